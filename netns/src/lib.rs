@@ -1,0 +1,1 @@
+//! Network namespaces: enter, list, name, links; and laboratories of veth pairs.
