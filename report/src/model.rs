@@ -204,3 +204,160 @@ pub struct Names {
     /// (host, inode of the namespace, ifindex) to device name.
     pub device: HashMap<(Host, u32, u32), String>,
 }
+
+/// A probe's total, split into segments that sum to it exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breakdown {
+    /// `l_rx_user` minus `l_tx_user`, nanoseconds.
+    pub total_ns: u64,
+    /// The segments in path order, each at most once; their `ns` sum to `total_ns`.
+    pub delays: Vec<Delay>,
+    /// Stamps that contradicted their neighbours by more than the clock's granularity and were left out.
+    pub unordered: u32,
+}
+
+/// A probe that was answered, and where its time went.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The probe.
+    pub probe: Probe,
+    /// Absent for a lost probe.
+    pub breakdown: Option<Breakdown>,
+}
+
+/// One end of a run, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoint {
+    /// Host name, where known.
+    pub host: Option<String>,
+    /// Address that the probes use.
+    pub addr: Option<IpAddr>,
+    /// Device that the probes leave by.
+    pub dev: Option<String>,
+    /// Hash of the kernel's boot id, where known.
+    pub host_id: Option<u64>,
+}
+
+/// A run: what was asked for, and what could be seen.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Wall-clock start, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i64,
+    /// The client's end.
+    pub client: Endpoint,
+    /// The server's end.
+    pub server: Endpoint,
+    /// How remote stamps arrive: `inband`, `compact`, `v0`, `pingpong`.
+    pub mode: String,
+    /// Nanoseconds between probes; absent when adaptive.
+    pub interval_ns: Option<u64>,
+    /// Only probes at or over this total are recorded, nanoseconds.
+    pub threshold_ns: u64,
+    /// ICMP message size, bytes.
+    pub size: usize,
+    /// The points that this run can see, and by which hook (`tp_btf`, `fentry`, `socket filter`, ...).
+    pub points: Vec<(Point, String)>,
+}
+
+/// Distribution of one segment (or of the total) over the probes that have it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DelayStat {
+    /// The segment; absent for the total.
+    pub segment: Option<Segment>,
+    /// Probes that have the segment.
+    pub count: u64,
+    /// All in nanoseconds.
+    pub min: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// 99.9th percentile.
+    pub p999: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// Losses and oddities of a run; every one is shown in every format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Probes sent.
+    pub sent: u64,
+    /// Probes answered, late ones included.
+    pub replied: u64,
+    /// Answered after the timeout.
+    pub late: u64,
+    /// Not answered.
+    pub lost: u64,
+    /// Further answers to an answered probe.
+    pub dup: u64,
+    /// Answers that overtook an earlier probe's answer.
+    pub reordered: u64,
+    /// Probes recorded (at or over the threshold, or lost).
+    pub recorded: u64,
+    /// Answered probes whose remote stamps never arrived although the run expected them.
+    pub no_remote: u64,
+    /// Stamps that are known to have been lost: overflow, eviction, late hand-over.
+    pub lost_stamps: u64,
+    /// Stamps left out because they contradicted their neighbours.
+    pub unordered: u64,
+    /// Replies with a wrong ICMP checksum.
+    pub bad_checksum: u64,
+    /// Packets that looked like replies and were malformed or forged.
+    pub malformed: u64,
+    /// Entries with an unknown point number.
+    pub unknown_points: u64,
+    /// Sends that failed.
+    pub send_errors: u64,
+    /// ICMP errors received for our probes.
+    pub icmp_errors: u64,
+}
+
+/// Everything about a run that fits in a few lines.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Nanoseconds from the run's start to this summary.
+    pub elapsed_ns: u64,
+    /// Losses and oddities.
+    pub counters: Counters,
+    /// Total first, then the segments in path order.
+    pub delays: Vec<DelayStat>,
+    /// How often each owner had the largest excess among recorded probes.
+    pub slow_by_owner: Vec<(Owner, u64)>,
+    /// How late probes left against their schedule, nanoseconds; absent when adaptive.
+    pub send_slip: Option<DelayStat>,
+}
+
+/// One bucket of the time series.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bucket {
+    /// Probes answered in this bucket.
+    pub count: u32,
+    /// Probes lost in this bucket.
+    pub lost: u32,
+    /// Smallest total, nanoseconds.
+    pub min: u64,
+    /// Mean total, nanoseconds.
+    pub mean: f64,
+    /// Largest total, nanoseconds.
+    pub max: u64,
+}
+
+/// What a picture of a run is drawn from.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    /// The run.
+    pub run: Run,
+    /// The slowest probes, slowest first.
+    pub slowest: Vec<Record>,
+    /// Its summary.
+    pub summary: Summary,
+    /// Totals over time: width of a bucket in nanoseconds, and the buckets from the run's start.
+    pub series: (u64, Vec<Bucket>),
+    /// Names for what the records mention.
+    pub names: Names,
+}
