@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The few kernel types that the programs read, so that they compile on any machine, with or
+ * without BTF. UAPI layouts are fixed; structs of the kernel's inside carry
+ * preserve_access_index: libbpf relocates their fields to the running kernel's offsets, so only
+ * the fields that are used are listed.
+ */
+#pragma once
+
+/* Makes <bpf/bpf_tracing.h> use the kernel's register names. */
+#define __VMLINUX_H__
+
+typedef unsigned char __u8;
+typedef unsigned short __u16;
+typedef unsigned int __u32;
+typedef unsigned long long __u64;
+typedef signed char __s8;
+typedef short __s16;
+typedef int __s32;
+typedef long long __s64;
+typedef __u16 __be16;
+typedef __u32 __be32;
+typedef __u64 __be64;
+typedef __u32 __wsum;
+typedef _Bool bool;
+enum { false = 0, true = 1 };
+
+/* include/uapi/linux/bpf.h */
+enum bpf_map_type {
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_RINGBUF = 27,
+};
+enum { BPF_F_MMAPABLE = 1 << 10 };
+enum { BPF_HDR_START_NET = 1 };
+enum { TC_ACT_UNSPEC = -1 };
+
+struct __sk_buff {
+	__u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto;
+	__u32 priority, ingress_ifindex, ifindex, tc_index, cb[5], hash, tc_classid;
+	__u32 data, data_end;
+};
+
+/* include/uapi/linux/if_ether.h, in.h, ip.h, ipv6.h, icmp.h */
+enum { ETH_P_IP = 0x0800, ETH_P_8021Q = 0x8100, ETH_P_IPV6 = 0x86DD, ETH_HLEN = 14, VLAN_HLEN = 4 };
+enum { IPPROTO_ICMP = 1, IPPROTO_ICMPV6 = 58 };
+enum { ICMP_ECHOREPLY = 0, ICMP_ECHO = 8, ICMPV6_ECHO_REQUEST = 128, ICMPV6_ECHO_REPLY = 129 };
+enum { IP_MF_OFFSET = 0x3fff };
+
+struct iphdr {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	__u8 ihl : 4, version : 4;
+#else
+	__u8 version : 4, ihl : 4;
+#endif
+	__u8 tos;
+	__be16 tot_len, id, frag_off;
+	__u8 ttl, protocol;
+	__u16 check;
+	__be32 saddr, daddr;
+};
+
+struct ipv6hdr {
+	__be32 flow;
+	__be16 payload_len;
+	__u8 nexthdr, hop_limit;
+	__be32 saddr[4], daddr[4];
+};
+
+/* include/linux/interrupt.h */
+enum { NET_RX_SOFTIRQ = 3 };
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct ns_common {
+	unsigned int inum;
+};
+struct net {
+	struct ns_common ns;
+};
+typedef struct {
+	struct net *net;
+} possible_net_t;
+struct net_device {
+	int ifindex;
+	possible_net_t nd_net;
+};
+struct sk_buff {
+	unsigned int len;
+	__be16 protocol;
+	__u16 network_header;
+	unsigned char *head, *data;
+	struct net_device *dev;
+};
+struct task_struct {
+	int pid;
+};
+#pragma clang attribute pop
+
+/* Registers, for the kprobe alternatives (PT_REGS_PARM1). */
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs {
+	unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di;
+	unsigned long orig_ax, ip, cs, flags, sp, ss;
+};
+#elif defined(__TARGET_ARCH_arm64)
+struct user_pt_regs {
+	__u64 regs[31], sp, pc, pstate;
+};
+struct pt_regs {
+	struct user_pt_regs user_regs;
+};
+#elif defined(__TARGET_ARCH_s390)
+typedef struct {
+	unsigned long mask, addr;
+} psw_t;
+typedef struct {
+	unsigned long args[1];
+	psw_t psw;
+	unsigned long gprs[16];
+} user_pt_regs;
+struct pt_regs {
+	user_pt_regs user_regs;
+};
+#elif defined(__TARGET_ARCH_riscv)
+struct user_regs_struct {
+	unsigned long pc, ra, sp, gp, tp, t0, t1, t2, s0, s1, a0, a1, a2, a3, a4, a5, a6, a7;
+};
+struct pt_regs {
+	struct user_regs_struct regs;
+};
+#elif defined(__TARGET_ARCH_powerpc)
+struct pt_regs {
+	unsigned long gpr[32], nip, msr, orig_gpr3, ctr, link, xer, ccr;
+};
+#endif

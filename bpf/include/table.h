@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The table of records, and the sessions of a server: direct-mapped arrays, so that a look-up is
+ * one index and one comparison, memory is bounded, and user space reads them in place.
+ */
+#pragma once
+
+/* Sizes are set before loading; both are powers of two. */
+const volatile __u32 record_mask = 1023;
+const volatile __u32 session_mask = 1023;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct pt_record);
+} records SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, struct pt_session);
+} sessions SEC(".maps");
+
+/* Knuth's multiplicative hash: sessions of one peer, and peers of one subnet, spread. */
+static __always_inline __u32 pt_hash(const __be32 *peer, __u32 session)
+{
+	__u32 h = peer[0] ^ peer[1] ^ peer[2] ^ peer[3];
+
+	h = (h ^ session) * 2654435769u;
+	return h ^ h >> 15;
+}
+
+static __always_inline __u32 pt_index(__u32 hash, __u32 sequence)
+{
+	return (hash + sequence) & record_mask;
+}
+
+static __always_inline struct pt_record *pt_slot(__u32 hash, __u32 sequence)
+{
+	__u32 index = pt_index(hash, sequence);
+
+	return bpf_map_lookup_elem(&records, &index);
+}
+
+static __always_inline struct pt_session *pt_session_of(__u32 hash)
+{
+	__u32 index = hash & session_mask;
+
+	return bpf_map_lookup_elem(&sessions, &index);
+}
+
+static __always_inline bool pt_same_peer(const __be32 *a, const __be32 *b)
+{
+	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
+}
+
+struct pt_where {
+	__u32 netns, ifindex;
+	__u16 host;
+};
+
+static __always_inline void pt_fill(struct pt_stamp *s, enum pt_point point, __u64 now,
+				    const struct pt_where *at)
+{
+	s->time_ns = bpf_cpu_to_be64(now);
+	s->netns = bpf_htonl(at->netns);
+	s->ifindex = bpf_htonl(at->ifindex);
+	s->host = bpf_htons(at->host);
+	s->point = bpf_htons(point);
+	s->cpu = bpf_htons(bpf_get_smp_processor_id());
+	s->aux = 0;
+}
+
+/* Appends a stamp; false when the record is full. */
+static __always_inline bool pt_push(struct pt_record *rec, enum pt_direction direction,
+				    enum pt_point point, __u64 now, const struct pt_where *at)
+{
+	__u32 d = direction == PT_REPLY, n = rec->used[d];
+
+	if (n >= PT_STAMPS)
+		return false;
+	pt_fill(&rec->stamp[d][n], point, now, at);
+	rec->used[d] = n + 1;
+	return true;
+}

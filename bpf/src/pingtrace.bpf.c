@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Stamps every probe at every stage of the stack, on the client's host and on the server's: the
+ * same programs with another role. Each begins with the cheapest test that tells most packets
+ * from a probe, and makes one look-up.
+ *
+ * Client: user space prepares the record of a probe before it sends it, so a stamp is one
+ * comparison and one store. Server: the first netif_receive_skb of a request makes the record.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+#include "probe.h"
+#include "table.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+enum { MAX_CPUS = 1024 };
+
+const volatile bool server = false;
+const volatile __u32 session = 0; /* client: the one session that is ours */
+const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
+const volatile __u16 host_index = 0; /* server: 1, or what the user set */
+const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
+
+struct pt_losses losses;
+int receiver_tid; /* client: numbered as the kernel does, also inside a PID namespace */
+struct pt_sleep receiver_sleep;
+struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
+
+/* Only so that the skeleton has these types. */
+struct pt_owed owed_type;
+struct pt_header header_type;
+struct pt_record record_type;
+enum pt_point point_type;
+enum pt_state state_type;
+enum pt_wire wire_type;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} owed SEC(".maps");
+
+struct packet {
+	__u32 session, sequence;
+	__be32 peer[4];
+	__be64 host_id;
+	enum pt_direction direction;
+	__u16 flags, length;
+	__u8 version, family;
+};
+
+/* A header that says it is a probe of either version, whole and consistent. */
+static __always_inline bool is_probe(const struct pt_header *h, __u8 request, __u8 reply)
+{
+	__u32 session = h->session, sequence = h->sequence;
+
+	return h->magic == bpf_htons(PT_MAGIC) && (h->type == request || h->type == reply) &&
+	       h->version <= 1 && !(h->flags & bpf_htons(PT_FLAG_DONTADD)) &&
+	       h->id == (__be16)bpf_htons(bpf_ntohl(session)) &&
+	       h->sequence16 == (__be16)bpf_htons(bpf_ntohl(sequence));
+}
+
+static __always_inline bool accept(struct packet *p, const struct pt_header *h, __u8 request)
+{
+	p->session = bpf_ntohl(h->session);
+	if (!server && p->session != session)
+		return false;
+	p->sequence = bpf_ntohl(h->sequence);
+	p->direction = h->type == request ? PT_REQUEST : PT_REPLY;
+	p->flags = bpf_ntohs(h->flags);
+	p->version = h->version;
+	p->host_id = h->host_id;
+	return true;
+}
+
+static __always_inline bool parse4(const void *l3, struct packet *p)
+{
+	struct {
+		struct iphdr ip;
+		struct pt_header icmp;
+	} b;
+
+	if (bpf_probe_read_kernel(&b, sizeof(b), l3))
+		return false;
+	if (b.ip.protocol != IPPROTO_ICMP || b.ip.version != 4 ||
+	    (b.ip.frag_off & bpf_htons(IP_MF_OFFSET)))
+		return false;
+	if (b.ip.ihl != 5 && bpf_probe_read_kernel(&b.icmp, sizeof(b.icmp), l3 + b.ip.ihl * 4))
+		return false;
+	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY) || !accept(p, &b.icmp, ICMP_ECHO))
+		return false;
+	if (server) {
+		p->family = 4;
+		p->length = bpf_ntohs(b.ip.tot_len) - b.ip.ihl * 4;
+		p->peer[0] = p->peer[1] = 0;
+		p->peer[2] = bpf_htonl(0xffff);
+		p->peer[3] = p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr;
+	}
+	return true;
+}
+
+static __always_inline bool parse6(const void *l3, struct packet *p)
+{
+	struct {
+		struct ipv6hdr ip;
+		struct pt_header icmp;
+	} b;
+
+	if (bpf_probe_read_kernel(&b, sizeof(b), l3))
+		return false;
+	if (b.ip.nexthdr != IPPROTO_ICMPV6)
+		return false;
+	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) ||
+	    !accept(p, &b.icmp, ICMPV6_ECHO_REQUEST))
+		return false;
+	if (server) {
+		p->family = 6;
+		p->length = bpf_ntohs(b.ip.payload_len);
+		__builtin_memcpy(p->peer,
+				 p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr, 16);
+	}
+	return true;
+}
+
+static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, struct packet *p)
+{
+	__be16 protocol = skb->protocol;
+
+	if (skb->len < sizeof(struct iphdr) + sizeof(struct pt_header))
+		return false;
+	if (protocol == bpf_htons(ETH_P_IP))
+		return parse4(l3, p);
+	if (protocol == bpf_htons(ETH_P_IPV6))
+		return parse6(l3, p);
+	return false;
+}
+
+static __always_inline __u32 netns_of(struct sk_buff *skb)
+{
+	return skb->dev->nd_net.net->ns.inum;
+}
+
+/* Where a stamp belongs; NULL when nobody waits for it. */
+static __always_inline struct pt_record *record_of(const struct packet *p)
+{
+	struct pt_record *rec = pt_slot(server ? pt_hash(p->peer, p->session) : 0, p->sequence);
+
+	if (!rec || rec->sequence != p->sequence || rec->session != p->session ||
+	    !(rec->state & PT_REC_LIVE))
+		return 0;
+	if (server && !pt_same_peer(rec->peer, p->peer))
+		return 0;
+	return rec;
+}
+
+static __always_inline struct pt_record *start_record(const struct packet *p)
+{
+	struct pt_record *rec = pt_slot(pt_hash(p->peer, p->session), p->sequence);
+
+	if (!rec)
+		return 0;
+	if (rec->state & PT_REC_LIVE && !(rec->state & PT_REC_OUT))
+		__sync_fetch_and_add(&losses.evicted, 1);
+	rec->session = p->session;
+	rec->sequence = p->sequence;
+	__builtin_memcpy(rec->peer, p->peer, sizeof(rec->peer));
+	rec->used[PT_REQUEST] = rec->used[PT_REPLY] = 0;
+	rec->version = p->version;
+	rec->family = p->family;
+	rec->length = p->length;
+	rec->host = p->version && host_id && p->host_id == host_id ? 0 : host_index;
+	rec->state = PT_REC_LIVE;
+	/* An in-band stamping program takes the debt back when it has written the stamps. */
+	if (p->version == 0 || p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
+		rec->state |= PT_REC_OWED;
+	return rec;
+}
+
+/*
+ * The record for a request that arrives at a device: the one of an earlier device of this host,
+ * or a new one; also for a duplicate, whose predecessor was answered already.
+ */
+static __always_inline struct pt_record *arrival(const struct packet *p)
+{
+	struct pt_record *rec = record_of(p);
+
+	if (!server || p->direction == PT_REPLY)
+		return rec;
+	return rec && !rec->used[PT_REPLY] ? rec : start_record(p);
+}
+
+static __always_inline void stamp(struct pt_record *rec, const struct packet *p,
+				  enum pt_point point, __u64 now, struct sk_buff *skb)
+{
+	struct pt_where at = { 0, 0, server ? rec->host : 0 };
+
+	if (skb) {
+		at.netns = netns_of(skb);
+		at.ifindex = skb->dev->ifindex;
+	}
+	if (!pt_push(rec, p->direction, point, now, &at))
+		__sync_fetch_and_add(&losses.stamp_overflow, 1);
+}
+
+SEC("tp_btf/net_dev_queue")
+int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
+{
+	struct pt_record *rec;
+	struct packet p;
+
+	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
+		return 0;
+	if (only_netns && netns_of(skb) != only_netns)
+		return 0;
+	if (p.direction == PT_REQUEST)
+		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, bpf_ktime_get_ns(), skb);
+	else
+		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, bpf_ktime_get_ns(),
+		      skb);
+	return 0;
+}
+
+/* The reply is with a driver: its late stamps are complete, and a record packet can be sent. */
+static __always_inline void handed_over(struct pt_record *rec, const struct packet *p)
+{
+	__u32 hash = pt_hash(p->peer, p->session);
+	struct pt_session *s = pt_session_of(hash);
+	struct pt_owed *o;
+
+	rec->state |= PT_REC_OUT;
+	if (s && s->session == p->session && (__s32)(p->sequence - s->handed_over) > 0)
+		s->handed_over = p->sequence;
+	if (!(rec->state & PT_REC_OWED))
+		return;
+	o = bpf_ringbuf_reserve(&owed, sizeof(*o), 0);
+	if (!o) {
+		__sync_fetch_and_add(&losses.owed_overflow, 1);
+		return;
+	}
+	o->slot = pt_index(hash, p->sequence);
+	o->session = p->session;
+	o->sequence = p->sequence;
+	bpf_ringbuf_submit(o, 0);
+}
+
+SEC("tp_btf/net_dev_start_xmit")
+int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
+{
+	struct pt_record *rec;
+	struct packet p;
+
+	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
+		return 0;
+	if (only_netns && netns_of(skb) != only_netns)
+		return 0;
+	if (p.direction == PT_REQUEST) {
+		stamp(rec, &p, server ? PT_M_TX_DEVECHO : PT_L_TX_DEVOUT, bpf_ktime_get_ns(), skb);
+	} else {
+		stamp(rec, &p, server ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, bpf_ktime_get_ns(), skb);
+		if (server)
+			handed_over(rec, &p);
+	}
+	return 0;
+}
+
+static __always_inline struct pt_softirq *this_softirq(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return cpu < MAX_CPUS ? &softirqs[cpu] : 0;
+}
+
+/* At netif_receive_skb the network header is not set yet: layer 3 starts at skb->data. */
+SEC("tp_btf/netif_receive_skb")
+int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
+{
+	struct pt_softirq *irq;
+	struct pt_record *rec;
+	struct packet p;
+	bool request;
+	__u64 now;
+
+	if (!parse(skb, skb->data, &p))
+		return 0;
+	if (only_netns && netns_of(skb) != only_netns)
+		return 0;
+	now = bpf_ktime_get_ns();
+	rec = arrival(&p);
+	if (!rec)
+		return 0;
+	request = p.direction == PT_REQUEST;
+	irq = this_softirq();
+	if (irq && irq->entered_ns) {
+		if (irq->poll_raised_ns)
+			stamp(rec, &p, request ? PT_R_RX_SOFTIRQ : PT_L_RX_SOFTIRQ,
+			      irq->poll_raised_ns, skb);
+		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, irq->entered_ns, skb);
+	}
+	if (request)
+		stamp(rec, &p, server ? PT_R_RX_DEVRCV : PT_M_RX_DEVECHO, now, skb);
+	else
+		stamp(rec, &p, server ? PT_M_RX_DEVREPLY : PT_L_RX_IPRCV, now, skb);
+	return 0;
+}
+
+/* A softirq can be raised again while it runs: keep the first raise since the last entry. */
+SEC("tp_btf/softirq_raise")
+int BPF_PROG(on_softirq_raise, unsigned int vec)
+{
+	struct pt_softirq *irq;
+
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns)
+		irq->raised_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(on_softirq_entry, unsigned int vec)
+{
+	struct pt_softirq *irq;
+
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
+		irq->poll_raised_ns = irq->raised_ns;
+		irq->raised_ns = 0;
+		irq->entered_ns = bpf_ktime_get_ns();
+	}
+	return 0;
+}
+
+/* A packet can be received outside the softirq (a tap's writer): it waited for none. */
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(on_softirq_exit, unsigned int vec)
+{
+	struct pt_softirq *irq;
+
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()))
+		irq->entered_ns = 0;
+	return 0;
+}
+
+/* --- server: the echo request reaches icmp_rcv; one of these, chosen by trial --- */
+
+static __always_inline int icmp_received(struct sk_buff *skb, const unsigned char *l3)
+{
+	struct pt_record *rec;
+	struct packet p;
+
+	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = record_of(&p)))
+		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
+	return 0;
+}
+
+SEC("?fentry/icmp_rcv")
+int BPF_PROG(fentry_icmp_rcv, struct sk_buff *skb)
+{
+	return icmp_received(skb, skb->head + skb->network_header);
+}
+
+SEC("?fentry/icmpv6_rcv")
+int BPF_PROG(fentry_icmpv6_rcv, struct sk_buff *skb)
+{
+	return icmp_received(skb, skb->head + skb->network_header);
+}
+
+static __always_inline int kprobe_received(struct pt_regs *ctx)
+{
+	struct sk_buff *skb = (void *)PT_REGS_PARM1(ctx);
+	const unsigned char *l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	struct pt_record *rec;
+	struct packet p;
+	__u8 first;
+
+	if (bpf_probe_read_kernel(&first, 1, l3))
+		return 0;
+	if (!(first >> 4 == 4 ? parse4(l3, &p) : parse6(l3, &p)))
+		return 0;
+	if (p.direction == PT_REQUEST && (rec = record_of(&p)))
+		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
+	return 0;
+}
+
+SEC("?kprobe/icmp_rcv")
+int kprobe_icmp_rcv(struct pt_regs *ctx)
+{
+	return kprobe_received(ctx);
+}
+
+SEC("?kprobe/icmpv6_rcv")
+int kprobe_icmpv6_rcv(struct pt_regs *ctx)
+{
+	return kprobe_received(ctx);
+}
+
+/* --- socket filters: IPv4 data starts at the IP header, IPv6 data at the ICMPv6 header --- */
+
+static __always_inline bool filter_header(struct __sk_buff *skb, struct pt_header *h, bool *v6)
+{
+	__u32 offset = 0;
+	__u8 ihl;
+
+	*v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+	if (!*v6) {
+		if (bpf_skb_load_bytes(skb, 0, &ihl, 1))
+			return false;
+		offset = (ihl & 15) * 4;
+	}
+	return !bpf_skb_load_bytes(skb, offset, h, sizeof(*h));
+}
+
+/*
+ * Client: the reply reached our socket. Other sessions' replies are refused here, before they
+ * wake anybody; ICMP errors and record packets pass.
+ */
+SEC("socket")
+int client_socket(struct __sk_buff *skb)
+{
+	struct pt_record *rec;
+	struct pt_header h;
+	struct packet p;
+	bool v6;
+
+	if (!filter_header(skb, &h, &v6))
+		return -1;
+	if (h.type != (v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY))
+		return -1;
+	if (h.magic != bpf_htons(PT_MAGIC) || bpf_ntohl(h.session) != session)
+		return 0;
+	if (h.flags & bpf_htons(PT_FLAG_DONTADD))
+		return -1;
+	if (accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) && (rec = record_of(&p))) {
+		stamp(rec, &p, PT_L_RX_SKDATAREADY, bpf_ktime_get_ns(), 0);
+		rec->state &= ~PT_REC_LIVE;
+	}
+	return -1;
+}
+
+/*
+ * Server: stands in for icmp_rcv where neither fentry nor kprobe can be had; the raw socket sees
+ * the request just before. Nothing is ever delivered to the socket.
+ */
+SEC("socket")
+int server_socket(struct __sk_buff *skb)
+{
+	struct pt_record *rec;
+	struct packet p = {};
+	struct pt_header h;
+	struct ipv6hdr ip6;
+	struct iphdr ip;
+	bool v6;
+
+	if (!filter_header(skb, &h, &v6))
+		return 0;
+	if (!is_probe(&h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO, 0xff) ||
+	    !accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO))
+		return 0;
+	if (v6) {
+		if (bpf_skb_load_bytes_relative(skb, 0, &ip6, sizeof(ip6), BPF_HDR_START_NET))
+			return 0;
+		__builtin_memcpy(p.peer, ip6.saddr, 16);
+	} else {
+		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
+			return 0;
+		p.peer[2] = bpf_htonl(0xffff);
+		p.peer[3] = ip.saddr;
+	}
+	rec = record_of(&p);
+	if (rec)
+		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
+	return 0;
+}
+
+/* --- client: the receiving thread's sleep --- */
+
+SEC("tp_btf/sched_wakeup")
+int BPF_PROG(on_sched_wakeup, struct task_struct *task)
+{
+	if (task->pid == receiver_tid && !receiver_sleep.woken_ns) {
+		receiver_sleep.woken_ns = bpf_ktime_get_ns();
+		receiver_sleep.woken_cpu = bpf_get_smp_processor_id();
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	/* Of a wake-up, the first switch after it; of preemptions, the last. */
+	if (next->pid == receiver_tid &&
+	    (!receiver_sleep.woken_ns || receiver_sleep.oncpu_ns < receiver_sleep.woken_ns)) {
+		receiver_sleep.oncpu_ns = bpf_ktime_get_ns();
+		receiver_sleep.oncpu_cpu = bpf_get_smp_processor_id();
+	}
+	return 0;
+}
+
+/* Run by user space with BPF_PROG_TEST_RUN: who is the caller, in the kernel's own numbering? */
+__u32 caller_tid;
+
+SEC("?syscall")
+int whoami(void *ctx)
+{
+	caller_tid = (__u32)bpf_get_current_pid_tgid();
+	return 0;
+}

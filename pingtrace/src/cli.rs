@@ -1,0 +1,163 @@
+//! The command line. Help texts are the doc comments.
+
+use crate::units;
+use clap::{ArgGroup, Parser, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Says which segment made a probe slow: client, wire out, server or wire in, and which stage there.
+///
+/// Run `pingtrace -s` on one host and `pingtrace -c HOST` on another. Probes are ordinary ICMP
+/// echo requests, answered by the other host's kernel; both ends stamp them at every stage of the
+/// stack. Without a server at the other end the local stages and one remote segment remain.
+///
+/// Exit status: 0 ok; 1 the run failed; 2 wrong usage; 3 no probe was answered.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "pingtrace", version, max_term_width = 100)]
+#[command(group = ArgGroup::new("role").required(true).args(["server", "client"]))]
+pub struct Cli {
+    /// Stamp the probes of any number of clients
+    #[arg(short, long)]
+    pub server: bool,
+
+    /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: fe80::1%eth0)
+    #[arg(short, long, value_name = "HOST")]
+    pub client: Option<String>,
+
+    /// Use IPv4 only for a name
+    #[arg(short = '4', long, conflicts_with = "ipv6", conflicts_with = "server")]
+    pub ipv4: bool,
+
+    /// Use IPv6 only for a name
+    #[arg(short = '6', long, conflicts_with = "server")]
+    pub ipv6: bool,
+
+    /// Stop after this many probes [default: endless]
+    #[arg(short = 'C', long, value_name = "N", conflicts_with = "server", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+
+    /// Time between probes; a plain number is in us
+    #[arg(short, long, value_name = "T", default_value = "1s", value_parser = units::microseconds, conflicts_with = "server")]
+    pub interval: Duration,
+
+    /// Send the next probe at each reply
+    #[arg(short = 'A', long, conflicts_with_all = ["interval", "server"])]
+    pub adaptive: bool,
+
+    /// Stop after this time; a plain number is in s
+    #[arg(short = 't', long, value_name = "T", value_parser = units::seconds)]
+    pub time: Option<Duration>,
+
+    /// Record only probes that take at least this long; a plain number is in us, 0 records all
+    #[arg(short, long, value_name = "T", default_value = "0", value_parser = units::microseconds, conflicts_with = "server")]
+    pub maxdelay: Duration,
+
+    /// ICMP message size, header included
+    #[arg(short = 'b', long, value_name = "BYTES", default_value_t = 556, conflicts_with = "server")]
+    pub size: usize,
+
+    /// How remote stamps come back
+    #[arg(long, value_enum, default_value_t = Mode::Auto, conflicts_with = "server")]
+    pub mode: Mode,
+
+    /// What to write, several separated by commas; text and json go to stdout (text to stderr
+    /// when both are asked for)
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", conflicts_with = "server")]
+    pub output: Vec<Output>,
+
+    /// Log files: FILE.seq has a JSON line a recorded probe, FILE.stat the summaries
+    #[arg(long, value_name = "FILE", default_value = "./pingtrace.log", conflicts_with = "server")]
+    pub log: PathBuf,
+
+    /// Size at which a log file is rotated; K, M, G
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, conflicts_with = "server")]
+    pub logsize: u64,
+
+    /// Rotated log files to keep
+    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "server")]
+    pub logbackup: u32,
+
+    /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
+    #[arg(long, value_name = "FILE", default_value = "./pingtrace.png", conflicts_with = "server")]
+    pub image: PathBuf,
+
+    /// Time between summaries in the log; a plain number is in s
+    #[arg(long, value_name = "T", default_value = "60s", value_parser = units::seconds, conflicts_with = "server")]
+    pub stat_interval: Duration,
+
+    /// Start a capture of -t at each tick of a cron expression (local time), for ever
+    #[arg(long, value_name = "CRON", requires = "time", conflicts_with = "server")]
+    pub schedule: Option<String>,
+
+    /// Show the hops by network namespace and device
+    #[arg(short, long, conflicts_with = "server")]
+    pub namespace: bool,
+
+    /// Stamp only in this host's own network namespace
+    #[arg(long)]
+    pub nslocal: bool,
+
+    /// Host number in our stamps: a different one at each end makes one kernel count as two hosts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub userid: Option<u16>,
+
+    /// Client: send from this device. Server: stamp replies on these devices only
+    #[arg(short = 'I', long, value_name = "DEV", value_delimiter = ',')]
+    pub interface: Vec<String>,
+
+    /// TOS or traffic-class byte (DSCP x 4), decimal or 0x..
+    #[arg(short = 'Q', long, value_name = "TOS", value_parser = tos, conflicts_with = "server")]
+    pub tos: Option<u8>,
+
+    /// A reply later than this counts as late; a plain number is in s
+    #[arg(short = 'W', long, value_name = "T", default_value = "1s", value_parser = units::seconds, conflicts_with = "server")]
+    pub timeout: Duration,
+
+    /// Tell more, libbpf's messages too
+    #[arg(long)]
+    pub debug: bool,
+}
+
+/// How remote stamps come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The best that the other end can do; changes by itself and says so
+    Auto,
+    /// Local stages only
+    Pingpong,
+    /// In a record packet of their own
+    Compact,
+    /// In the echo reply itself
+    Inband,
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line a recorded probe, and a summary
+    Text,
+    /// JSON lines
+    Json,
+    /// Rotating log files
+    Log,
+    /// A picture at the end
+    Image,
+    /// Log and image
+    Imagelog,
+}
+
+fn tos(text: &str) -> Result<u8, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u8::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("'{text}' is not a byte, e.g. 0xb8 for DSCP EF"))
+}
+
+impl Cli {
+    /// Whether a kind of output is asked for.
+    pub fn wants(&self, output: Output) -> bool {
+        self.output.contains(&output)
+            || (matches!(output, Output::Log | Output::Image) && self.output.contains(&Output::Imagelog))
+    }
+}

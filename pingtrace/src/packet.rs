@@ -1,0 +1,384 @@
+//! Packets of both protocol versions (WIRE.md): building probes and record packets, and parsing
+//! whatever arrives. Nothing here trusts a length, a count or an index from the network.
+
+use bpf::pingtrace::types::{pt_header, pt_stamp, pt_wire};
+use pnet_packet::util::checksum;
+use report::model::Point;
+use std::mem::size_of;
+
+/// "pingtrace" on the wire.
+pub const MAGIC: u16 = pt_wire::PT_MAGIC.0 as u16;
+/// Bytes before the first entry of version 1, ICMP header included.
+pub const V1_HEADER: usize = pt_wire::PT_V1_HEADER.0 as usize;
+/// Bytes before the first entry of version 0, ICMP header included.
+pub const V0_HEADER: usize = 24;
+/// Bytes of a version 1 entry.
+pub const V1_ENTRY: usize = 24;
+/// Bytes of a version 0 entry.
+pub const V0_ENTRY: usize = 16;
+/// Entries that a version 0 client reserves for itself.
+pub const V0_RESERVED: u8 = 8;
+/// A record packet: it carries stamps of others and is not to be stamped.
+pub const DONTADD: u16 = pt_wire::PT_FLAG_DONTADD.0 as u16;
+/// Stamp this packet in place.
+pub const INBAND: u16 = pt_wire::PT_FLAG_INBAND.0 as u16;
+/// Send a record packet.
+pub const RECORD: u16 = pt_wire::PT_FLAG_RECORD.0 as u16;
+/// `back` of a stamp that the exact one, in a later packet, replaces.
+pub const PROVISIONAL: u16 = pt_wire::PT_AUX_PROVISIONAL.0 as u16;
+
+const _: () = assert!(size_of::<pt_stamp>() == V1_ENTRY);
+const _: () = assert!(std::mem::offset_of!(pt_header, host_id) == V0_HEADER);
+
+/// Address family of the ICMP messages: the type numbers differ, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// ICMP (RFC 792).
+    V4,
+    /// ICMPv6 (RFC 4443).
+    V6,
+}
+
+impl Family {
+    /// ICMP type of an echo request.
+    pub const fn request(self) -> u8 {
+        match self {
+            Self::V4 => 8,
+            Self::V6 => 128,
+        }
+    }
+
+    /// ICMP type of an echo reply.
+    pub const fn reply(self) -> u8 {
+        match self {
+            Self::V4 => 0,
+            Self::V6 => 129,
+        }
+    }
+}
+
+/// Protocol version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Of deployed PingTrace v2.0 peers.
+    V0,
+    /// Ours.
+    V1,
+}
+
+/// Why a packet is not one of ours, or not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// Too short for its header.
+    Truncated,
+    /// Not an echo reply or request.
+    NotEcho,
+    /// Another program's echo.
+    Magic,
+    /// A version that we do not know.
+    Version,
+    /// ICMP id or sequence contradict the 32-bit fields.
+    Inconsistent,
+    /// More entries are announced than arrived.
+    Count,
+}
+
+/// A parsed probe, reply or record packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// An echo request, else a reply.
+    pub request: bool,
+    /// Protocol version.
+    pub version: Version,
+    /// Flags, unknown ones cleared.
+    pub flags: u16,
+    /// Session id.
+    pub session: u32,
+    /// Sequence number.
+    pub sequence: u32,
+    /// Whether the ICMP checksum is right (always for ICMPv6, which the kernel checks).
+    pub checksum_ok: bool,
+    /// The entries in use.
+    entries: &'a [u8],
+}
+
+/// A stamp as it travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `CLOCK_MONOTONIC` of the stamping host: nanoseconds, or of version 0 microseconds in 32 bits.
+    pub time: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Device.
+    pub ifindex: u32,
+    /// Which host: 0 the client's, also for a server on the client's kernel; 1 the server, 2.. others.
+    pub host: u16,
+    /// Where.
+    pub point: Point,
+    /// CPU; version 0 does not say.
+    pub cpu: Option<u16>,
+    /// How many sequence numbers back the stamp's probe is.
+    pub back: u16,
+}
+
+/// Parses an ICMP message.
+pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
+    if icmp.len() < V0_HEADER {
+        return Err(Malformed::Truncated);
+    }
+    let request = icmp[0] == family.request();
+    if !request && icmp[0] != family.reply() {
+        return Err(Malformed::NotEcho);
+    }
+    if be16(icmp, 12) != MAGIC {
+        return Err(Malformed::Magic);
+    }
+    let version = match icmp[8] {
+        0 => Version::V0,
+        1 => Version::V1,
+        _ => return Err(Malformed::Version),
+    };
+    let (session, sequence) = (be32(icmp, 16), be32(icmp, 20));
+    if be16(icmp, 4) != session as u16 || be16(icmp, 6) != sequence as u16 {
+        return Err(Malformed::Inconsistent);
+    }
+    Ok(Packet {
+        request,
+        version,
+        flags: be16(icmp, 10) & (DONTADD | INBAND | RECORD),
+        session,
+        sequence,
+        checksum_ok: family == Family::V6 || checksum(icmp, 1) == be16(icmp, 2),
+        entries: entries(icmp, version)?,
+    })
+}
+
+/// The bytes of the entries in use, checked against what arrived.
+fn entries(icmp: &[u8], version: Version) -> Result<&[u8], Malformed> {
+    let num = usize::from(icmp[9]);
+    let (header, size, skip) = match version {
+        Version::V0 => (V0_HEADER, V0_ENTRY, usize::from(V0_RESERVED)),
+        Version::V1 => (V1_HEADER, V1_ENTRY, 0),
+    };
+    if version == Version::V1 {
+        if icmp.len() < V1_HEADER {
+            return Err(Malformed::Truncated);
+        }
+        if num > usize::from(be16(icmp, 14)) {
+            return Err(Malformed::Count);
+        }
+    }
+    if num <= skip {
+        return Ok(&[]);
+    }
+    icmp.get(header + skip * size..header + num * size).ok_or(Malformed::Count)
+}
+
+impl Packet<'_> {
+    /// A packet of stamps alone.
+    pub fn is_record(&self) -> bool {
+        self.flags & DONTADD != 0
+    }
+
+    /// The stamps in it; an unknown point is `None`.
+    pub fn entries(&self) -> impl Iterator<Item = Option<Entry>> + '_ {
+        let size = match self.version {
+            Version::V0 => V0_ENTRY,
+            Version::V1 => V1_ENTRY,
+        };
+        self.entries.chunks_exact(size).map(|e| match self.version {
+            Version::V0 => v0_entry(e),
+            Version::V1 => v1_entry(e),
+        })
+    }
+}
+
+fn v1_entry(e: &[u8]) -> Option<Entry> {
+    Some(Entry {
+        time: u64::from(be32(e, 0)) << 32 | u64::from(be32(e, 4)),
+        netns: be32(e, 8),
+        ifindex: be32(e, 12),
+        host: be16(e, 16),
+        point: Point::from_wire(be16(e, 18))?,
+        cpu: Some(be16(e, 20)),
+        back: be16(e, 22),
+    })
+}
+
+fn v0_entry(e: &[u8]) -> Option<Entry> {
+    Some(Entry {
+        time: u64::from(be32(e, 12)),
+        netns: be32(e, 0),
+        ifindex: be32(e, 4),
+        host: 1,
+        point: Point::from_wire(be16(e, 10))?,
+        cpu: None,
+        back: 0,
+    })
+}
+
+/// A stamp of a record, which has the layout of the wire.
+pub fn from_record(s: &pt_stamp) -> Option<Entry> {
+    Some(Entry {
+        time: u64::from_be(s.time_ns),
+        netns: u32::from_be(s.netns),
+        ifindex: u32::from_be(s.ifindex),
+        host: u16::from_be(s.host),
+        point: Point::from_wire(u16::from_be(s.point))?,
+        cpu: Some(u16::from_be(s.cpu)),
+        back: 0,
+    })
+}
+
+/// The probe of a session, of which only sequence, time and checksum change from send to send.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    bytes: Vec<u8>,
+    version: Version,
+    family: Family,
+}
+
+impl Probe {
+    /// `size` is the ICMP message with its header; whatever is not header is room for entries.
+    pub fn new(family: Family, version: Version, session: u32, size: usize, flags: u16, host_id: u64) -> Self {
+        let mut bytes = vec![0; size.max(V1_HEADER)];
+        bytes[0] = family.request();
+        put16(&mut bytes, 4, session as u16);
+        put16(&mut bytes, 12, MAGIC);
+        put32(&mut bytes, 16, session);
+        match version {
+            Version::V0 => {
+                bytes[1] = 1;
+                bytes[9] = V0_RESERVED;
+            }
+            Version::V1 => {
+                bytes[8] = 1;
+                put16(&mut bytes, 10, flags);
+                let capacity = ((bytes.len() - V1_HEADER) / V1_ENTRY).min(255) as u16;
+                put16(&mut bytes, 14, capacity);
+                bytes[24..32].copy_from_slice(&host_id.to_be_bytes());
+            }
+        }
+        Self { bytes, version, family }
+    }
+
+    /// The packet for one send.
+    pub fn at(&mut self, sequence: u32, send_ns: u64) -> &[u8] {
+        put16(&mut self.bytes, 6, sequence as u16);
+        put32(&mut self.bytes, 20, sequence);
+        if self.version == Version::V1 {
+            self.bytes[32..40].copy_from_slice(&send_ns.to_be_bytes());
+        }
+        if self.family == Family::V4 {
+            // Behind the header all is zero and adds nothing to the sum.
+            let sum = checksum(&self.bytes[..V1_HEADER], 1);
+            put16(&mut self.bytes, 2, sum);
+        }
+        &self.bytes
+    }
+}
+
+/// A record packet: an echo reply with `DONTADD` that carries stamps of one or more probes.
+#[derive(Clone, Debug)]
+pub struct RecordPacket {
+    bytes: Vec<u8>,
+    version: Version,
+    family: Family,
+}
+
+impl RecordPacket {
+    /// `size` is that of the request, which a record packet never exceeds.
+    pub fn new(family: Family, version: Version, session: u32, sequence: u32, size: usize) -> Self {
+        let header = match version {
+            Version::V0 => V0_HEADER + usize::from(V0_RESERVED) * V0_ENTRY,
+            Version::V1 => V1_HEADER,
+        };
+        let mut bytes = vec![0; size.max(header)];
+        bytes[0] = family.reply();
+        put16(&mut bytes, 4, session as u16);
+        put16(&mut bytes, 6, sequence as u16);
+        put16(&mut bytes, 10, DONTADD);
+        put16(&mut bytes, 12, MAGIC);
+        put32(&mut bytes, 16, session);
+        put32(&mut bytes, 20, sequence);
+        match version {
+            Version::V0 => {
+                bytes[1] = 1;
+                bytes[9] = V0_RESERVED;
+            }
+            Version::V1 => {
+                bytes[8] = 1;
+                let capacity = ((bytes.len() - V1_HEADER) / V1_ENTRY).min(255) as u16;
+                put16(&mut bytes, 14, capacity);
+            }
+        }
+        Self { bytes, version, family }
+    }
+
+    /// Entries that still fit.
+    pub fn room(&self) -> usize {
+        let used = usize::from(self.bytes[9]);
+        let total = match self.version {
+            Version::V0 => (self.bytes.len() - V0_HEADER) / V0_ENTRY,
+            Version::V1 => (self.bytes.len() - V1_HEADER) / V1_ENTRY,
+        };
+        total.min(255).saturating_sub(used)
+    }
+
+    /// Adds a stamp; false when there is no room, or no such point in this version.
+    pub fn push(&mut self, e: &Entry) -> bool {
+        if self.room() == 0 || (self.version == Version::V0 && e.point as u16 > V0_LAST_POINT) {
+            return false;
+        }
+        let n = usize::from(self.bytes[9]);
+        match self.version {
+            Version::V0 => {
+                let b = &mut self.bytes[V0_HEADER + n * V0_ENTRY..][..V0_ENTRY];
+                put32(b, 0, e.netns);
+                put32(b, 4, e.ifindex);
+                put16(b, 10, e.point as u16);
+                put32(b, 12, (e.time / 1_000) as u32);
+            }
+            Version::V1 => {
+                let b = &mut self.bytes[V1_HEADER + n * V1_ENTRY..][..V1_ENTRY];
+                b[..8].copy_from_slice(&e.time.to_be_bytes());
+                put32(b, 8, e.netns);
+                put32(b, 12, e.ifindex);
+                put16(b, 16, e.host);
+                put16(b, 18, e.point as u16);
+                put16(b, 20, e.cpu.unwrap_or(0));
+                put16(b, 22, e.back);
+            }
+        }
+        self.bytes[9] += 1;
+        true
+    }
+
+    /// The message with its checksum; ICMPv6's is the kernel's business.
+    pub fn finish(mut self) -> Vec<u8> {
+        if self.family == Family::V4 {
+            let sum = checksum(&self.bytes, 1);
+            put16(&mut self.bytes, 2, sum);
+        }
+        self.bytes
+    }
+}
+
+/// The highest point number that a version 0 peer knows outside its namespace mode.
+const V0_LAST_POINT: u16 = Point::LRxSoftirq as u16;
+
+fn be16(b: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([b[at], b[at + 1]])
+}
+
+fn be32(b: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]])
+}
+
+fn put16(b: &mut [u8], at: usize, value: u16) {
+    b[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}
+
+fn put32(b: &mut [u8], at: usize, value: u32) {
+    b[at..at + 4].copy_from_slice(&value.to_be_bytes());
+}

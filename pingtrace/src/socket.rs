@@ -1,0 +1,293 @@
+//! The raw ICMP socket: options, sending, receiving, and what an ICMP error says.
+
+#![expect(unsafe_code, reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER")]
+
+use crate::packet::Family;
+use anyhow::{Context, Result, bail};
+use pnet_packet::Packet as _;
+use pnet_packet::ipv4::Ipv4Packet;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::mem::{MaybeUninit, size_of_val};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+/// How long a receive waits before it gives the loop a chance to do something else.
+pub const RECEIVE_TICK: Duration = Duration::from_millis(20);
+/// Longest ICMP message.
+pub const MAX_MESSAGE: usize = 65_535;
+/// Asked for; enough for a second of probes at 20 000 a second.
+const RECEIVE_BUFFER: usize = 32 << 20;
+
+/// Options that a user can set.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Send from and receive on this device only.
+    pub device: Option<String>,
+    /// Differentiated services code point and ECN: the whole TOS or traffic-class byte.
+    pub tos: Option<u8>,
+}
+
+/// A raw socket for one address family.
+pub struct ProbeSocket {
+    socket: Socket,
+    family: Family,
+}
+
+/// What arrived.
+pub enum Received<'a> {
+    /// An echo reply's ICMP message, and who sent it.
+    Reply(&'a [u8], IpAddr),
+    /// An ICMP error about one of our probes.
+    Error(IcmpError),
+    /// Nothing within [`RECEIVE_TICK`], or something else's message.
+    Nothing,
+}
+
+/// An ICMP error that answers a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Who says so.
+    pub from: IpAddr,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Id of the probe (low 16 bits of the session).
+    pub id: u16,
+    /// Low 16 bits of the probe's sequence number.
+    pub sequence: u16,
+    /// The message is ICMPv6.
+    pub v6: bool,
+}
+
+impl ProbeSocket {
+    /// Opens the socket; says which capability is missing.
+    pub fn open(family: Family, options: &Options) -> Result<Self> {
+        let (domain, protocol) = match family {
+            Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
+            Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
+        };
+        let socket = Socket::new(domain, Type::RAW, Some(protocol)).map_err(explain_open)?;
+        let this = Self { socket, family };
+        this.apply(options)?;
+        Ok(this)
+    }
+
+    fn apply(&self, options: &Options) -> Result<()> {
+        let s = &self.socket;
+        s.set_read_timeout(Some(RECEIVE_TICK)).context("set the receive timeout")?;
+        if s.set_recv_buffer_size(RECEIVE_BUFFER).is_ok() {
+            // Past net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel's limit stays.
+            let _ = self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(RECEIVE_BUFFER as i32));
+        }
+        let (level, discover, dont) = match self.family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+        };
+        self.set(level, discover, &dont).context("forbid fragmentation")?;
+        self.accept_replies_and_errors().context("set the ICMP type filter")?;
+        if let Some(device) = &options.device {
+            s.bind_device(Some(device.as_bytes()))
+                .with_context(|| format!("bind to device {device} (-I): does it exist in this network namespace?"))?;
+        }
+        if let Some(tos) = options.tos {
+            match self.family {
+                Family::V4 => s.set_tos_v4(u32::from(tos)),
+                Family::V6 => s.set_tclass_v6(u32::from(tos)),
+            }
+            .with_context(|| format!("set DSCP/TOS {tos} (-Q)"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets echo replies and errors pass, before a copy of anything else is made.
+    fn accept_replies_and_errors(&self) -> io::Result<()> {
+        const ICMP_FILTER: i32 = 1;
+        const ICMP6_FILTER: i32 = 1;
+        match self.family {
+            // Echo reply, unreachable, time exceeded, parameter problem.
+            Family::V4 => self.set(libc::SOL_RAW, ICMP_FILTER, &!(1_u32 | 1 << 3 | 1 << 11 | 1 << 12)),
+            // Unreachable to parameter problem (1 to 4), echo reply (129); a set bit blocks.
+            Family::V6 => {
+                let mut block = [u32::MAX; 8];
+                block[0] &= !0b1_1110;
+                block[4] &= !(1 << 1);
+                self.set(libc::IPPROTO_ICMPV6, ICMP6_FILTER, &block)
+            }
+        }
+    }
+
+    /// Lets only echo requests reach the socket: for a server's filter program.
+    pub fn accept_requests(&self) -> io::Result<()> {
+        match self.family {
+            Family::V4 => self.set(libc::SOL_RAW, 1, &!(1_u32 << 8)),
+            Family::V6 => {
+                let mut block = [u32::MAX; 8];
+                block[4] &= !1;
+                self.set(libc::IPPROTO_ICMPV6, 1, &block)
+            }
+        }
+    }
+
+    /// Attaches a socket filter program.
+    pub fn attach_filter(&self, program: RawFd) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_ATTACH_BPF, &program)
+    }
+
+    fn set<T>(&self, level: i32, name: i32, value: &T) -> io::Result<()> {
+        // SAFETY: `value` is a plain value of the given size, which the kernel only reads.
+        let r = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                level,
+                name,
+                std::ptr::from_ref(value).cast(),
+                size_of_val(value) as libc::socklen_t,
+            )
+        };
+        if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+
+    /// Sends one ICMP message.
+    pub fn send(&self, message: &[u8], to: &SockAddr) -> io::Result<()> {
+        self.socket.send_to(message, to).map(|_| ())
+    }
+
+    /// Waits up to [`RECEIVE_TICK`] for one message.
+    pub fn receive<'b>(&self, buffer: &'b mut [MaybeUninit<u8>]) -> io::Result<Received<'b>> {
+        let (length, from) = match self.socket.recv_from(buffer) {
+            Ok(got) => got,
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Ok(Received::Nothing);
+            }
+            Err(e) => return Err(e),
+        };
+        // SAFETY: the kernel has written `length` bytes.
+        let bytes = unsafe { buffer[..length].assume_init_ref() };
+        let Some(from) = from.as_socket().map(|a| a.ip()) else { return Ok(Received::Nothing) };
+        let Some(message) = self.message(bytes) else { return Ok(Received::Nothing) };
+        if message.first() == Some(&self.family.reply()) {
+            return Ok(Received::Reply(message, from));
+        }
+        Ok(icmp_error(message, self.family, from).map_or(Received::Nothing, Received::Error))
+    }
+
+    /// The ICMP message: an IPv4 raw socket gives the IP header too.
+    fn message<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        match self.family {
+            Family::V6 => Some(bytes),
+            Family::V4 => {
+                let header = usize::from(Ipv4Packet::new(bytes)?.get_header_length()) * 4;
+                bytes.get(header..)
+            }
+        }
+    }
+}
+
+/// Reads the echo request that an ICMP error quotes (RFC 792, RFC 4443).
+fn icmp_error(message: &[u8], family: Family, from: IpAddr) -> Option<IcmpError> {
+    let (kind, code) = (*message.first()?, *message.get(1)?);
+    let quoted = message.get(8..)?;
+    let echo = match family {
+        Family::V4 => {
+            let ip = Ipv4Packet::new(quoted)?;
+            quoted.get(usize::from(ip.get_header_length()) * 4..)?
+        }
+        Family::V6 => pnet_packet::ipv6::Ipv6Packet::new(quoted).map(|_| quoted.get(40..))??,
+    };
+    if echo.first()? != &family.request() || echo.len() < 8 {
+        return None;
+    }
+    let word = |at: usize| u16::from_be_bytes([echo[at], echo[at + 1]]);
+    Some(IcmpError { from, kind, code, id: word(4), sequence: word(6), v6: family == Family::V6 })
+}
+
+impl std::fmt::Display for IcmpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.v6 { icmpv6_name(self.kind, self.code) } else { icmp_name(self.kind, self.code) };
+        write!(f, "{} says: {what} (ICMP{} type {} code {})", self.from, if self.v6 { "v6" } else { "" }, self.kind, self.code)
+    }
+}
+
+const fn icmp_name(kind: u8, code: u8) -> &'static str {
+    match (kind, code) {
+        (3, 0) => "network unreachable",
+        (3, 1) => "host unreachable",
+        (3, 2) => "protocol unreachable",
+        (3, 4) => "fragmentation needed, but forbidden: use a smaller size (-b)",
+        (3, 9 | 10 | 13) => "communication administratively prohibited",
+        (3, _) => "destination unreachable",
+        (11, _) => "time exceeded on the way",
+        (12, _) => "parameter problem",
+        _ => "ICMP error",
+    }
+}
+
+const fn icmpv6_name(kind: u8, code: u8) -> &'static str {
+    match (kind, code) {
+        (1, 0) => "no route to destination",
+        (1, 1) => "communication administratively prohibited",
+        (1, 3) => "address unreachable",
+        (1, _) => "destination unreachable",
+        (2, _) => "packet too big: use a smaller size (-b)",
+        (3, _) => "hop limit exceeded on the way",
+        (4, _) => "parameter problem",
+        _ => "ICMPv6 error",
+    }
+}
+
+fn explain_open(e: io::Error) -> anyhow::Error {
+    let hint = match e.kind() {
+        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_RAW: run it as root",
+        _ => "",
+    };
+    anyhow::anyhow!("cannot open a raw ICMP socket: {e}{hint}")
+}
+
+/// What a failed send means, and what to do about it.
+pub fn explain_send(e: &io::Error, to: IpAddr, size: usize) -> String {
+    let hint = match e.raw_os_error() {
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => "there is no route to it; see 'ip route get'".to_owned(),
+        Some(libc::EMSGSIZE) => format!("{size} bytes of ICMP exceed the path's MTU; use a smaller size (-b)"),
+        Some(libc::EACCES | libc::EPERM) => "a route or a firewall rule on this host prohibits it".to_owned(),
+        Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN) => "the device is gone or down".to_owned(),
+        Some(libc::EADDRNOTAVAIL) => "this host has no address to send from".to_owned(),
+        Some(libc::EINVAL) if to.is_ipv6() => "a link-local address needs its zone, e.g. fe80::1%eth0".to_owned(),
+        _ => return format!("cannot send to {to}: {e}"),
+    };
+    format!("cannot send to {to}: {e}: {hint}")
+}
+
+/// The address that this host would send from, and the MTU of the route: asked of a UDP socket
+/// that sends nothing.
+pub fn route(to: SocketAddr, options: &Options) -> Result<(IpAddr, usize)> {
+    let domain = Domain::for_address(to);
+    let probe = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).context("open a UDP socket")?;
+    if let Some(device) = &options.device {
+        probe.bind_device(Some(device.as_bytes()))
+            .with_context(|| format!("bind to device {device} (-I): does it exist in this network namespace?"))?;
+    }
+    let mut connect_to = to;
+    connect_to.set_port(9);
+    if let Err(e) = probe.connect(&connect_to.into()) {
+        bail!("{}", explain_send(&e, to.ip(), 0));
+    }
+    let local = probe.local_addr().ok().and_then(|a| a.as_socket()).map_or(unspecified(to.ip()), |a| a.ip());
+    Ok((local, mtu(&probe, to.is_ipv6())))
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
+/// `IP_MTU` of a connected socket; the largest possible where the kernel does not say.
+fn mtu(socket: &Socket, v6: bool) -> usize {
+    let (level, name) = if v6 { (libc::IPPROTO_IPV6, libc::IPV6_MTU) } else { (libc::IPPROTO_IP, libc::IP_MTU) };
+    let mut value = 0_i32;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `value`.
+    let r = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length) };
+    if r == 0 && value > 0 { value as usize } else { MAX_MESSAGE }
+}

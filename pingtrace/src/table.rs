@@ -1,0 +1,127 @@
+//! The table of probe records, shared with the BPF programs through mapped memory: user space
+//! prepares a record before the probe leaves and reads it after the reply, without a system call.
+//! Without BPF the same table lives in anonymous memory and nobody else writes it.
+
+#![expect(unsafe_code, reason = "memory shared with the kernel is read through raw pointers")]
+
+use crate::packet::{self, Entry};
+use anyhow::{Context, Result};
+use bpf::pingtrace::types::{pt_record, pt_state};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{Ordering, fence};
+
+/// Direction index of [`Snapshot::stamps`]: request, then reply.
+pub const REQUEST: usize = 0;
+/// See [`REQUEST`].
+pub const REPLY: usize = 1;
+
+/// Records by sequence number; `slots` is a power of two.
+pub struct Table {
+    base: *mut pt_record,
+    mask: u32,
+}
+
+// SAFETY: every access below is volatile and of a plain value; the threads that share a table
+// touch a record in turn (the sender before its packet exists, the receiver after its reply).
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
+
+impl Table {
+    /// Maps the `records` map of the tracing programs.
+    pub fn of_map(map: BorrowedFd<'_>, slots: u32) -> Result<Self> {
+        let flags = MapFlags::SHARED;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let base = unsafe { mmap(std::ptr::null_mut(), bytes(slots), ProtFlags::READ | ProtFlags::WRITE, flags, map, 0) }
+            .context("cannot map the table of probe records")?;
+        Ok(Self { base: base.cast(), mask: slots - 1 })
+    }
+
+    /// A table that no program writes.
+    pub fn anonymous(slots: u32) -> Result<Self> {
+        let flags = MapFlags::PRIVATE;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes(slots), ProtFlags::READ | ProtFlags::WRITE, flags) }
+            .context("cannot allocate the table of probe records")?;
+        Ok(Self { base: base.cast(), mask: slots - 1 })
+    }
+
+    /// Number of probes that can be in flight.
+    pub fn slots(&self) -> u32 {
+        self.mask + 1
+    }
+
+    fn at(&self, slot: u32) -> *mut pt_record {
+        // SAFETY: the mapping holds mask + 1 records.
+        unsafe { self.base.add((slot & self.mask) as usize) }
+    }
+
+    /// Makes the record of a probe that is about to be sent, at `sent_ns`.
+    pub fn prepare(&self, session: u32, sequence: u32, sent_ns: u64) {
+        let rec = self.at(sequence);
+        // SAFETY: `rec` points into the mapping; fields are plain integers.
+        unsafe {
+            (&raw mut (*rec).state).write_volatile(0);
+            (&raw mut (*rec).session).write_volatile(session);
+            (&raw mut (*rec).used).write_volatile([0, 0]);
+            (&raw mut (*rec).sent_ns).write_volatile(sent_ns);
+            (&raw mut (*rec).sequence).write_volatile(sequence);
+            fence(Ordering::Release);
+            (&raw mut (*rec).state).write_volatile(pt_state::PT_REC_LIVE.0);
+        }
+    }
+
+    /// When probe `sequence` was sent; `None` when its record has been reused since.
+    pub fn sent_ns(&self, session: u32, sequence: u32) -> Option<u64> {
+        let rec = self.at(sequence);
+        // SAFETY: `rec` points into the mapping; fields are plain integers.
+        unsafe {
+            let sent = (&raw const (*rec).sent_ns).read_volatile();
+            let same = (&raw const (*rec).sequence).read_volatile() == sequence
+                && (&raw const (*rec).session).read_volatile() == session;
+            (same && sent != 0).then_some(sent)
+        }
+    }
+
+    /// Gives the stamps of one direction to `each`, an unknown point as `None`.
+    pub fn stamps(&self, sequence: u32, direction: usize, mut each: impl FnMut(Option<Entry>)) {
+        let rec = self.at(sequence);
+        // SAFETY: `rec` points into the mapping; `used` is cut to the array's length.
+        unsafe {
+            let used = usize::from((&raw const (*rec).used[direction]).read_volatile());
+            let stamps = &raw const (*rec).stamp[direction];
+            for i in 0..used.min((*stamps).len()) {
+                each(packet::from_record(&(&raw const (*stamps)[i]).read_volatile()));
+            }
+        }
+    }
+
+    /// A copy of the record in `slot`.
+    pub fn copy(&self, slot: u32) -> pt_record {
+        // SAFETY: the pointer is into the mapping, and any bytes are a valid record.
+        unsafe { self.at(slot).read_volatile() }
+    }
+
+    /// Adds bits to the state of the record in `slot`.
+    pub fn mark(&self, slot: u32, bits: pt_state) {
+        let rec = self.at(slot);
+        // SAFETY: `rec` points into the mapping; fields are plain integers.
+        unsafe {
+            let state = (&raw const (*rec).state).read_volatile();
+            (&raw mut (*rec).state).write_volatile(state | bits.0);
+        }
+    }
+}
+
+fn bytes(slots: u32) -> usize {
+    assert!(slots.is_power_of_two());
+    (slots as usize * size_of::<pt_record>()).next_multiple_of(rustix::param::page_size())
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `of_map` or `anonymous`, and nothing borrows from it.
+        let _ = unsafe { munmap(self.base.cast(), bytes(self.slots())) };
+    }
+}

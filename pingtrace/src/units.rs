@@ -1,0 +1,93 @@
+//! Clocks, and the durations and sizes that a user types.
+
+use rustix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// `CLOCK_MONOTONIC`, nanoseconds; the clock of every stamp.
+pub fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+/// `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
+pub fn realtime_ns() -> i64 {
+    nanoseconds(ClockId::Realtime).cast_signed()
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let t = clock_gettime(clock);
+    t.tv_sec.cast_unsigned() * SECOND + t.tv_nsec.cast_unsigned()
+}
+
+/// A duration; `plain` is the unit, in nanoseconds, of a number without one.
+fn duration(text: &str, plain: u64) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let scale = match unit.trim() {
+        "" => plain,
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => SECOND,
+        "m" | "min" => 60 * SECOND,
+        "h" => 3600 * SECOND,
+        other => return Err(format!("unknown unit '{other}': use ns, us, ms, s, m or h")),
+    };
+    let value: f64 = number.parse().map_err(|_| format!("'{text}' is not a duration, e.g. 10ms"))?;
+    let ns = value * scale as f64;
+    if !(0.0..1e18).contains(&ns) {
+        return Err(format!("'{text}' is out of range"));
+    }
+    Ok(Duration::from_nanos(ns.round() as u64))
+}
+
+/// A duration whose plain number is in microseconds.
+pub fn microseconds(text: &str) -> Result<Duration, String> {
+    duration(text, 1_000)
+}
+
+/// A duration whose plain number is in seconds.
+pub fn seconds(text: &str) -> Result<Duration, String> {
+    duration(text, SECOND)
+}
+
+/// Bytes, with K, M or G for powers of 1024.
+pub fn bytes(text: &str) -> Result<u64, String> {
+    let (number, scale) = match text.trim().char_indices().last() {
+        Some((i, 'k' | 'K')) => (&text[..i], 1 << 10),
+        Some((i, 'm' | 'M')) => (&text[..i], 1 << 20),
+        Some((i, 'g' | 'G')) => (&text[..i], 1 << 30),
+        _ => (text, 1),
+    };
+    let value: u64 = number.parse().map_err(|_| format!("'{text}' is not a size, e.g. 256M"))?;
+    value.checked_mul(scale).ok_or_else(|| format!("'{text}' is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_the_plain_unit_of_their_option() {
+        assert_eq!(microseconds("500"), Ok(Duration::from_micros(500)));
+        assert_eq!(seconds("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(microseconds("10ms"), Ok(Duration::from_millis(10)));
+        assert_eq!(seconds("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(microseconds("100ns"), Ok(Duration::from_nanos(100)));
+        for bad in ["", "ms", "1x", "-1", "1e99s", "1.2.3"] {
+            assert!(microseconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_suffixes() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("256M"), Ok(256 << 20));
+        assert_eq!(bytes("1g"), Ok(1 << 30));
+        for bad in ["", "M", "1T", "-5", "99999999999G"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+}
