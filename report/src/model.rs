@@ -105,7 +105,7 @@ pub enum ClockRelation {
 }
 
 /// One probe and all that was seen of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Sequence number, from 0.
     pub seq: u32,
@@ -197,7 +197,7 @@ pub struct Delay {
 }
 
 /// Human names of namespaces and devices, for both hosts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// (host, inode of the namespace) to name.
     pub netns: HashMap<(Host, u32), String>,
@@ -206,7 +206,7 @@ pub struct Names {
 }
 
 /// A probe's total, split into segments that sum to it exactly.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Breakdown {
     /// `l_rx_user` minus `l_tx_user`, nanoseconds.
     pub total_ns: u64,
@@ -217,7 +217,7 @@ pub struct Breakdown {
 }
 
 /// A probe that was answered, and where its time went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The probe.
     pub probe: Probe,
@@ -226,7 +226,7 @@ pub struct Record {
 }
 
 /// One end of a run, as far as it is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
     /// Host name, where known.
     pub host: Option<String>,
@@ -239,7 +239,7 @@ pub struct Endpoint {
 }
 
 /// A run: what was asked for, and what could be seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Wall-clock start, nanoseconds since the Unix epoch.
     pub start_unix_ns: i64,
@@ -318,7 +318,7 @@ pub struct Counters {
 }
 
 /// Everything about a run that fits in a few lines.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     /// Nanoseconds from the run's start to this summary.
     pub elapsed_ns: u64,

@@ -1,0 +1,351 @@
+//! The names of points, segments, owners, statuses and hosts: one table each, used by every format.
+
+use crate::model::{Host, Names, Owner, Point, Segment, Stamp, Status};
+
+impl Point {
+    /// All points, in the order of their numbers on the wire.
+    pub const ALL: [Self; 22] = [
+        Self::LTxUser,
+        Self::LTxDevqueue,
+        Self::LTxDevout,
+        Self::RRxIcmprcv,
+        Self::RTxDevout,
+        Self::LRxIprcv,
+        Self::LRxSkdataready,
+        Self::LRxWakeup,
+        Self::LRxUser,
+        Self::RRxDevrcv,
+        Self::LRxSoftirq,
+        Self::MTxDevecho,
+        Self::MRxDevecho,
+        Self::MTxDevreply,
+        Self::MRxDevreply,
+        Self::LRxNapi,
+        Self::LRxOncpu,
+        Self::RRxSoftirq,
+        Self::RRxNapi,
+        Self::RTxDevqueue,
+        Self::MTxQueueecho,
+        Self::MTxQueuereply,
+    ];
+
+    /// The points that the table of segments is made of, in path order.
+    pub const PATH: [Self; 16] = [
+        Self::LTxUser,
+        Self::LTxDevqueue,
+        Self::LTxDevout,
+        Self::RRxSoftirq,
+        Self::RRxNapi,
+        Self::RRxDevrcv,
+        Self::RRxIcmprcv,
+        Self::RTxDevqueue,
+        Self::RTxDevout,
+        Self::LRxSoftirq,
+        Self::LRxNapi,
+        Self::LRxIprcv,
+        Self::LRxSkdataready,
+        Self::LRxWakeup,
+        Self::LRxOncpu,
+        Self::LRxUser,
+    ];
+
+    /// The point with this number on the wire.
+    pub fn from_wire(number: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// The point with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|point| point.name() == name)
+    }
+
+    /// Its name in every format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LTxUser => "l_tx_user",
+            Self::LTxDevqueue => "l_tx_devqueue",
+            Self::LTxDevout => "l_tx_devout",
+            Self::RRxIcmprcv => "r_rx_icmprcv",
+            Self::RTxDevout => "r_tx_devout",
+            Self::LRxIprcv => "l_rx_iprcv",
+            Self::LRxSkdataready => "l_rx_skdataready",
+            Self::LRxWakeup => "l_rx_wakeup",
+            Self::LRxUser => "l_rx_user",
+            Self::RRxDevrcv => "r_rx_devrcv",
+            Self::LRxSoftirq => "l_rx_softirq",
+            Self::MTxDevecho => "m_tx_devecho",
+            Self::MRxDevecho => "m_rx_devecho",
+            Self::MTxDevreply => "m_tx_devreply",
+            Self::MRxDevreply => "m_rx_devreply",
+            Self::LRxNapi => "l_rx_napi",
+            Self::LRxOncpu => "l_rx_oncpu",
+            Self::RRxSoftirq => "r_rx_softirq",
+            Self::RRxNapi => "r_rx_napi",
+            Self::RTxDevqueue => "r_tx_devqueue",
+            Self::MTxQueueecho => "m_tx_queueecho",
+            Self::MTxQueuereply => "m_tx_queuereply",
+        }
+    }
+
+    /// Whether the packet is at a device here (`net_dev_queue`, `net_dev_start_xmit`,
+    /// `netif_receive_skb`): such points can occur several times in a path.
+    pub const fn is_device(self) -> bool {
+        !matches!(
+            self,
+            Self::LTxUser
+                | Self::RRxIcmprcv
+                | Self::LRxSkdataready
+                | Self::LRxWakeup
+                | Self::LRxUser
+                | Self::LRxSoftirq
+                | Self::LRxNapi
+                | Self::LRxOncpu
+                | Self::RRxSoftirq
+                | Self::RRxNapi
+        )
+    }
+
+    /// Whether the point is on the reply's way (else on the request's).
+    pub const fn is_reply(self) -> bool {
+        matches!(
+            self,
+            Self::RTxDevqueue
+                | Self::RTxDevout
+                | Self::MTxDevreply
+                | Self::MRxDevreply
+                | Self::MTxQueuereply
+                | Self::LRxSoftirq
+                | Self::LRxNapi
+                | Self::LRxIprcv
+                | Self::LRxSkdataready
+                | Self::LRxWakeup
+                | Self::LRxOncpu
+                | Self::LRxUser
+        )
+    }
+}
+
+/// `Point::ALL` is indexed by the number on the wire.
+const _: () = {
+    let mut i = 0;
+    while i < Point::ALL.len() {
+        assert!(Point::ALL[i] as usize == i);
+        i += 1;
+    }
+};
+
+impl Segment {
+    /// All segments in path order; what is not on the path comes last.
+    pub const ALL: [Self; 18] = [
+        Self::LTxKern,
+        Self::LTxQdisc,
+        Self::LTxPath,
+        Self::LTxOutlink,
+        Self::RRxSoftirq,
+        Self::RRxNapi,
+        Self::RRxKern,
+        Self::RTxKern,
+        Self::RTxQdisc,
+        Self::LRxInlink,
+        Self::LRxSoftirq,
+        Self::LRxNapi,
+        Self::LRxKern,
+        Self::LRxTaskWaking,
+        Self::LRxTaskQueue,
+        Self::LRxTaskRun,
+        Self::Remote,
+        Self::Unattributed,
+    ];
+
+    /// The segment with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|segment| segment.name() == name)
+    }
+
+    /// Its name in every format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LTxKern => "l_tx_kern",
+            Self::LTxQdisc => "l_tx_qdisc",
+            Self::LTxPath => "l_tx_path",
+            Self::LTxOutlink => "l_tx_outlink",
+            Self::RRxSoftirq => "r_rx_softirq",
+            Self::RRxNapi => "r_rx_napi",
+            Self::RRxKern => "r_rx_kern",
+            Self::RTxKern => "r_tx_kern",
+            Self::RTxQdisc => "r_tx_qdisc",
+            Self::LRxInlink => "l_rx_inlink",
+            Self::LRxSoftirq => "l_rx_softirq",
+            Self::LRxNapi => "l_rx_napi",
+            Self::LRxKern => "l_rx_kern",
+            Self::LRxTaskWaking => "l_rx_task_waking",
+            Self::LRxTaskQueue => "l_rx_task_queue",
+            Self::LRxTaskRun => "l_rx_task_run",
+            Self::Remote => "remote",
+            Self::Unattributed => "unattributed",
+        }
+    }
+
+    /// Who is responsible for the time spent in it.
+    pub const fn owner(self) -> Owner {
+        match self {
+            Self::LTxKern
+            | Self::LTxQdisc
+            | Self::LTxPath
+            | Self::LRxSoftirq
+            | Self::LRxNapi
+            | Self::LRxKern
+            | Self::LRxTaskWaking
+            | Self::LRxTaskQueue
+            | Self::LRxTaskRun => Owner::Local,
+            Self::LTxOutlink => Owner::WireOut,
+            Self::LRxInlink => Owner::WireIn,
+            Self::RRxSoftirq | Self::RRxNapi | Self::RRxKern | Self::RTxKern | Self::RTxQdisc => {
+                Owner::Remote
+            }
+            Self::Remote => Owner::WireOrRemote,
+            Self::Unattributed => Owner::Unknown,
+        }
+    }
+}
+
+/// `Segment::ALL` is indexed by the discriminant.
+const _: () = {
+    let mut i = 0;
+    while i < Segment::ALL.len() {
+        assert!(Segment::ALL[i] as usize == i);
+        i += 1;
+    }
+};
+
+impl Owner {
+    /// All owners.
+    pub const ALL: [Self; 6] = [
+        Self::Local,
+        Self::WireOut,
+        Self::WireIn,
+        Self::Remote,
+        Self::WireOrRemote,
+        Self::Unknown,
+    ];
+
+    /// The owner with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|owner| owner.name() == name)
+    }
+
+    /// Its name in every machine-readable format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::WireOut => "wire_out",
+            Self::WireIn => "wire_in",
+            Self::Remote => "remote",
+            Self::WireOrRemote => "wire_or_remote",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Its name for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local host",
+            Self::WireOut => "wire out",
+            Self::WireIn => "wire in",
+            Self::Remote => "remote host",
+            Self::WireOrRemote => "wire or remote",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Status {
+    /// All statuses.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Late, Self::Lost, Self::Dup];
+
+    /// The status with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// Its name in every format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Late => "late",
+            Self::Lost => "lost",
+            Self::Dup => "dup",
+        }
+    }
+}
+
+impl Host {
+    /// Its name in every format: `client`, `server`, `transit2`.
+    pub fn name(self) -> String {
+        match self {
+            Self::Client => "client".into(),
+            Self::Server => "server".into(),
+            Self::Transit(index) => format!("transit{index}"),
+        }
+    }
+
+    /// The host with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "client" => Some(Self::Client),
+            "server" => Some(Self::Server),
+            _ => name
+                .strip_prefix("transit")?
+                .parse()
+                .ok()
+                .map(Self::Transit),
+        }
+    }
+}
+
+impl Names {
+    /// Name of the namespace that a stamp was taken in, where known.
+    pub fn netns_of(&self, stamp: &Stamp) -> Option<&str> {
+        self.netns
+            .get(&(stamp.host, stamp.netns))
+            .map(String::as_str)
+    }
+
+    /// Name of the device that a stamp was taken on, where known.
+    pub fn device_of(&self, stamp: &Stamp) -> Option<&str> {
+        let key = (stamp.host, stamp.netns, stamp.ifindex);
+        self.device.get(&key).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_are_read_back() {
+        for point in Point::ALL {
+            assert_eq!(Point::from_wire(point as u16), Some(point));
+            assert_eq!(Point::from_name(point.name()), Some(point));
+        }
+        for segment in Segment::ALL {
+            assert_eq!(Segment::from_name(segment.name()), Some(segment));
+        }
+        for owner in Owner::ALL {
+            assert_eq!(Owner::from_name(owner.name()), Some(owner));
+        }
+        for status in Status::ALL {
+            assert_eq!(Status::from_name(status.name()), Some(status));
+        }
+        for host in [Host::Client, Host::Server, Host::Transit(7)] {
+            assert_eq!(Host::from_name(&host.name()), Some(host));
+        }
+    }
+
+    #[test]
+    fn unknown_names_and_numbers_are_refused() {
+        assert_eq!(Point::from_wire(22), None);
+        assert_eq!(Point::from_name("l_tx_users"), None);
+        assert_eq!(Host::from_name("transit"), None);
+    }
+}
