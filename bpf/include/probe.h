@@ -79,6 +79,7 @@ enum pt_state {
 struct pt_record {
 	__u32 session, sequence;
 	__be32 peer[4]; /* the client's address, IPv4 as ::ffff:a.b.c.d; server only */
+	__be32 local[4]; /* the address that was probed, likewise */
 	__u32 state;
 	__u16 length; /* of the ICMP message, bytes; server only */
 	__u8 version, family; /* 4 or 6; server only */

@@ -224,7 +224,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 }
 
 /* Devices with an Ethernet header, the loopback included. */
-SEC("tc")
+SEC("tcx/egress")
 int inband_ether(struct __sk_buff *skb)
 {
 	stamp_reply(skb, ETH_HLEN);
@@ -232,7 +232,7 @@ int inband_ether(struct __sk_buff *skb)
 }
 
 /* Devices whose frames begin at layer 3. */
-SEC("tc")
+SEC("tcx/egress")
 int inband_raw(struct __sk_buff *skb)
 {
 	stamp_reply(skb, 0);

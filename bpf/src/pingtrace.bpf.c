@@ -45,7 +45,7 @@ struct {
 
 struct packet {
 	__u32 session, sequence;
-	__be32 peer[4];
+	__be32 peer[4], local[4];
 	__be64 host_id;
 	enum pt_direction direction;
 	__u16 flags, length;
@@ -98,6 +98,9 @@ static __always_inline bool parse4(const void *l3, struct packet *p)
 		p->peer[0] = p->peer[1] = 0;
 		p->peer[2] = bpf_htonl(0xffff);
 		p->peer[3] = p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr;
+		p->local[0] = p->local[1] = 0;
+		p->local[2] = bpf_htonl(0xffff);
+		p->local[3] = p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr;
 	}
 	return true;
 }
@@ -121,6 +124,8 @@ static __always_inline bool parse6(const void *l3, struct packet *p)
 		p->length = bpf_ntohs(b.ip.payload_len);
 		__builtin_memcpy(p->peer,
 				 p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr, 16);
+		__builtin_memcpy(p->local,
+				 p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr, 16);
 	}
 	return true;
 }
@@ -167,6 +172,7 @@ static __always_inline struct pt_record *start_record(const struct packet *p)
 	rec->session = p->session;
 	rec->sequence = p->sequence;
 	__builtin_memcpy(rec->peer, p->peer, sizeof(rec->peer));
+	__builtin_memcpy(rec->local, p->local, sizeof(rec->local));
 	rec->used[PT_REQUEST] = rec->used[PT_REPLY] = 0;
 	rec->version = p->version;
 	rec->family = p->family;

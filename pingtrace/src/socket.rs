@@ -35,6 +35,17 @@ pub struct ProbeSocket {
     family: Family,
 }
 
+/// ICMP types that a socket wants.
+#[derive(Clone, Copy, Debug)]
+pub enum Deliver {
+    /// A client's.
+    RepliesAndErrors,
+    /// A server's whose filter program stamps arrivals.
+    Requests,
+    /// A sender's.
+    Nothing,
+}
+
 /// What arrived.
 pub enum Received<'a> {
     /// An echo reply's ICMP message, and who sent it.
@@ -75,6 +86,14 @@ impl ProbeSocket {
         Ok(this)
     }
 
+    /// A socket that only sends, from the address `from`.
+    pub fn sender(family: Family, from: IpAddr) -> Result<Self> {
+        let this = Self::open(family, &Options::default())?;
+        this.deliver(Deliver::Nothing).context("set the ICMP type filter")?;
+        this.socket.bind(&SocketAddr::new(from, 0).into()).with_context(|| format!("bind to {from}"))?;
+        Ok(this)
+    }
+
     fn apply(&self, options: &Options) -> Result<()> {
         let s = &self.socket;
         s.set_read_timeout(Some(RECEIVE_TICK)).context("set the receive timeout")?;
@@ -87,7 +106,7 @@ impl ProbeSocket {
             Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
         };
         self.set(level, discover, &dont).context("forbid fragmentation")?;
-        self.accept_replies_and_errors().context("set the ICMP type filter")?;
+        self.deliver(Deliver::RepliesAndErrors).context("set the ICMP type filter")?;
         if let Some(device) = &options.device {
             s.bind_device(Some(device.as_bytes()))
                 .with_context(|| format!("bind to device {device} (-I): does it exist in this network namespace?"))?;
@@ -102,31 +121,31 @@ impl ProbeSocket {
         Ok(())
     }
 
-    /// Lets echo replies and errors pass, before a copy of anything else is made.
-    fn accept_replies_and_errors(&self) -> io::Result<()> {
+    /// Sets which ICMP types reach the socket, before a copy of anything else is made.
+    pub fn deliver(&self, what: Deliver) -> io::Result<()> {
         const ICMP_FILTER: i32 = 1;
         const ICMP6_FILTER: i32 = 1;
         match self.family {
-            // Echo reply, unreachable, time exceeded, parameter problem.
-            Family::V4 => self.set(libc::SOL_RAW, ICMP_FILTER, &!(1_u32 | 1 << 3 | 1 << 11 | 1 << 12)),
-            // Unreachable to parameter problem (1 to 4), echo reply (129); a set bit blocks.
-            Family::V6 => {
-                let mut block = [u32::MAX; 8];
-                block[0] &= !0b1_1110;
-                block[4] &= !(1 << 1);
-                self.set(libc::IPPROTO_ICMPV6, ICMP6_FILTER, &block)
+            Family::V4 => {
+                // Unreachable, time exceeded, parameter problem.
+                let errors = 1 << 3 | 1 << 11 | 1 << 12;
+                let pass: u32 = match what {
+                    Deliver::RepliesAndErrors => 1 << self.family.reply() | errors,
+                    Deliver::Requests => 1 << self.family.request(),
+                    Deliver::Nothing => 0,
+                };
+                self.set(libc::SOL_RAW, ICMP_FILTER, &!pass)
             }
-        }
-    }
-
-    /// Lets only echo requests reach the socket: for a server's filter program.
-    pub fn accept_requests(&self) -> io::Result<()> {
-        match self.family {
-            Family::V4 => self.set(libc::SOL_RAW, 1, &!(1_u32 << 8)),
             Family::V6 => {
+                // A set bit blocks; errors are types 1 to 4.
                 let mut block = [u32::MAX; 8];
-                block[4] &= !1;
-                self.set(libc::IPPROTO_ICMPV6, 1, &block)
+                let mut pass = |kind: u8| block[usize::from(kind / 32)] &= !(1 << (kind % 32));
+                match what {
+                    Deliver::RepliesAndErrors => [1, 2, 3, 4, self.family.reply()].into_iter().for_each(pass),
+                    Deliver::Requests => pass(self.family.request()),
+                    Deliver::Nothing => {}
+                }
+                self.set(libc::IPPROTO_ICMPV6, ICMP6_FILTER, &block)
             }
         }
     }

@@ -10,6 +10,7 @@ use report::model::Point;
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ pub struct Tracer<'a> {
     skel: PingtraceSkel<'a>,
     links: Vec<Link>,
     /// Records of probes in flight.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// The points that can be seen, and by which hook.
     pub points: Vec<(Point, String)>,
     /// Points that cannot be had, and why.
@@ -95,7 +96,7 @@ impl<'a> Tracer<'a> {
                 load(second, setup, &wanted)?
             }
         };
-        let table = Table::of_map(skel.maps.records.as_fd(), setup.slots)?;
+        let table = Arc::new(Table::of_map(skel.maps.records.as_fd(), setup.slots)?);
         let mut tracer = Self { skel, links: Vec::new(), table, points: Vec::new(), missing: Vec::new() };
         let attached = tracer.attach(&wanted);
         tracer.describe(&setup.role, &attached, icmp_rcv);

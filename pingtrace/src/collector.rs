@@ -1,0 +1,222 @@
+//! Turns probes into statistics and records: the one place that every probe passes, on its way
+//! from the journey to the outputs.
+
+use crate::cli::Cli;
+use crate::host;
+use crate::output::{Message, Outputs};
+use crate::plan::Plan;
+use crate::socket::IcmpError;
+use crate::tracer::Tracer;
+use crate::units::{monotonic_ns, realtime_ns};
+use anyhow::Result;
+use report::breakdown::breakdown_into;
+use report::clock::WireSplit;
+use report::hops::HopStats;
+use report::model::{
+    Breakdown, Capture, ClockRelation, Counters, Endpoint, Host, Point, Probe, Record, Run, Segment, Stamp, Status, Summary,
+};
+use report::series::Series;
+use report::slowest::Slowest;
+use report::stats::Stats;
+use std::collections::HashSet;
+
+/// Records that a picture shows.
+const PICTURED: usize = 8;
+/// ICMP errors that are told one by one.
+const TOLD_ERRORS: usize = 8;
+
+/// Statistics of one capture, and its outputs.
+pub struct Collector {
+    run: Run,
+    start_ns: u64,
+    stats: Stats,
+    wire: WireSplit,
+    series: Series,
+    slowest: Slowest,
+    hops: Option<HopStats>,
+    told_errors: HashSet<(std::net::IpAddr, u8, u8)>,
+    scratch: Breakdown,
+    stat_interval_ns: u64,
+    next_stat_ns: u64,
+    outputs: Outputs,
+}
+
+impl Collector {
+    /// For one capture; opens what is to be written.
+    pub fn new(cli: &Cli, plan: &Plan) -> Result<Self> {
+        let stat_interval_ns = cli.stat_interval.as_nanos() as u64;
+        Ok(Self {
+            run: describe(plan),
+            start_ns: 0,
+            stats: Stats::new(),
+            wire: WireSplit::new(),
+            series: Series::new(),
+            slowest: Slowest::new(PICTURED),
+            hops: cli.namespace.then(HopStats::new),
+            told_errors: HashSet::new(),
+            scratch: Breakdown { total_ns: 0, delays: Vec::new(), unordered: 0 },
+            stat_interval_ns,
+            next_stat_ns: u64::MAX,
+            outputs: Outputs::start(cli, plan)?,
+        })
+    }
+
+    /// The first probe is about to leave, at `start_ns`.
+    pub fn begin(&mut self, start_ns: u64, tracer: Option<&Tracer<'_>>) {
+        self.start_ns = start_ns;
+        self.run.start_unix_ns = realtime_ns() - (monotonic_ns() - start_ns).cast_signed();
+        if let Some(tracer) = tracer {
+            self.run.points.clone_from(&tracer.points);
+        }
+        let user = [Point::LTxUser, Point::LRxUser].map(|p| (p, "clock_gettime".to_owned()));
+        self.run.points.extend(user);
+        self.run.points.sort_by_key(|(p, _)| *p);
+        if self.stat_interval_ns > 0 {
+            self.next_stat_ns = start_ns + self.stat_interval_ns;
+        }
+        self.outputs.send(Message::Run(self.run.clone()));
+    }
+
+    /// Remote stamps come another way from now on.
+    pub fn mode(&mut self, mode: &str) {
+        self.run.mode = mode.to_owned();
+        self.outputs.send(Message::Run(self.run.clone()));
+    }
+
+    /// What the client counts itself.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.stats.counters
+    }
+
+    /// A probe that was answered, with all that will be known of it.
+    pub fn probe(&mut self, probe: &Probe) {
+        if !breakdown_into(probe, &mut self.wire, &mut self.scratch) {
+            return;
+        }
+        self.stats.record(&self.scratch);
+        let sent = probe.path.first().map_or(0, |s| s.ns);
+        self.series.record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
+        self.slip(probe.seq, sent);
+        if let Some(hops) = &mut self.hops {
+            hops.record(probe);
+        }
+        let total = self.scratch.total_ns;
+        let recorded = total >= self.run.threshold_ns;
+        if !recorded && !self.slowest.wants(total) {
+            return;
+        }
+        let record = Record { probe: probe.clone(), breakdown: Some(self.scratch.clone()) };
+        if recorded {
+            self.record(record.clone());
+        }
+        if self.slowest.wants(total) {
+            self.slowest.offer(record);
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        self.stats.counters.recorded += 1;
+        let verdict = record.breakdown.as_ref().and_then(|b| self.stats.verdict(b));
+        if let Some(v) = &verdict {
+            self.stats.slow(v.segment.owner());
+        }
+        self.outputs.send(Message::Record(Box::new((record, verdict))));
+    }
+
+    fn slip(&mut self, sequence: u32, sent_ns: u64) {
+        if let Some(interval) = self.run.interval_ns {
+            let due = self.start_ns + u64::from(sequence) * interval;
+            self.stats.slip(sent_ns.saturating_sub(due));
+        }
+    }
+
+    /// A probe that is not waited for any more.
+    pub fn lost(&mut self, sequence: u32, sent_ns: u64, sent_unix_ns: i64) {
+        self.stats.counters.lost += 1;
+        self.series.lost(sent_ns.saturating_sub(self.start_ns));
+        self.slip(sequence, sent_ns);
+        let probe = self.bare(sequence, sent_unix_ns, Status::Lost, &[(Point::LTxUser, sent_ns)]);
+        self.record(Record { probe, breakdown: None });
+    }
+
+    /// A further answer to a probe.
+    pub fn dup(&mut self, sequence: u32, sent_ns: u64, sent_unix_ns: i64, received_ns: u64) {
+        self.stats.counters.dup += 1;
+        let ends = [(Point::LTxUser, sent_ns), (Point::LRxUser, received_ns)];
+        let probe = self.bare(sequence, sent_unix_ns, Status::Dup, &ends);
+        self.record(Record { probe, breakdown: None });
+    }
+
+    /// A probe of which only user space's stamps are known.
+    fn bare(&self, seq: u32, sent_unix_ns: i64, status: Status, stamps: &[(Point, u64)]) -> Probe {
+        let stamp = |&(point, ns): &(Point, u64)| Stamp { point, host: Host::Client, ns, cpu: None, ifindex: 0, netns: 0 };
+        Probe {
+            seq,
+            sent_unix_ns,
+            peer: self.run.server.addr.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+            status,
+            clock: ClockRelation::Separate,
+            path: stamps.iter().map(stamp).collect(),
+        }
+    }
+
+    /// Somebody on the way, or the peer, refused a probe: told once for each who and why.
+    pub fn icmp_error(&mut self, e: &IcmpError) {
+        self.stats.counters.icmp_errors += 1;
+        if self.told_errors.len() < TOLD_ERRORS && self.told_errors.insert((e.from, e.kind, e.code)) {
+            log::warn!("{e}");
+        }
+    }
+
+    /// Time passes: interval statistics, and SIGHUP.
+    pub fn tick(&mut self, now: u64, reopen: bool) {
+        if reopen {
+            self.outputs.send(Message::Reopen);
+        }
+        if now >= self.next_stat_ns {
+            self.next_stat_ns += self.stat_interval_ns;
+            let summary = self.summary(now);
+            self.outputs.send(Message::Stat(Box::new(summary)));
+        }
+    }
+
+    fn summary(&self, now: u64) -> Summary {
+        self.stats.summary(now.saturating_sub(self.start_ns))
+    }
+
+    /// The end of the capture: everything is written when it returns.
+    pub fn finish(self) -> Result<()> {
+        let summary = self.summary(monotonic_ns());
+        let capture = Capture {
+            run: self.run,
+            slowest: self.slowest.records().to_vec(),
+            summary,
+            series: self.series.snapshot(),
+            names: report::model::Names::default(),
+        };
+        self.outputs.finish(capture, self.stats.marks(), self.hops)
+    }
+}
+
+fn describe(plan: &Plan) -> Run {
+    Run {
+        start_unix_ns: realtime_ns(),
+        client: Endpoint {
+            host: host::name(),
+            addr: Some(plan.source),
+            dev: plan.device.clone(),
+            host_id: Some(host::id()).filter(|id| *id != 0),
+        },
+        server: Endpoint { addr: Some(plan.ip), ..Endpoint::default() },
+        mode: "pingpong".to_owned(),
+        interval_ns: plan.interval_ns,
+        threshold_ns: plan.threshold_ns,
+        size: plan.size,
+        points: Vec::new(),
+    }
+}
+
+/// The name of a segment, for messages.
+pub fn segment(segment: Segment) -> &'static str {
+    segment.name()
+}

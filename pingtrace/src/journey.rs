@@ -1,0 +1,284 @@
+//! Joins what the two ends saw of a probe, by session and sequence number, into one path.
+//!
+//! A reply brings the client's own stamps (from the table of records) and the server's stamps up
+//! to the last hook where a packet can be written. What the server saw later, its queueing
+//! discipline and driver, comes with a later reply or in a record packet; until then the probe
+//! waits here. A wait ends with the stamps, with those of a younger probe (drivers transmit in
+//! order, so the missing ones were lost), or at a deadline.
+
+use crate::packet::{Entry, PROVISIONAL, Packet, Version};
+use crate::table::{REPLY, REQUEST, Table};
+use report::model::{ClockRelation, Host, Point, Probe, Stamp, Status};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+/// What the client asks of a run, as far as joining needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    /// The host that is probed.
+    pub peer: IpAddr,
+    /// Stamps of the own namespace only are wanted, so a server on the same kernel has its own.
+    pub own_namespace_only: bool,
+    /// The user wants one kernel to count as two hosts.
+    pub two_hosts: bool,
+}
+
+/// What user space knows of a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Sequence number.
+    pub sequence: u32,
+    /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
+    pub sent_ns: u64,
+    /// Wall-clock time of the send, ns since the Unix epoch.
+    pub sent_unix_ns: i64,
+    /// `l_rx_user`, `CLOCK_MONOTONIC` ns.
+    pub received_ns: u64,
+    /// Wake-up of the receiving thread, if it slept: ns and CPU.
+    pub woken: Option<(u64, u16)>,
+    /// When it ran again.
+    pub oncpu: Option<(u64, u16)>,
+    /// In time or late.
+    pub status: Status,
+}
+
+/// Counts of what did not fit together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Entries with an unknown point.
+    pub unknown_points: u64,
+    /// Stamps for a probe that is no longer waited for.
+    pub orphans: u64,
+    /// Answered probes that ended without the remote stamps they waited for.
+    pub no_remote: u64,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    arrival: Option<Arrival>,
+    request: Vec<Stamp>,
+    reply: Vec<Stamp>,
+    remote: Vec<Stamp>,
+    provisional: Option<Stamp>,
+    same_kernel: bool,
+    handed_over: bool,
+    deadline_ns: u64,
+}
+
+/// Probes that wait for the rest of their stamps, oldest reply first.
+pub struct Journey {
+    identity: Identity,
+    waiting: VecDeque<Pending>,
+    spare: Vec<Pending>,
+    /// The 32-bit microseconds of a version 0 peer, continued in 64 bits.
+    v0_clock_us: Option<u64>,
+    scratch: Probe,
+    /// What did not fit.
+    pub counts: Counts,
+}
+
+impl Journey {
+    /// Nothing waits yet.
+    pub fn new(identity: Identity) -> Self {
+        let scratch = Probe {
+            seq: 0,
+            sent_unix_ns: 0,
+            peer: identity.peer,
+            status: Status::Ok,
+            clock: ClockRelation::Separate,
+            path: Vec::new(),
+        };
+        Self { identity, waiting: VecDeque::new(), spare: Vec::new(), v0_clock_us: None, scratch, counts: Counts::default() }
+    }
+
+    /// Probes that wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// A probe that was answered: takes the client's stamps, and those in the reply itself.
+    /// Returns whether the reply carried remote stamps.
+    pub fn answered(&mut self, table: &Table, arrival: Arrival, packet: &Packet<'_>, deadline_ns: u64) -> bool {
+        let mut p = self.spare.pop().unwrap_or_default();
+        p.arrival = Some(arrival);
+        p.deadline_ns = deadline_ns;
+        let unknown = &mut self.counts.unknown_points;
+        for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
+            table.stamps(arrival.sequence, direction, |e| match e {
+                Some(e) => into.push(local(&e)),
+                None => *unknown += 1,
+            });
+        }
+        self.waiting.push_back(p);
+        self.remote(packet) > 0
+    }
+
+    /// Stamps of the server, for this probe or for older ones; returns how many were taken.
+    pub fn remote(&mut self, packet: &Packet<'_>) -> usize {
+        let mut taken = 0;
+        for entry in packet.entries() {
+            let Some(mut e) = entry else {
+                self.counts.unknown_points += 1;
+                continue;
+            };
+            if packet.version == Version::V0 {
+                if e.time == 0 || !is_remote(e.point) {
+                    continue;
+                }
+                e.time = self.continue_v0_clock(e.time as u32);
+            }
+            let back = if e.back == PROVISIONAL { 0 } else { u32::from(e.back) };
+            match self.find(packet.sequence.wrapping_sub(back)) {
+                Some(p) => {
+                    p.take(&e);
+                    taken += 1;
+                }
+                None => self.counts.orphans += 1,
+            }
+        }
+        taken
+    }
+
+    /// Continues a version 0 peer's 32-bit microseconds (they wrap every 71.6 minutes), as ns.
+    fn continue_v0_clock(&mut self, us: u32) -> u64 {
+        let last = self.v0_clock_us.unwrap_or(u64::from(us));
+        let step = i64::from(us.wrapping_sub(last as u32).cast_signed());
+        let now = last.saturating_add_signed(step);
+        self.v0_clock_us = Some(now);
+        now * 1_000
+    }
+
+    /// Sequence numbers wait in the order of their replies; the one that is sought is most often
+    /// the youngest or the one before.
+    fn find(&mut self, sequence: u32) -> Option<&mut Pending> {
+        self.waiting.iter_mut().rev().find(|p| p.arrival.is_some_and(|a| a.sequence == sequence))
+    }
+
+    /// Hands out every probe that is complete, or waited long enough. With `expect_remote` false
+    /// nothing is waited for.
+    pub fn finished(&mut self, now_ns: u64, expect_remote: bool, mut sink: impl FnMut(&Probe)) {
+        let newest = self.waiting.iter().rposition(|p| p.handed_over);
+        let mut index = 0;
+        while let Some(p) = self.waiting.front() {
+            let overtaken = newest.is_some_and(|n| index < n);
+            let due = now_ns >= p.deadline_ns;
+            if expect_remote && !overtaken && !due && !self.complete(p) {
+                break;
+            }
+            let Some(p) = self.waiting.pop_front() else { break };
+            if expect_remote && !self.complete(&p) {
+                self.counts.no_remote += 1;
+            }
+            self.assemble(&p);
+            sink(&self.scratch);
+            self.recycle(p);
+            index += 1;
+        }
+    }
+
+    /// On one kernel the client's own programs saw everything but `icmp_rcv`.
+    fn complete(&self, p: &Pending) -> bool {
+        p.handed_over || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
+    }
+
+    fn recycle(&mut self, mut p: Pending) {
+        p.arrival = None;
+        p.request.clear();
+        p.reply.clear();
+        p.remote.clear();
+        p.provisional = None;
+        p.same_kernel = false;
+        p.handed_over = false;
+        self.spare.push(p);
+    }
+
+    /// Lays all stamps of a probe in path order.
+    fn assemble(&mut self, p: &Pending) {
+        let Some(a) = p.arrival else { return };
+        let probe = &mut self.scratch;
+        probe.seq = a.sequence;
+        probe.sent_unix_ns = a.sent_unix_ns;
+        probe.status = a.status;
+        probe.clock = if p.same_kernel && !self.identity.two_hosts { ClockRelation::Same } else { ClockRelation::Separate };
+        let path = &mut probe.path;
+        path.clear();
+        path.push(user(Point::LTxUser, a.sent_ns, None));
+        if p.same_kernel && !self.identity.own_namespace_only {
+            one_kernel(p, path);
+        } else {
+            two_ends(p, path);
+        }
+        path.extend(a.woken.map(|(ns, cpu)| user(Point::LRxWakeup, ns, Some(cpu))));
+        path.extend(a.oncpu.map(|(ns, cpu)| user(Point::LRxOncpu, ns, Some(cpu))));
+        path.push(user(Point::LRxUser, a.received_ns, None));
+    }
+}
+
+impl Pending {
+    fn take(&mut self, e: &Entry) {
+        let stamp = Stamp { host: Host::Server, ..local(e) };
+        if e.host == 0 {
+            self.same_kernel = true;
+        }
+        if e.back == PROVISIONAL {
+            self.provisional = Some(stamp);
+            return;
+        }
+        self.handed_over |= e.point == Point::RTxDevout;
+        self.remote.push(stamp);
+    }
+}
+
+/// Each end reported its own stamps.
+fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
+    path.extend(&p.request);
+    path.extend(first_poll_only(&p.remote));
+    let queued = p.remote.iter().any(|s| s.point == Point::RTxDevqueue);
+    path.extend(p.provisional.filter(|_| !queued));
+    path.extend(first_poll_only(&p.reply));
+}
+
+/// One kernel: the client's programs saw the server's hops too. Those in the server's namespace
+/// (where its last receive was) are the server's; everything else is the client host's.
+fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
+    let server_ns = p.remote.iter().rev().find(|s| s.point == Point::RRxDevrcv).map(|s| s.netns);
+    let of_server = |s: &Stamp, point| Stamp { point, host: Host::Server, ..*s };
+    for s in &p.request {
+        match s.point {
+            Point::MRxDevecho if Some(s.netns) == server_ns => path.push(of_server(s, Point::RRxDevrcv)),
+            Point::RRxSoftirq | Point::RRxNapi if Some(s.netns) == server_ns => path.push(of_server(s, s.point)),
+            Point::RRxSoftirq | Point::RRxNapi => {}
+            _ => path.push(*s),
+        }
+    }
+    path.extend(p.remote.iter().filter(|s| s.point == Point::RRxIcmprcv));
+    for s in first_poll_only(&p.reply) {
+        match s.point {
+            Point::MTxQueuereply if Some(s.netns) == server_ns => path.push(of_server(s, Point::RTxDevqueue)),
+            Point::MTxDevreply if Some(s.netns) == server_ns => path.push(of_server(s, Point::RTxDevout)),
+            _ => path.push(*s),
+        }
+    }
+}
+
+/// The softirq and NAPI stamps of the first receive alone: those of later devices of the same
+/// host are no wait for the wire.
+fn first_poll_only(stamps: &[Stamp]) -> impl Iterator<Item = &Stamp> {
+    let first = stamps.iter().position(|s| matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv));
+    stamps.iter().enumerate().filter(move |(i, s)| {
+        let poll = matches!(s.point, Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi);
+        !poll || first.is_none_or(|f| *i < f)
+    }).map(|(_, s)| s)
+}
+
+fn is_remote(point: Point) -> bool {
+    matches!(point, Point::RRxIcmprcv | Point::RTxDevout | Point::RRxDevrcv)
+}
+
+fn local(e: &Entry) -> Stamp {
+    Stamp { point: e.point, host: Host::Client, ns: e.time, cpu: e.cpu, ifindex: e.ifindex, netns: e.netns }
+}
+
+fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
+    Stamp { point, host: Host::Client, ns, cpu, ifindex: 0, netns: 0 }
+}

@@ -1,0 +1,148 @@
+//! What the client is going to do: the command line, checked against this host before the first
+//! probe leaves.
+
+use crate::cli::{Cli, Mode};
+use crate::packet::{Family, V1_HEADER};
+use crate::socket::{self, Options};
+use crate::units::SECOND;
+use anyhow::{Context, Result, bail};
+use netns::{Namespace, Netlink};
+use socket2::SockAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+
+/// Room for the stamps that one reply has to carry; also version 0's documented minimum.
+pub const MIN_SIZE: usize = 144;
+/// More packets than this are not in flight; a record is about 1.6 kB.
+const MAX_SLOTS: u32 = 32_768;
+const MIN_SLOTS: u32 = 512;
+
+/// A capture, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Whom to probe.
+    pub peer: SockAddr,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its family.
+    pub family: Family,
+    /// The address that this host sends from.
+    pub source: IpAddr,
+    /// The device that the probes leave by.
+    pub device: Option<String>,
+    /// Socket options.
+    pub options: Options,
+    /// ICMP message size, bytes.
+    pub size: usize,
+    /// ns between probes; absent when adaptive.
+    pub interval_ns: Option<u64>,
+    /// Probes to send.
+    pub count: Option<u32>,
+    /// How long to send, ns.
+    pub time_ns: Option<u64>,
+    /// A later reply is late, ns.
+    pub timeout_ns: u64,
+    /// Only slower probes are recorded, ns.
+    pub threshold_ns: u64,
+    /// `--nslocal`, or implied by `--userid`.
+    pub own_namespace_only: bool,
+    /// `--userid`: one kernel counts as two hosts.
+    pub two_hosts: bool,
+    /// Inode of this network namespace.
+    pub netns: u32,
+}
+
+impl Plan {
+    /// Checks name, route, size and device.
+    pub fn new(cli: &Cli) -> Result<Self> {
+        let host = cli.client.as_deref().context("no host")?;
+        let peer = resolve(host, cli)?;
+        if cli.interface.len() > 1 {
+            bail!("a client sends from one device: give -I once");
+        }
+        if cli.interval.is_zero() && !cli.adaptive {
+            bail!("an interval of 0 would flood: use -A to send the next probe at each reply");
+        }
+        if cli.timeout.is_zero() {
+            bail!("a timeout of 0 (-W) would call every probe late");
+        }
+        let options = Options { device: cli.interface.first().cloned(), tos: cli.tos };
+        let (source, mtu) = socket::route(peer, &options)?;
+        check_size(cli, peer.is_ipv4(), mtu, host)?;
+        Ok(Self {
+            peer: peer.into(),
+            ip: peer.ip(),
+            family: if peer.is_ipv4() { Family::V4 } else { Family::V6 },
+            source,
+            device: device(peer.ip(), &options),
+            options,
+            size: cli.size,
+            interval_ns: (!cli.adaptive).then_some(cli.interval.as_nanos() as u64),
+            count: cli.count,
+            time_ns: cli.time.map(|t| t.as_nanos() as u64),
+            timeout_ns: cli.timeout.as_nanos() as u64,
+            threshold_ns: cli.maxdelay.as_nanos() as u64,
+            own_namespace_only: cli.nslocal || cli.userid.is_some(),
+            two_hosts: cli.userid.is_some(),
+            netns: Namespace::current().context("find this network namespace")?.inode(),
+        })
+    }
+
+    /// Probes that can be in flight: those of a timeout and a half, within limits.
+    pub fn slots(&self) -> u32 {
+        let Some(interval) = self.interval_ns else { return MIN_SLOTS };
+        let wanted = self.timeout_ns.saturating_mul(3) / 2 / interval.max(1);
+        (wanted.min(u64::from(MAX_SLOTS)) as u32).next_power_of_two().clamp(MIN_SLOTS, MAX_SLOTS)
+    }
+
+    /// The one namespace to stamp in, if only one is wanted.
+    pub fn only_netns(&self) -> Option<u32> {
+        self.own_namespace_only.then_some(self.netns)
+    }
+}
+
+/// A name, an address, or a link-local address with its zone.
+fn resolve(host: &str, cli: &Cli) -> Result<SocketAddr> {
+    if let Some((address, zone)) = host.split_once('%') {
+        let address = address.parse().with_context(|| format!("'{address}' is not an IPv6 address"))?;
+        return Ok(SocketAddrV6::new(address, 0, 0, zone_index(zone)?).into());
+    }
+    let found = (host, 0).to_socket_addrs().with_context(|| format!("unknown host {host}"))?;
+    let wanted = |a: &SocketAddr| a.is_ipv4() && !cli.ipv6 || a.is_ipv6() && !cli.ipv4;
+    let address = found.into_iter().find(wanted);
+    address.with_context(|| format!("{host} has no {} address", if cli.ipv6 { "IPv6" } else { "IPv4" }))
+}
+
+fn zone_index(zone: &str) -> Result<u32> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let link = Netlink::open()?.link_named(zone);
+    Ok(link.with_context(|| format!("zone '{zone}': no such device in this network namespace"))?.index)
+}
+
+fn check_size(cli: &Cli, v4: bool, mtu: usize, host: &str) -> Result<()> {
+    let min = if cli.mode == Mode::Pingpong { V1_HEADER } else { MIN_SIZE };
+    let max = mtu.saturating_sub(if v4 { 20 } else { 40 });
+    if cli.size < min {
+        bail!("size {} (-b) is below the minimum of {min} bytes", cli.size);
+    }
+    if cli.size > max {
+        bail!("size {} (-b) is above {max} bytes, what the route to {host} carries unfragmented (MTU {mtu})", cli.size);
+    }
+    Ok(())
+}
+
+/// The device that the kernel would choose; unknown is no error here.
+fn device(to: IpAddr, options: &Options) -> Option<String> {
+    if options.device.is_some() {
+        return options.device.clone();
+    }
+    let mut netlink = Netlink::open().ok()?;
+    let route = netlink.route_get(to, None).ok()?;
+    netlink.link_name(route.ifindex).ok()
+}
+
+/// A rate in probes a second, for the story.
+pub fn rate(interval_ns: u64) -> f64 {
+    SECOND as f64 / interval_ns.max(1) as f64
+}

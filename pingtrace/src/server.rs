@@ -1,0 +1,380 @@
+//! The server: its programs do the work in the kernel. User space attaches them to devices as
+//! these come and go, and sends record packets to clients that cannot be stamped in band.
+
+use crate::cli::Cli;
+use crate::host::{self, ServerLock};
+use crate::inband::Inband;
+use crate::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::socket::{Deliver, Options, ProbeSocket};
+use crate::table::Table;
+use crate::tracer::{Role, Setup, Storage, Tracer};
+use crate::units::monotonic_ns;
+use anyhow::{Context, Result, bail};
+use bpf::pingtrace::types::{pt_owed, pt_record, pt_state};
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use netns::{LinkEvent, LinkEvents, Namespace, Netlink};
+use report::model::Point;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Requests whose replies have not left yet; a record is about 1.6 kB.
+const SLOTS: u32 = 8192;
+/// Record packets a second: to one client, and to all.
+const SOURCE_RATE: u64 = 20_000;
+const TOTAL_RATE: u64 = 50_000;
+/// Clients whose rate is remembered, and local addresses that have a socket.
+const MAX_SOURCES: usize = 4096;
+const MAX_SOCKETS: usize = 64;
+
+/// Runs until SIGINT, SIGTERM or the end of `-t`.
+pub fn run(cli: &Cli) -> Result<()> {
+    let _lock = ServerLock::take()?;
+    let own = Namespace::current().context("find this network namespace")?.inode();
+    let role = Role::Server {
+        host: cli.userid.unwrap_or(1),
+        host_id: if cli.userid.is_some() { 0 } else { host::id() },
+    };
+    let local = cli.nslocal || cli.userid.is_some();
+    let setup = Setup { role, slots: SLOTS, only_netns: local.then_some(own) };
+    let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
+    let mut tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
+    let sockets = arrival_filters(&tracer, &role)?;
+    let mut devices = Devices::open(&mut inband_storage, &tracer, own, &cli.interface)?;
+    say_points(&tracer);
+    let owed = RefCell::new(Vec::new());
+    let ring = ring(&tracer, &owed)?;
+    let mut records = Records::default();
+    let mut signals = signals()?;
+    let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
+    log::info!("serving; stop with SIGINT or SIGTERM");
+    while wait(&ring, &devices, &signals, deadline)? {
+        ring.consume().context("read the ring buffer of owed records")?;
+        records.send(&tracer.table, &mut owed.borrow_mut());
+        devices.update()?;
+        if signals.read(&mut [0; 8]).is_ok() {
+            break;
+        }
+    }
+    summarize(&mut tracer, &devices, &records);
+    drop(sockets);
+    Ok(())
+}
+
+const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";
+
+/// Waits for an owed record, a device, a signal or the deadline; false at the deadline.
+fn wait(ring: &RingBuffer<'_>, devices: &Devices<'_>, signals: &UnixStream, deadline: Option<u64>) -> Result<bool> {
+    let left = deadline.map(|d| Duration::from_nanos(d.saturating_sub(monotonic_ns())));
+    if left == Some(Duration::ZERO) {
+        return Ok(false);
+    }
+    let timeout = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
+    let ring = ring_fd(ring);
+    let mut fds = [
+        PollFd::new(&ring, PollFlags::IN),
+        PollFd::new(&devices.events, PollFlags::IN),
+        PollFd::new(signals, PollFlags::IN),
+    ];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(e) => Err(e).context("wait for events"),
+    }
+}
+
+#[expect(unsafe_code, reason = "libbpf-rs gives the epoll descriptor as a number")]
+fn ring_fd<'r>(ring: &'r RingBuffer<'_>) -> BorrowedFd<'r> {
+    // SAFETY: the ring buffer owns the descriptor and outlives the borrow.
+    unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
+}
+
+fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<RingBuffer<'r>> {
+    let mut builder = RingBufferBuilder::new();
+    builder
+        .add(&tracer.maps().owed, move |bytes: &[u8]| {
+            let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            if let (Some(slot), Some(session), Some(sequence)) = (word(0), word(4), word(8)) {
+                owed.borrow_mut().push(pt_owed { slot, session, sequence });
+            }
+            0
+        })
+        .context("open the ring buffer of owed records")?;
+    builder.build().context("open the ring buffer of owed records")
+}
+
+/// A descriptor that becomes readable at SIGINT or SIGTERM.
+fn signals() -> Result<UnixStream> {
+    let (read, write) = UnixStream::pair().context("make the signal pipe")?;
+    read.set_nonblocking(true).context("make the signal pipe")?;
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        let write = write.try_clone().context("make the signal pipe")?;
+        signal_hook::low_level::pipe::register(signal, write).context("handle signals")?;
+    }
+    Ok(read)
+}
+
+/// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
+fn arrival_filters(tracer: &Tracer<'_>, role: &Role) -> Result<Vec<ProbeSocket>> {
+    let Some(program) = tracer.socket_filter(role) else { return Ok(Vec::new()) };
+    let mut sockets = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        match ProbeSocket::open(family, &Options::default()) {
+            Ok(socket) => {
+                socket.attach_filter(program).context("attach the arrival filter")?;
+                socket.deliver(Deliver::Requests).context("set the ICMP type filter")?;
+                sockets.push(socket);
+            }
+            Err(e) => log::warn!("no {family:?} arrival stamps: {e:#}"),
+        }
+    }
+    Ok(sockets)
+}
+
+/// The devices that replies leave by.
+struct Devices<'a> {
+    inband: Option<Inband<'a>>,
+    events: LinkEvents,
+    chosen: Vec<String>,
+}
+
+impl<'a> Devices<'a> {
+    fn open(
+        storage: &'a mut MaybeUninit<libbpf_rs::OpenObject>,
+        tracer: &Tracer<'_>,
+        own: u32,
+        chosen: &[String],
+    ) -> Result<Self> {
+        let inband = Inband::load(storage, tracer, own)
+            .map_err(|e| log::warn!("no in-band stamps, record packets instead: {e:#}"))
+            .ok();
+        let events = LinkEvents::open().context("watch the network devices")?;
+        let mut this = Self { inband, events, chosen: chosen.to_vec() };
+        let links = Netlink::open()?.links().context("list the network devices")?;
+        for name in chosen {
+            if !links.iter().any(|l| l.name == *name) {
+                bail!("there is no device {name} (-I) in this network namespace");
+            }
+        }
+        for link in &links {
+            this.add(link);
+        }
+        Ok(this)
+    }
+
+    fn add(&mut self, link: &netns::Link) {
+        let Some(inband) = &mut self.inband else { return };
+        let wanted = self.chosen.is_empty() || self.chosen.contains(&link.name);
+        if !link.up || !wanted {
+            inband.forget(link.index);
+            return;
+        }
+        match inband.attach(link) {
+            Ok(Some(how)) => log::info!("stamping replies that leave by {} ({how})", link.name),
+            Ok(None) => {}
+            Err(e) => log::warn!("no in-band stamps on {}, record packets instead: {e:#}", link.name),
+        }
+    }
+
+    /// Follows devices that appear, go up or down, or vanish.
+    fn update(&mut self) -> Result<()> {
+        for event in self.events.read().context("watch the network devices")? {
+            match event {
+                LinkEvent::Added { link } | LinkEvent::Changed { link } => self.add(&link),
+                LinkEvent::Removed { index } => {
+                    if let Some(inband) = &mut self.inband {
+                        inband.forget(index);
+                    }
+                }
+                LinkEvent::Resync { links } => links.iter().for_each(|l| self.add(l)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sends what the programs owe to clients.
+#[derive(Default)]
+struct Records {
+    sockets: HashMap<IpAddr, ProbeSocket>,
+    limits: HashMap<IpAddr, Bucket>,
+    total: Bucket,
+    sent: u64,
+    limited: u64,
+    failed: u64,
+}
+
+/// One probe whose stamps go out.
+struct Due {
+    slot: u32,
+    record: pt_record,
+}
+
+impl Records {
+    /// One packet a probe for version 0; as many probes as fit for version 1.
+    fn send(&mut self, table: &Table, owed: &mut Vec<pt_owed>) {
+        let mut due: Vec<Due> = owed.drain(..).filter_map(|o| due(table, &o)).collect();
+        due.sort_by_key(|d| (d.record.peer, d.record.session));
+        let mut rest = due.as_slice();
+        while let Some(first) = rest.first() {
+            let same = |d: &Due| d.record.peer == first.record.peer && d.record.session == first.record.session;
+            let group = rest.iter().position(|d| !same(d)).unwrap_or(rest.len());
+            let limit = if first.record.version == 0 { 1 } else { group };
+            let taken = self.send_some(table, &rest[..limit]);
+            rest = &rest[taken..];
+        }
+    }
+
+    /// Sends the stamps of as many of these probes of one session as fit; returns how many.
+    fn send_some(&mut self, table: &Table, due: &[Due]) -> usize {
+        let last = due.len().min(MAX_BATCH) - 1;
+        let head = &due[0].record;
+        let family = if head.family == 4 { Family::V4 } else { Family::V6 };
+        let version = if head.version == 0 { Version::V0 } else { Version::V1 };
+        let newest = due[..=last].iter().map(|d| d.record.sequence).max().unwrap_or(head.sequence);
+        let mut packet = RecordPacket::new(family, version, head.session, newest, usize::from(head.length));
+        let mut taken = 0;
+        for d in &due[..=last] {
+            let entries = stamps(&d.record, newest.wrapping_sub(d.record.sequence) as u16);
+            if taken > 0 && entries.len() > packet.room() {
+                break;
+            }
+            for e in &entries {
+                packet.push(e);
+            }
+            table.mark(d.slot, pt_state::PT_REC_SENT);
+            taken += 1;
+        }
+        self.transmit(address(&head.local), address(&head.peer), family, &packet.finish());
+        taken
+    }
+
+    fn transmit(&mut self, from: IpAddr, to: IpAddr, family: Family, message: &[u8]) {
+        let now = monotonic_ns();
+        if self.limits.len() >= MAX_SOURCES && !self.limits.contains_key(&to) {
+            self.limits.clear();
+        }
+        let source = self.limits.entry(to).or_default();
+        if !source.take(now, SOURCE_RATE) || !self.total.take(now, TOTAL_RATE) {
+            self.limited += 1;
+            return;
+        }
+        match self.socket(from, family).and_then(|s| Ok(s.send(message, &SocketAddr::new(to, 0).into())?)) {
+            Ok(()) => self.sent += 1,
+            Err(e) => {
+                self.failed += 1;
+                log::debug!("cannot send a record packet to {to}: {e:#}");
+            }
+        }
+    }
+
+    /// A socket that sends from the address that was probed.
+    fn socket(&mut self, from: IpAddr, family: Family) -> Result<&ProbeSocket> {
+        if self.sockets.len() >= MAX_SOCKETS && !self.sockets.contains_key(&from) {
+            self.sockets.clear();
+        }
+        if !self.sockets.contains_key(&from) {
+            self.sockets.insert(from, ProbeSocket::sender(family, from)?);
+        }
+        self.sockets.get(&from).context("no socket")
+    }
+}
+
+/// Probes in one record packet; their distance must fit in 16 bits.
+const MAX_BATCH: usize = 64;
+
+/// The record that an event means, if it is still that one, complete and not sent yet.
+fn due(table: &Table, o: &pt_owed) -> Option<Due> {
+    let record = table.copy(o.slot);
+    let same = record.session == o.session && record.sequence == o.sequence;
+    let open = record.state & pt_state::PT_REC_SENT.0 == 0;
+    // A reply that still travels between this host's devices brings another event.
+    let last = usize::from(record.used[1]).checked_sub(1)?;
+    let out = record.stamp[1].get(last).and_then(packet::from_record)?.point == Point::RTxDevout;
+    (same && open && out).then_some(Due { slot: o.slot, record })
+}
+
+fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
+    let of = |d: usize| record.stamp[d].iter().take(usize::from(record.used[d]));
+    of(0).chain(of(1)).filter_map(packet::from_record).map(|e| Entry { back, ..e }).collect()
+}
+
+fn address(words: &[u32; 4]) -> IpAddr {
+    let mut octets = [0; 16];
+    for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
+        chunk.copy_from_slice(&word.to_ne_bytes());
+    }
+    IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+}
+
+/// A token bucket that holds a tenth of a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// When the bucket would have been empty, monotonic ns.
+    empty_ns: u64,
+}
+
+impl Bucket {
+    fn take(&mut self, now: u64, per_second: u64) -> bool {
+        const BURST_NS: u64 = 100_000_000;
+        let empty = self.empty_ns.max(now.saturating_sub(BURST_NS));
+        let after = empty + crate::units::SECOND / per_second;
+        if after > now {
+            return false;
+        }
+        self.empty_ns = after;
+        true
+    }
+}
+
+fn say_points(tracer: &Tracer<'_>) {
+    for (point, why) in &tracer.missing {
+        log::warn!("{} cannot be stamped here: {why}", point.name());
+    }
+    let list: Vec<String> = tracer.points.iter().map(|(p, hook)| format!("{} ({hook})", p.name())).collect();
+    log::debug!("points: {}", list.join(", "));
+}
+
+fn summarize(tracer: &mut Tracer<'_>, devices: &Devices<'_>, records: &Records) {
+    let (written, inband) = devices.inband.as_ref().map(Inband::counts).unwrap_or_default();
+    log::info!("{written} replies stamped in band, {} record packets sent", records.sent);
+    let kernel = tracer.losses();
+    let losses = [
+        ("record packets held back by the rate limit", records.limited),
+        ("record packets that could not be sent", records.failed),
+        ("stamps beyond 32 a direction", kernel.stamp_overflow),
+        ("records reused before their reply left", kernel.evicted),
+        ("record packets forgotten: ring buffer full", kernel.owed_overflow),
+        ("stamps for which a reply had no room", inband.no_room),
+        ("sessions that displaced another", inband.session_evicted),
+    ];
+    for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
+        log::warn!("{what}: {count}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::default();
+        let start = 10 * crate::units::SECOND;
+        let burst = (0..1000).filter(|_| bucket.take(start, 1000)).count();
+        assert_eq!(burst, 100);
+        let later = start + crate::units::SECOND / 100;
+        assert_eq!((0..1000).filter(|_| bucket.take(later, 1000)).count(), 10);
+    }
+
+    #[test]
+    fn addresses_are_mapped_back() {
+        let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
+        assert_eq!(address(&v4), "10.0.0.1".parse::<IpAddr>().unwrap());
+    }
+}
