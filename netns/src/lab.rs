@@ -227,15 +227,20 @@ fn wait_for_carrier(host: &Host) -> Result<()> {
     })?
 }
 
-/// Makes a namespace forward packets. The files show the settings of the thread that opens them.
+/// Makes a namespace without devices into a router's. The files show the settings of the thread
+/// that opens them.
 fn enable_forwarding(ns: &Namespace) -> Result<()> {
-    const SWITCHES: [&str; 2] = [
-        "/proc/sys/net/ipv4/ip_forward",
-        "/proc/sys/net/ipv6/conf/all/forwarding",
+    const SETTINGS: [(&str, &str); 3] = [
+        ("/proc/sys/net/ipv4/ip_forward", "1"),
+        ("/proc/sys/net/ipv6/conf/all/forwarding", "1"),
+        // A router asks for its neighbours from its link-local address: for the first packet to
+        // pass at once, that must not wait seconds for its duplicate address detection.
+        ("/proc/sys/net/ipv6/conf/default/accept_dad", "0"),
     ];
     ns.run(|| {
-        SWITCHES.iter().try_for_each(|path| {
-            fs::write(path, "1").map_err(|e| Error::inside(ns.inode(), format!("write {path}"), e))
+        SETTINGS.iter().try_for_each(|(path, value)| {
+            let operation = || format!("write {value} to {path}");
+            fs::write(path, value).map_err(|e| Error::inside(ns.inode(), operation(), e))
         })
     })?
 }
