@@ -1,4 +1,5 @@
 //! Everything about a run that needs neither root nor Linux: the data model, the breakdown of a
 //! probe into segments, statistics, and the formats they are shown in.
 
+pub mod draw;
 pub mod model;
