@@ -115,11 +115,14 @@ fn record(seq: u32, dice: &mut Dice) -> Record {
         .map(|(segment, usual)| delay(*segment, *usual, dice))
         .collect();
     if dice.one_in(60) {
-        delays[1].ns += (9e6 * dice.part().powi(2)) as u64 + 700_000;
+        delays[1].ns += (13e6 * dice.part()) as u64 + 700_000;
     }
     if seq % 400 > 340 && dice.one_in(5) {
-        delays[3].ns += (12e6 * dice.part()) as u64 + 400_000;
+        delays[3].ns += (14e6 * dice.part().powi(2)) as u64 + 400_000;
         delays[3].clamped = dice.one_in(4);
+    }
+    if dice.one_in(150) {
+        delays[13].ns += (5e6 * dice.part()) as u64;
     }
     let total_ns = delays.iter().map(|delay| delay.ns).sum();
     let probe = Probe {
@@ -208,9 +211,9 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
             sent,
             replied,
             lost: sent - replied,
-            reordered: 2,
+            reordered: sent / 500,
             recorded: slow.len() as u64 + sent - replied,
-            lost_stamps: 1,
+            lost_stamps: sent / 900,
             ..Counters::default()
         },
         delays,

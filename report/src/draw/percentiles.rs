@@ -26,7 +26,7 @@ pub(super) fn draw<B: DrawingBackend>(
     marks: &BTreeMap<Segment, Marks>,
     area: Area,
 ) -> Result<(), Error> {
-    heading(canvas, (area.x0, area.y0 + 8), "Delay by segment")?;
+    let title = heading(canvas, (area.x0, area.y0 + 8), "Delay by segment")?;
     let stats: Vec<&DelayStat> = capture
         .summary
         .delays
@@ -57,7 +57,7 @@ pub(super) fn draw<B: DrawingBackend>(
         y1: plot.y0 + pitch * stats.len() as i32,
         ..plot
     };
-    key(canvas, (plot.x0 + 26, area.y0 + 8))?;
+    key(canvas, (title + 24, area.y0 + 8))?;
     columns(
         canvas,
         area,
@@ -156,7 +156,7 @@ fn row<B: DrawingBackend>(
         ink
     };
     canvas.text((area.x0, y), &canvas.fit(&name, ink, NAMES - 4), ink)?;
-    range(canvas, stat, scale, y)?;
+    range(canvas, stat, scale, y - 1)?;
     let numbers = [stat.p50, stat.p99, stat.max].map(duration);
     columns(canvas, area, numbers, y, palette::INK)?;
     let half = area.height() / 2;

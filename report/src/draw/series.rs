@@ -55,7 +55,6 @@ pub(super) fn draw<B: DrawingBackend>(
     capture: &Capture,
     area: Area,
 ) -> Result<(), Error> {
-    let title = heading(canvas, (area.x0, area.y0 + 8), "Total over time")?;
     let plot = Area::new(area.x0 + LABELS, area.y0 + HEADING, area.x1, area.y1 - AXIS);
     let columns = join(plot, &capture.series);
     let lost: u64 = columns
@@ -63,6 +62,14 @@ pub(super) fn draw<B: DrawingBackend>(
         .iter()
         .map(|bucket| u64::from(bucket.lost))
         .sum();
+    let scale = values(capture, &columns);
+    let logarithmic = scale.is_some_and(|scale| scale.is_log());
+    let title = if logarithmic {
+        "Total over time, logarithmic"
+    } else {
+        "Total over time"
+    };
+    let title = heading(canvas, (area.x0, area.y0 + 8), title)?;
     if lost == 0 && columns.answered().next().is_none() {
         return nothing(
             canvas,
@@ -75,7 +82,7 @@ pub(super) fn draw<B: DrawingBackend>(
     }
     key(canvas, lost, (title + 18, area.x1, area.y0 + 8))?;
     times(canvas, &columns, capture.run.start_unix_ns)?;
-    if let Some(scale) = values(capture, &columns) {
+    if let Some(scale) = scale {
         grid(canvas, &scale, plot)?;
         band(canvas, &columns, &scale)?;
         mean(canvas, &columns, &scale)?;
@@ -189,9 +196,6 @@ fn grid<B: DrawingBackend>(canvas: &mut Canvas<B>, scale: &Scale, plot: Area) ->
             canvas.fill(Area::new(plot.x0, y, plot.x1, y + 1), palette::GRID)?;
         }
         canvas.text((plot.x0 - 6, y), &text, ink)?;
-    }
-    if scale.is_log() {
-        canvas.text((plot.x0 - 6, plot.y0 + 4), "log", ink)?;
     }
     Ok(())
 }

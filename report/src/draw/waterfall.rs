@@ -222,7 +222,7 @@ fn piece<B: DrawingBackend>(
             palette::PAPER,
         )?;
     }
-    let ink = Ink::new(13.0, palette::ink_on(color)).center();
+    let ink = Ink::new(13.5, palette::ink_on(color)).center();
     let (name, time) = (marked_name(delay), duration(delay.ns));
     let both = format!("{name} {time}");
     let fits = |text: &&str| canvas.width(text, ink) + 10 <= area.width();
