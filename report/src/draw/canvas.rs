@@ -1,6 +1,6 @@
 //! What the panels draw on: pixels from the top left, over any plotters backend.
 //!
-//! Text is set in the embedded DejaVu Sans with sub-pixel positions, and is laid out alike on
+//! Text is set in the embedded font with sub-pixel positions, and is laid out alike on
 //! every backend: plotters' own bitmap text ignores side bearings and disagrees with its SVG
 //! text about where a line's middle is.
 

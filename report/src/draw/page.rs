@@ -29,21 +29,18 @@ pub(super) fn html(capture: &Capture, svg: &str) -> String {
 
 /// Transparent rectangles with titles.
 pub(super) fn hints(hints: &[Hint]) -> String {
-    let visible = hints
-        .iter()
-        .filter(|hint| hint.area.width() > 0 && hint.area.height() > 0);
-    visible
-        .map(|Hint { area, text }| {
-            format!(
-                "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill-opacity=\"0\"><title>{}</title></rect>\n",
-                area.x0,
-                area.y0,
-                area.width(),
-                area.height(),
-                escape(text)
-            )
-        })
-        .collect()
+    let visible = |hint: &&Hint| hint.area.width() > 0 && hint.area.height() > 0;
+    let rects: Vec<String> = hints.iter().filter(visible).map(rect).collect();
+    rects.concat()
+}
+
+fn rect(Hint { area, text }: &Hint) -> String {
+    let (x, y, width, height) = (area.x0, area.y0, area.width(), area.height());
+    let title = escape(text);
+    format!(
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" \
+         fill-opacity=\"0\"><title>{title}</title></rect>\n"
+    )
 }
 
 /// Text as it may stand in XML and HTML, in and outside of attributes.
@@ -66,14 +63,15 @@ fn escape(text: &str) -> String {
 
 /// A section with a table; `cells` are HTML.
 fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
-    let row = |cells: &[String], tag: &str| -> String {
-        let cells: String = cells
-            .iter()
-            .map(|cell| format!("<{tag}>{cell}</{tag}>"))
-            .collect();
-        format!("<tr>{cells}</tr>\n")
+    let row = |cells: &[String], tag: &str| {
+        let between = format!("</{tag}><{tag}>");
+        format!("<tr><{tag}>{}</{tag}></tr>\n", cells.join(&between))
     };
-    let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
+    let body = rows
+        .iter()
+        .map(|cells| row(cells, "td"))
+        .collect::<Vec<_>>()
+        .concat();
     let head = row(head, "th");
     format!(
         "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>\n",

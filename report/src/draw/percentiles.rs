@@ -61,7 +61,7 @@ pub(super) fn draw<B: DrawingBackend>(
     columns(
         canvas,
         area,
-        ["p50", "p99", "max"].map(str::to_owned),
+        &["p50", "p99", "max"].map(str::to_owned),
         area.y0 + 8,
         palette::FAINT,
     )?;
@@ -126,7 +126,7 @@ fn axis<B: DrawingBackend>(canvas: &mut Canvas<B>, scale: &Scale, plot: Area) ->
 fn columns<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     area: Area,
-    texts: [String; 3],
+    texts: &[String; 3],
     y: i32,
     color: plotters_backend::BackendColor,
 ) -> Result<(), Error> {
@@ -158,7 +158,7 @@ fn row<B: DrawingBackend>(
     canvas.text((area.x0, y), &canvas.fit(&name, ink, NAMES - 4), ink)?;
     range(canvas, stat, scale, y - 1)?;
     let numbers = [stat.p50, stat.p99, stat.max].map(duration);
-    columns(canvas, area, numbers, y, palette::INK)?;
+    columns(canvas, area, &numbers, y, palette::INK)?;
     let half = area.height() / 2;
     canvas.hint(
         Area::new(area.x0, y - half, area.x1, y + half),

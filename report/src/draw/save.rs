@@ -10,6 +10,9 @@ use crate::model::Capture;
 
 use super::{Error, Format, render};
 
+/// Tells the temporary files of this process apart.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
 /// Draws the picture in the format that the name of `path` asks for and puts it there in one
 /// step. On an error whatever was at `path` is unchanged, and nothing new is left beside it.
 pub fn write(capture: &Capture, path: &Path) -> Result<(), Error> {
@@ -20,7 +23,6 @@ pub fn write(capture: &Capture, path: &Path) -> Result<(), Error> {
         });
     };
     let mut temporary = name.to_owned();
-    static NEXT: AtomicU32 = AtomicU32::new(0);
     temporary.push(format!(
         ".{}.{}.tmp",
         process::id(),
@@ -30,7 +32,8 @@ pub fn write(capture: &Capture, path: &Path) -> Result<(), Error> {
     replace(path, &temporary, &picture)
 }
 
-fn replace(path: &Path, temporary: &Path, picture: &[u8]) -> Result<(), Error> {
+/// Puts the picture at `path` by way of the file `temporary`, which must not exist yet.
+pub(super) fn replace(path: &Path, temporary: &Path, picture: &[u8]) -> Result<(), Error> {
     let failed = |action, file: &Path| {
         let (path, file) = (path.to_owned(), file.to_owned());
         move |source| Error::Write {

@@ -112,7 +112,7 @@ impl Scale {
             .unwrap_or(UNITS[0]);
         let digits = (size / step).log10().ceil().max(0.0) as usize;
         (0..=(self.hi / step) as u64)
-            .map(|k| k * step as u64)
+            .map(|k| (k as f64 * step) as u64)
             .map(|ns| {
                 (
                     ns,
@@ -199,14 +199,14 @@ pub(super) fn time_ticks(start_unix_ns: i64, span_ns: u64, want: usize) -> Vec<(
     } else {
         "%m-%d %H:%M"
     };
-    (0..)
+    let count = (i128::from(span_ns) - first).div_euclid(step_ns) + 1;
+    (0..count)
         .map(|k| first + k * step_ns)
-        .take_while(|since| *since <= i128::from(span_ns))
         .map(|since| since as u64)
         .map(|since| {
             (
                 since,
-                local(start_unix_ns.saturating_add(since as i64))
+                local(start_unix_ns.saturating_add(i64::try_from(since).unwrap_or(i64::MAX)))
                     .format(format)
                     .to_string(),
             )

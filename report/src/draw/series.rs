@@ -28,19 +28,21 @@ struct Columns {
 
 impl Columns {
     fn span_ns(&self) -> u64 {
-        self.width_ns.saturating_mul(self.buckets.len() as u64)
+        self.begin(self.buckets.len())
     }
 
     fn x(&self, ns: u64) -> i32 {
         Scale::linear(self.span_ns(), self.plot.x0, self.plot.x1).at(ns as f64)
     }
 
+    /// Nanoseconds from the run's start to bucket `k`.
+    fn begin(&self, k: usize) -> u64 {
+        self.width_ns.saturating_mul(k as u64)
+    }
+
     /// The columns of bucket `k`, at least one.
     fn columns(&self, k: usize) -> (i32, i32) {
-        let (x0, x1) = (
-            self.x(k as u64 * self.width_ns),
-            self.x((k as u64 + 1) * self.width_ns),
-        );
+        let (x0, x1) = (self.x(self.begin(k)), self.x(self.begin(k + 1)));
         (x0, x1.max(x0 + 1))
     }
 
@@ -292,24 +294,9 @@ fn hints<B: DrawingBackend>(canvas: &mut Canvas<B>, columns: &Columns, start_uni
         .filter(|(_, b)| b.count > 0 || b.lost > 0)
     {
         let (x0, x1) = columns.columns(k);
-        let begin = start_unix_ns.saturating_add((k as u64 * columns.width_ns) as i64);
-        let mut text = format!(
-            "{}: {} answered",
-            local(begin).format("%H:%M:%S%.3f"),
-            bucket.count
-        );
-        if bucket.lost > 0 {
-            text += &format!(", {} lost", bucket.lost);
-        }
-        if bucket.count > 0 {
-            let (min, mean, max) = (bucket.min, bucket.mean.round() as u64, bucket.max);
-            text += &format!(
-                "\nmin {}, mean {}, max {}",
-                duration(min),
-                duration(mean),
-                duration(max)
-            );
-        }
+        let begin =
+            start_unix_ns.saturating_add(i64::try_from(columns.begin(k)).unwrap_or(i64::MAX));
+        let text = hint(begin, bucket);
         canvas.hint(
             Area {
                 x0,
@@ -319,4 +306,17 @@ fn hints<B: DrawingBackend>(canvas: &mut Canvas<B>, columns: &Columns, start_uni
             text,
         );
     }
+}
+
+fn hint(begin_unix_ns: i64, bucket: &Bucket) -> String {
+    let time = local(begin_unix_ns).format("%H:%M:%S%.3f");
+    let counts = format!("{time}: {} answered, {} lost", bucket.count, bucket.lost);
+    if bucket.count == 0 {
+        return counts;
+    }
+    let values = [bucket.min, bucket.mean.round() as u64, bucket.max].map(duration);
+    format!(
+        "{counts}\nmin {}, mean {}, max {}",
+        values[0], values[1], values[2]
+    )
 }

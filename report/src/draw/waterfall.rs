@@ -59,13 +59,14 @@ pub(super) fn draw<B: DrawingBackend>(
         axis(canvas, scale, rows)?;
     }
     for (k, record) in shown.iter().enumerate() {
-        let top = rows.y0 + k as i32 * PITCH;
-        label(canvas, record, (area.x0, top))?;
+        let row = Area {
+            y0: rows.y0 + k as i32 * PITCH,
+            ..rows
+        };
+        label(canvas, record, (area.x0, row.y0))?;
         match (&record.breakdown, &scale) {
-            (Some(breakdown), Some(scale)) => {
-                bar(canvas, record, breakdown, scale, Area { y0: top, ..rows })?
-            }
-            _ => lost(canvas, Area { y0: top, ..rows })?,
+            (Some(breakdown), Some(scale)) => bar(canvas, record, breakdown, scale, row)?,
+            _ => lost(canvas, row)?,
         }
     }
     Ok(rows.y1 + if scale.is_some() { AXIS } else { 0 })
@@ -292,21 +293,27 @@ fn total<B: DrawingBackend>(
 /// What there is to know about a segment of a probe.
 pub(super) fn hint(delay: &Delay, breakdown: &Breakdown) -> String {
     let percent = 100.0 * delay.ns as f64 / breakdown.total_ns.max(1) as f64;
-    let mut text = format!(
-        "{}: {} ({percent:.1} % of {})\n{}",
-        segment_name(delay.segment),
-        duration(delay.ns),
-        duration(breakdown.total_ns),
-        owner_label(segment_owner(delay.segment))
-    );
+    let mut lines = vec![
+        format!(
+            "{}: {} ({percent:.1} % of {})",
+            segment_name(delay.segment),
+            duration(delay.ns),
+            duration(breakdown.total_ns)
+        ),
+        owner_label(segment_owner(delay.segment)).to_owned(),
+    ];
     if let Some((lo, hi)) = delay.bounds {
-        text += &format!("\nestimate: between {} and {}", duration(lo), duration(hi));
+        lines.push(format!(
+            "estimate: between {} and {}",
+            duration(lo),
+            duration(hi)
+        ));
     }
     if delay.merged {
-        text += "\nincludes neighbouring segments: a stamp inside was missing";
+        lines.push("includes neighbouring segments: a stamp inside was missing".to_owned());
     }
     if delay.clamped {
-        text += "\ncut short: the softirq was raised before the packet arrived";
+        lines.push("cut short: the softirq was raised before the packet arrived".to_owned());
     }
-    text
+    lines.join("\n")
 }
