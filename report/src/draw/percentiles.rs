@@ -91,8 +91,8 @@ pub(super) fn draw<B: DrawingBackend>(
 /// What the parts of a range mean.
 fn key<B: DrawingBackend>(canvas: &mut Canvas<B>, (mut x, y): (i32, i32)) -> Result<(), Error> {
     let ink = Ink::new(12.0, palette::FAINT);
-    canvas.disc((x, y), 4, palette::FAINT)?;
-    x += 8;
+    canvas.disc((x, y - 1), 4, palette::FAINT)?;
+    x += 10;
     for (text, half) in [("p50", 0), ("p90", 5), ("p99", 3), ("p99.9", 2), ("max", 1)] {
         if half > 0 {
             canvas.fill(

@@ -5,12 +5,16 @@ use chrono::{DateTime, Local, Offset as _};
 /// Units of time, smallest first, and their nanoseconds.
 const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
 
-/// Three significant digits and a unit: `812 ns`, `1.23 us`, `12.4 ms`, `10.0 s`.
+/// Three significant digits and a unit: `812 ns`, `1.23 us`, `12.4 ms`, `10.0 s`; seconds from
+/// 100 000 on as `1.16e5 s`, so that no duration is long.
 pub(super) fn duration(ns: u64) -> String {
     let ns = ns as f64;
     let fits = UNITS.iter().find(|(_, size)| ns / size < 999.5);
     let (unit, size) = fits.copied().unwrap_or(UNITS[3]);
     let value = ns / size;
+    if value >= 99_999.5 {
+        return format!("{value:.2e} {unit}");
+    }
     let digits = match value {
         _ if unit == "ns" => 0,
         v if v >= 99.95 => 0,
@@ -105,25 +109,16 @@ impl Scale {
 
     fn linear_ticks(&self, want: usize) -> Vec<(u64, String)> {
         let step = step_above((self.hi / want.max(1) as f64).max(1.0));
-        let (unit, size) = UNITS
-            .iter()
-            .rfind(|(_, size)| *size <= self.hi)
-            .copied()
-            .unwrap_or(UNITS[0]);
+        let largest = UNITS.iter().rfind(|(_, size)| *size <= self.hi);
+        let (unit, size) = largest.copied().unwrap_or(UNITS[0]);
         let digits = (size / step).log10().ceil().max(0.0) as usize;
-        (0..=(self.hi / step) as u64)
-            .map(|k| (k as f64 * step) as u64)
-            .map(|ns| {
-                (
-                    ns,
-                    if ns == 0 {
-                        "0".to_owned()
-                    } else {
-                        format!("{:.digits$} {unit}", ns as f64 / size)
-                    },
-                )
-            })
-            .collect()
+        let label = |ns: u64| match ns as f64 / size {
+            0.0 => "0".to_owned(),
+            value if value >= 1e5 => duration(ns),
+            value => format!("{value:.digits$} {unit}"),
+        };
+        let values = (0..=(self.hi / step) as u64).map(|k| (k as f64 * step) as u64);
+        values.map(|ns| (ns, label(ns))).collect()
     }
 
     fn log_ticks(&self, want: usize) -> Vec<(u64, String)> {
@@ -229,7 +224,8 @@ mod tests {
             (12_449_000, "12.4 ms"),
             (99_960_000, "100 ms"),
             (10_000_000_000, "10.0 s"),
-            (u64::MAX, "18446744074 s"),
+            (99_999_000_000_000, "99999 s"),
+            (u64::MAX, "1.84e10 s"),
         ];
         for (ns, text) in cases {
             assert_eq!(duration(ns), text);

@@ -285,6 +285,15 @@ fn headline_names_the_segment_that_is_out_of_line() {
 }
 
 #[test]
+fn headline_names_the_owner_where_no_segment_stands_out() {
+    let headline = words::headline(&capture(&[1_800_000], 0));
+    assert_eq!(
+        headline,
+        "Slowest probe 1.80 ms: 900 us in 9 segments (local host)"
+    );
+}
+
+#[test]
 fn headline_says_when_there_is_nothing() {
     assert_eq!(words::headline(&capture(&[], 0)), "No probe was sent");
     assert_eq!(

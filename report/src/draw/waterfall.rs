@@ -73,10 +73,19 @@ pub(super) fn draw<B: DrawingBackend>(
 }
 
 fn panel_title(shown: &[Record]) -> String {
-    match shown {
-        [] => "Slowest probes".to_owned(),
-        [_] => "The slowest probe: where its time went".to_owned(),
-        _ => format!("The {} slowest probes: where their time went", shown.len()),
+    let lost = shown
+        .iter()
+        .filter(|record| record.breakdown.is_none())
+        .count();
+    let title = match shown.len() - lost {
+        0 if lost == 0 => "Slowest probes".to_owned(),
+        0 => "Lost probes".to_owned(),
+        1 => "The slowest probe: where its time went".to_owned(),
+        slow => format!("The {slow} slowest probes: where their time went"),
+    };
+    match lost {
+        1.. if lost < shown.len() => format!("{title}, and {lost} lost"),
+        _ => title,
     }
 }
 
@@ -255,7 +264,7 @@ fn below<B: DrawingBackend>(
         .filter(matters)
         .filter(|delay| unlabelled.contains(delay));
     let ink = Ink::new(12.0, palette::INK);
-    let (mut x, y) = (area.x0 + 2, area.y0 + 8);
+    let (mut x, y) = (area.x0 + 2, area.y0 + 9);
     for delay in named {
         let text = format!("{} {}", marked_name(delay), duration(delay.ns));
         canvas.fill(
