@@ -3,5 +3,6 @@
 
 pub mod breakdown;
 pub mod clock;
+pub mod draw;
 pub mod model;
 mod names;

@@ -1,0 +1,226 @@
+//! The HTML page, and what SVG shows under the pointer.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Capture, DelayStat, Record, Segment};
+
+use super::canvas::Hint;
+use super::scale::{duration, local};
+use super::{Marks, color_of, marks, segment_name, waterfall, words};
+
+const STYLE: &str = "body{font:14px/1.45 'DejaVu Sans',Verdana,sans-serif;color:#1b1f26;background:#fff;\
+max-width:1400px;margin:0 auto;padding:0 12px 40px}svg{width:100%;height:auto}\
+h2{font-size:17px;margin:28px 0 6px}div.wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px}\
+th,td{padding:3px 9px;border-bottom:1px solid #e3e7ec;text-align:right;white-space:nowrap}\
+th{color:#5f6873;font-weight:600}th:first-child,td:first-child{text-align:left}\
+i{display:inline-block;width:10px;height:10px;margin-right:5px}.lost{color:#c41e1e;font-weight:600}";
+
+/// A page with the drawing and, below it, its numbers.
+pub(super) fn html(capture: &Capture, svg: &str) -> String {
+    let (ends, _) = words::title(capture);
+    let title = escape(&format!("pingtrace {ends}"));
+    let tables = [slowest(capture), percentiles(capture), counters(capture)].concat();
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<style>{STYLE}</style>\n</head>\n<body>\n\
+         {svg}\n{tables}</body>\n</html>\n"
+    )
+}
+
+/// Transparent rectangles with titles.
+pub(super) fn hints(hints: &[Hint]) -> String {
+    let visible = |hint: &&Hint| hint.area.width() > 0 && hint.area.height() > 0;
+    let rects: Vec<String> = hints.iter().filter(visible).map(rect).collect();
+    rects.concat()
+}
+
+fn rect(Hint { area, text }: &Hint) -> String {
+    let (x, y, width, height) = (area.x0, area.y0, area.width(), area.height());
+    let title = escape(text);
+    format!(
+        "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" \
+         fill-opacity=\"0\"><title>{title}</title></rect>\n"
+    )
+}
+
+/// Text as it may stand in XML and HTML, in and outside of attributes.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' => safe.push('\n'),
+            c if c.is_control() => safe.push(' '),
+            c => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// A section with a table; `cells` are HTML.
+fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
+    let row = |cells: &[String], tag: &str| {
+        let between = format!("</{tag}><{tag}>");
+        format!("<tr><{tag}>{}</{tag}></tr>\n", cells.join(&between))
+    };
+    let body = rows
+        .iter()
+        .map(|cells| row(cells, "td"))
+        .collect::<Vec<_>>()
+        .concat();
+    let head = row(head, "th");
+    format!(
+        "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>\n",
+        escape(title)
+    )
+}
+
+/// A name with its colour and its marks.
+fn name(segment: Option<Segment>, marks: Marks) -> String {
+    let (r, g, b) = color_of(segment).rgb;
+    let text = segment.map_or("total", segment_name).to_owned() + &marks.suffix();
+    format!(
+        "<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>{}",
+        escape(&text)
+    )
+}
+
+fn slowest(capture: &Capture) -> String {
+    if capture.slowest.is_empty() {
+        return String::new();
+    }
+    let breakdowns = capture
+        .slowest
+        .iter()
+        .filter_map(|record| record.breakdown.as_ref());
+    let segments: BTreeSet<Segment> = breakdowns
+        .flat_map(|b| &b.delays)
+        .map(|delay| delay.segment)
+        .collect();
+    let mut head: Vec<String> = ["probe", "sent at", "total"].map(str::to_owned).into();
+    head.extend(
+        segments
+            .iter()
+            .map(|segment| name(Some(*segment), Marks::default())),
+    );
+    let rows: Vec<Vec<String>> = capture
+        .slowest
+        .iter()
+        .map(|record| probe(record, &segments))
+        .collect();
+    table("Slowest probes", &head, &rows) + &notes(capture)
+}
+
+fn probe(record: &Record, segments: &BTreeSet<Segment>) -> Vec<String> {
+    let time = local(record.probe.sent_unix_ns)
+        .format("%Y-%m-%d %H:%M:%S%.6f")
+        .to_string();
+    let status = words::status(record);
+    let lost = || "<span class=\"lost\">lost</span>".to_owned();
+    let total = record
+        .breakdown
+        .as_ref()
+        .map_or_else(lost, |b| format!("{} {status}", duration(b.total_ns)));
+    let mut cells = vec![format!("#{}", record.probe.seq), time, total];
+    cells.extend(segments.iter().map(|segment| cell(record, *segment)));
+    cells
+}
+
+/// The time of one segment of one probe; more under the pointer.
+fn cell(record: &Record, segment: Segment) -> String {
+    let Some(breakdown) = &record.breakdown else {
+        return String::new();
+    };
+    let Some(delay) = breakdown
+        .delays
+        .iter()
+        .find(|delay| delay.segment == segment)
+    else {
+        return String::new();
+    };
+    let (title, marks) = (
+        escape(&waterfall::hint(delay, breakdown)),
+        Marks::of(delay).suffix(),
+    );
+    format!(
+        "<span title=\"{title}\">{}{marks}</span>",
+        duration(delay.ns)
+    )
+}
+
+fn notes(capture: &Capture) -> String {
+    let used = marks(capture)
+        .into_values()
+        .fold(Marks::default(), Marks::and);
+    let notes = escape(&words::notes(used));
+    if notes.is_empty() {
+        notes
+    } else {
+        format!("<p>{notes}</p>\n")
+    }
+}
+
+fn percentiles(capture: &Capture) -> String {
+    let stats: Vec<&DelayStat> = capture
+        .summary
+        .delays
+        .iter()
+        .filter(|stat| stat.count > 0)
+        .collect();
+    if stats.is_empty() {
+        return String::new();
+    }
+    let head = [
+        "delay", "probes", "min", "mean", "p50", "p90", "p99", "p99.9", "max",
+    ]
+    .map(str::to_owned);
+    let marks = marks(capture);
+    let row = |stat: &&DelayStat| {
+        let marks = stat
+            .segment
+            .and_then(|segment| marks.get(&segment))
+            .copied()
+            .unwrap_or_default();
+        let mut cells = vec![name(stat.segment, marks), stat.count.to_string()];
+        let mean = stat.mean.round() as u64;
+        cells.extend(
+            [
+                stat.min, mean, stat.p50, stat.p90, stat.p99, stat.p999, stat.max,
+            ]
+            .map(duration),
+        );
+        cells
+    };
+    table(
+        "Delay by segment",
+        &head,
+        &stats.iter().map(row).collect::<Vec<_>>(),
+    )
+}
+
+fn counters(capture: &Capture) -> String {
+    let rows: Vec<Vec<String>> = words::counters(&capture.summary.counters)
+        .into_iter()
+        .map(|(name, count)| vec![escape(name), count.to_string()])
+        .collect();
+    let run = &capture.run;
+    let mut facts = vec![vec![
+        "message size".to_owned(),
+        format!("{} bytes", run.size),
+    ]];
+    let interval = run.interval_ns.map_or("at each reply".to_owned(), duration);
+    facts.push(vec!["interval".to_owned(), interval]);
+    if let Some(slip) = &capture.summary.send_slip {
+        facts.push(vec!["sent late by (p99)".to_owned(), duration(slip.p99)]);
+    }
+    facts.push(vec![
+        "ran for".to_owned(),
+        duration(capture.summary.elapsed_ns),
+    ]);
+    let head = ["counter", "value"].map(str::to_owned);
+    table("The run", &head, &[facts, rows].concat())
+}

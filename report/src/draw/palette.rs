@@ -1,0 +1,70 @@
+//! Colours: the hue says the owner, the lightness which of the owner's segments. The hues are
+//! told apart with any of the common colour deficiencies (they differ in lightness too).
+
+use plotters_backend::BackendColor;
+
+use crate::model::{Owner, Segment};
+
+/// Text.
+pub(super) const INK: BackendColor = rgb(0x1B_1F26);
+/// Secondary text.
+pub(super) const FAINT: BackendColor = rgb(0x5F_6873);
+/// Grid lines.
+pub(super) const GRID: BackendColor = rgb(0xE3_E7EC);
+/// Background of the plots' empty space.
+pub(super) const PAPER: BackendColor = rgb(0xFF_FFFF);
+/// A box that says why there is nothing to see.
+pub(super) const BOX: BackendColor = rgb(0xF2_F4F7);
+/// What was lost.
+pub(super) const LOST: BackendColor = rgb(0xC4_1E1E);
+/// The total.
+pub(super) const TOTAL: BackendColor = rgb(0x3A_434F);
+/// From the smallest to the largest total.
+pub(super) const BAND: BackendColor = rgb(0xB9_C2CE);
+
+/// A colour from 0xRRGGBB.
+pub(super) const fn rgb(hex: u32) -> BackendColor {
+    BackendColor {
+        alpha: 1.0,
+        rgb: ((hex >> 16) as u8, (hex >> 8) as u8, hex as u8),
+    }
+}
+
+/// The colour that stands for an owner.
+pub(super) fn owner(owner: Owner) -> BackendColor {
+    match owner {
+        Owner::Local => rgb(0x1F_5FA8),
+        Owner::WireOut => rgb(0xEE_7F1A),
+        Owner::WireIn => rgb(0xF4_C936),
+        Owner::Remote => rgb(0xB8_1457),
+        Owner::WireOrRemote => rgb(0x8A_6642),
+        Owner::Unknown => rgb(0x98_A1AB),
+    }
+}
+
+/// The colour of a segment: a shade of its owner's; neighbours on the path differ.
+pub(super) fn segment(segment: Segment) -> BackendColor {
+    match segment {
+        Segment::LTxKern | Segment::LRxKern => rgb(0x7C_B0E3),
+        Segment::LTxQdisc => rgb(0x1F_5FA8),
+        Segment::LTxPath | Segment::LRxTaskWaking => rgb(0x12_3F78),
+        Segment::LRxNapi => rgb(0x2F_72BC),
+        Segment::LRxTaskQueue => rgb(0x3B_80CB),
+        Segment::LRxSoftirq | Segment::LRxTaskRun => rgb(0xAC_CFF1),
+        Segment::RRxSoftirq => rgb(0xB8_1457),
+        Segment::RRxNapi => rgb(0xEC_8DB2),
+        Segment::RRxKern => rgb(0xD5_4580),
+        Segment::RTxKern => rgb(0xF3_B3CC),
+        Segment::RTxQdisc => rgb(0x8C_0A3F),
+        Segment::LTxOutlink | Segment::LRxInlink | Segment::Remote | Segment::Unattributed => {
+            owner(super::segment_owner(segment))
+        }
+    }
+}
+
+/// Black or white: what is readable on `color`.
+pub(super) fn ink_on(color: BackendColor) -> BackendColor {
+    let (r, g, b) = color.rgb;
+    let light = 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
+    if light > 140.0 { INK } else { PAPER }
+}

@@ -1,0 +1,430 @@
+//! Every format is drawn for runs that are easy to get wrong.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::model::{
+    Breakdown, Bucket, ClockRelation, Counters, DelayStat, Endpoint, Names, Probe, Record, Run,
+    Status, Summary,
+};
+
+const SEGMENTS: [Segment; 18] = [
+    Segment::LTxKern,
+    Segment::LTxQdisc,
+    Segment::LTxPath,
+    Segment::LTxOutlink,
+    Segment::RRxSoftirq,
+    Segment::RRxNapi,
+    Segment::RRxKern,
+    Segment::RTxKern,
+    Segment::RTxQdisc,
+    Segment::LRxInlink,
+    Segment::LRxSoftirq,
+    Segment::LRxNapi,
+    Segment::LRxKern,
+    Segment::LRxTaskWaking,
+    Segment::LRxTaskQueue,
+    Segment::LRxTaskRun,
+    Segment::Remote,
+    Segment::Unattributed,
+];
+
+/// A probe that spent its total evenly in all segments; lost without a total.
+fn record(seq: u32, total_ns: Option<u64>) -> Record {
+    let delays = |total: u64| {
+        let each = total / SEGMENTS.len() as u64;
+        let rest = total - each * SEGMENTS.len() as u64;
+        let of = |(k, segment): (usize, &Segment)| Delay {
+            segment: *segment,
+            ns: if k == 0 { each + rest } else { each },
+            bounds: (*segment == Segment::LTxOutlink).then_some((each / 2, each.saturating_mul(2))),
+            merged: k == 1,
+            clamped: k == 4,
+        };
+        SEGMENTS.iter().enumerate().map(of).collect()
+    };
+    let breakdown = total_ns.map(|total| Breakdown {
+        total_ns: total,
+        delays: delays(total),
+        unordered: 0,
+    });
+    let probe = Probe {
+        seq,
+        sent_unix_ns: 1_793_668_447_250_000_000 + i64::from(seq) * 1_000_000,
+        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        status: if total_ns.is_some() {
+            Status::Ok
+        } else {
+            Status::Lost
+        },
+        clock: ClockRelation::Separate,
+        path: Vec::new(),
+    };
+    Record { probe, breakdown }
+}
+
+fn stat(segment: Option<Segment>, totals: &[u64], part: u64) -> DelayStat {
+    let at = |k: usize| totals[k.min(totals.len() - 1)] / part;
+    DelayStat {
+        segment,
+        count: totals.len() as u64,
+        min: at(0),
+        mean: totals.iter().map(|total| *total as f64).sum::<f64>() / totals.len() as f64,
+        p50: at(totals.len() / 2),
+        p90: at(totals.len() * 9 / 10),
+        p99: at(totals.len() * 99 / 100),
+        p999: at(totals.len() * 999 / 1000),
+        max: at(usize::MAX),
+    }
+}
+
+fn run() -> Run {
+    Run {
+        start_unix_ns: 1_793_668_447_250_000_000,
+        client: Endpoint::default(),
+        server: Endpoint::default(),
+        mode: "inband".to_owned(),
+        interval_ns: None,
+        threshold_ns: 0,
+        size: 556,
+        points: Vec::new(),
+    }
+}
+
+/// A run with these totals, in any order, and some losses.
+fn capture(totals: &[u64], lost: u32) -> Capture {
+    let mut sorted = totals.to_vec();
+    sorted.sort_unstable();
+    let answered = sorted
+        .iter()
+        .rev()
+        .zip(0..)
+        .map(|(total, seq)| record(seq, Some(*total)));
+    let slowest = answered
+        .chain((0..lost).map(|seq| record(1000 + seq, None)))
+        .take(10)
+        .collect();
+    let mut delays = Vec::new();
+    if !sorted.is_empty() {
+        delays.push(stat(None, &sorted, 1));
+        let part = SEGMENTS.len() as u64;
+        delays.extend(
+            SEGMENTS
+                .iter()
+                .map(|segment| stat(Some(*segment), &sorted, part)),
+        );
+    }
+    let counters = Counters {
+        sent: totals.len() as u64 + u64::from(lost),
+        replied: totals.len() as u64,
+        lost: u64::from(lost),
+        ..Counters::default()
+    };
+    let answered = totals.iter().map(|total| Bucket {
+        count: 1,
+        lost: 0,
+        min: *total,
+        mean: *total as f64,
+        max: *total,
+    });
+    let missing = (0..lost).map(|_| Bucket {
+        lost: 1,
+        ..Bucket::default()
+    });
+    Capture {
+        run: run(),
+        slowest,
+        summary: Summary {
+            elapsed_ns: 1,
+            counters,
+            delays,
+            slow_by_owner: vec![(Owner::Remote, 37), (Owner::Local, 4), (Owner::WireIn, 0)],
+            send_slip: None,
+        },
+        series: (1_000_000, answered.chain(missing).collect()),
+        names: Names::default(),
+    }
+}
+
+fn sample() -> Capture {
+    let totals: Vec<u64> = (0..1000)
+        .map(|k| 80_000 + 1_000 * (k % 17) + if k % 97 == 0 { 9_000_000 } else { 0 })
+        .collect();
+    capture(&totals, 3)
+}
+
+/// A run whose names and numbers are as long and as hostile as they get.
+fn hostile() -> Capture {
+    let mut hostile = capture(&[u64::MAX / 4, 1, 0], 1);
+    let host = "</text><script>alert('&\"')</script>\u{1}\n".repeat(30);
+    hostile.run.client.host = Some(host.clone());
+    hostile.run.server.host = Some("host-with-a-very-long-name.".repeat(20));
+    hostile.run.mode = host;
+    hostile.run.start_unix_ns = i64::MAX;
+    hostile.run.threshold_ns = u64::MAX;
+    hostile.series.0 = u64::MAX;
+    hostile.summary.slow_by_owner = vec![(Owner::WireOrRemote, u64::MAX / 2)];
+    for record in &mut hostile.slowest {
+        record.probe.seq = u32::MAX;
+        record.probe.sent_unix_ns = i64::MIN;
+        record.probe.status = Status::Late;
+    }
+    hostile
+}
+
+fn captures() -> Vec<(&'static str, Capture)> {
+    let mut no_records = sample();
+    no_records.slowest.clear();
+    no_records.run.threshold_ns = 50_000_000;
+    let mut no_width = sample();
+    no_width.series.0 = 0;
+    vec![
+        ("sample", sample()),
+        ("empty", capture(&[], 0)),
+        ("one probe", capture(&[83_000], 0)),
+        ("huge", capture(&[10_000_000_000, 9_000_000_000], 0)),
+        ("tiny", capture(&[1_000, 1], 0)),
+        ("all lost", capture(&[], 12)),
+        ("no records", no_records),
+        ("buckets of no width", no_width),
+        ("hostile", hostile()),
+    ]
+}
+
+/// Width, height and pixels.
+fn decode(file: &[u8]) -> (u32, u32, Vec<u8>) {
+    let mut reader = png::Decoder::new(file).read_info().expect("a PNG header");
+    let mut pixels = vec![0; reader.output_buffer_size()];
+    let info = reader.next_frame(&mut pixels).expect("PNG data");
+    (info.width, info.height, pixels)
+}
+
+#[test]
+fn png_decodes_and_is_not_blank() {
+    for (name, capture) in captures() {
+        let file = render(&capture, Format::Png).expect(name);
+        let (width, height, pixels) = decode(&file);
+        assert_eq!((width, height), (WIDTH as u32, HEIGHT as u32), "{name}");
+        let dark = pixels
+            .chunks(3)
+            .filter(|pixel| pixel.iter().all(|c| *c < 128))
+            .count();
+        assert!(dark > 500, "{name}: {dark} dark pixels");
+    }
+}
+
+#[test]
+fn margins_stay_white() {
+    for (name, capture) in captures() {
+        let (width, _, pixels) = decode(&render(&capture, Format::Png).expect(name));
+        let white = |x: u32, y: u32| {
+            let at = 3 * (y * width + x) as usize;
+            pixels[at..at + 3].iter().all(|c| *c == u8::MAX)
+        };
+        let edge = WIDTH as u32 - 12;
+        let stray = (0..HEIGHT as u32)
+            .filter(|y| !(white(6, *y) && white(edge, *y)))
+            .count();
+        assert_eq!(stray, 0, "{name}: something was drawn in a margin");
+    }
+}
+
+#[test]
+fn svg_and_html_are_escaped_and_self_contained() {
+    for (name, capture) in captures() {
+        let svg = String::from_utf8(render(&capture, Format::Svg).expect(name)).expect(name);
+        let html = String::from_utf8(render(&capture, Format::Html).expect(name)).expect(name);
+        assert!(
+            svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"),
+            "{name}"
+        );
+        assert!(html.contains(&svg), "{name}");
+        assert!(!html.contains("<script"), "{name}");
+        assert!(!html.contains("src=") && !html.contains("href="), "{name}");
+        assert!(!html.chars().any(|c| c.is_control() && c != '\n'), "{name}");
+        for text in [&svg, &html] {
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{name}");
+        }
+    }
+}
+
+#[test]
+fn headline_names_the_segment_that_is_out_of_line() {
+    let mut capture = sample();
+    let slowest = capture.slowest[0]
+        .breakdown
+        .as_mut()
+        .expect("the first is not lost");
+    slowest
+        .delays
+        .retain(|delay| matches!(delay.segment, Segment::LTxQdisc | Segment::LTxOutlink));
+    slowest.delays[0].ns = 5_000_000;
+    slowest.delays[1].ns = 6_000_000;
+    slowest.total_ns = 11_000_000;
+    for stat in &mut capture.summary.delays {
+        stat.p50 = if stat.segment == Some(Segment::LTxOutlink) {
+            5_900_000
+        } else {
+            3_000
+        };
+    }
+    let headline = words::headline(&capture);
+    assert_eq!(
+        headline,
+        "Slowest probe 11.0 ms: 5.00 ms in l_tx_qdisc (local host), usually 3.00 us"
+    );
+    let second = words::second(&capture);
+    assert!(
+        second.starts_with("37 of 41 slow probes: remote host (local host 4)"),
+        "{second}"
+    );
+    assert!(second.ends_with("3 of 1003 probes lost"), "{second}");
+}
+
+#[test]
+fn headline_names_the_owner_where_no_segment_stands_out() {
+    let headline = words::headline(&capture(&[1_800_000], 0));
+    assert_eq!(
+        headline,
+        "Slowest probe 1.80 ms: 900 us in 9 segments (local host)"
+    );
+}
+
+#[test]
+fn headline_says_when_there_is_nothing() {
+    assert_eq!(words::headline(&capture(&[], 0)), "No probe was sent");
+    assert_eq!(
+        words::headline(&capture(&[], 12)),
+        "None of 12 probes was answered"
+    );
+}
+
+#[test]
+fn format_follows_the_ending() {
+    let format = |name: &str| Format::from_path(Path::new(name));
+    assert_eq!(format("a.png").ok(), Some(Format::Png));
+    assert_eq!(format("a").ok(), Some(Format::Png));
+    assert_eq!(format("a.b/c.SVG").ok(), Some(Format::Svg));
+    assert_eq!(format("a.html").ok(), Some(Format::Html));
+    let error = format("a.jpg").expect_err("no such format").to_string();
+    assert!(error.contains("a.jpg") && error.contains(".svg"), "{error}");
+}
+
+/// A directory of its own, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("draw-{}-{number}", std::process::id()));
+        fs::create_dir(&path).expect("create a directory for the test");
+        Self(path)
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("list the directory");
+        entries
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn write_replaces_a_picture_in_one_step() {
+    let directory = Directory::new();
+    let path = directory.0.join("a.svg");
+    fs::write(&path, "old").expect("write the old picture");
+    write(&sample(), &path).expect("write the new picture");
+    assert!(
+        fs::read_to_string(&path)
+            .expect("read it")
+            .starts_with("<svg ")
+    );
+    assert_eq!(directory.entries(), ["a.svg"]);
+}
+
+#[test]
+fn a_directory_in_the_way_is_an_error_and_leaves_nothing() {
+    let directory = Directory::new();
+    fs::create_dir(directory.0.join("a.png")).expect("create a directory");
+    let error = write(&sample(), &directory.0.join("a.png")).expect_err("it is a directory");
+    assert!(matches!(error, Error::NotAFile { .. }), "{error}");
+    assert_eq!(directory.entries(), ["a.png"]);
+}
+
+#[test]
+fn a_missing_directory_is_an_error_with_a_remedy() {
+    let directory = Directory::new();
+    let error = write(&sample(), &directory.0.join("no/a.png")).expect_err("no such directory");
+    let text = error.to_string();
+    assert!(
+        text.contains("no/a.png") && text.contains("create the directory"),
+        "{text}"
+    );
+    assert!(directory.entries().is_empty());
+}
+
+#[test]
+fn a_failed_rename_removes_the_temporary_file() {
+    let directory = Directory::new();
+    let (target, temporary) = (directory.0.join("a.png"), directory.0.join("a.png.tmp"));
+    fs::create_dir(&target).expect("create a directory");
+    fs::write(target.join("kept"), "old").expect("write into it");
+    let error = save::replace(&target, &temporary, b"new").expect_err("it is a directory");
+    assert!(
+        matches!(
+            error,
+            Error::Write {
+                action: "rename",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(directory.entries(), ["a.png"]);
+    assert_eq!(
+        fs::read_to_string(target.join("kept")).expect("read it"),
+        "old"
+    );
+}
+
+#[test]
+fn an_existing_picture_survives_a_failed_write() {
+    let directory = Directory::new();
+    let path = directory.0.join("a.png");
+    fs::write(&path, "old").expect("write the old picture");
+    // The temporary file's name is taken by a directory, so the new picture cannot be written.
+    let temporary = directory.0.join("a.png.tmp");
+    fs::create_dir(&temporary).expect("create a directory");
+    save::replace(&path, &temporary, b"new").expect_err("the name is taken");
+    assert_eq!(fs::read_to_string(&path).expect("read it"), "old");
+    assert!(temporary.is_dir());
+}
+
+#[test]
+fn long_text_is_cut_to_fit() {
+    let mut pixels = vec![0; 3 * 10 * 10];
+    let mut backend = BitMapBackend::with_buffer(&mut pixels, (10, 10));
+    let canvas = Canvas::new(&mut backend).expect("the font is embedded");
+    let ink = Ink::new(14.0, palette::INK);
+    for room in [0, 5, 40, 200] {
+        assert!(canvas.width(&canvas.fit(&"wide ".repeat(100), ink, room), ink) <= room);
+    }
+    assert_eq!(canvas.fit("µs → ≥", ink, 200), "µs → ≥");
+}

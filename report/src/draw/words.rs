@@ -1,0 +1,286 @@
+//! The sentences of the picture.
+
+use std::collections::BTreeMap;
+
+use crate::model::{
+    Breakdown, Capture, Counters, Delay, DelayStat, Endpoint, Owner, Record, Segment, Status,
+    Summary,
+};
+
+use super::scale::{duration, local, round_duration};
+use super::{Marks, owner_label, segment_name, segment_owner};
+
+/// Medians of fewer probes say little about what is usual.
+const USUAL_COUNT: u64 = 10;
+
+/// What was measured: the two ends, and the facts about the run.
+pub(super) fn title(capture: &Capture) -> (String, String) {
+    let (run, counters) = (&capture.run, &capture.summary.counters);
+    let ends = format!(
+        "{} → {}",
+        end(&run.client, "client"),
+        end(&run.server, "server")
+    );
+    let mut facts = vec![
+        local(run.start_unix_ns)
+            .format("%Y-%m-%d %H:%M:%S %:z")
+            .to_string(),
+        run.mode.clone(),
+    ];
+    facts.push(format!("{} sent", counters.sent));
+    facts.push(format!(
+        "{} lost{}",
+        counters.lost,
+        share(counters.lost, counters.sent)
+    ));
+    if let Some(total) = total(&capture.summary) {
+        let values = [("p50", total.p50), ("p99", total.p99), ("max", total.max)];
+        facts.extend(values.map(|(name, ns)| format!("{name} {}", duration(ns))));
+    }
+    facts.retain(|fact| !fact.is_empty());
+    (ends, facts.join(" · "))
+}
+
+fn end(end: &Endpoint, role: &str) -> String {
+    match (&end.host, end.addr) {
+        (Some(host), Some(addr)) if *host != addr.to_string() => {
+            format!("{} ({addr})", shorten(host, 32))
+        }
+        (_, Some(addr)) => addr.to_string(),
+        (Some(host), None) => shorten(host, 48),
+        (None, None) => role.to_owned(),
+    }
+}
+
+/// At most `most` characters: a long host name must not hide the other end.
+fn shorten(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
+/// ` (0.3 %)`, or nothing where that says nothing.
+fn share(part: u64, whole: u64) -> String {
+    if part == 0 || whole == 0 {
+        return String::new();
+    }
+    let percent = 100.0 * part as f64 / whole as f64;
+    match percent {
+        p if p < 0.1 => " (<0.1 %)".to_owned(),
+        p if p < 9.95 => format!(" ({p:.1} %)"),
+        p if p < 99.5 || part == whole => format!(" ({p:.0} %)"),
+        _ => " (>99 %)".to_owned(),
+    }
+}
+
+/// The distribution of the total, if a probe was answered.
+pub(super) fn total(summary: &Summary) -> Option<&DelayStat> {
+    summary
+        .delays
+        .iter()
+        .find(|stat| stat.segment.is_none() && stat.count > 0)
+}
+
+/// What was slow, in one sentence.
+pub(super) fn headline(capture: &Capture) -> String {
+    let counters = &capture.summary.counters;
+    let slowest = capture
+        .slowest
+        .iter()
+        .find_map(|record| record.breakdown.as_ref());
+    match (slowest, total(&capture.summary)) {
+        (Some(slowest), _) => slowest_probe(slowest, &capture.summary),
+        (None, Some(total)) if capture.run.threshold_ns > total.max => format!(
+            "No probe reached {}: slowest {}, median {}",
+            round_duration(capture.run.threshold_ns),
+            duration(total.max),
+            duration(total.p50)
+        ),
+        (None, Some(total)) => {
+            format!(
+                "Slowest probe {}, median {}: no details recorded",
+                duration(total.max),
+                duration(total.p50)
+            )
+        }
+        (None, None) if counters.sent == 0 => "No probe was sent".to_owned(),
+        (None, None) if counters.sent == 1 => "The probe was not answered".to_owned(),
+        (None, None) => format!("None of {} probes was answered", counters.sent),
+    }
+}
+
+fn slowest_probe(slowest: &Breakdown, summary: &Summary) -> String {
+    let total = duration(slowest.total_ns);
+    let excess = |delay: &Delay| excess(delay, summary);
+    let delays = || slowest.delays.iter().filter(|delay| delay.ns > 0);
+    let Some(culprit) = delays().max_by_key(|delay| (excess(delay), delay.ns)) else {
+        return format!("Slowest probe {total}");
+    };
+    let (all, worst) = (delays().map(excess).sum::<u64>(), excess(culprit));
+    let where_to = if worst >= all / 2 {
+        segment(culprit, summary)
+    } else {
+        owner(slowest, summary)
+    };
+    format!("Slowest probe {total}: {where_to}")
+}
+
+/// `11.9 ms in l_tx_qdisc (local host), usually 3.00 us`.
+fn segment(culprit: &Delay, summary: &Summary) -> String {
+    let about = if culprit.bounds.is_some() {
+        "about "
+    } else {
+        ""
+    };
+    let (ns, name) = (duration(culprit.ns), segment_name(culprit.segment));
+    let owner = owner_label(segment_owner(culprit.segment));
+    let usually = match usual(summary, culprit.segment) {
+        Some(median) if median <= culprit.ns / 2 => format!(", usually {}", duration(median)),
+        _ => String::new(),
+    };
+    format!("{about}{ns} in {name} ({owner}){usually}")
+}
+
+/// Where no single segment explains most of the excess: `4.55 ms in 9 segments (local host)`.
+fn owner(slowest: &Breakdown, summary: &Summary) -> String {
+    let mut owners = BTreeMap::<Owner, (u64, u64, usize)>::new();
+    for delay in slowest.delays.iter().filter(|delay| delay.ns > 0) {
+        let (worst, ns, count) = owners.entry(segment_owner(delay.segment)).or_default();
+        *worst += excess(delay, summary);
+        *ns += delay.ns;
+        *count += 1;
+    }
+    match owners
+        .into_iter()
+        .max_by_key(|(_, (worst, ns, _))| (*worst, *ns))
+    {
+        Some((owner, (_, ns, 1))) => {
+            format!("{} in one segment ({})", duration(ns), owner_label(owner))
+        }
+        Some((owner, (_, ns, count))) => {
+            format!(
+                "{} in {count} segments ({})",
+                duration(ns),
+                owner_label(owner)
+            )
+        }
+        None => "not known where".to_owned(),
+    }
+}
+
+/// By how much a delay exceeds its median, nanoseconds.
+fn excess(delay: &Delay, summary: &Summary) -> u64 {
+    delay
+        .ns
+        .saturating_sub(usual(summary, delay.segment).unwrap_or(0))
+}
+
+fn usual(summary: &Summary, segment: Segment) -> Option<u64> {
+    let stat = summary
+        .delays
+        .iter()
+        .find(|stat| stat.segment == Some(segment))?;
+    (stat.count >= USUAL_COUNT).then_some(stat.p50)
+}
+
+/// Who slowed the slow probes, and how many got lost; empty if neither is known.
+pub(super) fn second(capture: &Capture) -> String {
+    let counters = &capture.summary.counters;
+    let mut sentences = Vec::new();
+    let mut owners = capture.summary.slow_by_owner.clone();
+    owners.retain(|(_, count)| *count > 0);
+    owners.sort_by_key(|(owner, count)| (std::cmp::Reverse(*count), *owner));
+    let all: u64 = owners.iter().map(|(_, count)| count).sum();
+    let mut owners = owners
+        .into_iter()
+        .map(|(owner, count)| (owner_label(owner), count));
+    if let Some((owner, count)) = owners.next() {
+        let rest: Vec<String> = owners
+            .map(|(owner, count)| format!("{owner} {count}"))
+            .collect();
+        let rest = if rest.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", rest.join(", "))
+        };
+        sentences.push(format!("{count} of {all} slow probes: {owner}{rest}"));
+    }
+    if counters.lost > 0 && counters.replied > 0 {
+        sentences.push(format!(
+            "{} of {} probes lost",
+            counters.lost, counters.sent
+        ));
+    }
+    sentences.join("  ·  ")
+}
+
+/// What the marks behind segment names mean; empty if none is used.
+pub(super) fn notes(used: Marks) -> String {
+    let notes = [
+        (
+            used.merged,
+            "* a stamp inside was missing: neighbouring segments are included",
+        ),
+        (
+            used.clamped,
+            "^ cut short: the softirq was raised before the packet arrived",
+        ),
+        (
+            used.estimated,
+            "~ estimate: two clocks, so only wire out and wire in together are exact",
+        ),
+    ];
+    notes
+        .into_iter()
+        .filter(|(used, _)| *used)
+        .map(|(_, note)| note)
+        .collect::<Vec<_>>()
+        .join("   ·   ")
+}
+
+/// Every counter and its name.
+pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 15] {
+    [
+        ("sent", counters.sent),
+        ("replied", counters.replied),
+        ("late", counters.late),
+        ("lost", counters.lost),
+        ("duplicates", counters.dup),
+        ("reordered", counters.reordered),
+        ("recorded", counters.recorded),
+        ("without remote stamps", counters.no_remote),
+        ("stamps lost", counters.lost_stamps),
+        ("stamps out of order", counters.unordered),
+        ("bad checksums", counters.bad_checksum),
+        ("malformed packets", counters.malformed),
+        ("unknown points", counters.unknown_points),
+        ("send errors", counters.send_errors),
+        ("ICMP errors", counters.icmp_errors),
+    ]
+}
+
+/// The counters of what should not have happened, where it did; empty if all is well.
+pub(super) fn oddities(all: &Counters) -> String {
+    let usual = ["sent", "replied", "lost", "recorded"];
+    let odd: Vec<String> = counters(all)
+        .into_iter()
+        .filter(|(name, count)| *count > 0 && !usual.contains(name))
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if odd.is_empty() {
+        String::new()
+    } else {
+        format!("Also seen: {}", odd.join(" · "))
+    }
+}
+
+/// What became of a probe, where it is not the usual.
+pub(super) fn status(record: &Record) -> &'static str {
+    match record.probe.status {
+        Status::Ok => "",
+        Status::Late => "late",
+        Status::Lost => "lost",
+        Status::Dup => "duplicate",
+    }
+}
