@@ -4,7 +4,7 @@ use crate::{Error, Netlink, Result, netlink};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
-    link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -29,6 +29,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// In bytes, without the link layer's header.
     pub mtu: u32,
+    /// Frames begin with an Ethernet header, as on the loopback; else at layer 3.
+    pub ethernet: bool,
 }
 
 impl From<LinkMessage> for Link {
@@ -41,6 +43,10 @@ impl From<LinkMessage> for Link {
             running: flags.contains(LinkFlags::Running),
             kind: None,
             mtu: 0,
+            ethernet: matches!(
+                message.header.link_layer_type,
+                LinkLayerType::Ether | LinkLayerType::Loopback
+            ),
         };
         for attribute in message.attributes {
             match attribute {

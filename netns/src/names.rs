@@ -11,7 +11,7 @@
 
 use crate::{
     Error, Result,
-    namespace::{NAMES_DIR, THIS_THREAD},
+    namespace::{NAMES_DIR, Namespace, THIS_THREAD},
 };
 use std::{
     collections::BTreeMap,
@@ -30,12 +30,25 @@ const INITIAL: [u32; 2] = [0xefff_fff9, 0xf000_0000];
 #[derive(Debug, Clone, Default)]
 pub struct NamespaceNames {
     names: BTreeMap<u32, String>,
+    /// A file to enter each namespace by.
+    paths: BTreeMap<u32, PathBuf>,
 }
 
 impl NamespaceNames {
     /// Looks at /run and /proc. What may not be read there stays unnamed; that is no error.
     pub fn read() -> Result<Self> {
         Sources::system().names()
+    }
+
+    /// Its name, if it has one other than its inode.
+    pub fn get(&self, inode: u32) -> Option<&str> {
+        self.names.get(&inode).map(String::as_str)
+    }
+
+    /// The namespace itself, if there is still a way into it.
+    pub fn open(&self, inode: u32) -> Option<Namespace> {
+        let namespace = Namespace::open(self.paths.get(&inode)?).ok()?;
+        (namespace.inode() == inode).then_some(namespace)
     }
 
     /// The best name for the namespace with this inode.
@@ -67,16 +80,18 @@ impl Sources {
         let residents = self
             .residents()
             .map_err(|e| Error::system(format!("list {}", self.proc.display()), e))?;
-        let mut names = BTreeMap::new();
-        add_files(&mut names, &self.ip_netns);
+        let mut found = NamespaceNames::default();
+        add_files(&mut found, &self.ip_netns);
         for inode in self.host_inodes() {
-            names.entry(inode).or_insert_with(|| "host".into());
+            found.names.entry(inode).or_insert_with(|| "host".into());
         }
-        add_files(&mut names, &self.docker);
+        add_files(&mut found, &self.docker);
         for (inode, pid) in residents {
-            self.add_resident(&mut names, inode, pid);
+            let path = self.proc.join(format!("{pid}/ns/net"));
+            found.paths.entry(inode).or_insert(path);
+            self.add_resident(&mut found.names, inode, pid);
         }
-        Ok(NamespaceNames { names })
+        Ok(found)
     }
 
     fn host_inodes(&self) -> Vec<u32> {
@@ -124,7 +139,7 @@ impl Sources {
 
 /// Adds the namespaces mounted in a directory. A file without one, left behind by a crash, is on
 /// another file system than namespaces are.
-fn add_files(names: &mut BTreeMap<u32, String>, directory: &Path) {
+fn add_files(found: &mut NamespaceNames, directory: &Path) {
     let Ok(nsfs) = fs::metadata(THIS_THREAD).map(|file| file.dev()) else {
         return;
     };
@@ -137,7 +152,9 @@ fn add_files(names: &mut BTreeMap<u32, String>, directory: &Path) {
         let file = fs::metadata(entry.path());
         if let Some(file) = file.ok().filter(|file| file.dev() == nsfs) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            names.entry(file.ino() as u32).or_insert(name);
+            let inode = file.ino() as u32;
+            found.names.entry(inode).or_insert(name);
+            found.paths.entry(inode).or_insert_with(|| entry.path());
         }
     }
 }
@@ -153,7 +170,6 @@ fn container_id(cgroup: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Namespace;
     use std::{
         os::unix::fs::symlink,
         process::{Child, Command},

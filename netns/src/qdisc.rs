@@ -68,6 +68,22 @@ impl Netlink {
     }
 }
 
+impl Netlink {
+    /// Whether anybody's filter is attached to a clsact qdisc of this device.
+    pub fn has_filters(&mut self, ifindex: u32) -> Result<bool> {
+        let sides = [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS];
+        for minor in sides {
+            let mut query = TcMessage::with_index(ifindex as i32);
+            query.header.parent = TcHandle { major: TcHandle::CLSACT.major, minor };
+            let operation = format!("list filters of link {ifindex}");
+            if !self.dump(&operation, &Message::GetTrafficFilter(query))?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 impl From<TcMessage> for Qdisc {
     fn from(message: TcMessage) -> Self {
         let kind = message.attributes.iter().find_map(|a| match a {

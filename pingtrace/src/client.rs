@@ -9,7 +9,7 @@ use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
 use crate::host;
 use crate::journey::{Arrival, Identity, Journey};
-use crate::packet::{self, Family, INBAND, Packet, Probe, RECORD, Version};
+use crate::packet::{self, INBAND, Packet, Probe, RECORD, Version};
 use crate::plan::Plan;
 use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
 use crate::table::Table;
@@ -17,7 +17,8 @@ use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{SECOND, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
 use report::model::{Counters, Status};
-use rustix::time::{ClockId, Timespec, clock_nanosleep_absolute};
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -128,7 +129,7 @@ pub fn run(cli: &Cli, plan: &Plan, control: &Control, collector: &mut Collector)
         done: AtomicBool::new(false),
         failure: Mutex::new(None),
     };
-    collector.begin(tracer.as_ref());
+    collector.begin(shared.start_ns, tracer.as_ref());
     let mut receiver = Receiver::new(plan, &shared, tracer, collector, cli.mode);
     if plan.interval_ns.is_none() {
         receiver.adaptive(control)?;
@@ -377,8 +378,6 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     fn icmp_error(&mut self, e: &socket::IcmpError) {
-        let counters = self.collector.counters();
-        counters.icmp_errors += 1;
         self.collector.icmp_error(e);
     }
 
@@ -511,7 +510,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.expire(now);
         self.hand_out(now);
         self.update_counters();
-        self.collector.tick(now, control.reopen.swap(false, Ordering::Relaxed))?;
+        self.collector.tick(now, control.reopen.swap(false, Ordering::Relaxed));
         Ok(now)
     }
 
@@ -537,7 +536,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     fn update_counters(&mut self) {
-        let losses = self.tracer.as_mut().map(Tracer::losses).unwrap_or_default();
+        let losses = self.tracer.as_ref().map(Tracer::losses).unwrap_or_default();
         let journey = self.journey.counts;
         let counters = self.collector.counters();
         counters.sent = u64::from(self.shared.sent.load(Ordering::Acquire));

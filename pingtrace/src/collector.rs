@@ -13,7 +13,7 @@ use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
 use report::model::{
-    Breakdown, Capture, ClockRelation, Counters, Endpoint, Host, Point, Probe, Record, Run, Segment, Stamp, Status, Summary,
+    Breakdown, Capture, ClockRelation, Counters, Endpoint, Host, Point, Probe, Record, Run, Stamp, Status, Summary,
 };
 use report::series::Series;
 use report::slowest::Slowest;
@@ -214,9 +214,4 @@ fn describe(plan: &Plan) -> Run {
         size: plan.size,
         points: Vec::new(),
     }
-}
-
-/// The name of a segment, for messages.
-pub fn segment(segment: Segment) -> &'static str {
-    segment.name()
 }

@@ -73,11 +73,6 @@ impl<'a> Inband<'a> {
         }
     }
 
-    /// Number of devices.
-    pub fn devices(&self) -> usize {
-        self.attached.len()
-    }
-
     /// Replies stamped so far, and what had to be left out.
     pub fn counts(&self) -> (u64, pt_losses) {
         self.skel.maps.bss_data.as_deref().map_or_else(Default::default, |bss| (bss.written, bss.losses))

@@ -4,7 +4,6 @@
 use crate::cli::{Cli, Mode};
 use crate::packet::{Family, V1_HEADER};
 use crate::socket::{self, Options};
-use crate::units::SECOND;
 use anyhow::{Context, Result, bail};
 use netns::{Namespace, Netlink};
 use socket2::SockAddr;
@@ -140,9 +139,4 @@ fn device(to: IpAddr, options: &Options) -> Option<String> {
     let mut netlink = Netlink::open().ok()?;
     let route = netlink.route_get(to, None).ok()?;
     netlink.link_name(route.ifindex).ok()
-}
-
-/// A rate in probes a second, for the story.
-pub fn rate(interval_ns: u64) -> f64 {
-    SECOND as f64 / interval_ns.max(1) as f64
 }

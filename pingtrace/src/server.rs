@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     let local = cli.nslocal || cli.userid.is_some();
     let setup = Setup { role, slots: SLOTS, only_netns: local.then_some(own) };
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
-    let mut tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
+    let tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer, &role)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, own, &cli.interface)?;
     say_points(&tracer);
@@ -62,7 +62,7 @@ pub fn run(cli: &Cli) -> Result<()> {
             break;
         }
     }
-    summarize(&mut tracer, &devices, &records);
+    summarize(&tracer, &devices, &records);
     drop(sockets);
     Ok(())
 }
@@ -340,7 +340,7 @@ fn say_points(tracer: &Tracer<'_>) {
     log::debug!("points: {}", list.join(", "));
 }
 
-fn summarize(tracer: &mut Tracer<'_>, devices: &Devices<'_>, records: &Records) {
+fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
     let (written, inband) = devices.inband.as_ref().map(Inband::counts).unwrap_or_default();
     log::info!("{written} replies stamped in band, {} record packets sent", records.sent);
     let kernel = tracer.losses();

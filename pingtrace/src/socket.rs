@@ -4,7 +4,6 @@
 
 use crate::packet::Family;
 use anyhow::{Context, Result, bail};
-use pnet_packet::Packet as _;
 use pnet_packet::ipv4::Ipv4Packet;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;

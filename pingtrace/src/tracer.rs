@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, OpenObject, ProgramInput};
+use libbpf_rs::{Link, OpenObject, ProgramInput};
 use report::model::Point;
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
@@ -183,8 +183,8 @@ impl<'a> Tracer<'a> {
     }
 
     /// What the programs had to leave out so far.
-    pub fn losses(&mut self) -> pt_losses {
-        self.bss().losses
+    pub fn losses(&self) -> pt_losses {
+        self.skel.maps.bss_data.as_deref().map(|bss| bss.losses).unwrap_or_default()
     }
 
     /// The programs' maps, for the in-band object to share.
@@ -279,7 +279,7 @@ fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {
     let found = skel.object().progs_mut().find(|p| p.name() == program);
     let found = found.with_context(|| format!("no program {program}"))?;
     if attach {
-        found.attach().with_context(|| format!("attach {program}"))?;
+        drop(found.attach().with_context(|| format!("attach {program}"))?);
     }
     Ok(())
 }

@@ -4,5 +4,12 @@
 pub mod breakdown;
 pub mod clock;
 pub mod draw;
+pub mod hops;
+pub mod json;
 pub mod model;
 mod names;
+pub mod series;
+pub mod slowest;
+pub mod stats;
+pub mod text;
+pub mod verdict;

@@ -1,0 +1,20 @@
+//! The program: command line, client, server, and what joins them to the kernel programs.
+
+pub mod cli;
+pub mod client;
+mod collector;
+mod host;
+mod inband;
+mod journey;
+mod names;
+mod output;
+pub mod packet;
+mod plan;
+mod rotate;
+pub mod run;
+pub mod schedule;
+mod server;
+pub mod socket;
+mod table;
+mod tracer;
+pub mod units;

@@ -1,0 +1,83 @@
+//! From a parsed command line to an exit status.
+
+use crate::cli::Cli;
+use crate::client::{self, Control, Outcome};
+use crate::collector::Collector;
+use crate::plan::Plan;
+use crate::{schedule, server};
+use anyhow::{Context, Result};
+use flexi_logger::{DeferredNow, LogSpecification, Logger};
+use libbpf_rs::PrintLevel;
+use log::{LevelFilter, Record};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Exit status when the run failed.
+const FAILED: u8 = 1;
+/// Exit status when no probe was answered.
+const UNANSWERED: u8 = 3;
+
+/// Does what the command line asks for.
+pub fn run(cli: &Cli) -> ExitCode {
+    let logger = start_logger(cli.debug);
+    let result = logger.and_then(|_handle| if cli.server { server::run(cli).map(|()| Outcome::Answered) } else { client(cli) });
+    match result {
+        Ok(Outcome::Answered) => ExitCode::SUCCESS,
+        Ok(Outcome::Unanswered) => {
+            log::error!("no probe was answered");
+            ExitCode::from(UNANSWERED)
+        }
+        Err(e) => {
+            eprintln!("pingtrace: {e:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn client(cli: &Cli) -> Result<Outcome> {
+    let control = Control::default();
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&control.stop)).context("handle signals")?;
+    }
+    signal_hook::flag::register(SIGHUP, Arc::clone(&control.reopen)).context("handle signals")?;
+    match &cli.schedule {
+        Some(expression) => schedule::run(cli, expression, &control, || capture(cli, &control)),
+        None => capture(cli, &control),
+    }
+}
+
+/// One run; whatever way it ends, its statistics are written.
+fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
+    let plan = Plan::new(cli)?;
+    let mut collector = Collector::new(cli, &plan)?;
+    let outcome = client::run(cli, &plan, control, &mut collector);
+    let written = collector.finish();
+    let outcome = outcome?;
+    written?;
+    Ok(outcome)
+}
+
+/// The story: stderr, one logger, libbpf's lines in it.
+fn start_logger(debug: bool) -> Result<flexi_logger::LoggerHandle> {
+    let level = if debug { LevelFilter::Debug } else { LevelFilter::Info };
+    libbpf_rs::set_print(Some((if debug { PrintLevel::Debug } else { PrintLevel::Warn }, from_libbpf)));
+    Logger::with(LogSpecification::builder().default(level).build())
+        .log_to_stderr()
+        .format(line)
+        .start()
+        .context("start the logger")
+}
+
+fn line(out: &mut dyn Write, _now: &mut DeferredNow, record: &Record<'_>) -> std::io::Result<()> {
+    match record.level() {
+        log::Level::Info => write!(out, "pingtrace: {}", record.args()),
+        level => write!(out, "pingtrace: {}: {}", level.as_str().to_ascii_lowercase(), record.args()),
+    }
+}
+
+/// A trial that fails is expected, so libbpf's own words are for --debug only.
+fn from_libbpf(_level: PrintLevel, message: String) {
+    log::debug!("libbpf: {}", message.trim_end());
+}
