@@ -55,7 +55,7 @@ struct pt_header {
 	__be16 flags, magic, capacity;
 	__be32 session, sequence;
 	__be64 host_id; /* version 1: hash of the client's boot id, 0 unknown */
-} __attribute__((packed, aligned(8)));
+} __attribute__((packed, aligned(4)));
 
 struct pt_stamp {
 	__be64 time_ns; /* CLOCK_MONOTONIC of the stamping host */

@@ -20,12 +20,16 @@ const volatile __u32 netns = 0;
 struct pt_losses losses;
 __u64 written; /* replies that were stamped */
 
-enum { LATE_TRIES = 8 };
+enum { LATE_STEPS = 24 };
 
-/* What is to be written, and what stands there now. */
+/*
+ * What is to be written, and what stands there now. The counts are here and not in registers so
+ * that the verifier does not follow every value of them through the loops.
+ */
 struct scratch {
-	struct pt_stamp fresh[PT_INBAND_MAX];
+	struct pt_stamp fresh[PT_STAMPS];
 	struct pt_stamp old[PT_INBAND_MAX];
+	__u32 count, next;
 };
 
 struct {
@@ -39,7 +43,7 @@ struct reply {
 	struct pt_header icmp;
 	__be32 peer[4];
 	__u32 offset; /* of the ICMP header in the frame */
-	__u32 session, sequence, room;
+	__u32 session, sequence, room, ifindex;
 };
 
 static __always_inline bool find4(struct __sk_buff *skb, __u32 l3, struct reply *r)
@@ -111,70 +115,95 @@ static __always_inline struct pt_record *record_at(const struct reply *r, __u32 
 	return rec;
 }
 
-/* Copies `count` stamps of a record behind the `n` that are there; returns the new number. */
-static __always_inline __u32 gather(struct scratch *s, __u32 n, const struct pt_stamp *from,
-				    __u32 count, __u32 room, __u16 aux)
+static __always_inline bool append(struct scratch *s, const struct pt_stamp *stamp, __u32 room,
+				   __u16 aux)
 {
+	__u32 n = s->count;
+
+	if (n >= room || n >= PT_INBAND_MAX)
+		return false;
+	n &= PT_STAMPS - 1;
+	s->fresh[n] = *stamp;
+	s->fresh[n].aux = bpf_htons(aux);
+	s->count = n + 1;
+	return true;
+}
+
+/* What was seen up to here. */
+static __always_inline void gather_own(struct scratch *s, const struct reply *r,
+				       const struct pt_record *rec)
+{
+	struct pt_where at = { netns, r->ifindex, rec->host };
+	struct pt_stamp now;
 	__u32 i;
 
 	for (i = 0; i < PT_INBAND_MAX; i++) {
-		if (i >= count)
+		if (i >= rec->used[PT_REQUEST])
 			break;
-		if (n >= PT_INBAND_MAX || n >= room) {
-			__sync_fetch_and_add(&losses.no_room, count - i);
-			break;
+		if (!append(s, &rec->stamp[PT_REQUEST][i], r->room, 0)) {
+			__sync_fetch_and_add(&losses.no_room, 1);
+			return;
 		}
-		s->fresh[n] = from[i];
-		s->fresh[n].aux = bpf_htons(aux);
-		n++;
 	}
-	return n;
+	pt_fill(&now, PT_R_TX_DEVQUEUE, bpf_ktime_get_ns(), &at);
+	append(s, &now, r->room, PT_AUX_PROVISIONAL);
 }
 
-static __always_inline __u32 gather_late(struct scratch *s, __u32 n, const struct reply *r,
-					 __u32 hash)
+static __always_inline struct pt_session *session_of(const struct reply *r, __u32 hash)
 {
 	struct pt_session *ses = pt_session_of(hash);
+
+	if (!ses || (ses->session == r->session && pt_same_peer(ses->peer, r->peer)))
+		return ses;
+	if (ses->session)
+		__sync_fetch_and_add(&losses.session_evicted, 1);
+	ses->session = r->session;
+	__builtin_memcpy(ses->peer, r->peer, sizeof(ses->peer));
+	ses->delivered = r->sequence;
+	ses->handed_over = r->sequence - 1;
+	return ses;
+}
+
+/* What was seen of earlier replies behind this hook: whole records, as long as there is room. */
+static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
+{
+	struct pt_session *ses = session_of(r, hash);
 	struct pt_record *rec;
-	__u32 i, seq;
+	__u32 i, seq, used;
 
 	if (!ses)
-		return n;
-	if (ses->session != r->session || !pt_same_peer(ses->peer, r->peer)) {
-		if (ses->session)
-			__sync_fetch_and_add(&losses.session_evicted, 1);
-		ses->session = r->session;
-		__builtin_memcpy(ses->peer, r->peer, sizeof(ses->peer));
-		ses->delivered = r->sequence;
-		ses->handed_over = r->sequence - 1;
-	}
-	for (i = 0; i < LATE_TRIES; i++) {
+		return;
+	s->next = 0;
+	for (i = 0; i < LATE_STEPS; i++) {
 		seq = ses->delivered;
-		if ((__s32)(ses->handed_over - seq) < 0 || r->sequence - seq >= PT_AUX_PROVISIONAL)
+		if ((__s32)(ses->handed_over - seq) < 0)
 			break;
 		rec = record_at(r, hash, seq);
-		if (rec && rec->state & PT_REC_OUT) {
-			if (n + rec->used[PT_REPLY] > r->room || n + rec->used[PT_REPLY] > PT_INBAND_MAX)
-				break;
-			n = gather(s, n, rec->stamp[PT_REPLY], rec->used[PT_REPLY], r->room,
-				   r->sequence - seq);
+		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
+		if (s->next >= used || r->sequence - seq >= PT_AUX_PROVISIONAL) {
+			ses->delivered = seq + 1;
+			s->next = 0;
+			continue;
 		}
-		ses->delivered = seq + 1;
+		if (!s->next && s->count + used > r->room)
+			break;
+		if (!append(s, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], r->room,
+			    r->sequence - seq))
+			break;
+		s->next++;
 	}
-	return n;
 }
 
 /* Replaces payload and checksum together: the sum over the packet stays right (RFC 1624). */
-static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, struct scratch *s,
-				__u32 n)
+static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, struct scratch *s)
 {
-	__u32 size = n * sizeof(struct pt_stamp);
+	__u32 n = s->count, size = n * sizeof(struct pt_stamp);
 	__u32 at = r->offset + PT_V1_HEADER + r->icmp.num * sizeof(struct pt_stamp);
 	__u8 old_word[2] = { r->icmp.version, r->icmp.num }, new_word[2];
 	__be16 from, to;
 	__s64 diff;
 
-	if (!size || size > sizeof(s->fresh))
+	if (!size || size > sizeof(s->old))
 		return false;
 	if (bpf_skb_load_bytes(skb, at, s->old, size))
 		return false;
@@ -196,28 +225,23 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 
 static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
-	struct pt_where at = { netns, skb->ifindex, 0 };
 	struct pt_record *rec;
 	struct scratch *s;
-	__u32 zero = 0, hash, n;
+	__u32 zero = 0, hash;
 	struct reply r;
 
 	if (!find(skb, l3, &r))
 		return;
+	r.ifindex = skb->ifindex;
 	hash = pt_hash(r.peer, r.session);
 	rec = record_at(&r, hash, r.sequence);
 	s = bpf_map_lookup_elem(&scratches, &zero);
 	if (!rec || !s || !(rec->state & PT_REC_LIVE))
 		return;
-	at.host = rec->host;
-	n = gather(s, 0, rec->stamp[PT_REQUEST], rec->used[PT_REQUEST], r.room, 0);
-	if (n < r.room && n < PT_INBAND_MAX) {
-		pt_fill(&s->fresh[n], PT_R_TX_DEVQUEUE, bpf_ktime_get_ns(), &at);
-		s->fresh[n].aux = bpf_htons(PT_AUX_PROVISIONAL);
-		n++;
-	}
-	n = gather_late(s, n, &r, hash);
-	if (put(skb, &r, s, n)) {
+	s->count = 0;
+	gather_own(s, &r, rec);
+	gather_late(s, &r, hash);
+	if (put(skb, &r, s)) {
 		rec->state &= ~PT_REC_OWED;
 		written++;
 	}

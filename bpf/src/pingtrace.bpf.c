@@ -92,16 +92,12 @@ static __always_inline bool parse4(const void *l3, struct packet *p)
 		return false;
 	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY) || !accept(p, &b.icmp, ICMP_ECHO))
 		return false;
-	if (server) {
-		p->family = 4;
-		p->length = bpf_ntohs(b.ip.tot_len) - b.ip.ihl * 4;
-		p->peer[0] = p->peer[1] = 0;
-		p->peer[2] = bpf_htonl(0xffff);
-		p->peer[3] = p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr;
-		p->local[0] = p->local[1] = 0;
-		p->local[2] = bpf_htonl(0xffff);
-		p->local[3] = p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr;
-	}
+	p->family = 4;
+	p->length = bpf_ntohs(b.ip.tot_len) - b.ip.ihl * 4;
+	p->peer[0] = p->peer[1] = p->local[0] = p->local[1] = 0;
+	p->peer[2] = p->local[2] = bpf_htonl(0xffff);
+	p->peer[3] = p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr;
+	p->local[3] = p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr;
 	return true;
 }
 
@@ -119,14 +115,10 @@ static __always_inline bool parse6(const void *l3, struct packet *p)
 	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) ||
 	    !accept(p, &b.icmp, ICMPV6_ECHO_REQUEST))
 		return false;
-	if (server) {
-		p->family = 6;
-		p->length = bpf_ntohs(b.ip.payload_len);
-		__builtin_memcpy(p->peer,
-				 p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr, 16);
-		__builtin_memcpy(p->local,
-				 p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr, 16);
-	}
+	p->family = 6;
+	p->length = bpf_ntohs(b.ip.payload_len);
+	__builtin_memcpy(p->peer, p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr, 16);
+	__builtin_memcpy(p->local, p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr, 16);
 	return true;
 }
 
@@ -424,8 +416,8 @@ SEC("socket")
 int client_socket(struct __sk_buff *skb)
 {
 	struct pt_record *rec;
+	struct packet p = {};
 	struct pt_header h;
-	struct packet p;
 	bool v6;
 
 	if (!filter_header(skb, &h, &v6))
