@@ -39,32 +39,21 @@ pub(super) fn draw<B: DrawingBackend>(
         area.x1 - 3 * COLUMN,
         area.y1 - AXIS,
     );
-    let most = stats.iter().map(|stat| stat.max).max();
-    let Some(most) = most else {
-        return nothing(
-            canvas,
-            Area {
-                y0: plot.y0,
-                ..area
-            },
-            "No probe was answered.",
-        );
+    let Some(scale) = scale(&stats, plot) else {
+        let empty = Area {
+            y0: plot.y0,
+            ..area
+        };
+        return nothing(canvas, empty, "No probe was answered.");
     };
-    let least = stats.iter().map(|stat| stat.p50.max(1)).min().unwrap_or(1);
-    let scale = Scale::log(least, most, plot.x0 + 6, plot.x1 - 12);
     let pitch = (plot.height() / stats.len() as i32).min(24);
     let plot = Area {
         y1: plot.y0 + pitch * stats.len() as i32,
         ..plot
     };
     key(canvas, (title + 24, area.y0 + 8))?;
-    columns(
-        canvas,
-        area,
-        &["p50", "p99", "max"].map(str::to_owned),
-        area.y0 + 8,
-        palette::FAINT,
-    )?;
+    let names = ["p50", "p99", "max"].map(str::to_owned);
+    columns(canvas, area, &names, area.y0 + 8, palette::FAINT)?;
     axis(canvas, &scale, plot)?;
     for (k, stat) in stats.into_iter().enumerate() {
         let y = plot.y0 + k as i32 * pitch + pitch / 2;
@@ -73,19 +62,17 @@ pub(super) fn draw<B: DrawingBackend>(
             .and_then(|segment| marks.get(&segment))
             .copied()
             .unwrap_or_default();
-        row(
-            canvas,
-            stat,
-            marks,
-            &scale,
-            Area {
-                y0: y,
-                y1: y + pitch,
-                ..area
-            },
-        )?;
+        let area = Area::new(area.x0, y, area.x1, y + pitch);
+        row(canvas, stat, marks, &scale, area)?;
     }
     Ok(())
+}
+
+/// From the smallest median to the largest value; none without a value.
+fn scale(stats: &[&DelayStat], plot: Area) -> Option<Scale> {
+    let most = stats.iter().map(|stat| stat.max).max()?;
+    let least = stats.iter().map(|stat| stat.p50).min()?;
+    Some(Scale::log(least, most, plot.x0 + 6, plot.x1 - 12))
 }
 
 /// What the parts of a range mean.

@@ -30,7 +30,7 @@ pub(super) fn round_duration(ns: u64) -> String {
     let Some((value, unit)) = text.split_once(' ') else {
         return text;
     };
-    if !value.contains('.') {
+    if !value.contains('.') || value.contains('e') {
         return text;
     }
     format!(
@@ -232,6 +232,7 @@ mod tests {
         }
         assert_eq!(round_duration(5_000_000), "5 ms");
         assert_eq!(round_duration(100), "100 ns");
+        assert_eq!(round_duration(u64::MAX), "1.84e10 s");
         assert_eq!(round_duration(1_500_000_000), "1.5 s");
     }
 

@@ -117,7 +117,10 @@ fn slowest_probe(slowest: &Breakdown, summary: &Summary) -> String {
     let Some(culprit) = delays().max_by_key(|delay| (excess(delay), delay.ns)) else {
         return format!("Slowest probe {total}");
     };
-    let (all, worst) = (delays().map(excess).sum::<u64>(), excess(culprit));
+    let (all, worst) = (
+        delays().map(excess).fold(0, u64::saturating_add),
+        excess(culprit),
+    );
     let where_to = if worst >= all / 2 {
         segment(culprit, summary)
     } else {
@@ -147,8 +150,8 @@ fn owner(slowest: &Breakdown, summary: &Summary) -> String {
     let mut owners = BTreeMap::<Owner, (u64, u64, usize)>::new();
     for delay in slowest.delays.iter().filter(|delay| delay.ns > 0) {
         let (worst, ns, count) = owners.entry(segment_owner(delay.segment)).or_default();
-        *worst += excess(delay, summary);
-        *ns += delay.ns;
+        *worst = worst.saturating_add(excess(delay, summary));
+        *ns = ns.saturating_add(delay.ns);
         *count += 1;
     }
     match owners
@@ -191,7 +194,9 @@ pub(super) fn second(capture: &Capture) -> String {
     let mut owners = capture.summary.slow_by_owner.clone();
     owners.retain(|(_, count)| *count > 0);
     owners.sort_by_key(|(owner, count)| (std::cmp::Reverse(*count), *owner));
-    let all: u64 = owners.iter().map(|(_, count)| count).sum();
+    let all = owners
+        .iter()
+        .fold(0, |all: u64, (_, count)| all.saturating_add(*count));
     let mut owners = owners
         .into_iter()
         .map(|(owner, count)| (owner_label(owner), count));
