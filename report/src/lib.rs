@@ -3,5 +3,10 @@
 
 pub mod breakdown;
 pub mod clock;
+pub mod hops;
 pub mod model;
 mod names;
+pub mod series;
+pub mod slowest;
+pub mod stats;
+pub mod verdict;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// A place in the network stack where a probe is stamped. The discriminant is the point's number
 /// on the wire; 0 to 14 are those of protocol version 0.
 #[repr(u16)]
@@ -283,7 +285,8 @@ pub struct DelayStat {
 }
 
 /// Losses and oddities of a run; every one is shown in every format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Probes sent.
     pub sent: u64,

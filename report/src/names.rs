@@ -1,6 +1,8 @@
 //! The names of points, segments, owners, statuses and hosts: one table each, used by every format.
 
-use crate::model::{Host, Names, Owner, Point, Segment, Stamp, Status};
+use std::borrow::Cow;
+
+use crate::model::{Host, Names, Owner, Point, Segment, Status};
 
 impl Point {
     /// All points, in the order of their numbers on the wire.
@@ -281,11 +283,11 @@ impl Status {
 
 impl Host {
     /// Its name in every format: `client`, `server`, `transit2`.
-    pub fn name(self) -> String {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
             Self::Client => "client".into(),
             Self::Server => "server".into(),
-            Self::Transit(index) => format!("transit{index}"),
+            Self::Transit(index) => format!("transit{index}").into(),
         }
     }
 
@@ -304,17 +306,14 @@ impl Host {
 }
 
 impl Names {
-    /// Name of the namespace that a stamp was taken in, where known.
-    pub fn netns_of(&self, stamp: &Stamp) -> Option<&str> {
-        self.netns
-            .get(&(stamp.host, stamp.netns))
-            .map(String::as_str)
+    /// Name of a namespace on a host, by its inode; absent where unknown.
+    pub fn netns_of(&self, host: Host, netns: u32) -> Option<&str> {
+        self.netns.get(&(host, netns)).map(String::as_str)
     }
 
-    /// Name of the device that a stamp was taken on, where known.
-    pub fn device_of(&self, stamp: &Stamp) -> Option<&str> {
-        let key = (stamp.host, stamp.netns, stamp.ifindex);
-        self.device.get(&key).map(String::as_str)
+    /// Name of a device in a namespace of a host; absent where unknown.
+    pub fn device_of(&self, host: Host, netns: u32, ifindex: u32) -> Option<&str> {
+        self.device.get(&(host, netns, ifindex)).map(String::as_str)
     }
 }
 

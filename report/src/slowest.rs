@@ -1,0 +1,112 @@
+//! The slowest probes of a run.
+
+use crate::model::Record;
+
+/// How many are kept unless told otherwise.
+const DEFAULT_COUNT: usize = 8;
+
+/// The slowest answered probes, in bounded memory.
+#[derive(Clone, Debug)]
+pub struct Slowest {
+    count: usize,
+    /// Slowest first.
+    records: Vec<Record>,
+}
+
+impl Default for Slowest {
+    fn default() -> Self {
+        Self::new(DEFAULT_COUNT)
+    }
+}
+
+impl Slowest {
+    /// Keeps at most `count` records.
+    pub fn new(count: usize) -> Self {
+        Self {
+            count,
+            records: Vec::with_capacity(count),
+        }
+    }
+
+    /// Whether a probe with this total, nanoseconds, would be kept: ask before cloning it.
+    pub fn wants(&self, total_ns: u64) -> bool {
+        let full = self.records.len() >= self.count;
+        self.count > 0
+            && (!full
+                || self
+                    .records
+                    .last()
+                    .is_some_and(|last| total_ns > total(last)))
+    }
+
+    /// Keeps a record if it is among the slowest; one without a total never is.
+    pub fn offer(&mut self, record: Record) {
+        if record.breakdown.is_none() || !self.wants(total(&record)) {
+            return;
+        }
+        self.records.truncate(self.count - 1);
+        let at = self
+            .records
+            .partition_point(|kept| total(kept) >= total(&record));
+        self.records.insert(at, record);
+    }
+
+    /// Slowest first.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+fn total(record: &Record) -> u64 {
+    record
+        .breakdown
+        .as_ref()
+        .map_or(0, |breakdown| breakdown.total_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::model::{Breakdown, ClockRelation, Probe, Status};
+
+    fn record(seq: u32, total_ns: Option<u64>) -> Record {
+        let probe = Probe {
+            seq,
+            sent_unix_ns: 0,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            status: Status::Ok,
+            clock: ClockRelation::Same,
+            path: Vec::new(),
+        };
+        let breakdown = total_ns.map(|total_ns| Breakdown {
+            total_ns,
+            ..Breakdown::default()
+        });
+        Record { probe, breakdown }
+    }
+
+    #[test]
+    fn keeps_the_slowest_in_order() {
+        let mut slowest = Slowest::new(3);
+        for (seq, total) in [5, 1, 9, 9, 7, 2].into_iter().enumerate() {
+            slowest.offer(record(seq as u32, Some(total)));
+        }
+        slowest.offer(record(99, None));
+        let kept: Vec<u32> = slowest
+            .records()
+            .iter()
+            .map(|record| record.probe.seq)
+            .collect();
+        assert_eq!(kept, [2, 3, 4]);
+        assert!(!slowest.wants(7) && slowest.wants(8));
+    }
+
+    #[test]
+    fn none_wanted_none_kept() {
+        let mut slowest = Slowest::new(0);
+        slowest.offer(record(1, Some(1)));
+        assert!(!slowest.wants(u64::MAX) && slowest.records().is_empty());
+    }
+}
