@@ -4,6 +4,7 @@
 pub mod breakdown;
 pub mod clock;
 pub mod hops;
+pub mod json;
 pub mod model;
 mod names;
 pub mod series;

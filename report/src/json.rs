@@ -1,0 +1,681 @@
+//! A run as JSON, one object a line, written and read. The schema is
+//! `schema/pingtrace.schema.json`, and a test holds the two together.
+//!
+//! Times are integer nanoseconds; a missing value is absent. Wall-clock times are RFC 3339 in UTC
+//! with microseconds, so that a probe read back has its send time to the microsecond.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::hops::{HopStat, HopStats};
+use crate::model::{
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, Owner, Point,
+    Probe, Record, Run, Segment, Stamp, Status, Summary,
+};
+use crate::verdict::Verdict;
+
+/// Version of the format, in the `run` line.
+pub const VERSION: u32 = 1;
+
+/// The name of the total among the delays of a `stat` line.
+const TOTAL: &str = "total";
+
+/// Why a line could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON, or not what the schema says.
+    #[error("read JSON line: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a later version of the format.
+    #[error("read JSON line: format version {0}, this reads up to {VERSION}")]
+    Version(u32),
+}
+
+/// A line read back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    /// The start of a run.
+    Run(Run),
+    /// A recorded probe.
+    Probe(Box<ProbeRead>),
+    /// A summary.
+    Stat {
+        /// When it was written, nanoseconds since the Unix epoch.
+        time_unix_ns: i64,
+        /// The summary; means are rounded to nanoseconds.
+        summary: Summary,
+    },
+    /// Statistics of hops, or a line of a companion: not read back.
+    Other,
+}
+
+/// A probe read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeRead {
+    /// The probe and its breakdown.
+    pub record: Record,
+    /// The names that the line had for its stamps' namespaces and devices.
+    pub names: Names,
+    /// What made it slow.
+    pub verdict: Option<Verdict>,
+}
+
+/// The line that starts a run.
+pub fn run_line(run: &Run) -> String {
+    write(&Written::Run(RunLine {
+        version: VERSION,
+        tool: concat!("pingtrace ", env!("CARGO_PKG_VERSION")).into(),
+        start: Time(run.start_unix_ns),
+        client: EndpointLine::from(&run.client),
+        server: EndpointLine::from(&run.server),
+        mode: Cow::Borrowed(&run.mode),
+        interval_ns: run.interval_ns,
+        threshold_ns: run.threshold_ns,
+        size: run.size,
+        points: run
+            .points
+            .iter()
+            .map(|(point, hook)| Hook {
+                point: *point,
+                hook: Cow::Borrowed(hook),
+            })
+            .collect(),
+    }))
+}
+
+/// The line of a recorded probe.
+pub fn probe_line(record: &Record, names: &Names, verdict: Option<&Verdict>) -> String {
+    let Record { probe, breakdown } = record;
+    let start = probe
+        .path
+        .iter()
+        .find(|stamp| stamp.point == Point::LTxUser);
+    let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
+    write(&Written::Probe(ProbeLine {
+        seq: probe.seq,
+        time: Time(probe.sent_unix_ns),
+        start_ns: start.map(|stamp| stamp.ns),
+        peer: probe.peer,
+        status: probe.status,
+        clock: Clock::from(probe.clock),
+        total_ns: breakdown.as_ref().map(|breakdown| breakdown.total_ns),
+        points: probe
+            .path
+            .iter()
+            .map(|stamp| StampLine::new(stamp, names))
+            .collect(),
+        delays: delays.map(DelayLine::from).collect(),
+        unordered: breakdown
+            .as_ref()
+            .map_or(0, |breakdown| breakdown.unordered),
+        verdict: verdict.map(VerdictLine::from),
+    }))
+}
+
+/// The line of a summary, written at this time, nanoseconds since the Unix epoch.
+pub fn stat_line(summary: &Summary, time_unix_ns: i64) -> String {
+    write(&Written::Stat(StatLine {
+        time: Time(time_unix_ns),
+        elapsed_ns: summary.elapsed_ns,
+        counters: summary.counters,
+        delays: summary.delays.iter().map(DelayEntry::from).collect(),
+        verdicts: summary.slow_by_owner.iter().copied().collect(),
+        send_slip: summary.send_slip.as_ref().map(Numbers::from),
+    }))
+}
+
+/// The line of a run's hops.
+pub fn hops_line(hops: &HopStats, names: &Names) -> String {
+    let stats = hops.hops();
+    write(&Written::Hops(HopsLine {
+        hops: stats.iter().map(|hop| HopLine::new(hop, names)).collect(),
+        overflow: hops.overflow(),
+        unordered: hops.unordered(),
+    }))
+}
+
+/// Reads a line that one of the functions above wrote, or [`Line::Other`].
+pub fn parse_line(line: &str) -> Result<Line, Error> {
+    Ok(match serde_json::from_str(line)? {
+        Read::Run(run) if run.version > VERSION => return Err(Error::Version(run.version)),
+        Read::Run(run) => Line::Run(run.into()),
+        Read::Probe(probe) => Line::Probe(Box::new((*probe).into())),
+        Read::Stat(stat) => Line::Stat {
+            time_unix_ns: stat.time.0,
+            summary: stat.into(),
+        },
+        Read::Other => Line::Other,
+    })
+}
+
+fn write(line: &Written) -> String {
+    serde_json::to_string(line).expect("keys are strings and nothing else can fail")
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Written<'a> {
+    Run(RunLine<'a>),
+    Probe(ProbeLine<'a>),
+    Stat(StatLine),
+    Hops(HopsLine<'a>),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Read {
+    Run(RunLine<'static>),
+    Probe(Box<ProbeLine<'static>>),
+    Stat(StatLine),
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RunLine<'a> {
+    version: u32,
+    tool: Cow<'a, str>,
+    start: Time,
+    client: EndpointLine<'a>,
+    server: EndpointLine<'a>,
+    mode: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval_ns: Option<u64>,
+    threshold_ns: u64,
+    size: usize,
+    points: Vec<Hook<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Hook<'a> {
+    point: Point,
+    hook: Cow<'a, str>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EndpointLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addr: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dev: Option<Cow<'a, str>>,
+    /// 16 hexadecimal digits: a number of 64 bits does not survive every JSON reader.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_id: Option<Hex>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProbeLine<'a> {
+    seq: u32,
+    time: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_ns: Option<u64>,
+    peer: IpAddr,
+    status: Status,
+    clock: Clock,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_ns: Option<u64>,
+    points: Vec<StampLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    delays: Vec<DelayLine>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unordered: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<VerdictLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StampLine<'a> {
+    point: Point,
+    ns: u64,
+    host: Host,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+/// A device and its namespace.
+#[derive(Serialize, Deserialize)]
+struct Place<'a> {
+    #[serde(default, skip_serializing_if = "is_default")]
+    ifindex: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dev: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    netns: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns_name: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DelayLine {
+    delay: Segment,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    merged: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    clamped: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct VerdictLine {
+    segment: Segment,
+    owner: Owner,
+    excess_ns: u64,
+    sure: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StatLine {
+    time: Time,
+    elapsed_ns: u64,
+    #[serde(flatten)]
+    counters: Counters,
+    delays: Vec<DelayEntry>,
+    verdicts: BTreeMap<Owner, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_slip: Option<Numbers>,
+}
+
+/// The total, or a segment.
+#[derive(Serialize, Deserialize)]
+struct DelayEntry {
+    delay: TotalOr,
+    #[serde(flatten)]
+    numbers: Numbers,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Numbers {
+    count: u64,
+    min: u64,
+    mean: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+#[derive(Serialize)]
+struct HopsLine<'a> {
+    hops: Vec<HopLine<'a>>,
+    overflow: u64,
+    unordered: u64,
+}
+
+#[derive(Serialize)]
+struct HopLine<'a> {
+    direction: &'static str,
+    index: u16,
+    point: Point,
+    host: Host,
+    #[serde(flatten)]
+    place: Place<'a>,
+    seen: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since_previous: Option<Numbers>,
+}
+
+impl<'a> From<&'a Endpoint> for EndpointLine<'a> {
+    fn from(endpoint: &'a Endpoint) -> Self {
+        Self {
+            host: endpoint.host.as_deref().map(Cow::Borrowed),
+            addr: endpoint.addr,
+            dev: endpoint.dev.as_deref().map(Cow::Borrowed),
+            host_id: endpoint.host_id.map(Hex),
+        }
+    }
+}
+
+impl From<EndpointLine<'_>> for Endpoint {
+    fn from(line: EndpointLine) -> Self {
+        Self {
+            host: line.host.map(Cow::into_owned),
+            addr: line.addr,
+            dev: line.dev.map(Cow::into_owned),
+            host_id: line.host_id.map(|hex| hex.0),
+        }
+    }
+}
+
+impl From<RunLine<'_>> for Run {
+    fn from(line: RunLine) -> Self {
+        Self {
+            start_unix_ns: line.start.0,
+            client: line.client.into(),
+            server: line.server.into(),
+            mode: line.mode.into_owned(),
+            interval_ns: line.interval_ns,
+            threshold_ns: line.threshold_ns,
+            size: line.size,
+            points: line
+                .points
+                .into_iter()
+                .map(|Hook { point, hook }| (point, hook.into_owned()))
+                .collect(),
+        }
+    }
+}
+
+impl<'a> Place<'a> {
+    fn new(host: Host, netns: u32, ifindex: u32, names: &'a Names) -> Self {
+        Self {
+            ifindex,
+            dev: names.device_of(host, netns, ifindex).map(Cow::Borrowed),
+            netns,
+            netns_name: names.netns_of(host, netns).map(Cow::Borrowed),
+        }
+    }
+}
+
+impl<'a> StampLine<'a> {
+    fn new(stamp: &Stamp, names: &'a Names) -> Self {
+        let Stamp {
+            point,
+            host,
+            ns,
+            cpu,
+            ifindex,
+            netns,
+        } = *stamp;
+        Self {
+            point,
+            ns,
+            host,
+            cpu,
+            place: Place::new(host, netns, ifindex, names),
+        }
+    }
+
+    /// The stamp; its names go to `names`.
+    fn into_stamp(self, names: &mut Names) -> Stamp {
+        let Self {
+            point,
+            ns,
+            host,
+            cpu,
+            place,
+        } = self;
+        let Place {
+            ifindex,
+            dev,
+            netns,
+            netns_name,
+        } = place;
+        if let Some(name) = netns_name {
+            names.netns.insert((host, netns), name.into_owned());
+        }
+        if let Some(name) = dev {
+            names
+                .device
+                .insert((host, netns, ifindex), name.into_owned());
+        }
+        Stamp {
+            point,
+            host,
+            ns,
+            cpu,
+            ifindex,
+            netns,
+        }
+    }
+}
+
+impl<'a> HopLine<'a> {
+    fn new(hop: &HopStat, names: &'a Names) -> Self {
+        let key = hop.key;
+        Self {
+            direction: if key.reply { "reply" } else { "request" },
+            index: key.index,
+            point: key.point,
+            host: key.host,
+            place: Place::new(key.host, key.netns, key.ifindex, names),
+            seen: hop.seen,
+            since_previous: hop.since_previous.as_ref().map(Numbers::from),
+        }
+    }
+}
+
+impl From<ProbeLine<'_>> for ProbeRead {
+    fn from(line: ProbeLine) -> Self {
+        let mut names = Names::default();
+        let path = line
+            .points
+            .into_iter()
+            .map(|stamp| stamp.into_stamp(&mut names))
+            .collect();
+        let probe = Probe {
+            seq: line.seq,
+            sent_unix_ns: line.time.0,
+            peer: line.peer,
+            status: line.status,
+            clock: line.clock.into(),
+            path,
+        };
+        let breakdown = line.total_ns.map(|total_ns| Breakdown {
+            total_ns,
+            delays: line.delays.iter().map(Delay::from).collect(),
+            unordered: line.unordered,
+        });
+        let verdict = line.verdict.map(
+            |VerdictLine {
+                 segment,
+                 excess_ns,
+                 sure,
+                 ..
+             }| Verdict {
+                segment,
+                excess_ns,
+                sure,
+            },
+        );
+        Self {
+            record: Record { probe, breakdown },
+            names,
+            verdict,
+        }
+    }
+}
+
+impl From<&Delay> for DelayLine {
+    fn from(delay: &Delay) -> Self {
+        Self {
+            delay: delay.segment,
+            ns: delay.ns,
+            lo: delay.bounds.map(|(lo, _)| lo),
+            hi: delay.bounds.map(|(_, hi)| hi),
+            merged: delay.merged,
+            clamped: delay.clamped,
+        }
+    }
+}
+
+impl From<&DelayLine> for Delay {
+    fn from(line: &DelayLine) -> Self {
+        Self {
+            segment: line.delay,
+            ns: line.ns,
+            bounds: line.lo.zip(line.hi),
+            merged: line.merged,
+            clamped: line.clamped,
+        }
+    }
+}
+
+impl From<&Verdict> for VerdictLine {
+    fn from(verdict: &Verdict) -> Self {
+        let Verdict {
+            segment,
+            excess_ns,
+            sure,
+        } = *verdict;
+        Self {
+            segment,
+            owner: segment.owner(),
+            excess_ns,
+            sure,
+        }
+    }
+}
+
+impl From<&DelayStat> for Numbers {
+    fn from(stat: &DelayStat) -> Self {
+        let DelayStat {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+            ..
+        } = *stat;
+        Self {
+            count,
+            min,
+            mean: mean.round() as u64,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        }
+    }
+}
+
+impl Numbers {
+    fn into_stat(self, segment: Option<Segment>) -> DelayStat {
+        let Self {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        } = self;
+        DelayStat {
+            segment,
+            count,
+            min,
+            mean: mean as f64,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        }
+    }
+}
+
+impl From<&DelayStat> for DelayEntry {
+    fn from(stat: &DelayStat) -> Self {
+        Self {
+            delay: TotalOr(stat.segment),
+            numbers: stat.into(),
+        }
+    }
+}
+
+impl From<StatLine> for Summary {
+    fn from(line: StatLine) -> Self {
+        let delay = |entry: DelayEntry| entry.numbers.into_stat(entry.delay.0);
+        Self {
+            elapsed_ns: line.elapsed_ns,
+            counters: line.counters,
+            delays: line.delays.into_iter().map(delay).collect(),
+            slow_by_owner: line.verdicts.into_iter().collect(),
+            send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
+        }
+    }
+}
+
+/// [`ClockRelation`] by name.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Clock {
+    Same,
+    Separate,
+}
+
+impl From<ClockRelation> for Clock {
+    fn from(clock: ClockRelation) -> Self {
+        match clock {
+            ClockRelation::Same => Self::Same,
+            ClockRelation::Separate => Self::Separate,
+        }
+    }
+}
+
+impl From<Clock> for ClockRelation {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::Same => Self::Same,
+            Clock::Separate => Self::Separate,
+        }
+    }
+}
+
+/// What is written as a string, and read back from one.
+macro_rules! as_string {
+    ($($kind:ty: $what:literal, $write:expr, $read:expr;)*) => { $(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let write: fn(&Self) -> Cow<'static, str> = $write;
+                serializer.serialize_str(&write(self))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                let read: fn(&str) -> Option<Self> = $read;
+                read(&text).ok_or_else(|| D::Error::custom(format!("unknown {} {text:?}", $what)))
+            }
+        }
+    )* };
+}
+
+/// Nanoseconds since the Unix epoch, written with microseconds.
+struct Time(i64);
+
+/// A number in hexadecimal digits.
+struct Hex(u64);
+
+/// A segment, or the total.
+struct TotalOr(Option<Segment>);
+
+as_string! {
+    Point: "point", |point| point.name().into(), Self::from_name;
+    Segment: "segment", |segment| segment.name().into(), Self::from_name;
+    Owner: "owner", |owner| owner.name().into(), Self::from_name;
+    Status: "status", |status| status.name().into(), Self::from_name;
+    Host: "host", |host| host.name(), Self::from_name;
+    Hex: "number", |hex| format!("{:016x}", hex.0).into(),
+        |text| u64::from_str_radix(text, 16).ok().map(Self);
+    TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),
+        |text| if text == TOTAL { Some(Self(None)) } else { Segment::from_name(text).map(Some).map(Self) };
+    Time: "time",
+        |time| DateTime::<Utc>::from_timestamp_nanos(time.0)
+            .to_rfc3339_opts(SecondsFormat::Micros, true).into(),
+        |text| DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt().map(Self);
+}
+
+/// Whether a value is the one that an absent field stands for.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
