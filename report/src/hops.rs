@@ -8,15 +8,15 @@ use crate::stats::Distribution;
 /// Hops kept at most; a path has some ten, a path that keeps changing has no end of them.
 const CAPACITY: usize = 128;
 
-/// What tells one hop from another. Ordered as probes cross them.
+/// What tells one hop from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HopKey {
     /// On the reply's way, else on the request's.
     pub reply: bool,
-    /// Position in its direction, from 0.
-    pub index: u16,
     /// On which host.
     pub host: Host,
+    /// Position among the hops of its direction on that host, from 0.
+    pub index: u16,
     /// Inode of the network namespace; 0 where the point has none.
     pub netns: u32,
     /// Network device; 0 where the point has none.
@@ -40,11 +40,13 @@ pub struct HopStat {
 #[derive(Clone, Debug, Default)]
 struct Hop {
     seen: u64,
+    /// Largest position in the whole path: where the hop is when no other is missing.
+    position: usize,
     since_previous: Option<Distribution>,
 }
 
-/// Statistics of all hops of a run, in bounded memory. Hops are the stamps at devices, and user
-/// space at both ends.
+/// Statistics of all hops of a run, in bounded memory. Hops are the stamps at devices, and
+/// user space at both ends.
 #[derive(Clone, Debug, Default)]
 pub struct HopStats {
     hops: HashMap<HopKey, Hop>,
@@ -53,9 +55,6 @@ pub struct HopStats {
 }
 
 impl HopStats {
-    /// Percentiles to this many significant decimal digits: hops are many.
-    const DIGITS: u8 = 2;
-
     /// Nothing recorded yet.
     pub fn new() -> Self {
         Self::default()
@@ -63,70 +62,44 @@ impl HopStats {
 
     /// Counts the hops of a probe, and the time between those on one clock.
     pub fn record(&mut self, probe: &Probe) {
-        let mut previous: Option<&Stamp> = None;
-        let mut index = [0_u16; 2];
-        for stamp in probe.path.iter().filter(|stamp| is_hop(stamp.point)) {
-            let reply = stamp.point.is_reply();
-            let position = &mut index[usize::from(reply)];
-            let Stamp {
-                point,
-                host,
-                ifindex,
-                netns,
-                ..
-            } = *stamp;
-            let key = HopKey {
-                reply,
-                index: *position,
-                host,
-                netns,
-                ifindex,
-                point,
-            };
-            *position = position.saturating_add(1);
-            let comparable = previous.filter(|previous| {
+        let path: Vec<&Stamp> = probe
+            .path
+            .iter()
+            .filter(|stamp| is_hop(stamp.point))
+            .collect();
+        for (position, stamp) in path.iter().enumerate() {
+            let before = &path[..position];
+            let comparable = before.last().filter(|previous| {
                 probe.clock == ClockRelation::Same || previous.host == stamp.host
             });
-            self.count(
-                key,
-                comparable.map(|previous| stamp.ns.wrapping_sub(previous.ns) as i64),
-            );
-            previous = Some(stamp);
+            let since = comparable.map(|previous| stamp.ns.wrapping_sub(previous.ns) as i64);
+            if let Some(hop) = self.hop(key(before, stamp)) {
+                hop.seen += 1;
+                hop.position = hop.position.max(position);
+                self.unordered += u64::from(!hop.record(since));
+            }
         }
     }
 
-    /// `since` is the time since the previous hop, nanoseconds; absent across clocks.
-    fn count(&mut self, key: HopKey, since: Option<i64>) {
+    /// The hop with this key, unless there are too many.
+    fn hop(&mut self, key: HopKey) -> Option<&mut Hop> {
         if self.hops.len() >= CAPACITY && !self.hops.contains_key(&key) {
             self.overflow += 1;
-            return;
+            return None;
         }
-        let hop = self.hops.entry(key).or_default();
-        hop.seen += 1;
-        let Some(since) = since else { return };
-        if let Ok(ns) = u64::try_from(since) {
-            let times = hop
-                .since_previous
-                .get_or_insert_with(|| Distribution::new(Self::DIGITS));
-            times.record(ns);
-        } else {
-            self.unordered += 1;
-        }
+        Some(self.hops.entry(key).or_default())
     }
 
     /// The hops in path order.
     pub fn hops(&self) -> Vec<HopStat> {
-        let mut hops: Vec<HopStat> = self
-            .hops
-            .iter()
-            .map(|(&key, hop)| HopStat {
-                key,
-                seen: hop.seen,
-                since_previous: hop.since_previous.as_ref().map(|times| times.stat(None)),
-            })
-            .collect();
-        hops.sort_unstable_by_key(|hop| hop.key);
-        hops
+        let mut hops: Vec<(&HopKey, &Hop)> = self.hops.iter().collect();
+        hops.sort_unstable_by_key(|(key, hop)| (key.reply, hop.position, **key));
+        let stat = |(key, hop): (&HopKey, &Hop)| HopStat {
+            key: *key,
+            seen: hop.seen,
+            since_previous: hop.since_previous.as_ref().map(|times| times.stat(None)),
+        };
+        hops.into_iter().map(stat).collect()
     }
 
     /// Stamps that were not counted because there were too many different hops.
@@ -137,6 +110,46 @@ impl HopStats {
     /// Stamps earlier than the hop before them, on one clock: counted as seen, without a time.
     pub fn unordered(&self) -> u64 {
         self.unordered
+    }
+}
+
+impl Hop {
+    /// Percentiles to this many significant decimal digits: hops are many.
+    const DIGITS: u8 = 2;
+
+    /// Counts the time since the previous hop, nanoseconds, if known; false if it is negative.
+    fn record(&mut self, since: Option<i64>) -> bool {
+        let Some(since) = since else { return true };
+        let Ok(ns) = u64::try_from(since) else {
+            return false;
+        };
+        self.since_previous
+            .get_or_insert_with(|| Distribution::new(Self::DIGITS))
+            .record(ns);
+        true
+    }
+}
+
+/// The key of a stamp, after those before it.
+fn key(before: &[&Stamp], stamp: &Stamp) -> HopKey {
+    let Stamp {
+        point,
+        host,
+        ifindex,
+        netns,
+        ..
+    } = *stamp;
+    let reply = point.is_reply();
+    let alike = before
+        .iter()
+        .filter(|other| other.host == host && other.point.is_reply() == reply);
+    HopKey {
+        reply,
+        host,
+        index: alike.count() as u16,
+        netns,
+        ifindex,
+        point,
     }
 }
 
@@ -200,7 +213,7 @@ mod tests {
             (0, Point::LTxUser, None),
             (1, Point::LTxDevout, Some(50)),
             (2, Point::LTxDevout, Some(100)),
-            (3, Point::RRxDevrcv, None),
+            (0, Point::RRxDevrcv, None),
             (0, Point::LRxIprcv, None),
             (1, Point::LRxUser, None),
         ];

@@ -10,4 +10,5 @@ mod names;
 pub mod series;
 pub mod slowest;
 pub mod stats;
+pub mod text;
 pub mod verdict;

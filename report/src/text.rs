@@ -1,0 +1,450 @@
+//! A run as text for people: a line a slow probe, hops, and the summary. Tables and lists are at
+//! most 110 columns wide.
+
+use std::cmp::Reverse;
+use std::fmt::{Display, Write as _};
+
+use chrono::{DateTime, Local, TimeZone};
+
+use crate::hops::{HopStat, HopStats};
+use crate::model::{
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, Point, Probe, Record, Run,
+    Stamp, Summary,
+};
+use crate::stats::Marks;
+use crate::verdict::Verdict;
+
+/// Columns of the widest table or list.
+const WIDTH: usize = 110;
+/// Segments shown in the line of a probe: the culprit and the largest ones.
+const SHOWN: usize = 3;
+
+/// A duration in a unit that people read, to three significant digits: `812 ns`, `1.23 ms`.
+pub fn duration(ns: u64) -> String {
+    if ns < 1_000 {
+        return format!("{ns} ns");
+    }
+    let mut value = ns as f64 / 1e3;
+    let mut unit = "us";
+    for larger in ["ms", "s"] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1e3;
+        unit = larger;
+    }
+    let decimals = match value {
+        ..9.995 => 2,
+        ..99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+/// One line for a recorded probe, with the local time of its send.
+///
+/// `14:03:22.123    #17 10.0.0.2 ok   5.13 ms  remote host +5.02 ms: r_rx_softirq 5.03 ms, ...`:
+/// time, sequence number, peer, status, total; who made it slow and by how much over the usual
+/// (`?` if the bounds of an estimate leave room for another answer); the segment it was, and
+/// the largest of the others, three in all. [`summary`] explains the marks behind times.
+pub fn probe_line(record: &Record, verdict: Option<&Verdict>) -> String {
+    probe_line_in(record, verdict, &Local)
+}
+
+/// Like [`probe_line`], in this time zone.
+pub fn probe_line_in<Tz>(record: &Record, verdict: Option<&Verdict>, zone: &Tz) -> String
+where
+    Tz: TimeZone,
+    Tz::Offset: Display,
+{
+    let probe = &record.probe;
+    let time = DateTime::from_timestamp_nanos(probe.sent_unix_ns).with_timezone(zone);
+    let mut line = format!(
+        "{} {:>6} {} {:<4}",
+        time.format("%H:%M:%S%.3f"),
+        format!("#{}", probe.seq),
+        probe.peer,
+        probe.status.name(),
+    );
+    match &record.breakdown {
+        Some(breakdown) => push_breakdown(&mut line, breakdown, verdict),
+        None => push_last_seen(&mut line, probe),
+    }
+    line
+}
+
+fn push_breakdown(line: &mut String, breakdown: &Breakdown, verdict: Option<&Verdict>) {
+    push(line, format_args!(" {:>7}  ", duration(breakdown.total_ns)));
+    if let Some(Verdict {
+        segment,
+        excess_ns,
+        sure,
+    }) = verdict
+    {
+        let owner = segment.owner().label();
+        let doubt = if *sure { "" } else { "?" };
+        push(
+            line,
+            format_args!("{owner}{doubt} +{}: ", duration(*excess_ns)),
+        );
+    }
+    let culprit = verdict.map(|verdict| verdict.segment);
+    let mut delays: Vec<&Delay> = breakdown.delays.iter().collect();
+    delays.sort_by_key(|delay| (Some(delay.segment) != culprit, Reverse(delay.ns)));
+    let shown = delays.into_iter().take(SHOWN).map(|delay| {
+        let mut marks = Marks::default();
+        marks.note(delay);
+        format!(
+            "{} {}{}",
+            delay.segment.name(),
+            duration(delay.ns),
+            symbols(marks)
+        )
+    });
+    line.push_str(&shown.collect::<Vec<_>>().join(", "));
+}
+
+/// A probe without an answer got this far, as far as this host knows.
+fn push_last_seen(line: &mut String, probe: &Probe) {
+    if let Some(stamp) = probe.path.last() {
+        push(
+            line,
+            format_args!("          last seen at {}", stamp.point.name()),
+        );
+    }
+}
+
+/// What the marks of a segment look like behind its time or name.
+fn symbols(marks: Marks) -> String {
+    let symbol = |set, symbol| if set { symbol } else { "" };
+    [
+        symbol(marks.estimated(), "~"),
+        symbol(marks.merged(), "*"),
+        symbol(marks.clamped(), "!"),
+    ]
+    .concat()
+}
+
+/// All stamps of a probe, a line each, in path order: the time since the previous one where both are
+/// on one clock, host, namespace, device, CPU, and point.
+pub fn hops(record: &Record, names: &Names) -> String {
+    let probe = &record.probe;
+    let mut text = format!("#{} {} {}\n", probe.seq, probe.peer, probe.status.name());
+    push(
+        &mut text,
+        format_args!("{:>11}  {PLACE_HEADER}\n", "since prev."),
+    );
+    let mut previous: Option<&Stamp> = None;
+    for stamp in &probe.path {
+        let comparable = previous
+            .filter(|before| probe.clock == ClockRelation::Same || before.host == stamp.host);
+        let since = comparable.map_or_else(|| "-".into(), |before| signed(before.ns, stamp.ns));
+        let place = place(stamp.host, stamp.netns, stamp.ifindex, names);
+        let cpu = stamp.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string());
+        push(
+            &mut text,
+            format_args!("{since:>11}  {place} {cpu:>4}  {}\n", stamp.point.name()),
+        );
+        previous = Some(stamp);
+    }
+    text
+}
+
+/// Header of what [`place`] writes, then CPU and point.
+const PLACE_HEADER: &str = "host     namespace       device           cpu  point";
+
+/// Host, namespace and device in columns; numbers where no name is known.
+fn place(host: Host, netns: u32, ifindex: u32, names: &Names) -> String {
+    let or_number = |name: Option<&str>, number: u32| match (name, number) {
+        (Some(name), _) => name.to_owned(),
+        (None, 0) => "-".to_owned(),
+        (None, number) => number.to_string(),
+    };
+    let namespace = or_number(names.netns_of(host, netns), netns);
+    let device = or_number(names.device_of(host, netns, ifindex), ifindex);
+    format!("{:<8} {namespace:<15} {device:<15}", host.name())
+}
+
+fn signed(from_ns: u64, to_ns: u64) -> String {
+    let sign = if to_ns < from_ns { '-' } else { '+' };
+    format!("{sign}{}", duration(to_ns.abs_diff(from_ns)))
+}
+
+/// Statistics of the hops of a run, a line each, in path order: host, namespace, device, point, and the
+/// time since the previous hop.
+pub fn hop_table(hops: &HopStats, names: &Names) -> String {
+    let mut text = String::new();
+    for (reply, title) in [(false, "request"), (true, "reply")] {
+        push(
+            &mut text,
+            format_args!(
+                "{:<8} {:<15} {:<15} {:<14} {:>8} {:>8} {:>8} {:>8} {:>8}\n",
+                title, "namespace", "device", "point", "seen", "p50", "p90", "p99", "max"
+            ),
+        );
+        for hop in hops.hops().iter().filter(|hop| hop.key.reply == reply) {
+            push_hop(&mut text, hop, names);
+        }
+    }
+    let oddities = [
+        ("too many different hops", hops.overflow()),
+        ("hops out of order", hops.unordered()),
+    ];
+    push_oddities(&mut text, &oddities);
+    text
+}
+
+fn push_hop(text: &mut String, hop: &HopStat, names: &Names) {
+    let key = hop.key;
+    let place = place(key.host, key.netns, key.ifindex, names);
+    push(
+        text,
+        format_args!("{place} {:<14} {:>8}", key.point.name(), hop.seen),
+    );
+    if let Some(stat) = &hop.since_previous {
+        for ns in [stat.p50, stat.p90, stat.p99, stat.max] {
+            push(text, format_args!(" {:>8}", duration(ns)));
+        }
+    }
+    text.push('\n');
+}
+
+/// The summary of a run: what was sent and came back, a table of the segments, who was slow,
+/// every oddity that occurred, what could not be seen, and the marks that were used.
+pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
+    let mut text = String::new();
+    push_head(&mut text, run, summary);
+    push_table(&mut text, &summary.delays, marks);
+    push_slow(&mut text, summary);
+    if let Some(slip) = &summary.send_slip {
+        push(
+            &mut text,
+            format_args!(
+                "send slip: p50 {}, p99 {}, max {}\n",
+                duration(slip.p50),
+                duration(slip.p99),
+                duration(slip.max)
+            ),
+        );
+    }
+    push_oddities(&mut text, &oddities(&summary.counters));
+    push_not_seen(&mut text, run);
+    push_legend(&mut text, marks);
+    text
+}
+
+fn push_head(text: &mut String, run: &Run, summary: &Summary) {
+    let addr = run.server.addr.map(|addr| addr.to_string());
+    let peer = match (addr, &run.server.host) {
+        (Some(addr), Some(host)) => format!("{addr} ({host})"),
+        (Some(addr), None) => addr,
+        (None, host) => host.clone().unwrap_or_else(|| "unknown host".into()),
+    };
+    let every = run.interval_ns.map_or_else(
+        || "as fast as answered".into(),
+        |interval| format!("every {}", duration(interval)),
+    );
+    let elapsed = duration(summary.elapsed_ns);
+    let Run { size, mode, .. } = run;
+    push(
+        text,
+        format_args!("{peer}: {size} bytes {every} for {elapsed}, mode {mode}\n"),
+    );
+    let Counters {
+        sent,
+        replied,
+        lost,
+        recorded,
+        ..
+    } = summary.counters;
+    let percent = 100.0 * lost as f64 / sent.max(1) as f64;
+    push(
+        text,
+        format_args!(
+            "sent {sent}, replied {replied}, lost {lost} ({percent:.2} %), recorded {recorded}"
+        ),
+    );
+    if run.threshold_ns > 0 {
+        push(text, format_args!(" (from {})", duration(run.threshold_ns)));
+    }
+    text.push('\n');
+}
+
+fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
+    if delays.is_empty() {
+        return;
+    }
+    push(
+        text,
+        format_args!("\n{:<18} {:<14} {:>9}", "segment", "owner", "count"),
+    );
+    for column in ["min", "mean", "p50", "p90", "p99", "p99.9", "max"] {
+        push(text, format_args!(" {column:>8}"));
+    }
+    text.push('\n');
+    for stat in delays {
+        let name = stat.segment.map_or_else(
+            || "total".into(),
+            |segment| format!("{}{}", segment.name(), symbols(marks.of(segment))),
+        );
+        let owner = stat.segment.map_or("", |segment| segment.owner().label());
+        push(
+            text,
+            format_args!("{name:<18} {owner:<14} {:>9}", stat.count),
+        );
+        let mean = stat.mean.round() as u64;
+        for ns in [
+            stat.min, mean, stat.p50, stat.p90, stat.p99, stat.p999, stat.max,
+        ] {
+            push(text, format_args!(" {:>8}", duration(ns)));
+        }
+        text.push('\n');
+    }
+    text.push('\n');
+}
+
+fn push_slow(text: &mut String, summary: &Summary) {
+    if summary.slow_by_owner.is_empty() {
+        return;
+    }
+    let owners = summary.slow_by_owner.iter();
+    let owners = owners.map(|(owner, count)| format!("{} {count}", owner.label()));
+    push_list(text, "slow because of: ", owners);
+}
+
+/// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`, `lost`
+/// and `recorded` are always shown.
+fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
+    let Counters {
+        sent: _,
+        replied: _,
+        lost: _,
+        recorded: _,
+        late,
+        dup,
+        reordered,
+        no_remote,
+        lost_stamps,
+        unordered,
+        bad_checksum,
+        malformed,
+        unknown_points,
+        send_errors,
+        icmp_errors,
+    } = *counters;
+    [
+        ("late replies", late),
+        ("duplicate replies", dup),
+        ("reordered replies", reordered),
+        ("replies without remote stamps", no_remote),
+        ("lost stamps", lost_stamps),
+        ("stamps out of order", unordered),
+        ("bad checksums", bad_checksum),
+        ("malformed packets", malformed),
+        ("unknown points", unknown_points),
+        ("send errors", send_errors),
+        ("ICMP errors", icmp_errors),
+    ]
+}
+
+fn push_oddities(text: &mut String, oddities: &[(&str, u64)]) {
+    let odd = oddities.iter().filter(|(_, count)| *count > 0);
+    push_list(
+        text,
+        "note: ",
+        odd.map(|(name, count)| format!("{name} {count}")),
+    );
+}
+
+/// Points of the table that no hook of this run can see.
+fn push_not_seen(text: &mut String, run: &Run) {
+    let seen = |point: &Point| run.points.iter().any(|(seen, _)| seen == point);
+    let missing = Point::PATH.into_iter().filter(|point| !seen(point));
+    push_list(
+        text,
+        "points not available: ",
+        missing.map(|point| point.name().to_owned()),
+    );
+}
+
+fn push_legend(text: &mut String, marks: Marks) {
+    let legend = [
+        (
+            marks.estimated(),
+            "~ estimate, as the hosts have a clock each; out and in together are exact",
+        ),
+        (
+            marks.merged(),
+            "* includes a neighbour whose point was missing",
+        ),
+        (
+            marks.clamped(),
+            "! only what was above the wire's base; the rest may be another packet's and is counted as wire",
+        ),
+    ];
+    for (_, line) in legend.iter().filter(|(used, _)| *used) {
+        push(text, format_args!("{line}\n"));
+    }
+}
+
+/// A title and its items, in lines no wider than [`WIDTH`]; nothing if there are no items.
+fn push_list(text: &mut String, title: &str, items: impl Iterator<Item = String>) {
+    let mut items = items.peekable();
+    if items.peek().is_none() {
+        return;
+    }
+    let mut line = title.to_owned();
+    while let Some(item) = items.next() {
+        if line.len() + item.len() + 1 > WIDTH {
+            push(text, format_args!("{}\n", line.trim_end()));
+            line = " ".repeat(title.len());
+        }
+        line.push_str(&item);
+        line.push_str(if items.peek().is_some() { ", " } else { "\n" });
+    }
+    text.push_str(&line);
+}
+
+fn push(text: &mut String, arguments: std::fmt::Arguments) {
+    text.write_fmt(arguments)
+        .expect("a String takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 us"),
+            (9_994, "9.99 us"),
+            (9_996, "10.0 us"),
+            (99_960, "100 us"),
+            (999_499, "999 us"),
+            (999_500, "1.00 ms"),
+            (5_030_000, "5.03 ms"),
+            (999_999_999, "1.00 s"),
+            (12_345_000_000_000, "12345 s"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn lists_are_wrapped() {
+        let mut text = String::new();
+        push_list(
+            &mut text,
+            "not seen: ",
+            (0..30).map(|k| format!("point_number_{k}")),
+        );
+        assert!(text.lines().count() > 3);
+        assert!(text.lines().all(|line| line.len() <= WIDTH));
+        assert!(text.ends_with("point_number_29\n"));
+        push_list(&mut text, "nothing: ", std::iter::empty());
+        assert!(!text.contains("nothing"));
+    }
+}
