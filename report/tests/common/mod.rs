@@ -84,8 +84,8 @@ impl Random {
     }
 }
 
-/// A request and its reply between two containers' hosts, two clocks; `slow_ns` of it spent waiting for
-/// the server's softirq.
+/// A request and its reply between two containers' hosts, two clocks; `slow_ns` of it spent waiting
+/// for the server's softirq.
 fn example_path(start: u64, slow_ns: u64) -> Vec<Stamp> {
     let server = start + 5_000_000_000;
     let after = server + slow_ns;
