@@ -1,6 +1,6 @@
 //! From stamps to segments: where the time of one probe went.
 //!
-//! The points that certainly bracket the packet form a chain, [`CHAIN`]; each link is the segment
+//! The points that certainly bracket the packet form a chain, `CHAIN`; each link is the segment
 //! that ends there. A missing point joins its two links: to one segment, named by its end, if they
 //! have the same owner, else the time is nobody's: [`Segment::Unattributed`]. The links that
 //! cross from one host to the other are measured by [`WireSplit`].

@@ -668,7 +668,10 @@ as_string! {
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),
         |text| u64::from_str_radix(text, 16).ok().map(Self);
     TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),
-        |text| if text == TOTAL { Some(Self(None)) } else { Segment::from_name(text).map(Some).map(Self) };
+        |text| match text {
+            TOTAL => Some(Self(None)),
+            name => Segment::from_name(name).map(Some).map(Self),
+        };
     Time: "time",
         |time| DateTime::<Utc>::from_timestamp_nanos(time.0)
             .to_rfc3339_opts(SecondsFormat::Micros, true).into(),

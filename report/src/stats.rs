@@ -19,7 +19,8 @@ pub(crate) struct Distribution {
 }
 
 impl Distribution {
-    /// Percentiles to this many significant decimal digits (0 to 5): about 230 kB for 3, 30 kB for 2.
+    /// Percentiles to this many significant decimal digits (0 to 5): about 230 kB for 3, 30 kB for
+    /// 2.
     pub(crate) fn new(digits: u8) -> Self {
         Self {
             histogram: Histogram::new_with_max(LARGEST_NS, digits).expect("constant bounds"),

@@ -125,8 +125,8 @@ fn symbols(marks: Marks) -> String {
     .concat()
 }
 
-/// All stamps of a probe, a line each, in path order: the time since the previous one where both are
-/// on one clock, host, namespace, device, CPU, and point.
+/// All stamps of a probe, a line each, in path order: the time since the previous one where both
+/// are on one clock, host, namespace, device, CPU, and point.
 pub fn hops(record: &Record, names: &Names) -> String {
     let probe = &record.probe;
     let mut text = format!("#{} {} {}\n", probe.seq, probe.peer, probe.status.name());
@@ -170,8 +170,8 @@ fn signed(from_ns: u64, to_ns: u64) -> String {
     format!("{sign}{}", duration(to_ns.abs_diff(from_ns)))
 }
 
-/// Statistics of the hops of a run, a line each, in path order: host, namespace, device, point, and the
-/// time since the previous hop.
+/// Statistics of the hops of a run, a line each, in path order: host, namespace, device, point, and
+/// the time since the previous hop.
 pub fn hop_table(hops: &HopStats, names: &Names) -> String {
     let mut text = String::new();
     for (reply, title) in [(false, "request"), (true, "reply")] {
@@ -312,8 +312,8 @@ fn push_slow(text: &mut String, summary: &Summary) {
     push_list(text, "slow because of: ", owners);
 }
 
-/// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`, `lost`
-/// and `recorded` are always shown.
+/// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`,
+/// `lost` and `recorded` are always shown.
 fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
     let Counters {
         sent: _,
@@ -379,7 +379,7 @@ fn push_legend(text: &mut String, marks: Marks) {
         ),
         (
             marks.clamped(),
-            "! only what was above the wire's base; the rest may be another packet's and is counted as wire",
+            "! only the part above the wire's base; the rest is counted as wire",
         ),
     ];
     for (_, line) in legend.iter().filter(|(used, _)| *used) {

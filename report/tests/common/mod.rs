@@ -5,7 +5,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use report::model::{ClockRelation, Host, Point, Probe, Stamp, Status};
+use report::breakdown::breakdown;
+use report::clock::WireSplit;
+use report::hops::HopStats;
+use report::model::{
+    ClockRelation, Endpoint, Host, Names, Point, Probe, Record, Run, Stamp, Status, Summary,
+};
+use report::stats::{Marks, Stats};
 
 /// A folder of test data.
 pub fn data(folder: &str) -> PathBuf {
@@ -76,4 +82,158 @@ impl Random {
         self.0 ^= self.0 >> 27;
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) % bound
     }
+}
+
+/// A request and its reply between two containers' hosts, two clocks; `slow_ns` of it spent waiting
+/// for the server's softirq.
+fn example_path(start: u64, slow_ns: u64) -> Vec<Stamp> {
+    let server = start + 5_000_000_000;
+    let after = server + slow_ns;
+    let back = start + slow_ns;
+    let text = format!(
+        "client l_tx_user {start}
+        client l_tx_devqueue {} dev=4026532000:2 cpu=1
+        client l_tx_devout {} dev=4026532000:2 cpu=1
+        client m_rx_devecho {} dev=4026531840:9 cpu=1
+        client l_tx_devqueue {} dev=4026531840:4 cpu=1
+        client l_tx_devout {} dev=4026531840:4 cpu=1
+        server r_rx_softirq {} cpu=0
+        server r_rx_napi {} cpu=0
+        server r_rx_devrcv {} dev=4026531841:2 cpu=0
+        server r_rx_icmprcv {} cpu=0
+        server r_tx_devqueue {} dev=4026531841:2 cpu=0
+        server r_tx_devout {} dev=4026531841:2 cpu=0
+        client l_rx_softirq {} cpu=1
+        client l_rx_napi {} cpu=1
+        client l_rx_iprcv {} dev=4026531840:4 cpu=1
+        client l_rx_skdataready {} cpu=1
+        client l_rx_wakeup {} cpu=1
+        client l_rx_oncpu {} cpu=0
+        client l_rx_user {}",
+        start + 2_100,
+        start + 2_900,
+        start + 3_300,
+        start + 4_000,
+        start + 4_812,
+        server + 31_000,
+        after + 32_000,
+        after + 34_500,
+        after + 35_900,
+        after + 37_000,
+        after + 38_200,
+        back + 61_000,
+        back + 62_000,
+        back + 64_000,
+        back + 66_000,
+        back + 66_700,
+        back + 71_000,
+        back + 75_000,
+    );
+    text.lines().map(parse_stamp).collect()
+}
+
+/// A quick probe, a slow one, a late one without server stamps and a lost one, with breakdowns.
+pub fn example_records() -> Vec<Record> {
+    let mut wire = WireSplit::new();
+    let mut probes: Vec<Probe> = Vec::new();
+    for (seq, slow_ns) in [(16, 0), (17, 5_030_000), (18, 0), (19, 0)] {
+        let mut probe = probe(seq, ClockRelation::Separate);
+        let sent_ns = u64::from(seq) * 10_000_000;
+        probe.sent_unix_ns += sent_ns as i64;
+        probe.path = example_path(7_000_000_000_000 + sent_ns, slow_ns);
+        probes.push(probe);
+    }
+    probes[2].status = Status::Late;
+    probes[2].path.retain(|stamp| stamp.host == Host::Client);
+    probes[3].status = Status::Lost;
+    probes[3].path.truncate(6);
+    let record = |probe: Probe| {
+        let breakdown = breakdown(&probe, &mut wire);
+        Record { probe, breakdown }
+    };
+    probes.into_iter().map(record).collect()
+}
+
+/// Names for the example's namespaces and devices, some of them.
+pub fn example_names() -> Names {
+    let mut names = Names::default();
+    names
+        .netns
+        .insert((Host::Client, 4_026_532_000), "web".into());
+    names
+        .netns
+        .insert((Host::Client, 4_026_531_840), "host".into());
+    names
+        .device
+        .insert((Host::Client, 4_026_532_000, 2), "eth0".into());
+    names
+        .device
+        .insert((Host::Client, 4_026_531_840, 9), "veth3f2a".into());
+    names
+        .device
+        .insert((Host::Client, 4_026_531_840, 4), "enp3s0".into());
+    names
+}
+
+/// The run of the example.
+pub fn example_run() -> Run {
+    let missing = [Point::RRxIcmprcv, Point::LRxWakeup];
+    let points = Point::PATH
+        .into_iter()
+        .filter(|point| !missing.contains(point));
+    Run {
+        start_unix_ns: 1_767_225_600_000_001_000,
+        client: Endpoint {
+            host: Some("box".into()),
+            ..Endpoint::default()
+        },
+        server: Endpoint {
+            host: Some("srv1".into()),
+            addr: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2))),
+            dev: Some("eth0".into()),
+            host_id: Some(u64::MAX - 1),
+        },
+        mode: "inband".into(),
+        interval_ns: Some(10_000_000),
+        threshold_ns: 1_000_000,
+        size: 556,
+        points: points.map(|point| (point, "tp_btf".into())).collect(),
+    }
+}
+
+/// Statistics of the example's probes, recorded many times.
+pub fn example_summary() -> (Summary, Marks) {
+    let mut stats = Stats::new();
+    let records = example_records();
+    for k in 0..1_000_u64 {
+        let record = &records[if k % 100 == 99 {
+            1 + (k / 100 % 3) as usize
+        } else {
+            0
+        }];
+        stats.counters.sent += 1;
+        stats.slip(k * 37 % 4_000);
+        let Some(breakdown) = &record.breakdown else {
+            stats.counters.lost += 1;
+            continue;
+        };
+        stats.counters.replied += 1;
+        stats.record(breakdown);
+        if let Some((segment, _)) = stats.culprit(breakdown) {
+            stats.counters.recorded += 1;
+            stats.slow(segment.owner());
+        }
+    }
+    stats.counters.late = 3;
+    stats.counters.no_remote = 3;
+    (stats.summary(10_000_000_000), stats.marks())
+}
+
+/// Hops of the example's probes.
+pub fn example_hops() -> HopStats {
+    let mut hops = HopStats::new();
+    for record in example_records() {
+        hops.record(&record.probe);
+    }
+    hops
 }

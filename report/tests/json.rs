@@ -1,0 +1,193 @@
+//! The JSON lines: they match the schema, the schema refuses broken ones, and they read back.
+
+mod common;
+
+use common::{example_hops, example_names, example_records, example_run, example_summary};
+use report::json::{Line, ProbeRead, hops_line, parse_line, probe_line, run_line, stat_line};
+use report::model::{Owner, Point, Segment, Status};
+use report::verdict::Verdict;
+use serde_json::{Value, json};
+
+const SCHEMA: &str = include_str!("../schema/pingtrace.schema.json");
+
+fn schema() -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("schema is JSON");
+    jsonschema::meta::validate(&schema).expect("schema is a schema");
+    jsonschema::validator_for(&schema).expect("schema")
+}
+
+fn verdict() -> Verdict {
+    Verdict {
+        segment: Segment::RRxSoftirq,
+        excess_ns: 4_000,
+        sure: true,
+    }
+}
+
+/// One line of every kind, and probes of every status.
+fn lines() -> Vec<String> {
+    let names = example_names();
+    let mut lines = vec![
+        run_line(&example_run()),
+        stat_line(&example_summary().0, 1_767_225_660_000_000_000),
+        hops_line(&example_hops(), &names),
+    ];
+    for record in example_records() {
+        lines.push(probe_line(&record, &names, None));
+        lines.push(probe_line(&record, &names, Some(&verdict())));
+    }
+    lines
+}
+
+#[test]
+fn every_line_matches_the_schema() {
+    let schema = schema();
+    for line in lines() {
+        assert!(!line.contains('\n'));
+        let value: Value = serde_json::from_str(&line).expect("JSON");
+        let errors: Vec<String> = schema.iter_errors(&value).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{line}\n{errors:#?}");
+    }
+}
+
+#[test]
+fn broken_lines_do_not_match_the_schema() {
+    let schema = schema();
+    let names = example_names();
+    let record = &example_records()[0];
+    let good: Value =
+        serde_json::from_str(&probe_line(record, &names, Some(&verdict()))).expect("JSON");
+    assert!(schema.is_valid(&good));
+    let broken = [
+        ("/type", json!("pong")),
+        ("/total_ns", json!(-1)),
+        ("/total_ns", json!(1.5)),
+        ("/time", json!("2026-01-01 00:00:00")),
+        ("/status", json!("okay")),
+        ("/points/0/point", json!("l_tx_users")),
+        ("/points/0/host", json!("transit")),
+        ("/points/0/ns", Value::Null),
+        ("/delays/0/delay", json!("total")),
+        (
+            "/delays/0",
+            json!({"delay": "l_tx_kern", "ns": 1, "merged": false}),
+        ),
+        (
+            "/delays/2",
+            json!({"delay": "l_tx_outlink", "ns": 1, "lo": 1}),
+        ),
+        (
+            "/verdict",
+            json!({"segment": "remote", "owner": "me", "excess_ns": 1, "sure": true}),
+        ),
+    ];
+    for (pointer, value) in broken {
+        let mut line = good.clone();
+        *line
+            .pointer_mut(pointer)
+            .unwrap_or_else(|| panic!("{pointer}")) = value;
+        assert!(!schema.is_valid(&line), "{pointer} should be refused");
+    }
+    for (key, value) in [("rtt", json!(1)), ("Total_ns", json!(1))] {
+        let mut line = good.clone();
+        line[key] = value;
+        assert!(!schema.is_valid(&line), "{key} should be refused");
+    }
+    for key in ["seq", "peer", "status", "clock", "points", "time", "type"] {
+        let mut line = good.clone();
+        line.as_object_mut().expect("object").remove(key);
+        assert!(
+            !schema.is_valid(&line),
+            "without {key} it should be refused"
+        );
+    }
+}
+
+/// The schema lists names that the model defines: neither may know one more than the other.
+#[test]
+fn the_schema_knows_every_name() {
+    let schema: Value = serde_json::from_str(SCHEMA).expect("JSON");
+    let listed = |pointer: &str| -> Vec<String> {
+        serde_json::from_value(schema.pointer(pointer).expect("enum").clone()).expect("strings")
+    };
+    assert_eq!(listed("/$defs/point/enum"), Point::ALL.map(Point::name));
+    assert_eq!(
+        listed("/$defs/segment/enum"),
+        Segment::ALL.map(Segment::name)
+    );
+    assert_eq!(
+        listed("/$defs/delay_stat/properties/delay/enum")[1..],
+        Segment::ALL.map(Segment::name)
+    );
+    assert_eq!(listed("/$defs/owner/enum"), Owner::ALL.map(Owner::name));
+    assert_eq!(
+        listed("/$defs/probe/properties/status/enum"),
+        Status::ALL.map(Status::name)
+    );
+}
+
+#[test]
+fn probes_read_back_as_they_were() {
+    let names = example_names();
+    for record in example_records() {
+        for verdict in [None, Some(verdict())] {
+            let line = probe_line(&record, &names, verdict.as_ref());
+            let Line::Probe(read) = parse_line(&line).expect("line") else {
+                panic!("{line}")
+            };
+            let ProbeRead {
+                record: read_record,
+                names: read_names,
+                verdict: read_verdict,
+            } = *read;
+            assert_eq!(read_record, record);
+            assert_eq!(read_verdict, verdict);
+            for (key, name) in &read_names.netns {
+                assert_eq!(names.netns.get(key), Some(name));
+            }
+            assert_eq!(
+                probe_line(&read_record, &read_names, read_verdict.as_ref()),
+                line
+            );
+        }
+    }
+}
+
+#[test]
+fn runs_and_summaries_read_back() {
+    let run = example_run();
+    assert_eq!(parse_line(&run_line(&run)).expect("line"), Line::Run(run));
+    let (mut summary, _) = example_summary();
+    let line = stat_line(&summary, 5_000);
+    for stat in summary.delays.iter_mut().chain(&mut summary.send_slip) {
+        stat.mean = stat.mean.round();
+    }
+    assert_eq!(
+        parse_line(&line).expect("line"),
+        Line::Stat {
+            time_unix_ns: 5_000,
+            summary
+        }
+    );
+}
+
+#[test]
+fn lines_of_others_are_told_apart_from_broken_ones() {
+    let other = r#"{"type":"event","companion":"irqoff","lat_ns":5}"#;
+    assert_eq!(parse_line(other).expect("line"), Line::Other);
+    for broken in [
+        "",
+        "{}",
+        r#"{"type":"probe"}"#,
+        r#"{"type":"probe","seq":-1}"#,
+        "[1]",
+    ] {
+        assert!(parse_line(broken).is_err(), "{broken}");
+    }
+    let later = run_line(&example_run()).replace(r#""version":1"#, r#""version":2"#);
+    let error = parse_line(&later).expect_err("later version").to_string();
+    assert_eq!(
+        error,
+        "read JSON line: format version 2, this reads up to 1"
+    );
+}

@@ -1,0 +1,129 @@
+//! The text formats, compared with the files in `data/text`. After a wanted change, look at what
+//! `UPDATE_SNAPSHOTS=1 cargo test -p report --test text` writes there.
+
+mod common;
+
+use std::env;
+use std::fs;
+
+use chrono::{FixedOffset, TimeZone, Utc};
+use common::{data, example_hops, example_names, example_records, example_run, example_summary};
+use report::model::{Delay, Run, Segment, Summary};
+use report::stats::{Marks, Stats};
+use report::text::{hop_table, hops, probe_line, probe_line_in, summary};
+use report::verdict::Verdict;
+
+fn compare(name: &str, found: &str) {
+    let path = data("text").join(name);
+    if env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        fs::write(&path, found).expect("write snapshot");
+    }
+    let expected = fs::read_to_string(&path).expect("snapshot");
+    assert!(
+        found == expected,
+        "{}\nexpected:\n{expected}\nfound:\n{found}",
+        path.display()
+    );
+    for line in found.lines() {
+        assert_eq!(line, line.trim_end());
+    }
+}
+
+#[test]
+fn probe_lines() {
+    let verdict = Verdict {
+        segment: Segment::RRxSoftirq,
+        excess_ns: 5_029_000,
+        sure: true,
+    };
+    let unsure = Verdict {
+        segment: Segment::LRxInlink,
+        excess_ns: 800,
+        sure: false,
+    };
+    let mut text = String::new();
+    for record in example_records() {
+        for verdict in [None, Some(&verdict), Some(&unsure)] {
+            text += &probe_line_in(&record, verdict, &Utc);
+            text += "\n";
+        }
+    }
+    compare("probe_lines.txt", &text);
+}
+
+#[test]
+fn the_time_is_that_of_the_zone() {
+    let record = &example_records()[0];
+    let zone = FixedOffset::east_opt(3_600).expect("zone");
+    assert!(probe_line_in(record, None, &zone).starts_with("01:00:00.283"));
+    let local = chrono::Local
+        .timestamp_nanos(record.probe.sent_unix_ns)
+        .format("%H:%M:%S%.3f");
+    assert!(probe_line(record, None).starts_with(&local.to_string()));
+}
+
+#[test]
+fn hops_of_a_probe() {
+    compare("hops.txt", &hops(&example_records()[1], &example_names()));
+}
+
+#[test]
+fn hops_of_a_run() {
+    compare(
+        "hop_table.txt",
+        &hop_table(&example_hops(), &example_names()),
+    );
+}
+
+fn summary_is_narrow(run: &Run, numbers: &Summary, marks: Marks) -> String {
+    let text = summary(run, numbers, marks);
+    for line in text.lines() {
+        assert!(line.len() <= 110, "{} columns: {line}", line.len());
+    }
+    text
+}
+
+#[test]
+fn summary_of_a_run() {
+    let (numbers, marks) = example_summary();
+    compare(
+        "summary.txt",
+        &summary_is_narrow(&example_run(), &numbers, marks),
+    );
+}
+
+#[test]
+fn summary_of_nothing() {
+    let mut run = example_run();
+    run.points.clear();
+    run.interval_ns = None;
+    run.threshold_ns = 0;
+    let text = summary_is_narrow(&run, &Stats::new().summary(0), Marks::default());
+    compare("summary_empty.txt", &text);
+}
+
+#[test]
+fn only_marks_that_were_used_are_explained() {
+    let run = example_run();
+    let numbers = Stats::new().summary(0);
+    let explained = |marks| {
+        let text = summary_is_narrow(&run, &numbers, marks);
+        ['~', '*', '!'].map(|mark| text.lines().any(|line| line.starts_with(mark)))
+    };
+    let mut delay = Delay {
+        segment: Segment::LTxOutlink,
+        ns: 1,
+        bounds: None,
+        merged: false,
+        clamped: false,
+    };
+    let mut marks = Marks::default();
+    marks.note(&delay);
+    assert_eq!(explained(marks), [false, false, false]);
+    delay.merged = true;
+    marks.note(&delay);
+    assert_eq!(explained(marks), [false, true, false]);
+    (delay.bounds, delay.clamped) = (Some((0, 2)), true);
+    marks.note(&delay);
+    assert_eq!(explained(marks), [true, true, true]);
+}
