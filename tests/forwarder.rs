@@ -595,9 +595,9 @@ impl<'s> Wire<'s> {
         let written = rustix::io::retry_on_intr(|| rustix::io::write(target, frame)).is_ok();
         self.total(|totals| {
             if written {
-                totals.written += 1
+                totals.written += 1;
             } else {
-                totals.write_errors += 1
+                totals.write_errors += 1;
             }
         });
         written

@@ -94,8 +94,7 @@ impl Hog {
         });
         let mut spans = Vec::new();
         let mut burst = start;
-        while burst < end && !stop.load(Ordering::Relaxed) {
-            sleep_until(burst, stop);
+        while burst < end && sleep_until(burst, stop) {
             let from = monotonic_ns();
             let until = burst.saturating_add(on).min(end);
             while monotonic_ns() < until && !stop.load(Ordering::Relaxed) {
@@ -231,14 +230,10 @@ impl Flood {
             ..Flooded::default()
         };
         let end = start_ns + nanos(self.limit);
-        while done.sent + done.refused < self.count
-            && monotonic_ns() < end
-            && !stop.load(Ordering::Relaxed)
-        {
-            if let Some(rate) = self.rate {
-                let elapsed = (u128::from(done.sent + done.refused) * 1_000_000_000
-                    / u128::from(rate.max(1))) as u64;
-                sleep_until(start_ns.saturating_add(elapsed).min(end), stop);
+        while done.sent + done.refused < self.count {
+            let turn = start_ns.saturating_add(self.turn_ns(done.sent + done.refused));
+            if !sleep_until(turn.min(end), stop) || monotonic_ns() >= end {
+                break;
             }
             match socket.send_to(&payload, self.dst) {
                 Ok(_) => done.sent += 1,
@@ -248,6 +243,14 @@ impl Flood {
         }
         done.end_ns = monotonic_ns();
         done
+    }
+
+    /// From the start to the packet of this number.
+    fn turn_ns(&self, number: u64) -> u64 {
+        let at = self
+            .rate
+            .map(|rate| u128::from(number) * 1_000_000_000 / u128::from(rate.max(1)));
+        at.map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
     }
 }
 
@@ -280,12 +283,15 @@ pub fn prioritise(priority: Priority) -> io::Result<()> {
     }
 }
 
-/// Sleeps in slices of at most 10 ms, so that `stop` is seen.
-fn sleep_until(until_ns: u64, stop: &AtomicBool) {
+/// Sleeps in slices of at most 10 ms; `false` as soon as `stop` is set.
+fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
     loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
         let left = until_ns.saturating_sub(monotonic_ns());
-        if left == 0 || stop.load(Ordering::Relaxed) {
-            return;
+        if left == 0 {
+            return true;
         }
         std::thread::sleep(Duration::from_nanos(left.min(10_000_000)));
     }

@@ -6,11 +6,15 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
 use super::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
 use super::v0peer::{self, Checksum, Client, Fault, Server, ServerOptions};
+
+/// Held by tests whose load or timing would disturb another's.
+static ALONE: Mutex<()> = Mutex::new(());
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -18,6 +22,7 @@ const MS: Duration = Duration::from_millis(1);
 /// the round trip.
 #[test]
 fn v0_peers_agree() {
+    let _alone = alone();
     for address in ["127.0.0.1", "::1"] {
         let results = v0_run(address, ServerOptions::default(), v0peer::DEFAULT_LEN);
         assert_eq!(results.len(), 20);
@@ -52,11 +57,13 @@ fn v0_peers_agree() {
 /// Each mistake that the server can be told to make is seen by the client as that mistake.
 #[test]
 fn v0_mistakes_are_mistakes() {
+    let _alone = alone();
     let wrong_sum = ServerOptions {
         checksum: Checksum::SingleFoldWrong,
         ..ServerOptions::default()
     };
     for result in v0_run("127.0.0.1", wrong_sum, v0peer::DEFAULT_LEN) {
+        assert!(result.record.is_some(), "no record of {}", result.sequence);
         assert_eq!(result.faults(), [Fault::Checksum]);
     }
     let overrun = ServerOptions {
@@ -104,6 +111,7 @@ fn v0_mistakes_are_mistakes() {
 /// The smallest documented packet has no room for a remote stamp.
 #[test]
 fn v0_smallest_packet_carries_no_stamp() {
+    let _alone = alone();
     for result in v0_run("127.0.0.1", ServerOptions::default(), 140) {
         assert_eq!(result.faults(), []);
         assert!(result.record.expect("a record").packet.added().is_empty());
@@ -113,6 +121,7 @@ fn v0_smallest_packet_carries_no_stamp() {
 /// Probes get the planned delay, exactly and in the right direction, and the log says so.
 #[test]
 fn forwarder_does_what_its_log_says() {
+    let _alone = alone();
     let flip = Action::Corrupt {
         offset: 60,
         mask: 0xff,
@@ -162,10 +171,21 @@ fn forwarder_does_what_its_log_says() {
             let planned = planned.as_nanos() as u64;
             let value = value.expect("a log entry");
             assert!(
-                (planned..planned + 100_000).contains(&value),
+                (planned..planned + 1_000_000).contains(&value),
                 "{value} ns for {planned} ns"
             );
         };
+        let passed = outcome
+            .log
+            .iter()
+            .filter(|entry| entry.action == Action::Pass);
+        let mut late: Vec<_> = passed.map(|entry| entry.injected_ns - 1_000_000).collect();
+        late.sort_unstable();
+        let median = late[late.len() / 2];
+        assert!(
+            median < 100_000,
+            "half of the frames left {median} ns late or more"
+        );
         near(injected(3, Direction::AToB), 6 * MS);
         near(injected(3, Direction::BToA), MS);
         near(injected(6, Direction::BToA), 8 * MS);
@@ -191,6 +211,7 @@ fn forwarder_does_what_its_log_says() {
 /// A frame with nothing behind it is not held for ever.
 #[test]
 fn forwarder_lets_go_of_the_last() {
+    let _alone = alone();
     let hold = Plan::new(
         Duration::ZERO,
         [Rule::at(Direction::AToB, [19], Action::Hold)],
@@ -202,6 +223,7 @@ fn forwarder_lets_go_of_the_last() {
 /// A hog keeps its CPU for its bursts, and ends when it is dropped.
 #[test]
 fn hog_hogs_and_ends() {
+    let _alone = alone();
     let burst = Some((5 * MS, 20 * MS));
     let hog = Hog {
         cpu: 0,
@@ -230,7 +252,7 @@ fn hog_hogs_and_ends() {
     let [(from, to)] = running.stop()[..] else {
         panic!("more than one burst")
     };
-    assert!(from >= before && (50_000_000..60_000_000).contains(&(to - from)));
+    assert!(from >= before && (45_000_000..70_000_000).contains(&(to - from)));
     let nowhere = Hog { cpu: 1000, ..hog };
     assert!(CpuHog::start(nowhere).is_err());
 }
@@ -238,6 +260,7 @@ fn hog_hogs_and_ends() {
 /// A flood sends what it was told to, at the rate it was told to.
 #[test]
 fn flood_is_bounded() {
+    let _alone = alone();
     let dst = "127.0.0.1:9".parse().expect("an address");
     let slow = Flood {
         dst,
@@ -262,6 +285,10 @@ fn flood_is_bounded() {
     assert_eq!(refused.to_string(), "no");
 }
 
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// 20 probes, 3 ms apart, to a server on the loopback device of a new namespace.
 fn v0_run(address: &str, options: ServerOptions, len: usize) -> Vec<v0peer::V0Result> {
     let address: IpAddr = address.parse().expect("an address");
@@ -277,8 +304,8 @@ fn v0_run(address: &str, options: ServerOptions, len: usize) -> Vec<v0peer::V0Re
             };
             let results = client.run(20, 3 * MS, 100 * MS);
             stop.store(true, Ordering::Relaxed);
-            let served = serving.join().expect("no panic").expect("served");
-            assert_eq!((served.requests, served.faulty), (20, 0));
+            let totals = serving.join().expect("no panic").expect("served");
+            assert_eq!((totals.requests, totals.faulty), (20, 0));
             results.expect("results")
         })
     })

@@ -472,22 +472,27 @@ fn own_entries(received_ns: u64, options: &ServerOptions) -> Vec<Entry> {
 
 fn write_checksum(message: &mut [u8], how: Checksum, own: std::ops::Range<usize>) {
     put16(message, 2, 0);
-    let check = match how {
-        Checksum::Right => !sum(message),
-        Checksum::SingleFold => !single_fold(message),
-        Checksum::SingleFoldWrong => {
-            for low in 0..=u16::MAX {
-                for index in own.clone() {
-                    put16(message, HEADER_LEN + index * ENTRY_LEN + 2, low);
-                }
-                if single_fold(message) != sum(message) {
-                    break;
-                }
-            }
-            !single_fold(message)
-        }
+    if how == Checksum::SingleFoldWrong {
+        bend(message, own);
+    }
+    let check = if how == Checksum::Right {
+        !sum(message)
+    } else {
+        !single_fold(message)
     };
     put16(message, 2, check);
+}
+
+/// Changes the low half of the inodes in the entries `own` until a single fold is wrong.
+fn bend(message: &mut [u8], own: std::ops::Range<usize>) {
+    let places = own.map(|index| HEADER_LEN + index * ENTRY_LEN + 2);
+    places.clone().for_each(|at| put16(message, at, 0));
+    let (base, count) = (plain_sum(message), places.len() as u32);
+    let low = (0..=0xffff_u32).find(|low| {
+        let sum = base + count * low;
+        (sum & 0xffff) + (sum >> 16) > 0xffff
+    });
+    places.for_each(|at| put16(message, at, low.unwrap_or(0) as u16));
 }
 
 /// Sends `count` v0 requests of the default size to `dst`, one each `interval`, and collects the
