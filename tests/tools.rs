@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use super::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
 use super::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
-use super::v0peer::{self, Checksum, Client, Fault, Server, ServerOptions};
+use super::packets;
+use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
 
 /// Held by tests whose load or timing would disturb another's.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -218,6 +219,85 @@ fn forwarder_lets_go_of_the_last() {
     );
     let (results, _) = over_wire(["10.77.1.1", "10.77.1.2"], hold);
     assert!(results[19].rtt_ns().expect("an echo") > 400_000_000);
+}
+
+/// The packets of version 0 in the data files read as their expectations say, by a reader that
+/// the product does not share.
+#[test]
+fn packet_data_agrees_with_the_v0_peer() {
+    let cases = packets::all();
+    assert!(cases.len() > 80, "{} packets", cases.len());
+    for case in cases {
+        let family = if case.key("family") == "6" {
+            Family::V6
+        } else {
+            Family::V4
+        };
+        let read = v0peer::parse(&case.bytes, family);
+        match case.expected() {
+            Err(name) if name == "truncated" && case.bytes.get(8) == Some(&1) => {}
+            Err(name) => {
+                let named = match read.expect_err(&case.name) {
+                    Fault::Short(_) => "truncated",
+                    Fault::Magic(_) => "magic",
+                    Fault::Version(_) => "version",
+                    Fault::Type(_) => "type",
+                    other => panic!("{}: {other}", case.name),
+                };
+                assert_eq!(named, name, "{}", case.name);
+            }
+            Ok(fields) if fields.number("version") == 1 => {
+                assert_eq!(read, Err(Fault::Version(1)), "{}", case.name);
+                assert_eq!(
+                    case.entries.len() as u64,
+                    fields.number("entries"),
+                    "{}",
+                    case.name
+                );
+            }
+            Ok(fields) => agrees(&case, &fields, &read.expect(&case.name)),
+        }
+    }
+}
+
+fn agrees(case: &packets::Packet, fields: &packets::Fields, read: &v0peer::Packet) {
+    let name = &case.name;
+    let count = |wanted: fn(&Fault) -> bool| {
+        read.faults.iter().filter(|fault| wanted(fault)).count() as u64
+    };
+    assert_eq!(u64::from(read.session), fields.number("session"), "{name}");
+    assert_eq!(u64::from(read.sequence), fields.number("seq"), "{name}");
+    assert_eq!(u64::from(read.flags), fields.number("flags"), "{name}");
+    assert_eq!(u64::from(read.num), fields.number("num"), "{name}");
+    assert_eq!(
+        count(|fault| matches!(fault, Fault::Point(_))),
+        fields.number("unknown"),
+        "{name}"
+    );
+    assert_eq!(
+        count(|fault| matches!(fault, Fault::Overrun { .. })) > 0,
+        fields.number("overrun") > 0,
+        "{name}"
+    );
+    let checksum = ["bad", "single-fold"].contains(&case.key("checksum"));
+    assert_eq!(read.faults.contains(&Fault::Checksum), checksum, "{name}");
+    let known: Vec<_> = read
+        .added()
+        .iter()
+        .filter(|entry| entry.point <= v0peer::LAST_POINT)
+        .collect();
+    assert_eq!(known.len() as u64, fields.number("entries"), "{name}");
+    assert_eq!(known.len(), case.entries.len(), "{name}");
+    for (entry, wanted) in known.iter().zip(&case.entries) {
+        let wanted = v0peer::Entry {
+            netns: wanted.number("netns") as u32,
+            ifindex: wanted.number("ifindex") as u32,
+            user: wanted.number("user") as u16,
+            point: wanted.number("point") as u16,
+            time_us: wanted.number("time_us") as u32,
+        };
+        assert_eq!(**entry, wanted, "{name}");
+    }
 }
 
 /// A hog keeps its CPU for its bursts, and ends when it is dropped.
