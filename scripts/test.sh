@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds and tests everything.
+set -euo pipefail
+
+usage() {
+    cat <<END
+Usage: scripts/test.sh [--quick] [--help]
+
+Installs what is missing, builds, and runs all tests: those of the crates, then as root the
+end-to-end tests, which probe inside network namespaces of their own. No test is skipped
+silently: without root this ends with an error that says so.
+
+  --quick   only the tests that need no root and no kernel programs
+END
+}
+
+# The crates whose tests are pure.
+readonly PURE=(--package report)
+
+run() {
+    echo "test: $*" >&2
+    "$@"
+}
+
+quick=false
+for argument in "$@"; do
+    case "$argument" in
+        -h | --help) usage && exit ;;
+        --quick) quick=true ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+scripts/setup.sh
+PATH="${HOME:-/root}/.cargo/bin:$PATH"
+
+if $quick; then
+    run cargo test --locked "${PURE[@]}"
+    run cargo test --locked --package pingtrace --bins
+    exit
+fi
+
+if [[ $EUID -ne 0 ]]; then
+    echo "test: the end-to-end tests need root; scripts/test.sh --quick runs the others" >&2
+    exit 1
+fi
+run cargo build --locked --workspace --all-targets
+# Everything but the end-to-end tests, then those one after the other: they measure time.
+run cargo test --locked --workspace --lib --bins
+run cargo test --locked --workspace --doc
+run cargo test --locked --package pingtrace --test e2e -- --test-threads=1

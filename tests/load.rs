@@ -1,0 +1,307 @@
+//! Load with a known beginning and end: a CPU hog and a flood of UDP packets.
+//!
+//! Both run in a thread of their own, are bounded in time from the start and end on drop.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::thread::CpuSet;
+use rustix::time::ClockId;
+
+/// Bursts that a [`CpuHog`] remembers; later ones run unrecorded.
+const MAX_SPANS: usize = 1 << 16;
+
+/// How a thread competes for its CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// As any other thread.
+    Normal,
+    /// `SCHED_FIFO` with this priority (1 to 99): everything of lower priority waits.
+    Fifo(i32),
+}
+
+/// What a hog does.
+#[derive(Clone, Copy, Debug)]
+pub struct Hog {
+    pub cpu: usize,
+    pub priority: Priority,
+    /// It ends by itself after this long.
+    pub limit: Duration,
+    /// Spins for the first time at the start of every second one; `None` spins all the time.
+    pub burst: Option<(Duration, Duration)>,
+}
+
+/// A thread that uses up one CPU.
+pub struct CpuHog {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Vec<(u64, u64)>>>,
+}
+
+impl CpuHog {
+    /// Starts to spin; on return the thread is pinned and has its priority.
+    pub fn start(hog: Hog) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, started) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("hog".into()).spawn({
+            let stop = Arc::clone(&stop);
+            move || {
+                let placed = pin(hog.cpu).and_then(|()| prioritise(hog.priority));
+                let run = placed.is_ok();
+                // The starter waits for this and may hang up only by panicking.
+                let _ = ready.send(placed);
+                if run { hog.spin(&stop) } else { Vec::new() }
+            }
+        })?;
+        let this = Self {
+            stop,
+            thread: Some(thread),
+        };
+        started.recv().map_err(io::Error::other)??;
+        Ok(this)
+    }
+
+    /// Ends it. The bursts that it spun: start and end in ns of `CLOCK_MONOTONIC`.
+    pub fn stop(mut self) -> Vec<(u64, u64)> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Vec<(u64, u64)> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for CpuHog {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+impl Hog {
+    fn spin(&self, stop: &AtomicBool) -> Vec<(u64, u64)> {
+        let start = monotonic_ns();
+        let end = start + nanos(self.limit);
+        let (on, period) = self.burst.map_or((u64::MAX, u64::MAX), |(on, period)| {
+            (nanos(on), nanos(period))
+        });
+        let mut spans = Vec::new();
+        let mut burst = start;
+        while burst < end && sleep_until(burst, stop) {
+            let from = monotonic_ns();
+            let until = burst.saturating_add(on).min(end);
+            while monotonic_ns() < until && !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            if spans.len() < MAX_SPANS {
+                spans.push((from, monotonic_ns()));
+            }
+            burst = burst.saturating_add(period);
+        }
+        spans
+    }
+}
+
+/// What a flood sends.
+#[derive(Clone, Copy, Debug)]
+pub struct Flood {
+    pub dst: SocketAddr,
+    /// UDP payload.
+    pub size: usize,
+    /// Where the sender runs; over veth this is also where the packets are received.
+    pub cpu: Option<usize>,
+    /// Packets a second; `None` sends as fast as the CPU can.
+    pub rate: Option<u64>,
+    /// It ends by itself after this many packets
+    pub count: u64,
+    /// or after this long, whichever is first.
+    pub limit: Duration,
+}
+
+/// A thread that sends UDP packets: over veth every one is a turn of the `NET_RX` softirq, and
+/// through a slow queue every one makes those behind it wait.
+pub struct UdpFlood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<Flooded>>,
+}
+
+/// What a flood did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flooded {
+    /// Packets that the kernel took.
+    pub sent: u64,
+    /// Packets that it refused: a full queue, or nobody listening.
+    pub refused: u64,
+    /// In ns of `CLOCK_MONOTONIC`.
+    pub start_ns: u64,
+    pub end_ns: u64,
+}
+
+impl UdpFlood {
+    /// Calls `enter` in the new thread, where it may change the network namespace, and sends.
+    /// On return the socket is open and the first packet about to leave.
+    pub fn start(
+        enter: impl FnOnce() -> io::Result<()> + Send + 'static,
+        flood: Flood,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (ready, started) = mpsc::sync_channel(1);
+        let thread = std::thread::Builder::new().name("flood".into()).spawn({
+            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            move || {
+                let (socket, outcome) = match enter().and_then(|()| flood.open()) {
+                    Ok(socket) => (Some(socket), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
+                // The starter waits for this and may hang up only by panicking.
+                let _ = ready.send(outcome);
+                socket.map_or_else(Flooded::default, |socket| flood.send(&socket, &stop, &sent))
+            }
+        })?;
+        let this = Self {
+            stop,
+            sent,
+            thread: Some(thread),
+        };
+        started.recv().map_err(io::Error::other)??;
+        Ok(this)
+    }
+
+    /// Packets sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Ends it now.
+    pub fn stop(mut self) -> Flooded {
+        self.join()
+    }
+
+    /// Waits for its count or its time to run out.
+    pub fn wait(mut self) -> Flooded {
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default()
+    }
+
+    fn join(&mut self) -> Flooded {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default()
+    }
+}
+
+impl Drop for UdpFlood {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+impl Flood {
+    fn open(&self) -> io::Result<UdpSocket> {
+        if let Some(cpu) = self.cpu {
+            pin(cpu)?;
+        }
+        let any = if self.dst.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        };
+        UdpSocket::bind(any)
+    }
+
+    fn send(&self, socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU64) -> Flooded {
+        let payload = vec![0x5a; self.size];
+        let start_ns = monotonic_ns();
+        let mut done = Flooded {
+            start_ns,
+            ..Flooded::default()
+        };
+        let end = start_ns + nanos(self.limit);
+        while done.sent + done.refused < self.count {
+            let turn = start_ns.saturating_add(self.turn_ns(done.sent + done.refused));
+            if !sleep_until(turn.min(end), stop) || monotonic_ns() >= end {
+                break;
+            }
+            match socket.send_to(&payload, self.dst) {
+                Ok(_) => done.sent += 1,
+                Err(_) => done.refused += 1,
+            }
+            sent.store(done.sent, Ordering::Relaxed);
+        }
+        done.end_ns = monotonic_ns();
+        done
+    }
+
+    /// From the start to the packet of this number.
+    fn turn_ns(&self, number: u64) -> u64 {
+        let at = self
+            .rate
+            .map(|rate| u128::from(number) * 1_000_000_000 / u128::from(rate.max(1)));
+        at.map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+}
+
+/// Puts the calling thread on one CPU.
+pub fn pin(cpu: usize) -> io::Result<()> {
+    if cpu >= CpuSet::MAX_CPU {
+        return Err(io::Error::other(format!("there is no CPU {cpu}")));
+    }
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
+}
+
+/// Gives the calling thread its scheduling class; `Fifo` needs `CAP_SYS_NICE`.
+#[expect(unsafe_code, reason = "no safe wrapper of sched_setscheduler")]
+pub fn prioritise(priority: Priority) -> io::Result<()> {
+    let (policy, level) = match priority {
+        Priority::Normal => return Ok(()),
+        Priority::Fifo(level) => (libc::SCHED_FIFO, level),
+    };
+    let parameters = libc::sched_param {
+        sched_priority: level,
+    };
+    // SAFETY: the parameters outlive the call, and thread 0 is the calling one.
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sleeps in slices of at most 10 ms; `false` as soon as `stop` is set.
+fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let left = until_ns.saturating_sub(monotonic_ns());
+        if left == 0 {
+            return true;
+        }
+        std::thread::sleep(Duration::from_nanos(left.min(10_000_000)));
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
