@@ -100,15 +100,27 @@ impl Journey {
     /// Returns whether the reply carried remote stamps.
     pub fn answered(&mut self, table: &Table, arrival: Arrival, packet: &Packet<'_>, deadline_ns: u64) -> bool {
         let mut p = self.spare.pop().unwrap_or_default();
-        p.arrival = Some(arrival);
         p.deadline_ns = deadline_ns;
         let unknown = &mut self.counts.unknown_points;
+        let mut at_socket = None;
         for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
             table.stamps(arrival.sequence, direction, |e| match e {
-                Some(e) => into.push(local(&e)),
+                Some(e) => {
+                    if e.point == Point::LRxSkdataready {
+                        at_socket = Some(e.time);
+                    }
+                    into.push(local(&e));
+                }
                 None => *unknown += 1,
             });
         }
+        // A sleep that ended before the reply reached the socket was another reply's.
+        let after = |(ns, _): &(u64, u16)| at_socket.is_some_and(|socket| socket <= *ns);
+        p.arrival = Some(Arrival {
+            woken: arrival.woken.filter(after),
+            oncpu: arrival.oncpu.filter(after),
+            ..arrival
+        });
         self.waiting.push_back(p);
         self.remote(packet) > 0
     }

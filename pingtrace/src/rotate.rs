@@ -5,7 +5,6 @@
 //! must not stop the measurement: lines that cannot be written are counted, it is said once when
 //! that begins and once when it ends, and a half-written line is taken back.
 
-use flexi_logger::{DeferredNow, FlexiLoggerError, writers::LogWriter};
 use std::{
     fmt::Arguments,
     fs::{self, File, OpenOptions},
@@ -318,55 +317,6 @@ fn reason(error: &io::Error) -> String {
     match letters.next() {
         Some(first) => first.to_lowercase().chain(letters).collect(),
         None => String::new(),
-    }
-}
-
-/// A [`RotatingFile`] for [`flexi_logger::Logger::add_writer`]: a record becomes one line, its
-/// message and nothing else.
-///
-/// Clones share the file, so that its losses can be asked for while the logger owns another.
-#[derive(Debug, Clone)]
-pub struct RotatingLog(Arc<Mutex<RotatingFile>>);
-
-impl RotatingLog {
-    /// See [`RotatingFile::open`].
-    pub fn open(path: impl Into<PathBuf>, limit_bytes: u64, backups: usize) -> io::Result<Self> {
-        let file = RotatingFile::open(path, limit_bytes, backups)?;
-        Ok(Self(Arc::new(Mutex::new(file))))
-    }
-
-    /// See [`RotatingFile::lost_lines`].
-    pub fn lost_lines(&self) -> u64 {
-        self.file().lost_lines()
-    }
-
-    /// A panic elsewhere does not spoil the file: every line is whole or taken back.
-    fn file(&self) -> MutexGuard<'_, RotatingFile> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl LogWriter for RotatingLog {
-    fn write(&self, _now: &mut DeferredNow, record: &log::Record) -> io::Result<()> {
-        // Formatted before the lock is taken.
-        let line = format!("{}\n", record.args());
-        self.file().write_all(line.as_bytes())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn max_log_level(&self) -> log::LevelFilter {
-        log::LevelFilter::Info
-    }
-
-    fn reopen_output(&self) -> Result<(), FlexiLoggerError> {
-        self.file().reopen().map_err(FlexiLoggerError::OutputIo)
-    }
-
-    fn rotate(&self) -> Result<(), FlexiLoggerError> {
-        self.file().roll().map_err(FlexiLoggerError::OutputIo)
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters_backend::BackendColor;
 
-use crate::model::{Capture, Delay, Owner, Segment};
+use crate::model::{Capture, Delay, Segment};
 
 mod canvas;
 mod page;
@@ -330,64 +330,7 @@ fn marks(capture: &Capture) -> BTreeMap<Segment, Marks> {
 
 /// A segment's name and marks.
 fn marked_name(delay: &Delay) -> String {
-    segment_name(delay.segment).to_owned() + &Marks::of(delay).suffix()
-}
-
-fn segment_name(segment: Segment) -> &'static str {
-    match segment {
-        Segment::LTxKern => "l_tx_kern",
-        Segment::LTxQdisc => "l_tx_qdisc",
-        Segment::LTxPath => "l_tx_path",
-        Segment::LTxOutlink => "l_tx_outlink",
-        Segment::RRxSoftirq => "r_rx_softirq",
-        Segment::RRxNapi => "r_rx_napi",
-        Segment::RRxKern => "r_rx_kern",
-        Segment::RTxKern => "r_tx_kern",
-        Segment::RTxQdisc => "r_tx_qdisc",
-        Segment::LRxInlink => "l_rx_inlink",
-        Segment::LRxSoftirq => "l_rx_softirq",
-        Segment::LRxNapi => "l_rx_napi",
-        Segment::LRxKern => "l_rx_kern",
-        Segment::LRxTaskWaking => "l_rx_task_waking",
-        Segment::LRxTaskQueue => "l_rx_task_queue",
-        Segment::LRxTaskRun => "l_rx_task_run",
-        Segment::Remote => "remote",
-        Segment::Unattributed => "unattributed",
-    }
-}
-
-fn segment_owner(segment: Segment) -> Owner {
-    match segment {
-        Segment::LTxKern
-        | Segment::LTxQdisc
-        | Segment::LTxPath
-        | Segment::LRxSoftirq
-        | Segment::LRxNapi
-        | Segment::LRxKern
-        | Segment::LRxTaskWaking
-        | Segment::LRxTaskQueue
-        | Segment::LRxTaskRun => Owner::Local,
-        Segment::LTxOutlink => Owner::WireOut,
-        Segment::LRxInlink => Owner::WireIn,
-        Segment::RRxSoftirq
-        | Segment::RRxNapi
-        | Segment::RRxKern
-        | Segment::RTxKern
-        | Segment::RTxQdisc => Owner::Remote,
-        Segment::Remote => Owner::WireOrRemote,
-        Segment::Unattributed => Owner::Unknown,
-    }
-}
-
-fn owner_label(owner: Owner) -> &'static str {
-    match owner {
-        Owner::Local => "local host",
-        Owner::WireOut => "wire out",
-        Owner::WireIn => "wire in",
-        Owner::Remote => "remote host",
-        Owner::WireOrRemote => "wire or remote host",
-        Owner::Unknown => "not attributed",
-    }
+    delay.segment.name().to_owned() + &Marks::of(delay).suffix()
 }
 
 /// The colour of a row or a bar: the segment's, or the total's.

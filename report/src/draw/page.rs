@@ -6,7 +6,7 @@ use crate::model::{Capture, DelayStat, Record, Segment};
 
 use super::canvas::Hint;
 use super::scale::{duration, local};
-use super::{Marks, color_of, marks, segment_name, waterfall, words};
+use super::{Marks, color_of, marks, waterfall, words};
 
 const STYLE: &str = "body{font:14px/1.45 'DejaVu Sans',Verdana,sans-serif;color:#1b1f26;background:#fff;\
 max-width:1400px;margin:0 auto;padding:0 12px 40px}svg{width:100%;height:auto}\
@@ -82,7 +82,7 @@ fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
 /// A name with its colour and its marks.
 fn name(segment: Option<Segment>, marks: Marks) -> String {
     let (r, g, b) = color_of(segment).rgb;
-    let text = segment.map_or("total", segment_name).to_owned() + &marks.suffix();
+    let text = segment.map_or("total", Segment::name).to_owned() + &marks.suffix();
     format!(
         "<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>{}",
         escape(&text)

@@ -57,7 +57,7 @@ pub(super) fn segment(segment: Segment) -> BackendColor {
         Segment::RTxKern => rgb(0xF3_B3CC),
         Segment::RTxQdisc => rgb(0x8C_0A3F),
         Segment::LTxOutlink | Segment::LRxInlink | Segment::Remote | Segment::Unattributed => {
-            owner(super::segment_owner(segment))
+            owner(segment.owner())
         }
     }
 }

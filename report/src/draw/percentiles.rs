@@ -8,7 +8,7 @@ use crate::model::{Capture, DelayStat, Segment};
 
 use super::canvas::{Area, Canvas, Ink};
 use super::scale::{Scale, duration};
-use super::{Error, Marks, color_of, heading, nothing, palette, segment_name};
+use super::{Error, Marks, color_of, heading, nothing, palette};
 
 /// Width of the names, pixels.
 const NAMES: i32 = 128;
@@ -135,7 +135,7 @@ fn row<B: DrawingBackend>(
     area: Area,
 ) -> Result<(), Error> {
     let y = area.y0;
-    let name = stat.segment.map_or("total", segment_name).to_owned() + &marks.suffix();
+    let name = stat.segment.map_or("total", Segment::name).to_owned() + &marks.suffix();
     let ink = Ink::new(12.5, palette::INK);
     let ink = if stat.segment.is_none() {
         ink.bold()

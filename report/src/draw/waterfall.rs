@@ -7,7 +7,7 @@ use crate::model::{Breakdown, Capture, Delay, Owner, Record};
 use super::canvas::{Area, Canvas, Ink};
 use super::scale::{Scale, duration, local};
 use super::{
-    Error, heading, marked_name, nothing, owner_label, palette, segment_name, segment_owner, words,
+    Error, heading, marked_name, nothing, palette, words,
 };
 
 /// Bars at most.
@@ -124,11 +124,11 @@ fn legend<B: DrawingBackend>(
     let ink = Ink::new(14.0, palette::INK);
     let mut x = right;
     for owner in owners {
-        if !delays().any(|delay| delay.ns > 0 && segment_owner(delay.segment) == owner) {
+        if !delays().any(|delay| delay.ns > 0 && delay.segment.owner() == owner) {
             continue;
         }
-        x -= canvas.width(owner_label(owner), ink);
-        canvas.text((x, y), owner_label(owner), ink)?;
+        x -= canvas.width(owner.label(), ink);
+        canvas.text((x, y), owner.label(), ink)?;
         canvas.fill(
             Area::new(x - 20, y - 7, x - 6, y + 7),
             palette::owner(owner),
@@ -305,11 +305,11 @@ pub(super) fn hint(delay: &Delay, breakdown: &Breakdown) -> String {
     let mut lines = vec![
         format!(
             "{}: {} ({percent:.1} % of {})",
-            segment_name(delay.segment),
+            delay.segment.name(),
             duration(delay.ns),
             duration(breakdown.total_ns)
         ),
-        owner_label(segment_owner(delay.segment)).to_owned(),
+        delay.segment.owner().label().to_owned(),
     ];
     if let Some((lo, hi)) = delay.bounds {
         lines.push(format!(

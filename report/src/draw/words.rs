@@ -8,7 +8,7 @@ use crate::model::{
 };
 
 use super::scale::{duration, local, round_duration};
-use super::{Marks, owner_label, segment_name, segment_owner};
+use super::{Marks};
 
 /// Medians of fewer probes say little about what is usual.
 const USUAL_COUNT: u64 = 10;
@@ -136,8 +136,8 @@ fn segment(culprit: &Delay, summary: &Summary) -> String {
     } else {
         ""
     };
-    let (ns, name) = (duration(culprit.ns), segment_name(culprit.segment));
-    let owner = owner_label(segment_owner(culprit.segment));
+    let (ns, name) = (duration(culprit.ns), culprit.segment.name());
+    let owner = culprit.segment.owner().label();
     let usually = match usual(summary, culprit.segment) {
         Some(median) if median <= culprit.ns / 2 => format!(", usually {}", duration(median)),
         _ => String::new(),
@@ -149,7 +149,7 @@ fn segment(culprit: &Delay, summary: &Summary) -> String {
 fn owner(slowest: &Breakdown, summary: &Summary) -> String {
     let mut owners = BTreeMap::<Owner, (u64, u64, usize)>::new();
     for delay in slowest.delays.iter().filter(|delay| delay.ns > 0) {
-        let (worst, ns, count) = owners.entry(segment_owner(delay.segment)).or_default();
+        let (worst, ns, count) = owners.entry(delay.segment.owner()).or_default();
         *worst = worst.saturating_add(excess(delay, summary));
         *ns = ns.saturating_add(delay.ns);
         *count += 1;
@@ -159,13 +159,13 @@ fn owner(slowest: &Breakdown, summary: &Summary) -> String {
         .max_by_key(|(_, (worst, ns, _))| (*worst, *ns))
     {
         Some((owner, (_, ns, 1))) => {
-            format!("{} in one segment ({})", duration(ns), owner_label(owner))
+            format!("{} in one segment ({})", duration(ns), owner.label())
         }
         Some((owner, (_, ns, count))) => {
             format!(
                 "{} in {count} segments ({})",
                 duration(ns),
-                owner_label(owner)
+                owner.label()
             )
         }
         None => "not known where".to_owned(),
@@ -199,7 +199,7 @@ pub(super) fn second(capture: &Capture) -> String {
         .fold(0, |all: u64, (_, count)| all.saturating_add(*count));
     let mut owners = owners
         .into_iter()
-        .map(|(owner, count)| (owner_label(owner), count));
+        .map(|(owner, count)| (owner.label(), count));
     if let Some((owner, count)) = owners.next() {
         let rest: Vec<String> = owners
             .map(|(owner, count)| format!("{owner} {count}"))
