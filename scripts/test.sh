@@ -14,9 +14,6 @@ silently: without root this ends with an error that says so.
 END
 }
 
-# The crates whose tests are pure.
-readonly PURE=(--package report)
-
 run() {
     echo "test: $*" >&2
     "$@"
@@ -36,8 +33,8 @@ scripts/setup.sh
 PATH="${HOME:-/root}/.cargo/bin:$PATH"
 
 if $quick; then
-    run cargo test --locked "${PURE[@]}"
-    run cargo test --locked --package pingtrace --bins
+    run cargo test --locked --package report
+    run cargo test --locked --package pingtrace --lib --bins
     exit
 fi
 
@@ -47,6 +44,7 @@ if [[ $EUID -ne 0 ]]; then
 fi
 run cargo build --locked --workspace --all-targets
 # Everything but the end-to-end tests, then those one after the other: they measure time.
-run cargo test --locked --workspace --lib --bins
-run cargo test --locked --workspace --doc
+run cargo test --locked --workspace --exclude pingtrace
+run cargo test --locked --package pingtrace --lib --bins
+run cargo test --locked --package pingtrace --doc
 run cargo test --locked --package pingtrace --test e2e -- --test-threads=1

@@ -8,12 +8,13 @@
 //! | `about` | why this case is here |
 //! | `family` | 4 or 6; with 6 also `src` and `dst`, for the pseudo header of the checksum |
 //! | `checksum` | `good`, `bad`, `single-fold` (wrong as deployed v0 peers are wrong), or `none` (a fragment) |
-//! | `expect` | `error NAME`: `truncated`, `magic`, `version` or `type`; or `ok` and the fields below |
+//! | `expect` | `error NAME`: `truncated`, `magic`, `version`, `type` or `inconsistent`; or `ok` and the fields below |
+//! | `or` | another outcome that is as good: where `overrun` is not 0, `error count`, refusing the packet |
 //! | `tag` | the tag of a version 1 header |
 //! | `entry` | one for each entry that is read, in order: `point= time_us= netns= ifindex= user=` in version 0 (after the eight reserved), `point= time_ns= netns= ifindex= host= cpu= aux=` in version 1 |
 //!
 //! The fields after `ok`: `version=`, `kind=` (`request`, `reply`, `record`), `session=` (hex),
-//! `seq=`, `flags=` (hex), `num=` as it stands in the packet, `entries=` known ones that are
+//! `seq=`, `flags=` (hex) and `num=` as they stand in the packet, `entries=` known ones that are
 //! read, `unknown=` those dropped because their point does not exist in that version,
 //! `overrun=` how many `num` counts beyond what arrived or beyond the capacity (the eight
 //! reserved of version 0 never count), and `capacity=` as it stands (version 1). A wrong
