@@ -88,7 +88,7 @@ struct Shared {
     socket: ProbeSocket,
     session: u32,
     start_ns: u64,
-    /// Probes sent so far; their sequence numbers are below it.
+    /// Probes sent so far, or just being sent; their sequence numbers are below it.
     sent: AtomicU32,
     send_errors: AtomicU32,
     /// A [`Format`], chosen by the receiver.
@@ -219,8 +219,9 @@ impl<'a> Sender<'a> {
         let now = monotonic_ns();
         shared.table.prepare(shared.session, sequence, now);
         let message = self.probes[format].at(sequence, now);
-        let result = shared.socket.send(message, &self.plan.peer);
+        // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(sequence + 1, Ordering::Release);
+        let result = shared.socket.send(message, &self.plan.peer);
         let Err(e) = result else { return true };
         shared.send_errors.fetch_add(1, Ordering::Relaxed);
         if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) {
@@ -411,11 +412,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// An echo reply of the other end's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64) {
         let sequence = packet.sequence;
-        if self.collecting {
-            self.journey.remote(packet);
-        }
         if sequence >= self.shared.sent.load(Ordering::Acquire) {
-            if !self.collecting {
+            if self.collecting {
+                self.journey.late(packet);
+            } else {
                 self.collector.counters().malformed += 1;
             }
             return;
@@ -434,6 +434,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let status = if now - sent_ns > self.plan.timeout_ns { Status::Late } else { Status::Ok };
         self.count_answer(sequence, before, status);
         self.settle(sequence, Fate::Answered);
+        self.advance();
         let (woken, oncpu) = self.sleep_before(now);
         let arrival = Arrival {
             sequence,
@@ -512,6 +513,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.update_counters();
         self.collector.tick(now, control.reopen.swap(false, Ordering::Relaxed));
         Ok(now)
+    }
+
+    /// Passes over probes that have their fate: their slots can be used again.
+    fn advance(&mut self) {
+        while self.fate(self.oldest) != Fate::Flying {
+            self.oldest += 1;
+        }
     }
 
     /// Finds the probes that will not be answered any more.

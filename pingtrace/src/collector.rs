@@ -36,6 +36,8 @@ pub struct Collector {
     hops: Option<HopStats>,
     told_errors: HashSet<(std::net::IpAddr, u8, u8)>,
     scratch: Breakdown,
+    /// Points that were seen, a bit each.
+    seen: u32,
     stat_interval_ns: u64,
     next_stat_ns: u64,
     outputs: Outputs,
@@ -55,6 +57,7 @@ impl Collector {
             hops: cli.namespace.then(HopStats::new),
             told_errors: HashSet::new(),
             scratch: Breakdown { total_ns: 0, delays: Vec::new(), unordered: 0 },
+            seen: 0,
             stat_interval_ns,
             next_stat_ns: u64::MAX,
             outputs: Outputs::start(cli, plan)?,
@@ -94,6 +97,7 @@ impl Collector {
             return;
         }
         self.stats.record(&self.scratch);
+        self.seen = probe.path.iter().fold(self.seen, |seen, s| seen | 1 << s.point as u16);
         let sent = probe.path.first().map_or(0, |s| s.ns);
         self.series.record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
         self.slip(probe.seq, sent);
@@ -185,7 +189,8 @@ impl Collector {
     }
 
     /// The end of the capture: everything is written when it returns.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        self.add_remote_points();
         let summary = self.summary(monotonic_ns());
         let capture = Capture {
             run: self.run,
@@ -195,6 +200,18 @@ impl Collector {
             names: report::model::Names::default(),
         };
         self.outputs.finish(capture, self.stats.marks(), self.hops)
+    }
+}
+
+/// Points of the server, as far as it gave them.
+const REMOTE: [Point; 6] =
+    [Point::RRxSoftirq, Point::RRxNapi, Point::RRxDevrcv, Point::RRxIcmprcv, Point::RTxDevqueue, Point::RTxDevout];
+
+impl Collector {
+    fn add_remote_points(&mut self) {
+        let seen = REMOTE.into_iter().filter(|p| self.seen & 1 << *p as u16 != 0);
+        self.run.points.extend(seen.map(|p| (p, "by the server".to_owned())));
+        self.run.points.sort_by_key(|(p, _)| *p);
     }
 }
 

@@ -127,8 +127,17 @@ impl Journey {
 
     /// Stamps of the server, for this probe or for older ones; returns how many were taken.
     pub fn remote(&mut self, packet: &Packet<'_>) -> usize {
+        self.take(packet, |_| true)
+    }
+
+    /// Only the stamps for older probes, of a reply that is no probe's itself.
+    pub fn late(&mut self, packet: &Packet<'_>) {
+        self.take(packet, |e| e.back != 0 && e.back != PROVISIONAL);
+    }
+
+    fn take(&mut self, packet: &Packet<'_>, wanted: impl Fn(&Entry) -> bool) -> usize {
         let mut taken = 0;
-        for entry in packet.entries() {
+        for entry in packet.entries().filter(|e| e.is_none_or(|e| wanted(&e))) {
             let Some(mut e) = entry else {
                 self.counts.unknown_points += 1;
                 continue;
@@ -138,6 +147,9 @@ impl Journey {
                     continue;
                 }
                 e.time = self.continue_v0_clock(e.time as u32);
+            }
+            if e.back != 0 && self.saw_it_all(&e) {
+                continue;
             }
             let back = if e.back == PROVISIONAL { 0 } else { u32::from(e.back) };
             match self.find(packet.sequence.wrapping_sub(back)) {
@@ -149,6 +161,11 @@ impl Journey {
             }
         }
         taken
+    }
+
+    /// A stamp of this very kernel, whose late ones the client's own programs took too.
+    fn saw_it_all(&self, e: &Entry) -> bool {
+        e.host == 0 && !self.identity.own_namespace_only
     }
 
     /// Continues a version 0 peer's 32-bit microseconds (they wrap every 71.6 minutes), as ns.

@@ -211,7 +211,7 @@ fn v0_entry(e: &[u8]) -> Option<Entry> {
         netns: be32(e, 0),
         ifindex: be32(e, 4),
         host: 1,
-        point: Point::from_wire(be16(e, 10))?,
+        point: Point::from_wire(be16(e, 10)).filter(|p| *p as u16 <= V0_LAST_POINT)?,
         cpu: None,
         back: 0,
     })
@@ -327,7 +327,7 @@ impl RecordPacket {
 
     /// Adds a stamp; false when there is no room, or no such point in this version.
     pub fn push(&mut self, e: &Entry) -> bool {
-        if self.room() == 0 || (self.version == Version::V0 && e.point as u16 > V0_LAST_POINT) {
+        if self.room() == 0 || (self.version == Version::V0 && e.point as u16 > V0_LAST_SENT) {
             return false;
         }
         let n = usize::from(self.bytes[9]);
@@ -364,8 +364,10 @@ impl RecordPacket {
     }
 }
 
-/// The highest point number that a version 0 peer knows outside its namespace mode.
-const V0_LAST_POINT: u16 = Point::LRxSoftirq as u16;
+/// The highest point number of version 0, and the highest that a peer of it knows outside its
+/// namespace mode.
+const V0_LAST_POINT: u16 = Point::MRxDevreply as u16;
+const V0_LAST_SENT: u16 = Point::LRxSoftirq as u16;
 
 fn be16(b: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([b[at], b[at + 1]])

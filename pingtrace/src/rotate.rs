@@ -10,7 +10,6 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// `path` with `.suffix` behind it: "pingtrace.log" and "seq" give "pingtrace.log.seq".
@@ -323,7 +322,6 @@ fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flexi_logger::{LogSpecification, Logger};
     use std::thread;
     use tempfile::TempDir;
 
@@ -621,71 +619,5 @@ mod tests {
             assert!(found > 500, "{found}");
             assert_eq!(found + log.lost_lines(), 2000);
         });
-    }
-
-    fn record(log: &RotatingLog, message: Arguments<'_>) {
-        let record = log::Record::builder().args(message).build();
-        log.write(&mut DeferredNow::new(), &record).unwrap();
-    }
-
-    #[test]
-    fn threads_do_not_mix_their_lines() {
-        const THREADS: usize = 4;
-        const LINES: usize = 1000;
-        let (directory, path) = directory();
-        let log = RotatingLog::open(&path, 5_000, 1000).unwrap();
-        thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let log = log.clone();
-                scope.spawn(move || {
-                    (0..LINES).for_each(|line| record(&log, format_args!("{thread} {line} end")));
-                });
-            }
-        });
-        let mut next = [0; THREADS];
-        let backups = file_names(directory.path()).len() - 1;
-        let parts = (1..=backups).rev().map(|number| suffixed(&path, number));
-        for part in parts.chain([path.clone()]) {
-            for line in text(&part).lines() {
-                let thread: usize = line[..1].parse().unwrap();
-                assert_eq!(line, format!("{thread} {} end", next[thread]));
-                next[thread] += 1;
-            }
-        }
-        assert_eq!(next, [LINES; THREADS]);
-    }
-
-    #[test]
-    fn the_logger_routes_by_target_and_reopens() {
-        let (directory, path) = directory();
-        let (seq, stat) = (suffixed(&path, "seq"), suffixed(&path, "stat"));
-        let open = |path| Box::new(RotatingLog::open(path, UNLIMITED, 3).unwrap());
-        let (logger, handle) = Logger::with(LogSpecification::off())
-            .add_writer("seq", open(&seq))
-            .add_writer("stat", open(&stat))
-            .build()
-            .unwrap();
-        let say = |target, text: &str| {
-            let level = log::Level::Info;
-            let mut record = log::Record::builder();
-            logger.log(
-                &record
-                    .target(target)
-                    .level(level)
-                    .args(format_args!("{text}"))
-                    .build(),
-            );
-        };
-        say("{seq}", r#"{"type":"probe"}"#);
-        say("{stat}", r#"{"type":"stat"}"#);
-        fs::rename(&seq, directory.path().join("moved")).unwrap();
-        handle.reopen_output().unwrap();
-        say("{seq}", "next");
-        assert_eq!(
-            text(&directory.path().join("moved")),
-            "{\"type\":\"probe\"}\n"
-        );
-        assert_eq!(text(&seq), "next\n");
-        assert_eq!(text(&stat), "{\"type\":\"stat\"}\n");
     }
 }

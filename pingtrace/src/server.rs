@@ -54,7 +54,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     log::info!("serving; stop with SIGINT or SIGTERM");
-    while wait(&ring, &devices, &signals, deadline)? {
+    while wait(&ring, &devices, &signals, records.wake_at(deadline))? || records.wake_at(None).is_some() {
         ring.consume().context("read the ring buffer of owed records")?;
         records.send(&tracer.table, &mut owed.borrow_mut());
         devices.update()?;
@@ -198,9 +198,14 @@ impl<'a> Devices<'a> {
     }
 }
 
+/// How long a record waits for its reply's way through further devices of this host.
+const TRAVEL_NS: u64 = 2_000_000;
+
 /// Sends what the programs owe to clients.
 #[derive(Default)]
 struct Records {
+    /// Replies that have left one device and not the last one yet, and until when they are held.
+    held: Vec<(u64, pt_owed)>,
     sockets: HashMap<IpAddr, ProbeSocket>,
     limits: HashMap<IpAddr, Bucket>,
     total: Bucket,
@@ -216,9 +221,31 @@ struct Due {
 }
 
 impl Records {
+    /// When to look again without any event.
+    fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
+        self.held.iter().map(|(until, _)| *until).chain(deadline).min()
+    }
+
+    /// The records whose time has come, of those that are new and those that are held.
+    fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
+        let now = monotonic_ns();
+        let fresh = owed.drain(..).map(|o| (now + TRAVEL_NS, o));
+        let all: Vec<_> = self.held.drain(..).chain(fresh).collect();
+        let mut due = Vec::new();
+        for (until, o) in all {
+            let Some(d) = open_record(table, &o) else { continue };
+            if d.has_left() || now >= until {
+                due.push(d);
+            } else {
+                self.held.push((until, o));
+            }
+        }
+        due
+    }
+
     /// One packet a probe for version 0; as many probes as fit for version 1.
     fn send(&mut self, table: &Table, owed: &mut Vec<pt_owed>) {
-        let mut due: Vec<Due> = owed.drain(..).filter_map(|o| due(table, &o)).collect();
+        let mut due = self.due(table, owed);
         due.sort_by_key(|d| (d.record.peer, d.record.session));
         let mut rest = due.as_slice();
         while let Some(first) = rest.first() {
@@ -288,15 +315,22 @@ impl Records {
 /// Probes in one record packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
-/// The record that an event means, if it is still that one, complete and not sent yet.
-fn due(table: &Table, o: &pt_owed) -> Option<Due> {
+/// The record that an event means, if it is still that one and not sent yet.
+fn open_record(table: &Table, o: &pt_owed) -> Option<Due> {
     let record = table.copy(o.slot);
     let same = record.session == o.session && record.sequence == o.sequence;
     let open = record.state & pt_state::PT_REC_SENT.0 == 0;
-    // A reply that still travels between this host's devices brings another event.
-    let last = usize::from(record.used[1]).checked_sub(1)?;
-    let out = record.stamp[1].get(last).and_then(packet::from_record)?.point == Point::RTxDevout;
-    (same && open && out).then_some(Due { slot: o.slot, record })
+    (same && open).then_some(Due { slot: o.slot, record })
+}
+
+impl Due {
+    /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
+    /// further way is its own.
+    fn has_left(&self) -> bool {
+        let last = usize::from(self.record.used[1]).checked_sub(1);
+        let last = last.and_then(|i| self.record.stamp[1].get(i)).and_then(packet::from_record);
+        self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
+    }
 }
 
 fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
