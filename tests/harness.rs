@@ -1,0 +1,136 @@
+//! Runs the program inside a laboratory of namespaces, and reads its results.
+
+use netns::Namespace;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server says this when its programs are attached.
+const READY: &str = "serving";
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// The program, with these arguments, inside a namespace.
+pub fn pingtrace(ns: &Namespace, args: &str) -> Child {
+    let spawn = || {
+        Command::new(env!("CARGO_BIN_EXE_pingtrace"))
+            .args(args.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start pingtrace")
+    };
+    ns.run(spawn).expect("enter the namespace")
+}
+
+/// A running server; dropped, it gets SIGTERM and is waited for.
+pub struct Server {
+    child: Child,
+    story: Receiver<String>,
+}
+
+impl Server {
+    /// Returns when the server is ready.
+    pub fn start(ns: &Namespace, args: &str) -> Self {
+        let mut child = pingtrace(ns, &format!("-s {args}"));
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (tell, story) = channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|l| drop(tell.send(l))));
+        let server = Self { child, story };
+        let mut heard = Vec::new();
+        let deadline = Instant::now() + READY_WITHIN;
+        while let Ok(line) = server.story.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if line.contains(READY) {
+                return server;
+            }
+            heard.push(line);
+        }
+        panic!("the server did not get ready: {heard:#?}");
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it with a signal; its exit status, and the rest of its story.
+    pub fn stop(mut self, signal: i32) -> (ExitStatus, Vec<String>) {
+        kill(self.pid(), signal);
+        let status = self.child.wait().expect("wait for the server");
+        (status, self.story.iter().collect())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            kill(self.pid(), libc::SIGTERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// Sends a signal to a process that a test started.
+pub fn kill(pid: u32, signal: i32) {
+    // SAFETY: a signal to a child that has not been waited for.
+    unsafe { libc::kill(pid.cast_signed(), signal) };
+}
+
+/// What a client run gave.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Runs a client to its end.
+pub fn client(ns: &Namespace, args: &str) -> Finished {
+    finish(pingtrace(ns, args))
+}
+
+/// Waits for a started client.
+pub fn finish(mut child: Child) -> Finished {
+    let mut err = child.stderr.take().expect("piped");
+    let stderr = thread::spawn(move || {
+        let mut text = String::new();
+        let _ = err.read_to_string(&mut text);
+        text
+    });
+    let mut stdout = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut stdout).expect("UTF-8");
+    let status = child.wait().expect("wait for the client");
+    Finished { status: status.code().unwrap_or(-1), stdout, stderr: stderr.join().expect("reader") }
+}
+
+impl Finished {
+    /// The JSON lines of stdout of one type.
+    pub fn lines(&self, kind: &str) -> Vec<Value> {
+        let parsed = self.stdout.lines().map(|l| serde_json::from_str::<Value>(l).expect(l));
+        parsed.filter(|v| v["type"] == kind).collect()
+    }
+
+    /// The recorded probes.
+    pub fn probes(&self) -> Vec<Value> {
+        self.lines("probe")
+    }
+
+    /// The final statistics.
+    pub fn stat(&self) -> Value {
+        self.lines("stat").pop().unwrap_or_else(|| panic!("no statistics: {self:#?}"))
+    }
+}
+
+/// Names of a probe's points in path order.
+pub fn points(probe: &Value) -> Vec<&str> {
+    probe["points"].as_array().expect("points").iter().filter_map(|p| p["point"].as_str()).collect()
+}
+
+/// A segment's ns in a probe; 0 when it has none.
+pub fn delay(probe: &Value, segment: &str) -> u64 {
+    let delays = probe["delays"].as_array().expect("delays");
+    delays.iter().filter(|d| d["delay"] == segment).filter_map(|d| d["ns"].as_u64()).sum()
+}

@@ -1,0 +1,13 @@
+//! The end-to-end tests: real packets through real kernels, in anonymous network namespaces.
+//! They need root; a test that cannot run fails.
+
+#![expect(unsafe_code, reason = "raw sockets, signals and scheduling of the tools")]
+
+mod forwarder;
+mod harness;
+mod load;
+mod outputs;
+mod packets;
+mod points;
+mod tools;
+mod v0peer;

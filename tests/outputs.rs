@@ -1,0 +1,1 @@
+//! What the program writes, and what it says when something is wrong.
