@@ -38,11 +38,19 @@ impl Server {
         let mut child = pingtrace(ns, &format!("-s {args}"));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (tell, story) = channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|l| drop(tell.send(l))));
+        thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .for_each(|l| drop(tell.send(l)))
+        });
         let server = Self { child, story };
         let mut heard = Vec::new();
         let deadline = Instant::now() + READY_WITHIN;
-        while let Ok(line) = server.story.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) = server
+            .story
+            .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             if line.contains(READY) {
                 return server;
             }
@@ -101,15 +109,27 @@ pub fn finish(mut child: Child) -> Finished {
         text
     });
     let mut stdout = String::new();
-    child.stdout.take().expect("piped").read_to_string(&mut stdout).expect("UTF-8");
+    child
+        .stdout
+        .take()
+        .expect("piped")
+        .read_to_string(&mut stdout)
+        .expect("UTF-8");
     let status = child.wait().expect("wait for the client");
-    Finished { status: status.code().unwrap_or(-1), stdout, stderr: stderr.join().expect("reader") }
+    Finished {
+        status: status.code().unwrap_or(-1),
+        stdout,
+        stderr: stderr.join().expect("reader"),
+    }
 }
 
 impl Finished {
     /// The JSON lines of stdout of one type.
     pub fn lines(&self, kind: &str) -> Vec<Value> {
-        let parsed = self.stdout.lines().map(|l| serde_json::from_str::<Value>(l).expect(l));
+        let parsed = self
+            .stdout
+            .lines()
+            .map(|l| serde_json::from_str::<Value>(l).expect(l));
         parsed.filter(|v| v["type"] == kind).collect()
     }
 
@@ -120,17 +140,28 @@ impl Finished {
 
     /// The final statistics.
     pub fn stat(&self) -> Value {
-        self.lines("stat").pop().unwrap_or_else(|| panic!("no statistics: {self:#?}"))
+        self.lines("stat")
+            .pop()
+            .unwrap_or_else(|| panic!("no statistics: {self:#?}"))
     }
 }
 
 /// Names of a probe's points in path order.
 pub fn points(probe: &Value) -> Vec<&str> {
-    probe["points"].as_array().expect("points").iter().filter_map(|p| p["point"].as_str()).collect()
+    probe["points"]
+        .as_array()
+        .expect("points")
+        .iter()
+        .filter_map(|p| p["point"].as_str())
+        .collect()
 }
 
 /// A segment's ns in a probe; 0 when it has none.
 pub fn delay(probe: &Value, segment: &str) -> u64 {
     let delays = probe["delays"].as_array().expect("delays");
-    delays.iter().filter(|d| d["delay"] == segment).filter_map(|d| d["ns"].as_u64()).sum()
+    delays
+        .iter()
+        .filter(|d| d["delay"] == segment)
+        .filter_map(|d| d["ns"].as_u64())
+        .sum()
 }

@@ -1,7 +1,10 @@
 //! The end-to-end tests: real packets through real kernels, in anonymous network namespaces.
 //! They need root; a test that cannot run fails.
 
-#![expect(unsafe_code, reason = "raw sockets, signals and scheduling of the tools")]
+#![expect(
+    unsafe_code,
+    reason = "raw sockets, signals and scheduling of the tools"
+)]
 
 mod forwarder;
 mod harness;

@@ -25,16 +25,29 @@ const ALL: [&str; 14] = [
 fn every_probe_has_every_point_in_order() {
     let lab = Lab::veth_pair().unwrap();
     let _server = Server::start(&lab.server.ns, "--nslocal");
-    for host in [lab.client.v4.to_string().replace(".1", ".2"), "fd77::2".into()] {
-        let run = client(&lab.client.ns, &format!("-c {host} --nslocal -i 2ms -C 200 -o json"));
+    for host in [
+        lab.client.v4.to_string().replace(".1", ".2"),
+        "fd77::2".into(),
+    ] {
+        let run = client(
+            &lab.client.ns,
+            &format!("-c {host} --nslocal -i 2ms -C 200 -o json"),
+        );
         assert_eq!(run.status, 0, "{run:#?}");
         let probes = run.probes();
         assert_eq!(probes.len(), 200);
         for probe in &probes {
-            let sleepless: Vec<_> =
-                points(probe).into_iter().filter(|p| !matches!(*p, "l_rx_wakeup" | "l_rx_oncpu")).collect();
+            let sleepless: Vec<_> = points(probe)
+                .into_iter()
+                .filter(|p| !matches!(*p, "l_rx_wakeup" | "l_rx_oncpu"))
+                .collect();
             assert_eq!(sleepless, ALL, "{probe:#}");
-            let sum: u64 = probe["delays"].as_array().unwrap().iter().map(|d| d["ns"].as_u64().unwrap()).sum();
+            let sum: u64 = probe["delays"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|d| d["ns"].as_u64().unwrap())
+                .sum();
             assert_eq!(sum, probe["total_ns"].as_u64().unwrap());
             assert_eq!(delay(probe, "unattributed"), 0);
         }

@@ -2,13 +2,27 @@
 //! `src/*.bpf.c` and `include/*.h` when the crate is built.
 
 /// Stamping programs of both roles.
-#[allow(unsafe_code, missing_docs, unused_qualifications, clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks)]
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks
+)]
 pub mod pingtrace {
     include!(concat!(env!("OUT_DIR"), "/pingtrace.skel.rs"));
 }
 
 /// In-band stamping of echo replies at tc egress.
-#[allow(unsafe_code, missing_docs, unused_qualifications, clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks)]
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks
+)]
 pub mod inband {
     include!(concat!(env!("OUT_DIR"), "/inband.skel.rs"));
 }

@@ -214,7 +214,8 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
 	if (p.direction == PT_REQUEST)
-		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, bpf_ktime_get_ns(), skb);
+		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, bpf_ktime_get_ns(),
+		      skb);
 	else
 		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, bpf_ktime_get_ns(),
 		      skb);

@@ -74,9 +74,15 @@ impl Netlink {
         let sides = [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS];
         for minor in sides {
             let mut query = TcMessage::with_index(ifindex as i32);
-            query.header.parent = TcHandle { major: TcHandle::CLSACT.major, minor };
+            query.header.parent = TcHandle {
+                major: TcHandle::CLSACT.major,
+                minor,
+            };
             let operation = format!("list filters of link {ifindex}");
-            if !self.dump(&operation, &Message::GetTrafficFilter(query))?.is_empty() {
+            if !self
+                .dump(&operation, &Message::GetTrafficFilter(query))?
+                .is_empty()
+            {
                 return Ok(true);
             }
         }

@@ -53,7 +53,13 @@ pub struct Cli {
     pub maxdelay: Duration,
 
     /// ICMP message size, header included
-    #[arg(short = 'b', long, value_name = "BYTES", default_value_t = 556, conflicts_with = "server")]
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "BYTES",
+        default_value_t = 556,
+        conflicts_with = "server"
+    )]
     pub size: usize,
 
     /// How remote stamps come back
@@ -62,11 +68,23 @@ pub struct Cli {
 
     /// What to write, several separated by commas; text and json go to stdout (text to stderr
     /// when both are asked for)
-    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", conflicts_with = "server")]
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "text",
+        conflicts_with = "server"
+    )]
     pub output: Vec<Output>,
 
     /// Log files: FILE.seq has a JSON line a recorded probe, FILE.stat the summaries
-    #[arg(long, value_name = "FILE", default_value = "./pingtrace.log", conflicts_with = "server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "./pingtrace.log",
+        conflicts_with = "server"
+    )]
     pub log: PathBuf,
 
     /// Size at which a log file is rotated; K, M, G
@@ -78,7 +96,12 @@ pub struct Cli {
     pub logbackup: u32,
 
     /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
-    #[arg(long, value_name = "FILE", default_value = "./pingtrace.png", conflicts_with = "server")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "./pingtrace.png",
+        conflicts_with = "server"
+    )]
     pub image: PathBuf,
 
     /// Time between summaries in the log; a plain number is in s
@@ -86,7 +109,12 @@ pub struct Cli {
     pub stat_interval: Duration,
 
     /// Start a capture of -t at each tick of a cron expression (local time), for ever
-    #[arg(long, value_name = "CRON", requires = "time", conflicts_with = "server")]
+    #[arg(
+        long,
+        value_name = "CRON",
+        requires = "time",
+        conflicts_with = "server"
+    )]
     pub schedule: Option<String>,
 
     /// Show the hops by network namespace and device
@@ -158,6 +186,7 @@ impl Cli {
     /// Whether a kind of output is asked for.
     pub fn wants(&self, output: Output) -> bool {
         self.output.contains(&output)
-            || (matches!(output, Output::Log | Output::Image) && self.output.contains(&Output::Imagelog))
+            || (matches!(output, Output::Log | Output::Image)
+                && self.output.contains(&Output::Imagelog))
     }
 }

@@ -100,10 +100,19 @@ struct Shared {
 }
 
 /// Runs one capture.
-pub fn run(cli: &Cli, plan: &Plan, control: &Control, collector: &mut Collector) -> Result<Outcome> {
+pub fn run(
+    cli: &Cli,
+    plan: &Plan,
+    control: &Control,
+    collector: &mut Collector,
+) -> Result<Outcome> {
     let session = host::session()?;
     let mut storage = Storage::new();
-    let setup = Setup { role: Role::Client { session }, slots: plan.slots(), only_netns: plan.only_netns() };
+    let setup = Setup {
+        role: Role::Client { session },
+        slots: plan.slots(),
+        only_netns: plan.only_netns(),
+    };
     let tracer = start_tracer(&mut storage, &setup);
     let table = match &tracer {
         Some(t) => Arc::clone(&t.table),
@@ -111,7 +120,9 @@ pub fn run(cli: &Cli, plan: &Plan, control: &Control, collector: &mut Collector)
     };
     let socket = ProbeSocket::open(plan.family, &plan.options)?;
     if let Some(filter) = tracer.as_ref().and_then(|t| t.socket_filter(&setup.role)) {
-        socket.attach_filter(filter).context("attach the filter to the client's socket")?;
+        socket
+            .attach_filter(filter)
+            .context("attach the filter to the client's socket")?;
     }
     let format = match cli.mode {
         Mode::Auto | Mode::Inband => Format::Inband,
@@ -148,7 +159,9 @@ fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a
     match Tracer::start(storage, setup) {
         Ok(tracer) => Some(tracer),
         Err(e) => {
-            log::warn!("no kernel stamps, only totals: {e:#}; BPF needs root (CAP_BPF, CAP_PERFMON) and a kernel with BTF");
+            log::warn!(
+                "no kernel stamps, only totals: {e:#}; BPF needs root (CAP_BPF, CAP_PERFMON) and a kernel with BTF"
+            );
             None
         }
     }
@@ -168,7 +181,12 @@ impl<'a> Sender<'a> {
     const SPIN_BELOW_NS: u64 = 1_000_000;
 
     fn new(plan: &'a Plan, shared: &'a Shared) -> Self {
-        Self { plan, shared, probes: Format::probes(plan, shared.session), margin_ns: 100_000 }
+        Self {
+            plan,
+            shared,
+            probes: Format::probes(plan, shared.session),
+            margin_ns: 100_000,
+        }
     }
 
     /// The open loop.
@@ -178,7 +196,12 @@ impl<'a> Sender<'a> {
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
         for k in 0..self.plan.count.unwrap_or(u32::MAX) {
             let due = self.shared.start_ns + u64::from(k) * interval;
-            if self.plan.time_ns.is_some_and(|t| due >= self.shared.start_ns + t) || !self.wait_until(due, control) {
+            if self
+                .plan
+                .time_ns
+                .is_some_and(|t| due >= self.shared.start_ns + t)
+                || !self.wait_until(due, control)
+            {
                 break;
             }
             if !self.send(k) {
@@ -190,7 +213,10 @@ impl<'a> Sender<'a> {
 
     /// Sleeps, and spins for the rest of a short interval; false when the run is to end.
     fn wait_until(&mut self, due: u64, control: &Control) -> bool {
-        let spin = self.plan.interval_ns.is_some_and(|i| i <= Self::SPIN_BELOW_NS);
+        let spin = self
+            .plan
+            .interval_ns
+            .is_some_and(|i| i <= Self::SPIN_BELOW_NS);
         loop {
             if control.stop.load(Ordering::Relaxed) || self.shared.done.load(Ordering::Relaxed) {
                 return false;
@@ -208,7 +234,8 @@ impl<'a> Sender<'a> {
             let wake = (due - margin).min(now + socket::RECEIVE_TICK.as_nanos() as u64);
             sleep_until(wake);
             let overshoot = monotonic_ns().saturating_sub(wake);
-            self.margin_ns = (self.margin_ns - self.margin_ns / 16 + overshoot / 8).clamp(20_000, 200_000);
+            self.margin_ns =
+                (self.margin_ns - self.margin_ns / 16 + overshoot / 8).clamp(20_000, 200_000);
         }
     }
 
@@ -224,17 +251,26 @@ impl<'a> Sender<'a> {
         let result = shared.socket.send(message, &self.plan.peer);
         let Err(e) = result else { return true };
         shared.send_errors.fetch_add(1, Ordering::Relaxed);
-        if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)) {
+        if matches!(
+            e.raw_os_error(),
+            Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)
+        ) {
             return true;
         }
         let why = socket::explain_send(&e, self.plan.ip, self.plan.size);
-        *shared.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
+        *shared
+            .failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
         false
     }
 }
 
 fn sleep_until(ns: u64) {
-    let at = Timespec { tv_sec: (ns / SECOND).cast_signed(), tv_nsec: (ns % SECOND).cast_signed() };
+    let at = Timespec {
+        tv_sec: (ns / SECOND).cast_signed(),
+        tv_nsec: (ns % SECOND).cast_signed(),
+    };
     let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
 }
 
@@ -267,7 +303,13 @@ struct Receiver<'a, 'k> {
 }
 
 impl<'a, 'k> Receiver<'a, 'k> {
-    fn new(plan: &'a Plan, shared: &'a Shared, tracer: Option<Tracer<'k>>, collector: &'a mut Collector, mode: Mode) -> Self {
+    fn new(
+        plan: &'a Plan,
+        shared: &'a Shared,
+        tracer: Option<Tracer<'k>>,
+        collector: &'a mut Collector,
+        mode: Mode,
+    ) -> Self {
         let identity = Identity {
             peer: plan.ip,
             own_namespace_only: plan.own_namespace_only,
@@ -303,7 +345,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 return Ok(());
             }
             let end = *drained_at.get_or_insert(now + self.plan.timeout_ns);
-            if now >= end || control.stop.load(Ordering::Relaxed) && now + self.plan.timeout_ns >= end + STOP_GRACE_NS {
+            if now >= end
+                || control.stop.load(Ordering::Relaxed)
+                    && now + self.plan.timeout_ns >= end + STOP_GRACE_NS
+            {
                 return Ok(());
             }
         }
@@ -317,7 +362,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if control.stop.load(Ordering::Relaxed) || !sender.send(sequence) {
                 break;
             }
-            let sent_ns = self.shared.table.sent_ns(self.shared.session, sequence).unwrap_or(0);
+            let sent_ns = self
+                .shared
+                .table
+                .sent_ns(self.shared.session, sequence)
+                .unwrap_or(0);
             loop {
                 self.receive()?;
                 if self.fate(sequence) == Fate::Answered || control.stop.load(Ordering::Relaxed) {
@@ -327,7 +376,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
                     break;
                 }
             }
-            if plan.time_ns.is_some_and(|t| self.now_after_housekeeping(control).is_ok_and(|n| n >= self.shared.start_ns + t)) {
+            if plan.time_ns.is_some_and(|t| {
+                self.now_after_housekeeping(control)
+                    .is_ok_and(|n| n >= self.shared.start_ns + t)
+            }) {
                 break;
             }
         }
@@ -338,13 +390,20 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Housekeeping at most every [`HOUSEKEEPING_NS`]; the time.
     fn now_after_housekeeping(&mut self, control: &Control) -> Result<u64> {
         let now = monotonic_ns();
-        if now < self.housekeeping_ns { Ok(now) } else { self.housekeep(control) }
+        if now < self.housekeeping_ns {
+            Ok(now)
+        } else {
+            self.housekeep(control)
+        }
     }
 
     /// Probes without a fate.
     fn in_flight(&self) -> u32 {
         let sent = self.shared.sent.load(Ordering::Acquire);
-        (self.oldest..sent).filter(|s| self.fate(*s) == Fate::Flying).take(1).count() as u32
+        (self.oldest..sent)
+            .filter(|s| self.fate(*s) == Fate::Flying)
+            .take(1)
+            .count() as u32
     }
 
     fn fate(&self, sequence: u32) -> Fate {
@@ -401,7 +460,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
         if packet.is_record() {
             if self.journey.remote(&packet) > 0 {
-                self.stamps_seen(if packet.version == Version::V0 { "v0" } else { "compact" });
+                self.stamps_seen(if packet.version == Version::V0 {
+                    "v0"
+                } else {
+                    "compact"
+                });
             }
         } else {
             self.echo(&packet, now);
@@ -431,7 +494,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.collector.dup(sequence, sent_ns, sent_unix_ns, now);
             return;
         }
-        let status = if now - sent_ns > self.plan.timeout_ns { Status::Late } else { Status::Ok };
+        let status = if now - sent_ns > self.plan.timeout_ns {
+            Status::Late
+        } else {
+            Status::Ok
+        };
         self.count_answer(sequence, before, status);
         self.settle(sequence, Fate::Answered);
         self.advance();
@@ -446,7 +513,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
             status,
         };
         let deadline = now + self.plan.timeout_ns + self.plan.interval_ns.unwrap_or(0);
-        if self.journey.answered(&self.shared.table, arrival, packet, deadline) {
+        if self
+            .journey
+            .answered(&self.shared.table, arrival, packet, deadline)
+        {
             self.stamps_seen("inband");
         } else {
             self.no_stamps(now);
@@ -468,10 +538,15 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Wake-up and switch-in of this thread's last sleep; the breakdown drops what precedes the
     /// reply's arrival at the socket.
     fn sleep_before(&mut self, now: u64) -> (Option<(u64, u16)>, Option<(u64, u16)>) {
-        let Some(tracer) = &mut self.tracer else { return (None, None) };
+        let Some(tracer) = &mut self.tracer else {
+            return (None, None);
+        };
         let sleep = tracer.last_sleep();
         let valid = |ns: u64, cpu: u32| (ns != 0 && ns <= now).then_some((ns, cpu as u16));
-        (valid(sleep.woken_ns, sleep.woken_cpu), valid(sleep.oncpu_ns, sleep.oncpu_cpu))
+        (
+            valid(sleep.woken_ns, sleep.woken_cpu),
+            valid(sleep.oncpu_ns, sleep.oncpu_cpu),
+        )
     }
 
     fn unix_ns(&self, monotonic: u64) -> i64 {
@@ -497,7 +572,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Passes on probes whose stamps are complete.
     fn hand_out(&mut self, now: u64) {
         let collector = &mut *self.collector;
-        self.journey.finished(now, self.negotiation.expects(), |probe| collector.probe(probe));
+        self.journey
+            .finished(now, self.negotiation.expects(), |probe| {
+                collector.probe(probe)
+            });
     }
 
     /// Everything that is not the arrival of a packet.
@@ -511,7 +589,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.expire(now);
         self.hand_out(now);
         self.update_counters();
-        self.collector.tick(now, control.reopen.swap(false, Ordering::Relaxed));
+        self.collector
+            .tick(now, control.reopen.swap(false, Ordering::Relaxed));
         Ok(now)
     }
 
@@ -528,7 +607,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         while self.oldest < sent {
             if self.fate(self.oldest) == Fate::Flying {
                 match self.shared.table.sent_ns(self.shared.session, self.oldest) {
-                    Some(at) if now.saturating_sub(at) < GIVE_UP_TIMEOUTS * self.plan.timeout_ns => break,
+                    Some(at)
+                        if now.saturating_sub(at) < GIVE_UP_TIMEOUTS * self.plan.timeout_ns =>
+                    {
+                        break;
+                    }
                     at => self.lose(self.oldest, at),
                 }
             }
@@ -538,7 +621,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     fn lose(&mut self, sequence: u32, sent_ns: Option<u64>) {
         self.settle(sequence, Fate::Lost);
-        let sent_ns = sent_ns.unwrap_or(self.shared.start_ns + u64::from(sequence) * self.plan.interval_ns.unwrap_or(0));
+        let sent_ns = sent_ns.unwrap_or(
+            self.shared.start_ns + u64::from(sequence) * self.plan.interval_ns.unwrap_or(0),
+        );
         let sent_unix_ns = self.unix_ns(sent_ns);
         self.collector.lost(sequence, sent_ns, sent_unix_ns);
     }
@@ -558,24 +643,42 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn finish(mut self) -> Result<Outcome> {
         self.hand_out(monotonic_ns());
         let format = self.shared.format.load(Ordering::Relaxed);
-        if format == Format::Inband as u8 && self.negotiation.expects() && self.journey.waiting() > 0 {
+        if format == Format::Inband as u8
+            && self.negotiation.expects()
+            && self.journey.waiting() > 0
+        {
             self.collect()?;
         }
         let collector = &mut *self.collector;
-        self.journey.finished(u64::MAX, self.negotiation.expects(), |probe| collector.probe(probe));
+        self.journey
+            .finished(u64::MAX, self.negotiation.expects(), |probe| {
+                collector.probe(probe)
+            });
         let sent = self.shared.sent.load(Ordering::Acquire);
         for sequence in self.oldest..sent {
             if self.fate(sequence) == Fate::Flying {
-                self.lose(sequence, self.shared.table.sent_ns(self.shared.session, sequence));
+                self.lose(
+                    sequence,
+                    self.shared.table.sent_ns(self.shared.session, sequence),
+                );
             }
         }
         self.update_counters();
-        let failure = self.shared.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let failure = self
+            .shared
+            .failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         let counters = *self.collector.counters();
         if let Some(why) = failure {
             bail!(why);
         }
-        Ok(if counters.replied > 0 { Outcome::Answered } else { Outcome::Unanswered })
+        Ok(if counters.replied > 0 {
+            Outcome::Answered
+        } else {
+            Outcome::Unanswered
+        })
     }
 
     /// A few more echo requests, which count as nothing: their replies carry what the server saw
@@ -620,7 +723,13 @@ struct Negotiation {
 
 impl Negotiation {
     fn new(mode: Mode) -> Self {
-        Self { mode, in_use: None, misses: 0, missing_since_ns: 0, local_only: mode == Mode::Pingpong }
+        Self {
+            mode,
+            in_use: None,
+            misses: 0,
+            missing_since_ns: 0,
+            local_only: mode == Mode::Pingpong,
+        }
     }
 
     /// Whether a probe is worth holding back until its remote stamps are there.
@@ -667,13 +776,17 @@ impl Negotiation {
                 return Some(Format::V0);
             }
             (Mode::Auto, Format::V0) => {
-                log::warn!("no pingtrace server answers at the other end: local stages and one remote segment only");
+                log::warn!(
+                    "no pingtrace server answers at the other end: local stages and one remote segment only"
+                );
                 self.local_only = true;
                 return Some(Format::Inband);
             }
             _ => {}
         }
-        log::warn!("remote stamps have stopped; local stages and one remote segment until they come back");
+        log::warn!(
+            "remote stamps have stopped; local stages and one remote segment until they come back"
+        );
         self.local_only = true;
         None
     }

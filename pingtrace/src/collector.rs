@@ -13,7 +13,8 @@ use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
 use report::model::{
-    Breakdown, Capture, ClockRelation, Counters, Endpoint, Host, Point, Probe, Record, Run, Stamp, Status, Summary,
+    Breakdown, Capture, ClockRelation, Counters, Endpoint, Host, Point, Probe, Record, Run, Stamp,
+    Status, Summary,
 };
 use report::series::Series;
 use report::slowest::Slowest;
@@ -56,7 +57,11 @@ impl Collector {
             slowest: Slowest::new(PICTURED),
             hops: cli.namespace.then(HopStats::new),
             told_errors: HashSet::new(),
-            scratch: Breakdown { total_ns: 0, delays: Vec::new(), unordered: 0 },
+            scratch: Breakdown {
+                total_ns: 0,
+                delays: Vec::new(),
+                unordered: 0,
+            },
             seen: 0,
             stat_interval_ns,
             next_stat_ns: u64::MAX,
@@ -97,9 +102,13 @@ impl Collector {
             return;
         }
         self.stats.record(&self.scratch);
-        self.seen = probe.path.iter().fold(self.seen, |seen, s| seen | 1 << s.point as u16);
+        self.seen = probe
+            .path
+            .iter()
+            .fold(self.seen, |seen, s| seen | 1 << s.point as u16);
         let sent = probe.path.first().map_or(0, |s| s.ns);
-        self.series.record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
+        self.series
+            .record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
         self.slip(probe.seq, sent);
         if let Some(hops) = &mut self.hops {
             hops.record(probe);
@@ -109,7 +118,10 @@ impl Collector {
         if !recorded && !self.slowest.wants(total) {
             return;
         }
-        let record = Record { probe: probe.clone(), breakdown: Some(self.scratch.clone()) };
+        let record = Record {
+            probe: probe.clone(),
+            breakdown: Some(self.scratch.clone()),
+        };
         if recorded {
             self.record(record.clone());
         }
@@ -120,11 +132,15 @@ impl Collector {
 
     fn record(&mut self, record: Record) {
         self.stats.counters.recorded += 1;
-        let verdict = record.breakdown.as_ref().and_then(|b| self.stats.verdict(b));
+        let verdict = record
+            .breakdown
+            .as_ref()
+            .and_then(|b| self.stats.verdict(b));
         if let Some(v) = &verdict {
             self.stats.slow(v.segment.owner());
         }
-        self.outputs.send(Message::Record(Box::new((record, verdict))));
+        self.outputs
+            .send(Message::Record(Box::new((record, verdict))));
     }
 
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
@@ -139,8 +155,16 @@ impl Collector {
         self.stats.counters.lost += 1;
         self.series.lost(sent_ns.saturating_sub(self.start_ns));
         self.slip(sequence, sent_ns);
-        let probe = self.bare(sequence, sent_unix_ns, Status::Lost, &[(Point::LTxUser, sent_ns)]);
-        self.record(Record { probe, breakdown: None });
+        let probe = self.bare(
+            sequence,
+            sent_unix_ns,
+            Status::Lost,
+            &[(Point::LTxUser, sent_ns)],
+        );
+        self.record(Record {
+            probe,
+            breakdown: None,
+        });
     }
 
     /// A further answer to a probe.
@@ -148,16 +172,30 @@ impl Collector {
         self.stats.counters.dup += 1;
         let ends = [(Point::LTxUser, sent_ns), (Point::LRxUser, received_ns)];
         let probe = self.bare(sequence, sent_unix_ns, Status::Dup, &ends);
-        self.record(Record { probe, breakdown: None });
+        self.record(Record {
+            probe,
+            breakdown: None,
+        });
     }
 
     /// A probe of which only user space's stamps are known.
     fn bare(&self, seq: u32, sent_unix_ns: i64, status: Status, stamps: &[(Point, u64)]) -> Probe {
-        let stamp = |&(point, ns): &(Point, u64)| Stamp { point, host: Host::Client, ns, cpu: None, ifindex: 0, netns: 0 };
+        let stamp = |&(point, ns): &(Point, u64)| Stamp {
+            point,
+            host: Host::Client,
+            ns,
+            cpu: None,
+            ifindex: 0,
+            netns: 0,
+        };
         Probe {
             seq,
             sent_unix_ns,
-            peer: self.run.server.addr.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
+            peer: self
+                .run
+                .server
+                .addr
+                .unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
             status,
             clock: ClockRelation::Separate,
             path: stamps.iter().map(stamp).collect(),
@@ -167,7 +205,8 @@ impl Collector {
     /// Somebody on the way, or the peer, refused a probe: told once for each who and why.
     pub fn icmp_error(&mut self, e: &IcmpError) {
         self.stats.counters.icmp_errors += 1;
-        if self.told_errors.len() < TOLD_ERRORS && self.told_errors.insert((e.from, e.kind, e.code)) {
+        if self.told_errors.len() < TOLD_ERRORS && self.told_errors.insert((e.from, e.kind, e.code))
+        {
             log::warn!("{e}");
         }
     }
@@ -204,13 +243,23 @@ impl Collector {
 }
 
 /// Points of the server, as far as it gave them.
-const REMOTE: [Point; 6] =
-    [Point::RRxSoftirq, Point::RRxNapi, Point::RRxDevrcv, Point::RRxIcmprcv, Point::RTxDevqueue, Point::RTxDevout];
+const REMOTE: [Point; 6] = [
+    Point::RRxSoftirq,
+    Point::RRxNapi,
+    Point::RRxDevrcv,
+    Point::RRxIcmprcv,
+    Point::RTxDevqueue,
+    Point::RTxDevout,
+];
 
 impl Collector {
     fn add_remote_points(&mut self) {
-        let seen = REMOTE.into_iter().filter(|p| self.seen & 1 << *p as u16 != 0);
-        self.run.points.extend(seen.map(|p| (p, "by the server".to_owned())));
+        let seen = REMOTE
+            .into_iter()
+            .filter(|p| self.seen & 1 << *p as u16 != 0);
+        self.run
+            .points
+            .extend(seen.map(|p| (p, "by the server".to_owned())));
         self.run.points.sort_by_key(|(p, _)| *p);
     }
 }
@@ -224,7 +273,10 @@ fn describe(plan: &Plan) -> Run {
             dev: plan.device.clone(),
             host_id: Some(host::id()).filter(|id| *id != 0),
         },
-        server: Endpoint { addr: Some(plan.ip), ..Endpoint::default() },
+        server: Endpoint {
+            addr: Some(plan.ip),
+            ..Endpoint::default()
+        },
         mode: "pingpong".to_owned(),
         interval_ns: plan.interval_ns,
         threshold_ns: plan.threshold_ns,

@@ -9,21 +9,28 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 /// A hash of the kernel's boot id: equal for all processes on one running kernel, in containers
 /// too. 0 when it cannot be read.
 pub fn id() -> u64 {
-    let Ok(uuid) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else { return 0 };
+    let Ok(uuid) = std::fs::read_to_string("/proc/sys/kernel/random/boot_id") else {
+        return 0;
+    };
     let hex: String = uuid.chars().filter(char::is_ascii_hexdigit).collect();
     u128::from_str_radix(&hex, 16).map_or(0, |v| (v >> 64) as u64 ^ v as u64)
 }
 
 /// This host's name.
 pub fn name() -> Option<String> {
-    rustix::system::uname().nodename().to_str().ok().map(str::to_owned)
+    rustix::system::uname()
+        .nodename()
+        .to_str()
+        .ok()
+        .map(str::to_owned)
 }
 
 /// A session id from the kernel's random source; never 0.
 pub fn session() -> Result<u32> {
     loop {
         let mut bytes = [0; 4];
-        getrandom(&mut bytes, GetRandomFlags::empty()).context("read the kernel's random source")?;
+        getrandom(&mut bytes, GetRandomFlags::empty())
+            .context("read the kernel's random source")?;
         let session = u32::from_ne_bytes(bytes);
         if session != 0 {
             return Ok(session);
@@ -40,11 +47,16 @@ pub struct ServerLock {
 impl ServerLock {
     /// Fails when another server runs in this network namespace.
     pub fn take() -> Result<Self> {
-        let name = SocketAddr::from_abstract_name("pingtrace-server").context("name the server's lock")?;
+        let name =
+            SocketAddr::from_abstract_name("pingtrace-server").context("name the server's lock")?;
         match UnixListener::bind_addr(&name) {
-            Ok(listener) => Ok(Self { _listener: listener }),
+            Ok(listener) => Ok(Self {
+                _listener: listener,
+            }),
             Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                bail!("another pingtrace server runs in this network namespace; one serves any number of clients")
+                bail!(
+                    "another pingtrace server runs in this network namespace; one serves any number of clients"
+                )
             }
             Err(e) => Err(e).context("take the server's lock"),
         }

@@ -1,14 +1,20 @@
 //! Attaches the in-band stamping program to the devices that replies leave by: a TCX link where
 //! the kernel has them (it vanishes with the process), else a clsact filter.
 
-#![expect(unsafe_code, reason = "TCX links are not in libbpf-rs; four lines over libbpf")]
+#![expect(
+    unsafe_code,
+    reason = "TCX links are not in libbpf-rs; four lines over libbpf"
+)]
 
 use crate::tracer::Tracer;
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{AsRawLibbpf, Link, OpenObject, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder, libbpf_sys};
+use libbpf_rs::{
+    AsRawLibbpf, Link, OpenObject, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder,
+    libbpf_sys,
+};
 use netns::Netlink;
 use std::collections::HashMap;
 use std::io;
@@ -22,8 +28,13 @@ const PRIORITY: u32 = 0x7ace;
 
 enum Attachment {
     /// Detaches itself.
-    Tcx { _link: Link },
-    Clsact { filter: TcHook, made_qdisc: bool },
+    Tcx {
+        _link: Link,
+    },
+    Clsact {
+        filter: TcHook,
+        made_qdisc: bool,
+    },
 }
 
 /// The in-band programs, and where they are attached.
@@ -34,16 +45,35 @@ pub struct Inband<'a> {
 
 impl<'a> Inband<'a> {
     /// Loads the programs; they share the tracer's tables. `own_netns` is what their stamps say.
-    pub fn load(storage: &'a mut MaybeUninit<OpenObject>, tracer: &Tracer<'_>, own_netns: u32) -> Result<Self> {
-        let mut open = InbandSkelBuilder::default().open(storage).context("open the in-band programs")?;
+    pub fn load(
+        storage: &'a mut MaybeUninit<OpenObject>,
+        tracer: &Tracer<'_>,
+        own_netns: u32,
+    ) -> Result<Self> {
+        let mut open = InbandSkelBuilder::default()
+            .open(storage)
+            .context("open the in-band programs")?;
         let maps = tracer.maps();
-        open.maps.records.reuse_fd(maps.records.as_fd()).context("share the table of records")?;
-        open.maps.sessions.reuse_fd(maps.sessions.as_fd()).context("share the table of sessions")?;
-        let rodata = open.maps.rodata_data.as_deref_mut().context("the object has no .rodata")?;
+        open.maps
+            .records
+            .reuse_fd(maps.records.as_fd())
+            .context("share the table of records")?;
+        open.maps
+            .sessions
+            .reuse_fd(maps.sessions.as_fd())
+            .context("share the table of sessions")?;
+        let rodata = open
+            .maps
+            .rodata_data
+            .as_deref_mut()
+            .context("the object has no .rodata")?;
         rodata.record_mask = tracer.table.slots() - 1;
         rodata.netns = own_netns;
         let skel = open.load().context("load the in-band programs")?;
-        Ok(Self { skel, attached: HashMap::new() })
+        Ok(Self {
+            skel,
+            attached: HashMap::new(),
+        })
     }
 
     /// Stamps replies that leave by this device of the calling thread's namespace; says how.
@@ -51,14 +81,19 @@ impl<'a> Inband<'a> {
         if self.attached.contains_key(&device.index) {
             return Ok(None);
         }
-        let program = if device.ethernet { &self.skel.progs.inband_ether } else { &self.skel.progs.inband_raw };
+        let program = if device.ethernet {
+            &self.skel.progs.inband_ether
+        } else {
+            &self.skel.progs.inband_raw
+        };
         remove_stale(program.as_fd(), device.index);
         let (attachment, how) = match tcx(program, device.index) {
             Ok(link) => (Attachment::Tcx { _link: link }, "tcx"),
             Err(e) => {
                 log::debug!("no TCX link on {}: {e}", device.name);
-                let a = clsact(program.as_fd(), device.index)
-                    .with_context(|| format!("attach tc egress to {}: needs CAP_NET_ADMIN", device.name))?;
+                let a = clsact(program.as_fd(), device.index).with_context(|| {
+                    format!("attach tc egress to {}: needs CAP_NET_ADMIN", device.name)
+                })?;
                 (a, "clsact")
             }
         };
@@ -75,7 +110,11 @@ impl<'a> Inband<'a> {
 
     /// Replies stamped so far, and what had to be left out.
     pub fn counts(&self) -> (u64, pt_losses) {
-        self.skel.maps.bss_data.as_deref().map_or_else(Default::default, |bss| (bss.written, bss.losses))
+        self.skel
+            .maps
+            .bss_data
+            .as_deref()
+            .map_or_else(Default::default, |bss| (bss.written, bss.losses))
     }
 }
 
@@ -90,7 +129,11 @@ impl Drop for Inband<'_> {
 fn tcx(program: &ProgramMut<'_>, ifindex: u32) -> io::Result<Link> {
     // SAFETY: the program is loaded; null options are allowed.
     let link = unsafe {
-        libbpf_sys::bpf_program__attach_tcx(program.as_libbpf_object().as_ptr(), ifindex.cast_signed(), std::ptr::null())
+        libbpf_sys::bpf_program__attach_tcx(
+            program.as_libbpf_object().as_ptr(),
+            ifindex.cast_signed(),
+            std::ptr::null(),
+        )
     };
     let link = NonNull::new(link).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: a link that libbpf has just made and that nobody else owns.
@@ -107,20 +150,34 @@ fn hook(program: BorrowedFd<'_>, ifindex: u32, points: u32) -> TcHook {
 }
 
 fn clsact(program: BorrowedFd<'_>, ifindex: u32) -> Result<Attachment> {
-    let had_qdisc = Netlink::open()?.qdiscs(ifindex)?.iter().any(|q| q.kind == "clsact");
+    let had_qdisc = Netlink::open()?
+        .qdiscs(ifindex)?
+        .iter()
+        .any(|q| q.kind == "clsact");
     let mut filter = hook(program, ifindex, TC_EGRESS);
     if !had_qdisc {
         filter.create().context("make a clsact qdisc")?;
     }
     let filter = filter.attach().context("attach the filter")?;
-    Ok(Attachment::Clsact { filter, made_qdisc: !had_qdisc })
+    Ok(Attachment::Clsact {
+        filter,
+        made_qdisc: !had_qdisc,
+    })
 }
 
 fn detach(ifindex: u32, attachment: Attachment, program: BorrowedFd<'_>) {
-    let Attachment::Clsact { mut filter, made_qdisc } = attachment else { return };
+    let Attachment::Clsact {
+        mut filter,
+        made_qdisc,
+    } = attachment
+    else {
+        return;
+    };
     // The device may be gone, and with it the filter.
     let _ = filter.detach();
-    let others = Netlink::open().and_then(|mut n| n.has_filters(ifindex)).unwrap_or(true);
+    let others = Netlink::open()
+        .and_then(|mut n| n.has_filters(ifindex))
+        .unwrap_or(true);
     if made_qdisc && !others {
         let _ = hook(program, ifindex, TC_EGRESS | TC_INGRESS).destroy();
     }

@@ -88,7 +88,14 @@ impl Journey {
             clock: ClockRelation::Separate,
             path: Vec::new(),
         };
-        Self { identity, waiting: VecDeque::new(), spare: Vec::new(), v0_clock_us: None, scratch, counts: Counts::default() }
+        Self {
+            identity,
+            waiting: VecDeque::new(),
+            spare: Vec::new(),
+            v0_clock_us: None,
+            scratch,
+            counts: Counts::default(),
+        }
     }
 
     /// Probes that wait.
@@ -98,7 +105,13 @@ impl Journey {
 
     /// A probe that was answered: takes the client's stamps, and those in the reply itself.
     /// Returns whether the reply carried remote stamps.
-    pub fn answered(&mut self, table: &Table, arrival: Arrival, packet: &Packet<'_>, deadline_ns: u64) -> bool {
+    pub fn answered(
+        &mut self,
+        table: &Table,
+        arrival: Arrival,
+        packet: &Packet<'_>,
+        deadline_ns: u64,
+    ) -> bool {
         let mut p = self.spare.pop().unwrap_or_default();
         p.deadline_ns = deadline_ns;
         let unknown = &mut self.counts.unknown_points;
@@ -151,7 +164,11 @@ impl Journey {
             if e.back != 0 && self.saw_it_all(&e) {
                 continue;
             }
-            let back = if e.back == PROVISIONAL { 0 } else { u32::from(e.back) };
+            let back = if e.back == PROVISIONAL {
+                0
+            } else {
+                u32::from(e.back)
+            };
             match self.find(packet.sequence.wrapping_sub(back)) {
                 Some(p) => {
                     p.take(&e);
@@ -180,7 +197,10 @@ impl Journey {
     /// Sequence numbers wait in the order of their replies; the one that is sought is most often
     /// the youngest or the one before.
     fn find(&mut self, sequence: u32) -> Option<&mut Pending> {
-        self.waiting.iter_mut().rev().find(|p| p.arrival.is_some_and(|a| a.sequence == sequence))
+        self.waiting
+            .iter_mut()
+            .rev()
+            .find(|p| p.arrival.is_some_and(|a| a.sequence == sequence))
     }
 
     /// Hands out every probe that is complete, or waited long enough. With `expect_remote` false
@@ -194,7 +214,9 @@ impl Journey {
             if expect_remote && !overtaken && !due && !self.complete(p) {
                 break;
             }
-            let Some(p) = self.waiting.pop_front() else { break };
+            let Some(p) = self.waiting.pop_front() else {
+                break;
+            };
             if expect_remote && !self.complete(&p) {
                 self.counts.no_remote += 1;
             }
@@ -207,7 +229,8 @@ impl Journey {
 
     /// On one kernel the client's own programs saw everything but `icmp_rcv`.
     fn complete(&self, p: &Pending) -> bool {
-        p.handed_over || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
+        p.handed_over
+            || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
     }
 
     fn recycle(&mut self, mut p: Pending) {
@@ -228,7 +251,11 @@ impl Journey {
         probe.seq = a.sequence;
         probe.sent_unix_ns = a.sent_unix_ns;
         probe.status = a.status;
-        probe.clock = if p.same_kernel && !self.identity.two_hosts { ClockRelation::Same } else { ClockRelation::Separate };
+        probe.clock = if p.same_kernel && !self.identity.two_hosts {
+            ClockRelation::Same
+        } else {
+            ClockRelation::Separate
+        };
         let path = &mut probe.path;
         path.clear();
         path.push(user(Point::LTxUser, a.sent_ns, None));
@@ -237,15 +264,24 @@ impl Journey {
         } else {
             two_ends(p, path);
         }
-        path.extend(a.woken.map(|(ns, cpu)| user(Point::LRxWakeup, ns, Some(cpu))));
-        path.extend(a.oncpu.map(|(ns, cpu)| user(Point::LRxOncpu, ns, Some(cpu))));
+        path.extend(
+            a.woken
+                .map(|(ns, cpu)| user(Point::LRxWakeup, ns, Some(cpu))),
+        );
+        path.extend(
+            a.oncpu
+                .map(|(ns, cpu)| user(Point::LRxOncpu, ns, Some(cpu))),
+        );
         path.push(user(Point::LRxUser, a.received_ns, None));
     }
 }
 
 impl Pending {
     fn take(&mut self, e: &Entry) {
-        let stamp = Stamp { host: Host::Server, ..local(e) };
+        let stamp = Stamp {
+            host: Host::Server,
+            ..local(e)
+        };
         if e.host == 0 {
             self.same_kernel = true;
         }
@@ -270,12 +306,25 @@ fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
 /// One kernel: the client's programs saw the server's hops too. Those in the server's namespace
 /// (where its last receive was) are the server's; everything else is the client host's.
 fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
-    let server_ns = p.remote.iter().rev().find(|s| s.point == Point::RRxDevrcv).map(|s| s.netns);
-    let of_server = |s: &Stamp, point| Stamp { point, host: Host::Server, ..*s };
+    let server_ns = p
+        .remote
+        .iter()
+        .rev()
+        .find(|s| s.point == Point::RRxDevrcv)
+        .map(|s| s.netns);
+    let of_server = |s: &Stamp, point| Stamp {
+        point,
+        host: Host::Server,
+        ..*s
+    };
     for s in &p.request {
         match s.point {
-            Point::MRxDevecho if Some(s.netns) == server_ns => path.push(of_server(s, Point::RRxDevrcv)),
-            Point::RRxSoftirq | Point::RRxNapi if Some(s.netns) == server_ns => path.push(of_server(s, s.point)),
+            Point::MRxDevecho if Some(s.netns) == server_ns => {
+                path.push(of_server(s, Point::RRxDevrcv))
+            }
+            Point::RRxSoftirq | Point::RRxNapi if Some(s.netns) == server_ns => {
+                path.push(of_server(s, s.point))
+            }
             Point::RRxSoftirq | Point::RRxNapi => {}
             _ => path.push(*s),
         }
@@ -283,8 +332,12 @@ fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
     path.extend(p.remote.iter().filter(|s| s.point == Point::RRxIcmprcv));
     for s in first_poll_only(&p.reply) {
         match s.point {
-            Point::MTxQueuereply if Some(s.netns) == server_ns => path.push(of_server(s, Point::RTxDevqueue)),
-            Point::MTxDevreply if Some(s.netns) == server_ns => path.push(of_server(s, Point::RTxDevout)),
+            Point::MTxQueuereply if Some(s.netns) == server_ns => {
+                path.push(of_server(s, Point::RTxDevqueue))
+            }
+            Point::MTxDevreply if Some(s.netns) == server_ns => {
+                path.push(of_server(s, Point::RTxDevout))
+            }
             _ => path.push(*s),
         }
     }
@@ -293,21 +346,47 @@ fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
 /// The softirq and NAPI stamps of the first receive alone: those of later devices of the same
 /// host are no wait for the wire.
 fn first_poll_only(stamps: &[Stamp]) -> impl Iterator<Item = &Stamp> {
-    let first = stamps.iter().position(|s| matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv));
-    stamps.iter().enumerate().filter(move |(i, s)| {
-        let poll = matches!(s.point, Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi);
-        !poll || first.is_none_or(|f| *i < f)
-    }).map(|(_, s)| s)
+    let first = stamps
+        .iter()
+        .position(|s| matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv));
+    stamps
+        .iter()
+        .enumerate()
+        .filter(move |(i, s)| {
+            let poll = matches!(
+                s.point,
+                Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi
+            );
+            !poll || first.is_none_or(|f| *i < f)
+        })
+        .map(|(_, s)| s)
 }
 
 fn is_remote(point: Point) -> bool {
-    matches!(point, Point::RRxIcmprcv | Point::RTxDevout | Point::RRxDevrcv)
+    matches!(
+        point,
+        Point::RRxIcmprcv | Point::RTxDevout | Point::RRxDevrcv
+    )
 }
 
 fn local(e: &Entry) -> Stamp {
-    Stamp { point: e.point, host: Host::Client, ns: e.time, cpu: e.cpu, ifindex: e.ifindex, netns: e.netns }
+    Stamp {
+        point: e.point,
+        host: Host::Client,
+        ns: e.time,
+        cpu: e.cpu,
+        ifindex: e.ifindex,
+        netns: e.netns,
+    }
 }
 
 fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
-    Stamp { point, host: Host::Client, ns, cpu, ifindex: 0, netns: 0 }
+    Stamp {
+        point,
+        host: Host::Client,
+        ns,
+        cpu,
+        ifindex: 0,
+        netns: 0,
+    }
 }

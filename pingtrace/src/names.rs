@@ -37,7 +37,9 @@ impl NameBook {
         if self.known.get(netns).is_none() {
             self.refresh();
         }
-        self.names.netns.insert((host, netns), self.known.name(netns));
+        self.names
+            .netns
+            .insert((host, netns), self.known.name(netns));
         if let Some(device) = self.device(netns, ifindex) {
             self.names.device.insert((host, netns, ifindex), device);
         }

@@ -66,7 +66,9 @@ impl Outputs {
     pub fn finish(self, capture: Capture, marks: Marks, hops: Option<HopStats>) -> Result<()> {
         self.send(Message::End(Box::new((capture, marks, hops))));
         drop(self.queue);
-        self.thread.join().map_err(|_| anyhow!("the output thread panicked"))?
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the output thread panicked"))?
     }
 }
 
@@ -89,11 +91,19 @@ impl Writer {
         let json = cli.wants(Output::Json);
         let stdout = || Box::new(BufWriter::new(io::stdout())) as Box<dyn Write + Send>;
         let stderr = || Box::new(BufWriter::new(io::stderr())) as Box<dyn Write + Send>;
-        let image = cli.wants(Output::Image).then(|| image_path(&cli.image)).transpose()?;
+        let image = cli
+            .wants(Output::Image)
+            .then(|| image_path(&cli.image))
+            .transpose()?;
         Ok(Self {
-            text: cli.wants(Output::Text).then(if json { stderr } else { stdout }),
+            text: cli
+                .wants(Output::Text)
+                .then(if json { stderr } else { stdout }),
             json: json.then(stdout),
-            logs: cli.wants(Output::Log).then(|| Logs::open(cli)).transpose()?,
+            logs: cli
+                .wants(Output::Log)
+                .then(|| Logs::open(cli))
+                .transpose()?,
             image,
             namespaces: cli.namespace,
             names: NameBook::default(),
@@ -126,9 +136,13 @@ impl Writer {
             writeln!(out, "{line}").context(STDOUT)?;
         }
         if let Some(logs) = &mut self.logs {
-            logs.sequence.write_all(format!("{line}\n").as_bytes()).context("write the log")?;
+            logs.sequence
+                .write_all(format!("{line}\n").as_bytes())
+                .context("write the log")?;
             if also_stat {
-                logs.stat.write_all(format!("{line}\n").as_bytes()).context("write the log")?;
+                logs.stat
+                    .write_all(format!("{line}\n").as_bytes())
+                    .context("write the log")?;
             }
         }
         Ok(())
@@ -156,7 +170,9 @@ impl Writer {
             writeln!(out, "{line}").context(STDOUT)?;
         }
         if let Some(logs) = &mut self.logs {
-            logs.stat.write_all(format!("{line}\n").as_bytes()).context("write the log")?;
+            logs.stat
+                .write_all(format!("{line}\n").as_bytes())
+                .context("write the log")?;
         }
         Ok(())
     }
@@ -172,20 +188,30 @@ impl Writer {
 
     fn end(mut self, mut capture: Capture, marks: Marks, hops: Option<HopStats>) -> Result<()> {
         self.stat(&capture.summary, true)?;
-        capture.slowest.iter().for_each(|r| self.names.learn(&r.probe));
+        capture
+            .slowest
+            .iter()
+            .for_each(|r| self.names.learn(&r.probe));
         if let Some(hops) = &hops {
             let line = json::hops_line(hops, self.names.names());
             self.line(&line, false)?;
         }
         if let Some(out) = &mut self.text {
-            write!(out, "{}", text::summary(&capture.run, &capture.summary, marks)).context(STDOUT)?;
+            write!(
+                out,
+                "{}",
+                text::summary(&capture.run, &capture.summary, marks)
+            )
+            .context(STDOUT)?;
             if let Some(hops) = &hops {
                 write!(out, "\n{}", text::hop_table(hops, self.names.names())).context(STDOUT)?;
             }
         }
         self.flush()?;
         self.report_lost_lines();
-        let Some(path) = &self.image else { return Ok(()) };
+        let Some(path) = &self.image else {
+            return Ok(());
+        };
         capture.names = self.names.names().clone();
         draw::write(&capture, path)?;
         log::info!("picture: {}", path.display());
@@ -217,20 +243,35 @@ impl Logs {
             RotatingFile::open(&path, cli.logsize, cli.logbackup as usize)
                 .with_context(|| format!("open the log {} (--log)", path.display()))
         };
-        Ok(Self { sequence: open("seq")?, stat: open("stat")? })
+        Ok(Self {
+            sequence: open("seq")?,
+            stat: open("stat")?,
+        })
     }
 }
 
 /// Fills in the time, and finds out now what would fail at the end.
 fn image_path(pattern: &Path) -> Result<PathBuf> {
-    let text = pattern.to_str().context("the picture's name (--image) is not UTF-8")?;
+    let text = pattern
+        .to_str()
+        .context("the picture's name (--image) is not UTF-8")?;
     let items = chrono::format::StrftimeItems::new(text).parse();
     let items = items.map_err(|_| anyhow!("'{text}' (--image) has an unknown strftime field"))?;
-    let path = PathBuf::from(chrono::Local::now().format_with_items(items.iter()).to_string());
+    let path = PathBuf::from(
+        chrono::Local::now()
+            .format_with_items(items.iter())
+            .to_string(),
+    );
     draw::Format::from_path(&path)?;
-    let directory = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = path
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if !directory.is_dir() {
-        return Err(anyhow!("the picture's directory {} does not exist (--image): make it first", directory.display()));
+        return Err(anyhow!(
+            "the picture's directory {} does not exist (--image): make it first",
+            directory.display()
+        ));
     }
     Ok(path)
 }

@@ -171,7 +171,8 @@ fn entries(icmp: &[u8], version: Version) -> Result<&[u8], Malformed> {
     if num <= skip {
         return Ok(&[]);
     }
-    icmp.get(header + skip * size..header + num * size).ok_or(Malformed::Count)
+    icmp.get(header + skip * size..header + num * size)
+        .ok_or(Malformed::Count)
 }
 
 impl Packet<'_> {
@@ -240,7 +241,14 @@ pub struct Probe {
 
 impl Probe {
     /// `size` is the ICMP message with its header; whatever is not header is room for entries.
-    pub fn new(family: Family, version: Version, session: u32, size: usize, flags: u16, host_id: u64) -> Self {
+    pub fn new(
+        family: Family,
+        version: Version,
+        session: u32,
+        size: usize,
+        flags: u16,
+        host_id: u64,
+    ) -> Self {
         let mut bytes = vec![0; size.max(V1_HEADER)];
         bytes[0] = family.request();
         put16(&mut bytes, 4, session as u16);
@@ -259,7 +267,11 @@ impl Probe {
                 bytes[24..32].copy_from_slice(&host_id.to_be_bytes());
             }
         }
-        Self { bytes, version, family }
+        Self {
+            bytes,
+            version,
+            family,
+        }
     }
 
     /// The packet for one send.
@@ -312,7 +324,11 @@ impl RecordPacket {
                 put16(&mut bytes, 14, capacity);
             }
         }
-        Self { bytes, version, family }
+        Self {
+            bytes,
+            version,
+            family,
+        }
     }
 
     /// Entries that still fit.

@@ -64,13 +64,20 @@ impl Plan {
         if cli.timeout.is_zero() {
             bail!("a timeout of 0 (-W) would call every probe late");
         }
-        let options = Options { device: cli.interface.first().cloned(), tos: cli.tos };
+        let options = Options {
+            device: cli.interface.first().cloned(),
+            tos: cli.tos,
+        };
         let (source, mtu) = socket::route(peer, &options)?;
         check_size(cli, peer.is_ipv4(), mtu, host)?;
         Ok(Self {
             peer: peer.into(),
             ip: peer.ip(),
-            family: if peer.is_ipv4() { Family::V4 } else { Family::V6 },
+            family: if peer.is_ipv4() {
+                Family::V4
+            } else {
+                Family::V6
+            },
             source,
             device: device(peer.ip(), &options),
             options,
@@ -82,15 +89,21 @@ impl Plan {
             threshold_ns: cli.maxdelay.as_nanos() as u64,
             own_namespace_only: cli.nslocal || cli.userid.is_some(),
             two_hosts: cli.userid.is_some(),
-            netns: Namespace::current().context("find this network namespace")?.inode(),
+            netns: Namespace::current()
+                .context("find this network namespace")?
+                .inode(),
         })
     }
 
     /// Probes that can be in flight: those of a timeout and a half, within limits.
     pub fn slots(&self) -> u32 {
-        let Some(interval) = self.interval_ns else { return MIN_SLOTS };
+        let Some(interval) = self.interval_ns else {
+            return MIN_SLOTS;
+        };
         let wanted = self.timeout_ns.saturating_mul(3) / 2 / interval.max(1);
-        (wanted.min(u64::from(MAX_SLOTS)) as u32).next_power_of_two().clamp(MIN_SLOTS, MAX_SLOTS)
+        (wanted.min(u64::from(MAX_SLOTS)) as u32)
+            .next_power_of_two()
+            .clamp(MIN_SLOTS, MAX_SLOTS)
     }
 
     /// The one namespace to stamp in, if only one is wanted.
@@ -102,13 +115,22 @@ impl Plan {
 /// A name, an address, or a link-local address with its zone.
 fn resolve(host: &str, cli: &Cli) -> Result<SocketAddr> {
     if let Some((address, zone)) = host.split_once('%') {
-        let address = address.parse().with_context(|| format!("'{address}' is not an IPv6 address"))?;
+        let address = address
+            .parse()
+            .with_context(|| format!("'{address}' is not an IPv6 address"))?;
         return Ok(SocketAddrV6::new(address, 0, 0, zone_index(zone)?).into());
     }
-    let found = (host, 0).to_socket_addrs().with_context(|| format!("unknown host {host}"))?;
+    let found = (host, 0)
+        .to_socket_addrs()
+        .with_context(|| format!("unknown host {host}"))?;
     let wanted = |a: &SocketAddr| a.is_ipv4() && !cli.ipv6 || a.is_ipv6() && !cli.ipv4;
     let address = found.into_iter().find(wanted);
-    address.with_context(|| format!("{host} has no {} address", if cli.ipv6 { "IPv6" } else { "IPv4" }))
+    address.with_context(|| {
+        format!(
+            "{host} has no {} address",
+            if cli.ipv6 { "IPv6" } else { "IPv4" }
+        )
+    })
 }
 
 fn zone_index(zone: &str) -> Result<u32> {
@@ -116,17 +138,26 @@ fn zone_index(zone: &str) -> Result<u32> {
         return Ok(index);
     }
     let link = Netlink::open()?.link_named(zone);
-    Ok(link.with_context(|| format!("zone '{zone}': no such device in this network namespace"))?.index)
+    Ok(link
+        .with_context(|| format!("zone '{zone}': no such device in this network namespace"))?
+        .index)
 }
 
 fn check_size(cli: &Cli, v4: bool, mtu: usize, host: &str) -> Result<()> {
-    let min = if cli.mode == Mode::Pingpong { V1_HEADER } else { MIN_SIZE };
+    let min = if cli.mode == Mode::Pingpong {
+        V1_HEADER
+    } else {
+        MIN_SIZE
+    };
     let max = mtu.saturating_sub(if v4 { 20 } else { 40 });
     if cli.size < min {
         bail!("size {} (-b) is below the minimum of {min} bytes", cli.size);
     }
     if cli.size > max {
-        bail!("size {} (-b) is above {max} bytes, what the route to {host} carries unfragmented (MTU {mtu})", cli.size);
+        bail!(
+            "size {} (-b) is above {max} bytes, what the route to {host} carries unfragmented (MTU {mtu})",
+            cli.size
+        );
     }
     Ok(())
 }

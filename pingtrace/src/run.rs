@@ -22,7 +22,13 @@ const UNANSWERED: u8 = 3;
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
     let logger = start_logger(cli.debug);
-    let result = logger.and_then(|_handle| if cli.server { server::run(cli).map(|()| Outcome::Answered) } else { client(cli) });
+    let result = logger.and_then(|_handle| {
+        if cli.server {
+            server::run(cli).map(|()| Outcome::Answered)
+        } else {
+            client(cli)
+        }
+    });
     match result {
         Ok(Outcome::Answered) => ExitCode::SUCCESS,
         Ok(Outcome::Unanswered) => {
@@ -61,8 +67,19 @@ fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
 
 /// The story: stderr, one logger, libbpf's lines in it.
 fn start_logger(debug: bool) -> Result<flexi_logger::LoggerHandle> {
-    let level = if debug { LevelFilter::Debug } else { LevelFilter::Info };
-    libbpf_rs::set_print(Some((if debug { PrintLevel::Debug } else { PrintLevel::Warn }, from_libbpf)));
+    let level = if debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    };
+    libbpf_rs::set_print(Some((
+        if debug {
+            PrintLevel::Debug
+        } else {
+            PrintLevel::Warn
+        },
+        from_libbpf,
+    )));
     Logger::with(LogSpecification::builder().default(level).build())
         .log_to_stderr()
         .format(line)
@@ -73,7 +90,12 @@ fn start_logger(debug: bool) -> Result<flexi_logger::LoggerHandle> {
 fn line(out: &mut dyn Write, _now: &mut DeferredNow, record: &Record<'_>) -> std::io::Result<()> {
     match record.level() {
         log::Level::Info => write!(out, "pingtrace: {}", record.args()),
-        level => write!(out, "pingtrace: {}: {}", level.as_str().to_ascii_lowercase(), record.args()),
+        level => write!(
+            out,
+            "pingtrace: {}: {}",
+            level.as_str().to_ascii_lowercase(),
+            record.args()
+        ),
     }
 }
 

@@ -15,12 +15,19 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// Runs `capture` at each tick until a signal. A capture that fails is told, and the next tick
 /// is a new chance; a tick that falls into a running capture is skipped, and said.
-pub fn run(cli: &Cli, expression: &str, control: &Control, mut capture: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
+pub fn run(
+    cli: &Cli,
+    expression: &str,
+    control: &Control,
+    mut capture: impl FnMut() -> Result<Outcome>,
+) -> Result<Outcome> {
     let cron = parse(expression)?;
     let mut outcome = Outcome::Unanswered;
     let mut after = Local::now();
     loop {
-        let next = cron.find_next_occurrence(&after, false).context("the schedule (--schedule) has no further tick")?;
+        let next = cron
+            .find_next_occurrence(&after, false)
+            .context("the schedule (--schedule) has no further tick")?;
         log::info!("next capture at {}", next.format("%Y-%m-%d %H:%M:%S"));
         if !wait_until(next, control) {
             return Ok(outcome);
@@ -36,8 +43,9 @@ pub fn run(cli: &Cli, expression: &str, control: &Control, mut capture: impl FnM
 
 /// A cron expression of five fields, or six with seconds.
 fn parse(expression: &str) -> Result<Cron> {
-    Cron::from_str(expression)
-        .with_context(|| format!("'{expression}' (--schedule) is not a cron expression such as '*/10 * * * *'"))
+    Cron::from_str(expression).with_context(|| {
+        format!("'{expression}' (--schedule) is not a cron expression such as '*/10 * * * *'")
+    })
 }
 
 /// False when a signal came first. The clock is read anew each time: it may be set.

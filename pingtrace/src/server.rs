@@ -36,13 +36,19 @@ const MAX_SOCKETS: usize = 64;
 /// Runs until SIGINT, SIGTERM or the end of `-t`.
 pub fn run(cli: &Cli) -> Result<()> {
     let _lock = ServerLock::take()?;
-    let own = Namespace::current().context("find this network namespace")?.inode();
+    let own = Namespace::current()
+        .context("find this network namespace")?
+        .inode();
     let role = Role::Server {
         host: cli.userid.unwrap_or(1),
         host_id: if cli.userid.is_some() { 0 } else { host::id() },
     };
     let local = cli.nslocal || cli.userid.is_some();
-    let setup = Setup { role, slots: SLOTS, only_netns: local.then_some(own) };
+    let setup = Setup {
+        role,
+        slots: SLOTS,
+        only_netns: local.then_some(own),
+    };
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
     let tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer, &role)?;
@@ -54,8 +60,11 @@ pub fn run(cli: &Cli) -> Result<()> {
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     log::info!("serving; stop with SIGINT or SIGTERM");
-    while wait(&ring, &devices, &signals, records.wake_at(deadline))? || records.wake_at(None).is_some() {
-        ring.consume().context("read the ring buffer of owed records")?;
+    while wait(&ring, &devices, &signals, records.wake_at(deadline))?
+        || records.wake_at(None).is_some()
+    {
+        ring.consume()
+            .context("read the ring buffer of owed records")?;
         records.send(&tracer.table, &mut owed.borrow_mut());
         devices.update()?;
         if signals.read(&mut [0; 8]).is_ok() {
@@ -70,12 +79,20 @@ pub fn run(cli: &Cli) -> Result<()> {
 const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";
 
 /// Waits for an owed record, a device, a signal or the deadline; false at the deadline.
-fn wait(ring: &RingBuffer<'_>, devices: &Devices<'_>, signals: &UnixStream, deadline: Option<u64>) -> Result<bool> {
+fn wait(
+    ring: &RingBuffer<'_>,
+    devices: &Devices<'_>,
+    signals: &UnixStream,
+    deadline: Option<u64>,
+) -> Result<bool> {
     let left = deadline.map(|d| Duration::from_nanos(d.saturating_sub(monotonic_ns())));
     if left == Some(Duration::ZERO) {
         return Ok(false);
     }
-    let timeout = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
+    let timeout = left.map(|d| Timespec {
+        tv_sec: d.as_secs() as i64,
+        tv_nsec: i64::from(d.subsec_nanos()),
+    });
     let ring = ring_fd(ring);
     let mut fds = [
         PollFd::new(&ring, PollFlags::IN),
@@ -88,7 +105,10 @@ fn wait(ring: &RingBuffer<'_>, devices: &Devices<'_>, signals: &UnixStream, dead
     }
 }
 
-#[expect(unsafe_code, reason = "libbpf-rs gives the epoll descriptor as a number")]
+#[expect(
+    unsafe_code,
+    reason = "libbpf-rs gives the epoll descriptor as a number"
+)]
 fn ring_fd<'r>(ring: &'r RingBuffer<'_>) -> BorrowedFd<'r> {
     // SAFETY: the ring buffer owns the descriptor and outlives the borrow.
     unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
@@ -98,14 +118,24 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
     let mut builder = RingBufferBuilder::new();
     builder
         .add(&tracer.maps().owed, move |bytes: &[u8]| {
-            let word = |at: usize| bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            let word = |at: usize| {
+                bytes
+                    .get(at..at + 4)
+                    .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+            };
             if let (Some(slot), Some(session), Some(sequence)) = (word(0), word(4), word(8)) {
-                owed.borrow_mut().push(pt_owed { slot, session, sequence });
+                owed.borrow_mut().push(pt_owed {
+                    slot,
+                    session,
+                    sequence,
+                });
             }
             0
         })
         .context("open the ring buffer of owed records")?;
-    builder.build().context("open the ring buffer of owed records")
+    builder
+        .build()
+        .context("open the ring buffer of owed records")
 }
 
 /// A descriptor that becomes readable at SIGINT or SIGTERM.
@@ -121,13 +151,19 @@ fn signals() -> Result<UnixStream> {
 
 /// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
 fn arrival_filters(tracer: &Tracer<'_>, role: &Role) -> Result<Vec<ProbeSocket>> {
-    let Some(program) = tracer.socket_filter(role) else { return Ok(Vec::new()) };
+    let Some(program) = tracer.socket_filter(role) else {
+        return Ok(Vec::new());
+    };
     let mut sockets = Vec::new();
     for family in [Family::V4, Family::V6] {
         match ProbeSocket::open(family, &Options::default()) {
             Ok(socket) => {
-                socket.attach_filter(program).context("attach the arrival filter")?;
-                socket.deliver(Deliver::Requests).context("set the ICMP type filter")?;
+                socket
+                    .attach_filter(program)
+                    .context("attach the arrival filter")?;
+                socket
+                    .deliver(Deliver::Requests)
+                    .context("set the ICMP type filter")?;
                 sockets.push(socket);
             }
             Err(e) => log::warn!("no {family:?} arrival stamps: {e:#}"),
@@ -154,8 +190,14 @@ impl<'a> Devices<'a> {
             .map_err(|e| log::warn!("no in-band stamps, record packets instead: {e:#}"))
             .ok();
         let events = LinkEvents::open().context("watch the network devices")?;
-        let mut this = Self { inband, events, chosen: chosen.to_vec() };
-        let links = Netlink::open()?.links().context("list the network devices")?;
+        let mut this = Self {
+            inband,
+            events,
+            chosen: chosen.to_vec(),
+        };
+        let links = Netlink::open()?
+            .links()
+            .context("list the network devices")?;
         for name in chosen {
             if !links.iter().any(|l| l.name == *name) {
                 bail!("there is no device {name} (-I) in this network namespace");
@@ -168,7 +210,9 @@ impl<'a> Devices<'a> {
     }
 
     fn add(&mut self, link: &netns::Link) {
-        let Some(inband) = &mut self.inband else { return };
+        let Some(inband) = &mut self.inband else {
+            return;
+        };
         let wanted = self.chosen.is_empty() || self.chosen.contains(&link.name);
         if !link.up || !wanted {
             inband.forget(link.index);
@@ -177,7 +221,10 @@ impl<'a> Devices<'a> {
         match inband.attach(link) {
             Ok(Some(how)) => log::info!("stamping replies that leave by {} ({how})", link.name),
             Ok(None) => {}
-            Err(e) => log::warn!("no in-band stamps on {}, record packets instead: {e:#}", link.name),
+            Err(e) => log::warn!(
+                "no in-band stamps on {}, record packets instead: {e:#}",
+                link.name
+            ),
         }
     }
 
@@ -223,7 +270,11 @@ struct Due {
 impl Records {
     /// When to look again without any event.
     fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
-        self.held.iter().map(|(until, _)| *until).chain(deadline).min()
+        self.held
+            .iter()
+            .map(|(until, _)| *until)
+            .chain(deadline)
+            .min()
     }
 
     /// The records whose time has come, of those that are new and those that are held.
@@ -233,7 +284,9 @@ impl Records {
         let all: Vec<_> = self.held.drain(..).chain(fresh).collect();
         let mut due = Vec::new();
         for (until, o) in all {
-            let Some(d) = open_record(table, &o) else { continue };
+            let Some(d) = open_record(table, &o) else {
+                continue;
+            };
             if d.has_left() || now >= until {
                 due.push(d);
             } else {
@@ -249,7 +302,9 @@ impl Records {
         due.sort_by_key(|d| (d.record.peer, d.record.session));
         let mut rest = due.as_slice();
         while let Some(first) = rest.first() {
-            let same = |d: &Due| d.record.peer == first.record.peer && d.record.session == first.record.session;
+            let same = |d: &Due| {
+                d.record.peer == first.record.peer && d.record.session == first.record.session
+            };
             let group = rest.iter().position(|d| !same(d)).unwrap_or(rest.len());
             let limit = if first.record.version == 0 { 1 } else { group };
             let taken = self.send_some(table, &rest[..limit]);
@@ -261,10 +316,28 @@ impl Records {
     fn send_some(&mut self, table: &Table, due: &[Due]) -> usize {
         let last = due.len().min(MAX_BATCH) - 1;
         let head = &due[0].record;
-        let family = if head.family == 4 { Family::V4 } else { Family::V6 };
-        let version = if head.version == 0 { Version::V0 } else { Version::V1 };
-        let newest = due[..=last].iter().map(|d| d.record.sequence).max().unwrap_or(head.sequence);
-        let mut packet = RecordPacket::new(family, version, head.session, newest, usize::from(head.length));
+        let family = if head.family == 4 {
+            Family::V4
+        } else {
+            Family::V6
+        };
+        let version = if head.version == 0 {
+            Version::V0
+        } else {
+            Version::V1
+        };
+        let newest = due[..=last]
+            .iter()
+            .map(|d| d.record.sequence)
+            .max()
+            .unwrap_or(head.sequence);
+        let mut packet = RecordPacket::new(
+            family,
+            version,
+            head.session,
+            newest,
+            usize::from(head.length),
+        );
         let mut taken = 0;
         for d in &due[..=last] {
             let entries = stamps(&d.record, newest.wrapping_sub(d.record.sequence) as u16);
@@ -277,7 +350,12 @@ impl Records {
             table.mark(d.slot, pt_state::PT_REC_SENT);
             taken += 1;
         }
-        self.transmit(address(&head.local), address(&head.peer), family, &packet.finish());
+        self.transmit(
+            address(&head.local),
+            address(&head.peer),
+            family,
+            &packet.finish(),
+        );
         taken
     }
 
@@ -291,7 +369,10 @@ impl Records {
             self.limited += 1;
             return;
         }
-        match self.socket(from, family).and_then(|s| Ok(s.send(message, &SocketAddr::new(to, 0).into())?)) {
+        match self
+            .socket(from, family)
+            .and_then(|s| Ok(s.send(message, &SocketAddr::new(to, 0).into())?))
+        {
             Ok(()) => self.sent += 1,
             Err(e) => {
                 self.failed += 1;
@@ -306,7 +387,8 @@ impl Records {
             self.sockets.clear();
         }
         if !self.sockets.contains_key(&from) {
-            self.sockets.insert(from, ProbeSocket::sender(family, from)?);
+            self.sockets
+                .insert(from, ProbeSocket::sender(family, from)?);
         }
         self.sockets.get(&from).context("no socket")
     }
@@ -320,7 +402,10 @@ fn open_record(table: &Table, o: &pt_owed) -> Option<Due> {
     let record = table.copy(o.slot);
     let same = record.session == o.session && record.sequence == o.sequence;
     let open = record.state & pt_state::PT_REC_SENT.0 == 0;
-    (same && open).then_some(Due { slot: o.slot, record })
+    (same && open).then_some(Due {
+        slot: o.slot,
+        record,
+    })
 }
 
 impl Due {
@@ -328,14 +413,20 @@ impl Due {
     /// further way is its own.
     fn has_left(&self) -> bool {
         let last = usize::from(self.record.used[1]).checked_sub(1);
-        let last = last.and_then(|i| self.record.stamp[1].get(i)).and_then(packet::from_record);
+        let last = last
+            .and_then(|i| self.record.stamp[1].get(i))
+            .and_then(packet::from_record);
         self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
     }
 }
 
 fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
     let of = |d: usize| record.stamp[d].iter().take(usize::from(record.used[d]));
-    of(0).chain(of(1)).filter_map(packet::from_record).map(|e| Entry { back, ..e }).collect()
+    of(0)
+        .chain(of(1))
+        .filter_map(packet::from_record)
+        .map(|e| Entry { back, ..e })
+        .collect()
 }
 
 fn address(words: &[u32; 4]) -> IpAddr {
@@ -370,20 +461,37 @@ fn say_points(tracer: &Tracer<'_>) {
     for (point, why) in &tracer.missing {
         log::warn!("{} cannot be stamped here: {why}", point.name());
     }
-    let list: Vec<String> = tracer.points.iter().map(|(p, hook)| format!("{} ({hook})", p.name())).collect();
+    let list: Vec<String> = tracer
+        .points
+        .iter()
+        .map(|(p, hook)| format!("{} ({hook})", p.name()))
+        .collect();
     log::debug!("points: {}", list.join(", "));
 }
 
 fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
-    let (written, inband) = devices.inband.as_ref().map(Inband::counts).unwrap_or_default();
-    log::info!("{written} replies stamped in band, {} record packets sent", records.sent);
+    let (written, inband) = devices
+        .inband
+        .as_ref()
+        .map(Inband::counts)
+        .unwrap_or_default();
+    log::info!(
+        "{written} replies stamped in band, {} record packets sent",
+        records.sent
+    );
     let kernel = tracer.losses();
     let losses = [
-        ("record packets held back by the rate limit", records.limited),
+        (
+            "record packets held back by the rate limit",
+            records.limited,
+        ),
         ("record packets that could not be sent", records.failed),
         ("stamps beyond 32 a direction", kernel.stamp_overflow),
         ("records reused before their reply left", kernel.evicted),
-        ("record packets forgotten: ring buffer full", kernel.owed_overflow),
+        (
+            "record packets forgotten: ring buffer full",
+            kernel.owed_overflow,
+        ),
         ("stamps for which a reply had no room", inband.no_room),
         ("sessions that displaced another", inband.session_evicted),
     ];

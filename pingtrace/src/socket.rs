@@ -1,6 +1,9 @@
 //! The raw ICMP socket: options, sending, receiving, and what an ICMP error says.
 
-#![expect(unsafe_code, reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER")]
+#![expect(
+    unsafe_code,
+    reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER"
+)]
 
 use crate::packet::Family;
 use anyhow::{Context, Result, bail};
@@ -88,27 +91,46 @@ impl ProbeSocket {
     /// A socket that only sends, from the address `from`.
     pub fn sender(family: Family, from: IpAddr) -> Result<Self> {
         let this = Self::open(family, &Options::default())?;
-        this.deliver(Deliver::Nothing).context("set the ICMP type filter")?;
-        this.socket.bind(&SocketAddr::new(from, 0).into()).with_context(|| format!("bind to {from}"))?;
+        this.deliver(Deliver::Nothing)
+            .context("set the ICMP type filter")?;
+        this.socket
+            .bind(&SocketAddr::new(from, 0).into())
+            .with_context(|| format!("bind to {from}"))?;
         Ok(this)
     }
 
     fn apply(&self, options: &Options) -> Result<()> {
         let s = &self.socket;
-        s.set_read_timeout(Some(RECEIVE_TICK)).context("set the receive timeout")?;
+        s.set_read_timeout(Some(RECEIVE_TICK))
+            .context("set the receive timeout")?;
         if s.set_recv_buffer_size(RECEIVE_BUFFER).is_ok() {
             // Past net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel's limit stays.
-            let _ = self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(RECEIVE_BUFFER as i32));
+            let _ = self.set(
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUFFORCE,
+                &(RECEIVE_BUFFER as i32),
+            );
         }
         let (level, discover, dont) = match self.family {
-            Family::V4 => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
-            Family::V6 => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DO),
+            Family::V4 => (
+                libc::IPPROTO_IP,
+                libc::IP_MTU_DISCOVER,
+                libc::IP_PMTUDISC_DO,
+            ),
+            Family::V6 => (
+                libc::IPPROTO_IPV6,
+                libc::IPV6_MTU_DISCOVER,
+                libc::IPV6_PMTUDISC_DO,
+            ),
         };
-        self.set(level, discover, &dont).context("forbid fragmentation")?;
-        self.deliver(Deliver::RepliesAndErrors).context("set the ICMP type filter")?;
+        self.set(level, discover, &dont)
+            .context("forbid fragmentation")?;
+        self.deliver(Deliver::RepliesAndErrors)
+            .context("set the ICMP type filter")?;
         if let Some(device) = &options.device {
-            s.bind_device(Some(device.as_bytes()))
-                .with_context(|| format!("bind to device {device} (-I): does it exist in this network namespace?"))?;
+            s.bind_device(Some(device.as_bytes())).with_context(|| {
+                format!("bind to device {device} (-I): does it exist in this network namespace?")
+            })?;
         }
         if let Some(tos) = options.tos {
             match self.family {
@@ -140,7 +162,9 @@ impl ProbeSocket {
                 let mut block = [u32::MAX; 8];
                 let mut pass = |kind: u8| block[usize::from(kind / 32)] &= !(1 << (kind % 32));
                 match what {
-                    Deliver::RepliesAndErrors => [1, 2, 3, 4, self.family.reply()].into_iter().for_each(pass),
+                    Deliver::RepliesAndErrors => {
+                        [1, 2, 3, 4, self.family.reply()].into_iter().for_each(pass)
+                    }
                     Deliver::Requests => pass(self.family.request()),
                     Deliver::Nothing => {}
                 }
@@ -165,7 +189,11 @@ impl ProbeSocket {
                 size_of_val(value) as libc::socklen_t,
             )
         };
-        if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if r == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Sends one ICMP message.
@@ -177,15 +205,24 @@ impl ProbeSocket {
     pub fn receive<'b>(&self, buffer: &'b mut [MaybeUninit<u8>]) -> io::Result<Received<'b>> {
         let (length, from) = match self.socket.recv_from(buffer) {
             Ok(got) => got,
-            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
                 return Ok(Received::Nothing);
             }
             Err(e) => return Err(e),
         };
         // SAFETY: the kernel has written `length` bytes.
         let bytes = unsafe { buffer[..length].assume_init_ref() };
-        let Some(from) = from.as_socket().map(|a| a.ip()) else { return Ok(Received::Nothing) };
-        let Some(message) = self.message(bytes) else { return Ok(Received::Nothing) };
+        let Some(from) = from.as_socket().map(|a| a.ip()) else {
+            return Ok(Received::Nothing);
+        };
+        let Some(message) = self.message(bytes) else {
+            return Ok(Received::Nothing);
+        };
         if message.first() == Some(&self.family.reply()) {
             return Ok(Received::Reply(message, from));
         }
@@ -219,13 +256,31 @@ fn icmp_error(message: &[u8], family: Family, from: IpAddr) -> Option<IcmpError>
         return None;
     }
     let word = |at: usize| u16::from_be_bytes([echo[at], echo[at + 1]]);
-    Some(IcmpError { from, kind, code, id: word(4), sequence: word(6), v6: family == Family::V6 })
+    Some(IcmpError {
+        from,
+        kind,
+        code,
+        id: word(4),
+        sequence: word(6),
+        v6: family == Family::V6,
+    })
 }
 
 impl std::fmt::Display for IcmpError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = if self.v6 { icmpv6_name(self.kind, self.code) } else { icmp_name(self.kind, self.code) };
-        write!(f, "{} says: {what} (ICMP{} type {} code {})", self.from, if self.v6 { "v6" } else { "" }, self.kind, self.code)
+        let what = if self.v6 {
+            icmpv6_name(self.kind, self.code)
+        } else {
+            icmp_name(self.kind, self.code)
+        };
+        write!(
+            f,
+            "{} says: {what} (ICMP{} type {} code {})",
+            self.from,
+            if self.v6 { "v6" } else { "" },
+            self.kind,
+            self.code
+        )
     }
 }
 
@@ -267,12 +322,22 @@ fn explain_open(e: io::Error) -> anyhow::Error {
 /// What a failed send means, and what to do about it.
 pub fn explain_send(e: &io::Error, to: IpAddr, size: usize) -> String {
     let hint = match e.raw_os_error() {
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => "there is no route to it; see 'ip route get'".to_owned(),
-        Some(libc::EMSGSIZE) => format!("{size} bytes of ICMP exceed the path's MTU; use a smaller size (-b)"),
-        Some(libc::EACCES | libc::EPERM) => "a route or a firewall rule on this host prohibits it".to_owned(),
-        Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN) => "the device is gone or down".to_owned(),
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
+            "there is no route to it; see 'ip route get'".to_owned()
+        }
+        Some(libc::EMSGSIZE) => {
+            format!("{size} bytes of ICMP exceed the path's MTU; use a smaller size (-b)")
+        }
+        Some(libc::EACCES | libc::EPERM) => {
+            "a route or a firewall rule on this host prohibits it".to_owned()
+        }
+        Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN) => {
+            "the device is gone or down".to_owned()
+        }
         Some(libc::EADDRNOTAVAIL) => "this host has no address to send from".to_owned(),
-        Some(libc::EINVAL) if to.is_ipv6() => "a link-local address needs its zone, e.g. fe80::1%eth0".to_owned(),
+        Some(libc::EINVAL) if to.is_ipv6() => {
+            "a link-local address needs its zone, e.g. fe80::1%eth0".to_owned()
+        }
         _ => return format!("cannot send to {to}: {e}"),
     };
     format!("cannot send to {to}: {e}: {hint}")
@@ -282,30 +347,58 @@ pub fn explain_send(e: &io::Error, to: IpAddr, size: usize) -> String {
 /// that sends nothing.
 pub fn route(to: SocketAddr, options: &Options) -> Result<(IpAddr, usize)> {
     let domain = Domain::for_address(to);
-    let probe = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).context("open a UDP socket")?;
+    let probe =
+        Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).context("open a UDP socket")?;
     if let Some(device) = &options.device {
-        probe.bind_device(Some(device.as_bytes()))
-            .with_context(|| format!("bind to device {device} (-I): does it exist in this network namespace?"))?;
+        probe
+            .bind_device(Some(device.as_bytes()))
+            .with_context(|| {
+                format!("bind to device {device} (-I): does it exist in this network namespace?")
+            })?;
     }
     let mut connect_to = to;
     connect_to.set_port(9);
     if let Err(e) = probe.connect(&connect_to.into()) {
         bail!("{}", explain_send(&e, to.ip(), 0));
     }
-    let local = probe.local_addr().ok().and_then(|a| a.as_socket()).map_or(unspecified(to.ip()), |a| a.ip());
+    let local = probe
+        .local_addr()
+        .ok()
+        .and_then(|a| a.as_socket())
+        .map_or(unspecified(to.ip()), |a| a.ip());
     Ok((local, mtu(&probe, to.is_ipv6())))
 }
 
 fn unspecified(like: IpAddr) -> IpAddr {
-    if like.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+    if like.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
 }
 
 /// `IP_MTU` of a connected socket; the largest possible where the kernel does not say.
 fn mtu(socket: &Socket, v6: bool) -> usize {
-    let (level, name) = if v6 { (libc::IPPROTO_IPV6, libc::IPV6_MTU) } else { (libc::IPPROTO_IP, libc::IP_MTU) };
+    let (level, name) = if v6 {
+        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
+    } else {
+        (libc::IPPROTO_IP, libc::IP_MTU)
+    };
     let mut value = 0_i32;
     let mut length = size_of_val(&value) as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes into `value`.
-    let r = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length) };
-    if r == 0 && value > 0 { value as usize } else { MAX_MESSAGE }
+    let r = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    if r == 0 && value > 0 {
+        value as usize
+    } else {
+        MAX_MESSAGE
+    }
 }

@@ -2,7 +2,10 @@
 //! prepares a record before the probe leaves and reads it after the reply, without a system call.
 //! Without BPF the same table lives in anonymous memory and nobody else writes it.
 
-#![expect(unsafe_code, reason = "memory shared with the kernel is read through raw pointers")]
+#![expect(
+    unsafe_code,
+    reason = "memory shared with the kernel is read through raw pointers"
+)]
 
 use crate::packet::{self, Entry};
 use anyhow::{Context, Result};
@@ -33,18 +36,40 @@ impl Table {
     pub fn of_map(map: BorrowedFd<'_>, slots: u32) -> Result<Self> {
         let flags = MapFlags::SHARED;
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let base = unsafe { mmap(std::ptr::null_mut(), bytes(slots), ProtFlags::READ | ProtFlags::WRITE, flags, map, 0) }
-            .context("cannot map the table of probe records")?;
-        Ok(Self { base: base.cast(), mask: slots - 1 })
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                bytes(slots),
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+                map,
+                0,
+            )
+        }
+        .context("cannot map the table of probe records")?;
+        Ok(Self {
+            base: base.cast(),
+            mask: slots - 1,
+        })
     }
 
     /// A table that no program writes.
     pub fn anonymous(slots: u32) -> Result<Self> {
         let flags = MapFlags::PRIVATE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes(slots), ProtFlags::READ | ProtFlags::WRITE, flags) }
-            .context("cannot allocate the table of probe records")?;
-        Ok(Self { base: base.cast(), mask: slots - 1 })
+        let base = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                bytes(slots),
+                ProtFlags::READ | ProtFlags::WRITE,
+                flags,
+            )
+        }
+        .context("cannot allocate the table of probe records")?;
+        Ok(Self {
+            base: base.cast(),
+            mask: slots - 1,
+        })
     }
 
     /// Number of probes that can be in flight.
@@ -92,7 +117,9 @@ impl Table {
             let used = usize::from((&raw const (*rec).used[direction]).read_volatile());
             let stamps = &raw const (*rec).stamp[direction];
             for i in 0..used.min((*stamps).len()) {
-                each(packet::from_record(&(&raw const (*stamps)[i]).read_volatile()));
+                each(packet::from_record(
+                    &(&raw const (*stamps)[i]).read_volatile(),
+                ));
             }
         }
     }

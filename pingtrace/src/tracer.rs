@@ -71,7 +71,12 @@ const BOTH: [&str; 6] = [
     "on_softirq_entry",
     "on_softirq_exit",
 ];
-const CLIENT: [&str; 4] = ["on_sched_wakeup", "on_sched_switch", "client_socket", "whoami"];
+const CLIENT: [&str; 4] = [
+    "on_sched_wakeup",
+    "on_sched_switch",
+    "client_socket",
+    "whoami",
+];
 
 /// Alternatives for the arrival at `icmp_rcv`, best first; each is a pair for IPv4 and IPv6.
 const ICMP_RCV: [(&str, [&str; 2]); 2] = [
@@ -97,7 +102,13 @@ impl<'a> Tracer<'a> {
             }
         };
         let table = Arc::new(Table::of_map(skel.maps.records.as_fd(), setup.slots)?);
-        let mut tracer = Self { skel, links: Vec::new(), table, points: Vec::new(), missing: Vec::new() };
+        let mut tracer = Self {
+            skel,
+            links: Vec::new(),
+            table,
+            points: Vec::new(),
+            missing: Vec::new(),
+        };
         let attached = tracer.attach(&wanted);
         tracer.describe(&setup.role, &attached, icmp_rcv);
         tracer.find_receiver(&setup.role);
@@ -108,7 +119,9 @@ impl<'a> Tracer<'a> {
     fn attach(&mut self, wanted: &BTreeSet<&'static str>) -> BTreeSet<&'static str> {
         let mut attached = BTreeSet::new();
         for program in self.skel.object().progs_mut() {
-            let Some(name) = wanted.iter().find(|w| **w == program.name()) else { continue };
+            let Some(name) = wanted.iter().find(|w| **w == program.name()) else {
+                continue;
+            };
             if is_passive(name) {
                 attached.insert(*name);
                 continue;
@@ -135,9 +148,12 @@ impl<'a> Tracer<'a> {
         }
         match role {
             Role::Client { .. } if has("client_socket") => {
-                self.points.push((Point::LRxSkdataready, "socket filter".into()));
+                self.points
+                    .push((Point::LRxSkdataready, "socket filter".into()));
             }
-            Role::Client { .. } => self.missing.push((Point::LRxSkdataready, "no socket filter".into())),
+            Role::Client { .. } => self
+                .missing
+                .push((Point::LRxSkdataready, "no socket filter".into())),
             Role::Server { .. } => self.points.push((Point::RRxIcmprcv, icmp_rcv.into())),
         }
         self.points.sort_by_key(|(p, _)| *p);
@@ -152,13 +168,20 @@ impl<'a> Tracer<'a> {
         let bss = self.bss();
         let tid = match asked {
             Ok(_) => bss.caller_tid,
-            Err(_) => rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(),
+            Err(_) => rustix::thread::gettid()
+                .as_raw_nonzero()
+                .get()
+                .cast_unsigned(),
         };
         bss.receiver_tid = tid.cast_signed();
     }
 
     fn bss(&mut self) -> &mut bpf::pingtrace::types::bss {
-        self.skel.maps.bss_data.as_deref_mut().expect("libbpf maps .bss")
+        self.skel
+            .maps
+            .bss_data
+            .as_deref_mut()
+            .expect("libbpf maps .bss")
     }
 
     /// The filter program for the role's raw socket, if it could be loaded.
@@ -184,7 +207,12 @@ impl<'a> Tracer<'a> {
 
     /// What the programs had to leave out so far.
     pub fn losses(&self) -> pt_losses {
-        self.skel.maps.bss_data.as_deref().map(|bss| bss.losses).unwrap_or_default()
+        self.skel
+            .maps
+            .bss_data
+            .as_deref()
+            .map(|bss| bss.losses)
+            .unwrap_or_default()
     }
 
     /// The programs' maps, for the in-band object to share.
@@ -207,7 +235,11 @@ fn programs(role: &Role) -> (BTreeSet<&'static str>, &'static str) {
             (wanted, "")
         }
         Role::Server { .. } => {
-            let setup = Setup { role: *role, slots: 1, only_netns: None };
+            let setup = Setup {
+                role: *role,
+                slots: 1,
+                only_netns: None,
+            };
             for (hook, pair) in ICMP_RCV {
                 if pair.iter().all(|p| trial(&setup, p, true).is_ok()) {
                     wanted.extend(pair);
@@ -248,7 +280,9 @@ fn load<'a>(
     setup: &Setup,
     wanted: &BTreeSet<&str>,
 ) -> Result<PingtraceSkel<'a>> {
-    let mut open = PingtraceSkelBuilder::default().open(storage).context("open the stamping programs")?;
+    let mut open = PingtraceSkelBuilder::default()
+        .open(storage)
+        .context("open the stamping programs")?;
     for mut program in open.open_object_mut().progs_mut() {
         let on = program.name().to_str().is_some_and(|n| wanted.contains(n));
         program.set_autoload(on);
@@ -258,7 +292,9 @@ fn load<'a>(
 }
 
 fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
-    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else { bail!("the object has no .rodata") };
+    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
+        bail!("the object has no .rodata")
+    };
     rodata.record_mask = setup.slots - 1;
     rodata.only_netns = setup.only_netns.unwrap_or(0);
     match setup.role {
@@ -269,7 +305,10 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
             rodata.host_id = host_id.to_be();
         }
     }
-    open.maps.records.set_max_entries(setup.slots).context("size the table of probe records")
+    open.maps
+        .records
+        .set_max_entries(setup.slots)
+        .context("size the table of probe records")
 }
 
 /// Loads, and attaches, one program alone: the only test that tells the truth.
@@ -279,7 +318,11 @@ fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {
     let found = skel.object().progs_mut().find(|p| p.name() == program);
     let found = found.with_context(|| format!("no program {program}"))?;
     if attach {
-        drop(found.attach().with_context(|| format!("attach {program}"))?);
+        drop(
+            found
+                .attach()
+                .with_context(|| format!("attach {program}"))?,
+        );
     }
     Ok(())
 }

@@ -23,7 +23,9 @@ fn nanoseconds(clock: ClockId) -> u64 {
 
 /// A duration; `plain` is the unit, in nanoseconds, of a number without one.
 fn duration(text: &str, plain: u64) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let scale = match unit.trim() {
         "" => plain,
@@ -35,7 +37,9 @@ fn duration(text: &str, plain: u64) -> Result<Duration, String> {
         "h" => 3600 * SECOND,
         other => return Err(format!("unknown unit '{other}': use ns, us, ms, s, m or h")),
     };
-    let value: f64 = number.parse().map_err(|_| format!("'{text}' is not a duration, e.g. 10ms"))?;
+    let value: f64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is not a duration, e.g. 10ms"))?;
     let ns = value * scale as f64;
     if !(0.0..1e18).contains(&ns) {
         return Err(format!("'{text}' is out of range"));
@@ -61,8 +65,12 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         Some((i, 'g' | 'G')) => (&text[..i], 1 << 30),
         _ => (text, 1),
     };
-    let value: u64 = number.parse().map_err(|_| format!("'{text}' is not a size, e.g. 256M"))?;
-    value.checked_mul(scale).ok_or_else(|| format!("'{text}' is out of range"))
+    let value: u64 = number
+        .parse()
+        .map_err(|_| format!("'{text}' is not a size, e.g. 256M"))?;
+    value
+        .checked_mul(scale)
+        .ok_or_else(|| format!("'{text}' is out of range"))
 }
 
 #[cfg(test)]

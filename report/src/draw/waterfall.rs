@@ -6,9 +6,7 @@ use crate::model::{Breakdown, Capture, Delay, Owner, Record};
 
 use super::canvas::{Area, Canvas, Ink};
 use super::scale::{Scale, duration, local};
-use super::{
-    Error, heading, marked_name, nothing, palette, words,
-};
+use super::{Error, heading, marked_name, nothing, palette, words};
 
 /// Bars at most.
 const MOST: usize = 8;

@@ -7,8 +7,8 @@ use crate::model::{
     Summary,
 };
 
+use super::Marks;
 use super::scale::{duration, local, round_duration};
-use super::{Marks};
 
 /// Medians of fewer probes say little about what is usual.
 const USUAL_COUNT: u64 = 10;
@@ -162,11 +162,7 @@ fn owner(slowest: &Breakdown, summary: &Summary) -> String {
             format!("{} in one segment ({})", duration(ns), owner.label())
         }
         Some((owner, (_, ns, count))) => {
-            format!(
-                "{} in {count} segments ({})",
-                duration(ns),
-                owner.label()
-            )
+            format!("{} in {count} segments ({})", duration(ns), owner.label())
         }
         None => "not known where".to_owned(),
     }
