@@ -491,7 +491,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let before = self.fate(sequence);
         if before == Fate::Answered {
             let sent_unix_ns = self.unix_ns(sent_ns);
-            self.collector.dup(sequence, sent_ns, sent_unix_ns, now);
+            let probe = self.journey.duplicate(sequence, sent_ns, sent_unix_ns, now);
+            self.collector.dup(probe);
             return;
         }
         let status = if now - sent_ns > self.plan.timeout_ns {
@@ -625,7 +626,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.shared.start_ns + u64::from(sequence) * self.plan.interval_ns.unwrap_or(0),
         );
         let sent_unix_ns = self.unix_ns(sent_ns);
-        self.collector.lost(sequence, sent_ns, sent_unix_ns);
+        let probe = self
+            .journey
+            .lost(&self.shared.table, sequence, sent_ns, sent_unix_ns);
+        self.collector.lost(probe);
     }
 
     fn update_counters(&mut self) {

@@ -12,10 +12,7 @@ use anyhow::Result;
 use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
-use report::model::{
-    Breakdown, Capture, ClockRelation, Counters, Endpoint, Host, Point, Probe, Record, Run, Stamp,
-    Status, Summary,
-};
+use report::model::{Breakdown, Capture, Counters, Endpoint, Point, Probe, Record, Run, Summary};
 use report::series::Series;
 use report::slowest::Slowest;
 use report::stats::Stats;
@@ -151,16 +148,11 @@ impl Collector {
     }
 
     /// A probe that is not waited for any more.
-    pub fn lost(&mut self, sequence: u32, sent_ns: u64, sent_unix_ns: i64) {
+    pub fn lost(&mut self, probe: Probe) {
         self.stats.counters.lost += 1;
-        self.series.lost(sent_ns.saturating_sub(self.start_ns));
-        self.slip(sequence, sent_ns);
-        let probe = self.bare(
-            sequence,
-            sent_unix_ns,
-            Status::Lost,
-            &[(Point::LTxUser, sent_ns)],
-        );
+        let sent = probe.path.first().map_or(0, |s| s.ns);
+        self.series.lost(sent.saturating_sub(self.start_ns));
+        self.slip(probe.seq, sent);
         self.record(Record {
             probe,
             breakdown: None,
@@ -168,38 +160,12 @@ impl Collector {
     }
 
     /// A further answer to a probe.
-    pub fn dup(&mut self, sequence: u32, sent_ns: u64, sent_unix_ns: i64, received_ns: u64) {
+    pub fn dup(&mut self, probe: Probe) {
         self.stats.counters.dup += 1;
-        let ends = [(Point::LTxUser, sent_ns), (Point::LRxUser, received_ns)];
-        let probe = self.bare(sequence, sent_unix_ns, Status::Dup, &ends);
         self.record(Record {
             probe,
             breakdown: None,
         });
-    }
-
-    /// A probe of which only user space's stamps are known.
-    fn bare(&self, seq: u32, sent_unix_ns: i64, status: Status, stamps: &[(Point, u64)]) -> Probe {
-        let stamp = |&(point, ns): &(Point, u64)| Stamp {
-            point,
-            host: Host::Client,
-            ns,
-            cpu: None,
-            ifindex: 0,
-            netns: 0,
-        };
-        Probe {
-            seq,
-            sent_unix_ns,
-            peer: self
-                .run
-                .server
-                .addr
-                .unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()),
-            status,
-            clock: ClockRelation::Separate,
-            path: stamps.iter().map(stamp).collect(),
-        }
     }
 
     /// Somebody on the way, or the peer, refused a probe: told once for each who and why.
@@ -277,7 +243,7 @@ fn describe(plan: &Plan) -> Run {
             addr: Some(plan.ip),
             ..Endpoint::default()
         },
-        mode: "pingpong".to_owned(),
+        mode: plan.mode.to_owned(),
         interval_ns: plan.interval_ns,
         threshold_ns: plan.threshold_ns,
         size: plan.size,

@@ -233,6 +233,37 @@ impl Journey {
             || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
     }
 
+    /// A probe that was not answered, with what this host saw of it.
+    pub fn lost(&self, table: &Table, seq: u32, sent_ns: u64, sent_unix_ns: i64) -> Probe {
+        let mut path = vec![user(Point::LTxUser, sent_ns, None)];
+        if table.sent_at(seq) == sent_ns {
+            for direction in [REQUEST, REPLY] {
+                table.stamps(seq, direction, |e| path.extend(e.as_ref().map(local)));
+            }
+        }
+        self.alone(seq, sent_unix_ns, Status::Lost, path)
+    }
+
+    /// A further answer to a probe that had one already.
+    pub fn duplicate(&self, seq: u32, sent_ns: u64, sent_unix_ns: i64, received_ns: u64) -> Probe {
+        let path = vec![
+            user(Point::LTxUser, sent_ns, None),
+            user(Point::LRxUser, received_ns, None),
+        ];
+        self.alone(seq, sent_unix_ns, Status::Dup, path)
+    }
+
+    fn alone(&self, seq: u32, sent_unix_ns: i64, status: Status, path: Vec<Stamp>) -> Probe {
+        Probe {
+            seq,
+            sent_unix_ns,
+            peer: self.identity.peer,
+            status,
+            clock: ClockRelation::Separate,
+            path,
+        }
+    }
+
     fn recycle(&mut self, mut p: Pending) {
         p.arrival = None;
         p.request.clear();
@@ -369,6 +400,7 @@ fn is_remote(point: Point) -> bool {
     )
 }
 
+/// A stamp of the client's own programs.
 fn local(e: &Entry) -> Stamp {
     Stamp {
         point: e.point,

@@ -30,6 +30,8 @@ pub struct Plan {
     pub device: Option<String>,
     /// Socket options.
     pub options: Options,
+    /// How remote stamps are to come back, until it is known how they do.
+    pub mode: &'static str,
     /// ICMP message size, bytes.
     pub size: usize,
     /// ns between probes; absent when adaptive.
@@ -81,6 +83,12 @@ impl Plan {
             source,
             device: device(peer.ip(), &options),
             options,
+            mode: match cli.mode {
+                Mode::Auto => "auto",
+                Mode::Pingpong => "pingpong",
+                Mode::Compact => "compact",
+                Mode::Inband => "inband",
+            },
             size: cli.size,
             interval_ns: (!cli.adaptive).then_some(cli.interval.as_nanos() as u64),
             count: cli.count,

@@ -109,6 +109,13 @@ impl Table {
         }
     }
 
+    /// When the probe was sent whose record is in this sequence number's slot, ns.
+    pub fn sent_at(&self, sequence: u32) -> u64 {
+        let rec = self.at(sequence);
+        // SAFETY: `rec` points into the mapping; the field is a plain integer.
+        unsafe { (&raw const (*rec).sent_ns).read_volatile() }
+    }
+
     /// Gives the stamps of one direction to `each`, an unknown point as `None`.
     pub fn stamps(&self, sequence: u32, direction: usize, mut each: impl FnMut(Option<Entry>)) {
         let rec = self.at(sequence);

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::{
-    Breakdown, Bucket, ClockRelation, Counters, DelayStat, Endpoint, Names, Probe, Record, Run,
-    Status, Summary,
+    Breakdown, Bucket, ClockRelation, Counters, DelayStat, Endpoint, Names, Owner, Probe, Record,
+    Run, Status, Summary,
 };
 
 const SEGMENTS: [Segment; 18] = [
