@@ -12,6 +12,7 @@ use std::time::Duration;
 /// stack. Without a server at the other end the local stages and one remote segment remain.
 ///
 /// Exit status: 0 ok; 1 the run failed; 2 wrong usage; 3 no probe was answered.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pingtrace", version, max_term_width = 100)]
 #[command(group = ArgGroup::new("role").required(true).args(["server", "client"]))]
@@ -20,7 +21,7 @@ pub struct Cli {
     #[arg(short, long)]
     pub server: bool,
 
-    /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: fe80::1%eth0)
+    /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: `fe80::1%eth0`)
     #[arg(short, long, value_name = "HOST")]
     pub client: Option<String>,
 

@@ -35,7 +35,7 @@ const MISS_GRACE_NS: u64 = 100_000_000;
 const HOUSEKEEPING_NS: u64 = 10_000_000;
 /// Extra probes at the end, which only bring late stamps home, and how long they wait.
 const COLLECT_PROBES: u32 = 4;
-const COLLECT_WAIT_NS: u64 = 100_000_000;
+const COLLECT_WAIT_NS: u64 = 50_000_000;
 
 /// Set by signals: end the run; reopen the logs.
 #[derive(Debug, Default)]
@@ -274,6 +274,9 @@ fn sleep_until(ns: u64) {
     let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
 }
 
+/// When, `CLOCK_MONOTONIC` ns, and on which CPU.
+type Moment = Option<(u64, u16)>;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Flying,
@@ -337,7 +340,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let mut drained_at = None;
         loop {
             self.receive()?;
-            let now = self.housekeep(control)?;
+            let now = self.housekeep(control);
             if !self.shared.done.load(Ordering::Acquire) {
                 continue;
             }
@@ -372,29 +375,17 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 if self.fate(sequence) == Fate::Answered || control.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                if self.housekeep(control)?.saturating_sub(sent_ns) >= plan.timeout_ns {
+                if self.housekeep(control).saturating_sub(sent_ns) >= plan.timeout_ns {
                     break;
                 }
             }
-            if plan.time_ns.is_some_and(|t| {
-                self.now_after_housekeeping(control)
-                    .is_ok_and(|n| n >= self.shared.start_ns + t)
-            }) {
+            let over = plan.time_ns.map(|t| self.shared.start_ns + t);
+            if over.is_some_and(|end| self.housekeep(control) >= end) {
                 break;
             }
         }
         self.shared.done.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Housekeeping at most every [`HOUSEKEEPING_NS`]; the time.
-    fn now_after_housekeeping(&mut self, control: &Control) -> Result<u64> {
-        let now = monotonic_ns();
-        if now < self.housekeeping_ns {
-            Ok(now)
-        } else {
-            self.housekeep(control)
-        }
     }
 
     /// Probes without a fate.
@@ -538,7 +529,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     /// Wake-up and switch-in of this thread's last sleep; the breakdown drops what precedes the
     /// reply's arrival at the socket.
-    fn sleep_before(&mut self, now: u64) -> (Option<(u64, u16)>, Option<(u64, u16)>) {
+    fn sleep_before(&mut self, now: u64) -> (Moment, Moment) {
         let Some(tracer) = &mut self.tracer else {
             return (None, None);
         };
@@ -575,15 +566,15 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let collector = &mut *self.collector;
         self.journey
             .finished(now, self.negotiation.expects(), |probe| {
-                collector.probe(probe)
+                collector.probe(probe);
             });
     }
 
     /// Everything that is not the arrival of a packet.
-    fn housekeep(&mut self, control: &Control) -> Result<u64> {
+    fn housekeep(&mut self, control: &Control) -> u64 {
         let now = monotonic_ns();
         if now < self.housekeeping_ns {
-            return Ok(now);
+            return now;
         }
         self.housekeeping_ns = now + HOUSEKEEPING_NS;
         self.epoch_ns = realtime_ns() - now.cast_signed();
@@ -592,7 +583,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.update_counters();
         self.collector
             .tick(now, control.reopen.swap(false, Ordering::Relaxed));
-        Ok(now)
+        now
     }
 
     /// Passes over probes that have their fate: their slots can be used again.
@@ -646,17 +637,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Brings the last late stamps home, and gives every probe its fate.
     fn finish(mut self) -> Result<Outcome> {
         self.hand_out(monotonic_ns());
-        let format = self.shared.format.load(Ordering::Relaxed);
-        if format == Format::Inband as u8
-            && self.negotiation.expects()
-            && self.journey.waiting() > 0
-        {
+        if self.negotiation.expects() && self.journey.waiting() > 0 {
             self.collect()?;
         }
         let collector = &mut *self.collector;
         self.journey
             .finished(u64::MAX, self.negotiation.expects(), |probe| {
-                collector.probe(probe)
+                collector.probe(probe);
             });
         let sent = self.shared.sent.load(Ordering::Acquire);
         for sequence in self.oldest..sent {
@@ -685,24 +672,25 @@ impl<'a, 'k> Receiver<'a, 'k> {
         })
     }
 
-    /// A few more echo requests, which count as nothing: their replies carry what the server saw
-    /// after the last probe's reply had passed its last writable hook.
+    /// Waits a little for the stamps that are still under way. In band they come with a reply: a
+    /// few more echo requests, which count as nothing, bring home what the server saw after the
+    /// last probe's reply had passed its last writable hook.
     fn collect(&mut self) -> Result<()> {
         self.collecting = true;
+        let format = self.shared.format.load(Ordering::Relaxed);
         let mut probes = Format::probes(self.plan, self.shared.session);
         let first = self.shared.sent.load(Ordering::Acquire);
         for extra in 0..COLLECT_PROBES {
             let sent_ns = monotonic_ns();
-            let message = probes[Format::Inband as usize].at(first + extra, sent_ns);
-            if self.shared.socket.send(message, &self.plan.peer).is_err() {
-                break;
-            }
-            let before = self.journey.waiting();
-            while self.journey.waiting() > 0 && monotonic_ns() - sent_ns < COLLECT_WAIT_NS {
-                self.receive()?;
-                if self.journey.waiting() < before {
+            if format == Format::Inband as u8 {
+                let message = probes[usize::from(format)].at(first + extra, sent_ns);
+                if self.shared.socket.send(message, &self.plan.peer).is_err() {
                     break;
                 }
+            }
+            let before = self.journey.waiting();
+            while self.journey.waiting() == before && monotonic_ns() - sent_ns < COLLECT_WAIT_NS {
+                self.receive()?;
             }
             if self.journey.waiting() == 0 {
                 break;

@@ -3,7 +3,7 @@
 
 use crate::cli::Cli;
 use crate::host;
-use crate::output::{Message, Outputs};
+use crate::output::{End, Message, Outputs};
 use crate::plan::Plan;
 use crate::socket::IcmpError;
 use crate::tracer::Tracer;
@@ -79,13 +79,13 @@ impl Collector {
         if self.stat_interval_ns > 0 {
             self.next_stat_ns = start_ns + self.stat_interval_ns;
         }
-        self.outputs.send(Message::Run(self.run.clone()));
+        self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
 
     /// Remote stamps come another way from now on.
     pub fn mode(&mut self, mode: &str) {
-        self.run.mode = mode.to_owned();
-        self.outputs.send(Message::Run(self.run.clone()));
+        mode.clone_into(&mut self.run.mode);
+        self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
 
     /// What the client counts itself.
@@ -204,7 +204,11 @@ impl Collector {
             series: self.series.snapshot(),
             names: report::model::Names::default(),
         };
-        self.outputs.finish(capture, self.stats.marks(), self.hops)
+        self.outputs.finish(End {
+            capture,
+            marks: self.stats.marks(),
+            hops: self.hops,
+        })
     }
 }
 

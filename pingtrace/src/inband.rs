@@ -16,7 +16,7 @@ use libbpf_rs::{
     libbpf_sys,
 };
 use netns::Netlink;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -41,6 +41,8 @@ enum Attachment {
 pub struct Inband<'a> {
     skel: InbandSkel<'a>,
     attached: HashMap<u32, Attachment>,
+    /// Devices on which a killed server had left its filter.
+    stale: HashSet<u32>,
 }
 
 impl<'a> Inband<'a> {
@@ -73,6 +75,7 @@ impl<'a> Inband<'a> {
         Ok(Self {
             skel,
             attached: HashMap::new(),
+            stale: HashSet::new(),
         })
     }
 
@@ -86,12 +89,16 @@ impl<'a> Inband<'a> {
         } else {
             &self.skel.progs.inband_raw
         };
-        remove_stale(program.as_fd(), device.index);
         let (attachment, how) = match tcx(program, device.index) {
             Ok(link) => (Attachment::Tcx { _link: link }, "tcx"),
             Err(e) => {
                 log::debug!("no TCX link on {}: {e}", device.name);
-                let a = clsact(program.as_fd(), device.index).with_context(|| {
+                let a = clsact(
+                    program.as_fd(),
+                    device.index,
+                    self.stale.contains(&device.index),
+                )
+                .with_context(|| {
                     format!("attach tc egress to {}: needs CAP_NET_ADMIN", device.name)
                 })?;
                 (a, "clsact")
@@ -101,10 +108,30 @@ impl<'a> Inband<'a> {
         Ok(Some(how))
     }
 
+    /// Removes the filter that a killed server left on this device.
+    pub fn remove_stale(&mut self, device: &netns::Link) {
+        let mut old = hook(
+            self.skel.progs.inband_ether.as_fd(),
+            device.index,
+            TC_EGRESS,
+        );
+        if old.query().is_ok() && old.detach().is_ok() {
+            log::info!(
+                "removed the filter that a killed server left on {}",
+                device.name
+            );
+            self.stale.insert(device.index);
+        }
+    }
+
     /// The device is gone or down.
     pub fn forget(&mut self, ifindex: u32) {
-        if let Some(attachment) = self.attached.remove(&ifindex) {
-            detach(ifindex, attachment, self.skel.progs.inband_ether.as_fd());
+        if let Some(mut attachment) = self.attached.remove(&ifindex) {
+            detach(
+                ifindex,
+                &mut attachment,
+                self.skel.progs.inband_ether.as_fd(),
+            );
         }
     }
 
@@ -120,8 +147,12 @@ impl<'a> Inband<'a> {
 
 impl Drop for Inband<'_> {
     fn drop(&mut self) {
-        for (ifindex, attachment) in self.attached.drain() {
-            detach(ifindex, attachment, self.skel.progs.inband_ether.as_fd());
+        for (ifindex, mut attachment) in self.attached.drain() {
+            detach(
+                ifindex,
+                &mut attachment,
+                self.skel.progs.inband_ether.as_fd(),
+            );
         }
     }
 }
@@ -149,7 +180,8 @@ fn hook(program: BorrowedFd<'_>, ifindex: u32, points: u32) -> TcHook {
         .hook(points.cast_signed().cast_unsigned() as libbpf_rs::TcAttachPoint)
 }
 
-fn clsact(program: BorrowedFd<'_>, ifindex: u32) -> Result<Attachment> {
+/// `ours`: a killed server left the qdisc, so it is ours to remove.
+fn clsact(program: BorrowedFd<'_>, ifindex: u32, ours: bool) -> Result<Attachment> {
     let had_qdisc = Netlink::open()?
         .qdiscs(ifindex)?
         .iter()
@@ -161,16 +193,12 @@ fn clsact(program: BorrowedFd<'_>, ifindex: u32) -> Result<Attachment> {
     let filter = filter.attach().context("attach the filter")?;
     Ok(Attachment::Clsact {
         filter,
-        made_qdisc: !had_qdisc,
+        made_qdisc: !had_qdisc || ours,
     })
 }
 
-fn detach(ifindex: u32, attachment: Attachment, program: BorrowedFd<'_>) {
-    let Attachment::Clsact {
-        mut filter,
-        made_qdisc,
-    } = attachment
-    else {
+fn detach(ifindex: u32, attachment: &mut Attachment, program: BorrowedFd<'_>) {
+    let Attachment::Clsact { filter, made_qdisc } = attachment else {
         return;
     };
     // The device may be gone, and with it the filter.
@@ -178,15 +206,7 @@ fn detach(ifindex: u32, attachment: Attachment, program: BorrowedFd<'_>) {
     let others = Netlink::open()
         .and_then(|mut n| n.has_filters(ifindex))
         .unwrap_or(true);
-    if made_qdisc && !others {
+    if *made_qdisc && !others {
         let _ = hook(program, ifindex, TC_EGRESS | TC_INGRESS).destroy();
-    }
-}
-
-/// A filter that a killed server left on this device.
-fn remove_stale(program: BorrowedFd<'_>, ifindex: u32) {
-    let mut old = hook(program, ifindex, TC_EGRESS);
-    if old.query().is_ok() && old.detach().is_ok() {
-        log::info!("removed a stale filter from device {ifindex}");
     }
 }

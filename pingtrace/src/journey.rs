@@ -351,10 +351,10 @@ fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
     for s in &p.request {
         match s.point {
             Point::MRxDevecho if Some(s.netns) == server_ns => {
-                path.push(of_server(s, Point::RRxDevrcv))
+                path.push(of_server(s, Point::RRxDevrcv));
             }
             Point::RRxSoftirq | Point::RRxNapi if Some(s.netns) == server_ns => {
-                path.push(of_server(s, s.point))
+                path.push(of_server(s, s.point));
             }
             Point::RRxSoftirq | Point::RRxNapi => {}
             _ => path.push(*s),
@@ -364,10 +364,10 @@ fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
     for s in first_poll_only(&p.reply) {
         match s.point {
             Point::MTxQueuereply if Some(s.netns) == server_ns => {
-                path.push(of_server(s, Point::RTxDevqueue))
+                path.push(of_server(s, Point::RTxDevqueue));
             }
             Point::MTxDevreply if Some(s.netns) == server_ns => {
-                path.push(of_server(s, Point::RTxDevout))
+                path.push(of_server(s, Point::RTxDevout));
             }
             _ => path.push(*s),
         }

@@ -28,7 +28,7 @@ const FLUSH: Duration = Duration::from_millis(100);
 /// What the collector has to tell.
 pub enum Message {
     /// The run began, or its mode changed.
-    Run(Run),
+    Run(Box<Run>),
     /// A recorded probe, and what made it slow.
     Record(Box<(Record, Option<Verdict>)>),
     /// Statistics of the run so far.
@@ -36,7 +36,17 @@ pub enum Message {
     /// SIGHUP: open the log files anew.
     Reopen,
     /// The end.
-    End(Box<(Capture, Marks, Option<HopStats>)>),
+    End(Box<End>),
+}
+
+/// The results of a run.
+pub struct End {
+    /// What a picture is drawn from.
+    pub capture: Capture,
+    /// Marks that the summary explains.
+    pub marks: Marks,
+    /// Statistics of hops, if they are wanted.
+    pub hops: Option<HopStats>,
 }
 
 /// The writing thread.
@@ -63,8 +73,8 @@ impl Outputs {
     }
 
     /// Writes summary and picture; returns when all is on disk.
-    pub fn finish(self, capture: Capture, marks: Marks, hops: Option<HopStats>) -> Result<()> {
-        self.send(Message::End(Box::new((capture, marks, hops))));
+    pub fn finish(self, end: End) -> Result<()> {
+        self.send(Message::End(Box::new(end)));
         drop(self.queue);
         self.thread
             .join()
@@ -125,7 +135,7 @@ impl Writer {
                 Message::Record(record) => self.record(&record.0, record.1.as_ref())?,
                 Message::Stat(summary) => self.stat(&summary, false)?,
                 Message::Reopen => self.reopen(),
-                Message::End(end) => return self.end(end.0, end.1, end.2),
+                Message::End(end) => return self.end(*end),
             }
         }
     }
@@ -186,7 +196,12 @@ impl Writer {
         }
     }
 
-    fn end(mut self, mut capture: Capture, marks: Marks, hops: Option<HopStats>) -> Result<()> {
+    fn end(mut self, end: End) -> Result<()> {
+        let End {
+            mut capture,
+            marks,
+            hops,
+        } = end;
         self.stat(&capture.summary, true)?;
         capture
             .slowest

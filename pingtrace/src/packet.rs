@@ -35,7 +35,7 @@ const _: () = assert!(std::mem::offset_of!(pt_header, host_id) == V0_HEADER);
 pub enum Family {
     /// ICMP (RFC 792).
     V4,
-    /// ICMPv6 (RFC 4443).
+    /// `ICMPv6` (RFC 4443).
     V6,
 }
 
@@ -60,7 +60,7 @@ impl Family {
 /// Protocol version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// Of deployed PingTrace v2.0 peers.
+    /// Of deployed `PingTrace` v2.0 peers.
     V0,
     /// Ours.
     V1,
@@ -96,7 +96,7 @@ pub struct Packet<'a> {
     pub session: u32,
     /// Sequence number.
     pub sequence: u32,
-    /// Whether the ICMP checksum is right (always for ICMPv6, which the kernel checks).
+    /// Whether the ICMP checksum is right (always for `ICMPv6`, which the kernel checks).
     pub checksum_ok: bool,
     /// The entries in use.
     entries: &'a [u8],
@@ -370,7 +370,7 @@ impl RecordPacket {
         true
     }
 
-    /// The message with its checksum; ICMPv6's is the kernel's business.
+    /// The message with its checksum; `ICMPv6`'s is the kernel's business.
     pub fn finish(mut self) -> Vec<u8> {
         if self.family == Family::V4 {
             let sum = checksum(&self.bytes, 1);

@@ -100,6 +100,10 @@ fn line(out: &mut dyn Write, _now: &mut DeferredNow, record: &Record<'_>) -> std
 }
 
 /// A trial that fails is expected, so libbpf's own words are for --debug only.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "libbpf-rs asks for this signature"
+)]
 fn from_libbpf(_level: PrintLevel, message: String) {
     log::debug!("libbpf: {}", message.trim_end());
 }

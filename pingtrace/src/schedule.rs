@@ -37,7 +37,7 @@ pub fn run(
             Ok(Outcome::Unanswered) => log::error!("no probe was answered in this capture"),
             Err(e) => log::error!("the capture failed: {e:#}"),
         }
-        after = skip_missed(&cron, next, cli)?;
+        after = skip_missed(&cron, next, cli);
     }
 }
 
@@ -61,7 +61,7 @@ fn wait_until(time: DateTime<Local>, control: &Control) -> bool {
 }
 
 /// The moment after which the next tick is looked for.
-fn skip_missed(cron: &Cron, started: DateTime<Local>, cli: &Cli) -> Result<DateTime<Local>> {
+fn skip_missed(cron: &Cron, started: DateTime<Local>, cli: &Cli) -> DateTime<Local> {
     let now = Local::now();
     let mut last = started;
     let mut skipped = 0;
@@ -76,7 +76,7 @@ fn skip_missed(cron: &Cron, started: DateTime<Local>, cli: &Cli) -> Result<DateT
         let took = cli.time.unwrap_or_default();
         log::warn!("{skipped} tick(s) skipped: the capture of {took:?} (-t) was still running");
     }
-    Ok(last)
+    last
 }
 
 #[cfg(test)]

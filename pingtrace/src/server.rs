@@ -204,6 +204,9 @@ impl<'a> Devices<'a> {
             }
         }
         for link in &links {
+            if let Some(inband) = &mut this.inband {
+                inband.remove_stale(link);
+            }
             this.add(link);
         }
         Ok(this)
@@ -386,9 +389,8 @@ impl Records {
         if self.sockets.len() >= MAX_SOCKETS && !self.sockets.contains_key(&from) {
             self.sockets.clear();
         }
-        if !self.sockets.contains_key(&from) {
-            self.sockets
-                .insert(from, ProbeSocket::sender(family, from)?);
+        if let std::collections::hash_map::Entry::Vacant(e) = self.sockets.entry(from) {
+            e.insert(ProbeSocket::sender(family, from)?);
         }
         self.sockets.get(&from).context("no socket")
     }

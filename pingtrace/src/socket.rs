@@ -71,7 +71,7 @@ pub struct IcmpError {
     pub id: u16,
     /// Low 16 bits of the probe's sequence number.
     pub sequence: u16,
-    /// The message is ICMPv6.
+    /// The message is `ICMPv6`.
     pub v6: bool,
 }
 
@@ -82,7 +82,8 @@ impl ProbeSocket {
             Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
             Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
         };
-        let socket = Socket::new(domain, Type::RAW, Some(protocol)).map_err(explain_open)?;
+        let socket =
+            Socket::new(domain, Type::RAW, Some(protocol)).map_err(|e| explain_open(&e))?;
         let this = Self { socket, family };
         this.apply(options)?;
         Ok(this)
@@ -163,7 +164,7 @@ impl ProbeSocket {
                 let mut pass = |kind: u8| block[usize::from(kind / 32)] &= !(1 << (kind % 32));
                 match what {
                     Deliver::RepliesAndErrors => {
-                        [1, 2, 3, 4, self.family.reply()].into_iter().for_each(pass)
+                        [1, 2, 3, 4, self.family.reply()].into_iter().for_each(pass);
                     }
                     Deliver::Requests => pass(self.family.request()),
                     Deliver::Nothing => {}
@@ -216,7 +217,7 @@ impl ProbeSocket {
             Err(e) => return Err(e),
         };
         // SAFETY: the kernel has written `length` bytes.
-        let bytes = unsafe { buffer[..length].assume_init_ref() };
+        let bytes = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
         let Some(from) = from.as_socket().map(|a| a.ip()) else {
             return Ok(Received::Nothing);
         };
@@ -311,7 +312,7 @@ const fn icmpv6_name(kind: u8, code: u8) -> &'static str {
     }
 }
 
-fn explain_open(e: io::Error) -> anyhow::Error {
+fn explain_open(e: &io::Error) -> anyhow::Error {
     let hint = match e.kind() {
         io::ErrorKind::PermissionDenied => "; it needs CAP_NET_RAW: run it as root",
         _ => "",
