@@ -12,11 +12,11 @@ use crate::journey::{Arrival, Identity, Journey};
 use crate::packet::{self, INBAND, Packet, Probe, RECORD, Version};
 use crate::plan::Plan;
 use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
-use crate::table::Table;
+use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{SECOND, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
-use report::model::{Counters, Status};
+use report::model::{Counters, Point, Status};
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
 use std::mem::MaybeUninit;
@@ -124,6 +124,11 @@ pub fn run(
             .attach_filter(filter)
             .context("attach the filter to the client's socket")?;
     }
+    if tracer.is_none()
+        && let Err(e) = socket.enable_timestamps()
+    {
+        log::warn!("no SO_TIMESTAMPING stamps either: {e}");
+    }
     let format = match cli.mode {
         Mode::Auto | Mode::Inband => Format::Inband,
         Mode::Compact => Format::Compact,
@@ -160,7 +165,7 @@ fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a
         Ok(tracer) => Some(tracer),
         Err(e) => {
             log::warn!(
-                "no kernel stamps, only totals: {e:#}; BPF needs root (CAP_BPF, CAP_PERFMON) and a kernel with BTF"
+                "no BPF stamps here, SO_TIMESTAMPING instead: {e:#}; BPF needs root (CAP_BPF, CAP_PERFMON) and a kernel with BTF"
             );
             None
         }
@@ -417,15 +422,50 @@ impl<'a, 'k> Receiver<'a, 'k> {
             tracer.begin_wait();
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let received = self.shared.socket.receive(&mut buffer);
+        let received = if self.tracer.is_some() {
+            self.shared.socket.receive(&mut buffer).map(|r| (r, None))
+        } else {
+            self.shared.socket.receive_stamped(&mut buffer)
+        };
         let now = monotonic_ns();
-        match received.context("receive from the raw socket")? {
-            Received::Reply(message, from) => self.reply(message, from, now),
+        let (received, arrived) = received.context("receive from the raw socket")?;
+        match received {
+            Received::Reply(message, from) => {
+                if let Some(at) = arrived {
+                    self.take_timestamps(message, at);
+                }
+                self.reply(message, from, now);
+            }
             Received::Error(e) if e.id == self.shared.session as u16 => self.icmp_error(&e),
             Received::Error(_) | Received::Nothing => {}
         }
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// Without BPF: puts the socket's own stamps where the programs would have put theirs.
+    fn take_timestamps(&mut self, message: &[u8], arrived: i64) {
+        let Shared {
+            table,
+            session,
+            socket,
+            ..
+        } = self.shared;
+        let monotonic = |real: i64| (real - self.epoch_ns).cast_unsigned();
+        socket.sent_stamps(|number, point, at| {
+            table.push(*session, number, REQUEST, point, monotonic(at));
+        });
+        if let Ok(p) = packet::parse(message, self.plan.family)
+            && !p.is_record()
+        {
+            table.push(
+                *session,
+                p.sequence,
+                REPLY,
+                Point::LRxIprcv,
+                monotonic(arrived),
+            );
+        }
     }
 
     fn icmp_error(&mut self, e: &socket::IcmpError) {

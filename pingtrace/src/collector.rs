@@ -6,6 +6,7 @@ use crate::host;
 use crate::output::{End, Message, Outputs};
 use crate::plan::Plan;
 use crate::socket::IcmpError;
+use crate::timestamps;
 use crate::tracer::Tracer;
 use crate::units::{monotonic_ns, realtime_ns};
 use anyhow::Result;
@@ -72,6 +73,10 @@ impl Collector {
         self.run.start_unix_ns = realtime_ns() - (monotonic_ns() - start_ns).cast_signed();
         if let Some(tracer) = tracer {
             self.run.points.clone_from(&tracer.points);
+        }
+        if tracer.is_none() {
+            let points = timestamps::POINTS.map(|(p, hook)| (p, hook.to_owned()));
+            self.run.points.extend(points);
         }
         let user = [Point::LTxUser, Point::LRxUser].map(|p| (p, "clock_gettime".to_owned()));
         self.run.points.extend(user);

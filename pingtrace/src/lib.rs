@@ -16,5 +16,6 @@ pub mod schedule;
 mod server;
 pub mod socket;
 mod table;
+mod timestamps;
 mod tracer;
 pub mod units;

@@ -231,6 +231,15 @@ pub fn from_record(s: &pt_stamp) -> Option<Entry> {
     })
 }
 
+/// A stamp of this host for a record.
+pub fn to_record(point: Point, ns: u64) -> pt_stamp {
+    pt_stamp {
+        time_ns: ns.to_be(),
+        point: (point as u16).to_be(),
+        ..pt_stamp::default()
+    }
+}
+
 /// The probe of a session, of which only sequence, time and checksum change from send to send.
 #[derive(Clone, Debug)]
 pub struct Probe {

@@ -6,8 +6,10 @@
 )]
 
 use crate::packet::Family;
+use crate::timestamps;
 use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;
+use report::model::Point;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
 use std::mem::{MaybeUninit, size_of_val};
@@ -202,32 +204,63 @@ impl ProbeSocket {
         self.socket.send_to(message, to).map(|_| ())
     }
 
+    /// Asks for `SO_TIMESTAMPING` stamps, see [`Self::receive_stamped`].
+    pub fn enable_timestamps(&self) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &timestamps::FLAGS)
+    }
+
+    /// Gives the stamps of sends that have arrived: number of the send, point, `CLOCK_REALTIME` ns.
+    pub fn sent_stamps(&self, mut each: impl FnMut(u32, Point, i64)) {
+        let mut nothing = [MaybeUninit::uninit(); 1];
+        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+        while let Ok(stamped) = timestamps::receive(&self.socket, &mut nothing, flags) {
+            if let (Some((number, point)), Some(at)) = (stamped.sent, stamped.at_ns) {
+                each(number, point, at);
+            }
+        }
+    }
+
+    /// Like [`Self::receive`], with the kernel's stamp of the arrival, `CLOCK_REALTIME` ns.
+    pub fn receive_stamped<'b>(
+        &self,
+        buffer: &'b mut [MaybeUninit<u8>],
+    ) -> io::Result<(Received<'b>, Option<i64>)> {
+        match timestamps::receive(&self.socket, buffer, 0) {
+            Ok(s) => Ok((self.interpret(buffer, s.length, &s.from), s.at_ns)),
+            Err(e) if is_nothing(&e) => Ok((Received::Nothing, None)),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Waits up to [`RECEIVE_TICK`] for one message.
     pub fn receive<'b>(&self, buffer: &'b mut [MaybeUninit<u8>]) -> io::Result<Received<'b>> {
-        let (length, from) = match self.socket.recv_from(buffer) {
-            Ok(got) => got,
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                return Ok(Received::Nothing);
-            }
-            Err(e) => return Err(e),
-        };
+        match self.socket.recv_from(buffer) {
+            Ok((length, from)) => Ok(self.interpret(buffer, length, &from)),
+            Err(e) if is_nothing(&e) => Ok(Received::Nothing),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What the first `length` bytes of the buffer, which the kernel has written, are.
+    fn interpret<'b>(
+        &self,
+        buffer: &'b [MaybeUninit<u8>],
+        length: usize,
+        from: &SockAddr,
+    ) -> Received<'b> {
+        let buffer = &buffer[..length];
         // SAFETY: the kernel has written `length` bytes.
         let bytes = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
         let Some(from) = from.as_socket().map(|a| a.ip()) else {
-            return Ok(Received::Nothing);
+            return Received::Nothing;
         };
         let Some(message) = self.message(bytes) else {
-            return Ok(Received::Nothing);
+            return Received::Nothing;
         };
         if message.first() == Some(&self.family.reply()) {
-            return Ok(Received::Reply(message, from));
+            return Received::Reply(message, from);
         }
-        Ok(icmp_error(message, self.family, from).map_or(Received::Nothing, Received::Error))
+        icmp_error(message, self.family, from).map_or(Received::Nothing, Received::Error)
     }
 
     /// The ICMP message: an IPv4 raw socket gives the IP header too.
@@ -240,6 +273,14 @@ impl ProbeSocket {
             }
         }
     }
+}
+
+/// The tick passed, or a signal came.
+fn is_nothing(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// Reads the echo request that an ICMP error quotes (RFC 792, RFC 4443).

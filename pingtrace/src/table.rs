@@ -10,6 +10,7 @@
 use crate::packet::{self, Entry};
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_record, pt_state};
+use report::model::Point;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{Ordering, fence};
@@ -127,6 +128,27 @@ impl Table {
                 each(packet::from_record(
                     &(&raw const (*stamps)[i]).read_volatile(),
                 ));
+            }
+        }
+    }
+
+    /// Adds a stamp to a probe's record, if it still is that probe's: what the programs do in the
+    /// kernel, for stamps that user space gets another way. Only for an anonymous table.
+    pub fn push(&self, session: u32, sequence: u32, direction: usize, point: Point, ns: u64) {
+        if self.sent_ns(session, sequence).is_none() {
+            return;
+        }
+        let rec = self.at(sequence);
+        // SAFETY: `rec` points into the mapping; the index is checked against the array's length.
+        unsafe {
+            let used = &raw mut (*rec).used[direction];
+            let (n, stamps) = (
+                usize::from(used.read_volatile()),
+                &raw mut (*rec).stamp[direction],
+            );
+            if n < (*stamps).len() {
+                (&raw mut (*stamps)[n]).write_volatile(packet::to_record(point, ns));
+                used.write_volatile(n as u16 + 1);
             }
         }
     }
