@@ -320,7 +320,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
     ) -> Self {
         let identity = Identity {
             peer: plan.ip,
-            own_namespace_only: plan.own_namespace_only,
+            // Without programs of its own, the client sees no hop but its socket's.
+            own_namespace_only: plan.own_namespace_only || tracer.is_none(),
             two_hosts: plan.two_hosts,
         };
         Self {
