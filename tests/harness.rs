@@ -42,7 +42,7 @@ impl Server {
             stderr
                 .lines()
                 .map_while(Result::ok)
-                .for_each(|l| drop(tell.send(l)))
+                .for_each(|l| drop(tell.send(l)));
         });
         let server = Self { child, story };
         let mut heard = Vec::new();
