@@ -21,7 +21,7 @@ use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -88,8 +88,9 @@ struct Shared {
     socket: ProbeSocket,
     session: u32,
     start_ns: u64,
-    /// Probes sent so far, or just being sent; their sequence numbers are below it.
-    sent: AtomicU32,
+    /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
+    /// the wire is its low 32 bits.
+    sent: AtomicU64,
     send_errors: AtomicU32,
     /// A [`Format`], chosen by the receiver.
     format: AtomicU8,
@@ -139,7 +140,7 @@ pub fn run(
         socket,
         session,
         start_ns: monotonic_ns(),
-        sent: AtomicU32::new(0),
+        sent: AtomicU64::new(0),
         send_errors: AtomicU32::new(0),
         format: AtomicU8::new(format as u8),
         done: AtomicBool::new(false),
@@ -199,8 +200,8 @@ impl<'a> Sender<'a> {
         let interval = self.plan.interval_ns.unwrap_or(0);
         // Exact timers instead of the default slack of 50 us.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        for k in 0..self.plan.count.unwrap_or(u32::MAX) {
-            let due = self.shared.start_ns + u64::from(k) * interval;
+        for k in 0..self.plan.probes() {
+            let due = self.shared.start_ns + k * interval;
             if self
                 .plan
                 .time_ns
@@ -244,15 +245,16 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Sends probe `sequence`; false when the run cannot go on.
-    fn send(&mut self, sequence: u32) -> bool {
+    /// Sends the probe with this index; false when the run cannot go on.
+    fn send(&mut self, index: u64) -> bool {
+        let sequence = index as u32;
         let shared = self.shared;
         let format = usize::from(shared.format.load(Ordering::Relaxed));
         let now = monotonic_ns();
         shared.table.prepare(shared.session, sequence, now);
         let message = self.probes[format].at(sequence, now);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
-        shared.sent.store(sequence + 1, Ordering::Release);
+        shared.sent.store(index + 1, Ordering::Release);
         let result = shared.socket.send(message, &self.plan.peer);
         let Err(e) = result else { return true };
         shared.send_errors.fetch_add(1, Ordering::Relaxed);
@@ -297,12 +299,12 @@ struct Receiver<'a, 'k> {
     collector: &'a mut Collector,
     journey: Journey,
     negotiation: Negotiation,
-    /// By slot: sequence number and fate.
-    fates: Vec<(u32, Fate)>,
+    /// By slot: index and fate.
+    fates: Vec<(u64, Fate)>,
     /// All probes below it have their fate.
-    oldest: u32,
-    /// The highest sequence number that was answered, plus one.
-    frontier: u32,
+    oldest: u64,
+    /// The highest index that was answered, plus one.
+    frontier: u64,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     epoch_ns: i64,
     housekeeping_ns: u64,
@@ -331,7 +333,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             collector,
             journey: Journey::new(identity),
             negotiation: Negotiation::new(mode),
-            fates: vec![(u32::MAX, Fate::Flying); shared.table.slots() as usize],
+            fates: vec![(u64::MAX, Fate::Flying); shared.table.slots() as usize],
             oldest: 0,
             frontier: 0,
             epoch_ns: realtime_ns() - monotonic_ns().cast_signed(),
@@ -350,7 +352,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if !self.shared.done.load(Ordering::Acquire) {
                 continue;
             }
-            if self.in_flight() == 0 {
+            if !self.in_flight() {
                 return Ok(());
             }
             let end = *drained_at.get_or_insert(now + self.plan.timeout_ns);
@@ -367,18 +369,14 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn adaptive(&mut self, control: &Control) -> Result<()> {
         let plan = self.plan;
         let mut sender = Sender::new(plan, self.shared);
-        for sequence in 0..plan.count.unwrap_or(u32::MAX) {
-            if control.stop.load(Ordering::Relaxed) || !sender.send(sequence) {
+        for index in 0..plan.probes() {
+            if control.stop.load(Ordering::Relaxed) || !sender.send(index) {
                 break;
             }
-            let sent_ns = self
-                .shared
-                .table
-                .sent_ns(self.shared.session, sequence)
-                .unwrap_or(0);
+            let sent_ns = self.sent_ns(index).unwrap_or(0);
             loop {
                 self.receive()?;
-                if self.fate(sequence) == Fate::Answered || control.stop.load(Ordering::Relaxed) {
+                if self.fate(index) == Fate::Answered || control.stop.load(Ordering::Relaxed) {
                     break;
                 }
                 if self.housekeep(control).saturating_sub(sent_ns) >= plan.timeout_ns {
@@ -394,27 +392,34 @@ impl<'a, 'k> Receiver<'a, 'k> {
         Ok(())
     }
 
-    /// Probes without a fate.
-    fn in_flight(&self) -> u32 {
+    /// Whether any probe is without a fate.
+    fn in_flight(&self) -> bool {
         let sent = self.shared.sent.load(Ordering::Acquire);
-        (self.oldest..sent)
-            .filter(|s| self.fate(*s) == Fate::Flying)
-            .take(1)
-            .count() as u32
+        (self.oldest..sent).any(|index| self.fate(index) == Fate::Flying)
     }
 
-    fn fate(&self, sequence: u32) -> Fate {
-        let (of, fate) = self.fates[self.slot(sequence)];
-        if of == sequence { fate } else { Fate::Flying }
+    fn fate(&self, index: u64) -> Fate {
+        let (of, fate) = self.fates[self.slot(index)];
+        if of == index { fate } else { Fate::Flying }
     }
 
-    fn slot(&self, sequence: u32) -> usize {
-        (sequence & (self.shared.table.slots() - 1)) as usize
+    fn slot(&self, index: u64) -> usize {
+        (index as u32 & (self.shared.table.slots() - 1)) as usize
     }
 
-    fn settle(&mut self, sequence: u32, fate: Fate) {
-        let slot = self.slot(sequence);
-        self.fates[slot] = (sequence, fate);
+    fn settle(&mut self, index: u64, fate: Fate) {
+        let slot = self.slot(index);
+        self.fates[slot] = (index, fate);
+    }
+
+    /// The youngest probe that was sent with this sequence number, which wraps.
+    fn index_of(&self, sequence: u32) -> Option<u64> {
+        let sent = self.shared.sent.load(Ordering::Acquire);
+        let back = (sent as u32).wrapping_sub(sequence);
+        if back == 0 {
+            return None;
+        }
+        sent.checked_sub(u64::from(back))
     }
 
     /// Waits for one packet, for a tick at most.
@@ -507,20 +512,20 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// An echo reply of the other end's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64) {
         let sequence = packet.sequence;
-        if sequence >= self.shared.sent.load(Ordering::Acquire) {
+        let Some(index) = self.index_of(sequence) else {
             if self.collecting {
                 self.journey.late(packet);
             } else {
                 self.collector.counters().malformed += 1;
             }
             return;
-        }
+        };
         let Some(sent_ns) = self.shared.table.sent_ns(self.shared.session, sequence) else {
             // Its record was reused long ago: it counts as lost, or was a duplicate.
             self.collector.counters().dup += 1;
             return;
         };
-        let before = self.fate(sequence);
+        let before = self.fate(index);
         if before == Fate::Answered {
             let sent_unix_ns = self.unix_ns(sent_ns);
             let probe = self.journey.duplicate(sequence, sent_ns, sent_unix_ns, now);
@@ -532,8 +537,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         } else {
             Status::Ok
         };
-        self.count_answer(sequence, before, status);
-        self.settle(sequence, Fate::Answered);
+        self.count_answer(index, before, status);
+        self.settle(index, Fate::Answered);
         self.advance();
         let (woken, oncpu) = self.sleep_before(now);
         let arrival = Arrival {
@@ -556,9 +561,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    fn count_answer(&mut self, sequence: u32, before: Fate, status: Status) {
-        let overtaken = sequence < self.frontier;
-        self.frontier = self.frontier.max(sequence + 1);
+    fn count_answer(&mut self, index: u64, before: Fate, status: Status) {
+        let overtaken = index < self.frontier;
+        self.frontier = self.frontier.max(index + 1);
         let counters: &mut Counters = self.collector.counters();
         counters.replied += 1;
         counters.late += u64::from(status == Status::Late);
@@ -639,28 +644,32 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let sent = self.shared.sent.load(Ordering::Acquire);
         while self.oldest < sent {
             if self.fate(self.oldest) == Fate::Flying {
-                match self.shared.table.sent_ns(self.shared.session, self.oldest) {
+                match self.sent_ns(self.oldest) {
                     Some(at)
                         if now.saturating_sub(at) < GIVE_UP_TIMEOUTS * self.plan.timeout_ns =>
                     {
                         break;
                     }
-                    at => self.lose(self.oldest, at),
+                    _ => self.lose(self.oldest),
                 }
             }
             self.oldest += 1;
         }
     }
 
-    fn lose(&mut self, sequence: u32, sent_ns: Option<u64>) {
-        self.settle(sequence, Fate::Lost);
-        let sent_ns = sent_ns.unwrap_or(
-            self.shared.start_ns + u64::from(sequence) * self.plan.interval_ns.unwrap_or(0),
-        );
+    /// When a probe was sent, unless its record has been reused since.
+    fn sent_ns(&self, index: u64) -> Option<u64> {
+        self.shared.table.sent_ns(self.shared.session, index as u32)
+    }
+
+    fn lose(&mut self, index: u64) {
+        self.settle(index, Fate::Lost);
+        let due = self.shared.start_ns + index * self.plan.interval_ns.unwrap_or(0);
+        let sent_ns = self.sent_ns(index).unwrap_or(due);
         let sent_unix_ns = self.unix_ns(sent_ns);
         let probe = self
             .journey
-            .lost(&self.shared.table, sequence, sent_ns, sent_unix_ns);
+            .lost(&self.shared.table, index as u32, sent_ns, sent_unix_ns);
         self.collector.lost(probe);
     }
 
@@ -668,7 +677,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let losses = self.tracer.as_ref().map(Tracer::losses).unwrap_or_default();
         let journey = self.journey.counts;
         let counters = self.collector.counters();
-        counters.sent = u64::from(self.shared.sent.load(Ordering::Acquire));
+        counters.sent = self.shared.sent.load(Ordering::Acquire);
         counters.send_errors = u64::from(self.shared.send_errors.load(Ordering::Relaxed));
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
@@ -687,12 +696,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 collector.probe(probe);
             });
         let sent = self.shared.sent.load(Ordering::Acquire);
-        for sequence in self.oldest..sent {
-            if self.fate(sequence) == Fate::Flying {
-                self.lose(
-                    sequence,
-                    self.shared.table.sent_ns(self.shared.session, sequence),
-                );
+        for index in self.oldest..sent {
+            if self.fate(index) == Fate::Flying {
+                self.lose(index);
             }
         }
         self.update_counters();
@@ -720,11 +726,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.collecting = true;
         let format = self.shared.format.load(Ordering::Relaxed);
         let mut probes = Format::probes(self.plan, self.shared.session);
-        let first = self.shared.sent.load(Ordering::Acquire);
+        let first = self.shared.sent.load(Ordering::Acquire) as u32;
         for extra in 0..COLLECT_PROBES {
             let sent_ns = monotonic_ns();
             if format == Format::Inband as u8 {
-                let message = probes[usize::from(format)].at(first + extra, sent_ns);
+                let message = probes[usize::from(format)].at(first.wrapping_add(extra), sent_ns);
                 if self.shared.socket.send(message, &self.plan.peer).is_err() {
                     break;
                 }

@@ -147,8 +147,11 @@ impl Collector {
 
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
         if let Some(interval) = self.run.interval_ns {
-            let due = self.start_ns + u64::from(sequence) * interval;
-            self.stats.slip(sent_ns.saturating_sub(due));
+            // Modulo 2^32 probes, after which sequence numbers begin anew.
+            let since_start = u128::from(sent_ns.saturating_sub(self.start_ns));
+            let due = u128::from(sequence) * u128::from(interval);
+            let slip = since_start.saturating_sub(due) % (u128::from(interval) << 32);
+            self.stats.slip(slip as u64);
         }
     }
 

@@ -114,6 +114,11 @@ impl Plan {
             .clamp(MIN_SLOTS, MAX_SLOTS)
     }
 
+    /// How many probes there will be at most.
+    pub fn probes(&self) -> u64 {
+        self.count.map_or(u64::MAX, u64::from)
+    }
+
     /// The one namespace to stamp in, if only one is wanted.
     pub fn only_netns(&self) -> Option<u32> {
         self.own_namespace_only.then_some(self.netns)
