@@ -71,8 +71,7 @@ enum { PT_STAMPS = 32 };
 enum pt_state {
 	PT_REC_LIVE = 1 << 0, /* stamps are welcome */
 	PT_REC_OWED = 1 << 1, /* user space is to send a record packet */
-	PT_REC_SENT = 1 << 2, /* it did */
-	PT_REC_OUT = 1 << 3, /* the reply was handed to a driver */
+	PT_REC_OUT = 1 << 2, /* the reply was handed to a driver */
 };
 
 /* A probe's stamps, direction by direction in the order in which they were taken. */

@@ -10,7 +10,7 @@ use crate::table::Table;
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, bail};
-use bpf::pingtrace::types::{pt_owed, pt_record, pt_state};
+use bpf::pingtrace::types::{pt_owed, pt_record};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::{LinkEvent, LinkEvents, Namespace, Netlink};
 use report::model::Point;
@@ -56,7 +56,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     say_points(&tracer);
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
-    let mut records = Records::default();
+    let mut records = Records::new(own);
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     log::info!("serving; stop with SIGINT or SIGTERM");
@@ -252,8 +252,11 @@ impl<'a> Devices<'a> {
 const TRAVEL_NS: u64 = 2_000_000;
 
 /// Sends what the programs owe to clients.
-#[derive(Default)]
 struct Records {
+    /// The namespace whose probes are served; others have a server of their own, or none.
+    own_netns: u32,
+    /// By slot: session and sequence number of the last record that was sent.
+    done: Vec<(u32, u32)>,
     /// Replies that have left one device and not the last one yet, and until when they are held.
     held: Vec<(u64, pt_owed)>,
     sockets: HashMap<IpAddr, ProbeSocket>,
@@ -271,6 +274,20 @@ struct Due {
 }
 
 impl Records {
+    fn new(own_netns: u32) -> Self {
+        Self {
+            own_netns,
+            done: vec![(0, 0); SLOTS as usize],
+            held: Vec::new(),
+            sockets: HashMap::new(),
+            limits: HashMap::new(),
+            total: Bucket::default(),
+            sent: 0,
+            limited: 0,
+            failed: 0,
+        }
+    }
+
     /// When to look again without any event.
     fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
         self.held
@@ -287,7 +304,7 @@ impl Records {
         let all: Vec<_> = self.held.drain(..).chain(fresh).collect();
         let mut due = Vec::new();
         for (until, o) in all {
-            let Some(d) = open_record(table, &o) else {
+            let Some(d) = self.open_record(table, &o) else {
                 continue;
             };
             if d.has_left() || now >= until {
@@ -297,6 +314,19 @@ impl Records {
             }
         }
         due
+    }
+
+    /// The record that an event means, if it is still that one, not sent yet, and of a probe that
+    /// this namespace answered.
+    fn open_record(&self, table: &Table, o: &pt_owed) -> Option<Due> {
+        let record = table.copy(o.slot);
+        let same = record.session == o.session && record.sequence == o.sequence;
+        let done = self.done.get(o.slot as usize)? == &(o.session, o.sequence);
+        let due = Due {
+            slot: o.slot,
+            record,
+        };
+        (same && !done && due.answered_in() == Some(self.own_netns)).then_some(due)
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
@@ -310,13 +340,13 @@ impl Records {
             };
             let group = rest.iter().position(|d| !same(d)).unwrap_or(rest.len());
             let limit = if first.record.version == 0 { 1 } else { group };
-            let taken = self.send_some(table, &rest[..limit]);
+            let taken = self.send_some(&rest[..limit]);
             rest = &rest[taken..];
         }
     }
 
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
-    fn send_some(&mut self, table: &Table, due: &[Due]) -> usize {
+    fn send_some(&mut self, due: &[Due]) -> usize {
         let last = due.len().min(MAX_BATCH) - 1;
         let head = &due[0].record;
         let family = if head.family == 4 {
@@ -350,7 +380,7 @@ impl Records {
             for e in &entries {
                 packet.push(e);
             }
-            table.mark(d.slot, pt_state::PT_REC_SENT);
+            self.done[d.slot as usize] = (d.record.session, d.record.sequence);
             taken += 1;
         }
         self.transmit(
@@ -399,18 +429,17 @@ impl Records {
 /// Probes in one record packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
-/// The record that an event means, if it is still that one and not sent yet.
-fn open_record(table: &Table, o: &pt_owed) -> Option<Due> {
-    let record = table.copy(o.slot);
-    let same = record.session == o.session && record.sequence == o.sequence;
-    let open = record.state & pt_state::PT_REC_SENT.0 == 0;
-    (same && open).then_some(Due {
-        slot: o.slot,
-        record,
-    })
-}
-
 impl Due {
+    /// The namespace of the last device that received the request.
+    fn answered_in(&self) -> Option<u32> {
+        let used = usize::from(self.record.used[0]);
+        let request = self.record.stamp[0].iter().take(used).rev();
+        let mut entries = request.filter_map(packet::from_record);
+        entries
+            .find(|e| e.point == Point::RRxDevrcv)
+            .map(|e| e.netns)
+    }
+
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
     fn has_left(&self) -> bool {

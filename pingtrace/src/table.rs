@@ -158,16 +158,6 @@ impl Table {
         // SAFETY: the pointer is into the mapping, and any bytes are a valid record.
         unsafe { self.at(slot).read_volatile() }
     }
-
-    /// Adds bits to the state of the record in `slot`.
-    pub fn mark(&self, slot: u32, bits: pt_state) {
-        let rec = self.at(slot);
-        // SAFETY: `rec` points into the mapping; fields are plain integers.
-        unsafe {
-            let state = (&raw const (*rec).state).read_volatile();
-            (&raw mut (*rec).state).write_volatile(state | bits.0);
-        }
-    }
 }
 
 fn bytes(slots: u32) -> usize {
