@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -164,4 +165,34 @@ pub fn delay(probe: &Value, segment: &str) -> u64 {
         .filter(|d| d["delay"] == segment)
         .filter_map(|d| d["ns"].as_u64())
         .sum()
+}
+
+/// Held by tests whose load or timing would disturb another's.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Waits for the machine.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Moves all threads of a process that a test started, present and future, to one CPU.
+pub fn pin(pid: u32, cpu: usize) {
+    thread::sleep(Duration::from_millis(300));
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("tasks")
+        .flatten()
+    {
+        let tid: i32 = task
+            .file_name()
+            .to_str()
+            .and_then(|t| t.parse().ok())
+            .expect("a number");
+        // SAFETY: a set of plain bits, of the given size.
+        let result = unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(cpu, &mut set);
+            libc::sched_setaffinity(tid, size_of_val(&set), &raw const set)
+        };
+        assert_eq!(result, 0, "pin {tid}");
+    }
 }

@@ -9,7 +9,7 @@
 use crate::packet::{Entry, PROVISIONAL, Packet, Version};
 use crate::table::{REPLY, REQUEST, Table};
 use report::model::{ClockRelation, Host, Point, Probe, Stamp, Status};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 /// What the client asks of a run, as far as joining needs it.
@@ -65,11 +65,18 @@ struct Pending {
     deadline_ns: u64,
 }
 
+/// Probes whose stamps are kept although their reply has not come yet.
+const MAX_EARLY: usize = 1024;
+
 /// Probes that wait for the rest of their stamps, oldest reply first.
 pub struct Journey {
     identity: Identity,
     waiting: VecDeque<Pending>,
     spare: Vec<Pending>,
+    /// Stamps that overtook their probe's own reply, by sequence number.
+    early: BTreeMap<u32, Vec<Entry>>,
+    /// The youngest probe of which the server's hand-over is known.
+    handed_over: Option<u32>,
     /// The 32-bit microseconds of a version 0 peer, continued in 64 bits.
     v0_clock_us: Option<u64>,
     scratch: Probe,
@@ -92,6 +99,8 @@ impl Journey {
             identity,
             waiting: VecDeque::new(),
             spare: Vec::new(),
+            early: BTreeMap::new(),
+            handed_over: None,
             v0_clock_us: None,
             scratch,
             counts: Counts::default(),
@@ -134,6 +143,9 @@ impl Journey {
             oncpu: arrival.oncpu.filter(after),
             ..arrival
         });
+        for e in self.early.remove(&arrival.sequence).unwrap_or_default() {
+            p.take(&e);
+        }
         self.waiting.push_back(p);
         self.remote(packet) > 0
     }
@@ -169,15 +181,33 @@ impl Journey {
             } else {
                 u32::from(e.back)
             };
-            match self.find(packet.sequence.wrapping_sub(back)) {
-                Some(p) => {
-                    p.take(&e);
-                    taken += 1;
-                }
-                None => self.counts.orphans += 1,
+            let sequence = packet.sequence.wrapping_sub(back);
+            if e.point == Point::RTxDevout {
+                let newer = self
+                    .handed_over
+                    .is_none_or(|last| is_before(last, sequence));
+                self.handed_over = if newer {
+                    Some(sequence)
+                } else {
+                    self.handed_over
+                };
             }
+            match self.find(sequence) {
+                Some(p) => p.take(&e),
+                None => self.keep(sequence, e),
+            }
+            taken += 1;
         }
         taken
+    }
+
+    /// For a reply that is still on its way, or lost; the oldest are forgotten.
+    fn keep(&mut self, sequence: u32, e: Entry) {
+        if self.early.len() >= MAX_EARLY {
+            let forgotten = self.early.pop_first();
+            self.counts.orphans += forgotten.map_or(0, |(_, stamps)| stamps.len() as u64);
+        }
+        self.early.entry(sequence).or_default().push(e);
     }
 
     /// A stamp of this very kernel, whose late ones the client's own programs took too.
@@ -206,10 +236,8 @@ impl Journey {
     /// Hands out every probe that is complete, or waited long enough. With `expect_remote` false
     /// nothing is waited for.
     pub fn finished(&mut self, now_ns: u64, expect_remote: bool, mut sink: impl FnMut(&Probe)) {
-        let newest = self.waiting.iter().rposition(|p| p.handed_over);
-        let mut index = 0;
         while let Some(p) = self.waiting.front() {
-            let overtaken = newest.is_some_and(|n| index < n);
+            let overtaken = self.overtaken(p);
             let due = now_ns >= p.deadline_ns;
             if expect_remote && !overtaken && !due && !self.complete(p) {
                 break;
@@ -223,8 +251,13 @@ impl Journey {
             self.assemble(&p);
             sink(&self.scratch);
             self.recycle(p);
-            index += 1;
         }
+    }
+
+    /// The server handed over a younger probe's reply, so this one's stamps were lost.
+    fn overtaken(&self, p: &Pending) -> bool {
+        let youngest = self.handed_over.zip(p.arrival);
+        youngest.is_some_and(|(youngest, a)| is_before(a.sequence, youngest))
     }
 
     /// On one kernel the client's own programs saw everything but `icmp_rcv`.
@@ -391,6 +424,11 @@ fn first_poll_only(stamps: &[Stamp]) -> impl Iterator<Item = &Stamp> {
             !poll || first.is_none_or(|f| *i < f)
         })
         .map(|(_, s)| s)
+}
+
+/// Sequence numbers wrap (RFC 1982).
+fn is_before(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() < 0
 }
 
 fn is_remote(point: Point) -> bool {
