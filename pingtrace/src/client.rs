@@ -107,6 +107,7 @@ pub fn run(
     collector: &mut Collector,
 ) -> Result<Outcome> {
     let session = host::session()?;
+    let socket = ProbeSocket::open(plan.family, &plan.options)?;
     let mut storage = Storage::new();
     let setup = Setup {
         role: Role::Client { session },
@@ -118,7 +119,6 @@ pub fn run(
         Some(t) => Arc::clone(&t.table),
         None => Arc::new(Table::anonymous(setup.slots)?),
     };
-    let socket = ProbeSocket::open(plan.family, &plan.options)?;
     if let Some(filter) = tracer.as_ref().and_then(|t| t.socket_filter(&setup.role)) {
         socket
             .attach_filter(filter)
@@ -376,25 +376,14 @@ impl<'a, 'k> Receiver<'a, 'k> {
                     break;
                 }
             }
-            if plan.time_ns.is_some_and(|t| {
-                self.now_after_housekeeping(control)
-                    .is_ok_and(|n| n >= self.shared.start_ns + t)
-            }) {
+            let now = self.housekeep(control)?;
+            let over = |t| now >= self.shared.start_ns + t;
+            if plan.time_ns.is_some_and(over) {
                 break;
             }
         }
         self.shared.done.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Housekeeping at most every [`HOUSEKEEPING_NS`]; the time.
-    fn now_after_housekeeping(&mut self, control: &Control) -> Result<u64> {
-        let now = monotonic_ns();
-        if now < self.housekeeping_ns {
-            Ok(now)
-        } else {
-            self.housekeep(control)
-        }
     }
 
     /// Probes without a fate.
@@ -578,7 +567,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             });
     }
 
-    /// Everything that is not the arrival of a packet.
+    /// Everything that is not the arrival of a packet, at most every [`HOUSEKEEPING_NS`]; the time.
     fn housekeep(&mut self, control: &Control) -> Result<u64> {
         let now = monotonic_ns();
         if now < self.housekeeping_ns {
@@ -591,6 +580,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.update_counters();
         self.collector
             .tick(now, control.reopen.swap(false, Ordering::Relaxed));
+        if self.collector.outputs_failed() {
+            control.stop.store(true, Ordering::Relaxed);
+        }
         Ok(now)
     }
 
