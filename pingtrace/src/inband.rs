@@ -175,10 +175,17 @@ fn detach(ifindex: u32, attachment: Attachment, program: BorrowedFd<'_>) {
     };
     // The device may be gone, and with it the filter.
     let _ = filter.detach();
+    if made_qdisc {
+        remove_unused_qdisc(program, ifindex);
+    }
+}
+
+/// The clsact qdisc, unless somebody else has filters there.
+fn remove_unused_qdisc(program: BorrowedFd<'_>, ifindex: u32) {
     let others = Netlink::open()
         .and_then(|mut n| n.has_filters(ifindex))
         .unwrap_or(true);
-    if made_qdisc && !others {
+    if !others {
         let _ = hook(program, ifindex, TC_EGRESS | TC_INGRESS).destroy();
     }
 }
@@ -188,5 +195,6 @@ fn remove_stale(program: BorrowedFd<'_>, ifindex: u32) {
     let mut old = hook(program, ifindex, TC_EGRESS);
     if old.query().is_ok() && old.detach().is_ok() {
         log::info!("removed a stale filter from device {ifindex}");
+        remove_unused_qdisc(program, ifindex);
     }
 }
