@@ -9,6 +9,7 @@
 mod forwarder;
 mod harness;
 mod load;
+mod misuse;
 mod outputs;
 mod packets;
 mod points;
