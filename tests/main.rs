@@ -6,6 +6,8 @@
     reason = "raw sockets, signals and scheduling of the tools"
 )]
 
+mod cleanup;
+mod forged;
 mod forwarder;
 mod harness;
 mod load;
