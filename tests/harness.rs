@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// A server says this when its programs are attached.
 const READY: &str = "serving";
+/// What a test waits for takes no longer.
+const SOON: Duration = Duration::from_secs(20);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// The program, with these arguments, inside a namespace.
@@ -25,6 +27,28 @@ pub fn pingtrace(ns: &Namespace, args: &str) -> Child {
             .expect("start pingtrace")
     };
     ns.run(spawn).expect("enter the namespace")
+}
+
+/// The program, to be given arguments and started with [`start`].
+pub fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_pingtrace"))
+}
+
+/// Starts a command inside a namespace; what it writes is kept for [`finish`].
+pub fn start(ns: &Namespace, command: &mut Command) -> Child {
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = ns.run(|| command.spawn()).expect("enter the namespace");
+    child.expect("start the program")
+}
+
+/// Waits until something is so; fails after [`SOON`].
+pub fn until(what: &str, so: impl Fn() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !so() {
+        assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A running server; dropped, it gets SIGTERM and is waited for.

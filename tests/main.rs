@@ -6,10 +6,13 @@
     reason = "raw sockets, signals and scheduling of the tools"
 )]
 
+mod cleanup;
 mod faults;
+mod forged;
 mod forwarder;
 mod harness;
 mod load;
+mod misuse;
 mod modes;
 mod outputs;
 mod packets;

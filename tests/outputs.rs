@@ -1,1 +1,370 @@
-//! What the program writes, and what it says when something is wrong.
+//! What the program writes: JSON, text, logs and pictures, however the run ends.
+
+use super::harness::{Finished, Server, client, finish, kill, program, start, until};
+use netns::Lab;
+use serde_json::Value;
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Child;
+use tempfile::TempDir;
+
+const SCHEMA: &str = include_str!("../report/schema/pingtrace.schema.json");
+const TO_SERVER: [&str; 2] = ["-c", "10.77.0.2"];
+
+/// Two hosts, no server, and a directory in which the client runs.
+fn lab() -> (Lab, TempDir) {
+    (Lab::veth_pair().unwrap(), TempDir::new().unwrap())
+}
+
+/// A client that runs in `directory`.
+fn launch(lab: &Lab, directory: &Path, args: &[&str]) -> Child {
+    let mut command = program();
+    command.args(TO_SERVER).args(args).current_dir(directory);
+    start(&lab.client.ns, &mut command)
+}
+
+fn launch_words(lab: &Lab, directory: &Path, args: &str) -> Child {
+    launch(lab, directory, &args.split(' ').collect::<Vec<_>>())
+}
+
+/// The lines of a file, all whole and JSON.
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    assert!(text.is_empty() || text.ends_with('\n'), "a torn line");
+    let parsed = text.lines().map(|l| serde_json::from_str(l).expect(l));
+    parsed.collect()
+}
+
+fn of_type(lines: &[Value], kind: &str) -> Vec<Value> {
+    lines
+        .iter()
+        .filter(|l| l["type"] == kind)
+        .cloned()
+        .collect()
+}
+
+/// Sequence numbers of the probes in these lines.
+fn sequences(lines: &[Value]) -> Vec<u64> {
+    let probes = lines.iter().filter(|l| l["type"] == "probe");
+    probes.map(|p| p["seq"].as_u64().unwrap()).collect()
+}
+
+fn count_lines(path: &Path) -> usize {
+    fs::read_to_string(path).map_or(0, |t| t.lines().count())
+}
+
+#[test]
+fn json_is_as_the_schema_says() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let (lab, directory) = lab();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    for args in [
+        "-n --nslocal",
+        "-A",
+        "--mode compact -m 1",
+        "--mode pingpong -6",
+    ] {
+        let host = if args.ends_with('6') {
+            "fd77::2"
+        } else {
+            "10.77.0.2"
+        };
+        let run = client(
+            &lab.client.ns,
+            &format!(
+                "-c {host} {args} -C 40 -o json {}",
+                if args == "-A" { "" } else { "-i 2ms" }
+            ),
+        );
+        assert_eq!(run.status, 0, "{run:#?}");
+        for line in run.stdout.lines() {
+            let value: Value = serde_json::from_str(line).expect(line);
+            let faults: Vec<_> = schema.iter_errors(&value).map(|e| e.to_string()).collect();
+            assert!(faults.is_empty(), "{faults:#?} in {line}");
+        }
+        assert_eq!(run.stat()["sent"], 40);
+    }
+    let log = finish(launch_words(
+        &lab,
+        directory.path(),
+        "-i 2ms -C 40 -o log --stat-interval 10ms",
+    ));
+    assert_eq!(log.status, 0, "{log:#?}");
+    for file in ["pingtrace.log.seq", "pingtrace.log.stat"] {
+        for line in lines(&directory.path().join(file)) {
+            assert!(schema.is_valid(&line), "{line}");
+        }
+    }
+}
+
+#[test]
+fn with_text_and_json_stdout_is_json_and_stderr_text() {
+    let (lab, _) = lab();
+    let run = client(&lab.client.ns, "-c 10.77.0.2 -i 2ms -C 20 -o text,json");
+    assert_eq!((run.status, run.probes().len()), (0, 20), "{run:#?}");
+    assert_eq!(run.lines("run").len(), 1);
+    assert!(run.stderr.contains("#19 10.77.0.2 ok"), "{run:#?}");
+    assert!(
+        run.stderr.contains("sent 20, replied 20, lost 0"),
+        "{run:#?}"
+    );
+    let text = client(&lab.client.ns, "-c 10.77.0.2 -i 2ms -C 20");
+    assert!(text.stdout.contains("#19 10.77.0.2 ok") && !text.stderr.contains("#19"));
+}
+
+#[test]
+fn logs_roll_over_without_losing_or_splitting_a_line() {
+    const LIMIT: u64 = 20_000;
+    let (lab, directory) = lab();
+    let file = |name: &str| directory.path().join(name);
+    let run = finish(launch_words(
+        &lab,
+        directory.path(),
+        "-i 1ms -C 300 -o log --log all --logsize 20000 --logbackup 99",
+    ));
+    assert_eq!((run.status, run.stdout.as_str()), (0, ""), "{run:#?}");
+    let mut names: Vec<_> = (1..=99)
+        .rev()
+        .map(|n| file(&format!("all.seq.{n}")))
+        .collect();
+    names.retain(|f| f.exists());
+    names.push(file("all.seq"));
+    assert!(names.len() > 4, "{names:#?}");
+    assert!(names.iter().all(|f| f.metadata().unwrap().len() <= LIMIT));
+    let all: Vec<_> = names.iter().flat_map(|f| lines(f)).collect();
+    assert_eq!(all[0]["type"], "run");
+    assert_eq!(sequences(&all), (0..300).collect::<Vec<_>>());
+    let stat = of_type(&lines(&file("all.stat")), "stat").pop().unwrap();
+    assert_eq!(
+        (stat["sent"].as_u64(), stat["recorded"].as_u64()),
+        (Some(300), Some(300))
+    );
+
+    let run = finish(launch_words(
+        &lab,
+        directory.path(),
+        "-i 1ms -C 300 -o log --log few --logsize 20000",
+    ));
+    assert_eq!(run.status, 0, "{run:#?}");
+    let kept: Vec<_> = ["few.seq.3", "few.seq.2", "few.seq.1", "few.seq"]
+        .iter()
+        .flat_map(|f| lines(&file(f)))
+        .collect();
+    assert!(!file("few.seq.4").exists());
+    let kept = sequences(&kept);
+    assert_eq!(kept, (kept[0]..300).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_terminated_run_writes_its_final_statistics() {
+    let (lab, directory) = lab();
+    let seq = directory.path().join("pingtrace.log.seq");
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let _ = fs::remove_file(&seq);
+        let run = launch_words(&lab, directory.path(), "-i 2ms -o log");
+        until("probes are logged", || count_lines(&seq) > 50);
+        kill(run.id(), signal);
+        let run = finish(run);
+        assert_eq!(run.status, 0, "{run:#?}");
+        let file = directory.path().join("pingtrace.log.stat");
+        let stat = of_type(&lines(&file), "stat").pop().expect("statistics");
+        let sent = stat["sent"].as_u64().unwrap();
+        assert_eq!(stat["recorded"], sent);
+        assert_eq!(sequences(&lines(&seq)), (0..sent).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_whole_lines() {
+    let (lab, directory) = lab();
+    let seq = directory.path().join("pingtrace.log.seq");
+    for mode in ["--mode pingpong", "-m 1"] {
+        let _ = fs::remove_file(&seq);
+        let run = launch_words(&lab, directory.path(), &format!("-i 1ms -o log {mode}"));
+        until("probes are logged", || count_lines(&seq) > 100);
+        let before = count_lines(&seq);
+        kill(run.id(), libc::SIGKILL);
+        finish(run);
+        let lines = lines(&seq);
+        assert!(lines.len() >= before);
+        let sequences = sequences(&lines);
+        assert_eq!(sequences, (0..sequences.len() as u64).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn logs_are_opened_anew_on_sighup() {
+    let (lab, directory) = lab();
+    let file = |name: &str| directory.path().join(name);
+    let (seq, old) = (file("pingtrace.log.seq"), file("old"));
+    for adaptive in ["-i 2ms", "-A"] {
+        let _ = (fs::remove_file(&seq), fs::remove_file(&old));
+        let run = launch_words(&lab, directory.path(), &format!("{adaptive} -o log"));
+        until("probes are logged", || count_lines(&seq) > 20);
+        fs::rename(&seq, &old).unwrap();
+        kill(run.id(), libc::SIGHUP);
+        until("the log is there again", || count_lines(&seq) > 20);
+        kill(run.id(), libc::SIGTERM);
+        let run = finish(run);
+        assert_eq!(run.status, 0, "{run:#?}");
+        let all = sequences(&[lines(&old), lines(&seq)].concat());
+        assert_eq!(all, (0..all.len() as u64).collect::<Vec<_>>());
+    }
+}
+
+/// Gives the calling process a file system of 64 KiB on `small`, which it alone sees.
+fn mount_small() -> io::Result<()> {
+    let check = |r: i32| {
+        if r == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    };
+    let none = std::ptr::null();
+    // SAFETY: all strings end in NUL and outlive the calls.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNS))?;
+        check(libc::mount(
+            none,
+            c"/".as_ptr(),
+            none,
+            libc::MS_REC | libc::MS_PRIVATE,
+            none.cast(),
+        ))?;
+        check(libc::mount(
+            c"none".as_ptr(),
+            c"small".as_ptr(),
+            c"tmpfs".as_ptr(),
+            0,
+            c"size=64k".as_ptr().cast(),
+        ))
+    }
+}
+
+#[test]
+fn a_full_disk_is_said_and_does_not_stop_the_run() {
+    let (lab, directory) = lab();
+    fs::create_dir(directory.path().join("small")).unwrap();
+    let mut command = program();
+    command.args(TO_SERVER).current_dir(directory.path());
+    command.args("-i 1ms -C 300 -o log,json --log small/log".split(' '));
+    // SAFETY: only system calls are made between fork and exec.
+    unsafe { command.pre_exec(mount_small) };
+    let run = finish(start(&lab.client.ns, &mut command));
+    assert_eq!(run.status, 1, "{run:#?}");
+    assert_eq!(run.probes().len(), 300);
+    assert_eq!(run.stat()["replied"], 300);
+    let began = run
+        .stderr
+        .lines()
+        .filter(|l| l.contains("no space left on device"));
+    let began: Vec<_> = began.collect();
+    assert!(
+        began.iter().filter(|l| l.contains("small/log.seq")).count() == 1,
+        "{}",
+        run.stderr
+    );
+    assert!(
+        began
+            .iter()
+            .filter(|l| l.contains("small/log.stat"))
+            .count()
+            <= 1,
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr
+            .contains("log lines (--log) could not be written"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn pictures_are_written_in_the_format_of_their_name() {
+    let (lab, directory) = lab();
+    let picture = |name: &str| {
+        let args = ["-i", "2ms", "-C", "20", "-o", "image", "--image", name];
+        let run = finish(launch(&lab, directory.path(), &args));
+        assert_eq!(run.status, 0, "{run:#?}");
+        run
+    };
+    for name in ["x.png", "x.svg", "x.html"] {
+        let run = picture(name);
+        assert!(run.stderr.contains(&format!("picture: {name}")), "{run:#?}");
+    }
+    let read = |name: &str| fs::read(directory.path().join(name)).unwrap();
+    decode(&read("x.png"));
+    let svg = String::from_utf8(read("x.svg")).unwrap();
+    assert!(svg.contains("<svg") && svg.trim_end().ends_with("</svg>"));
+    let html = String::from_utf8(read("x.html")).unwrap();
+    assert!(html.contains("<html") && html.trim_end().ends_with("</html>"));
+    picture("y-%Y%m%d.png");
+    let is_date = |n: &str| n.len() == 14 && n[2..10].bytes().all(|b| b.is_ascii_digit());
+    let dated = names(directory.path(), "y-");
+    assert!(dated.len() == 1 && is_date(&dated[0]), "{dated:?}");
+    decode(&read(&dated[0]));
+}
+
+fn decode(png: &[u8]) {
+    let mut reader = png::Decoder::new(png).read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size()];
+    let frame = reader.next_frame(&mut pixels).unwrap();
+    assert!(frame.width > 100 && frame.height > 100);
+    assert!(pixels.iter().any(|p| *p != pixels[0]), "an empty picture");
+}
+
+/// Names of files that begin so, in order.
+fn names(directory: &Path, prefix: &str) -> Vec<String> {
+    let files = fs::read_dir(directory).unwrap();
+    let names = files.map(|f| f.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|n| n.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+/// Runs a schedule with a tick every two seconds until `over`, then ends it.
+fn scheduled(lab: &Lab, directory: &Path, time: &str, over: impl Fn() -> bool) -> Finished {
+    let fixed = ["-i", "10ms", "-t", time, "--schedule", "*/2 * * * * *"];
+    let output = ["-o", "imagelog", "--image", "c-%H%M%S.svg"];
+    let run = launch(lab, directory, &[&fixed[..], &output].concat());
+    until("the schedule has come that far", over);
+    kill(run.id(), libc::SIGTERM);
+    finish(run)
+}
+
+#[test]
+fn a_schedule_takes_a_picture_a_tick_and_keeps_one_log() {
+    let (lab, directory) = lab();
+    let two = || names(directory.path(), "c-").len() == 2;
+    let run = scheduled(&lab, directory.path(), "1", two);
+    assert_eq!(run.status, 0, "{run:#?}");
+    assert!(!run.stderr.contains("skipped"), "{run:#?}");
+    let seq = sequences(&lines(&directory.path().join("pingtrace.log.seq")));
+    let whole: Vec<_> = (0..100).chain(0..100).collect();
+    assert_eq!(seq[..200], whole);
+    let stat = lines(&directory.path().join("pingtrace.log.stat"));
+    assert!(of_type(&stat, "stat").len() >= 2);
+}
+
+#[test]
+fn a_tick_in_a_running_capture_is_skipped_and_said() {
+    let (lab, directory) = lab();
+    let two = || names(directory.path(), "c-").len() == 2;
+    let run = scheduled(&lab, directory.path(), "3", two);
+    assert_eq!(run.status, 0, "{run:#?}");
+    let said = run
+        .stderr
+        .lines()
+        .find(|l| l.contains("skipped"))
+        .expect("it is said");
+    assert!(
+        said.contains("1 tick(s)") && said.contains("(-t)"),
+        "{said}"
+    );
+}

@@ -20,6 +20,7 @@
 //! reserved of version 0 never count), and `capacity=` as it stands (version 1). A wrong
 //! checksum is no error.
 
+use pingtrace::packet::{self, Family, Malformed, Version};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -145,4 +146,97 @@ pub fn all() -> Vec<Packet> {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "hex"));
     paths.sort();
     paths.iter().map(|path| Packet::read(path)).collect()
+}
+
+/// Flags that have a meaning to the product; unknown ones are cleared.
+const KNOWN_FLAGS: u16 = packet::DONTADD | packet::INBAND | packet::RECORD;
+
+#[test]
+fn every_packet_is_read_as_its_file_says() {
+    let packets = all();
+    assert!(packets.len() > 70, "the files are missing");
+    packets.iter().for_each(compare);
+}
+
+fn compare(file: &Packet) {
+    let name = &file.name;
+    let family = match file.key("family") {
+        "4" => Family::V4,
+        _ => Family::V6,
+    };
+    let read = packet::parse(&file.bytes, family);
+    let (read, fields) = match (read, file.expected()) {
+        (Ok(read), Ok(fields)) => (read, fields),
+        (Err(why), Err(expected)) => {
+            return assert_eq!(word(why), expected, "{name}");
+        }
+        (Err(why), Ok(_)) => {
+            let other = file.keys.get("or").map(String::as_str);
+            return assert_eq!(
+                Some(format!("error {}", word(why)).as_str()),
+                other,
+                "{name}"
+            );
+        }
+        (Ok(read), Err(expected)) => panic!("{name}: read as {read:?}, expected error {expected}"),
+    };
+    let version = u64::from(read.version == Version::V1);
+    let kind = match (read.request, read.is_record()) {
+        (true, _) => "request",
+        (false, true) => "record",
+        (false, false) => "reply",
+    };
+    assert_eq!(version, fields.number("version"), "{name}");
+    assert_eq!(kind, fields.text("kind"), "{name}");
+    assert_eq!(u64::from(read.session), fields.number("session"), "{name}");
+    assert_eq!(u64::from(read.sequence), fields.number("seq"), "{name}");
+    assert_eq!(
+        read.flags,
+        fields.number("flags") as u16 & KNOWN_FLAGS,
+        "{name}"
+    );
+    // An overrun that is not refused would be a read past the end.
+    assert_eq!(fields.number("overrun"), 0, "{name}");
+    let good = family == Family::V6 || file.key("checksum") == "good";
+    assert_eq!(read.checksum_ok, good, "{name}");
+    let (known, unknown): (Vec<_>, Vec<_>) = read.entries().partition(Option::is_some);
+    assert_eq!(unknown.len() as u64, fields.number("unknown"), "{name}");
+    assert_eq!(known.len() as u64, fields.number("entries"), "{name}");
+    assert_eq!(known.len(), file.entries.len(), "{name}");
+    for (entry, expected) in known.iter().flatten().zip(&file.entries) {
+        compare_entry(name, entry, expected, read.version);
+    }
+}
+
+fn compare_entry(name: &str, entry: &packet::Entry, expected: &Fields, version: Version) {
+    assert_eq!(entry.point as u64, expected.number("point"), "{name}");
+    assert_eq!(u64::from(entry.netns), expected.number("netns"), "{name}");
+    assert_eq!(
+        u64::from(entry.ifindex),
+        expected.number("ifindex"),
+        "{name}"
+    );
+    if version == Version::V0 {
+        assert_eq!(entry.time, expected.number("time_us"), "{name}");
+        return;
+    }
+    assert_eq!(entry.time, expected.number("time_ns"), "{name}");
+    assert_eq!(u64::from(entry.host), expected.number("host"), "{name}");
+    assert_eq!(
+        entry.cpu.map(u64::from),
+        Some(expected.number("cpu")),
+        "{name}"
+    );
+    assert_eq!(u64::from(entry.back), expected.number("aux"), "{name}");
+}
+
+const fn word(why: Malformed) -> &'static str {
+    match why {
+        Malformed::Truncated => "truncated",
+        Malformed::NotEcho => "type",
+        Malformed::Magic => "magic",
+        Malformed::Version => "version",
+        Malformed::Inconsistent => "inconsistent",
+        Malformed::Count => "count",
+    }
 }

@@ -1,7 +1,9 @@
 //! The command line. Help texts are the doc comments.
 
-use crate::units;
+use crate::{schedule, units};
 use clap::{ArgGroup, Parser, ValueEnum};
+use croner::Cron;
+use report::draw;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,7 +40,7 @@ pub struct Cli {
     pub count: Option<u32>,
 
     /// Time between probes; a plain number is in us
-    #[arg(short, long, value_name = "T", default_value = "1s", value_parser = units::microseconds, conflicts_with = "server")]
+    #[arg(short, long, value_name = "T", default_value = "1s", value_parser = units::interval, conflicts_with = "server")]
     pub interval: Duration,
 
     /// Send the next probe at each reply
@@ -101,6 +103,7 @@ pub struct Cli {
         long,
         value_name = "FILE",
         default_value = "./pingtrace.png",
+        value_parser = image,
         conflicts_with = "server"
     )]
     pub image: PathBuf,
@@ -113,10 +116,11 @@ pub struct Cli {
     #[arg(
         long,
         value_name = "CRON",
+        value_parser = schedule::parse,
         requires = "time",
         conflicts_with = "server"
     )]
-    pub schedule: Option<String>,
+    pub schedule: Option<Cron>,
 
     /// Show the hops by network namespace and device
     #[arg(short, long, conflicts_with = "server")]
@@ -139,7 +143,7 @@ pub struct Cli {
     pub tos: Option<u8>,
 
     /// A reply later than this counts as late; a plain number is in s
-    #[arg(short = 'W', long, value_name = "T", default_value = "1s", value_parser = units::seconds, conflicts_with = "server")]
+    #[arg(short = 'W', long, value_name = "T", default_value = "1s", value_parser = units::timeout, conflicts_with = "server")]
     pub timeout: Duration,
 
     /// Tell more, libbpf's messages too
@@ -181,6 +185,12 @@ fn tos(text: &str) -> Result<u8, String> {
         None => text.parse(),
     };
     parsed.map_err(|_| format!("'{text}' is not a byte, e.g. 0xb8 for DSCP EF"))
+}
+
+fn image(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    draw::Format::from_path(&path).map_err(|e| e.to_string())?;
+    Ok(path)
 }
 
 impl Cli {

@@ -108,6 +108,7 @@ pub fn run(
     collector: &mut Collector,
 ) -> Result<Outcome> {
     let session = host::session()?;
+    let socket = ProbeSocket::open(plan.family, &plan.options)?;
     let mut storage = Storage::new();
     let setup = Setup {
         role: Role::Client { session },
@@ -119,7 +120,6 @@ pub fn run(
         Some(t) => Arc::clone(&t.table),
         None => Arc::new(Table::anonymous(setup.slots)?),
     };
-    let socket = ProbeSocket::open(plan.family, &plan.options)?;
     if let Some(filter) = tracer.as_ref().and_then(|t| t.socket_filter(&setup.role)) {
         socket
             .attach_filter(filter)
@@ -616,7 +616,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             });
     }
 
-    /// Everything that is not the arrival of a packet.
+    /// Everything that is not the arrival of a packet, at most every [`HOUSEKEEPING_NS`]; the time.
     fn housekeep(&mut self, control: &Control) -> u64 {
         let now = monotonic_ns();
         if now < self.housekeeping_ns {
@@ -629,6 +629,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.update_counters();
         self.collector
             .tick(now, control.reopen.swap(false, Ordering::Relaxed));
+        if self.collector.outputs_failed() {
+            control.stop.store(true, Ordering::Relaxed);
+        }
         now
     }
 

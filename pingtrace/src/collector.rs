@@ -197,12 +197,21 @@ impl Collector {
         }
     }
 
+    /// Nothing can be written any more: [`Collector::finish`] says why.
+    pub fn outputs_failed(&self) -> bool {
+        self.outputs.failed()
+    }
+
     fn summary(&self, now: u64) -> Summary {
         self.stats.summary(now.saturating_sub(self.start_ns))
     }
 
     /// The end of the capture: everything is written when it returns.
     pub fn finish(mut self) -> Result<()> {
+        if self.start_ns == 0 {
+            // No probe was to leave yet.
+            return Ok(());
+        }
         self.add_remote_points();
         let summary = self.summary(monotonic_ns());
         let capture = Capture {

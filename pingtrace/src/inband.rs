@@ -16,7 +16,7 @@ use libbpf_rs::{
     libbpf_sys,
 };
 use netns::Netlink;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -41,8 +41,6 @@ enum Attachment {
 pub struct Inband<'a> {
     skel: InbandSkel<'a>,
     attached: HashMap<u32, Attachment>,
-    /// Devices on which a killed server had left its filter.
-    stale: HashSet<u32>,
 }
 
 impl<'a> Inband<'a> {
@@ -75,7 +73,6 @@ impl<'a> Inband<'a> {
         Ok(Self {
             skel,
             attached: HashMap::new(),
-            stale: HashSet::new(),
         })
     }
 
@@ -93,12 +90,7 @@ impl<'a> Inband<'a> {
             Ok(link) => (Attachment::Tcx { _link: link }, "tcx"),
             Err(e) => {
                 log::debug!("no TCX link on {}: {e}", device.name);
-                let a = clsact(
-                    program.as_fd(),
-                    device.index,
-                    self.stale.contains(&device.index),
-                )
-                .with_context(|| {
+                let a = clsact(program.as_fd(), device.index).with_context(|| {
                     format!("attach tc egress to {}: needs CAP_NET_ADMIN", device.name)
                 })?;
                 (a, "clsact")
@@ -109,18 +101,15 @@ impl<'a> Inband<'a> {
     }
 
     /// Removes the filter that a killed server left on this device.
-    pub fn remove_stale(&mut self, device: &netns::Link) {
-        let mut old = hook(
-            self.skel.progs.inband_ether.as_fd(),
-            device.index,
-            TC_EGRESS,
-        );
+    pub fn remove_stale(&self, device: &netns::Link) {
+        let program = self.skel.progs.inband_ether.as_fd();
+        let mut old = hook(program, device.index, TC_EGRESS);
         if old.query().is_ok() && old.detach().is_ok() {
             log::info!(
-                "removed the filter that a killed server left on {}",
+                "removed the stale filter of a killed server from {}",
                 device.name
             );
-            self.stale.insert(device.index);
+            remove_unused_qdisc(program, device.index);
         }
     }
 
@@ -180,8 +169,7 @@ fn hook(program: BorrowedFd<'_>, ifindex: u32, points: u32) -> TcHook {
         .hook(points.cast_signed().cast_unsigned() as libbpf_rs::TcAttachPoint)
 }
 
-/// `ours`: a killed server left the qdisc, so it is ours to remove.
-fn clsact(program: BorrowedFd<'_>, ifindex: u32, ours: bool) -> Result<Attachment> {
+fn clsact(program: BorrowedFd<'_>, ifindex: u32) -> Result<Attachment> {
     let had_qdisc = Netlink::open()?
         .qdiscs(ifindex)?
         .iter()
@@ -193,7 +181,7 @@ fn clsact(program: BorrowedFd<'_>, ifindex: u32, ours: bool) -> Result<Attachmen
     let filter = filter.attach().context("attach the filter")?;
     Ok(Attachment::Clsact {
         filter,
-        made_qdisc: !had_qdisc || ours,
+        made_qdisc: !had_qdisc,
     })
 }
 
@@ -203,10 +191,17 @@ fn detach(ifindex: u32, attachment: &mut Attachment, program: BorrowedFd<'_>) {
     };
     // The device may be gone, and with it the filter.
     let _ = filter.detach();
+    if *made_qdisc {
+        remove_unused_qdisc(program, ifindex);
+    }
+}
+
+/// The clsact qdisc, unless somebody else has filters there.
+fn remove_unused_qdisc(program: BorrowedFd<'_>, ifindex: u32) {
     let others = Netlink::open()
         .and_then(|mut n| n.has_filters(ifindex))
         .unwrap_or(true);
-    if *made_qdisc && !others {
+    if !others {
         let _ = hook(program, ifindex, TC_EGRESS | TC_INGRESS).destroy();
     }
 }

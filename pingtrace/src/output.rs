@@ -8,7 +8,7 @@ use crate::names::NameBook;
 use crate::plan::Plan;
 use crate::rotate::{RotatingFile, suffixed};
 use crate::units::realtime_ns;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use report::hops::HopStats;
 use report::model::{Capture, Record, Run, Summary};
 use report::stats::Marks;
@@ -70,6 +70,11 @@ impl Outputs {
     /// Passes a message on; a writer that failed is found out at the end.
     pub fn send(&self, message: Message) {
         let _ = self.queue.send(message);
+    }
+
+    /// The writer gave up, for example because nobody reads stdout any more.
+    pub fn failed(&self) -> bool {
+        self.thread.is_finished()
     }
 
     /// Writes summary and picture; returns when all is on disk.
@@ -223,22 +228,22 @@ impl Writer {
             }
         }
         self.flush()?;
-        self.report_lost_lines();
-        let Some(path) = &self.image else {
-            return Ok(());
-        };
-        capture.names = self.names.names().clone();
-        draw::write(&capture, path)?;
-        log::info!("picture: {}", path.display());
-        Ok(())
+        if let Some(path) = &self.image {
+            capture.names = self.names.names().clone();
+            draw::write(&capture, path)?;
+            log::info!("picture: {}", path.display());
+        }
+        self.no_line_was_lost()
     }
 
-    fn report_lost_lines(&self) {
-        let Some(logs) = &self.logs else { return };
-        let lost = logs.sequence.lost_lines() + logs.stat.lost_lines();
+    fn no_line_was_lost(&self) -> Result<()> {
+        let lost = self.logs.as_ref().map_or(0, |logs| {
+            logs.sequence.lost_lines() + logs.stat.lost_lines()
+        });
         if lost > 0 {
-            log::error!("{lost} log lines were lost: the disk was full");
+            bail!("{lost} log lines (--log) could not be written");
         }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<()> {

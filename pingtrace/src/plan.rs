@@ -15,6 +15,18 @@ pub const MIN_SIZE: usize = 144;
 const MAX_SLOTS: u32 = 32_768;
 const MIN_SLOTS: u32 = 512;
 
+/// What was typed cannot be done on any host.
+#[derive(Clone, Debug)]
+pub struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
 /// A capture, ready to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -58,13 +70,7 @@ impl Plan {
         let host = cli.client.as_deref().context("no host")?;
         let peer = resolve(host, cli)?;
         if cli.interface.len() > 1 {
-            bail!("a client sends from one device: give -I once");
-        }
-        if cli.interval.is_zero() && !cli.adaptive {
-            bail!("an interval of 0 would flood: use -A to send the next probe at each reply");
-        }
-        if cli.timeout.is_zero() {
-            bail!("a timeout of 0 (-W) would call every probe late");
+            return Err(Usage("a client sends from one device: give -I once".to_owned()).into());
         }
         let options = Options {
             device: cli.interface.first().cloned(),
@@ -164,7 +170,9 @@ fn check_size(cli: &Cli, v4: bool, mtu: usize, host: &str) -> Result<()> {
     };
     let max = mtu.saturating_sub(if v4 { 20 } else { 40 });
     if cli.size < min {
-        bail!("size {} (-b) is below the minimum of {min} bytes", cli.size);
+        let size = cli.size;
+        let why = format!("size {size} (-b) is below the minimum of {min} bytes");
+        return Err(Usage(why).into());
     }
     if cli.size > max {
         bail!(

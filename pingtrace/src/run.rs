@@ -3,7 +3,7 @@
 use crate::cli::Cli;
 use crate::client::{self, Control, Outcome};
 use crate::collector::Collector;
-use crate::plan::Plan;
+use crate::plan::{Plan, Usage};
 use crate::{schedule, server};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Exit status when the run failed.
 const FAILED: u8 = 1;
+/// Exit status when the command line makes no sense.
+const USAGE: u8 = 2;
 /// Exit status when no probe was answered.
 const UNANSWERED: u8 = 3;
 
@@ -37,7 +39,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         }
         Err(e) => {
             eprintln!("pingtrace: {e:#}");
-            ExitCode::from(FAILED)
+            ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
         }
     }
 }
@@ -49,7 +51,7 @@ fn client(cli: &Cli) -> Result<Outcome> {
     }
     signal_hook::flag::register(SIGHUP, Arc::clone(&control.reopen)).context("handle signals")?;
     match &cli.schedule {
-        Some(expression) => schedule::run(cli, expression, &control, || capture(cli, &control)),
+        Some(cron) => schedule::run(cli, cron, &control, || capture(cli, &control)),
         None => capture(cli, &control),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::Cli;
 use crate::client::{Control, Outcome};
+use crate::plan::Usage;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Local};
 use croner::Cron;
@@ -17,11 +18,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// is a new chance; a tick that falls into a running capture is skipped, and said.
 pub fn run(
     cli: &Cli,
-    expression: &str,
+    cron: &Cron,
     control: &Control,
     mut capture: impl FnMut() -> Result<Outcome>,
 ) -> Result<Outcome> {
-    let cron = parse(expression)?;
     let mut outcome = Outcome::Unanswered;
     let mut after = Local::now();
     loop {
@@ -35,17 +35,17 @@ pub fn run(
         match capture() {
             Ok(Outcome::Answered) => outcome = Outcome::Answered,
             Ok(Outcome::Unanswered) => log::error!("no probe was answered in this capture"),
+            Err(e) if e.is::<Usage>() => return Err(e),
             Err(e) => log::error!("the capture failed: {e:#}"),
         }
-        after = skip_missed(&cron, next, cli);
+        after = skip_missed(cron, next, cli);
     }
 }
 
 /// A cron expression of five fields, or six with seconds.
-fn parse(expression: &str) -> Result<Cron> {
-    Cron::from_str(expression).with_context(|| {
-        format!("'{expression}' (--schedule) is not a cron expression such as '*/10 * * * *'")
-    })
+pub fn parse(expression: &str) -> Result<Cron, String> {
+    Cron::from_str(expression)
+        .map_err(|e| format!("{e} An expression such as '*/10 * * * *' is wanted"))
 }
 
 /// False when a signal came first. The clock is read anew each time: it may be set.

@@ -204,7 +204,7 @@ impl<'a> Devices<'a> {
             }
         }
         for link in &links {
-            if let Some(inband) = &mut this.inband {
+            if let Some(inband) = &this.inband {
                 inband.remove_stale(link);
             }
             this.add(link);

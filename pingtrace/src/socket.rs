@@ -377,12 +377,19 @@ pub fn explain_send(e: &io::Error, to: IpAddr, size: usize) -> String {
             "the device is gone or down".to_owned()
         }
         Some(libc::EADDRNOTAVAIL) => "this host has no address to send from".to_owned(),
-        Some(libc::EINVAL) if to.is_ipv6() => {
+        Some(libc::EINVAL) if is_link_local(to) => {
             "a link-local address needs its zone, e.g. fe80::1%eth0".to_owned()
+        }
+        Some(libc::EINVAL) => {
+            "a blackhole route on this host swallows it; see 'ip route get'".to_owned()
         }
         _ => return format!("cannot send to {to}: {e}"),
     };
     format!("cannot send to {to}: {e}: {hint}")
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// The address that this host would send from, and the MTU of the route: asked of a UDP socket

@@ -57,6 +57,25 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     duration(text, SECOND)
 }
 
+/// A time between probes: 0 would flood.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let hint = "0 would flood: use -A to send the next probe at each reply";
+    some(microseconds(text)?, hint)
+}
+
+/// How long to wait for a reply.
+pub fn timeout(text: &str) -> Result<Duration, String> {
+    some(seconds(text)?, "0 would call every probe late")
+}
+
+fn some(time: Duration, hint: &str) -> Result<Duration, String> {
+    if time.is_zero() {
+        Err(hint.to_owned())
+    } else {
+        Ok(time)
+    }
+}
+
 /// Bytes, with K, M or G for powers of 1024.
 pub fn bytes(text: &str) -> Result<u64, String> {
     let (number, scale) = match text.trim().char_indices().last() {
