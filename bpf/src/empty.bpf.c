@@ -8,11 +8,11 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define EMPTY(section, name)                                                                       \
-	SEC(section)                                                                               \
-	int name(void *ctx)                                                                        \
-	{                                                                                          \
-		return 0;                                                                          \
+#define EMPTY(section, name) \
+	SEC(section)         \
+	int name(void *ctx)  \
+	{                    \
+		return 0;    \
 	}
 
 EMPTY("tp_btf/net_dev_queue", on_net_dev_queue)
