@@ -26,3 +26,16 @@ pub mod pingtrace {
 pub mod inband {
     include!(concat!(env!("OUT_DIR"), "/inband.skel.rs"));
 }
+
+/// Programs that do nothing: the baseline of measurements.
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks
+)]
+pub mod empty {
+    include!(concat!(env!("OUT_DIR"), "/empty.skel.rs"));
+}

@@ -178,8 +178,35 @@ struct Sender<'a> {
     plan: &'a Plan,
     shared: &'a Shared,
     probes: [Probe; 4],
-    /// How long before its time the sender wakes up and spins, ns; follows the sleep's overshoot.
-    margin_ns: u64,
+    margin: Margin,
+}
+
+/// How long before its time the sender wakes up and spins.
+///
+/// It follows the 99.5th percentile of the sleeps' overshoots: a sleep that ends too late raises
+/// it by 199 steps, any other lowers it by one, and the two balance when 1 of 200 is too late.
+/// An overshoot counts as one, however long: a sender that was preempted does not spin for long
+/// afterwards.
+struct Margin(u64);
+
+impl Margin {
+    const STEP_NS: u64 = 100;
+    const LATE_STEPS: u64 = 199;
+    const MIN_NS: u64 = 20_000;
+    const MAX_NS: u64 = 300_000;
+
+    const fn new() -> Self {
+        Self(100_000)
+    }
+
+    fn learn(&mut self, overshoot_ns: u64) {
+        let next = if overshoot_ns > self.0 {
+            self.0 + Self::LATE_STEPS * Self::STEP_NS
+        } else {
+            self.0.saturating_sub(Self::STEP_NS)
+        };
+        self.0 = next.clamp(Self::MIN_NS, Self::MAX_NS);
+    }
 }
 
 impl<'a> Sender<'a> {
@@ -191,7 +218,7 @@ impl<'a> Sender<'a> {
             plan,
             shared,
             probes: Format::probes(plan, shared.session),
-            margin_ns: 100_000,
+            margin: Margin::new(),
         }
     }
 
@@ -231,7 +258,7 @@ impl<'a> Sender<'a> {
             if now >= due {
                 return true;
             }
-            let margin = if spin { self.margin_ns } else { 0 };
+            let margin = if spin { self.margin.0 } else { 0 };
             if due - now <= margin {
                 std::hint::spin_loop();
                 continue;
@@ -239,9 +266,7 @@ impl<'a> Sender<'a> {
             // At most a tick, so that a stop is seen soon.
             let wake = (due - margin).min(now + socket::RECEIVE_TICK.as_nanos() as u64);
             sleep_until(wake);
-            let overshoot = monotonic_ns().saturating_sub(wake);
-            self.margin_ns =
-                (self.margin_ns - self.margin_ns / 16 + overshoot / 8).clamp(20_000, 200_000);
+            self.margin.learn(monotonic_ns().saturating_sub(wake));
         }
     }
 

@@ -1,0 +1,159 @@
+//! What must hold for any bytes that arrive, and for any stamps that are sent.
+//!
+//! Each input is used three times: as it stands; as a packet whose type, version, magic and id
+//! are put right, so that most inputs get past the first tests; and as a list of stamps that
+//! must come out of a record packet as they went in.
+
+use pingtrace::packet::{
+    self, DONTADD, Entry, Family, INBAND, MAGIC, Packet, RECORD, RecordPacket, V0_ENTRY, V0_HEADER,
+    V0_RESERVED, V1_ENTRY, V1_HEADER, Version,
+};
+use report::model::Point;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// Point numbers above it are of version 1 only.
+const V0_LAST_POINT: u16 = Point::MRxDevreply as u16;
+/// Bytes of input for one stamp.
+const STAMP: usize = 24;
+
+/// Runs one input through everything.
+pub fn check(data: &[u8], version: Version) {
+    for family in FAMILIES {
+        parse(data, family);
+        let made_right = probe_like(data, family, version);
+        if let Some(packet) = parse(&made_right, family) {
+            assert_eq!(packet.version, version);
+        }
+        round_trip(data, family, version);
+    }
+}
+
+/// The input with the fields set that the parser looks at first; a reply unless its first bit
+/// says otherwise.
+fn probe_like(data: &[u8], family: Family, version: Version) -> Vec<u8> {
+    let mut bytes = data.to_vec();
+    if bytes.len() < V0_HEADER {
+        return bytes;
+    }
+    bytes[0] = match bytes[0] & 1 {
+        0 => family.reply(),
+        _ => family.request(),
+    };
+    bytes[8] = u8::from(version == Version::V1);
+    bytes[12..14].copy_from_slice(&MAGIC.to_be_bytes());
+    bytes.copy_within(18..20, 4);
+    bytes.copy_within(22..24, 6);
+    bytes
+}
+
+/// Parses, and checks what came out against the bytes that went in.
+fn parse(bytes: &[u8], family: Family) -> Option<Packet<'_>> {
+    let packet = packet::parse(bytes, family).ok()?;
+    assert_eq!(packet.flags & !(DONTADD | INBAND | RECORD), 0);
+    assert_eq!(packet.is_record(), packet.flags & DONTADD != 0);
+    let (header, size, skipped) = layout(packet.version);
+    let num = usize::from(bytes[9]);
+    let count = packet.entries().count();
+    assert_eq!(count, num.saturating_sub(skipped));
+    assert!(count == 0 || header + num * size <= bytes.len());
+    for (i, entry) in packet.entries().enumerate() {
+        let raw = &bytes[header + (skipped + i) * size..][..size];
+        assert_eq!(entry.is_some(), known_point(raw, packet.version));
+        if let Some(entry) = entry {
+            bounded(&entry, packet.version);
+        }
+    }
+    Some(packet)
+}
+
+/// Bytes before the first entry, bytes of one, and how many are the sender's own.
+fn layout(version: Version) -> (usize, usize, usize) {
+    match version {
+        Version::V0 => (V0_HEADER, V0_ENTRY, usize::from(V0_RESERVED)),
+        Version::V1 => (V1_HEADER, V1_ENTRY, 0),
+    }
+}
+
+fn known_point(raw: &[u8], version: Version) -> bool {
+    let at = match version {
+        Version::V0 => 10,
+        Version::V1 => 18,
+    };
+    let number = u16::from_be_bytes([raw[at], raw[at + 1]]);
+    Point::from_wire(number).is_some() && (version == Version::V1 || number <= V0_LAST_POINT)
+}
+
+fn bounded(entry: &Entry, version: Version) {
+    assert_eq!(Point::from_wire(entry.point as u16), Some(entry.point));
+    if version == Version::V0 {
+        assert!(entry.time <= u64::from(u32::MAX));
+        assert!(entry.point as u16 <= V0_LAST_POINT);
+        assert_eq!((entry.host, entry.cpu, entry.back), (1, None, 0));
+    }
+}
+
+/// What is pushed into a record packet is what a receiver finds in it.
+fn round_trip(data: &[u8], family: Family, version: Version) {
+    let Some((head, stamps)) = data.split_at_checked(10) else {
+        return;
+    };
+    let (session, sequence) = (be32(&head[..4]), be32(&head[4..8]));
+    let size = usize::from(u16::from_be_bytes([head[8], head[9]]) % 9_000);
+    let mut record = RecordPacket::new(family, version, session, sequence, size);
+    let mut expected = Vec::new();
+    for entry in stamps.chunks_exact(STAMP).filter_map(stamp) {
+        let room = record.room();
+        if record.push(&entry) {
+            assert_eq!(record.room(), room - 1);
+            expected.push(as_received(entry, version));
+        } else {
+            assert_eq!(record.room(), room);
+        }
+    }
+    let bytes = record.finish();
+    let (header, entry_size, skipped) = layout(version);
+    assert!(bytes.len() <= size.max(header + skipped * entry_size));
+    let packet = parse(&bytes, family).expect("a record packet is well-formed");
+    assert!(packet.checksum_ok && packet.is_record() && !packet.request);
+    assert_eq!(
+        (packet.version, packet.session, packet.sequence),
+        (version, session, sequence)
+    );
+    let received: Option<Vec<_>> = packet.entries().collect();
+    assert_eq!(received, Some(expected));
+}
+
+/// A stamp from the input; `None` for a number that is no point.
+fn stamp(raw: &[u8]) -> Option<Entry> {
+    let be16 = |at: usize| u16::from_be_bytes([raw[at], raw[at + 1]]);
+    Some(Entry {
+        time: u64::from(be32(&raw[..4])) << 32 | u64::from(be32(&raw[4..8])),
+        netns: be32(&raw[8..12]),
+        ifindex: be32(&raw[12..16]),
+        host: be16(16),
+        point: Point::from_wire(be16(18) % 32)?,
+        cpu: (raw[20] & 0x80 == 0).then(|| be16(20)),
+        back: be16(22),
+    })
+}
+
+/// What the format does not carry comes back as its default.
+fn as_received(entry: Entry, version: Version) -> Entry {
+    match version {
+        Version::V0 => Entry {
+            time: u64::from((entry.time / 1_000) as u32),
+            host: 1,
+            cpu: None,
+            back: 0,
+            ..entry
+        },
+        Version::V1 => Entry {
+            cpu: Some(entry.cpu.unwrap_or(0)),
+            ..entry
+        },
+    }
+}
+
+fn be32(b: &[u8]) -> u32 {
+    u32::from_be_bytes([b[0], b[1], b[2], b[3]])
+}

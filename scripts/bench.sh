@@ -1,0 +1,287 @@
+#!/usr/bin/env bash
+# What pingtrace costs: every promise in figures, in one run.
+set -euo pipefail
+
+readonly PAIRS=5
+readonly FLOOD_SECONDS=1.5
+readonly ADDRESS=10.77.0.2
+
+usage() {
+    cat <<END
+Usage: scripts/bench.sh [--quick] [PART...]
+
+Builds a release, makes two network namespaces joined by a veth pair, and prints figures beside
+their goals. Runs that are compared alternate, and medians count, so that other load on this
+machine hits both. Parts (default: all):
+
+  rate     probes a second of -A with full stamping at both ends, beside the same packets and
+           socket in a bare loop
+  load     20 000 probes a second for a minute: losses, send slip, memory
+  rtt      what stamping adds to the median round trip
+  hooks    what each program costs a packet that is no probe, beside an empty program
+  start    time to the first probe, time until the server serves, size of the binary
+  slip     how late probes leave, at an interval of 1 ms
+
+  --quick  shorter runs: 5 seconds instead of a minute
+
+Needs root. Everything that was made is removed at the end.
+END
+}
+
+say() { echo "bench: $*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+build() {
+    scripts/setup.sh
+    PATH="${HOME:-/root}/.cargo/bin:$PATH"
+    cargo build --locked --release --package pingtrace --bins --examples
+    local built
+    built=$(realpath "${CARGO_TARGET_DIR:-target}/release")
+    binary=$built/pingtrace
+    flood=$built/examples/flood
+    hooks=$built/examples/hooks
+}
+
+make_lab() {
+    ip netns add "$client"
+    ip netns add "$server"
+    ip -n "$client" link add eth0 type veth peer name eth0 netns "$server"
+    ip -n "$client" address add 10.77.0.1/24 dev eth0
+    ip -n "$server" address add "$ADDRESS/24" dev eth0
+    for namespace in "$client" "$server"; do
+        ip -n "$namespace" link set lo up
+        ip -n "$namespace" link set eth0 up
+    done
+}
+
+# Starts a server with the given options; prints how long it took, ms.
+start_server() {
+    local begin
+    begin=$(now_ms)
+    # ip becomes pingtrace, so this is the pid of pingtrace itself.
+    ip netns exec "$server" "$binary" -s "$@" 2>"$work/server.err" &
+    server_pid=$!
+    until grep -q serving "$work/server.err"; do
+        kill -0 "$server_pid" 2>/dev/null || die "no server: $(cat "$work/server.err")"
+        sleep 0.002
+    done
+    server_ms=$(($(now_ms) - begin))
+}
+
+stop() {
+    [[ -n "$1" ]] || return 0
+    kill "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}
+
+stop_server() {
+    stop "$server_pid"
+    server_pid=""
+}
+
+# A client that records no probe; its JSON goes to stdout.
+probe() {
+    timeout --foreground 100 ip netns exec "$client" "$binary" -c "$ADDRESS" -m 10s -o json "$@" \
+        2>"$work/client.err" || die "no result: $(cat "$work/client.err")"
+}
+
+# The same client without the privilege to load kernel programs.
+probe_bare() {
+    timeout --foreground 100 ip netns exec "$client" setpriv \
+        --bounding-set=-bpf,-perfmon,-sys_admin --inh-caps=-bpf,-perfmon,-sys_admin \
+        "$binary" -c "$ADDRESS" -m 10s -o json --mode pingpong "$@" 2>"$work/client.err" ||
+        die "no result: $(cat "$work/client.err")"
+}
+
+now_ms() { date +%s%3N; }
+
+# A counter of the last summary in a file, or a field of one of its distributions.
+counter() { tail -n 1 "$1" | grep -o "\"$2\":[0-9]*" | head -n 1 | cut -d: -f2; }
+total() { tail -n 1 "$1" | grep -o '"delay":"total"[^}]*' | grep -o "\"$2\":[0-9]*" | cut -d: -f2; }
+slip() { tail -n 1 "$1" | grep -o '"send_slip":[^}]*' | grep -o "\"$2\":[0-9]*" | cut -d: -f2; }
+
+median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+calculate() { awk "BEGIN { printf \"%s\", $1 }"; }
+
+title() { printf '\n%s\n' "$*"; }
+
+row() { printf '  %-46s %14s   %s\n' "$@"; }
+
+rate_of() { calculate "int($(counter "$1" replied) * 1e9 / $(counter "$1" elapsed_ns))"; }
+
+# One mode: bare and stamped runs alternate.
+rate_mode() {
+    local mode=$1 pair missing=0 bare stamped
+    shift
+    start_server "$@"
+    : >"$work/bare"
+    : >"$work/stamped"
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        stop_server
+        ip netns exec "$client" "$flood" "$ADDRESS" "$FLOOD_SECONDS" | cut -d' ' -f3 >>"$work/bare"
+        start_server "$@"
+        probe -A -t "$FLOOD_SECONDS" "$@" >"$work/run"
+        rate_of "$work/run" >>"$work/stamped"
+        missing=$((missing + $(counter "$work/run" no_remote) + $(counter "$work/run" lost)))
+    done
+    stop_server
+    bare=$(median <"$work/bare")
+    stamped=$(median <"$work/stamped")
+    row "bare loop, no programs" "$bare/s" ""
+    row "stamped at both ends, $mode" "$stamped/s" ""
+    row "ratio" "$(calculate "int(100 * $stamped / $bare)") %" "goal 60 % or more"
+    row "ratio of each pair" "" \
+        "$(paste "$work/stamped" "$work/bare" | awk '{ printf "%.0f %% ", 100 * $1 / $2 }')"
+    row "probes lost or without remote stamps" "$missing" "goal 0"
+}
+
+bench_rate() {
+    title "Rate: next probe at each reply, 556 bytes, medians of $PAIRS pairs of $FLOOD_SECONDS s"
+    rate_mode "all namespaces"
+    rate_mode "--nslocal" --nslocal
+}
+
+memory_kb() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+
+bench_load() {
+    local seconds=60 early late
+    $quick && seconds=5
+    title "Load: 20 000 probes a second for $seconds s"
+    start_server
+    ip netns exec "$client" "$binary" -c "$ADDRESS" -i 50 -t "$seconds" -m 10s -o json \
+        >"$work/run" 2>"$work/client.err" &
+    client_pid=$!
+    sleep $((seconds / 3))
+    early=$(memory_kb "$client_pid")
+    sleep $((seconds - seconds / 3 - 1))
+    late=$(memory_kb "$client_pid")
+    wait "$client_pid"
+    client_pid=""
+    stop_server
+    row "sent" "$(counter "$work/run" sent)" "goal $((seconds * 20000))"
+    row "answered" "$(counter "$work/run" replied)" "goal all"
+    row "lost, without remote stamps" \
+        "$(counter "$work/run" lost), $(counter "$work/run" no_remote)" "goal 0, 0"
+    row "send slip p50, p99" "$(slip "$work/run" p50), $(slip "$work/run" p99) ns" ""
+    row "memory of the client after $((seconds / 3)) s, at the end" "$early, $late kB" "goal flat"
+}
+
+bench_rtt() {
+    local pair seconds=3 bare stamped
+    $quick && seconds=1
+    title "Round trip: median at an interval of 1 ms, $PAIRS pairs of $seconds s"
+    : >"$work/bare"
+    : >"$work/stamped"
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        probe_bare -i 1ms -t "$seconds" >"$work/run"
+        total "$work/run" p50 >>"$work/bare"
+        start_server
+        probe -i 1ms -t "$seconds" >"$work/run"
+        total "$work/run" p50 >>"$work/stamped"
+        stop_server
+    done
+    bare=$(median <"$work/bare")
+    stamped=$(median <"$work/stamped")
+    row "the same client, no programs" "$bare ns" ""
+    row "stamped at both ends" "$stamped ns" ""
+    row "more" "$((stamped - bare)) ns" "goal 2000 or less"
+    row "of each pair" "" "$(paste "$work/stamped" "$work/bare" | awk '{ printf "%+d ", $1 - $2 }')"
+}
+
+bench_hooks() {
+    title "Hooks: ns a call for packets that are no probes, the accounting's own time included"
+    start_server
+    ip netns exec "$client" "$binary" -c "$ADDRESS" -i 1s -m 10s -o json \
+        >"$work/run" 2>"$work/client.err" &
+    client_pid=$!
+    sleep 1
+    ip netns exec "$client" "$hooks" "$server" "$ADDRESS" "$server_pid" "$client_pid" |
+        awk '{ printf "  %-8s %-17s %9s %9s %15s %15s\n", $1, $2, $3, $4, $5, $6 }'
+    echo "  goal: at most 40 ns more than an empty program; (all) has no empty one beside it"
+    stop "$client_pid"
+    client_pid=""
+    stop_server
+}
+
+bench_start() {
+    local pair begin first
+    title "Start: medians of $PAIRS"
+    : >"$work/server_ms"
+    : >"$work/client_ms"
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        start_server
+        echo "$server_ms" >>"$work/server_ms"
+        begin=$(now_ms)
+        probe -C 1 >"$work/run"
+        first=$(head -n 1 "$work/run" | grep -o '"start":"[^"]*"' | cut -d'"' -f4)
+        echo $(($(date -d "$first" +%s%3N) - begin)) >>"$work/client_ms"
+        stop_server
+    done
+    row "client: start to first probe" "$(median <"$work/client_ms") ms" "goal below 300"
+    row "server: start to serving" "$(median <"$work/server_ms") ms" ""
+    row "binary" "$(stat -c %s "$binary") bytes" "goal below 6 MB"
+}
+
+bench_slip() {
+    local pair seconds=10
+    $quick && seconds=3
+    title "Send slip at an interval of 1 ms, $PAIRS runs of $seconds s"
+    : >"$work/p50"
+    : >"$work/p99"
+    start_server
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        probe -i 1ms -t "$seconds" >"$work/run"
+        slip "$work/run" p50 >>"$work/p50"
+        slip "$work/run" p99 >>"$work/p99"
+    done
+    stop_server
+    row "p50, median of the runs" "$(median <"$work/p50") ns" ""
+    row "p99, median of the runs" "$(median <"$work/p99") ns" "goal below 10000"
+    row "p99 of each run" "" "$(tr '\n' ' ' <"$work/p99")"
+}
+
+clean_up() {
+    stop "$client_pid"
+    stop_server
+    for namespace in "$client" "$server"; do
+        ip netns delete "$namespace" 2>/dev/null || true
+    done
+    rm -rf "$work"
+}
+
+quick=false
+parts=()
+while (($#)); do
+    case "$1" in
+        -h | --help) usage && exit ;;
+        --quick) quick=true ;;
+        rate | load | rtt | hooks | start | slip) parts+=("$1") ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+    shift
+done
+((${#parts[@]})) || parts=(rate load rtt hooks start slip)
+[[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+client="ptbench-$$-client"
+server="ptbench-$$-server"
+client_pid=""
+server_pid=""
+server_ms=0
+work=$(mktemp -d)
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+build
+make_lab
+echo "$(uname -sr) $(uname -m), $(nproc) CPUs, $("$binary" --version)"
+for part in "${parts[@]}"; do
+    "bench_$part"
+done
