@@ -7,7 +7,7 @@ use netns::{Host, Lab, Namespace, Netlink};
 use pnet_packet::util::checksum;
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use std::mem::MaybeUninit;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::Child;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// Somebody else's address on the server's host and on the client's.
 const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
 const PROBES: u64 = 300;
+/// IP options that mean nothing, as many as fit.
+const NO_OPERATION: [u8; 40] = [1; 40];
 /// A sequence number that the run never reaches.
 const NEVER: u32 = 0x7000_0000;
 
@@ -140,13 +142,12 @@ fn running(lab: &Lab) -> (Child, u32) {
         &lab.client.ns,
         "-c 10.77.0.2 -i 5ms -C 300 -m 10s -o json --nslocal",
     );
-    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut buffer = [0; 2048];
     for _ in 0..50 {
-        let Ok(length) = listener.recv(&mut buffer) else {
+        let Ok(length) = (&listener).read(&mut buffer) else {
             continue;
         };
-        // SAFETY: the kernel has written that many bytes.
-        let bytes = unsafe { buffer[..length].assume_init_ref() };
+        let bytes = &buffer[..length];
         if length >= 44 && bytes[20] == 8 {
             return (run, u32::from_be_bytes(bytes[36..40].try_into().unwrap()));
         }
@@ -259,7 +260,6 @@ fn a_client_takes_no_notice() {
     let unasked = patched(&file("v1-reply-bare"), session, NEVER);
     peer.message(&unasked);
     peer.fragments(&unasked);
-    const NO_OPERATION: [u8; 40] = [1; 40];
     peer.packet(&unasked, &NO_OPERATION, 0);
     let stat = unaffected(&finish(run));
     assert!(number(&stat, "malformed") > 10, "{stat:#}");
@@ -286,16 +286,15 @@ impl Counter {
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn(move || {
             let mut counts = [(0, 0); 2];
-            let mut buffer = [MaybeUninit::uninit(); 2048];
+            let mut buffer = [0; 2048];
             loop {
-                let Ok(length) = socket.recv(&mut buffer) else {
+                let Ok(length) = (&socket).read(&mut buffer) else {
                     if stopped.load(Ordering::Relaxed) {
                         return counts;
                     }
                     continue;
                 };
-                // SAFETY: the kernel has written that many bytes.
-                let bytes = unsafe { buffer[..length].assume_init_ref() };
+                let bytes = &buffer[..length];
                 if length < 20 || bytes[0] >> 4 != 4 || bytes[9] != 1 {
                     continue;
                 }
@@ -347,7 +346,7 @@ fn a_server_takes_no_notice_and_amplifies_nothing() {
         owed += 1;
     }
     own.fragments(&request);
-    own.packet(&request, &[1; 40], 0);
+    own.packet(&request, &NO_OPERATION, 0);
     let stat = unaffected(&finish(run));
     assert!(number(&stat, "sent") == PROBES);
     let [(asked, asked_bytes), (came, came_bytes)] = counter.stop();
