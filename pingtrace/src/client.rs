@@ -408,8 +408,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
                     break;
                 }
             }
-            let over = plan.time_ns.map(|t| self.shared.start_ns + t);
-            if over.is_some_and(|end| self.housekeep(control) >= end) {
+            let now = self.housekeep(control);
+            let over = |t| now >= self.shared.start_ns + t;
+            if plan.time_ns.is_some_and(over) {
                 break;
             }
         }

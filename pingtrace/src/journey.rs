@@ -145,6 +145,7 @@ impl Journey {
         });
         for e in self.early.remove(&arrival.sequence).unwrap_or_default() {
             p.take(&e);
+            self.note_handed_over(arrival.sequence, &e);
         }
         self.waiting.push_back(p);
         self.remote(packet) > 0
@@ -182,23 +183,26 @@ impl Journey {
                 u32::from(e.back)
             };
             let sequence = packet.sequence.wrapping_sub(back);
-            if e.point == Point::RTxDevout {
-                let newer = self
-                    .handed_over
-                    .is_none_or(|last| is_before(last, sequence));
-                self.handed_over = if newer {
-                    Some(sequence)
-                } else {
-                    self.handed_over
-                };
-            }
             match self.find(sequence) {
-                Some(p) => p.take(&e),
+                Some(p) => {
+                    p.take(&e);
+                    self.note_handed_over(sequence, &e);
+                }
                 None => self.keep(sequence, e),
             }
             taken += 1;
         }
         taken
+    }
+
+    /// Of answered probes only: a forged number must not make the real ones look overtaken.
+    fn note_handed_over(&mut self, sequence: u32, e: &Entry) {
+        let newer = self
+            .handed_over
+            .is_none_or(|last| is_before(last, sequence));
+        if e.point == Point::RTxDevout && newer {
+            self.handed_over = Some(sequence);
+        }
     }
 
     /// For a reply that is still on its way, or lost; the oldest are forgotten.
