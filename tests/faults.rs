@@ -3,8 +3,13 @@
 use super::forwarder::{Action, Direction, Forwarder, Outcome, Plan, Rule};
 use super::harness::{self, Finished, Server, alone, client, delay, finish, pingtrace};
 use super::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
+use bpf::burn::BurnSkelBuilder;
+use bpf::burn::types::span;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use netns::{Lab, Netlink, TapLab};
 use serde_json::Value;
+use std::mem::MaybeUninit;
+use std::process::Command;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -218,12 +223,7 @@ fn a_hog_on_the_cpu_is_the_run_queue() {
     let run = finish(child);
     let spans = hog.stop();
     let during = |p: &&Value| {
-        let woken = p["points"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|s| s["point"] == "l_rx_wakeup");
-        let Some(woken) = woken.and_then(|s| s["ns"].as_u64()) else {
+        let Some(woken) = at(p, "l_rx_wakeup") else {
             return false;
         };
         spans
@@ -255,4 +255,86 @@ fn twenty_thousand_a_second_lose_nothing() {
     let stat = run.stat();
     assert_eq!(stat["replied"], 40_000, "{stat:#}");
     assert!(stat["no_remote"].as_u64().unwrap_or(0) <= 40, "{stat:#}");
+}
+
+/// When a probe passed a point, ns.
+fn at(probe: &Value, point: &str) -> Option<u64> {
+    let points = probe["points"].as_array().expect("points");
+    points.iter().find(|s| s["point"] == point)?["ns"].as_u64()
+}
+
+/// Sends what arrives at the server's device to the other CPU's softirq (RPS). The setting is in
+/// the namespace's own sysfs, so that is mounted, privately, for a moment.
+fn receive_on(lab: &Lab, cpu: usize) {
+    let mask = 1 << cpu;
+    let dev = &lab.server.dev;
+    let script = format!(
+        "mount -t sysfs none /sys && echo {mask:x} > /sys/class/net/{dev}/queues/rx-0/rps_cpus"
+    );
+    let set = || {
+        Command::new("unshare")
+            .args(["--mount", "sh", "-c", &script])
+            .status()
+    };
+    assert!(
+        lab.server.ns.run(set).unwrap().unwrap().success(),
+        "cannot set RPS"
+    );
+}
+
+#[test]
+fn a_busy_softirq_is_the_wait_for_the_softirq() {
+    const CPU: u32 = 1;
+    let _alone = alone();
+    let lab = Lab::veth_pair().unwrap();
+    receive_on(&lab, CPU as usize);
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let mut storage = MaybeUninit::uninit();
+    let mut open = BurnSkelBuilder::default().open(&mut storage).unwrap();
+    let rodata = open.maps.rodata_data.as_deref_mut().unwrap();
+    rodata.target_cpu = CPU;
+    rodata.burn_ns = 8_000_000;
+    rodata.period_ns = 60_000_000;
+    let mut skel = open.load().unwrap();
+    let child = pingtrace(
+        &lab.client.ns,
+        "-c 10.77.0.2 --nslocal -i 3ms -C 800 -o json",
+    );
+    harness::pin(child.id(), 0);
+    skel.attach().unwrap();
+    let run = finish(child);
+    let bss = skel.maps.bss_data.as_deref().unwrap();
+    let spans = &bss.spans[..bss.burnt as usize];
+    assert!(spans.len() >= 10, "only {} faults", spans.len());
+    let probes = run.probes();
+    let mut hit = Vec::new();
+    for p in &probes {
+        let (Some(raised), Some(sent)) = (at(p, "r_rx_softirq"), at(p, "l_tx_devout")) else {
+            continue;
+        };
+        // Raised for an older probe, it says nothing of when this one came.
+        if raised < sent {
+            continue;
+        }
+        let during = |s: &&span| s.from < raised && raised + 2_000_000 < s.to;
+        if let Some(s) = spans.iter().find(during) {
+            assert!(delay(p, "r_rx_softirq") >= s.to - raised, "{p:#}");
+            hit.push(p);
+        }
+    }
+    assert!(
+        hit.len() >= 5,
+        "only {} probes were raised during a fault",
+        hit.len()
+    );
+    let named = hit
+        .iter()
+        .filter(|p| p["verdict"]["segment"] == "r_rx_softirq")
+        .count();
+    assert!(
+        named * 100 >= hit.len() * 95,
+        "{named} of {}: {:#}",
+        hit.len(),
+        hit[0]
+    );
 }

@@ -138,7 +138,7 @@ fn file(name: &str) -> Vec<u8> {
 /// Starts a run, and finds out its session from its first probe.
 fn running(lab: &Lab) -> (Child, u32) {
     let listener = raw(&lab.server.ns, libc::IPPROTO_ICMP);
-    let run = pingtrace(
+    let mut run = pingtrace(
         &lab.client.ns,
         "-c 10.77.0.2 -i 5ms -C 300 -m 10s -o json --nslocal",
     );
@@ -152,6 +152,7 @@ fn running(lab: &Lab) -> (Child, u32) {
             return (run, u32::from_be_bytes(bytes[36..40].try_into().unwrap()));
         }
     }
+    let _ = run.wait();
     panic!("no probe arrives");
 }
 

@@ -117,23 +117,6 @@ impl Rule {
         }
     }
 
-    /// Applies `action` to a range of sequence numbers of a direction.
-    pub fn range(direction: Direction, range: RangeInclusive<u32>, action: Action) -> Self {
-        Self {
-            range: Some(range),
-            ..Self::all(direction, action)
-        }
-    }
-
-    /// Only for packets of this kind.
-    #[must_use]
-    pub fn only(self, kind: Kind) -> Self {
-        Self {
-            kind: Some(kind),
-            ..self
-        }
-    }
-
     fn applies(&self, direction: Direction, probe: &Probe) -> bool {
         let every = self.sequences.is_empty() && self.range.is_none();
         self.direction == direction
@@ -289,16 +272,6 @@ impl Forwarder {
         };
         started.recv().map_err(io::Error::other)?;
         Ok(this)
-    }
-
-    /// Another plan for the frames read from now on.
-    pub fn set_plan(&self, plan: Plan) {
-        *lock(&self.shared.plan) = plan;
-    }
-
-    /// What it did so far, while frames may still be on their way.
-    pub fn outcome(&self) -> Outcome {
-        lock(&self.shared.outcome).clone()
     }
 
     /// Ends it; frames still waiting are not written.

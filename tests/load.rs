@@ -5,7 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -129,7 +129,6 @@ pub struct Flood {
 /// through a slow queue every one makes those behind it wait.
 pub struct UdpFlood {
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<Flooded>>,
 }
 
@@ -153,10 +152,9 @@ impl UdpFlood {
         flood: Flood,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let sent = Arc::new(AtomicU64::new(0));
         let (ready, started) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("flood".into()).spawn({
-            let (stop, sent) = (Arc::clone(&stop), Arc::clone(&sent));
+            let stop = Arc::clone(&stop);
             move || {
                 let (socket, outcome) = match enter().and_then(|()| flood.open()) {
                     Ok(socket) => (Some(socket), Ok(())),
@@ -164,26 +162,15 @@ impl UdpFlood {
                 };
                 // The starter waits for this and may hang up only by panicking.
                 let _ = ready.send(outcome);
-                socket.map_or_else(Flooded::default, |socket| flood.send(&socket, &stop, &sent))
+                socket.map_or_else(Flooded::default, |socket| flood.send(&socket, &stop))
             }
         })?;
         let this = Self {
             stop,
-            sent,
             thread: Some(thread),
         };
         started.recv().map_err(io::Error::other)??;
         Ok(this)
-    }
-
-    /// Packets sent so far.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    /// Ends it now.
-    pub fn stop(mut self) -> Flooded {
-        self.join()
     }
 
     /// Waits for its count or its time to run out.
@@ -222,7 +209,7 @@ impl Flood {
         UdpSocket::bind(any)
     }
 
-    fn send(&self, socket: &UdpSocket, stop: &AtomicBool, sent: &AtomicU64) -> Flooded {
+    fn send(&self, socket: &UdpSocket, stop: &AtomicBool) -> Flooded {
         let payload = vec![0x5a; self.size];
         let start_ns = monotonic_ns();
         let mut done = Flooded {
@@ -239,7 +226,6 @@ impl Flood {
                 Ok(_) => done.sent += 1,
                 Err(_) => done.refused += 1,
             }
-            sent.store(done.sent, Ordering::Relaxed);
         }
         done.end_ns = monotonic_ns();
         done

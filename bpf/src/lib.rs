@@ -39,3 +39,16 @@ pub mod inband {
 pub mod empty {
     include!(concat!(env!("OUT_DIR"), "/empty.skel.rs"));
 }
+
+/// For tests: a fault of known size in the softirqs of one CPU.
+#[allow(
+    unsafe_code,
+    missing_docs,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::undocumented_unsafe_blocks
+)]
+pub mod burn {
+    include!(concat!(env!("OUT_DIR"), "/burn.skel.rs"));
+}

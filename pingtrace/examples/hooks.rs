@@ -214,7 +214,7 @@ impl Traffic {
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         self.icmp.send(&message, &self.peer.into())?;
         self.icmp
-            .receive(&mut [MaybeUninit::uninit(); MAX_MESSAGE])?;
+            .receive(&mut vec![MaybeUninit::uninit(); MAX_MESSAGE])?;
         Ok(())
     }
 }
