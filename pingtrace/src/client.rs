@@ -9,16 +9,16 @@ use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
 use crate::host;
 use crate::journey::{Arrival, Identity, Journey};
-use crate::packet::{self, INBAND, Packet, Probe, RECORD, Version};
+use crate::negotiation::{Format, Negotiation};
+use crate::packet::{self, Packet, Version};
 use crate::plan::Plan;
+use crate::sender::{Sender, Shared};
 use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
-use crate::units::{SECOND, monotonic_ns, realtime_ns};
+use crate::units::{monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
 use report::model::{Counters, Point, Status};
-use rustix::thread::clock_nanosleep_absolute;
-use rustix::time::{ClockId, Timespec};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -27,15 +27,13 @@ use std::thread;
 
 /// A reply that takes longer than this many timeouts is not waited for any more.
 const GIVE_UP_TIMEOUTS: u64 = 3;
-/// A peer that answers at least this many probes, over at least this time, without stamps is
-/// taken not to give any.
-const MISSES: u32 = 3;
-const MISS_GRACE_NS: u64 = 100_000_000;
 /// How often the loop looks at clocks and counters, apart from packets.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
 /// Extra probes at the end, which only bring late stamps home, and how long they wait.
 const COLLECT_PROBES: u32 = 4;
 const COLLECT_WAIT_NS: u64 = 50_000_000;
+/// After a signal, replies that are under way get this long.
+const STOP_GRACE_NS: u64 = 100_000_000;
 
 /// Set by signals: end the run; reopen the logs.
 #[derive(Debug, Default)]
@@ -53,51 +51,6 @@ pub enum Outcome {
     Answered,
     /// None was.
     Unanswered,
-}
-
-/// What the probes ask of the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Format {
-    Inband,
-    Compact,
-    V0,
-    Plain,
-}
-
-impl Format {
-    const ALL: [Self; 4] = [Self::Inband, Self::Compact, Self::V0, Self::Plain];
-
-    /// One probe template for each format, indexed by it.
-    fn probes(plan: &Plan, session: u32) -> [Probe; 4] {
-        Self::ALL.map(|f| {
-            let (version, flags) = match f {
-                Self::Inband => (Version::V1, INBAND),
-                Self::Compact => (Version::V1, RECORD),
-                Self::V0 => (Version::V0, 0),
-                Self::Plain => (Version::V1, 0),
-            };
-            Probe::new(plan.family, version, session, plan.size, flags, host::id())
-        })
-    }
-}
-
-/// What the sender and the receiver share.
-struct Shared {
-    table: Arc<Table>,
-    socket: ProbeSocket,
-    session: u32,
-    start_ns: u64,
-    /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
-    /// the wire is its low 32 bits.
-    sent: AtomicU64,
-    send_errors: AtomicU32,
-    /// A [`Format`], chosen by the receiver.
-    format: AtomicU8,
-    /// The sender has nothing more to send.
-    done: AtomicBool,
-    /// Why the run cannot go on.
-    failure: Mutex<Option<String>>,
 }
 
 /// Runs one capture.
@@ -171,139 +124,6 @@ fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a
             None
         }
     }
-}
-
-/// Sends one probe after the other.
-struct Sender<'a> {
-    plan: &'a Plan,
-    shared: &'a Shared,
-    probes: [Probe; 4],
-    margin: Margin,
-}
-
-/// How long before its time the sender wakes up and spins.
-///
-/// It follows the 99.5th percentile of the sleeps' overshoots: a sleep that ends too late raises
-/// it by 199 steps, any other lowers it by one, and the two balance when 1 of 200 is too late.
-/// An overshoot counts as one, however long: a sender that was preempted does not spin for long
-/// afterwards.
-struct Margin(u64);
-
-impl Margin {
-    const STEP_NS: u64 = 100;
-    const LATE_STEPS: u64 = 199;
-    const MIN_NS: u64 = 20_000;
-    const MAX_NS: u64 = 300_000;
-
-    const fn new() -> Self {
-        Self(100_000)
-    }
-
-    fn learn(&mut self, overshoot_ns: u64) {
-        let next = if overshoot_ns > self.0 {
-            self.0 + Self::LATE_STEPS * Self::STEP_NS
-        } else {
-            self.0.saturating_sub(Self::STEP_NS)
-        };
-        self.0 = next.clamp(Self::MIN_NS, Self::MAX_NS);
-    }
-}
-
-impl<'a> Sender<'a> {
-    /// Intervals up to this spin for the last part of the wait.
-    const SPIN_BELOW_NS: u64 = 1_000_000;
-
-    fn new(plan: &'a Plan, shared: &'a Shared) -> Self {
-        Self {
-            plan,
-            shared,
-            probes: Format::probes(plan, shared.session),
-            margin: Margin::new(),
-        }
-    }
-
-    /// The open loop.
-    fn run(mut self, control: &Control) {
-        let interval = self.plan.interval_ns.unwrap_or(0);
-        // Exact timers instead of the default slack of 50 us.
-        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        for k in 0..self.plan.probes() {
-            let due = self.shared.start_ns + k * interval;
-            if self
-                .plan
-                .time_ns
-                .is_some_and(|t| due >= self.shared.start_ns + t)
-                || !self.wait_until(due, control)
-            {
-                break;
-            }
-            if !self.send(k) {
-                break;
-            }
-        }
-        self.shared.done.store(true, Ordering::Release);
-    }
-
-    /// Sleeps, and spins for the rest of a short interval; false when the run is to end.
-    fn wait_until(&mut self, due: u64, control: &Control) -> bool {
-        let spin = self
-            .plan
-            .interval_ns
-            .is_some_and(|i| i <= Self::SPIN_BELOW_NS);
-        loop {
-            if control.stop.load(Ordering::Relaxed) || self.shared.done.load(Ordering::Relaxed) {
-                return false;
-            }
-            let now = monotonic_ns();
-            if now >= due {
-                return true;
-            }
-            let margin = if spin { self.margin.0 } else { 0 };
-            if due - now <= margin {
-                std::hint::spin_loop();
-                continue;
-            }
-            // At most a tick, so that a stop is seen soon.
-            let wake = (due - margin).min(now + socket::RECEIVE_TICK.as_nanos() as u64);
-            sleep_until(wake);
-            self.margin.learn(monotonic_ns().saturating_sub(wake));
-        }
-    }
-
-    /// Sends the probe with this index; false when the run cannot go on.
-    fn send(&mut self, index: u64) -> bool {
-        let sequence = index as u32;
-        let shared = self.shared;
-        let format = usize::from(shared.format.load(Ordering::Relaxed));
-        let now = monotonic_ns();
-        shared.table.prepare(shared.session, sequence, now);
-        let message = self.probes[format].at(sequence, now);
-        // Before the send: over veth and loopback the reply can be there before sendto returns.
-        shared.sent.store(index + 1, Ordering::Release);
-        let result = shared.socket.send(message, &self.plan.peer);
-        let Err(e) = result else { return true };
-        shared.send_errors.fetch_add(1, Ordering::Relaxed);
-        if matches!(
-            e.raw_os_error(),
-            Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)
-        ) {
-            return true;
-        }
-        let why = socket::explain_send(&e, self.plan.ip, self.plan.size);
-        *shared
-            .failure
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
-        false
-    }
-}
-
-fn sleep_until(ns: u64) {
-    let at = Timespec {
-        tv_sec: (ns / SECOND).cast_signed(),
-        tv_nsec: (ns % SECOND).cast_signed(),
-    };
-    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
 }
 
 /// When, `CLOCK_MONOTONIC` ns, and on which CPU.
@@ -773,97 +593,5 @@ impl<'a, 'k> Receiver<'a, 'k> {
             }
         }
         Ok(())
-    }
-}
-
-/// After a signal, replies that are under way get this long.
-const STOP_GRACE_NS: u64 = 100_000_000;
-
-/// Which way of getting remote stamps works with this peer.
-struct Negotiation {
-    mode: Mode,
-    in_use: Option<&'static str>,
-    misses: u32,
-    missing_since_ns: u64,
-    /// Both versions were tried in vain.
-    local_only: bool,
-}
-
-impl Negotiation {
-    fn new(mode: Mode) -> Self {
-        Self {
-            mode,
-            in_use: None,
-            misses: 0,
-            missing_since_ns: 0,
-            local_only: mode == Mode::Pingpong,
-        }
-    }
-
-    /// Whether a probe is worth holding back until its remote stamps are there.
-    fn expects(&self) -> bool {
-        !self.local_only
-    }
-
-    /// Remote stamps arrived; true when that is news.
-    fn seen(&mut self, how: &'static str) -> bool {
-        self.misses = 0;
-        self.local_only = false;
-        let news = self.in_use != Some(how);
-        if news {
-            log::info!("remote stamps: {}", describe(how));
-            self.in_use = Some(how);
-        }
-        news
-    }
-
-    /// A reply without stamps; the format to try next, if it is time for that.
-    fn missed(&mut self, now: u64, current: Format) -> Option<Format> {
-        if self.local_only || matches!(self.in_use, Some("compact" | "v0")) && self.misses == 0 {
-            // Their stamps always come behind the reply.
-            self.misses += u32::from(!self.local_only);
-            self.missing_since_ns = now;
-            return None;
-        }
-        if self.misses == 0 {
-            self.missing_since_ns = now;
-        }
-        self.misses += 1;
-        if self.misses < MISSES || now - self.missing_since_ns < MISS_GRACE_NS {
-            return None;
-        }
-        self.misses = 0;
-        self.give_up_on(current)
-    }
-
-    fn give_up_on(&mut self, current: Format) -> Option<Format> {
-        let was = self.in_use.take();
-        match (self.mode, current) {
-            (Mode::Auto, Format::Inband) if was.is_none() => {
-                log::debug!("no version 1 stamps in {MISSES} replies; trying version 0");
-                return Some(Format::V0);
-            }
-            (Mode::Auto, Format::V0) => {
-                log::warn!(
-                    "no pingtrace server answers at the other end: local stages and one remote segment only"
-                );
-                self.local_only = true;
-                return Some(Format::Inband);
-            }
-            _ => {}
-        }
-        log::warn!(
-            "remote stamps have stopped; local stages and one remote segment until they come back"
-        );
-        self.local_only = true;
-        None
-    }
-}
-
-fn describe(how: &str) -> &'static str {
-    match how {
-        "inband" => "in band, in the echo reply itself",
-        "compact" => "in record packets",
-        _ => "in version 0 record packets (1 us resolution)",
     }
 }

@@ -1,0 +1,170 @@
+//! The sender, and what it shares with the receiver.
+
+use crate::client::Control;
+use crate::negotiation::Format;
+use crate::packet::Probe;
+use crate::plan::Plan;
+use crate::socket::{self, ProbeSocket};
+use crate::table::Table;
+use crate::units::{SECOND, monotonic_ns};
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What the sender and the receiver share.
+pub struct Shared {
+    /// Probes in flight.
+    pub table: Arc<Table>,
+    /// Both send and receive on it.
+    pub socket: ProbeSocket,
+    /// Session id.
+    pub session: u32,
+    /// Start of the schedule, `CLOCK_MONOTONIC` ns.
+    pub start_ns: u64,
+    /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
+    /// the wire is its low 32 bits.
+    pub sent: AtomicU64,
+    /// Sends that failed.
+    pub send_errors: AtomicU32,
+    /// A [`Format`], chosen by the receiver.
+    pub format: AtomicU8,
+    /// The sender has nothing more to send.
+    pub done: AtomicBool,
+    /// Why the run cannot go on.
+    pub failure: Mutex<Option<String>>,
+}
+
+/// Sends one probe after the other.
+pub struct Sender<'a> {
+    plan: &'a Plan,
+    shared: &'a Shared,
+    probes: [Probe; 4],
+    margin: Margin,
+}
+
+/// How long before its time the sender wakes up and spins.
+///
+/// It follows the 99.5th percentile of the sleeps' overshoots: a sleep that ends too late raises
+/// it by 199 steps, any other lowers it by one, and the two balance when 1 of 200 is too late.
+/// An overshoot counts as one, however long: a sender that was preempted does not spin for long
+/// afterwards.
+struct Margin(u64);
+
+impl Margin {
+    const STEP_NS: u64 = 100;
+    const LATE_STEPS: u64 = 199;
+    const MIN_NS: u64 = 20_000;
+    const MAX_NS: u64 = 300_000;
+
+    const fn new() -> Self {
+        Self(100_000)
+    }
+
+    fn learn(&mut self, overshoot_ns: u64) {
+        let next = if overshoot_ns > self.0 {
+            self.0 + Self::LATE_STEPS * Self::STEP_NS
+        } else {
+            self.0.saturating_sub(Self::STEP_NS)
+        };
+        self.0 = next.clamp(Self::MIN_NS, Self::MAX_NS);
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// Intervals up to this spin for the last part of the wait.
+    const SPIN_BELOW_NS: u64 = 1_000_000;
+
+    /// For one run.
+    pub fn new(plan: &'a Plan, shared: &'a Shared) -> Self {
+        Self {
+            plan,
+            shared,
+            probes: Format::probes(plan, shared.session),
+            margin: Margin::new(),
+        }
+    }
+
+    /// The open loop.
+    pub fn run(mut self, control: &Control) {
+        let interval = self.plan.interval_ns.unwrap_or(0);
+        // Exact timers instead of the default slack of 50 us.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        for k in 0..self.plan.probes() {
+            let due = self.shared.start_ns + k * interval;
+            if self
+                .plan
+                .time_ns
+                .is_some_and(|t| due >= self.shared.start_ns + t)
+                || !self.wait_until(due, control)
+            {
+                break;
+            }
+            if !self.send(k) {
+                break;
+            }
+        }
+        self.shared.done.store(true, Ordering::Release);
+    }
+
+    /// Sleeps, and spins for the rest of a short interval; false when the run is to end.
+    fn wait_until(&mut self, due: u64, control: &Control) -> bool {
+        let spin = self
+            .plan
+            .interval_ns
+            .is_some_and(|i| i <= Self::SPIN_BELOW_NS);
+        loop {
+            if control.stop.load(Ordering::Relaxed) || self.shared.done.load(Ordering::Relaxed) {
+                return false;
+            }
+            let now = monotonic_ns();
+            if now >= due {
+                return true;
+            }
+            let margin = if spin { self.margin.0 } else { 0 };
+            if due - now <= margin {
+                std::hint::spin_loop();
+                continue;
+            }
+            // At most a tick, so that a stop is seen soon.
+            let wake = (due - margin).min(now + socket::RECEIVE_TICK.as_nanos() as u64);
+            sleep_until(wake);
+            self.margin.learn(monotonic_ns().saturating_sub(wake));
+        }
+    }
+
+    /// Sends the probe with this index; false when the run cannot go on.
+    pub fn send(&mut self, index: u64) -> bool {
+        let sequence = index as u32;
+        let shared = self.shared;
+        let format = usize::from(shared.format.load(Ordering::Relaxed));
+        let now = monotonic_ns();
+        shared.table.prepare(shared.session, sequence, now);
+        let message = self.probes[format].at(sequence, now);
+        // Before the send: over veth and loopback the reply can be there before sendto returns.
+        shared.sent.store(index + 1, Ordering::Release);
+        let result = shared.socket.send(message, &self.plan.peer);
+        let Err(e) = result else { return true };
+        shared.send_errors.fetch_add(1, Ordering::Relaxed);
+        if matches!(
+            e.raw_os_error(),
+            Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)
+        ) {
+            return true;
+        }
+        let why = socket::explain_send(&e, self.plan.ip, self.plan.size);
+        *shared
+            .failure
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
+        false
+    }
+}
+
+fn sleep_until(ns: u64) {
+    let at = Timespec {
+        tv_sec: (ns / SECOND).cast_signed(),
+        tv_nsec: (ns % SECOND).cast_signed(),
+    };
+    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
+}
