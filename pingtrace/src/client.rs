@@ -33,7 +33,8 @@ const MISSES: u32 = 3;
 const MISS_GRACE_NS: u64 = 100_000_000;
 /// How often the loop looks at clocks and counters, apart from packets.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
-/// Extra probes at the end, which only bring late stamps home, and how long they wait.
+/// Extra probes at the end, which only bring late stamps home, and how long they and record
+/// packets are waited for.
 const COLLECT_PROBES: u32 = 4;
 const COLLECT_WAIT_NS: u64 = 100_000_000;
 
@@ -642,12 +643,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Brings the last late stamps home, and gives every probe its fate.
     fn finish(mut self) -> Result<Outcome> {
         self.hand_out(monotonic_ns());
-        let format = self.shared.format.load(Ordering::Relaxed);
-        if format == Format::Inband as u8
-            && self.negotiation.expects()
-            && self.journey.waiting() > 0
-        {
-            self.collect()?;
+        let format = Format::ALL[usize::from(self.shared.format.load(Ordering::Relaxed))];
+        if self.negotiation.expects() && self.journey.waiting() > 0 {
+            match format {
+                Format::Inband => self.collect()?,
+                Format::Compact | Format::V0 => self.receive_until_complete(monotonic_ns())?,
+                Format::Plain => {}
+            }
         }
         let collector = &mut *self.collector;
         self.journey
@@ -679,6 +681,14 @@ impl<'a, 'k> Receiver<'a, 'k> {
         } else {
             Outcome::Unanswered
         })
+    }
+
+    /// Waits for the last record packets, which come behind their replies.
+    fn receive_until_complete(&mut self, since_ns: u64) -> Result<()> {
+        while self.journey.waiting() > 0 && monotonic_ns() - since_ns < COLLECT_WAIT_NS {
+            self.receive()?;
+        }
+        Ok(())
     }
 
     /// A few more echo requests, which count as nothing: their replies carry what the server saw
