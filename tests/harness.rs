@@ -1,16 +1,33 @@
 //! Runs the program inside a laboratory of namespaces, and reads its results.
 
-use netns::Namespace;
+use super::forwarder::{Forwarder, Plan};
+use netns::{Lab, Namespace};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// A server says this when its programs are attached.
 const READY: &str = "serving";
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Held by tests whose load or timing would disturb another's.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test needs the CPUs for itself.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client and a server joined by a wire that follows a plan.
+pub fn wire(plan: Plan) -> (Lab, Forwarder) {
+    let taps = Lab::tap_pair().expect("a laboratory");
+    let wire = Forwarder::start(taps.client_tap, taps.server_tap, plan).expect("a forwarder");
+    (taps.lab, wire)
+}
 
 /// The program, with these arguments, inside a namespace.
 pub fn pingtrace(ns: &Namespace, args: &str) -> Child {
@@ -154,6 +171,26 @@ pub fn points(probe: &Value) -> Vec<&str> {
         .iter()
         .filter_map(|p| p["point"].as_str())
         .collect()
+}
+
+/// The `ns` of each of a probe's points, in path order.
+pub fn times(probe: &Value) -> Vec<u64> {
+    let points = probe["points"].as_array().expect("points");
+    points
+        .iter()
+        .map(|p| p["ns"].as_u64().expect("ns"))
+        .collect()
+}
+
+/// The sum of all segments of a probe.
+pub fn sum(probe: &Value) -> u64 {
+    let delays = probe["delays"].as_array().expect("delays");
+    delays.iter().filter_map(|d| d["ns"].as_u64()).sum()
+}
+
+/// A probe's status.
+pub fn status(probe: &Value) -> &str {
+    probe["status"].as_str().expect("status")
 }
 
 /// A segment's ns in a probe; 0 when it has none.

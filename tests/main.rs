@@ -6,9 +6,11 @@
     reason = "raw sockets, signals and scheduling of the tools"
 )]
 
+mod faults;
 mod forwarder;
 mod harness;
 mod load;
+mod modes;
 mod outputs;
 mod packets;
 mod points;

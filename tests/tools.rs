@@ -6,16 +6,13 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
+use super::harness::alone;
 use super::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
 use super::packets;
 use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
-
-/// Held by tests whose load or timing would disturb another's.
-static ALONE: Mutex<()> = Mutex::new(());
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -368,10 +365,6 @@ fn flood_is_bounded() {
         .err()
         .expect("an error");
     assert_eq!(refused.to_string(), "no");
-}
-
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// 20 probes, 3 ms apart, to a server on the loopback device of a new namespace.

@@ -1,0 +1,298 @@
+//! A known fault in one segment shows there, by that much, and nowhere else.
+
+use super::forwarder::{Action, Direction, Outcome, Plan, Rule};
+use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, status, wire};
+use super::load::{self, CpuHog, Flood, Hog, Priority, UdpFlood};
+use netns::{Host, Lab, Netlink};
+use serde_json::Value;
+use std::fs;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+/// What two clock readings on either side of a system call, and a busy neighbour, may differ by.
+const TOLERANCE_NS: u64 = 300_000;
+/// The probes that are hit: spread out, and behind enough others to know what is usual.
+const HIT: [u32; 20] = [
+    110, 115, 120, 125, 130, 135, 140, 145, 150, 155, 160, 165, 170, 175, 180, 185, 190, 195, 200,
+    205,
+];
+
+/// 5 ms on the way there are on the way there.
+#[test]
+fn a_slow_wire_out_is_the_wire_out() {
+    slow_wire(Direction::AToB, "l_tx_outlink");
+}
+
+#[test]
+fn a_slow_wire_in_is_the_wire_in() {
+    slow_wire(Direction::BToA, "l_rx_inlink");
+}
+
+fn slow_wire(direction: Direction, segment: &str) {
+    let _alone = alone();
+    let rules = [Rule::at(direction, HIT, Action::Delay(5 * MS))];
+    let (lab, wire) = wire(Plan::new(MS, rules));
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let run = run(&lab, "-i 8ms -C 220");
+    let outcome = wire.stop();
+    assert!(outcome.error.is_none(), "{outcome:?}");
+    let probes = run.probes();
+    let hit = of_sequences(&probes, &HIT);
+    assert_eq!(hit.len(), HIT.len());
+    for probe in &hit {
+        let injected = injected(&outcome, seq(probe), direction);
+        let measured = delay(probe, segment);
+        assert!(
+            measured.abs_diff(injected) < TOLERANCE_NS,
+            "{injected} ns injected: {probe:#}"
+        );
+    }
+    assert_verdict(&hit, segment);
+    let others = probes.iter().filter(|p| !HIT.contains(&seq(p)));
+    let high = others.filter(|p| delay(p, segment) > 4_000_000).count();
+    assert_eq!(high, 0, "probes that were not delayed are slow");
+}
+
+/// Packets queued before a probe on the client's own device.
+#[test]
+fn a_queue_on_the_clients_device_is_its_qdisc() {
+    let lab = Lab::veth_pair().unwrap();
+    slow_queue(&lab, &lab.client, &lab.server, "l_tx_qdisc");
+}
+
+/// Packets queued before a reply on the server's device: its driver hand-over comes home late.
+#[test]
+fn a_queue_on_the_servers_device_is_its_qdisc() {
+    let lab = Lab::veth_pair().unwrap();
+    slow_queue(&lab, &lab.server, &lab.client, "r_tx_qdisc");
+}
+
+/// A token bucket of 20 Mbit/s and bursts of 40 packets, which take some 20 ms to leave.
+fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
+    const BYTES_A_SECOND: u32 = 2_500_000;
+    let _alone = alone();
+    let shape = || Netlink::open()?.tbf(at.ifindex, BYTES_A_SECOND, 3_000, 1_000_000);
+    at.ns.run(shape).unwrap().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let child = pingtrace(
+        &lab.client.ns,
+        &format!("-c {} --nslocal -i 10ms -C 300 -o json", lab.server.v4),
+    );
+    thread::sleep(1500 * MS);
+    let flood = Flood {
+        dst: SocketAddr::new(to.v4.into(), 9),
+        size: 1_400,
+        cpu: None,
+        rate: None,
+        count: 40,
+        limit: Duration::from_secs(1),
+    };
+    for _ in 0..6 {
+        let ns = at.ns.try_clone().unwrap();
+        // The thread stays there until its end.
+        let enter = move || {
+            ns.enter()
+                .map(std::mem::forget)
+                .map_err(std::io::Error::other)
+        };
+        UdpFlood::start(enter, flood).unwrap().wait();
+        thread::sleep(150 * MS);
+    }
+    let run = finish(child);
+    assert_eq!(run.status, 0, "{run:#?}");
+    let probes = run.probes();
+    assert_eq!(probes.len(), 300);
+    let slow: Vec<_> = probes.iter().filter(|p| total(p) > 8_000_000).collect();
+    assert!(slow.len() >= 5, "{} slow probes", slow.len());
+    for probe in &slow {
+        assert!(delay(probe, segment) > 3_000_000, "{probe:#}");
+        assert!(
+            total(probe) - delay(probe, segment) < 3_000_000,
+            "{probe:#}"
+        );
+    }
+    assert_verdict(&slow, segment);
+    assert_eq!(count(&run, "no_remote"), 0, "{:#}", run.stat());
+}
+
+/// A thread of higher priority keeps the woken client from its CPU.
+#[test]
+fn a_busy_cpu_is_the_run_queue() {
+    const CPU: usize = 0;
+    let _alone = alone();
+    // Long enough on the wire for the client to sleep before the hog's turn ends.
+    let (lab, _wire) = wire(Plan::new(2 * MS, []));
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = format!("-c {} --nslocal -i 10ms -C 300 -o json", lab.server.v4);
+    let child = thread::scope(|scope| {
+        // A child starts on the CPU of the thread that starts it.
+        let start = || {
+            load::pin(CPU).unwrap();
+            pingtrace(&lab.client.ns, &args)
+        };
+        scope.spawn(start).join().unwrap()
+    });
+    thread::sleep(1500 * MS);
+    let hog = CpuHog::start(Hog {
+        cpu: CPU,
+        priority: Priority::Fifo(1),
+        limit: Duration::from_secs(1),
+        burst: Some((8 * MS, 53 * MS)),
+    })
+    .unwrap();
+    let run = finish(child);
+    let bursts = hog.stop();
+    assert_eq!(run.status, 0, "{run:#?}");
+    let probes = run.probes();
+    let caught: Vec<_> = probes
+        .iter()
+        .filter(|p| {
+            let woken = point_ns(p, "l_rx_wakeup").unwrap_or(0);
+            let in_burst = |&(from, to): &(u64, u64)| {
+                (from + 200_000..to.saturating_sub(1_500_000)).contains(&woken)
+            };
+            bursts.iter().any(in_burst)
+        })
+        .collect();
+    assert!(caught.len() >= 5, "{} of {bursts:?}", caught.len());
+    for probe in &caught {
+        assert!(delay(probe, "l_rx_task_queue") > 1_000_000, "{probe:#}");
+    }
+    assert_verdict(&caught, "l_rx_task_queue");
+}
+
+/// What the wire does to probes is what the statistics say, probe by probe, in both directions.
+#[test]
+fn lost_late_double_and_overtaking_probes_are_counted() {
+    let _alone = alone();
+    for direction in [Direction::AToB, Direction::BToA] {
+        let twice = Action::Duplicate { copies: 1, gap: MS };
+        let rules = [
+            Rule::at(direction, [20, 21, 40], Action::Drop),
+            Rule::at(direction, [60, 61], Action::Delay(250 * MS)),
+            Rule::at(direction, [80, 90, 100], twice),
+            Rule::at(direction, [120, 130], Action::Hold),
+        ];
+        let (lab, _wire) = wire(Plan::new(Duration::ZERO, rules));
+        let _server = Server::start(&lab.server.ns, "--nslocal");
+        let run = run(&lab, "-W 0.1 -i 10ms -C 150");
+        let expected = [
+            ("sent", 150),
+            ("replied", 147),
+            ("lost", 3),
+            ("late", 2),
+            ("dup", 3),
+            ("reordered", 4),
+        ];
+        for (what, times) in expected {
+            assert_eq!(
+                count(&run, what),
+                times,
+                "{what} {direction:?}: {:#}",
+                run.stat()
+            );
+        }
+        let probes = run.probes();
+        let with = |wanted| {
+            let mut sequences: Vec<_> = probes
+                .iter()
+                .filter(|p| status(p) == wanted)
+                .map(seq)
+                .collect();
+            sequences.sort_unstable();
+            sequences
+        };
+        assert_eq!(with("lost"), [20, 21, 40]);
+        assert_eq!(with("late"), [60, 61]);
+        assert_eq!(with("dup"), [80, 90, 100]);
+        assert_eq!(with("ok").len(), 145);
+    }
+}
+
+/// 20 000 probes a second, all answered and stamped, in constant memory.
+#[test]
+fn fast_probes_are_complete_and_cost_no_memory() {
+    let _alone = alone();
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let child = pingtrace(
+        &lab.client.ns,
+        &format!("-c {} --nslocal -i 50 -t 5 -m 10s -o json", lab.server.v4),
+    );
+    thread::sleep(2000 * MS);
+    let early = resident_kb(child.id());
+    thread::sleep(2500 * MS);
+    let late = resident_kb(child.id());
+    let run = finish(child);
+    assert_eq!(run.status, 0, "{run:#?}");
+    assert_eq!(count(&run, "sent"), 100_000);
+    assert_eq!(count(&run, "replied"), 100_000, "{:#}", run.stat());
+    let stat = run.stat();
+    let delays = stat["delays"].as_array().unwrap();
+    let stamped = delays.iter().find(|d| d["delay"] == "r_tx_qdisc").unwrap();
+    assert!(stamped["count"].as_u64().unwrap() >= 99_900, "{stat:#}");
+    assert!(late < early + 2_048, "{early} kB grew to {late} kB");
+}
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let number = line.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}
+
+fn run(lab: &Lab, args: &str) -> Finished {
+    let run = client(
+        &lab.client.ns,
+        &format!("-c {} --nslocal {args} -o json", lab.server.v4),
+    );
+    assert_eq!(run.status, 0, "{run:#?}");
+    run
+}
+
+/// At least 95 % of these probes were slow because of this segment.
+fn assert_verdict(probes: &[&Value], segment: &str) {
+    let named = probes
+        .iter()
+        .filter(|p| p["verdict"]["segment"] == segment)
+        .count();
+    assert!(
+        named * 100 >= probes.len() * 95,
+        "{segment} in {named} of {}: {:#?}",
+        probes.len(),
+        probes.iter().map(|p| &p["verdict"]).collect::<Vec<_>>()
+    );
+}
+
+/// What the wire itself measured.
+fn injected(outcome: &Outcome, seq: u32, direction: Direction) -> u64 {
+    outcome
+        .of(seq, direction)
+        .next()
+        .expect("a log entry")
+        .injected_ns
+}
+
+fn of_sequences<'p>(probes: &'p [Value], sequences: &[u32]) -> Vec<&'p Value> {
+    let wanted = |p: &&Value| sequences.contains(&seq(p));
+    probes.iter().filter(wanted).collect()
+}
+
+fn seq(probe: &Value) -> u32 {
+    probe["seq"].as_u64().expect("seq") as u32
+}
+
+fn total(probe: &Value) -> u64 {
+    probe["total_ns"].as_u64().unwrap_or(0)
+}
+
+fn point_ns(probe: &Value, point: &str) -> Option<u64> {
+    let points = probe["points"].as_array().expect("points");
+    points.iter().find(|p| p["point"] == point)?["ns"].as_u64()
+}
+
+fn count(run: &Finished, what: &str) -> u64 {
+    run.stat()[what].as_u64().unwrap_or(0)
+}
