@@ -1,6 +1,7 @@
 //! Runs the program inside a laboratory of namespaces, and reads its results.
 
-use netns::Namespace;
+use super::forwarder::{Forwarder, Plan};
+use netns::{Lab, Namespace};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,6 +15,21 @@ const READY: &str = "serving";
 /// What a test waits for takes no longer.
 const SOON: Duration = Duration::from_secs(20);
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// Held by tests whose load or timing would disturb another's.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test needs the CPUs for itself.
+pub fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A client and a server joined by a wire that follows a plan.
+pub fn wire(plan: Plan) -> (Lab, Forwarder) {
+    let taps = Lab::tap_pair().expect("a laboratory");
+    let wire = Forwarder::start(taps.client_tap, taps.server_tap, plan).expect("a forwarder");
+    (taps.lab, wire)
+}
 
 /// The program, with these arguments, inside a namespace.
 pub fn pingtrace(ns: &Namespace, args: &str) -> Child {
@@ -181,6 +197,26 @@ pub fn points(probe: &Value) -> Vec<&str> {
         .collect()
 }
 
+/// The `ns` of each of a probe's points, in path order.
+pub fn times(probe: &Value) -> Vec<u64> {
+    let points = probe["points"].as_array().expect("points");
+    points
+        .iter()
+        .map(|p| p["ns"].as_u64().expect("ns"))
+        .collect()
+}
+
+/// The sum of all segments of a probe.
+pub fn sum(probe: &Value) -> u64 {
+    let delays = probe["delays"].as_array().expect("delays");
+    delays.iter().filter_map(|d| d["ns"].as_u64()).sum()
+}
+
+/// A probe's status.
+pub fn status(probe: &Value) -> &str {
+    probe["status"].as_str().expect("status")
+}
+
 /// A segment's ns in a probe; 0 when it has none.
 pub fn delay(probe: &Value, segment: &str) -> u64 {
     let delays = probe["delays"].as_array().expect("delays");
@@ -189,14 +225,6 @@ pub fn delay(probe: &Value, segment: &str) -> u64 {
         .filter(|d| d["delay"] == segment)
         .filter_map(|d| d["ns"].as_u64())
         .sum()
-}
-
-/// Held by tests whose load or timing would disturb another's.
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// Waits for the machine.
-pub fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Moves all threads of a process that a test started, present and future, to one CPU.

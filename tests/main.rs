@@ -17,5 +17,6 @@ mod modes;
 mod outputs;
 mod packets;
 mod points;
+mod softirq;
 mod tools;
 mod v0peer;

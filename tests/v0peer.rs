@@ -284,9 +284,8 @@ impl Family {
 pub enum Checksum {
     #[default]
     Right,
-    /// The carry is folded once, as deployed peers do: about one packet in a thousand is wrong.
-    SingleFold,
-    /// The same, with namespace inodes chosen so that every packet is wrong.
+    /// The carry is folded once, as deployed peers do, with namespace inodes chosen so that every
+    /// packet is wrong and not only one in a thousand.
     SingleFoldWrong,
 }
 
@@ -338,11 +337,6 @@ pub struct Served {
     pub faulty: u64,
     /// Record packets still due at the end; they are not sent.
     pub unsent: u64,
-}
-
-/// Serves until `stop` is set, looking at it every 20 ms.
-pub fn serve(stop: &AtomicBool, options: ServerOptions) -> io::Result<Served> {
-    Server::bind(options)?.serve(stop)
 }
 
 /// A v0 server whose sockets are open: a request sent from now on is seen.

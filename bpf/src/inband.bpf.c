@@ -203,8 +203,13 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 	__be16 from, to;
 	__s64 diff;
 
-	if (!size || size > sizeof(s->old))
+	/* Two tests, so that the verifiers before 6.2 see both bounds on the very register. */
+	if (size > sizeof(s->old))
 		return false;
+	barrier_var(size);
+	if (size < sizeof(struct pt_stamp))
+		return false;
+	barrier_var(size);
 	if (bpf_skb_load_bytes(skb, at, s->old, size))
 		return false;
 	diff = bpf_csum_diff((void *)s->old, size, 0, 0, 0);

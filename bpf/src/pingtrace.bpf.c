@@ -207,7 +207,7 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 {
 	struct pt_record *rec;
-	struct packet p;
+	struct packet p = {};
 
 	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
 		return 0;
@@ -249,7 +249,7 @@ SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 {
 	struct pt_record *rec;
-	struct packet p;
+	struct packet p = {};
 
 	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
 		return 0;
@@ -269,7 +269,11 @@ static __always_inline struct pt_softirq *this_softirq(void)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 
-	return cpu < MAX_CPUS ? &softirqs[cpu] : 0;
+	if (cpu >= MAX_CPUS)
+		return 0;
+	/* For verifiers before 6.2: the index itself must carry the bound, not a copy of it. */
+	barrier_var(cpu);
+	return &softirqs[cpu & (MAX_CPUS - 1)];
 }
 
 /* At netif_receive_skb the network header is not set yet: layer 3 starts at skb->data. */
@@ -278,7 +282,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 {
 	struct pt_softirq *irq;
 	struct pt_record *rec;
-	struct packet p;
+	struct packet p = {};
 	bool request;
 	__u64 now;
 
@@ -345,7 +349,7 @@ int BPF_PROG(on_softirq_exit, unsigned int vec)
 static __always_inline int icmp_received(struct sk_buff *skb, const unsigned char *l3)
 {
 	struct pt_record *rec;
-	struct packet p;
+	struct packet p = {};
 
 	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = record_of(&p)))
 		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
@@ -369,7 +373,7 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 	struct sk_buff *skb = (void *)PT_REGS_PARM1(ctx);
 	const unsigned char *l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
 	struct pt_record *rec;
-	struct packet p;
+	struct packet p = {};
 	__u8 first;
 
 	if (bpf_probe_read_kernel(&first, 1, l3))
