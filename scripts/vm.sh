@@ -205,8 +205,8 @@ boot() {
     timeout --foreground -k 5 "$GUEST_SECONDS" nice -n 5 qemu-system-x86_64 -M pc -cpu max,la57=off \
         -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$log.initrd" \
-        -append "console=ttyS0 rdinit=/init panic=-1 quiet mitigations=off random.trust_cpu=on \
-no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script" \
+        -append "console=ttyS0 rdinit=/init panic=-1 mitigations=off random.trust_cpu=on \
+quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script" \
         -accel tcg,thread=multi -serial "file:$log.console" -serial "file:$log" "$@" >"$log.qemu" 2>&1 </dev/null ||
         echo "not ok the guest ended by itself (see $log.console)" >>"$log"
     rm -f "$log.initrd"

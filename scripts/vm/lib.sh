@@ -17,13 +17,12 @@ not_ok() {
 
 # check NAME COMMAND...: the command's status decides, what it prints explains.
 check() {
-    local name="$1" said
+    local name="$1" verdict=ok said
     shift
-    if said=$("$@" 2>&1); then
-        ok "$name${said:+: $said}"
-    else
-        not_ok "$name${said:+: $said}"
-    fi
+    # Not in a subshell: a command may start a server.
+    "$@" >said 2>&1 || verdict=not_ok
+    said=$(cat said)
+    "$verdict" "$name${said:+: $said}"
 }
 
 finish() { echo "$pass passed, $fail failed"; }

@@ -25,10 +25,11 @@ serving() { grep -q serving server.err; }
 
 # start_server [OPTION...]: true when it serves.
 start_server() {
-    in_ns server pingtrace -s --debug "$@" 2>server.err &
+    # Not through a function: ip becomes pingtrace, so this is the pid of pingtrace itself.
+    /usr/sbin/ip netns exec server pingtrace -s --debug "$@" >server.out 2>server.err &
     server=$!
     within 60 serving || {
-        grep -v libbpf: server.err | tail -n 20
+        grep '^pingtrace: ' server.err | grep -v libbpf: | tail -n 20
         return 1
     }
 }
@@ -112,7 +113,7 @@ ends_clean() {
 
 hooks_and_points() {
     check "server starts" start_server --nslocal
-    grep -v -e libbpf: -e debug: server.err
+    grep '^pingtrace: ' server.err | grep -v debug:
     check "r_rx_icmprcv by fentry" hook_is fentry
     check "replies are stamped at $(expected_tc)" says_tc
     measure ipv4 50 -c 10.77.0.2 --nslocal
