@@ -82,7 +82,10 @@ static __always_inline bool pt_push(struct pt_record *rec, enum pt_direction dir
 
 	if (n >= PT_STAMPS)
 		return false;
-	pt_fill(&rec->stamp[d][n], point, now, at);
-	rec->used[d] = n + 1;
+	/* For verifiers before 6.2: the indices themselves must carry their bounds, not copies. */
+	barrier_var(n);
+	barrier_var(d);
+	pt_fill(&rec->stamp[d & 1][n & (PT_STAMPS - 1)], point, now, at);
+	rec->used[d & 1] = n + 1;
 	return true;
 }
