@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Other kernels, and two hosts, on one machine: Debian's kernels in emulated guests.
+# Other kernels on one machine: Debian's kernels in emulated guests.
 set -euo pipefail
 
-readonly SERIES=(6.1 6.12 newest two 5.10)
+readonly SERIES=(6.1 6.12 newest 5.10)
 readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool)
 readonly MODULES=(veth virtio_pci virtio_net sch_netem sch_ingress cls_bpf)
 readonly META=linux-image-cloud-amd64
@@ -15,9 +15,8 @@ Usage: scripts/vm.sh [--help] [KERNEL...]
 
 Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM), runs pingtrace between
 two network namespaces in each, and checks its points, its filters and the delays that netem
-adds. KERNEL is a series (6.1, 6.12), "newest", a full name (6.12.117+deb13-cloud-amd64), or
-"two": a server on 6.1 and a client on 6.12, two guests with clocks of their own, joined by a
-wire. Default: ${SERIES[*]}.
+adds. KERNEL is a series (6.1, 6.12), "newest", or a full name (6.12.117+deb13-cloud-amd64).
+Default: ${SERIES[*]}.
 
 Kernels are fetched with an apt of its own, which leaves the system's alone, into target/vm.
 A kernel that cannot be fetched is skipped, and the end says why. Missing packages
@@ -25,7 +24,7 @@ A kernel that cannot be fetched is skipped, and the end says why. Missing packag
 is in target/vm/logs. Ends with an error when a check failed.
 
 PINGTRACE=/path/to/binary in the environment is used instead of building. DEBIAN_MIRROR and
-DEBIAN_SECURITY_MIRROR replace http://deb.debian.org/debian and .../debian-security.
+DEBIAN_SECURITY_MIRROR replace the mirrors that this machine's own apt uses.
 END
 }
 
@@ -64,6 +63,12 @@ build() {
 
 # --- an apt of our own: lists, cache and (empty) package database under target/vm/apt ---
 
+# The first repository of this machine's apt whose address names security, or (-v) does not.
+system_mirror() {
+    # shellcheck disable=SC2016  # apt expands it
+    apt-get indextargets --format '$(REPO_URI)' | grep "$@" -m 1 security || true
+}
+
 private_apt() {
     local apt="$cache/apt" suite mirror proxy
     proxy=$(apt-config dump --format '%v' Acquire::http::Proxy)
@@ -80,9 +85,9 @@ Acquire::Check-Valid-Until "false"; // a mirror may be a stored copy
 END
     for suite in bullseye-security bookworm bookworm-security trixie trixie-security \
         trixie-backports sid; do
-        mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+        mirror=${DEBIAN_MIRROR:-$(system_mirror -v)}
         [[ "$suite" != *-security ]] ||
-            mirror=${DEBIAN_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
+            mirror=${DEBIAN_SECURITY_MIRROR:-$(system_mirror)}
         echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
     done >"$apt/sources.list"
     # A list older than a day is fetched anew; one suite that is missing is no reason to stop.
@@ -255,27 +260,6 @@ one_guest() {
     account "$kernel" "$log"
 }
 
-two_guests() {
-    local kernel server client server_pid link="$work/link"
-    ready 6.1 || return 0
-    server=$kernel
-    ready 6.12 || return 0
-    client=$kernel
-    say "booting $server and $client"
-    boot "$server" server.sh "$cache/logs/two-server" \
-        -netdev "dgram,id=n,local.type=unix,local.path=$link.a,remote.type=unix,remote.path=$link.b" \
-        -device virtio-net-pci,netdev=n,mac=52:54:00:77:00:02 &
-    server_pid=$!
-    boot "$client" client.sh "$cache/logs/two-client" \
-        -netdev "dgram,id=n,local.type=unix,local.path=$link.b,remote.type=unix,remote.path=$link.a" \
-        -device virtio-net-pci,netdev=n,mac=52:54:00:77:00:01
-    wait "$server_pid"
-    for kernel in server client; do
-        sed "s/^/two, $kernel: /" "$cache/logs/two-$kernel"
-        account "two guests, $kernel" "$cache/logs/two-$kernel"
-    done
-}
-
 clean_up() { rm -rf "$work"; }
 
 names=()
@@ -308,10 +292,7 @@ build
 private_apt
 payload_archive
 for name in "${names[@]}"; do
-    case "$name" in
-        two) two_guests ;;
-        *) one_guest "$name" ;;
-    esac
+    one_guest "$name"
 done
 printf '%s\n' "${summary[@]}"
 echo "$passed passed, $failed failed, $skipped skipped"

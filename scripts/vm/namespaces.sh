@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks pingtrace between two network namespaces of one guest.
 # shellcheck disable=SC3043  # busybox has local
+# shellcheck source=scripts/vm/lib.sh
 . /payload/lib.sh
 
 readonly REQUIRED="l_tx_user l_tx_devqueue l_tx_devout r_rx_devrcv r_rx_icmprcv r_tx_devqueue \
@@ -140,7 +141,7 @@ killed() {
     echo "killed: $(filter_count) filters are left"
     check "killed: the next server starts" start_server --nslocal
     if [ "$(expected_tc)" = clsact ]; then
-        check "killed: it removes the stale filter" grep -q 'removed the filter.*eth0' server.err
+        check "killed: it removes the stale filter" grep -q 'removed the stale filter.*eth0' server.err
         check "killed: and has one of its own" [ "$(filter_count)" = 1 ]
     fi
     measure killed 20 -c 10.77.0.2 --nslocal
@@ -154,8 +155,9 @@ near_20ms() {
     us=$(median_us "$1" "$2")
     echo "$us us"
     [ "$us" -ge 19900 ] && [ "$us" -le 25000 ] || return 1
+    # One probe of an emulated machine may be slow for reasons of its own.
     others=$(probes "$1" "[.[].delays[] | select(.delay != \"$2\" and .ns > 5000000).delay] |
-        unique | join(\" \")" | tr -d '"')
+        group_by(.) | map(select(length > 1)[0]) | join(\" \")" | tr -d '"')
     [ -z "$others" ] || {
         echo "also slow: $others"
         return 1
