@@ -240,6 +240,24 @@ pub fn to_record(point: Point, ns: u64) -> pt_stamp {
     }
 }
 
+/// What every packet of a session begins with: the room for entries is what its size leaves.
+fn begin(bytes: &mut [u8], version: Version, session: u32) {
+    put16(bytes, 4, session as u16);
+    put16(bytes, 12, MAGIC);
+    put32(bytes, 16, session);
+    match version {
+        Version::V0 => {
+            bytes[1] = 1;
+            bytes[9] = V0_RESERVED;
+        }
+        Version::V1 => {
+            bytes[8] = 1;
+            let capacity = ((bytes.len() - V1_HEADER) / V1_ENTRY).min(255) as u16;
+            put16(bytes, 14, capacity);
+        }
+    }
+}
+
 /// The probe of a session, of which only sequence, time and checksum change from send to send.
 #[derive(Clone, Debug)]
 pub struct Probe {
@@ -260,21 +278,10 @@ impl Probe {
     ) -> Self {
         let mut bytes = vec![0; size.max(V1_HEADER)];
         bytes[0] = family.request();
-        put16(&mut bytes, 4, session as u16);
-        put16(&mut bytes, 12, MAGIC);
-        put32(&mut bytes, 16, session);
-        match version {
-            Version::V0 => {
-                bytes[1] = 1;
-                bytes[9] = V0_RESERVED;
-            }
-            Version::V1 => {
-                bytes[8] = 1;
-                put16(&mut bytes, 10, flags);
-                let capacity = ((bytes.len() - V1_HEADER) / V1_ENTRY).min(255) as u16;
-                put16(&mut bytes, 14, capacity);
-                bytes[24..32].copy_from_slice(&host_id.to_be_bytes());
-            }
+        begin(&mut bytes, version, session);
+        if version == Version::V1 {
+            put16(&mut bytes, 10, flags);
+            bytes[24..32].copy_from_slice(&host_id.to_be_bytes());
         }
         Self {
             bytes,
@@ -316,23 +323,10 @@ impl RecordPacket {
         };
         let mut bytes = vec![0; size.max(header)];
         bytes[0] = family.reply();
-        put16(&mut bytes, 4, session as u16);
+        begin(&mut bytes, version, session);
         put16(&mut bytes, 6, sequence as u16);
         put16(&mut bytes, 10, DONTADD);
-        put16(&mut bytes, 12, MAGIC);
-        put32(&mut bytes, 16, session);
         put32(&mut bytes, 20, sequence);
-        match version {
-            Version::V0 => {
-                bytes[1] = 1;
-                bytes[9] = V0_RESERVED;
-            }
-            Version::V1 => {
-                bytes[8] = 1;
-                let capacity = ((bytes.len() - V1_HEADER) / V1_ENTRY).min(255) as u16;
-                put16(&mut bytes, 14, capacity);
-            }
-        }
         Self {
             bytes,
             version,
