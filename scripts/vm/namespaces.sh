@@ -41,11 +41,12 @@ stop_server() {
     wait "$server" 2>/dev/null
 }
 
+# Not an interval of 20 ms: that is what netem delays, and the receiver's own tick.
 # probe NAME COUNT OPTION...: runs a client; NAME.json, NAME.err.
 probe() {
     local name="$1" count="$2"
     shift 2
-    in_ns client timeout 100 pingtrace -C "$count" -i 20ms -o json "$@" \
+    in_ns client timeout 100 pingtrace -C "$count" -i 27ms -o json "$@" \
         >"$name.json" 2>"$name.err" || {
         tail -n 5 "$name.err"
         return 1
