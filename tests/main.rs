@@ -14,6 +14,7 @@ mod harness;
 mod load;
 mod misuse;
 mod modes;
+mod options;
 mod outputs;
 mod packets;
 mod points;
