@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 #include "probe.h"
+#include "clock.h"
 #include "table.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -145,7 +146,7 @@ static __always_inline void gather_own(struct scratch *s, const struct reply *r,
 			return;
 		}
 	}
-	pt_fill(&now, PT_R_TX_DEVQUEUE, bpf_ktime_get_ns(), &at);
+	pt_fill(&now, PT_R_TX_DEVQUEUE, pt_now(), &at);
 	append(s, &now, r->room, PT_AUX_PROVISIONAL);
 }
 

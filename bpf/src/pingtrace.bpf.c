@@ -13,6 +13,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 #include "probe.h"
+#include "clock.h"
 #include "table.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -214,10 +215,10 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
 	if (p.direction == PT_REQUEST)
-		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, bpf_ktime_get_ns(),
+		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, pt_now(),
 		      skb);
 	else
-		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, bpf_ktime_get_ns(),
+		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, pt_now(),
 		      skb);
 	return 0;
 }
@@ -256,9 +257,9 @@ int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
 	if (p.direction == PT_REQUEST) {
-		stamp(rec, &p, server ? PT_M_TX_DEVECHO : PT_L_TX_DEVOUT, bpf_ktime_get_ns(), skb);
+		stamp(rec, &p, server ? PT_M_TX_DEVECHO : PT_L_TX_DEVOUT, pt_now(), skb);
 	} else {
-		stamp(rec, &p, server ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, bpf_ktime_get_ns(), skb);
+		stamp(rec, &p, server ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, pt_now(), skb);
 		if (server)
 			handed_over(rec, &p);
 	}
@@ -290,7 +291,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 		return 0;
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
-	now = bpf_ktime_get_ns();
+	now = pt_now();
 	rec = arrival(&p);
 	if (!rec)
 		return 0;
@@ -316,7 +317,7 @@ int BPF_PROG(on_softirq_raise, unsigned int vec)
 	struct pt_softirq *irq;
 
 	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns)
-		irq->raised_ns = bpf_ktime_get_ns();
+		irq->raised_ns = pt_now();
 	return 0;
 }
 
@@ -328,7 +329,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vec)
 	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
 		irq->poll_raised_ns = irq->raised_ns;
 		irq->raised_ns = 0;
-		irq->entered_ns = bpf_ktime_get_ns();
+		irq->entered_ns = pt_now();
 	}
 	return 0;
 }
@@ -352,7 +353,7 @@ static __always_inline int icmp_received(struct sk_buff *skb, const unsigned cha
 	struct packet p = {};
 
 	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = record_of(&p)))
-		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
+		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
 	return 0;
 }
 
@@ -381,7 +382,7 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 	if (!(first >> 4 == 4 ? parse4(l3, &p) : parse6(l3, &p)))
 		return 0;
 	if (p.direction == PT_REQUEST && (rec = record_of(&p)))
-		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
+		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
 	return 0;
 }
 
@@ -434,7 +435,7 @@ int client_socket(struct __sk_buff *skb)
 	if (h.flags & bpf_htons(PT_FLAG_DONTADD))
 		return -1;
 	if (accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) && (rec = record_of(&p))) {
-		stamp(rec, &p, PT_L_RX_SKDATAREADY, bpf_ktime_get_ns(), 0);
+		stamp(rec, &p, PT_L_RX_SKDATAREADY, pt_now(), 0);
 		rec->state &= ~PT_REC_LIVE;
 	}
 	return -1;
@@ -471,7 +472,7 @@ int server_socket(struct __sk_buff *skb)
 	}
 	rec = record_of(&p);
 	if (rec)
-		stamp(rec, &p, PT_R_RX_ICMPRCV, bpf_ktime_get_ns(), 0);
+		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
 	return 0;
 }
 
@@ -481,7 +482,7 @@ SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_sched_wakeup, struct task_struct *task)
 {
 	if (task->pid == receiver_tid && !receiver_sleep.woken_ns) {
-		receiver_sleep.woken_ns = bpf_ktime_get_ns();
+		receiver_sleep.woken_ns = pt_now();
 		receiver_sleep.woken_cpu = bpf_get_smp_processor_id();
 	}
 	return 0;
@@ -493,7 +494,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 	/* Of a wake-up, the first switch after it; of preemptions, the last. */
 	if (next->pid == receiver_tid &&
 	    (!receiver_sleep.woken_ns || receiver_sleep.oncpu_ns < receiver_sleep.woken_ns)) {
-		receiver_sleep.oncpu_ns = bpf_ktime_get_ns();
+		receiver_sleep.oncpu_ns = pt_now();
 		receiver_sleep.oncpu_cpu = bpf_get_smp_processor_id();
 	}
 	return 0;

@@ -1,5 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
+use crate::lab_clock::LabClock;
 use crate::{schedule, units};
 use clap::{ArgGroup, Parser, ValueEnum};
 use croner::Cron;
@@ -133,6 +134,10 @@ pub struct Cli {
     /// Host number in our stamps: a different one at each end makes one kernel count as two hosts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub userid: Option<u16>,
+
+    /// For laboratories: falsify the server's stamps by a known amount
+    #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "client")]
+    pub lab_clock: Option<LabClock>,
 
     /// Client: send from this device. Server: stamp replies on these devices only
     #[arg(short = 'I', long, value_name = "DEV", value_delimiter = ',')]

@@ -67,6 +67,7 @@ pub fn run(
         role: Role::Client { session },
         slots: plan.slots(),
         only_netns: plan.only_netns(),
+        lab_clock: None,
     };
     let tracer = start_tracer(&mut storage, &setup);
     let table = match &tracer {

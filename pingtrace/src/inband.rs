@@ -6,7 +6,8 @@
     reason = "TCX links are not in libbpf-rs; four lines over libbpf"
 )]
 
-use crate::tracer::Tracer;
+use crate::lab_clock;
+use crate::tracer::{Setup, Tracer};
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder};
@@ -48,6 +49,7 @@ impl<'a> Inband<'a> {
     pub fn load(
         storage: &'a mut MaybeUninit<OpenObject>,
         tracer: &Tracer<'_>,
+        setup: &Setup,
         own_netns: u32,
     ) -> Result<Self> {
         let mut open = InbandSkelBuilder::default()
@@ -69,6 +71,9 @@ impl<'a> Inband<'a> {
             .context("the object has no .rodata")?;
         rodata.record_mask = tracer.table.slots() - 1;
         rodata.netns = own_netns;
+        if let Some(clock) = setup.lab_clock {
+            lab_clock::set!(rodata.lab_clock, clock);
+        }
         let skel = open.load().context("load the in-band programs")?;
         Ok(Self {
             skel,

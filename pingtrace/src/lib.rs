@@ -6,6 +6,7 @@ mod collector;
 mod host;
 mod inband;
 mod journey;
+pub mod lab_clock;
 mod names;
 mod negotiation;
 mod output;

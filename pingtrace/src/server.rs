@@ -48,11 +48,16 @@ pub fn run(cli: &Cli) -> Result<()> {
         role,
         slots: SLOTS,
         only_netns: local.then_some(own),
+        lab_clock: cli.lab_clock,
     };
+    if let Some(clock) = cli.lab_clock {
+        let epoch = clock.epoch_ns;
+        log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
+    }
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
     let tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer, &role)?;
-    let mut devices = Devices::open(&mut inband_storage, &tracer, own, &cli.interface)?;
+    let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &cli.interface)?;
     say_points(&tracer);
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
@@ -183,10 +188,11 @@ impl<'a> Devices<'a> {
     fn open(
         storage: &'a mut MaybeUninit<libbpf_rs::OpenObject>,
         tracer: &Tracer<'_>,
+        setup: &Setup,
         own: u32,
         chosen: &[String],
     ) -> Result<Self> {
-        let inband = Inband::load(storage, tracer, own)
+        let inband = Inband::load(storage, tracer, setup, own)
             .map_err(|e| log::warn!("no in-band stamps, record packets instead: {e:#}"))
             .ok();
         let events = LinkEvents::open().context("watch the network devices")?;

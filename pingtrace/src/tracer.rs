@@ -1,5 +1,6 @@
 //! Loads and attaches the stamping programs of one role, and says which points they give.
 
+use crate::lab_clock::{self, LabClock};
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
@@ -38,6 +39,8 @@ pub struct Setup {
     pub slots: u32,
     /// Stamp in this namespace only.
     pub only_netns: Option<u32>,
+    /// A wrong clock, for laboratories.
+    pub lab_clock: Option<LabClock>,
 }
 
 /// Storage of the loaded object, kept by the caller for as long as the tracer lives; the second
@@ -239,6 +242,7 @@ fn programs(role: &Role) -> (BTreeSet<&'static str>, &'static str) {
                 role: *role,
                 slots: 1,
                 only_netns: None,
+                lab_clock: None,
             };
             for (hook, pair) in ICMP_RCV {
                 if pair.iter().all(|p| trial(&setup, p, true).is_ok()) {
@@ -297,6 +301,9 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     };
     rodata.record_mask = setup.slots - 1;
     rodata.only_netns = setup.only_netns.unwrap_or(0);
+    if let Some(clock) = setup.lab_clock {
+        lab_clock::set!(rodata.lab_clock, clock);
+    }
     match setup.role {
         Role::Client { session } => rodata.session = session,
         Role::Server { host, host_id } => {
