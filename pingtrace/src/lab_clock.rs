@@ -5,7 +5,7 @@ use crate::units;
 use std::str::FromStr;
 
 /// 2^32 over a million: a rate of one part per million in the programs' unit.
-const PPM: f64 = 4294.967_296;
+const PPM: f64 = 4_294.967_296;
 
 /// Added to `CLOCK_MONOTONIC` at time `t`: `offset`, `drift * (t - epoch)`, `step` from its time
 /// on, and `slew * (t - its start)` until its end.
@@ -84,7 +84,7 @@ impl LabClock {
     pub fn shown(&self, now: u64) -> u64 {
         let drift = |from: u64, to: u64, rate: i64| {
             let span = (to.saturating_sub(from) >> 8).cast_signed();
-            span * rate >> 24
+            (span * rate) >> 24
         };
         let step = if now >= self.step_at_ns {
             self.step_ns

@@ -72,7 +72,6 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
         return false;
     };
     picked.leave_out_contradictions(probe.clock);
-    picked.leave_out_socket_without_sleep();
     into.total_ns = total_ns;
     into.unordered = picked.unordered;
     into.delays.reserve(Segment::ALL.len());
@@ -193,14 +192,6 @@ impl Picked {
         }
     }
 
-    /// Without a sleep the kernel's part ends in user space, wherever the socket was on the way.
-    fn leave_out_socket_without_sleep(&mut self) {
-        let slept = self.at[RX_WAKEUP].or(self.at[RX_ONCPU]).is_some();
-        if !slept && self.at[RX_IPRCV].is_some() {
-            self.at[RX_SKDATAREADY] = None;
-        }
-    }
-
     /// First and last place at the server, if it was seen there at all.
     fn server_places(&self) -> Option<(usize, usize)> {
         let seen = |&place: &usize| self.at[place].is_some();
@@ -276,7 +267,9 @@ impl Softirq {
 fn segment_between(from: usize, to: usize, several_devices: bool) -> (Segment, bool) {
     match (from, to) {
         (TX_DEVOUT, RX_IPRCV) => (Segment::Remote, false),
-        (RX_IPRCV | RX_SKDATAREADY, RX_USER) => (Segment::LRxKern, false),
+        (RX_IPRCV, RX_USER) => (Segment::LRxKern, false),
+        // The receiver did not sleep: whatever the packet waited for in the socket, it was busy.
+        (RX_SKDATAREADY, RX_USER) => (Segment::LRxTaskRun, false),
         (RX_SKDATAREADY, RX_ONCPU) => (Segment::LRxTaskQueue, false),
         _ => {
             let end = CHAIN[to];

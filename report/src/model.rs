@@ -152,13 +152,13 @@ pub enum Segment {
     LRxSoftirq,
     /// From softirq entry to `netif_receive_skb` on the client.
     LRxNapi,
-    /// From `netif_receive_skb` to the client's socket (to `l_rx_user` if there was no sleep).
+    /// From `netif_receive_skb` to the client's socket (to `l_rx_user` where that has no stamp).
     LRxKern,
     /// From the socket to the wake-up of the receiving thread.
     LRxTaskWaking,
     /// From wake-up to running: the run queue.
     LRxTaskQueue,
-    /// From running to the return of `recvmsg`.
+    /// From running to the return of `recvmsg`; from the socket if the thread did not sleep.
     LRxTaskRun,
     /// Both wires and the remote host together: there were no remote stamps.
     Remote,
