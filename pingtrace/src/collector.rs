@@ -17,6 +17,7 @@ use report::model::{Breakdown, Capture, Counters, Endpoint, Point, Probe, Record
 use report::series::Series;
 use report::slowest::Slowest;
 use report::stats::Stats;
+use report::verdict::Docket;
 use std::collections::HashSet;
 
 /// Records that a picture shows.
@@ -29,6 +30,7 @@ pub struct Collector {
     run: Run,
     start_ns: u64,
     stats: Stats,
+    docket: Docket,
     wire: WireSplit,
     series: Series,
     slowest: Slowest,
@@ -50,16 +52,13 @@ impl Collector {
             run: describe(plan),
             start_ns: 0,
             stats: Stats::new(),
+            docket: Docket::default(),
             wire: WireSplit::new(),
             series: Series::new(),
             slowest: Slowest::new(PICTURED),
             hops: cli.namespace.then(HopStats::new),
             told_errors: HashSet::new(),
-            scratch: Breakdown {
-                total_ns: 0,
-                delays: Vec::new(),
-                unordered: 0,
-            },
+            scratch: Breakdown::default(),
             seen: 0,
             stat_interval_ns,
             next_stat_ns: u64::MAX,
@@ -111,6 +110,7 @@ impl Collector {
         let sent = probe.path.first().map_or(0, |s| s.ns);
         self.series
             .record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
+        self.docket.learn(&self.scratch, sent);
         self.slip(probe.seq, sent);
         if let Some(hops) = &mut self.hops {
             hops.record(probe);
@@ -120,29 +120,35 @@ impl Collector {
         if !recorded && !self.slowest.wants(total) {
             return;
         }
-        let record = Record {
+        let mut record = Record {
             probe: probe.clone(),
             breakdown: Some(self.scratch.clone()),
+            verdict: None,
         };
         if recorded {
             self.record(record.clone());
         }
         if self.slowest.wants(total) {
+            record.verdict = self.docket.provisional(&record);
             self.slowest.offer(record);
         }
     }
 
+    /// Written once its verdict is final, in the order of these calls.
     fn record(&mut self, record: Record) {
         self.stats.counters.recorded += 1;
-        let verdict = record
-            .breakdown
-            .as_ref()
-            .and_then(|b| self.stats.verdict(b));
-        if let Some(v) = &verdict {
-            self.stats.slow(v.segment.owner());
-        }
-        self.outputs
-            .send(Message::Record(Box::new((record, verdict))));
+        self.docket.submit(record);
+    }
+
+    /// Writes the records whose verdict is final by now; all of them at the `last` call.
+    fn settle(&mut self, now: u64, last: bool) {
+        let (stats, outputs) = (&mut self.stats, &self.outputs);
+        self.docket.settle(&self.wire, now, last, |record| {
+            if record.breakdown.is_some() {
+                stats.slow(record.verdict.as_ref());
+            }
+            outputs.send(Message::Record(Box::new(record)));
+        });
     }
 
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
@@ -164,6 +170,7 @@ impl Collector {
         self.record(Record {
             probe,
             breakdown: None,
+            verdict: None,
         });
     }
 
@@ -173,6 +180,7 @@ impl Collector {
         self.record(Record {
             probe,
             breakdown: None,
+            verdict: None,
         });
     }
 
@@ -190,6 +198,7 @@ impl Collector {
         if reopen {
             self.outputs.send(Message::Reopen);
         }
+        self.settle(now, false);
         if now >= self.next_stat_ns {
             self.next_stat_ns += self.stat_interval_ns;
             let summary = self.summary(now);
@@ -213,6 +222,7 @@ impl Collector {
             return Ok(());
         }
         self.add_remote_points();
+        self.settle(monotonic_ns(), true);
         let summary = self.summary(monotonic_ns());
         let capture = Capture {
             run: self.run,

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use report::hops::HopStats;
 use report::model::{Capture, Record, Run, Summary};
 use report::stats::Marks;
-use report::verdict::Verdict;
 use report::{draw, json, text};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -29,8 +28,8 @@ const FLUSH: Duration = Duration::from_millis(100);
 pub enum Message {
     /// The run began, or its mode changed.
     Run(Box<Run>),
-    /// A recorded probe, and what made it slow.
-    Record(Box<(Record, Option<Verdict>)>),
+    /// A recorded probe.
+    Record(Box<Record>),
     /// Statistics of the run so far.
     Stat(Box<Summary>),
     /// SIGHUP: open the log files anew.
@@ -137,7 +136,7 @@ impl Writer {
             };
             match message {
                 Message::Run(run) => self.line(&json::run_line(&run), true)?,
-                Message::Record(record) => self.record(&record.0, record.1.as_ref())?,
+                Message::Record(record) => self.record(&record)?,
                 Message::Stat(summary) => self.stat(&summary, false)?,
                 Message::Reopen => self.reopen(),
                 Message::End(end) => return self.end(*end),
@@ -163,14 +162,14 @@ impl Writer {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, verdict: Option<&Verdict>) -> Result<()> {
+    fn record(&mut self, record: &Record) -> Result<()> {
         self.names.learn(&record.probe);
         if self.json.is_some() || self.logs.is_some() {
-            let line = json::probe_line(record, self.names.names(), verdict);
+            let line = json::probe_line(record, self.names.names());
             self.line(&line, false)?;
         }
         if let Some(out) = &mut self.text {
-            writeln!(out, "{}", text::probe_line(record, verdict)).context(STDOUT)?;
+            writeln!(out, "{}", text::probe_line(record)).context(STDOUT)?;
             if self.namespaces {
                 write!(out, "{}", text::hops(record, self.names.names())).context(STDOUT)?;
             }

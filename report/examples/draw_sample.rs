@@ -8,11 +8,13 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use report::causes::Causes;
 use report::draw;
 use report::model::{
-    Breakdown, Bucket, Capture, ClockRelation, Counters, Delay, DelayStat, Endpoint, Names, Owner,
-    Probe, Record, Run, Segment, Status, Summary,
+    Breakdown, Bucket, Capture, ClockRelation, Counters, Delay, DelayStat, Endpoint, Names, Probe,
+    Record, Run, Segment, Status, Summary,
 };
+use report::verdict::{Baselines, Direction, judge};
 
 /// 2026-11-03 01:14:07.25 UTC.
 const START_UNIX_NS: i64 = 1_793_668_447_250_000_000;
@@ -137,10 +139,12 @@ fn record(seq: u32, dice: &mut Dice) -> Record {
         total_ns,
         delays,
         unordered: 0,
+        wire: None,
     };
     Record {
         probe,
         breakdown: (!lost).then_some(breakdown),
+        verdict: None,
     }
 }
 
@@ -197,13 +201,15 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
             answered().map(|breakdown| breakdown.delays[k].ns).collect(),
         ));
     }
-    let queued = |record: &&Record| {
-        record
-            .breakdown
-            .as_ref()
-            .is_some_and(|b| b.delays[1].ns > b.delays[3].ns)
-    };
-    let local = slow.iter().filter(queued).count() as u64;
+    let mut baselines = Baselines::default();
+    let mut causes = Causes::default();
+    for (record, breakdown) in records.iter().zip(answered()) {
+        baselines.learn(breakdown, u64::from(record.probe.seq) * INTERVAL_NS);
+    }
+    for breakdown in slow.iter().filter_map(|record| record.breakdown.as_ref()) {
+        let verdict = judge(breakdown, &baselines, Direction::Bounded);
+        causes.count(verdict.as_ref());
+    }
     let (sent, replied) = (records.len() as u64, answered().count() as u64);
     Summary {
         elapsed_ns: sent * INTERVAL_NS,
@@ -217,10 +223,7 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
             ..Counters::default()
         },
         delays,
-        slow_by_owner: vec![
-            (Owner::Local, local),
-            (Owner::Remote, slow.len() as u64 - local),
-        ],
+        causes: causes.list(),
         send_slip: None,
     }
 }

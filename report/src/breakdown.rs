@@ -64,6 +64,7 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
     into.total_ns = 0;
     into.delays.clear();
     into.unordered = 0;
+    into.wire = None;
     let mut picked = Picked::from_path(&probe.path);
     let (Some(start), Some(end)) = (picked.at[TX_USER], picked.at[RX_USER]) else {
         return false;
@@ -274,7 +275,10 @@ fn segment_between(from: usize, to: usize, several_devices: bool) -> (Segment, b
         _ => {
             let end = CHAIN[to];
             let links = &CHAIN[from + 1..=to];
-            if links.iter().any(|link| link.owner() != end.owner()) {
+            if links
+                .iter()
+                .any(|link| !link.owner().same_host(end.owner()))
+            {
                 return (Segment::Unattributed, false);
             }
             let path = end == Segment::LTxQdisc && several_devices;

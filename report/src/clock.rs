@@ -127,6 +127,23 @@ impl WireSplit {
     }
 }
 
+/// Whether the directions of an earlier probe can be relied on by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confirmation {
+    /// No quiet probe since.
+    Pending,
+    /// A later quiet probe found the clock where it should be.
+    Confirmed,
+    /// The clock changed before that.
+    Withdrawn,
+}
+impl WireSplit {
+    /// The provisional split takes the clocks for steady.
+    pub fn confirmation(&self, _of: &crate::model::WireExcess) -> Confirmation {
+        Confirmation::Confirmed
+    }
+}
+
 /// Lowers a running minimum to `value` if that is less, and returns it.
 fn least<T: Copy + Ord>(minimum: &mut Option<T>, value: T) -> T {
     let least = minimum.map_or(value, |minimum| minimum.min(value));

@@ -12,12 +12,13 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::causes::Cause;
 use crate::hops::{HopStat, HopStats};
 use crate::model::{
     Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, Owner, Point,
     Probe, Record, Run, Segment, Stamp, Status, Summary,
 };
-use crate::verdict::Verdict;
+use crate::verdict::{Certainty, Verdict};
 
 /// Version of the format, in the `run` line.
 pub const VERSION: u32 = 1;
@@ -57,12 +58,10 @@ pub enum Line {
 /// A probe read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeRead {
-    /// The probe and its breakdown.
+    /// The probe, its breakdown, and what made it slow.
     pub record: Record,
     /// The names that the line had for its stamps' namespaces and devices.
     pub names: Names,
-    /// What made it slow.
-    pub verdict: Option<Verdict>,
 }
 
 /// The line that starts a run.
@@ -89,8 +88,12 @@ pub fn run_line(run: &Run) -> String {
 }
 
 /// The line of a recorded probe.
-pub fn probe_line(record: &Record, names: &Names, verdict: Option<&Verdict>) -> String {
-    let Record { probe, breakdown } = record;
+pub fn probe_line(record: &Record, names: &Names) -> String {
+    let Record {
+        probe,
+        breakdown,
+        verdict,
+    } = record;
     let start = probe
         .path
         .iter()
@@ -113,7 +116,7 @@ pub fn probe_line(record: &Record, names: &Names, verdict: Option<&Verdict>) -> 
         unordered: breakdown
             .as_ref()
             .map_or(0, |breakdown| breakdown.unordered),
-        verdict: verdict.map(VerdictLine::from),
+        verdict: verdict.as_ref().map(VerdictLine::from),
     }))
 }
 
@@ -124,7 +127,8 @@ pub fn stat_line(summary: &Summary, time_unix_ns: i64) -> String {
         elapsed_ns: summary.elapsed_ns,
         counters: summary.counters,
         delays: summary.delays.iter().map(DelayEntry::from).collect(),
-        verdicts: summary.slow_by_owner.iter().copied().collect(),
+        verdicts: by_owner(&summary.causes),
+        causes: summary.causes.iter().map(CauseLine::from).collect(),
         send_slip: summary.send_slip.as_ref().map(Numbers::from),
     }))
 }
@@ -270,10 +274,35 @@ struct DelayLine {
 
 #[derive(Serialize, Deserialize)]
 struct VerdictLine {
-    segment: Segment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
     owner: Owner,
     excess_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+    certainty: Certainty,
     sure: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+}
+
+/// The slow probes with one cause.
+#[derive(Serialize, Deserialize)]
+struct CauseLine {
+    owner: Owner,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
+    count: u64,
+    sure: u64,
+    min: u64,
+    p50: u64,
+    max: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_count: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -284,6 +313,7 @@ struct StatLine {
     counters: Counters,
     delays: Vec<DelayEntry>,
     verdicts: BTreeMap<Owner, u64>,
+    causes: Vec<CauseLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     send_slip: Option<Numbers>,
 }
@@ -468,24 +498,14 @@ impl From<ProbeLine<'_>> for ProbeRead {
             total_ns,
             delays: line.delays.iter().map(Delay::from).collect(),
             unordered: line.unordered,
+            wire: None,
         });
-        let verdict = line.verdict.map(
-            |VerdictLine {
-                 segment,
-                 excess_ns,
-                 sure,
-                 ..
-             }| Verdict {
-                segment,
-                excess_ns,
-                sure,
-            },
-        );
-        Self {
-            record: Record { probe, breakdown },
-            names,
-            verdict,
-        }
+        let record = Record {
+            probe,
+            breakdown,
+            verdict: line.verdict.as_ref().map(Verdict::from),
+        };
+        Self { record, names }
     }
 }
 
@@ -517,15 +537,85 @@ impl From<&DelayLine> for Delay {
 impl From<&Verdict> for VerdictLine {
     fn from(verdict: &Verdict) -> Self {
         let Verdict {
+            owner,
             segment,
             excess_ns,
-            sure,
+            bounds,
+            certainty,
+            cpu,
         } = *verdict;
         Self {
             segment,
-            owner: segment.owner(),
+            owner,
             excess_ns,
+            lo: bounds.map(|(lo, _)| lo),
+            hi: bounds.map(|(_, hi)| hi),
+            certainty,
+            sure: certainty == Certainty::Sure,
+            cpu,
+        }
+    }
+}
+
+impl From<&VerdictLine> for Verdict {
+    fn from(line: &VerdictLine) -> Self {
+        Self {
+            owner: line.owner,
+            segment: line.segment,
+            excess_ns: line.excess_ns,
+            bounds: line.lo.zip(line.hi),
+            certainty: line.certainty,
+            cpu: line.cpu,
+        }
+    }
+}
+
+/// How many slow probes each owner answers for.
+fn by_owner(causes: &[Cause]) -> BTreeMap<Owner, u64> {
+    let mut owners = BTreeMap::new();
+    for cause in causes {
+        *owners.entry(cause.owner).or_default() += cause.count;
+    }
+    owners
+}
+
+impl From<&Cause> for CauseLine {
+    fn from(cause: &Cause) -> Self {
+        let Cause {
+            owner,
+            segment,
+            count,
             sure,
+            min_ns,
+            p50_ns,
+            max_ns,
+            cpu,
+        } = *cause;
+        Self {
+            owner,
+            segment,
+            count,
+            sure,
+            min: min_ns,
+            p50: p50_ns,
+            max: max_ns,
+            cpu: cpu.map(|(cpu, _)| cpu),
+            cpu_count: cpu.map(|(_, count)| count),
+        }
+    }
+}
+
+impl From<&CauseLine> for Cause {
+    fn from(line: &CauseLine) -> Self {
+        Self {
+            owner: line.owner,
+            segment: line.segment,
+            count: line.count,
+            sure: line.sure,
+            min_ns: line.min,
+            p50_ns: line.p50,
+            max_ns: line.max,
+            cpu: line.cpu.zip(line.cpu_count),
         }
     }
 }
@@ -598,7 +688,7 @@ impl From<StatLine> for Summary {
             elapsed_ns: line.elapsed_ns,
             counters: line.counters,
             delays: line.delays.into_iter().map(delay).collect(),
-            slow_by_owner: line.verdicts.into_iter().collect(),
+            causes: line.causes.iter().map(Cause::from).collect(),
             send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
         }
     }
@@ -663,6 +753,7 @@ as_string! {
     Point: "point", |point| point.name().into(), Self::from_name;
     Segment: "segment", |segment| segment.name().into(), Self::from_name;
     Owner: "owner", |owner| owner.name().into(), Self::from_name;
+    Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
     Status: "status", |status| status.name().into(), Self::from_name;
     Host: "host", |host| host.name(), Self::from_name;
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),

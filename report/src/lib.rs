@@ -2,6 +2,7 @@
 //! probe into segments, statistics, and the formats they are shown in.
 
 pub mod breakdown;
+pub mod causes;
 pub mod clock;
 pub mod draw;
 pub mod hops;

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::causes::Cause;
+use crate::verdict::Verdict;
+
 /// A place in the network stack where a probe is stamped. The discriminant is the point's number
 /// on the wire; 0 to 14 are those of protocol version 0.
 #[repr(u16)]
@@ -171,10 +174,14 @@ pub enum Segment {
 pub enum Owner {
     /// The client host.
     Local,
+    /// The receiving process on the client host.
+    Receiver,
     /// The network, client to server.
     WireOut,
     /// The network, server to client.
     WireIn,
+    /// The network; the direction cannot be told.
+    Wire,
     /// The server host.
     Remote,
     /// The network or the server host: not told apart.
@@ -216,6 +223,37 @@ pub struct Breakdown {
     pub delays: Vec<Delay>,
     /// Stamps that contradicted their neighbours by more than the clock's granularity and were left out.
     pub unordered: u32,
+    /// Both wires together, where the hosts have a clock each.
+    pub wire: Option<WireExcess>,
+}
+
+/// What is known of both wires together without knowing how the clocks stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireExcess {
+    /// Which of the clock model's probes this is, and how often the clocks had moved by then.
+    pub index: u64,
+    /// See `index`.
+    pub epoch: u64,
+    /// Time on the way out without any queueing, as far as can be known, nanoseconds.
+    pub base_out_ns: u64,
+    /// The same on the way in.
+    pub base_in_ns: u64,
+    /// Time above both, nanoseconds.
+    pub excess_ns: u64,
+    /// What `excess_ns` may be off by in each direction.
+    pub margin_ns: u64,
+}
+
+impl WireExcess {
+    /// The excess is no smaller, nanoseconds.
+    pub fn least_ns(&self) -> u64 {
+        self.excess_ns.saturating_sub(self.margin_ns)
+    }
+
+    /// The excess is no larger, nanoseconds.
+    pub fn most_ns(&self) -> u64 {
+        self.excess_ns.saturating_add(self.margin_ns)
+    }
 }
 
 /// A probe that was answered, and where its time went.
@@ -225,6 +263,8 @@ pub struct Record {
     pub probe: Probe,
     /// Absent for a lost probe.
     pub breakdown: Option<Breakdown>,
+    /// What made it slow; absent if nothing took longer than usual.
+    pub verdict: Option<Verdict>,
 }
 
 /// One end of a run, as far as it is known.
@@ -241,7 +281,7 @@ pub struct Endpoint {
 }
 
 /// A run: what was asked for, and what could be seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// Wall-clock start, nanoseconds since the Unix epoch.
     pub start_unix_ns: i64,
@@ -329,8 +369,8 @@ pub struct Summary {
     pub counters: Counters,
     /// Total first, then the segments in path order.
     pub delays: Vec<DelayStat>,
-    /// How often each owner had the largest excess among recorded probes.
-    pub slow_by_owner: Vec<(Owner, u64)>,
+    /// What made the recorded probes slow, most frequent first.
+    pub causes: Vec<Cause>,
     /// How late probes left against their schedule, nanoseconds; absent when adaptive.
     pub send_slip: Option<DelayStat>,
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::model::{Host, Names, Owner, Point, Segment, Status};
+use crate::verdict::Certainty;
 
 impl Point {
     /// All points, in the order of their numbers on the wire.
@@ -188,6 +189,51 @@ impl Segment {
         }
     }
 
+    /// The stamp at which it ends, where that is one host's.
+    pub const fn end(self) -> Option<(Host, Point)> {
+        Some(match self {
+            Self::LTxKern => (Host::Client, Point::LTxDevqueue),
+            Self::LTxQdisc | Self::LTxPath => (Host::Client, Point::LTxDevout),
+            Self::RRxSoftirq => (Host::Server, Point::RRxNapi),
+            Self::RRxNapi => (Host::Server, Point::RRxDevrcv),
+            Self::RRxKern => (Host::Server, Point::RRxIcmprcv),
+            Self::RTxKern => (Host::Server, Point::RTxDevqueue),
+            Self::RTxQdisc => (Host::Server, Point::RTxDevout),
+            Self::LRxSoftirq => (Host::Client, Point::LRxNapi),
+            Self::LRxNapi => (Host::Client, Point::LRxIprcv),
+            Self::LRxKern => (Host::Client, Point::LRxSkdataready),
+            Self::LRxTaskWaking => (Host::Client, Point::LRxWakeup),
+            Self::LRxTaskQueue => (Host::Client, Point::LRxOncpu),
+            Self::LRxTaskRun
+            | Self::LTxOutlink
+            | Self::LRxInlink
+            | Self::Remote
+            | Self::Unattributed => return None,
+        })
+    }
+
+    /// What a probe does in it, for a sentence.
+    pub const fn doing(self) -> &'static str {
+        match self {
+            Self::LTxKern => "on the way from sendmsg to the device (l_tx_kern)",
+            Self::LTxQdisc => "queued in the sending device's qdisc (l_tx_qdisc)",
+            Self::LTxPath => "on the way through the sending host's devices (l_tx_path)",
+            Self::LTxOutlink => "on the wire (l_tx_outlink)",
+            Self::RRxSoftirq | Self::LRxSoftirq => "waiting for the NET_RX softirq",
+            Self::RRxNapi | Self::LRxNapi => "waiting in the NET_RX softirq (NAPI)",
+            Self::RRxKern => "on the way from the device to icmp_rcv (r_rx_kern)",
+            Self::RTxKern => "on the way from icmp_rcv to the device (r_tx_kern)",
+            Self::RTxQdisc => "queued in the replying device's qdisc (r_tx_qdisc)",
+            Self::LRxInlink => "on the wire (l_rx_inlink)",
+            Self::LRxKern => "on the way from the device to the socket (l_rx_kern)",
+            Self::LRxTaskWaking => "waiting for the wake-up of the receiver (l_rx_task_waking)",
+            Self::LRxTaskQueue => "waiting in the run queue (l_rx_task_queue)",
+            Self::LRxTaskRun => "waiting for a busy receiver (l_rx_task_run)",
+            Self::Remote => "behind the local host: without remote stamps it is not known where",
+            Self::Unattributed => "between stamps that are missing",
+        }
+    }
+
     /// Who is responsible for the time spent in it.
     pub const fn owner(self) -> Owner {
         match self {
@@ -198,8 +244,8 @@ impl Segment {
             | Self::LRxNapi
             | Self::LRxKern
             | Self::LRxTaskWaking
-            | Self::LRxTaskQueue
-            | Self::LRxTaskRun => Owner::Local,
+            | Self::LRxTaskQueue => Owner::Local,
+            Self::LRxTaskRun => Owner::Receiver,
             Self::LTxOutlink => Owner::WireOut,
             Self::LRxInlink => Owner::WireIn,
             Self::RRxSoftirq | Self::RRxNapi | Self::RRxKern | Self::RTxKern | Self::RTxQdisc => {
@@ -222,10 +268,12 @@ const _: () = {
 
 impl Owner {
     /// All owners.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Local,
+        Self::Receiver,
         Self::WireOut,
         Self::WireIn,
+        Self::Wire,
         Self::Remote,
         Self::WireOrRemote,
         Self::Unknown,
@@ -240,8 +288,10 @@ impl Owner {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Receiver => "receiver",
             Self::WireOut => "wire_out",
             Self::WireIn => "wire_in",
+            Self::Wire => "wire",
             Self::Remote => "remote",
             Self::WireOrRemote => "wire_or_remote",
             Self::Unknown => "unknown",
@@ -252,11 +302,46 @@ impl Owner {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Local => "local host",
+            Self::Receiver => "receiver process",
             Self::WireOut => "wire out",
             Self::WireIn => "wire in",
+            Self::Wire => "wire, direction undecided",
             Self::Remote => "remote host",
             Self::WireOrRemote => "wire or remote",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether both are on one host: what lies between their points is that host's.
+    pub fn same_host(self, other: Self) -> bool {
+        let host = |owner| {
+            if owner == Self::Receiver {
+                Self::Local
+            } else {
+                owner
+            }
+        };
+        host(self) == host(other)
+    }
+}
+
+impl Certainty {
+    /// All certainties.
+    pub const ALL: [Self; 3] = [Self::Sure, Self::Provisional, Self::Undecided];
+
+    /// The certainty with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|certainty| certainty.name() == name)
+    }
+
+    /// Its name in every format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sure => "sure",
+            Self::Provisional => "provisional",
+            Self::Undecided => "undecided",
         }
     }
 }

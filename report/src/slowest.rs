@@ -84,7 +84,11 @@ mod tests {
             total_ns,
             ..Breakdown::default()
         });
-        Record { probe, breakdown }
+        Record {
+            probe,
+            breakdown,
+            verdict: None,
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use hdrhistogram::Histogram;
 
-use crate::model::{Breakdown, Counters, Delay, DelayStat, Owner, Segment, Summary};
-use crate::verdict::{Excess, Verdict};
+use crate::causes::Causes;
+use crate::model::{Breakdown, Counters, Delay, DelayStat, Segment, Summary};
+use crate::verdict::Verdict;
 
 /// Largest delay that the histograms tell apart, nanoseconds: 100 s. Longer ones count as this in
 /// the percentiles; minimum, mean and maximum are exact for all.
@@ -43,7 +44,7 @@ impl Distribution {
     }
 
     /// A quantile (0 to 1), nanoseconds; 0 if nothing was recorded.
-    fn quantile(&self, quantile: f64) -> u64 {
+    pub(crate) fn quantile(&self, quantile: f64) -> u64 {
         if self.histogram.is_empty() {
             return 0;
         }
@@ -67,14 +68,6 @@ impl Distribution {
             max: self.max,
         }
     }
-}
-
-/// A segment's distribution, and when to look at its median again.
-#[derive(Clone, Debug)]
-struct Tracked {
-    distribution: Distribution,
-    /// Looking up a median takes long: again only when there is a good part more.
-    refresh_at: u64,
 }
 
 /// Which segments were ever estimated, merged or clamped: what a summary must explain.
@@ -127,10 +120,9 @@ pub struct Stats {
     /// Losses and oddities; all but `unordered` are counted by the caller.
     pub counters: Counters,
     total: Distribution,
-    segments: [Option<Box<Tracked>>; Segment::ALL.len()],
+    segments: [Option<Box<Distribution>>; Segment::ALL.len()],
     slip: Option<Distribution>,
-    slow: [u64; Owner::ALL.len()],
-    excess: Excess,
+    causes: Causes,
     marks: Marks,
 }
 
@@ -151,8 +143,7 @@ impl Stats {
             total: Distribution::new(Self::DIGITS),
             segments: [const { None }; Segment::ALL.len()],
             slip: None,
-            slow: [0; Owner::ALL.len()],
-            excess: Excess::default(),
+            causes: Causes::default(),
             marks: Marks::default(),
         }
     }
@@ -168,19 +159,9 @@ impl Stats {
 
     fn record_delay(&mut self, delay: &Delay) {
         self.marks.note(delay);
-        let tracked = self.segments[delay.segment as usize].get_or_insert_with(|| {
-            Box::new(Tracked {
-                distribution: Distribution::new(Self::DIGITS),
-                refresh_at: 1,
-            })
-        });
-        tracked.distribution.record(delay.ns);
-        let count = tracked.distribution.count();
-        if count >= tracked.refresh_at {
-            self.excess
-                .set_typical(delay.segment, tracked.distribution.quantile(0.5));
-            tracked.refresh_at = count + count / 4 + 1;
-        }
+        self.segments[delay.segment as usize]
+            .get_or_insert_with(|| Box::new(Distribution::new(Self::DIGITS)))
+            .record(delay.ns);
     }
 
     /// Counts how late a probe left against its schedule, nanoseconds.
@@ -190,20 +171,9 @@ impl Stats {
             .record(ns);
     }
 
-    /// Counts a recorded probe whose largest excess this owner had.
-    pub fn slow(&mut self, owner: Owner) {
-        self.slow[owner as usize] += 1;
-    }
-
-    /// What made this probe slow, against the usual time in each segment. Absent if nothing did.
-    pub fn verdict(&self, breakdown: &Breakdown) -> Option<Verdict> {
-        self.excess.verdict(breakdown)
-    }
-
-    /// The segment with the largest excess over its usual time, and that excess in nanoseconds.
-    pub fn culprit(&self, breakdown: &Breakdown) -> Option<(Segment, u64)> {
-        self.verdict(breakdown)
-            .map(|verdict| (verdict.segment, verdict.excess_ns))
+    /// Counts what made a recorded probe slow.
+    pub fn slow(&mut self, verdict: Option<&Verdict>) {
+        self.causes.count(verdict);
     }
 
     /// What a summary must explain about the segments recorded so far.
@@ -215,17 +185,14 @@ impl Stats {
     pub fn summary(&self, elapsed_ns: u64) -> Summary {
         let total = (self.total.count() > 0).then(|| self.total.stat(None));
         let segments = Segment::ALL.into_iter().filter_map(|segment| {
-            let tracked = self.segments[segment as usize].as_ref()?;
-            Some(tracked.distribution.stat(Some(segment)))
+            let distribution = self.segments[segment as usize].as_ref()?;
+            Some(distribution.stat(Some(segment)))
         });
-        let slow = Owner::ALL
-            .into_iter()
-            .map(|owner| (owner, self.slow[owner as usize]));
         Summary {
             elapsed_ns,
             counters: self.counters,
             delays: total.into_iter().chain(segments).collect(),
-            slow_by_owner: slow.filter(|&(_, count)| count > 0).collect(),
+            causes: self.causes.list(),
             send_slip: self.slip.as_ref().map(|slip| slip.stat(None)),
         }
     }
@@ -247,6 +214,7 @@ mod tests {
             total_ns: delays.iter().map(|(_, ns)| ns).sum(),
             delays: delays.iter().map(delay).collect(),
             unordered: 1,
+            wire: None,
         }
     }
 
@@ -287,25 +255,6 @@ mod tests {
         let summary = stats.summary(0);
         assert_eq!(summary.delays[0].max, u64::MAX / 2);
         assert_eq!(summary.send_slip.unwrap().max, u64::MAX);
-    }
-
-    #[test]
-    fn the_culprit_exceeds_its_usual_time_by_most() {
-        let mut stats = Stats::new();
-        for _ in 0..100 {
-            stats.record(&breakdown(&[
-                (Segment::LTxOutlink, 90_000),
-                (Segment::RRxKern, 2_000),
-            ]));
-        }
-        let slow = breakdown(&[(Segment::LTxOutlink, 91_000), (Segment::RRxKern, 60_000)]);
-        let (segment, excess_ns) = stats.culprit(&slow).unwrap();
-        assert_eq!(segment, Segment::RRxKern);
-        assert!(excess_ns.abs_diff(58_000) < 10);
-        stats.slow(segment.owner());
-        assert_eq!(stats.summary(0).slow_by_owner, [(Owner::Remote, 1)]);
-        let usual = breakdown(&[(Segment::LTxOutlink, 80_000), (Segment::RRxKern, 1_000)]);
-        assert_eq!(stats.culprit(&usual), None);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::fmt::{Display, Write as _};
 
 use chrono::{DateTime, Local, TimeZone};
 
+use crate::causes::{self, Cause};
 use crate::hops::{HopStat, HopStats};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, Point, Probe, Record, Run,
-    Stamp, Summary,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, Owner, Point, Probe, Record,
+    Run, Segment, Stamp, Summary,
 };
 use crate::stats::Marks;
-use crate::verdict::Verdict;
+use crate::verdict::{Certainty, Verdict};
 
 /// Columns of the widest table or list.
 const WIDTH: usize = 110;
@@ -44,15 +45,15 @@ pub fn duration(ns: u64) -> String {
 /// One line for a recorded probe, with the local time of its send.
 ///
 /// `14:03:22.123    #17 10.0.0.2 ok   5.13 ms  remote host +5.02 ms: r_rx_softirq 5.03 ms, ...`:
-/// time, sequence number, peer, status, total; who made it slow and by how much over the usual
-/// (`?` if the bounds of an estimate leave room for another answer); the segment it was, and
-/// the largest of the others, three in all. [`summary`] explains the marks behind times.
-pub fn probe_line(record: &Record, verdict: Option<&Verdict>) -> String {
-    probe_line_in(record, verdict, &Local)
+/// time, sequence number, peer, status, total; who made it slow and by how much over its
+/// baseline (`?` if that is provisional); the segment it was, and the largest of the others, three
+/// in all. [`summary`] explains the marks behind times.
+pub fn probe_line(record: &Record) -> String {
+    probe_line_in(record, &Local)
 }
 
 /// Like [`probe_line`], in this time zone.
-pub fn probe_line_in<Tz>(record: &Record, verdict: Option<&Verdict>, zone: &Tz) -> String
+pub fn probe_line_in<Tz>(record: &Record, zone: &Tz) -> String
 where
     Tz: TimeZone,
     Tz::Offset: Display,
@@ -67,7 +68,7 @@ where
         probe.status.name(),
     );
     match &record.breakdown {
-        Some(breakdown) => push_breakdown(&mut line, breakdown, verdict),
+        Some(breakdown) => push_breakdown(&mut line, breakdown, record.verdict.as_ref()),
         None => push_last_seen(&mut line, probe),
     }
     line
@@ -75,33 +76,39 @@ where
 
 fn push_breakdown(line: &mut String, breakdown: &Breakdown, verdict: Option<&Verdict>) {
     push(line, format_args!(" {:>7}  ", duration(breakdown.total_ns)));
-    if let Some(Verdict {
-        segment,
-        excess_ns,
-        sure,
-    }) = verdict
-    {
-        let owner = segment.owner().label();
-        let doubt = if *sure { "" } else { "?" };
-        push(
-            line,
-            format_args!("{owner}{doubt} +{}: ", duration(*excess_ns)),
-        );
+    if let Some(verdict) = verdict {
+        let excess = duration(verdict.excess_ns);
+        push(line, format_args!("{} +{excess}: ", who(verdict)));
     }
-    let culprit = verdict.map(|verdict| verdict.segment);
+    let culprit = verdict.and_then(|verdict| verdict.segment);
     let mut delays: Vec<&Delay> = breakdown.delays.iter().collect();
     delays.sort_by_key(|delay| (Some(delay.segment) != culprit, Reverse(delay.ns)));
     let shown = delays.into_iter().take(SHOWN).map(|delay| {
         let mut marks = Marks::default();
         marks.note(delay);
-        format!(
-            "{} {}{}",
-            delay.segment.name(),
-            duration(delay.ns),
-            symbols(marks)
-        )
+        let (name, ns) = (delay.segment.name(), duration(delay.ns));
+        format!("{name} {ns}{}{}", symbols(marks), range(delay))
     });
     line.push_str(&shown.collect::<Vec<_>>().join(", "));
+}
+
+/// The owner, with its doubt.
+fn who(verdict: &Verdict) -> String {
+    match (verdict.certainty, verdict.owner) {
+        (Certainty::Undecided, _) => "undecided".to_owned(),
+        (Certainty::Provisional, owner) => format!("{}?", owner.label()),
+        (Certainty::Sure, owner) => owner.label().to_owned(),
+    }
+}
+
+/// Bounds that are worth a reader's time: wider than a tenth of the estimate.
+fn range(delay: &Delay) -> String {
+    match delay.bounds {
+        Some((lo, hi)) if hi - lo > delay.ns / 10 && hi - lo > 1_000 => {
+            format!(" ({} to {})", duration(lo), duration(hi))
+        }
+        _ => String::new(),
+    }
 }
 
 /// A probe without an answer got this far, as far as this host knows.
@@ -215,7 +222,7 @@ pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
     let mut text = String::new();
     push_head(&mut text, run, summary);
     push_table(&mut text, &summary.delays, marks);
-    push_slow(&mut text, summary);
+    push_causes(&mut text, run, &summary.causes);
     if let Some(slip) = &summary.send_slip {
         push(
             &mut text,
@@ -276,7 +283,7 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
     }
     push(
         text,
-        format_args!("\n{:<18} {:<14} {:>9}", "segment", "owner", "count"),
+        format_args!("\n{:<18} {:<16} {:>9}", "segment", "owner", "count"),
     );
     for column in ["min", "mean", "p50", "p90", "p99", "p99.9", "max"] {
         push(text, format_args!(" {column:>8}"));
@@ -290,7 +297,7 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
         let owner = stat.segment.map_or("", |segment| segment.owner().label());
         push(
             text,
-            format_args!("{name:<18} {owner:<14} {:>9}", stat.count),
+            format_args!("{name:<18} {owner:<16} {:>9}", stat.count),
         );
         let mean = stat.mean.round() as u64;
         for ns in [
@@ -303,13 +310,45 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
     text.push('\n');
 }
 
-fn push_slow(text: &mut String, summary: &Summary) {
-    if summary.slow_by_owner.is_empty() {
+/// The table for the ticket, and the sentence above it.
+fn push_causes(text: &mut String, run: &Run, causes: &[Cause]) {
+    let Some(sentence) = causes::sentence(causes, run) else {
         return;
+    };
+    push(text, format_args!("{sentence}\n\n"));
+    push(
+        text,
+        format_args!(
+            "{:<26} {:<18} {:>7} {:>7}",
+            "slow because of", "segment", "probes", "sure"
+        ),
+    );
+    for column in ["min", "p50", "max"] {
+        push(text, format_args!(" {:>8}", format!("+{column}")));
     }
-    let owners = summary.slow_by_owner.iter();
-    let owners = owners.map(|(owner, count)| format!("{} {count}", owner.label()));
-    push_list(text, "slow because of: ", owners);
+    text.push_str("  CPU\n");
+    for cause in causes {
+        let owner = match (cause.owner, cause.segment) {
+            (Owner::Unknown, None) => "undecided",
+            (owner, _) => owner.label(),
+        };
+        let segment = cause.segment.map_or("-", Segment::name);
+        let (count, sure) = (cause.count, cause.sure);
+        push(
+            text,
+            format_args!("{owner:<26} {segment:<18} {count:>7} {sure:>7}"),
+        );
+        for ns in [cause.min_ns, cause.p50_ns, cause.max_ns] {
+            push(text, format_args!(" {:>8}", duration(ns)));
+        }
+        match cause.cpu {
+            Some((cpu, times)) if times < count => push(text, format_args!("  {cpu} ({times})")),
+            Some((cpu, _)) => push(text, format_args!("  {cpu}")),
+            None => {}
+        }
+        text.push('\n');
+    }
+    text.push('\n');
 }
 
 /// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`,

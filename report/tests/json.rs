@@ -4,8 +4,8 @@ mod common;
 
 use common::{example_hops, example_names, example_records, example_run, example_summary};
 use report::json::{Line, ProbeRead, hops_line, parse_line, probe_line, run_line, stat_line};
-use report::model::{Owner, Point, Segment, Status};
-use report::verdict::Verdict;
+use report::model::{Owner, Point, Record, Segment, Status};
+use report::verdict::{Certainty, Verdict};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../schema/pingtrace.schema.json");
@@ -16,11 +16,19 @@ fn schema() -> jsonschema::Validator {
     jsonschema::validator_for(&schema).expect("schema")
 }
 
-fn verdict() -> Verdict {
-    Verdict {
-        segment: Segment::RRxSoftirq,
+/// A record with a verdict.
+fn judged(record: &Record) -> Record {
+    let verdict = Verdict {
+        owner: Owner::Remote,
+        segment: Some(Segment::RRxSoftirq),
         excess_ns: 4_000,
-        sure: true,
+        bounds: Some((3_900, 4_100)),
+        certainty: Certainty::Provisional,
+        cpu: Some(3),
+    };
+    Record {
+        verdict: Some(verdict),
+        ..record.clone()
     }
 }
 
@@ -33,8 +41,8 @@ fn lines() -> Vec<String> {
         hops_line(&example_hops(), &names),
     ];
     for record in example_records() {
-        lines.push(probe_line(&record, &names, None));
-        lines.push(probe_line(&record, &names, Some(&verdict())));
+        lines.push(probe_line(&record, &names));
+        lines.push(probe_line(&judged(&record), &names));
     }
     lines
 }
@@ -55,8 +63,7 @@ fn broken_lines_do_not_match_the_schema() {
     let schema = schema();
     let names = example_names();
     let record = &example_records()[0];
-    let good: Value =
-        serde_json::from_str(&probe_line(record, &names, Some(&verdict()))).expect("JSON");
+    let good: Value = serde_json::from_str(&probe_line(&judged(record), &names)).expect("JSON");
     assert!(schema.is_valid(&good));
     let broken = [
         ("/type", json!("pong")),
@@ -78,7 +85,7 @@ fn broken_lines_do_not_match_the_schema() {
         ),
         (
             "/verdict",
-            json!({"segment": "remote", "owner": "me", "excess_ns": 1, "sure": true}),
+            json!({"segment": "remote", "owner": "me", "excess_ns": 1, "certainty": "sure", "sure": true}),
         ),
     ];
     for (pointer, value) in broken {
@@ -121,6 +128,10 @@ fn the_schema_knows_every_name() {
     );
     assert_eq!(listed("/$defs/owner/enum"), Owner::ALL.map(Owner::name));
     assert_eq!(
+        listed("/$defs/certainty/enum"),
+        Certainty::ALL.map(Certainty::name)
+    );
+    assert_eq!(
         listed("/$defs/probe/properties/status/enum"),
         Status::ALL.map(Status::name)
     );
@@ -130,25 +141,20 @@ fn the_schema_knows_every_name() {
 fn probes_read_back_as_they_were() {
     let names = example_names();
     for record in example_records() {
-        for verdict in [None, Some(verdict())] {
-            let line = probe_line(&record, &names, verdict.as_ref());
+        for record in [judged(&record), record] {
+            let line = probe_line(&record, &names);
             let Line::Probe(read) = parse_line(&line).expect("line") else {
                 panic!("{line}")
             };
             let ProbeRead {
                 record: read_record,
                 names: read_names,
-                verdict: read_verdict,
             } = *read;
             assert_eq!(read_record, record);
-            assert_eq!(read_verdict, verdict);
             for (key, name) in &read_names.netns {
                 assert_eq!(names.netns.get(key), Some(name));
             }
-            assert_eq!(
-                probe_line(&read_record, &read_names, read_verdict.as_ref()),
-                line
-            );
+            assert_eq!(probe_line(&read_record, &read_names), line);
         }
     }
 }

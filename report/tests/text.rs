@@ -8,10 +8,10 @@ use std::fs;
 
 use chrono::{FixedOffset, TimeZone, Utc};
 use common::{data, example_hops, example_names, example_records, example_run, example_summary};
-use report::model::{Delay, Run, Segment, Summary};
+use report::model::{Delay, Owner, Record, Run, Segment, Summary};
 use report::stats::{Marks, Stats};
 use report::text::{hop_table, hops, probe_line, probe_line_in, summary};
-use report::verdict::Verdict;
+use report::verdict::{Certainty, Verdict};
 
 fn compare(name: &str, found: &str) {
     let path = data("text").join(name);
@@ -31,20 +31,37 @@ fn compare(name: &str, found: &str) {
 
 #[test]
 fn probe_lines() {
-    let verdict = Verdict {
-        segment: Segment::RRxSoftirq,
-        excess_ns: 5_029_000,
-        sure: true,
+    let verdict = |segment: Option<Segment>, excess_ns, certainty| Verdict {
+        owner: segment.map_or(Owner::Wire, Segment::owner),
+        segment,
+        excess_ns,
+        bounds: None,
+        certainty,
+        cpu: None,
     };
-    let unsure = Verdict {
-        segment: Segment::LRxInlink,
-        excess_ns: 800,
-        sure: false,
-    };
+    let verdicts = [
+        None,
+        Some(verdict(
+            Some(Segment::RRxSoftirq),
+            5_029_000,
+            Certainty::Sure,
+        )),
+        Some(verdict(
+            Some(Segment::LRxInlink),
+            800,
+            Certainty::Provisional,
+        )),
+        Some(verdict(None, 800, Certainty::Sure)),
+        Some(verdict(None, 800, Certainty::Undecided)),
+    ];
     let mut text = String::new();
     for record in example_records() {
-        for verdict in [None, Some(&verdict), Some(&unsure)] {
-            text += &probe_line_in(&record, verdict, &Utc);
+        for verdict in verdicts {
+            let record = Record {
+                verdict,
+                ..record.clone()
+            };
+            text += &probe_line_in(&record, &Utc);
             text += "\n";
         }
     }
@@ -55,11 +72,11 @@ fn probe_lines() {
 fn the_time_is_that_of_the_zone() {
     let record = &example_records()[0];
     let zone = FixedOffset::east_opt(3_600).expect("zone");
-    assert!(probe_line_in(record, None, &zone).starts_with("01:00:00.283"));
+    assert!(probe_line_in(record, &zone).starts_with("01:00:00.283"));
     let local = chrono::Local
         .timestamp_nanos(record.probe.sent_unix_ns)
         .format("%H:%M:%S%.3f");
-    assert!(probe_line(record, None).starts_with(&local.to_string()));
+    assert!(probe_line(record).starts_with(&local.to_string()));
 }
 
 #[test]

@@ -34,8 +34,10 @@ pub(super) const fn rgb(hex: u32) -> BackendColor {
 pub(super) fn owner(owner: Owner) -> BackendColor {
     match owner {
         Owner::Local => rgb(0x1F_5FA8),
+        Owner::Receiver => rgb(0x1C_8A7D),
         Owner::WireOut => rgb(0xEE_7F1A),
         Owner::WireIn => rgb(0xF4_C936),
+        Owner::Wire => rgb(0xF1_A223),
         Owner::Remote => rgb(0xB8_1457),
         Owner::WireOrRemote => rgb(0x8A_6642),
         Owner::Unknown => rgb(0x98_A1AB),
@@ -50,15 +52,17 @@ pub(super) fn segment(segment: Segment) -> BackendColor {
         Segment::LTxPath | Segment::LRxTaskWaking => rgb(0x12_3F78),
         Segment::LRxNapi => rgb(0x2F_72BC),
         Segment::LRxTaskQueue => rgb(0x3B_80CB),
-        Segment::LRxSoftirq | Segment::LRxTaskRun => rgb(0xAC_CFF1),
+        Segment::LRxSoftirq => rgb(0xAC_CFF1),
         Segment::RRxSoftirq => rgb(0xB8_1457),
         Segment::RRxNapi => rgb(0xEC_8DB2),
         Segment::RRxKern => rgb(0xD5_4580),
         Segment::RTxKern => rgb(0xF3_B3CC),
         Segment::RTxQdisc => rgb(0x8C_0A3F),
-        Segment::LTxOutlink | Segment::LRxInlink | Segment::Remote | Segment::Unattributed => {
-            owner(segment.owner())
-        }
+        Segment::LRxTaskRun
+        | Segment::LTxOutlink
+        | Segment::LRxInlink
+        | Segment::Remote
+        | Segment::Unattributed => owner(segment.owner()),
     }
 }
 

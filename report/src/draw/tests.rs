@@ -6,10 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
+use crate::causes::Cause;
 use crate::model::{
     Breakdown, Bucket, ClockRelation, Counters, DelayStat, Endpoint, Names, Owner, Probe, Record,
     Run, Status, Summary,
 };
+
+fn cause(owner: Owner, count: u64) -> Cause {
+    Cause {
+        owner,
+        segment: None,
+        count,
+        sure: count / 2,
+        min_ns: 10_000,
+        p50_ns: 20_000,
+        max_ns: u64::MAX,
+        cpu: Some((3, count)),
+    }
+}
 
 const SEGMENTS: [Segment; 18] = [
     Segment::LTxKern,
@@ -50,6 +64,7 @@ fn record(seq: u32, total_ns: Option<u64>) -> Record {
         total_ns: total,
         delays: delays(total),
         unordered: 0,
+        wire: None,
     });
     let probe = Probe {
         seq,
@@ -63,7 +78,11 @@ fn record(seq: u32, total_ns: Option<u64>) -> Record {
         clock: ClockRelation::Separate,
         path: Vec::new(),
     };
-    Record { probe, breakdown }
+    Record {
+        probe,
+        breakdown,
+        verdict: None,
+    }
 }
 
 fn stat(segment: Option<Segment>, totals: &[u64], part: u64) -> DelayStat {
@@ -141,7 +160,7 @@ fn capture(totals: &[u64], lost: u32) -> Capture {
             elapsed_ns: 1,
             counters,
             delays,
-            slow_by_owner: vec![(Owner::Remote, 37), (Owner::Local, 4), (Owner::WireIn, 0)],
+            causes: vec![cause(Owner::Remote, 37), cause(Owner::Local, 4)],
             send_slip: None,
         },
         series: (1_000_000, answered.chain(missing).collect()),
@@ -166,7 +185,7 @@ fn hostile() -> Capture {
     hostile.run.start_unix_ns = i64::MAX;
     hostile.run.threshold_ns = u64::MAX;
     hostile.series.0 = u64::MAX;
-    hostile.summary.slow_by_owner = vec![(Owner::WireOrRemote, u64::MAX / 2)];
+    hostile.summary.causes = vec![cause(Owner::WireOrRemote, u64::MAX / 2)];
     for record in &mut hostile.slowest {
         record.probe.seq = u32::MAX;
         record.probe.sent_unix_ns = i64::MIN;
@@ -278,7 +297,7 @@ fn headline_names_the_segment_that_is_out_of_line() {
     );
     let second = words::second(&capture);
     assert!(
-        second.starts_with("37 of 41 slow probes: remote host (local host 4)"),
+        second.starts_with("37 of 41 recorded probes: remote host on CPU 3, 10.0 us"),
         "{second}"
     );
     assert!(second.ends_with("3 of 1003 probes lost"), "{second}");
@@ -289,7 +308,7 @@ fn headline_names_the_owner_where_no_segment_stands_out() {
     let headline = words::headline(&capture(&[1_800_000], 0));
     assert_eq!(
         headline,
-        "Slowest probe 1.80 ms: 900 us in 9 segments (local host)"
+        "Slowest probe 1.80 ms: 800 us in 8 segments (local host)"
     );
 }
 

@@ -114,6 +114,7 @@ fn legend<B: DrawingBackend>(
     let owners = [
         Owner::Unknown,
         Owner::WireOrRemote,
+        Owner::Receiver,
         Owner::WireIn,
         Owner::Remote,
         Owner::WireOut,

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::causes;
 use crate::model::{
     Breakdown, Capture, Counters, Delay, DelayStat, Endpoint, Owner, Record, Segment, Status,
     Summary,
 };
+
+use crate::verdict::Verdict;
 
 use super::Marks;
 use super::scale::{duration, local, round_duration};
@@ -85,12 +88,12 @@ pub(super) fn total(summary: &Summary) -> Option<&DelayStat> {
 /// What was slow, in one sentence.
 pub(super) fn headline(capture: &Capture) -> String {
     let counters = &capture.summary.counters;
-    let slowest = capture
-        .slowest
-        .iter()
-        .find_map(|record| record.breakdown.as_ref());
+    let slowest = capture.slowest.iter().find_map(|record| {
+        let breakdown = record.breakdown.as_ref()?;
+        Some((breakdown, record.verdict.as_ref()))
+    });
     match (slowest, total(&capture.summary)) {
-        (Some(slowest), _) => slowest_probe(slowest, &capture.summary),
+        (Some((slowest, verdict)), _) => slowest_probe(slowest, verdict, &capture.summary),
         (None, Some(total)) if capture.run.threshold_ns > total.max => format!(
             "No probe reached {}: slowest {}, median {}",
             round_duration(capture.run.threshold_ns),
@@ -110,11 +113,25 @@ pub(super) fn headline(capture: &Capture) -> String {
     }
 }
 
-fn slowest_probe(slowest: &Breakdown, summary: &Summary) -> String {
+fn slowest_probe(slowest: &Breakdown, verdict: Option<&Verdict>, summary: &Summary) -> String {
     let total = duration(slowest.total_ns);
+    if let Some(open) = verdict.filter(|verdict| verdict.segment.is_none()) {
+        let excess = duration(open.excess_ns);
+        return match open.owner {
+            Owner::Unknown => {
+                format!("Slowest probe {total}: undecided what took {excess} too long")
+            }
+            owner => format!(
+                "Slowest probe {total}: {excess} more than usual, {}",
+                owner.label()
+            ),
+        };
+    }
+    let named = verdict.and_then(|verdict| verdict.segment);
     let excess = |delay: &Delay| excess(delay, summary);
     let delays = || slowest.delays.iter().filter(|delay| delay.ns > 0);
-    let Some(culprit) = delays().max_by_key(|delay| (excess(delay), delay.ns)) else {
+    let rank = |delay: &&Delay| (Some(delay.segment) == named, excess(delay), delay.ns);
+    let Some(culprit) = delays().max_by_key(rank) else {
         return format!("Slowest probe {total}");
     };
     let (all, worst) = (
@@ -187,26 +204,7 @@ fn usual(summary: &Summary, segment: Segment) -> Option<u64> {
 pub(super) fn second(capture: &Capture) -> String {
     let counters = &capture.summary.counters;
     let mut sentences = Vec::new();
-    let mut owners = capture.summary.slow_by_owner.clone();
-    owners.retain(|(_, count)| *count > 0);
-    owners.sort_by_key(|(owner, count)| (std::cmp::Reverse(*count), *owner));
-    let all = owners
-        .iter()
-        .fold(0, |all: u64, (_, count)| all.saturating_add(*count));
-    let mut owners = owners
-        .into_iter()
-        .map(|(owner, count)| (owner.label(), count));
-    if let Some((owner, count)) = owners.next() {
-        let rest: Vec<String> = owners
-            .map(|(owner, count)| format!("{owner} {count}"))
-            .collect();
-        let rest = if rest.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", rest.join(", "))
-        };
-        sentences.push(format!("{count} of {all} slow probes: {owner}{rest}"));
-    }
+    sentences.extend(causes::sentence(&capture.summary.causes, &capture.run));
     if counters.lost > 0 && counters.replied > 0 {
         sentences.push(format!(
             "{} of {} probes lost",

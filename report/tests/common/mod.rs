@@ -12,6 +12,7 @@ use report::model::{
     ClockRelation, Endpoint, Host, Names, Point, Probe, Record, Run, Stamp, Status, Summary,
 };
 use report::stats::{Marks, Stats};
+use report::verdict::{Baselines, Direction, judge};
 
 /// A folder of test data.
 pub fn data(folder: &str) -> PathBuf {
@@ -149,7 +150,11 @@ pub fn example_records() -> Vec<Record> {
     probes[3].path.truncate(6);
     let record = |probe: Probe| {
         let breakdown = breakdown(&probe, &mut wire);
-        Record { probe, breakdown }
+        Record {
+            probe,
+            breakdown,
+            verdict: None,
+        }
     };
     probes.into_iter().map(record).collect()
 }
@@ -204,6 +209,7 @@ pub fn example_run() -> Run {
 /// Statistics of the example's probes, recorded many times.
 pub fn example_summary() -> (Summary, Marks) {
     let mut stats = Stats::new();
+    let mut baselines = Baselines::default();
     let records = example_records();
     for k in 0..1_000_u64 {
         let record = &records[if k % 100 == 99 {
@@ -219,9 +225,10 @@ pub fn example_summary() -> (Summary, Marks) {
         };
         stats.counters.replied += 1;
         stats.record(breakdown);
-        if let Some((segment, _)) = stats.culprit(breakdown) {
+        baselines.learn(breakdown, k * 10_000_000);
+        if let Some(verdict) = judge(breakdown, &baselines, Direction::Bounded) {
             stats.counters.recorded += 1;
-            stats.slow(segment.owner());
+            stats.slow(Some(&verdict));
         }
     }
     stats.counters.late = 3;
