@@ -98,24 +98,24 @@ impl Cause {
 
     /// `remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, 0.9 ms to 4.1 ms`.
     fn words(&self, server: Option<IpAddr>) -> String {
-        let mut words = match (self.owner, self.segment) {
-            (Owner::Unknown, None) => "undecided".to_owned(),
-            (owner, _) => owner.label().to_owned(),
-        };
-        if let (Owner::Remote, Some(server)) = (self.owner, server) {
-            words += &format!(" {server}");
-        }
-        if let Some(segment) = self.segment {
-            words += &format!(", {}", segment.doing());
-        }
-        if let Some(cpu) = self.one_cpu() {
-            words += &format!(" on CPU {cpu}");
-        }
-        words += &format!(", {}", duration(self.min_ns));
-        if self.max_ns != self.min_ns {
-            words += &format!(" to {}", duration(self.max_ns));
-        }
-        words
+        let mut words = vec![match (self.owner, self.segment, server) {
+            (Owner::Unknown, None, _) => "undecided".to_owned(),
+            (Owner::Remote, _, Some(server)) => format!("{} {server}", self.owner.label()),
+            (owner, ..) => owner.label().to_owned(),
+        }];
+        let cpu = self.one_cpu().map(|cpu| format!(" on CPU {cpu}"));
+        let cpu = cpu.unwrap_or_default();
+        words.extend(
+            self.segment
+                .map(|segment| segment.doing().to_owned() + &cpu),
+        );
+        let (min, max) = (duration(self.min_ns), duration(self.max_ns));
+        words.push(if min == max {
+            min
+        } else {
+            format!("{min} to {max}")
+        });
+        words.join(", ")
     }
 }
 
