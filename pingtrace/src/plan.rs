@@ -14,6 +14,8 @@ pub const MIN_SIZE: usize = 144;
 /// More packets than this are not in flight; a record is about 1.6 kB.
 const MAX_SLOTS: u32 = 32_768;
 const MIN_SLOTS: u32 = 512;
+/// One after the other, a timeout now and then: few records, which stay in the CPU's cache.
+const ADAPTIVE_SLOTS: u32 = 64;
 
 /// What was typed cannot be done on any host.
 #[derive(Clone, Debug)]
@@ -112,7 +114,7 @@ impl Plan {
     /// Probes that can be in flight: those of a timeout and a half, within limits.
     pub fn slots(&self) -> u32 {
         let Some(interval) = self.interval_ns else {
-            return MIN_SLOTS;
+            return ADAPTIVE_SLOTS;
         };
         let wanted = self.timeout_ns.saturating_mul(3) / 2 / interval.max(1);
         (wanted.min(u64::from(MAX_SLOTS)) as u32)
