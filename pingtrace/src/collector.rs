@@ -102,6 +102,9 @@ impl Collector {
         if !breakdown_into(probe, &mut self.wire, &mut self.scratch) {
             return;
         }
+        if let Some(event) = self.wire.estimate().and_then(|estimate| estimate.event) {
+            log::info!("probe {}: {event}", probe.seq);
+        }
         self.stats.record(&self.scratch);
         self.seen = probe
             .path
@@ -212,7 +215,10 @@ impl Collector {
     }
 
     fn summary(&self, now: u64) -> Summary {
-        self.stats.summary(now.saturating_sub(self.start_ns))
+        Summary {
+            clock: self.wire.summary(now),
+            ..self.stats.summary(now.saturating_sub(self.start_ns))
+        }
     }
 
     /// The end of the capture: everything is written when it returns.

@@ -225,6 +225,7 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
         delays,
         causes: causes.list(),
         send_slip: None,
+        clock: None,
     }
 }
 

@@ -65,6 +65,7 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
     into.delays.clear();
     into.unordered = 0;
     into.wire = None;
+    wire.start_probe(probe.peer);
     let mut picked = Picked::from_path(&probe.path);
     let (Some(start), Some(end)) = (picked.at[TX_USER], picked.at[RX_USER]) else {
         return false;
@@ -83,6 +84,7 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
     };
     segments.of_probe(&picked, probe.clock, wire);
     segments.finish();
+    into.wire = wire.excess();
     true
 }
 

@@ -3,17 +3,19 @@
 //! Only differences within one host mean anything when the hosts have a clock each. With `F` the
 //! request's arrival minus its departure and `B` the reply's, both across the two clocks,
 //! `R = F + B` is free of offset and drift and so exact; its split into the two directions is an
-//! estimate. [`WireSplit`] is the one place where that estimate is made.
-//!
-//! The split here is provisional, until the clock model takes its place: it assumes a base path
-//! that is equal in both directions and clocks that do not drift. `F` above its minimum is
-//! queueing on the way out, limited by `X = R - min R`, which is certain; the rest of `X` is
-//! queueing on the way in. Drift therefore moves time between the two directions and never adds
-//! any. The bounds of each direction are half of `min R`, and that plus all of `X`: they cover
-//! every way to share `X`, and leave out only the asymmetry of the base path, which no
-//! measurement can see.
+//! estimate, the one of [`ClockModel`]. [`WireSplit`] is the one place where times on the wire are
+//! made of it: half of the base round trip in each direction, as no measurement can see the
+//! asymmetry of the base path, and the excess over it shared as the model says.
 
-use crate::model::ClockRelation;
+mod base;
+mod filter;
+mod gaussian;
+
+use std::net::IpAddr;
+
+use crate::model::{ClockRelation, WireExcess};
+
+pub use filter::{ClockModel, Confirmation, Counts, Estimate, Event, Glitch, Queue, State};
 
 /// The stamps that bracket the two wires of a probe, each on its host's clock, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,20 +46,38 @@ impl Crossing {
 pub struct Leg {
     /// Nanoseconds.
     pub ns: u64,
-    /// Bounds, nanoseconds, where `ns` is an estimate.
+    /// Bounds, nanoseconds, where `ns` is an estimate: how the excess over the base can be shared.
+    /// One direction is at its lower bound where the other is at its upper.
     pub bounds: Option<(u64, u64)>,
-    /// The smallest `ns` seen in this direction so far, this probe included: the path needs
-    /// that long without any queueing. A first probe is its own base.
+    /// The path needs that long without any queueing: on one clock the smallest `ns` seen in
+    /// this direction so far, this probe included; else half of the base round trip.
     pub base_ns: u64,
+}
+
+/// What is known of the server's clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClockSummary {
+    /// How well it is known.
+    pub state: State,
+    /// By how much it runs faster than the client's, parts per million.
+    pub rate_ppm: f64,
+    /// Standard deviation of `rate_ppm`.
+    pub rate_sd_ppm: f64,
+    /// What it and the path did.
+    pub counts: Counts,
+    /// Time since the last quiet probe, nanoseconds: how long it may have done something unseen.
+    pub in_base_age_ns: Option<u64>,
 }
 
 /// What earlier probes of one run say about the wire. One per client, server and path.
 #[derive(Clone, Debug, Default)]
 pub struct WireSplit {
-    /// Smallest request difference across the clocks, nanoseconds.
-    least_out: Option<i128>,
-    /// Smallest wire total, nanoseconds.
-    least_round: Option<u64>,
+    peer: Option<IpAddr>,
+    /// Present once a probe crossed between two clocks.
+    clock: Option<ClockModel>,
+    /// Of the present probe.
+    estimate: Option<Estimate>,
+    excess: Option<WireExcess>,
     /// Smallest time of each direction, nanoseconds.
     base_out: Option<u64>,
     base_in: Option<u64>,
@@ -71,6 +91,54 @@ impl WireSplit {
         Self::default()
     }
 
+    /// The next probe is one to this peer. What is known of another peer is forgotten.
+    pub fn start_probe(&mut self, peer: IpAddr) {
+        if self.peer.is_some_and(|known| known != peer) {
+            *self = Self {
+                clock: self.clock.as_ref().map(ClockModel::of_another),
+                ..Self::new()
+            };
+        }
+        self.peer = Some(peer);
+        (self.estimate, self.excess) = (None, None);
+    }
+
+    /// How the excess of the present probe was shared; absent on one clock, and without stamps of
+    /// the server.
+    pub fn estimate(&self) -> Option<&Estimate> {
+        self.estimate.as_ref()
+    }
+
+    /// What is known of both wires of the present probe together; absent as [`Self::estimate`] is.
+    pub fn excess(&self) -> Option<WireExcess> {
+        self.excess
+    }
+
+    /// Whether the directions of an earlier probe can be relied on by now.
+    pub fn confirmation(&self, of: &WireExcess) -> Confirmation {
+        let clock = self.clock.as_ref();
+        clock.map_or(Confirmation::Withdrawn, |clock| {
+            clock.confirmation(of.index, of.epoch)
+        })
+    }
+
+    /// The model of the server's clock; absent while no probe crossed between two clocks.
+    pub fn clock(&self) -> Option<&ClockModel> {
+        self.clock.as_ref()
+    }
+
+    /// What is known of the server's clock at this time of the client's, nanoseconds.
+    pub fn summary(&self, now_ns: u64) -> Option<ClockSummary> {
+        let clock = self.clock.as_ref()?;
+        Some(ClockSummary {
+            state: clock.state(),
+            rate_ppm: clock.rate_ppm(),
+            rate_sd_ppm: clock.rate_sd_ppm(),
+            counts: clock.counts(),
+            in_base_age_ns: clock.in_base_ns().map(|ns| now_ns.saturating_sub(ns)),
+        })
+    }
+
     /// The two directions of a crossing, out and in; they sum to [`Crossing::round_ns`] exactly.
     /// On one clock both are exact. Absent when the stamps contradict each other.
     pub fn split(&mut self, crossing: &Crossing, clock: ClockRelation) -> Option<(Leg, Leg)> {
@@ -79,69 +147,59 @@ impl WireSplit {
             ClockRelation::Same => {
                 let out = crossing.arrived_ns.checked_sub(crossing.left_ns)?;
                 let back = crossing.back_ns.checked_sub(crossing.returned_ns)?;
-                Some(self.legs((out, None), (back, None)))
+                Some((
+                    exact(out, &mut self.base_out),
+                    exact(back, &mut self.base_in),
+                ))
             }
-            ClockRelation::Separate => Some(self.estimate(crossing, round)),
+            ClockRelation::Separate => {
+                let estimate = self.clock.get_or_insert_default().update(crossing);
+                let (out, back) = share(round, &estimate);
+                self.estimate = Some(estimate);
+                self.excess = Some(WireExcess {
+                    index: estimate.index,
+                    epoch: estimate.epoch,
+                    base_out_ns: out.base_ns,
+                    base_in_ns: back.base_ns,
+                    excess_ns: round - out.base_ns - back.base_ns,
+                    margin_ns: (2.0 * estimate.margin_ns).ceil() as u64,
+                });
+                Some((out, back))
+            }
         }
     }
 
     /// A departure and a return with no stamp between them: one exact span, nanoseconds.
     pub fn unsplit(&mut self, ns: u64) -> Leg {
-        let base_ns = least(&mut self.base_unsplit, ns);
-        Leg {
-            ns,
-            bounds: None,
-            base_ns,
-        }
-    }
-
-    fn estimate(&mut self, crossing: &Crossing, round: u64) -> (Leg, Leg) {
-        let forth = i128::from(crossing.arrived_ns) - i128::from(crossing.left_ns);
-        let least_forth = least(&mut self.least_out, forth);
-        let least_round = least(&mut self.least_round, round);
-        let excess = round - least_round;
-        let queued_out = (forth - least_forth).min(i128::from(excess)) as u64;
-        let half = least_round / 2;
-        let rest = least_round - half;
-        let out = half + queued_out;
-        self.legs(
-            (out, Some((half, half + excess))),
-            (round - out, Some((rest, rest + excess))),
-        )
-    }
-
-    fn legs(
-        &mut self,
-        (out, out_bounds): (u64, Option<(u64, u64)>),
-        (back, back_bounds): (u64, Option<(u64, u64)>),
-    ) -> (Leg, Leg) {
-        let leg = |ns, bounds, base_ns| Leg {
-            ns,
-            bounds,
-            base_ns,
-        };
-        (
-            leg(out, out_bounds, least(&mut self.base_out, out)),
-            leg(back, back_bounds, least(&mut self.base_in, back)),
-        )
+        exact(ns, &mut self.base_unsplit)
     }
 }
 
-/// Whether the directions of an earlier probe can be relied on by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Confirmation {
-    /// No quiet probe since.
-    Pending,
-    /// A later quiet probe found the clock where it should be.
-    Confirmed,
-    /// The clock changed before that.
-    Withdrawn,
-}
-impl WireSplit {
-    /// The provisional split takes the clocks for steady.
-    pub fn confirmation(&self, _of: &crate::model::WireExcess) -> Confirmation {
-        Confirmation::Confirmed
+fn exact(ns: u64, base: &mut Option<u64>) -> Leg {
+    Leg {
+        ns,
+        bounds: None,
+        base_ns: least(base, ns),
     }
+}
+
+/// Shares a time on both wires, nanoseconds, to the nanosecond.
+fn share(round: u64, estimate: &Estimate) -> (Leg, Leg) {
+    let base = (estimate.base_ns.round() as u64).min(round);
+    let excess = round - base;
+    let queued = (estimate.out.ns.round() as u64).min(excess);
+    let low = (estimate.out.lo_ns.floor() as u64).min(queued);
+    let high = (estimate.out.hi_ns.ceil() as u64).clamp(queued, excess);
+    let leg = |base_ns, queued, low, high| Leg {
+        ns: base_ns + queued,
+        bounds: Some((base_ns + low, base_ns + high)),
+        base_ns,
+    };
+    let half = base / 2;
+    (
+        leg(half, queued, low, high),
+        leg(base - half, excess - queued, excess - high, excess - low),
+    )
 }
 
 /// Lowers a running minimum to `value` if that is less, and returns it.
@@ -177,21 +235,54 @@ mod tests {
         assert_eq!((back.ns, back.bounds, back.base_ns), (300, None, 300));
     }
 
+    /// After many quiet probes, a millisecond apart: 500 ns each way.
+    fn settled(
+        offset: i64,
+    ) -> (
+        WireSplit,
+        impl FnMut(&mut WireSplit, u64, u64) -> (Leg, Leg),
+    ) {
+        let mut at = 0;
+        let mut split = move |wire: &mut WireSplit, out, back| {
+            at += 1_000_000;
+            let Crossing {
+                left_ns,
+                arrived_ns,
+                returned_ns,
+                back_ns,
+            } = crossing(out, back, offset);
+            let crossing = Crossing {
+                left_ns: left_ns + at,
+                arrived_ns: arrived_ns + at,
+                returned_ns: returned_ns + at,
+                back_ns: back_ns + at,
+            };
+            wire.split(&crossing, ClockRelation::Separate).unwrap()
+        };
+        let mut wire = WireSplit::new();
+        for _ in 0..20 {
+            split(&mut wire, 500, 500);
+        }
+        (wire, split)
+    }
+
     #[test]
     fn excess_goes_where_it_arose_whatever_the_offset() {
         for offset in [-900_000_000, 0, 7_000_000_000] {
-            let mut wire = WireSplit::new();
-            let mut split = |out, back| {
-                wire.split(&crossing(out, back, offset), ClockRelation::Separate)
-                    .unwrap()
+            let (mut wire, mut split) = settled(offset);
+            let near = |leg: Leg, ns: u64| {
+                let (lo, hi) = leg.bounds.unwrap();
+                assert!(leg.ns.abs_diff(ns) < 100, "{leg:?} for {ns}");
+                assert!(lo <= ns && ns <= hi && hi - lo < 2_000, "{leg:?} for {ns}");
+                assert_eq!(leg.base_ns, 500);
             };
-            split(500, 500);
-            let (out, back) = split(2_500, 500);
-            assert_eq!((out.ns, out.bounds), (2_500, Some((500, 2_500))));
-            assert_eq!((back.ns, back.bounds), (500, Some((500, 2_500))));
-            let (out, back) = split(500, 1_500);
-            assert_eq!((out.ns, back.ns), (500, 1_500));
-            assert_eq!((out.base_ns, back.base_ns), (500, 500));
+            let (out, back) = split(&mut wire, 50_500, 500);
+            near(out, 50_500);
+            near(back, 500);
+            let (out, back) = split(&mut wire, 500, 70_500);
+            near(out, 500);
+            near(back, 70_500);
+            assert_eq!(wire.estimate().unwrap().state, State::Lock);
         }
     }
 
@@ -202,12 +293,47 @@ mod tests {
             let crossing = crossing(500 + k * 7 % 90, 501 + k * 3 % 70, (k * 100) as i64);
             let (out, back) = wire.split(&crossing, ClockRelation::Separate).unwrap();
             assert_eq!(Some(out.ns + back.ns), crossing.round_ns());
-            for leg in [out, back] {
-                let (lo, hi) = leg.bounds.unwrap();
-                assert!(lo <= leg.ns && leg.ns <= hi);
-                assert!(leg.base_ns <= leg.ns);
+            let bounds = [out, back].map(|leg| leg.bounds.unwrap());
+            for (leg, (lo, hi)) in [out, back].into_iter().zip(bounds) {
+                assert!(leg.base_ns <= lo && lo <= leg.ns && leg.ns <= hi);
             }
+            assert_eq!(bounds[0].0 + bounds[1].1, out.ns + back.ns);
+            assert_eq!(bounds[0].1 + bounds[1].0, out.ns + back.ns);
         }
+    }
+
+    #[test]
+    fn another_peer_has_another_clock() {
+        let (mut wire, mut split) = settled(0);
+        let peer = |last| IpAddr::from([10, 0, 0, last]);
+        wire.start_probe(peer(1));
+        split(&mut wire, 500, 500);
+        wire.start_probe(peer(1));
+        assert_eq!(wire.estimate(), None);
+        assert_eq!(wire.summary(0).unwrap().state, State::Lock);
+        split(&mut wire, 500, 500);
+        let of = wire.excess().unwrap();
+        wire.start_probe(peer(2));
+        assert_eq!(wire.excess(), None);
+        assert_eq!(wire.confirmation(&of), Confirmation::Withdrawn);
+        assert_eq!(wire.summary(0).unwrap().state, State::Init);
+        split(&mut wire, 9_500, 500);
+        assert_eq!(wire.excess().unwrap().excess_ns, 0);
+        assert_eq!(wire.summary(0).unwrap().state, State::Init);
+    }
+
+    #[test]
+    fn the_summary_knows_how_old_its_knowledge_is() {
+        let (mut wire, mut split) = settled(0);
+        assert_eq!(
+            wire.summary(1_021_000_000 + 11_000).unwrap().in_base_age_ns,
+            Some(1_000_000)
+        );
+        split(&mut wire, 900_500, 500);
+        assert_eq!(
+            wire.summary(1_022_000_000 + 11_000).unwrap().in_base_age_ns,
+            Some(2_000_000)
+        );
     }
 
     #[test]

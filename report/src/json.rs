@@ -13,6 +13,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::causes::Cause;
+use crate::clock::{ClockSummary, Counts, State};
 use crate::hops::{HopStat, HopStats};
 use crate::model::{
     Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, Owner, Point,
@@ -48,7 +49,7 @@ pub enum Line {
     Stat {
         /// When it was written, nanoseconds since the Unix epoch.
         time_unix_ns: i64,
-        /// The summary; means are rounded to nanoseconds.
+        /// The summary; means are rounded to nanoseconds, rates to 0.0001 ppm.
         summary: Summary,
     },
     /// Statistics of hops, or a line of a companion: not read back.
@@ -130,6 +131,7 @@ pub fn stat_line(summary: &Summary, time_unix_ns: i64) -> String {
         verdicts: by_owner(&summary.causes),
         causes: summary.causes.iter().map(CauseLine::from).collect(),
         send_slip: summary.send_slip.as_ref().map(Numbers::from),
+        clock: summary.clock.as_ref().map(ClockLine::from),
     }))
 }
 
@@ -316,6 +318,26 @@ struct StatLine {
     causes: Vec<CauseLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     send_slip: Option<Numbers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<ClockLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClockLine {
+    state: State,
+    rate_ppm: f64,
+    rate_sd_ppm: f64,
+    events: Events,
+    glitches: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_base_age_ns: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Events {
+    rate: u64,
+    step: u64,
+    path: u64,
 }
 
 /// The total, or a segment.
@@ -690,6 +712,45 @@ impl From<StatLine> for Summary {
             delays: line.delays.into_iter().map(delay).collect(),
             causes: line.causes.iter().map(Cause::from).collect(),
             send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
+            clock: line.clock.map(ClockSummary::from),
+        }
+    }
+}
+
+impl From<&ClockSummary> for ClockLine {
+    fn from(clock: &ClockSummary) -> Self {
+        let Counts {
+            rate,
+            step,
+            path,
+            glitches,
+        } = clock.counts;
+        let rounded = |ppm: f64| (ppm * 1e4).round() / 1e4;
+        Self {
+            state: clock.state,
+            rate_ppm: rounded(clock.rate_ppm),
+            rate_sd_ppm: rounded(clock.rate_sd_ppm),
+            events: Events { rate, step, path },
+            glitches,
+            in_base_age_ns: clock.in_base_age_ns,
+        }
+    }
+}
+
+impl From<ClockLine> for ClockSummary {
+    fn from(line: ClockLine) -> Self {
+        let Events { rate, step, path } = line.events;
+        Self {
+            state: line.state,
+            rate_ppm: line.rate_ppm,
+            rate_sd_ppm: line.rate_sd_ppm,
+            counts: Counts {
+                rate,
+                step,
+                path,
+                glitches: line.glitches,
+            },
+            in_base_age_ns: line.in_base_age_ns,
         }
     }
 }
@@ -755,6 +816,7 @@ as_string! {
     Owner: "owner", |owner| owner.name().into(), Self::from_name;
     Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
     Status: "status", |status| status.name().into(), Self::from_name;
+    State: "state", |state| state.name().into(), Self::from_name;
     Host: "host", |host| host.name(), Self::from_name;
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),
         |text| u64::from_str_radix(text, 16).ok().map(Self);

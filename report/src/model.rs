@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::causes::Cause;
+use crate::clock::ClockSummary;
 use crate::verdict::Verdict;
 
 /// A place in the network stack where a probe is stamped. The discriminant is the point's number
@@ -373,6 +374,8 @@ pub struct Summary {
     pub causes: Vec<Cause>,
     /// How late probes left against their schedule, nanoseconds; absent when adaptive.
     pub send_slip: Option<DelayStat>,
+    /// The server's clock; absent when both ends are on one, or nothing came from the server.
+    pub clock: Option<ClockSummary>,
 }
 
 /// One bucket of the time series.

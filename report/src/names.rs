@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::clock::State;
 use crate::model::{Host, Names, Owner, Point, Segment, Status};
 use crate::verdict::Certainty;
 
@@ -342,6 +343,34 @@ impl Certainty {
             Self::Sure => "sure",
             Self::Provisional => "provisional",
             Self::Undecided => "undecided",
+        }
+    }
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Init, Self::Relock, Self::Lock];
+
+    /// The state with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Its name in every machine-readable format.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Relock => "relock",
+            Self::Lock => "lock",
+        }
+    }
+
+    /// Its name for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Init => "not known yet",
+            Self::Relock => "changed, not found again yet",
+            Self::Lock => "locked",
         }
     }
 }

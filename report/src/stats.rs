@@ -181,7 +181,7 @@ impl Stats {
         self.marks
     }
 
-    /// Everything so far; `elapsed_ns` is the time since the run's start.
+    /// Everything so far but the clock; `elapsed_ns` is the time since the run's start.
     pub fn summary(&self, elapsed_ns: u64) -> Summary {
         let total = (self.total.count() > 0).then(|| self.total.stat(None));
         let segments = Segment::ALL.into_iter().filter_map(|segment| {
@@ -194,6 +194,7 @@ impl Stats {
             delays: total.into_iter().chain(segments).collect(),
             causes: self.causes.list(),
             send_slip: self.slip.as_ref().map(|slip| slip.stat(None)),
+            clock: None,
         }
     }
 }

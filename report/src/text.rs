@@ -7,6 +7,7 @@ use std::fmt::{Display, Write as _};
 use chrono::{DateTime, Local, TimeZone};
 
 use crate::causes::{self, Cause};
+use crate::clock::{ClockSummary, Counts};
 use crate::hops::{HopStat, HopStats};
 use crate::model::{
     Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, Owner, Point, Probe, Record,
@@ -234,6 +235,7 @@ pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
             ),
         );
     }
+    push_clock(&mut text, summary.clock.as_ref());
     push_oddities(&mut text, &oddities(&summary.counters));
     push_not_seen(&mut text, run);
     push_legend(&mut text, marks);
@@ -349,6 +351,34 @@ fn push_causes(text: &mut String, run: &Run, causes: &[Cause]) {
         text.push('\n');
     }
     text.push('\n');
+}
+
+fn push_clock(text: &mut String, clock: Option<&ClockSummary>) {
+    let Some(clock) = clock else { return };
+    let Counts {
+        rate,
+        step,
+        path,
+        glitches,
+    } = clock.counts;
+    let counted = [
+        (step, "step"),
+        (rate, "rate change"),
+        (path, "path change"),
+        (glitches, "bad stamp"),
+    ];
+    let counted = counted.map(|(count, what)| {
+        let plural = if count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural}")
+    });
+    let rate = format!(
+        "server {:+.2} ppm (± {:.2})",
+        clock.rate_ppm, clock.rate_sd_ppm
+    );
+    let age = clock.in_base_age_ns;
+    let age = age.map(|ns| format!("last quiet probe {} ago", duration(ns)));
+    let items = [clock.state.label().to_owned(), rate].into_iter();
+    push_list(text, "clocks: ", items.chain(counted).chain(age));
 }
 
 /// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`,

@@ -12,7 +12,8 @@
 //!   l_tx_outlink 500 bounds=400..900 merged clamped
 //! ```
 //!
-//! A probe without expectations only teaches the split.
+//! A probe without expectations only teaches the split; `again 20 1_000_000` is the probe before
+//! twenty times more, a millisecond apart.
 
 mod common;
 
@@ -48,6 +49,17 @@ fn parse_case(text: &str) -> Vec<Step> {
                     probe,
                     expected: String::new(),
                 });
+            }
+            ["again", times, gap_ns] => {
+                let last = steps.last().expect("probe first").probe.clone();
+                for k in 1..=number(times) {
+                    let mut probe = last.clone();
+                    for stamp in &mut probe.path {
+                        stamp.ns += k * number(gap_ns);
+                    }
+                    let expected = String::new();
+                    steps.push(Step { probe, expected });
+                }
             }
             [host, ..] if Host::from_name(host).is_some() => {
                 steps

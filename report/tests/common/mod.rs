@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use report::breakdown::breakdown;
-use report::clock::WireSplit;
+use report::clock::{ClockSummary, Counts, State, WireSplit};
 use report::hops::HopStats;
 use report::model::{
     ClockRelation, Endpoint, Host, Names, Point, Probe, Record, Run, Stamp, Status, Summary,
@@ -233,7 +233,25 @@ pub fn example_summary() -> (Summary, Marks) {
     }
     stats.counters.late = 3;
     stats.counters.no_remote = 3;
-    (stats.summary(10_000_000_000), stats.marks())
+    let summary = Summary {
+        clock: Some(example_clock()),
+        ..stats.summary(10_000_000_000)
+    };
+    (summary, stats.marks())
+}
+
+/// The example's server was stepped once.
+fn example_clock() -> ClockSummary {
+    ClockSummary {
+        state: State::Lock,
+        rate_ppm: 12.3457,
+        rate_sd_ppm: 0.4321,
+        counts: Counts {
+            step: 1,
+            ..Counts::default()
+        },
+        in_base_age_ns: Some(10_200_000),
+    }
 }
 
 /// Hops of the example's probes.

@@ -1,0 +1,773 @@
+//! The clock model: where the server's clock stands, and so which way a probe was held up.
+//!
+//! With `F` the request's arrival minus its departure and `B` the reply's, both across the two
+//! clocks, `q` the queueing in each direction and `theta` by how much the server's clock is ahead,
+//!
+//! ```text
+//! F = d_out + q_out + theta        R = F + B = R0 + X       R0 = d_out + d_in, the base
+//! B = d_in  + q_in  - theta                                 X  = q_out + q_in, the excess
+//! ```
+//!
+//! `R`, and so `X = R - min R`, is free of the clocks' offset and drift. How `X` is shared depends
+//! on one number only, the *phase* `phi = theta + (d_out - d_in) / 2`: `q_out = F - R0/2 - phi` and
+//! `q_in = B - R0/2 + phi`. The asymmetry of the base path is inside `phi` and does no harm; it is
+//! also what nobody can measure.
+//!
+//! Queueing is never negative, so every probe says `R0/2 - B <= phi <= F - R0/2`: an interval as
+//! wide as its excess. A quiet probe pins the phase down to a microsecond, a slow one hardly says
+//! anything and cannot pull the estimate. [`ClockModel`] is a Kalman filter of phase and rate
+//! whose measurements are such intervals: it predicts, then replaces its normal distribution by
+//! the moments of the part inside the interval. An interval that is impossible, 4.5 standard
+//! deviations away, cannot be queueing: the clock was slewed or stepped. A round trip that stays
+//! above the base for five minutes is a longer path.
+//!
+//! Units: nanoseconds of the client's clock, and nanoseconds per second for rates, in doubles
+//! relative to the first probe (integers are subtracted first); times in seconds since then.
+
+use std::fmt;
+
+use super::Crossing;
+use super::base::{BaseRtt, Smallest};
+use super::gaussian::truncated;
+use crate::text::duration;
+
+/// Noise of a stamp that is taken for nothing, ns; at least three of its standard deviations.
+const NOISE_NS: f64 = 1e3;
+/// An interval that is further away than this many standard deviations is impossible.
+const IMPOSSIBLE: f64 = 4.5;
+/// Standard deviations to each side of a reported direction.
+const REPORTED: f64 = 4.0;
+/// Random walk of the rate, ns/s per square root of a second: at first, and its limits.
+const WANDER: f64 = 10.0;
+const WANDER_MIN: f64 = 1.0;
+const WANDER_MAX: f64 = 1e3;
+/// How fast the random walk adapts to what the intervals say, per probe.
+const WANDER_GAIN: f64 = 0.01;
+/// White noise of the phase, ns^2 per second.
+const WHITE: f64 = 100.0;
+/// Standard deviation of the rate before anything is known, ns/s: 100 ppm.
+const COLD_RATE: f64 = 1e5;
+/// A faster change of the phase is a step, ns/s: 1000 ppm.
+const SLEW_MAX: f64 = 1e6;
+/// No clock is slewed faster than this, ns/s: 10 %.
+const RATE_MAX: f64 = 1e8;
+/// Farther than this the phase is found anew instead of widened, ns.
+const JUMP_NS: f64 = 20.0 * NOISE_NS;
+/// An event so few probes after another says that the rate is unknown.
+const AGAIN: u64 = 3;
+/// Quiet probes after an event until the directions are believed again.
+const RELOCK: u8 = 2;
+/// Probes until there is anything to believe.
+const INIT: u64 = 3;
+/// Probes until a single contradiction is doubted first.
+const SETTLED: u64 = 8;
+/// A round trip under this share of the base is doubted, until there is another like it within
+/// [`SHORT_AGAIN`] probes, as long to within [`SHORT_LIKE`].
+const SHORT: f64 = 0.8;
+const SHORT_AGAIN: u64 = 64;
+const SHORT_LIKE: f64 = 0.25;
+/// A probe that the server kept for longer teaches nothing about the base, ns.
+const KEPT_MAX_NS: f64 = 1e7;
+/// All round trips above the base for this many seconds and probes: the path is another one.
+const LONGER_S: f64 = 300.0;
+const LONGER_PROBES: u64 = 64;
+
+/// Epochs of which it is known how they ended.
+const EPOCHS: usize = 8;
+
+/// How well the server's clock is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Fewer than three probes: nothing is known of the directions.
+    Init,
+    /// The clock was slewed or stepped, and has not been seen at rest yet.
+    Relock,
+    /// Known within the bounds that each estimate gives.
+    Lock,
+}
+
+/// What the clock or the path did, noticed at a probe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Event {
+    /// The server's clock runs at another rate against the client's: it was slewed, or wanders.
+    /// By how much it left its prediction so far, ns.
+    Rate(f64),
+    /// The server's clock was stepped, or the server restarted; by this much, ns.
+    Step(f64),
+    /// The base path became longer, ns in each direction.
+    Path {
+        /// Client to server.
+        out_ns: f64,
+        /// Server to client.
+        in_ns: f64,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Rate(ns) => {
+                let off = signed(ns);
+                write!(f, "the server's clock changed its rate ({off} so far)")
+            }
+            Self::Step(ns) => write!(f, "the server's clock stepped by {}", signed(ns)),
+            Self::Path { out_ns, in_ns } => write!(
+                f,
+                "the path became longer: {} out, {} in",
+                signed(out_ns),
+                signed(in_ns)
+            ),
+        }
+    }
+}
+
+fn signed(ns: f64) -> String {
+    let sign = if ns < 0.0 { '-' } else { '+' };
+    format!("{sign}{}", duration(ns.abs().round() as u64))
+}
+
+/// Why a probe taught the model nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Glitch {
+    /// Contradicts the clock as it was. The next probe says whether the clock stepped or the
+    /// stamps are bad.
+    Unconfirmed,
+    /// A round trip shorter than the path allows: bad stamps, unless a similar one follows.
+    TooShort,
+    /// Older than a probe that came before it: measured by the clock as known now.
+    Old,
+}
+
+/// Queueing in one direction, ns above the base path: an estimate and its bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Queue {
+    /// `0 <= ns <= X`; both directions sum to `X`.
+    pub ns: f64,
+    /// Smallest value that four standard deviations of the phase and the base's margin allow.
+    pub lo_ns: f64,
+    /// Largest one, up to `X + 2e`.
+    pub hi_ns: f64,
+}
+
+/// What the model says about one probe.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// Which probe, counted from 0 as they reach the model.
+    pub index: u64,
+    /// How often the clock was found elsewhere than predicted, up to this probe: see
+    /// [`ClockModel::confirmation`].
+    pub epoch: u64,
+    /// After this probe. Outside [`State::Lock`] the bounds are those that hold for any clock.
+    pub state: State,
+    /// Base round trip `R0`, ns.
+    pub base_ns: f64,
+    /// Excess `X` over it, ns: free of the clocks.
+    pub excess_ns: f64,
+    /// Margin `e` of half the base, ns: the excess is certain to `2e`.
+    pub margin_ns: f64,
+    /// Client to server.
+    pub out: Queue,
+    /// Server to client.
+    pub back: Queue,
+    /// The probe was as quick as quick ones are, and so shows the clock.
+    pub in_base: bool,
+    /// What was noticed at this probe.
+    pub event: Option<Event>,
+    /// Present if the probe taught the model nothing.
+    pub glitch: Option<Glitch>,
+}
+
+/// Whether the directions of a probe can be relied on by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Confirmation {
+    /// No quiet probe since: an unnoticed slew could have passed for queueing.
+    Pending,
+    /// A later quiet probe found the clock where it should be.
+    Confirmed,
+    /// The clock changed before that: the excess stands, its direction does not.
+    Withdrawn,
+}
+
+/// Events and doubts of a model so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// [`Event::Rate`].
+    pub rate: u64,
+    /// [`Event::Step`].
+    pub step: u64,
+    /// [`Event::Path`].
+    pub path: u64,
+    /// Probes with bad stamps: [`Glitch::TooShort`], and [`Glitch::Unconfirmed`] without a step.
+    pub glitches: u64,
+}
+
+/// A probe in the filter's terms.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    /// Middle of departure and return, s.
+    at_s: f64,
+    /// Request, across the clocks, ns.
+    out_ns: f64,
+    /// Reply, across the clocks, ns.
+    back_ns: f64,
+    /// At the server, ns.
+    kept_ns: f64,
+}
+
+impl Measured {
+    fn round_ns(&self) -> f64 {
+        self.out_ns + self.back_ns
+    }
+}
+
+/// Phase and rate as a normal distribution.
+#[derive(Clone, Copy, Debug)]
+struct Belief {
+    phase: f64,
+    rate: f64,
+    phase_var: f64,
+    covariance: f64,
+    rate_var: f64,
+}
+
+impl Default for Belief {
+    fn default() -> Self {
+        Self {
+            phase: 0.0,
+            rate: 0.0,
+            phase_var: 0.0,
+            covariance: 0.0,
+            rate_var: COLD_RATE * COLD_RATE,
+        }
+    }
+}
+
+impl Belief {
+    /// The same `dt` seconds later, or earlier, with a rate that wanders.
+    fn after(&self, dt: f64, wander: f64) -> Self {
+        let walk = wander * wander * dt.abs();
+        Self {
+            phase: self.phase + self.rate * dt,
+            rate: self.rate,
+            phase_var: self.phase_var
+                + 2.0 * dt * self.covariance
+                + dt * dt * self.rate_var
+                + walk * dt * dt / 3.0
+                + WHITE * dt.abs(),
+            covariance: self.covariance + dt * self.rate_var + walk * dt / 2.0,
+            rate_var: self.rate_var + walk,
+        }
+    }
+
+    fn scale_variance(&mut self, factor: f64) {
+        self.phase_var *= factor;
+        self.covariance *= factor;
+        self.rate_var *= factor;
+    }
+
+    /// Learns that the phase lies in an interval. Returns how surprising that was: 1 on average if
+    /// the variance is honest.
+    fn confine(&mut self, interval: Interval) -> f64 {
+        let sd = self.phase_var.sqrt();
+        let inside = truncated(
+            (interval.low - self.phase) / sd,
+            (interval.high - self.phase) / sd,
+        );
+        let gain = self.covariance / self.phase_var;
+        let moved = inside.mean * sd;
+        self.phase += moved;
+        self.rate += gain * moved;
+        let known = self.phase_var * (1.0 - inside.variance);
+        self.phase_var -= known;
+        self.covariance -= gain * known;
+        self.rate_var -= gain * gain * known;
+        inside.mean * inside.mean + inside.variance
+    }
+}
+
+/// Where a probe allows the phase to be, ns.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    low: f64,
+    high: f64,
+}
+
+impl Interval {
+    fn width(self) -> f64 {
+        self.high - self.low
+    }
+
+    fn middle(self) -> f64 {
+        0.5 * (self.low + self.high)
+    }
+
+    /// How far a phase is outside, ns: positive if the interval is above it.
+    fn beyond(self, phase: f64) -> f64 {
+        if self.low > phase {
+            self.low - phase
+        } else {
+            (self.high - phase).min(0.0)
+        }
+    }
+}
+
+/// Probes since the last quiet one: perhaps the path is another.
+#[derive(Clone, Copy, Debug, Default)]
+struct Elevated {
+    since_s: f64,
+    probes: u64,
+    out_min: f64,
+    back_min: f64,
+    shortest: Smallest,
+}
+
+impl Elevated {
+    fn since(at_s: f64) -> Self {
+        Self {
+            since_s: at_s,
+            out_min: f64::INFINITY,
+            back_min: f64::INFINITY,
+            ..Self::default()
+        }
+    }
+}
+
+/// The probe before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Previous {
+    excess: f64,
+    out: f64,
+    back: f64,
+}
+
+/// The first probe: everything is relative to it.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    left_ns: u64,
+    /// Server's clock minus client's at its arrival, modulo 2^64.
+    forth_ns: u64,
+}
+
+/// Estimates how the excess of each probe is shared by the two directions. One per client, server
+/// and path; constant time and memory per probe.
+///
+/// Probes should come in the order in which they were sent. One that is older than the one
+/// before (overtaken, or late) is measured, and may lower the base, but does not move the clock.
+#[derive(Clone, Debug, Default)]
+pub struct ClockModel {
+    origin: Option<Origin>,
+    base: BaseRtt,
+    belief: Belief,
+    /// Random walk of the rate, ns/s per square root of a second.
+    wander: f64,
+    /// Time of `belief`, s.
+    at_s: f64,
+    /// Probes that reached the model, and those that taught it.
+    seen: u64,
+    learnt: u64,
+    epoch: u64,
+    last_event: Option<u64>,
+    /// Number and round trip of the last doubted short one.
+    last_short: Option<(u64, f64)>,
+    unconfirmed: bool,
+    relock: u8,
+    /// Usual excess, ns.
+    usual: f64,
+    previous: Previous,
+    elevated: Elevated,
+    counts: Counts,
+    /// Index of the last quiet probe of the last epochs.
+    quiet: [Option<u64>; EPOCHS],
+    /// When the last quiet probe came back.
+    in_base_ns: Option<u64>,
+}
+
+impl ClockModel {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Learns from a probe, and says what it can of it.
+    pub fn update(&mut self, crossing: &Crossing) -> Estimate {
+        self.seen += 1;
+        let Some(probe) = self.measure(crossing) else {
+            return self.doubt(Measured::NOTHING, Glitch::TooShort);
+        };
+        if self.is_too_short(&probe) {
+            return self.doubt(probe, Glitch::TooShort);
+        }
+        self.learn_base(&probe);
+        if self.learnt == 0 {
+            self.start(&probe);
+        }
+        let dt = probe.at_s - self.at_s;
+        if dt < 0.0 {
+            let past = self.belief.after(dt, self.wander);
+            let mut estimate = self.estimate(&probe, &past);
+            estimate.glitch = Some(Glitch::Old);
+            return estimate;
+        }
+        let mut belief = self.belief.after(dt, self.wander);
+        let interval = self.interval(&probe);
+        let beyond = interval.beyond(belief.phase);
+        let sigmas = beyond.abs() / belief.phase_var.sqrt();
+        let mut event = None;
+        if sigmas > IMPOSSIBLE && beyond.abs() > NOISE_NS {
+            let step = beyond.abs() > SLEW_MAX * dt + 4.0 * NOISE_NS;
+            if step && !self.unconfirmed && self.learnt >= SETTLED {
+                self.unconfirmed = true;
+                let mut estimate = self.estimate(&probe, &belief).without_direction();
+                estimate.glitch = Some(Glitch::Unconfirmed);
+                return estimate;
+            }
+            event = self.moved(&mut belief, interval, beyond, dt, step);
+        } else {
+            self.counts.glitches += u64::from(self.unconfirmed);
+            self.learn_wander(belief.confine(interval));
+        }
+        self.commit(belief, probe.at_s);
+        self.look_back(&probe, crossing.back_ns, event)
+    }
+
+    /// Whether the directions of an earlier estimate of this model, by its index and epoch, can be
+    /// relied on by now. After eight changes of the clock it is withdrawn at any rate.
+    pub fn confirmation(&self, index: u64, epoch: u64) -> Confirmation {
+        let known = self.epoch - epoch < EPOCHS as u64;
+        let quiet = self.quiet[epoch as usize % EPOCHS].filter(|_| known);
+        if quiet.is_some_and(|quiet| quiet > index) {
+            Confirmation::Confirmed
+        } else if epoch == self.epoch {
+            Confirmation::Pending
+        } else {
+            Confirmation::Withdrawn
+        }
+    }
+
+    /// A model of another clock, of which nothing is known yet, in place of this one: it counts on,
+    /// and in another epoch.
+    #[must_use]
+    pub fn of_another(&self) -> Self {
+        let mut another = Self {
+            seen: self.seen,
+            epoch: self.epoch,
+            quiet: self.quiet,
+            counts: self.counts,
+            ..Self::default()
+        };
+        another.start_epoch();
+        another
+    }
+
+    /// How well the clock is known now.
+    pub fn state(&self) -> State {
+        if self.learnt < INIT {
+            State::Init
+        } else if self.relock > 0 {
+            State::Relock
+        } else {
+            State::Lock
+        }
+    }
+
+    /// How often the clock was found elsewhere than predicted, so far.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Events and doubts so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// By how much the server's clock runs faster than the client's, parts per million.
+    pub fn rate_ppm(&self) -> f64 {
+        self.belief.rate * 1e-3
+    }
+
+    /// Standard deviation of [`ClockModel::rate_ppm`].
+    pub fn rate_sd_ppm(&self) -> f64 {
+        self.belief.rate_var.sqrt() * 1e-3
+    }
+
+    /// The phase at the last probe, ns relative to the first one's arrival minus departure.
+    pub fn phase_ns(&self) -> f64 {
+        self.belief.phase
+    }
+
+    /// Standard deviation of [`ClockModel::phase_ns`].
+    pub fn phase_sd_ns(&self) -> f64 {
+        self.belief.phase_var.sqrt()
+    }
+
+    /// When the last quiet probe came back, client's clock, ns. What the clock did since is a guess:
+    /// a slew of 500 ppm adds 500 us in each second.
+    pub fn in_base_ns(&self) -> Option<u64> {
+        self.in_base_ns
+    }
+}
+
+impl Measured {
+    /// Of stamps that contradict each other.
+    const NOTHING: Self = Self {
+        at_s: 0.0,
+        out_ns: 0.0,
+        back_ns: 0.0,
+        kept_ns: 0.0,
+    };
+}
+
+impl ClockModel {
+    /// Both directions at the middle of the server's stay, at the server's present rate.
+    fn measure(&mut self, crossing: &Crossing) -> Option<Measured> {
+        let round = crossing.round_ns().filter(|&round| round > 0)?;
+        let forth = crossing.arrived_ns.wrapping_sub(crossing.left_ns);
+        let origin = *self.origin.get_or_insert(Origin {
+            left_ns: crossing.left_ns,
+            forth_ns: forth,
+        });
+        let since = |ns: u64| ns.wrapping_sub(origin.left_ns).cast_signed() as f64;
+        let kept_ns = (crossing.returned_ns - crossing.arrived_ns) as f64;
+        let drift = 0.5 * self.belief.rate * kept_ns * 1e-9;
+        let forth = forth.wrapping_sub(origin.forth_ns).cast_signed();
+        let back = i128::from(round) - i128::from(forth);
+        Some(Measured {
+            at_s: (since(crossing.left_ns) + since(crossing.back_ns)) * 0.5e-9,
+            out_ns: forth as f64 + drift,
+            back_ns: back as f64 + drift,
+            kept_ns,
+        })
+        .filter(|probe| probe.round_ns() > 0.0)
+    }
+
+    fn is_too_short(&mut self, probe: &Measured) -> bool {
+        let round = probe.round_ns();
+        if self.learnt < SETTLED || round >= SHORT * self.base.rtt_ns - 4.0 * NOISE_NS {
+            return false;
+        }
+        let alike = |(number, before): (u64, f64)| {
+            self.learnt - number <= SHORT_AGAIN
+                && (round - before).abs() <= SHORT_LIKE * round.max(before) + 4.0 * NOISE_NS
+        };
+        let confirmed = self.last_short.is_some_and(alike);
+        self.last_short = Some((self.learnt, round));
+        !confirmed
+    }
+
+    fn doubt(&mut self, probe: Measured, glitch: Glitch) -> Estimate {
+        self.counts.glitches += 1;
+        let mut estimate = self.estimate(&probe, &self.belief).without_direction();
+        estimate.glitch = Some(glitch);
+        estimate
+    }
+
+    fn learn_base(&mut self, probe: &Measured) {
+        if self.learnt > 0 && probe.kept_ns > KEPT_MAX_NS {
+            return;
+        }
+        let before = self.base.rtt_ns;
+        self.base.push(probe.at_s, probe.round_ns());
+        if self.learnt > 0 && self.base.rtt_ns < before {
+            // Earlier intervals were too narrow.
+            self.belief.phase_var += (before - self.base.rtt_ns).powi(2);
+        }
+    }
+
+    fn start(&mut self, probe: &Measured) {
+        self.belief = Belief {
+            phase: self.interval(probe).middle(),
+            phase_var: (5.0 * NOISE_NS + 0.1 * probe.round_ns()).powi(2),
+            ..Belief::default()
+        };
+        self.wander = WANDER;
+        self.at_s = probe.at_s;
+        self.elevated = Elevated::since(probe.at_s);
+    }
+
+    fn interval(&self, probe: &Measured) -> Interval {
+        let half = 0.5 * self.base.rtt_ns;
+        Interval {
+            low: half - probe.back_ns - self.base.margin_ns,
+            high: probe.out_ns - half + self.base.margin_ns,
+        }
+    }
+
+    /// The clock cannot be where it was predicted: widens the belief, or finds the phase anew. No
+    /// event if it was hardly known: the first probes may all have been slow ones.
+    fn moved(
+        &mut self,
+        belief: &mut Belief,
+        interval: Interval,
+        beyond: f64,
+        dt: f64,
+        step: bool,
+    ) -> Option<Event> {
+        let again = self
+            .last_event
+            .is_some_and(|last| self.learnt - last <= AGAIN);
+        self.last_event = Some(self.learnt);
+        self.relock = RELOCK;
+        if !step {
+            self.wander = (2.0 * self.wander).min(WANDER_MAX);
+        }
+        if step || again || beyond.abs() > JUMP_NS {
+            self.find_anew(belief, interval);
+            if again {
+                let slope = (beyond.abs() / dt.max(1e-3)).min(RATE_MAX);
+                belief.rate_var = belief.rate_var.max(slope * slope);
+            }
+        } else {
+            belief.scale_variance(0.25 * beyond * beyond / belief.phase_var);
+            self.learn_wander(belief.confine(interval));
+        }
+        self.start_epoch();
+        if self.learnt < SETTLED {
+            return None;
+        }
+        Some(if step {
+            self.counts.step += 1;
+            Event::Step(beyond)
+        } else {
+            self.counts.rate += 1;
+            Event::Rate(beyond)
+        })
+    }
+
+    fn start_epoch(&mut self) {
+        self.epoch += 1;
+        self.quiet[self.epoch as usize % EPOCHS] = None;
+    }
+
+    /// Of a phase that can be anywhere in the interval, takes the one that leaves the shorter queue
+    /// as short as it was, if the probe before was slow too; else the middle.
+    fn find_anew(&self, belief: &mut Belief, interval: Interval) {
+        let width = interval.width();
+        let Previous { excess, out, back } = self.previous;
+        let sd = if excess >= 0.3 * width {
+            let short = out.min(back).min(0.5 * width);
+            belief.phase = if back <= out {
+                interval.low + short
+            } else {
+                interval.high - short
+            };
+            0.05 * width + short + NOISE_NS
+        } else {
+            belief.phase = interval.middle();
+            0.5 * width + NOISE_NS
+        };
+        belief.phase_var = sd * sd;
+        belief.covariance = 0.0;
+    }
+
+    fn learn_wander(&mut self, surprise: f64) {
+        let factor = (WANDER_GAIN * (surprise - 1.0).min(4.0)).exp();
+        self.wander = (self.wander * factor).clamp(WANDER_MIN, WANDER_MAX);
+    }
+
+    fn commit(&mut self, belief: Belief, at_s: f64) {
+        self.belief = Belief {
+            rate: belief.rate.clamp(-RATE_MAX, RATE_MAX),
+            rate_var: belief.rate_var.max(1e-4),
+            ..belief
+        };
+        self.at_s = at_s;
+        self.unconfirmed = false;
+        self.learnt += 1;
+    }
+
+    /// The probe as the clock is known now; what it says about the usual excess and the path.
+    fn look_back(&mut self, probe: &Measured, came_ns: u64, event: Option<Event>) -> Estimate {
+        let found = self.estimate(probe, &self.belief);
+        let (excess, out, back) = (found.excess_ns, found.out.ns, found.back.ns);
+        self.previous = Previous { excess, out, back };
+        let weight = (1.0 / 512.0_f64).max(1.0 / self.learnt as f64);
+        let limited = excess.min(8.0 * self.usual + 10.0 * NOISE_NS);
+        self.usual += weight * (limited - self.usual);
+        let in_base = excess <= (4.0 * NOISE_NS).max(0.5 * self.usual);
+        let mut event = event;
+        if in_base {
+            self.elevated = Elevated::since(probe.at_s);
+            self.quiet[self.epoch as usize % EPOCHS] = Some(found.index);
+            self.in_base_ns = Some(came_ns);
+            self.relock = self.relock.saturating_sub(1);
+        } else if let Some(longer) = self.longer_path(probe, out, back) {
+            event = Some(longer);
+        }
+        Estimate {
+            in_base,
+            event,
+            ..self.estimate(probe, &self.belief)
+        }
+    }
+
+    /// Takes the shortest round trips for the base if none has been near the base for long.
+    fn longer_path(&mut self, probe: &Measured, out: f64, back: f64) -> Option<Event> {
+        let elevated = &mut self.elevated;
+        elevated.probes += 1;
+        elevated.out_min = elevated.out_min.min(out);
+        elevated.back_min = elevated.back_min.min(back);
+        elevated.shortest.push(probe.round_ns());
+        if elevated.probes < LONGER_PROBES || probe.at_s - elevated.since_s <= LONGER_S {
+            return None;
+        }
+        let longer = elevated.shortest.as_slice()[0] - self.base.rtt_ns;
+        let sum = elevated.out_min + elevated.back_min;
+        let share = if sum > 0.0 {
+            elevated.out_min / sum
+        } else {
+            0.5
+        };
+        let (out_ns, in_ns) = (longer * share, longer * (1.0 - share));
+        self.belief.phase += 0.5 * (out_ns - in_ns);
+        self.base.replace(elevated.shortest);
+        self.elevated = Elevated::since(probe.at_s);
+        self.counts.path += 1;
+        Some(Event::Path { out_ns, in_ns })
+    }
+
+    /// How this belief shares the excess of a probe, and between which bounds.
+    fn estimate(&self, probe: &Measured, belief: &Belief) -> Estimate {
+        let BaseRtt {
+            rtt_ns, margin_ns, ..
+        } = self.base;
+        let excess_ns = (probe.round_ns() - rtt_ns).max(0.0);
+        let most = excess_ns + 2.0 * margin_ns;
+        let error = REPORTED * belief.phase_var.max(0.0).sqrt() + margin_ns + 0.1 * NOISE_NS;
+        let queue = |ns: f64| Queue {
+            ns: ns.clamp(0.0, excess_ns),
+            lo_ns: (ns - error).clamp(0.0, most),
+            hi_ns: (ns + error).clamp(0.0, most),
+        };
+        let half = 0.5 * rtt_ns;
+        let state = self.state();
+        let estimate = Estimate {
+            index: self.seen - 1,
+            epoch: self.epoch(),
+            state,
+            base_ns: rtt_ns,
+            excess_ns,
+            margin_ns,
+            out: queue(probe.out_ns - half - belief.phase),
+            back: queue(probe.back_ns - half + belief.phase),
+            in_base: false,
+            event: None,
+            glitch: None,
+        };
+        if state == State::Lock {
+            estimate
+        } else {
+            estimate.without_direction()
+        }
+    }
+}
+
+impl Estimate {
+    /// With the bounds that hold whatever the clocks do.
+    fn without_direction(mut self) -> Self {
+        for queue in [&mut self.out, &mut self.back] {
+            queue.lo_ns = 0.0;
+            queue.hi_ns = self.excess_ns + 2.0 * self.margin_ns;
+        }
+        self
+    }
+}
