@@ -215,11 +215,9 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
 	if (p.direction == PT_REQUEST)
-		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, pt_now(),
-		      skb);
+		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, pt_now(), skb);
 	else
-		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, pt_now(),
-		      skb);
+		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, pt_now(), skb);
 	return 0;
 }
 

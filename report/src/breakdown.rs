@@ -394,14 +394,11 @@ impl Segments<'_> {
             carved = carve(softirq, end, &leg, departure_ns);
             merged |= softirq.raise.is_none() && segment != Segment::Unattributed;
         }
-        let inside = carved.total_ns();
-        let bounds = leg
-            .bounds
-            .map(|(lo, hi)| (lo.saturating_sub(inside), hi - inside));
-        let ns = leg.ns - inside;
+        let [inside, inside_lo, inside_hi] = carved.total();
+        let bounds = leg.bounds.map(|(lo, hi)| (lo - inside_lo, hi - inside_hi));
         self.push(Delay {
             segment,
-            ns,
+            ns: leg.ns - inside,
             bounds,
             merged,
             clamped: false,
@@ -457,6 +454,7 @@ impl Segments<'_> {
 #[derive(Clone, Copy)]
 struct Part {
     ns: u64,
+    bounds: Option<(u64, u64)>,
     merged: bool,
     clamped: bool,
 }
@@ -465,13 +463,14 @@ impl Part {
     fn delay(self, segment: Segment) -> Delay {
         let Self {
             ns,
+            bounds,
             merged,
             clamped,
         } = self;
         Delay {
             segment,
             ns,
-            bounds: None,
+            bounds,
             merged,
             clamped,
         }
@@ -486,26 +485,31 @@ struct Carved {
 }
 
 impl Carved {
-    fn total_ns(&self) -> u64 {
-        [self.softirq, self.napi]
-            .into_iter()
-            .flatten()
-            .map(|part| part.ns)
-            .sum()
+    /// Nanoseconds: as estimated, and where the crossing took as little or as much as it can have.
+    fn total(&self) -> [u64; 3] {
+        let parts = [self.softirq, self.napi].into_iter().flatten();
+        parts.fold([0; 3], |[ns, lo, hi], part| {
+            let (part_lo, part_hi) = part.bounds.unwrap_or((part.ns, part.ns));
+            [ns + part.ns, lo + part_lo, hi + part_hi]
+        })
     }
 }
 
 /// Takes NAPI and softirq out of a crossing that ends at `end`. Without an entry stamp both are
 /// one span, named by its end.
 fn carve(softirq: Softirq, end: u64, leg: &Leg, departure_ns: Option<u64>) -> Carved {
-    let mut budget = leg.ns.saturating_sub(leg.base_ns);
+    let (lo, hi) = leg.bounds.unwrap_or((leg.ns, leg.ns));
+    let mut budgets = [leg.ns, lo, hi].map(|ns| ns.saturating_sub(leg.base_ns));
     let mut take = |from: u64, to: u64, merged: bool| {
         let span = to - from;
         let certain = departure_ns.is_some_and(|departure| departure <= from);
-        let ns = if certain { span } else { span.min(budget) };
-        budget = budget.saturating_sub(ns);
+        let [ns, lo, hi] = budgets.map(|left| if certain { span } else { span.min(left) });
+        for (left, taken) in budgets.iter_mut().zip([ns, lo, hi]) {
+            *left = left.saturating_sub(taken);
+        }
         Part {
             ns,
+            bounds: (lo < hi).then_some((lo, hi)),
             merged,
             clamped: ns < span,
         }

@@ -301,3 +301,261 @@ impl Docket {
         record
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::clock::Crossing;
+    use crate::model::{ClockRelation, Status};
+
+    fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
+        Delay {
+            segment,
+            ns,
+            bounds,
+            merged: false,
+            clamped: false,
+        }
+    }
+
+    fn breakdown(delays: Vec<Delay>) -> Breakdown {
+        Breakdown {
+            total_ns: delays.iter().map(|delay| delay.ns).sum(),
+            delays,
+            unordered: 0,
+            wire: None,
+        }
+    }
+
+    /// Two wires of 100 ns each, and what they took above that.
+    fn wire(excess_ns: u64) -> Option<WireExcess> {
+        Some(WireExcess {
+            index: 0,
+            epoch: 0,
+            base_out_ns: 100,
+            base_in_ns: 100,
+            excess_ns,
+            margin_ns: 10,
+        })
+    }
+
+    /// Judged by baselines of 100 ns in every segment.
+    fn verdict(breakdown: &Breakdown, from: Direction) -> Option<Verdict> {
+        let mut baselines = Baselines::default();
+        let usual = Segment::ALL.map(|segment| delay(segment, 100, None));
+        baselines.learn(&self::breakdown(usual.to_vec()), 0);
+        judge(breakdown, &baselines, from)
+    }
+
+    fn name(verdict: Option<Verdict>) -> Option<(Owner, Option<Segment>, u64, Certainty)> {
+        verdict.map(|v| (v.owner, v.segment, v.excess_ns, v.certainty))
+    }
+
+    #[test]
+    fn the_largest_excess_is_named_and_nothing_unusual_is_not() {
+        let slow = breakdown(vec![
+            delay(Segment::LTxKern, 5_000, None),
+            delay(Segment::RRxKern, 900, None),
+            delay(Segment::LRxTaskRun, 5_001, None),
+        ]);
+        assert_eq!(
+            name(verdict(&slow, Direction::Bounded)),
+            Some((
+                Owner::Receiver,
+                Some(Segment::LRxTaskRun),
+                4_901,
+                Certainty::Sure
+            ))
+        );
+        let usual = breakdown(vec![
+            delay(Segment::LTxKern, 105, None),
+            delay(Segment::RRxKern, 90, None),
+        ]);
+        assert_eq!(verdict(&usual, Direction::Bounded), None);
+        assert_eq!(verdict(&breakdown(vec![]), Direction::Bounded), None);
+    }
+
+    #[test]
+    fn a_host_is_named_if_no_share_of_the_wire_can_beat_it() {
+        let mut slow = breakdown(vec![
+            delay(Segment::LTxOutlink, 150, Some((100, 300))),
+            delay(Segment::RRxKern, 310, None),
+            delay(Segment::LRxInlink, 250, Some((100, 300))),
+        ]);
+        slow.wire = wire(200);
+        for from in [Direction::Bounded, Direction::Withdrawn] {
+            assert_eq!(
+                name(verdict(&slow, from)),
+                Some((Owner::Remote, Some(Segment::RRxKern), 210, Certainty::Sure))
+            );
+        }
+        slow.delays[1].ns = 295;
+        assert_eq!(
+            name(verdict(&slow, Direction::Bounded)).map(|v| (v.0, v.3)),
+            Some((Owner::Unknown, Certainty::Undecided))
+        );
+    }
+
+    #[test]
+    fn the_wire_is_named_where_its_directions_are_in_each_others_way() {
+        let mut slow = breakdown(vec![
+            delay(Segment::LTxOutlink, 900, Some((100, 1_100))),
+            delay(Segment::RRxKern, 500, None),
+            delay(Segment::LRxInlink, 300, Some((100, 1_100))),
+        ]);
+        slow.wire = wire(1_000);
+        let found = verdict(&slow, Direction::Bounded);
+        assert_eq!(
+            name(found),
+            Some((Owner::Wire, None, 1_000, Certainty::Sure))
+        );
+        assert_eq!(found.unwrap().bounds, Some((990, 1_010)));
+        slow.delays[0].bounds = Some((880, 920));
+        slow.delays[2].bounds = Some((280, 320));
+        assert_eq!(
+            name(verdict(&slow, Direction::Bounded)),
+            Some((
+                Owner::WireOut,
+                Some(Segment::LTxOutlink),
+                800,
+                Certainty::Sure
+            ))
+        );
+        assert_eq!(
+            name(verdict(&slow, Direction::Withdrawn)),
+            Some((Owner::Wire, None, 1_000, Certainty::Sure))
+        );
+    }
+
+    #[test]
+    fn what_a_softirq_may_have_taken_is_not_the_wires() {
+        let mut slow = breakdown(vec![
+            delay(Segment::LTxOutlink, 100, Some((100, 100))),
+            delay(Segment::RRxSoftirq, 800, Some((0, 1_000))),
+            delay(Segment::LRxInlink, 300, Some((100, 1_100))),
+        ]);
+        slow.wire = wire(1_000);
+        assert_eq!(
+            name(verdict(&slow, Direction::Bounded)).map(|v| v.0),
+            Some(Owner::Unknown)
+        );
+        slow.delays[1].bounds = Some((790, 810));
+        slow.delays[2].bounds = Some((290, 310));
+        assert_eq!(
+            name(verdict(&slow, Direction::Bounded)).map(|v| v.1),
+            Some(Some(Segment::RRxSoftirq))
+        );
+    }
+
+    #[test]
+    fn a_minimum_is_forgotten_after_two_generations() {
+        let mut baselines = Baselines::default();
+        let learn = |baselines: &mut Baselines, ns, at| {
+            baselines.learn(&breakdown(vec![delay(Segment::RRxKern, ns, None)]), at);
+            baselines.of(Segment::RRxKern, u64::MAX)
+        };
+        assert_eq!(learn(&mut baselines, 10, 0), 10);
+        assert_eq!(learn(&mut baselines, 30, GENERATION_NS), 10);
+        assert_eq!(learn(&mut baselines, 20, 2 * GENERATION_NS), 20);
+        assert_eq!(learn(&mut baselines, 40, 3 * GENERATION_NS), 20);
+    }
+
+    /// Probes over a wire of 100 us each way, with a server's clock that can step.
+    struct World {
+        wire: WireSplit,
+        docket: Docket,
+        seq: u32,
+        offset: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self {
+                wire: WireSplit::new(),
+                docket: Docket::default(),
+                seq: 0,
+                offset: 5_000_000_000,
+            };
+            for _ in 0..30 {
+                world.probe(0, false);
+            }
+            world
+        }
+
+        fn probe(&mut self, queued_out: u64, recorded: bool) {
+            self.seq += 1;
+            let left_ns = u64::from(self.seq) * 10_000_000;
+            let arrived_ns = left_ns + self.offset + 100_000 + queued_out;
+            let crossing = Crossing {
+                left_ns,
+                arrived_ns,
+                returned_ns: arrived_ns + 10_000,
+                back_ns: left_ns + 210_000 + queued_out,
+            };
+            let (out, back) = self.wire.split(&crossing, ClockRelation::Separate).unwrap();
+            let mut breakdown = breakdown(vec![
+                delay(Segment::LTxOutlink, out.ns, out.bounds),
+                delay(Segment::RRxKern, 10_000, None),
+                delay(Segment::LRxInlink, back.ns, back.bounds),
+            ]);
+            breakdown.wire = self.wire.excess();
+            self.docket.learn(&breakdown, left_ns);
+            if recorded {
+                let probe = Probe {
+                    seq: self.seq,
+                    sent_unix_ns: 0,
+                    peer: Ipv4Addr::LOCALHOST.into(),
+                    status: Status::Ok,
+                    clock: ClockRelation::Separate,
+                    path: Vec::new(),
+                };
+                self.docket.submit(Record {
+                    probe,
+                    breakdown: Some(breakdown),
+                    verdict: None,
+                });
+            }
+        }
+
+        fn settle(&mut self, last: bool) -> Vec<(Owner, Certainty)> {
+            let mut settled = Vec::new();
+            self.docket.settle(&self.wire, 0, last, |record| {
+                let verdict = record.verdict.expect("a slow probe");
+                settled.push((verdict.owner, verdict.certainty));
+            });
+            settled
+        }
+    }
+
+    #[test]
+    fn a_direction_waits_for_a_quiet_probe() {
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        assert_eq!(world.settle(false), []);
+        world.probe(0, false);
+        assert_eq!(world.settle(false), [(Owner::WireOut, Certainty::Sure)]);
+    }
+
+    #[test]
+    fn a_direction_is_withdrawn_if_the_clock_moved() {
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        world.offset += 7_000_000;
+        for _ in 0..10 {
+            world.probe(0, false);
+        }
+        assert_eq!(world.settle(false), [(Owner::Wire, Certainty::Sure)]);
+    }
+
+    #[test]
+    fn what_is_still_open_at_the_end_is_provisional() {
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        assert_eq!(
+            world.settle(true),
+            [(Owner::WireOut, Certainty::Provisional)]
+        );
+    }
+}
