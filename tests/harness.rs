@@ -70,6 +70,8 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
 /// A running server; dropped, it gets SIGTERM and is waited for.
 pub struct Server {
     child: Child,
+    /// What it said until it was ready.
+    heard: Vec<String>,
     story: Receiver<String>,
 }
 
@@ -85,8 +87,11 @@ impl Server {
                 .map_while(Result::ok)
                 .for_each(|l| drop(tell.send(l)));
         });
-        let server = Self { child, story };
-        let mut heard = Vec::new();
+        let mut server = Self {
+            child,
+            heard: Vec::new(),
+            story,
+        };
         let deadline = Instant::now() + READY_WITHIN;
         while let Ok(line) = server
             .story
@@ -95,9 +100,17 @@ impl Server {
             if line.contains(READY) {
                 return server;
             }
-            heard.push(line);
+            server.heard.push(line);
         }
-        panic!("the server did not get ready: {heard:#?}");
+        panic!("the server did not get ready: {:#?}", server.heard);
+    }
+
+    /// The number behind these words in what it said until it was ready.
+    pub fn number_after(&self, words: &str) -> u64 {
+        let rest = self.heard.iter().find_map(|line| line.split_once(words));
+        let (_, rest) = rest.unwrap_or_else(|| panic!("no '{words}' in {:#?}", self.heard));
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+        digits.and_then(|d| d.parse().ok()).expect("a number")
     }
 
     /// Its process number.

@@ -7,6 +7,7 @@
 )]
 
 mod cleanup;
+mod clocks;
 mod faults;
 mod forged;
 mod forwarder;

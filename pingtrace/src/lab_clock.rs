@@ -80,6 +80,18 @@ fn rate(text: &str) -> Result<i64, String> {
 }
 
 impl LabClock {
+    /// Moves all its times, so that it begins at `epoch_ns`.
+    pub fn move_to(&mut self, epoch_ns: u64) {
+        for at in [
+            &mut self.step_at_ns,
+            &mut self.slew_from_ns,
+            &mut self.slew_until_ns,
+        ] {
+            *at = at.wrapping_sub(self.epoch_ns).wrapping_add(epoch_ns);
+        }
+        self.epoch_ns = epoch_ns;
+    }
+
     /// What this clock shows at a time of `CLOCK_MONOTONIC`, both ns: as the programs compute it.
     pub fn shown(&self, now: u64) -> u64 {
         let drift = |from: u64, to: u64, rate: i64| {

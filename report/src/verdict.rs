@@ -330,15 +330,15 @@ mod tests {
     }
 
     /// Two wires of 100 ns each, and what they took above that.
-    fn wire(excess_ns: u64) -> Option<WireExcess> {
-        Some(WireExcess {
+    fn wire(excess_ns: u64) -> WireExcess {
+        WireExcess {
             index: 0,
             epoch: 0,
             base_out_ns: 100,
             base_in_ns: 100,
             excess_ns,
             margin_ns: 10,
-        })
+        }
     }
 
     /// Judged by baselines of 100 ns in every segment.
@@ -384,7 +384,7 @@ mod tests {
             delay(Segment::RRxKern, 310, None),
             delay(Segment::LRxInlink, 250, Some((100, 300))),
         ]);
-        slow.wire = wire(200);
+        slow.wire = Some(wire(200));
         for from in [Direction::Bounded, Direction::Withdrawn] {
             assert_eq!(
                 name(verdict(&slow, from)),
@@ -405,7 +405,7 @@ mod tests {
             delay(Segment::RRxKern, 500, None),
             delay(Segment::LRxInlink, 300, Some((100, 1_100))),
         ]);
-        slow.wire = wire(1_000);
+        slow.wire = Some(wire(1_000));
         let found = verdict(&slow, Direction::Bounded);
         assert_eq!(
             name(found),
@@ -436,7 +436,7 @@ mod tests {
             delay(Segment::RRxSoftirq, 800, Some((0, 1_000))),
             delay(Segment::LRxInlink, 300, Some((100, 1_100))),
         ]);
-        slow.wire = wire(1_000);
+        slow.wire = Some(wire(1_000));
         assert_eq!(
             name(verdict(&slow, Direction::Bounded)).map(|v| v.0),
             Some(Owner::Unknown)

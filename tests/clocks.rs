@@ -1,0 +1,205 @@
+//! Two clocks on one kernel: the server's stamps are wrong by a known amount, so that what the
+//! clock model says can be compared with what happened.
+
+use super::forwarder::{Action, Direction, Plan, Rule};
+use super::harness::{Server, alone, client, wire};
+use pingtrace::lab_clock::LabClock;
+use report::breakdown::{breakdown, breakdown_into};
+use report::clock::{Event, WireSplit};
+use report::json::{Line, parse_line};
+use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, Record};
+use report::verdict::{Baselines, Direction as Believed, Verdict, judge};
+use std::time::Duration;
+
+const CLOCK: &str = "offset=3s,drift=100,step=12s:7ms";
+const PROBES: u32 = 11_000;
+/// One probe of so many is held up.
+const EACH: u32 = 11;
+const SPIKE_NS: u64 = 150_000;
+/// The wire's own delay in each direction, and what the machine adds at least.
+const BASE_NS: u64 = 310_000;
+
+/// From 0.2 to 5 ms, alternately on the way out and in.
+fn spikes() -> Vec<Rule> {
+    let rule = |k: u32| {
+        let direction = if k.is_multiple_of(2) {
+            Direction::AToB
+        } else {
+            Direction::BToA
+        };
+        let delay = Duration::from_micros(u64::from(200 + 96 * k));
+        let hit = (0..PROBES / EACH).filter(|n| n % 50 == k);
+        let sequences: Vec<u32> = hit.map(|n| n * EACH + EACH - 1).collect();
+        Rule::at(direction, sequences, Action::Delay(delay))
+    };
+    (0..50).map(rule).collect()
+}
+
+/// The same probe with the server's stamps on the client's clock.
+fn on_one_clock(probe: &Probe, clock: &LabClock) -> Probe {
+    let real = |shown: u64| {
+        let wrong = |now: u64| clock.shown(now).wrapping_sub(now);
+        (0..4).fold(shown, |guess, _| shown.wrapping_sub(wrong(guess)))
+    };
+    let mut probe = probe.clone();
+    probe.clock = ClockRelation::Same;
+    for stamp in &mut probe.path {
+        if stamp.host == Host::Server {
+            stamp.ns = real(stamp.ns);
+        }
+    }
+    probe
+}
+
+/// A probe as the tool saw it, and as it was.
+struct Seen {
+    record: Record,
+    /// Bounds of the queueing on the way out above its base, ns.
+    bounds: (f64, f64),
+    truth: Breakdown,
+    /// Time on the way out and in, ns.
+    out_ns: u64,
+    in_ns: u64,
+}
+
+/// The time between these points, on one clock.
+fn between(probe: &Probe, from: Point, to: Point) -> Option<u64> {
+    let start = probe.path.iter().rfind(|s| s.point == from)?.ns;
+    let end = probe.path.iter().find(|s| s.point == to)?.ns;
+    end.checked_sub(start)
+}
+
+/// All probes of a run, and the events of the clock.
+fn compare(stdout: &str, clock: &LabClock) -> (Vec<Seen>, Vec<Event>) {
+    let mut wire = WireSplit::new();
+    let mut one_clock = WireSplit::new();
+    let mut again = Breakdown::default();
+    let (mut seen, mut events) = (Vec::new(), Vec::new());
+    for line in stdout.lines() {
+        let Ok(Line::Probe(read)) = parse_line(line) else {
+            continue;
+        };
+        let record = read.record;
+        if !breakdown_into(&record.probe, &mut wire, &mut again) {
+            continue;
+        }
+        let Some(estimate) = wire.estimate() else {
+            continue;
+        };
+        events.extend(estimate.event);
+        let bounds = (estimate.out.lo_ns, estimate.out.hi_ns);
+        let real = on_one_clock(&record.probe, clock);
+        let ways = (
+            between(&real, Point::LTxDevout, Point::RRxDevrcv),
+            between(&real, Point::RTxDevout, Point::LRxIprcv),
+        );
+        let truth = breakdown(&real, &mut one_clock);
+        if let (Some(truth), (Some(out_ns), Some(in_ns))) = (truth, ways) {
+            seen.push(Seen {
+                record,
+                bounds,
+                truth,
+                out_ns,
+                in_ns,
+            });
+        }
+    }
+    (seen, events)
+}
+
+/// What would be said with one clock.
+fn true_verdicts(seen: &[Seen]) -> Vec<Option<Verdict>> {
+    let mut baselines = Baselines::default();
+    for seen in seen {
+        baselines.learn(&seen.truth, 0);
+    }
+    let verdict = |seen: &Seen| judge(&seen.truth, &baselines, Believed::Bounded);
+    seen.iter().map(verdict).collect()
+}
+
+#[test]
+fn directions_are_right_under_drift_and_a_step() {
+    let _alone = alone();
+    let (lab, wire) = wire(Plan::new(Duration::from_micros(300), spikes()));
+    let server = Server::start(&lab.server.ns, &format!("--userid 7 --lab-clock {CLOCK}"));
+    let mut clock: LabClock = CLOCK.parse().unwrap();
+    clock.move_to(server.number_after("from "));
+    let args = format!("-c {} --userid 3 -i 2ms -C {PROBES} -o json", lab.server.v4);
+    let run = client(&lab.client.ns, &args);
+    drop(wire);
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    let (seen, events) = compare(&run.stdout, &clock);
+    let seen = &seen[200..];
+    let truth = true_verdicts(seen);
+
+    let mut tally = Tally::default();
+    for (seen, truth) in seen.iter().zip(&truth) {
+        tally.count(seen, truth.as_ref());
+    }
+    let held = bounds_that_hold(seen);
+    let steps = events.iter().filter(|e| matches!(e, Event::Step(_)));
+    println!(
+        "{} probes, bounds hold {held}; {tally:?}; {events:?}",
+        seen.len()
+    );
+    assert!(tally.spikes >= 400, "{tally:#?}");
+    assert!(tally.right * 100 >= tally.spikes * 99, "{tally:#?}");
+    assert!(tally.wrong.is_empty(), "{tally:#?}");
+    assert!(held * 100 >= seen.len() * 95, "{held} of {}", seen.len());
+    assert_eq!(steps.count(), 1, "{events:#?}");
+}
+
+/// What was said of the wire, beside what is true.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Probes that were held up in one direction, and clearly more than in the other.
+    spikes: usize,
+    /// Those of which the direction was named.
+    right: usize,
+    /// Probes of which a direction was named that was not the slow one: sequence number, said, true.
+    wrong: Vec<(u32, Verdict, Option<Verdict>)>,
+}
+
+impl Tally {
+    fn count(&mut self, seen: &Seen, truth: Option<&Verdict>) {
+        let of_wire = |v: &&Verdict| {
+            matches!(v.owner, Owner::WireOut | Owner::WireIn) && v.excess_ns > SPIKE_NS
+        };
+        let said = seen.record.verdict.as_ref().filter(of_wire);
+        let meant = truth.filter(of_wire);
+        let agree = said.zip(meant).is_some_and(|(s, m)| s.owner == m.owner);
+        if let Some(meant) = meant.filter(|_| seen.is_one_sided()) {
+            self.spikes += 1;
+            // As good as right: the other way is a matter of a few nanoseconds at the limit.
+            let at_limit = meant.excess_ns < SPIKE_NS + SPIKE_NS / 5;
+            self.right += usize::from(agree || at_limit);
+        }
+        // A false alarm, or the wrong direction.
+        if let Some(said) = said.filter(|v| !agree && v.excess_ns > 2 * SPIKE_NS) {
+            self.wrong
+                .push((seen.record.probe.seq, *said, truth.copied()));
+        }
+    }
+}
+
+impl Seen {
+    /// The excess in one direction is at least four times that in the other.
+    fn is_one_sided(&self) -> bool {
+        let excess = [self.out_ns, self.in_ns].map(|ns| ns.saturating_sub(BASE_NS));
+        let [small, large] = [excess[0].min(excess[1]), excess[0].max(excess[1])];
+        large >= 4 * small
+    }
+}
+
+/// Probes whose queueing on the way out lies in its bounds. The quickest round trip is no sum of
+/// the quickest ways, and nothing says whose the rest is.
+fn bounds_that_hold(seen: &[Seen]) -> usize {
+    let least = |ns: fn(&Seen) -> u64| seen.iter().map(ns).min().unwrap() as f64;
+    let (out, back) = (least(|s| s.out_ns), least(|s| s.in_ns));
+    let rest = least(|s| s.out_ns + s.in_ns) - out - back;
+    let holds = |seen: &&Seen| {
+        let queued = seen.out_ns as f64 - out;
+        seen.bounds.0 <= queued && queued - rest <= seen.bounds.1
+    };
+    seen.iter().filter(holds).count()
+}
