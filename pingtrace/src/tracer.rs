@@ -91,7 +91,7 @@ impl<'a> Tracer<'a> {
     /// Loads and attaches whatever this kernel allows of the role's programs. Fails only when
     /// the kernel takes none of them.
     pub fn start(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
-        let (mut wanted, icmp_rcv) = programs(&setup.role);
+        let mut wanted = programs(&setup.role);
         let [first, second] = &mut storage.0;
         let skel = match load(first, setup, &wanted) {
             Ok(skel) => skel,
@@ -113,7 +113,7 @@ impl<'a> Tracer<'a> {
             missing: Vec::new(),
         };
         let attached = tracer.attach(&wanted);
-        tracer.describe(&setup.role, &attached, icmp_rcv);
+        tracer.describe(&setup.role, &attached);
         tracer.find_receiver(&setup.role);
         Ok(tracer)
     }
@@ -140,7 +140,7 @@ impl<'a> Tracer<'a> {
         attached
     }
 
-    fn describe(&mut self, role: &Role, attached: &BTreeSet<&str>, icmp_rcv: &str) {
+    fn describe(&mut self, role: &Role, attached: &BTreeSet<&str>) {
         let has = |name: &str| attached.contains(name);
         for (point, program, hook) in sources(role) {
             if has(program) {
@@ -157,7 +157,12 @@ impl<'a> Tracer<'a> {
             Role::Client { .. } => self
                 .missing
                 .push((Point::LRxSkdataready, "no socket filter".into())),
-            Role::Server { .. } => self.points.push((Point::RRxIcmprcv, icmp_rcv.into())),
+            Role::Server { .. } => match arrival_hook(attached) {
+                Some(hook) => self.points.push((Point::RRxIcmprcv, hook.into())),
+                None => self
+                    .missing
+                    .push((Point::RRxIcmprcv, "no hook at icmp_rcv".into())),
+            },
         }
         self.points.sort_by_key(|(p, _)| *p);
     }
@@ -229,13 +234,23 @@ fn is_passive(name: &str) -> bool {
     matches!(name, "client_socket" | "server_socket" | "whoami")
 }
 
-/// The programs to load, and the name of the hook that stands for `icmp_rcv`.
-fn programs(role: &Role) -> (BTreeSet<&'static str>, &'static str) {
+/// The hook that stands for `icmp_rcv`, for both families.
+fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
+    let complete = ICMP_RCV
+        .iter()
+        .find(|(_, pair)| pair.iter().all(|p| attached.contains(p)));
+    let socket = attached.contains("server_socket");
+    complete
+        .map(|(hook, _)| *hook)
+        .or_else(|| socket.then_some("raw socket filter"))
+}
+
+/// The programs to load.
+fn programs(role: &Role) -> BTreeSet<&'static str> {
     let mut wanted = BTreeSet::from(BOTH);
     match role {
         Role::Client { .. } => {
             wanted.extend(CLIENT);
-            (wanted, "")
         }
         Role::Server { .. } => {
             let setup = Setup {
@@ -244,16 +259,14 @@ fn programs(role: &Role) -> (BTreeSet<&'static str>, &'static str) {
                 only_netns: None,
                 lab_clock: None,
             };
-            for (hook, pair) in ICMP_RCV {
-                if pair.iter().all(|p| trial(&setup, p, true).is_ok()) {
-                    wanted.extend(pair);
-                    return (wanted, hook);
-                }
+            let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
+            match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {
+                Some((_, pair)) => wanted.extend(pair),
+                None => wanted.extend(["server_socket"]),
             }
-            wanted.insert("server_socket");
-            (wanted, "raw socket filter")
         }
     }
+    wanted
 }
 
 /// Which program gives which point.
