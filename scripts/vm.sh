@@ -2,7 +2,9 @@
 # Other kernels, and two hosts, on one machine: Debian's kernels in emulated guests.
 set -euo pipefail
 
-readonly RUNS=(6.1 6.12 newest 5.10 "5.10,newest")
+# Each kernel alone; then the oldest and the newest as two hosts, both ways: what a driver gives
+# the stack differs.
+readonly RUNS=(6.1 6.12 newest 5.10 "5.10,newest" "newest,5.10")
 readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool clang \
     libc6-dev linux-libc-dev)
 readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf)
@@ -24,11 +26,12 @@ Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM).
 Each kernel is a series (6.1, 6.12), "newest", or a full name (6.12.117+deb13-cloud-amd64).
 Default: ${RUNS[*]}.
 
-What the runs of pingtrace wrote is kept in DIR/RUN (default: target/vm/json/RUN), what the
-guests said in target/vm/logs. Kernels are fetched with an apt of its own, which leaves the
-system's alone, into target/vm. A kernel that cannot be fetched is skipped, and the end says why.
-Missing packages (${PACKAGES[*]})
-are installed, which needs root. Ends with an error when a check failed.
+What the runs of pingtrace wrote is kept in DIR (default: target/vm/json), a directory a guest,
+with tsc_khz, the rate of its clock (less is faster); what the guests said is in target/vm/logs.
+Kernels are fetched with an apt of its own, which leaves the system's alone, into target/vm. A
+kernel that cannot be fetched is skipped, and the end says why. Ends with an error when a check
+failed. Missing packages are installed, which needs root:
+${PACKAGES[*]}
 
 PINGTRACE=/path/to/binary in the environment is used instead of building. DEBIAN_MIRROR and
 DEBIAN_SECURITY_MIRROR replace the mirrors that this machine's own apt uses.
@@ -199,7 +202,8 @@ payload_archive() {
     local root="$work/payload"
     mkdir -p "$root/payload"
     clang -O2 -Wall -Werror scripts/vm/fill.c -o "$work/fill"
-    add_programs "$binary" "$work/fill" ip tc jq bpftool
+    cp "$binary" "$work/pingtrace"
+    add_programs "$work/pingtrace" "$work/fill" ip tc jq bpftool
     cp scripts/vm/*.sh scripts/vm/*.jq "$root/payload/"
     mv "$root/payload/init.sh" "$root/init"
     chmod +x "$root/init" "$root"/payload/*.sh
@@ -218,17 +222,20 @@ boot() {
     : >"$log"
     truncate -s 256M "$disk"
     cat "$cache/kernels/$kernel/base.cpio" "$work/payload.cpio" >"$initrd"
-    timeout --foreground -k 5 "$GUEST_SECONDS" nice -n 5 qemu-system-x86_64 -M pc -cpu max,la57=off \
-        -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
+    # In the background, so that a signal ends it, and with the shell that waits for it.
+    setpriv --pdeathsig TERM timeout -k 5 "$GUEST_SECONDS" nice -n 5 qemu-system-x86_64 \
+        -M pc -cpu max,la57=off -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$initrd" \
         -append "console=ttyS0 rdinit=/init panic=-1 mitigations=off random.trust_cpu=on \
 quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script drift_ppm=$DRIFT_PPM" \
         -accel tcg,thread=multi -serial "file:$log.console" -serial "file:$log" \
-        -drive "file=$disk,format=raw,if=virtio,cache=unsafe" "$@" >"$log.qemu" 2>&1 </dev/null ||
+        -drive "file=$disk,format=raw,if=virtio,cache=unsafe" "$@" >"$log.qemu" 2>&1 </dev/null &
+    wait $! ||
         echo "not ok the guest ended by itself (see $log.console)" >>"$log"
     rm -rf "$kept"
     mkdir -p "$kept"
     tar -xf "$disk" -C "$kept" || echo "not ok the guest left no files" >>"$log"
+    echo "$khz" >"$kept/tsc_khz"
     rm -f "$initrd" "$disk"
 }
 
@@ -306,7 +313,10 @@ tell() {
     account "$2" "$cache/logs/$2"
 }
 
-clean_up() { rm -rf "$work"; }
+clean_up() {
+    jobs -p | xargs -r kill
+    rm -rf "$work"
+}
 
 runs=()
 results="$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../target/vm/json"

@@ -11,7 +11,7 @@ use report::model::Point;
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -314,6 +314,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     };
     rodata.record_mask = setup.slots - 1;
     rodata.only_netns = setup.only_netns.unwrap_or(0);
+    [rodata.page_offset_base, rodata.vmemmap_base] = *PAGE_BASES;
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }
@@ -330,6 +331,21 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         .set_max_entries(setup.slots)
         .context("size the table of probe records")
 }
+
+/// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, from which the programs find
+/// headers that a driver left in a page. Zeros where this kernel has none: there they see linear
+/// headers only.
+static PAGE_BASES: LazyLock<[u64; 2]> = LazyLock::new(|| {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let address = |name| {
+        let line = symbols.lines().find(|line| line.ends_with(name))?;
+        u64::from_str_radix(line.split(' ').next()?, 16).ok()
+    };
+    match [" page_offset_base", " vmemmap_base"].map(address) {
+        [Some(direct_map), Some(pages)] => [direct_map, pages],
+        _ => [0, 0],
+    }
+});
 
 /// Loads, and attaches, one program alone: the only test that tells the truth.
 fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {

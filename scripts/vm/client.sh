@@ -52,21 +52,29 @@ drift() {
     [ "$ppm" -ge $((drift_ppm - 15)) ] && [ "$ppm" -le $((drift_ppm + 15)) ]
 }
 
+# CLOCK_MONOTONIC in seconds, to 10 ms.
+now() { cut -d ' ' -f 1 /proc/uptime; }
+
 # wire NAME DEVICE: a run during which the wire delays what leaves by the device, for a while.
+# NAME.window has three times: until then it certainly did not, between the others it did.
 wire() {
     # The queue stays: with it, what is in it would go.
     on_server tc -n wire qdisc replace dev "$2" root netem delay 0
     probe "$1" 300 -c "$SERVER4" --nslocal &
+    within 60 grep -q '"type":"probe"' "$1.json"
     sleep 3
+    now >"$1.window"
     on_server tc -n wire qdisc change dev "$2" root netem delay 10ms
+    now >>"$1.window"
     sleep 2
+    now >>"$1.window"
     on_server tc -n wire qdisc change dev "$2" root netem delay 0
     wait $!
 }
 
-# near_10ms FILE WAY OTHER: what the wire delayed is so in this direction only, and named so.
+# near_10ms NAME WAY OTHER: what the wire delayed is so in this direction only, and named so.
 near_10ms() {
-    probes "$1" "delayed_wire($2; $3)" >found
+    probes "$1.json" "delayed_wire($(tr '\n' ';' <"$1.window") $2; $3)" >found
     jq -c . found
     [ "$(jq 'all(.[]; . != false)' found)" = true ]
 }
@@ -98,11 +106,11 @@ wires() {
     check "wire out: the client ends well" wire wire-out host
     sound wire-out 300
     check "wire out: both wires have bounds" is_true wire-out.json bounded
-    check "wire out: 10 ms are there and nowhere else" near_10ms wire-out.json out inward
+    check "wire out: 10 ms are there and nowhere else" near_10ms wire-out out inward
     check "wire in: the client ends well" wire wire-in eth0
     sound wire-in 300
     check "wire in: both wires have bounds" is_true wire-in.json bounded
-    check "wire in: 10 ms are there and nowhere else" near_10ms wire-in.json inward out
+    check "wire in: 10 ms are there and nowhere else" near_10ms wire-in inward out
     stop_server TERM
 }
 

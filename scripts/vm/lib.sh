@@ -189,15 +189,16 @@ forwards_by() {
 
 # --- queues ---
 
-# near_20ms FILE SEGMENT: it has the delay, and no other segment has any.
+# near_20ms FILE SEGMENT: it has the delay, and no other segment has any, in most probes: an
+# emulated machine stands still now and then.
 near_20ms() {
     local us others
     us=$(median_us "$1" "$2")
     echo "$us us"
     [ "$us" -ge 19900 ] && [ "$us" -le 25000 ] || return 1
-    # A few probes of an emulated machine are slow for reasons of its own.
-    others=$(probes "$1" "[.[].delays[] | select(.delay != \"$2\" and .ns > 5000000).delay] |
-        group_by(.) | map(select(length > 5)[0]) | join(\" \")" | tr -d '"')
+    others=$(probes "$1" "length as \$count |
+        [.[].delays[] | select(.delay != \"$2\" and .ns > 5000000).delay] |
+        group_by(.) | map(select(length > \$count / 2)[0]) | join(\" \")" | tr -d '"')
     [ -z "$others" ] || {
         echo "also slow: $others"
         return 1
