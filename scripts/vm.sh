@@ -1,27 +1,37 @@
 #!/usr/bin/env bash
-# Other kernels on one machine: Debian's kernels in emulated guests.
+# Other kernels, and two hosts, on one machine: Debian's kernels in emulated guests.
 set -euo pipefail
 
-readonly SERIES=(6.1 6.12 newest 5.10)
-readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool)
-readonly MODULES=(veth virtio_pci virtio_net sch_netem sch_ingress cls_bpf)
+# Each kernel alone; then the oldest and the newest as two hosts, both ways: what a driver gives
+# the stack differs.
+readonly RUNS=(6.1 6.12 newest 5.10 "5.10,newest" "newest,5.10")
+readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool clang \
+    libc6-dev linux-libc-dev)
+readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf)
 readonly META=linux-image-cloud-amd64
 # A guest says everything that it has to say within this time, also on a busy machine.
-readonly GUEST_SECONDS=240
+readonly GUEST_SECONDS=400
+# How much faster the clock of the server runs than the client's, where they are two guests.
+readonly DRIFT_PPM=50
 
 usage() {
     cat <<END
-Usage: scripts/vm.sh [--help] [KERNEL...]
+Usage: scripts/vm.sh [--json DIR] [--help] [KERNEL | CLIENT,SERVER]...
 
-Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM), runs pingtrace between
-two network namespaces in each, and checks its points, its filters and the delays that netem
-adds. KERNEL is a series (6.1, 6.12), "newest", or a full name (6.12.117+deb13-cloud-amd64).
-Default: ${SERIES[*]}.
+Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM).
+  KERNEL         one guest: runs pingtrace between two of its network namespaces, and checks the
+                 points, the hooks, the filters, and the delays that netem adds
+  CLIENT,SERVER  two guests, each with its kernel and its clock, the server's ${DRIFT_PPM} ppm faster,
+                 connected by a wire: checks the same between two hosts, and delays on the wire
+Each kernel is a series (6.1, 6.12), "newest", or a full name (6.12.117+deb13-cloud-amd64).
+Default: ${RUNS[*]}.
 
-Kernels are fetched with an apt of its own, which leaves the system's alone, into target/vm.
-A kernel that cannot be fetched is skipped, and the end says why. Missing packages
-(${PACKAGES[*]}) are installed, which needs root. What the guests said
-is in target/vm/logs. Ends with an error when a check failed.
+What the runs of pingtrace wrote is kept in DIR (default: target/vm/json), a directory a guest,
+with tsc_khz, the rate of its clock (less is faster); what the guests said is in target/vm/logs.
+Kernels are fetched with an apt of its own, which leaves the system's alone, into target/vm. A
+kernel that cannot be fetched is skipped, and the end says why. Ends with an error when a check
+failed. Missing packages are installed, which needs root:
+${PACKAGES[*]}
 
 PINGTRACE=/path/to/binary in the environment is used instead of building. DEBIAN_MIRROR and
 DEBIAN_SECURITY_MIRROR replace the mirrors that this machine's own apt uses.
@@ -118,7 +128,7 @@ resolve() {
 # Puts vmlinuz and modules of a kernel into its directory. One package up to 6.18, four after.
 fetch() {
     local kernel=$1 directory="$cache/kernels/$1" packages=() package work image
-    [[ -e "$directory/base.cpio" ]] && return
+    [[ "$(cat "$directory/modules" 2>/dev/null)" == "${MODULES[*]}" ]] && return
     say "fetching $kernel"
     for package in linux-image linux-base linux-binary linux-modules; do
         [[ -z "$(own apt-cache madison "$package-$kernel")" ]] || packages+=("$package-$kernel")
@@ -135,10 +145,11 @@ fetch() {
     [[ -n "$image" ]] || return 1
     cp "$image" "$directory/vmlinuz"
     base_archive "$work/files" "$directory/base.cpio"
+    echo "${MODULES[*]}" >"$directory/modules"
     rm -rf "$work"
 }
 
-# --- what a guest boots into: busybox, init and modules; then the payload, the same for all ---
+# --- what a guest boots into: busybox and modules; then the payload, the same for all ---
 
 base_archive() {
     local files=$1 archive=$2 root module
@@ -146,15 +157,12 @@ base_archive() {
     mkdir -p "$root"/{bin,dev,proc,sys,tmp,run,etc,modules}
     cp "$(command -v busybox)" "$root/bin/busybox"
     ln -s busybox "$root/bin/sh"
-    cp scripts/vm/init.sh "$root/init"
-    chmod +x "$root/init"
     find "$files" -name '*.ko*' -not -path "$root/*" >"$files/index"
     : >"$root/modules/order"
     for module in "${MODULES[@]}"; do
         add_module "$module"
     done
-    (cd "$root" && find . | cpio --quiet -o -H newc) >"$archive.part"
-    mv "$archive.part" "$archive"
+    (cd "$root" && find . | cpio --quiet -o -H newc) >"$archive"
 }
 
 # Adds a module behind those that it needs; one that is built in, or that this kernel does not
@@ -193,28 +201,42 @@ add_programs() {
 payload_archive() {
     local root="$work/payload"
     mkdir -p "$root/payload"
-    add_programs "$binary" ip tc jq
-    cp scripts/vm/*.sh "$root/payload/"
+    clang -O2 -Wall -Werror scripts/vm/fill.c -o "$work/fill"
+    cp "$binary" "$work/pingtrace"
+    add_programs "$work/pingtrace" "$work/fill" ip tc jq bpftool
+    cp scripts/vm/*.sh scripts/vm/*.jq "$root/payload/"
+    mv "$root/payload/init.sh" "$root/init"
+    chmod +x "$root/init" "$root"/payload/*.sh
     (cd "$root" && find . | cpio --quiet -o -H newc) >"$work/payload.cpio"
 }
 
 # --- guests ---
 
-# boot KERNEL SCRIPT LOG [QEMU ARGUMENT...]: runs scripts/vm/SCRIPT; what it says goes to LOG.
+# boot KERNEL SCRIPT NAME [QEMU ARGUMENT...]: runs scripts/vm/SCRIPT; what it says is in the log
+# of that name, the files that it left in `results`.
 # The calibration of an emulated clock goes wrong on a busy machine, so none is left to do.
 boot() {
-    local kernel=$1 script=$2 log=$3
+    local kernel=$1 script=$2 log="$cache/logs/$3" disk="$work/$3.disk" initrd="$work/$3.initrd"
+    local kept="$results/$3"
     shift 3
     : >"$log"
-    cat "$cache/kernels/$kernel/base.cpio" "$work/payload.cpio" >"$log.initrd"
-    timeout --foreground -k 5 "$GUEST_SECONDS" nice -n 5 qemu-system-x86_64 -M pc -cpu max,la57=off \
-        -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
-        -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$log.initrd" \
+    truncate -s 256M "$disk"
+    cat "$cache/kernels/$kernel/base.cpio" "$work/payload.cpio" >"$initrd"
+    # In the background, so that a signal ends it, and with the shell that waits for it.
+    setpriv --pdeathsig TERM timeout -k 5 "$GUEST_SECONDS" nice -n 5 qemu-system-x86_64 \
+        -M pc -cpu max,la57=off -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
+        -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$initrd" \
         -append "console=ttyS0 rdinit=/init panic=-1 mitigations=off random.trust_cpu=on \
-quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script" \
-        -accel tcg,thread=multi -serial "file:$log.console" -serial "file:$log" "$@" >"$log.qemu" 2>&1 </dev/null ||
+quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script drift_ppm=$DRIFT_PPM" \
+        -accel tcg,thread=multi -serial "file:$log.console" -serial "file:$log" \
+        -drive "file=$disk,format=raw,if=virtio,cache=unsafe" "$@" >"$log.qemu" 2>&1 </dev/null &
+    wait $! ||
         echo "not ok the guest ended by itself (see $log.console)" >>"$log"
-    rm -f "$log.initrd"
+    rm -rf "$kept"
+    mkdir -p "$kept"
+    tar -xf "$disk" -C "$kept" || echo "not ok the guest left no files" >>"$log"
+    echo "$khz" >"$kept/tsc_khz"
+    rm -f "$initrd" "$disk"
 }
 
 # Adds up the checks of a log.
@@ -225,7 +247,7 @@ account() {
     if ! grep -q '^[0-9]* passed, [0-9]* failed' "$log"; then
         bad=$((bad + 1))
         say "$name: ended early; the end of $log.console:"
-        tail -n 5 "$log.console" >&2
+        tail -n 5 "$log.console" >&2 || true
     fi
     passed=$((passed + good))
     failed=$((failed + bad))
@@ -251,27 +273,63 @@ ready() {
 }
 
 one_guest() {
-    local kernel log
+    local kernel
     ready "$1" || return 0
-    log="$cache/logs/$kernel"
     say "booting $kernel"
-    boot "$kernel" namespaces.sh "$log"
-    sed "s/^/$1: /" "$log"
-    account "$kernel" "$log"
+    boot "$kernel" namespaces.sh "$kernel"
+    tell "$1" "$kernel"
 }
 
-clean_up() { rm -rf "$work"; }
+# two_guests CLIENT SERVER
+two_guests() {
+    local kernel client server name
+    ready "$1" || return 0
+    client=$kernel
+    ready "$2" || return 0
+    server=$kernel
+    name="${client}_$server"
+    say "booting $client as client and $server as server"
+    network server client 02
+    khz=$((khz * (1000000 - DRIFT_PPM) / 1000000)) \
+        boot "$server" server.sh "$name.server" "${link[@]}" &
+    # Not together: their clocks are to be apart.
+    sleep 1
+    network client server 01
+    boot "$client" client.sh "$name" "${link[@]}"
+    wait
+    tell "$1,$2" "$name"
+}
 
-names=()
+# network OWN OTHER NUMBER: sets `link`, QEMU's arguments for a device whose wire leads to the
+# other guest.
+network() {
+    link=(-netdev "dgram,id=wire,local.type=unix,local.path=$work/$1.wire,remote.type=unix,\
+remote.path=$work/$2.wire" -device "virtio-net-pci,netdev=wire,mac=52:54:00:77:00:$3")
+}
+
+# tell RUN NAME: what the guest said, and how many checks passed.
+tell() {
+    sed "s/^/$1: /" "$cache/logs/$2"
+    account "$2" "$cache/logs/$2"
+}
+
+clean_up() {
+    jobs -p | xargs -r kill
+    rm -rf "$work"
+}
+
+runs=()
+results="$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../target/vm/json"
 while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
+        --json) results=$(realpath -m "${2:?--json needs a directory}") && shift ;;
         -*) usage >&2 && exit 2 ;;
-        *) names+=("$1") ;;
+        *) runs+=("$1") ;;
     esac
     shift
 done
-((${#names[@]})) || names=("${SERIES[@]}")
+((${#runs[@]})) || runs=("${RUNS[@]}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [[ "$(dpkg --print-architecture)" == amd64 ]] || die "the guests need an amd64 binary"
 
@@ -291,8 +349,11 @@ install_packages
 build
 private_apt
 payload_archive
-for name in "${names[@]}"; do
-    one_guest "$name"
+for run in "${runs[@]}"; do
+    case "$run" in
+        *,*) two_guests "${run%%,*}" "${run#*,}" ;;
+        *) one_guest "$run" ;;
+    esac
 done
 printf '%s\n' "${summary[@]}"
 echo "$passed passed, $failed failed, $skipped skipped"

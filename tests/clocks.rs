@@ -90,12 +90,12 @@ fn compare(stdout: &str, clock: &LabClock) -> (Vec<Seen>, Vec<Event>) {
         };
         events.extend(estimate.event);
         let bounds = (estimate.out.lo_ns, estimate.out.hi_ns);
-        let real = on_one_clock(&record.probe, clock);
+        let true_probe = on_one_clock(&record.probe, clock);
         let ways = (
-            between(&real, Point::LTxDevout, Point::RRxDevrcv),
-            between(&real, Point::RTxDevout, Point::LRxIprcv),
+            between(&true_probe, Point::LTxDevout, Point::RRxDevrcv),
+            between(&true_probe, Point::RTxDevout, Point::LRxIprcv),
         );
-        let truth = breakdown(&real, &mut one_clock);
+        let truth = breakdown(&true_probe, &mut one_clock);
         if let (Some(truth), (Some(out_ns), Some(in_ns))) = (truth, ways) {
             seen.push(Seen {
                 record,

@@ -45,7 +45,7 @@ struct __sk_buff {
 enum { ETH_P_IP = 0x0800, ETH_P_8021Q = 0x8100, ETH_P_IPV6 = 0x86DD, ETH_HLEN = 14, VLAN_HLEN = 4 };
 enum { IPPROTO_ICMP = 1, IPPROTO_ICMPV6 = 58 };
 enum { ICMP_ECHOREPLY = 0, ICMP_ECHO = 8, ICMPV6_ECHO_REQUEST = 128, ICMPV6_ECHO_REPLY = 129 };
-enum { IP_MF_OFFSET = 0x3fff };
+enum { IP_MF_OFFSET = 0x3fff, ICMP_HLEN = 8 };
 
 struct iphdr {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -70,6 +70,12 @@ struct ipv6hdr {
 /* include/linux/interrupt.h */
 enum { NET_RX_SOFTIRQ = 3 };
 
+/* include/linux/skbuff.h: a struct bio_vec before 6.9, of the same layout. */
+struct skb_frag {
+	__u64 page;
+	__u32 len, offset;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -88,8 +94,16 @@ struct sk_buff {
 	unsigned int len;
 	__be16 protocol;
 	__u16 network_header;
+	unsigned int tail, end;
 	unsigned char *head, *data;
 	struct net_device *dev;
+};
+struct skb_shared_info {
+	__u8 nr_frags;
+	struct skb_frag frags[1];
+};
+struct page {
+	unsigned long flags;
 };
 struct task_struct {
 	int pid;

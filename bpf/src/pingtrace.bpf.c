@@ -26,6 +26,9 @@ const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
 
+/* Where this kernel keeps the base of its direct map and of its page structs; 0: unknown. */
+const volatile __u64 page_offset_base = 0, vmemmap_base = 0;
+
 struct pt_losses losses;
 int receiver_tid; /* client: numbered as the kernel does, also inside a PID namespace */
 struct pt_sleep receiver_sleep;
@@ -77,19 +80,69 @@ static __always_inline bool accept(struct packet *p, const struct pt_header *h, 
 	return true;
 }
 
-static __always_inline bool parse4(const void *l3, struct packet *p)
+/* A packet: its layer 3, the end of its linear part, and its skb_shared_info. */
+struct view {
+	const unsigned char *l3, *tail, *shared;
+};
+
+/* Linux's page_address() of a byte in the first page fragment; 0 when it is not there. */
+static __always_inline const unsigned char *paged(const struct view *v, __u64 offset)
+{
+	const struct skb_shared_info *shared = (const void *)v->shared;
+	__u64 direct_map, pages;
+	struct skb_frag frag;
+
+	if (!page_offset_base || !BPF_CORE_READ(shared, nr_frags) ||
+	    bpf_probe_read_kernel(&direct_map, 8, (const void *)page_offset_base) ||
+	    bpf_probe_read_kernel(&pages, 8, (const void *)vmemmap_base) ||
+	    bpf_probe_read_kernel(&frag, sizeof(frag),
+				  v->shared + bpf_core_field_offset(shared->frags)))
+		return 0;
+	/* Memory of a device has no address here (NET_IOV). */
+	if (frag.page & 1 || offset >= frag.len)
+		return 0;
+	return (const unsigned char *)(direct_map +
+				       (frag.page - pages) / bpf_core_type_size(struct page) *
+					       4096 +
+				       frag.offset + offset);
+}
+
+/* Copies what lies in one piece, in the linear part or in the first page. */
+static __always_inline bool copy(void *to, __u32 size, const struct view *v,
+				 const unsigned char *from)
+{
+	if (from >= v->tail)
+		from = paged(v, from - v->tail);
+	return from && !bpf_probe_read_kernel(to, size, from);
+}
+
+/* The stack pulls the two parts into the linear part one by one. */
+static __always_inline bool copy_icmp(struct pt_header *h, const struct view *v,
+				      const unsigned char *l4)
+{
+	return copy(h, ICMP_HLEN, v, l4) &&
+	       copy((char *)h + ICMP_HLEN, sizeof(*h) - ICMP_HLEN, v, l4 + ICMP_HLEN);
+}
+
+/*
+ * Drivers that receive into pages may leave all that follows the Ethernet header there
+ * (napi_gro_frags; virtio_net without build_skb). The common case is one read.
+ */
+static __always_inline bool parse4(const struct view *v, struct packet *p)
 {
 	struct {
 		struct iphdr ip;
 		struct pt_header icmp;
 	} b;
+	bool linear = v->l3 + sizeof(b) <= v->tail;
 
-	if (bpf_probe_read_kernel(&b, sizeof(b), l3))
+	if (linear ? bpf_probe_read_kernel(&b, sizeof(b), v->l3)
+		   : !copy(&b.ip, sizeof(b.ip), v, v->l3))
 		return false;
 	if (b.ip.protocol != IPPROTO_ICMP || b.ip.version != 4 ||
 	    (b.ip.frag_off & bpf_htons(IP_MF_OFFSET)))
 		return false;
-	if (b.ip.ihl != 5 && bpf_probe_read_kernel(&b.icmp, sizeof(b.icmp), l3 + b.ip.ihl * 4))
+	if ((!linear || b.ip.ihl != 5) && !copy_icmp(&b.icmp, v, v->l3 + b.ip.ihl * 4))
 		return false;
 	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY) || !accept(p, &b.icmp, ICMP_ECHO))
 		return false;
@@ -102,16 +155,20 @@ static __always_inline bool parse4(const void *l3, struct packet *p)
 	return true;
 }
 
-static __always_inline bool parse6(const void *l3, struct packet *p)
+static __always_inline bool parse6(const struct view *v, struct packet *p)
 {
 	struct {
 		struct ipv6hdr ip;
 		struct pt_header icmp;
 	} b;
+	bool linear = v->l3 + sizeof(b) <= v->tail;
 
-	if (bpf_probe_read_kernel(&b, sizeof(b), l3))
+	if (linear ? bpf_probe_read_kernel(&b, sizeof(b), v->l3)
+		   : !copy(&b.ip, sizeof(b.ip), v, v->l3))
 		return false;
 	if (b.ip.nexthdr != IPPROTO_ICMPV6)
+		return false;
+	if (!linear && !copy_icmp(&b.icmp, v, v->l3 + sizeof(b.ip)))
 		return false;
 	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) ||
 	    !accept(p, &b.icmp, ICMPV6_ECHO_REQUEST))
@@ -125,14 +182,15 @@ static __always_inline bool parse6(const void *l3, struct packet *p)
 
 static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, struct packet *p)
 {
+	struct view v = { l3, skb->head + skb->tail, skb->head + skb->end };
 	__be16 protocol = skb->protocol;
 
 	if (skb->len < sizeof(struct iphdr) + sizeof(struct pt_header))
 		return false;
 	if (protocol == bpf_htons(ETH_P_IP))
-		return parse4(l3, p);
+		return parse4(&v, p);
 	if (protocol == bpf_htons(ETH_P_IPV6))
-		return parse6(l3, p);
+		return parse6(&v, p);
 	return false;
 }
 
@@ -370,14 +428,16 @@ int BPF_PROG(fentry_icmpv6_rcv, struct sk_buff *skb)
 static __always_inline int kprobe_received(struct pt_regs *ctx)
 {
 	struct sk_buff *skb = (void *)PT_REGS_PARM1(ctx);
-	const unsigned char *l3 = BPF_CORE_READ(skb, head) + BPF_CORE_READ(skb, network_header);
+	const unsigned char *head = BPF_CORE_READ(skb, head);
+	struct view v = { head + BPF_CORE_READ(skb, network_header),
+			  head + BPF_CORE_READ(skb, tail), head + BPF_CORE_READ(skb, end) };
 	struct pt_record *rec;
 	struct packet p = {};
 	__u8 first;
 
-	if (bpf_probe_read_kernel(&first, 1, l3))
+	if (bpf_probe_read_kernel(&first, 1, v.l3))
 		return 0;
-	if (!(first >> 4 == 4 ? parse4(l3, &p) : parse6(l3, &p)))
+	if (!(first >> 4 == 4 ? parse4(&v, &p) : parse6(&v, &p)))
 		return 0;
 	if (p.direction == PT_REQUEST && (rec = record_of(&p)))
 		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);

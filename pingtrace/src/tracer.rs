@@ -11,7 +11,7 @@ use report::model::Point;
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +91,7 @@ impl<'a> Tracer<'a> {
     /// Loads and attaches whatever this kernel allows of the role's programs. Fails only when
     /// the kernel takes none of them.
     pub fn start(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
-        let (mut wanted, icmp_rcv) = programs(&setup.role);
+        let mut wanted = programs(&setup.role);
         let [first, second] = &mut storage.0;
         let skel = match load(first, setup, &wanted) {
             Ok(skel) => skel,
@@ -113,7 +113,7 @@ impl<'a> Tracer<'a> {
             missing: Vec::new(),
         };
         let attached = tracer.attach(&wanted);
-        tracer.describe(&setup.role, &attached, icmp_rcv);
+        tracer.describe(&setup.role, &attached);
         tracer.find_receiver(&setup.role);
         Ok(tracer)
     }
@@ -140,7 +140,7 @@ impl<'a> Tracer<'a> {
         attached
     }
 
-    fn describe(&mut self, role: &Role, attached: &BTreeSet<&str>, icmp_rcv: &str) {
+    fn describe(&mut self, role: &Role, attached: &BTreeSet<&str>) {
         let has = |name: &str| attached.contains(name);
         for (point, program, hook) in sources(role) {
             if has(program) {
@@ -157,7 +157,12 @@ impl<'a> Tracer<'a> {
             Role::Client { .. } => self
                 .missing
                 .push((Point::LRxSkdataready, "no socket filter".into())),
-            Role::Server { .. } => self.points.push((Point::RRxIcmprcv, icmp_rcv.into())),
+            Role::Server { .. } => match arrival_hook(attached) {
+                Some(hook) => self.points.push((Point::RRxIcmprcv, hook.into())),
+                None => self
+                    .missing
+                    .push((Point::RRxIcmprcv, "no hook at icmp_rcv".into())),
+            },
         }
         self.points.sort_by_key(|(p, _)| *p);
     }
@@ -229,13 +234,23 @@ fn is_passive(name: &str) -> bool {
     matches!(name, "client_socket" | "server_socket" | "whoami")
 }
 
-/// The programs to load, and the name of the hook that stands for `icmp_rcv`.
-fn programs(role: &Role) -> (BTreeSet<&'static str>, &'static str) {
+/// The hook that stands for `icmp_rcv`, for both families.
+fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
+    let complete = ICMP_RCV
+        .iter()
+        .find(|(_, pair)| pair.iter().all(|p| attached.contains(p)));
+    let socket = attached.contains("server_socket");
+    complete
+        .map(|(hook, _)| *hook)
+        .or_else(|| socket.then_some("raw socket filter"))
+}
+
+/// The programs to load.
+fn programs(role: &Role) -> BTreeSet<&'static str> {
     let mut wanted = BTreeSet::from(BOTH);
     match role {
         Role::Client { .. } => {
             wanted.extend(CLIENT);
-            (wanted, "")
         }
         Role::Server { .. } => {
             let setup = Setup {
@@ -244,16 +259,14 @@ fn programs(role: &Role) -> (BTreeSet<&'static str>, &'static str) {
                 only_netns: None,
                 lab_clock: None,
             };
-            for (hook, pair) in ICMP_RCV {
-                if pair.iter().all(|p| trial(&setup, p, true).is_ok()) {
-                    wanted.extend(pair);
-                    return (wanted, hook);
-                }
+            let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
+            match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {
+                Some((_, pair)) => wanted.extend(pair),
+                None => wanted.extend(["server_socket"]),
             }
-            wanted.insert("server_socket");
-            (wanted, "raw socket filter")
         }
     }
+    wanted
 }
 
 /// Which program gives which point.
@@ -301,6 +314,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     };
     rodata.record_mask = setup.slots - 1;
     rodata.only_netns = setup.only_netns.unwrap_or(0);
+    [rodata.page_offset_base, rodata.vmemmap_base] = *PAGE_BASES;
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }
@@ -317,6 +331,21 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         .set_max_entries(setup.slots)
         .context("size the table of probe records")
 }
+
+/// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, from which the programs find
+/// headers that a driver left in a page. Zeros where this kernel has none: there they see linear
+/// headers only.
+static PAGE_BASES: LazyLock<[u64; 2]> = LazyLock::new(|| {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let address = |name| {
+        let line = symbols.lines().find(|line| line.ends_with(name))?;
+        u64::from_str_radix(line.split(' ').next()?, 16).ok()
+    };
+    match [" page_offset_base", " vmemmap_base"].map(address) {
+        [Some(direct_map), Some(pages)] => [direct_map, pages],
+        _ => [0, 0],
+    }
+});
 
 /// Loads, and attaches, one program alone: the only test that tells the truth.
 fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {

@@ -1,6 +1,8 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# The guest's first process: mounts, loads modules, runs the script that the command line names.
+# The guest's first process: mounts, loads modules, runs $script, and hands the files that it left
+# to the host, as an archive on the disk. The kernel puts what it does not know of its command
+# line into the environment.
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox --install -s /bin
@@ -14,8 +16,8 @@ while read -r module; do
     insmod "/modules/$module.ko" || echo "cannot load $module"
 done </modules/order
 
-script=$(sed 's/.*script=\([^ ]*\).*/\1/' /proc/cmdline)
 cd /tmp || exit
-sh "/payload/$script" >/dev/ttyS1 2>&1
+sh "/payload/${script:?}" >/dev/ttyS1 2>&1
+tar -cf /dev/vda .
 sync
 poweroff -f

@@ -1,6 +1,16 @@
 # What the guests' scripts share: checks, a server, a client, questions about its probes.
+# A script that sources this defines `at HOST COMMAND...`, where HOST is client or server.
 # shellcheck shell=sh
 # shellcheck disable=SC3043  # busybox has local
+
+# All but the receiver's sleep: the reply may find it awake.
+readonly REQUIRED="l_tx_user l_tx_devqueue l_tx_devout r_rx_softirq r_rx_napi r_rx_devrcv \
+r_rx_icmprcv r_tx_devqueue r_tx_devout l_rx_softirq l_rx_napi l_rx_iprcv l_rx_skdataready l_rx_user"
+# shellcheck disable=SC2034  # the scripts use it
+readonly SERVER4=10.77.0.2 SERVER6=fd77::2
+# Where the guest of the server takes commands from the guest of the client.
+# shellcheck disable=SC2034  # the scripts use it
+readonly AGENT_PORT=1077
 
 pass=0
 fail=0
@@ -27,13 +37,7 @@ check() {
 
 finish() { echo "$pass passed, $fail failed"; }
 
-# in_ns NAMESPACE COMMAND...; by path, because busybox prefers its own ip.
-in_ns() {
-    local ns="$1"
-    shift
-    /usr/sbin/ip netns exec "$ns" "$@"
-}
-
+# By path, because busybox prefers its own.
 ip() { /usr/sbin/ip "$@"; }
 tc() { /usr/sbin/tc "$@"; }
 
@@ -48,8 +52,102 @@ within() {
     done
 }
 
-# probes FILE FILTER: jq's filter on the list of probes.
-probes() { jq -s "[.[] | select(.type == \"probe\")] | $2" "$1"; }
+# address NUMBER [OPTION OF ip...]: gives eth0 its addresses.
+address() {
+    local number="$1"
+    shift
+    ip "$@" address add "10.77.0.$number/24" dev eth0
+    ip "$@" address add "fd77::$number/64" dev eth0 nodad
+    ip "$@" link set lo up
+    ip "$@" link set eth0 up
+}
+
+# --- the server ---
+
+# start_server [OPTION...]: true when it serves. in_server is what leads to its namespace.
+start_server() {
+    # Not through a function: ip becomes pingtrace, so this is the pid of pingtrace itself.
+    ${in_server:-} pingtrace -s --debug "$@" >server.out 2>server.err &
+    echo $! >server.pid
+    within 60 grep -q serving server.err || {
+        grep '^pingtrace: ' server.err | grep -v libbpf: | tail -n 20
+        return 1
+    }
+}
+
+# stop_server SIGNAL
+stop_server() {
+    kill "-$1" "$(cat server.pid)"
+    # Where it is a child of this shell it stays until it is waited for.
+    wait "$(cat server.pid)" 2>/dev/null
+    within 10 server_gone
+}
+
+server_gone() { ! kill -0 "$(cat server.pid)" 2>/dev/null; }
+
+# hook_is HOOK: that of r_rx_icmprcv, as the server says.
+hook_is() {
+    local hook
+    hook=$(at server cat server.err | sed -n 's/.*r_rx_icmprcv (\([^)]*\)).*/\1/p')
+    echo "$hook"
+    [ "$hook" = "$1" ]
+}
+
+# None that is not the kernel's own; they vanish a moment after their process.
+no_program() { [ -z "$(bpftool prog show)" ]; }
+
+no_programs() {
+    within 10 no_program && return
+    bpftool prog show
+    return 1
+}
+
+# --- the client ---
+
+# Not an interval of 20 ms: that is what netem delays, and the receiver's own tick.
+# probe NAME COUNT OPTION...: runs a client; NAME.json, NAME.err.
+probe() {
+    local name="$1" count="$2"
+    shift 2
+    at client timeout 100 pingtrace -C "$count" -i 27ms -o json "$@" \
+        >"$name.json" 2>"$name.err" || {
+        tail -n 5 "$name.err"
+        return 1
+    }
+}
+
+# measure NAME COUNT OPTION...: a client run, and what is true of every one.
+measure() {
+    check "$1: the client ends well" probe "$@"
+    sound "$1" "$2"
+}
+
+# sound NAME COUNT: what is true of every run.
+sound() {
+    check "$1: every probe has every point in order" in_order "$1.json" "$2" "$REQUIRED"
+    check "$1: delays add up" adds_up "$1.json"
+    check "$1: time never runs backwards" forwards "$1.json"
+    check "$1: nothing lost or odd" clean "$1.json"
+    echo "$1: median us: total $(probes "$1.json" '[.[].total_ns] | sort |
+        .[length / 2 | floor] / 1000 | floor'), r_rx_kern $(median_us "$1.json" r_rx_kern), \
+r_tx_kern $(median_us "$1.json" r_tx_kern)"
+}
+
+clean() {
+    jq -s '.[-1] | {lost, late, dup, no_remote, lost_stamps, unordered, bad_checksum, malformed,
+        unknown_points} | with_entries(select(.value != 0)) | if . == {} then empty else . end' \
+        "$1" -c | grep . && return 1
+    return 0
+}
+
+# --- questions about a run ---
+
+mode_is() { jq -e -s "[.[] | select(.type == \"run\")][-1].mode == \"$2\"" "$1" >/dev/null; }
+
+clock_is() { is_true "$1" "all(.clock == \"$2\")"; }
+
+# probes FILE FILTER: jq's filter on the list of probes, which knows what is in questions.jq.
+probes() { jq -L /payload -s "include \"questions\"; [.[] | select(.type == \"probe\")] | $2" "$1"; }
 
 # is_true FILE FILTER
 is_true() { [ "$(probes "$1" "$2")" = true ]; }
@@ -80,4 +178,40 @@ in_order() {
 # The delays of every probe add up to its total.
 adds_up() {
     is_true "$1" 'length > 0 and all(([.delays[].ns] | add) == .total_ns)'
+}
+
+# Stamps of each KEY (a jq expression) in the order of time. A raised softirq may be older than
+# the packet; every other stamp is not.
+forwards_by() {
+    is_true "$1" "length > 0 and all([.points[] | select(.point | test(\"softirq|napi\") | not)] |
+        group_by($2) | all([.[].ns] | . == sort))"
+}
+
+# --- queues ---
+
+# near_20ms FILE SEGMENT: it has the delay, and no other segment has any, in most probes: an
+# emulated machine stands still now and then.
+near_20ms() {
+    local us others
+    us=$(median_us "$1" "$2")
+    echo "$us us"
+    [ "$us" -ge 19900 ] && [ "$us" -le 25000 ] || return 1
+    others=$(probes "$1" "length as \$count |
+        [.[].delays[] | select(.delay != \"$2\" and .ns > 5000000).delay] |
+        group_by(.) | map(select(length > \$count / 2)[0]) | join(\" \")" | tr -d '"')
+    [ -z "$others" ] || {
+        echo "also slow: $others"
+        return 1
+    }
+}
+
+# queue HOST SEGMENT OPTION...: a queue of 20 ms at the host is a delay of this segment.
+queue() {
+    local host="$1" segment="$2"
+    shift 2
+    at "$host" /usr/sbin/tc qdisc add dev eth0 root netem delay 20ms
+    measure "netem-$host" 20 -c "$SERVER4" "$@"
+    check "netem at the $host: 20 ms are in $segment and nowhere else" \
+        near_20ms "netem-$host.json" "$segment"
+    at "$host" /usr/sbin/tc qdisc del dev eth0 root
 }
