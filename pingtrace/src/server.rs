@@ -55,9 +55,11 @@ pub fn run(cli: &Cli) -> Result<()> {
         log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
     }
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
-    let tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
-    let sockets = arrival_filters(&tracer, &role)?;
+    let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
+    let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &cli.interface)?;
+    // Last: a reply that is stamped before its device is would be owed a record packet.
+    tracer.attach();
     say_points(&tracer);
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
@@ -155,8 +157,8 @@ fn signals() -> Result<UnixStream> {
 }
 
 /// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
-fn arrival_filters(tracer: &Tracer<'_>, role: &Role) -> Result<Vec<ProbeSocket>> {
-    let Some(program) = tracer.socket_filter(role) else {
+fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
+    let Some(program) = tracer.socket_filter() else {
         return Ok(Vec::new());
     };
     let mut sockets = Vec::new();
