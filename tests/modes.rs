@@ -95,7 +95,9 @@ fn a_server_that_starts_later_is_used() {
     // Nor does it owe records to probes that came while it got ready.
     let (_, story) = server.stop(libc::SIGTERM);
     assert!(
-        story.iter().any(|l| l.contains("in band, 0 record packets")),
+        story
+            .iter()
+            .any(|l| l.contains("in band, 0 record packets")),
         "{story:#?}"
     );
 }

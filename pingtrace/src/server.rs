@@ -6,7 +6,7 @@ use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::packet::{self, Entry, Family, RecordPacket, Version};
 use crate::socket::{Deliver, Options, ProbeSocket};
-use crate::table::Table;
+use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, bail};
@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -267,8 +267,8 @@ struct Records {
     done: Vec<(u32, u32)>,
     /// Replies that have left one device and not the last one yet, and until when they are held.
     held: Vec<(u64, pt_owed)>,
-    sockets: HashMap<IpAddr, ProbeSocket>,
-    limits: HashMap<IpAddr, Bucket>,
+    sockets: HashMap<SocketAddr, ProbeSocket>,
+    limits: HashMap<SocketAddr, Bucket>,
     total: Bucket,
     sent: u64,
     limited: u64,
@@ -391,16 +391,17 @@ impl Records {
             self.done[d.slot as usize] = (d.record.session, d.record.sequence);
             taken += 1;
         }
+        let device = due[0].left_by();
         self.transmit(
-            address(&head.local),
-            address(&head.peer),
+            address(&head.local, device),
+            address(&head.peer, device),
             family,
             &packet.finish(),
         );
         taken
     }
 
-    fn transmit(&mut self, from: IpAddr, to: IpAddr, family: Family, message: &[u8]) {
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, message: &[u8]) {
         let now = monotonic_ns();
         if self.limits.len() >= MAX_SOURCES && !self.limits.contains_key(&to) {
             self.limits.clear();
@@ -412,18 +413,18 @@ impl Records {
         }
         match self
             .socket(from, family)
-            .and_then(|s| Ok(s.send(message, &SocketAddr::new(to, 0).into())?))
+            .and_then(|s| Ok(s.send(message, &to.into())?))
         {
             Ok(()) => self.sent += 1,
             Err(e) => {
                 self.failed += 1;
-                log::debug!("cannot send a record packet to {to}: {e:#}");
+                log::debug!("cannot send a record packet to {}: {e:#}", to.ip());
             }
         }
     }
 
     /// A socket that sends from the address that was probed.
-    fn socket(&mut self, from: IpAddr, family: Family) -> Result<&ProbeSocket> {
+    fn socket(&mut self, from: SocketAddr, family: Family) -> Result<&ProbeSocket> {
         if self.sockets.len() >= MAX_SOCKETS && !self.sockets.contains_key(&from) {
             self.sockets.clear();
         }
@@ -440,40 +441,49 @@ const MAX_BATCH: usize = 64;
 impl Due {
     /// The namespace of the last device that received the request.
     fn answered_in(&self) -> Option<u32> {
-        let used = usize::from(self.record.used[0]);
-        let request = self.record.stamp[0].iter().take(used).rev();
-        let mut entries = request.filter_map(packet::from_record);
-        entries
-            .find(|e| e.point == Point::RRxDevrcv)
-            .map(|e| e.netns)
+        let mut request = entries(&self.record, REQUEST).rev();
+        let received = request.find(|e| e.point == Point::RRxDevrcv);
+        received.map(|e| e.netns)
+    }
+
+    /// The first device that the reply left by; 0 if that was not seen.
+    fn left_by(&self) -> u32 {
+        let mut reply = entries(&self.record, REPLY);
+        let queued = reply.find(|e| e.point == Point::RTxDevqueue);
+        queued.map_or(0, |e| e.ifindex)
     }
 
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
     fn has_left(&self) -> bool {
-        let last = usize::from(self.record.used[1]).checked_sub(1);
-        let last = last
-            .and_then(|i| self.record.stamp[1].get(i))
-            .and_then(packet::from_record);
+        let last = entries(&self.record, REPLY).next_back();
         self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
     }
 }
 
+fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Item = Entry> + '_ {
+    let used = usize::from(record.used[direction]);
+    let stamps = record.stamp[direction].iter().take(used);
+    stamps.filter_map(packet::from_record)
+}
+
 fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
-    let of = |d: usize| record.stamp[d].iter().take(usize::from(record.used[d]));
-    of(0)
-        .chain(of(1))
-        .filter_map(packet::from_record)
+    entries(record, REQUEST)
+        .chain(entries(record, REPLY))
         .map(|e| Entry { back, ..e })
         .collect()
 }
 
-fn address(words: &[u32; 4]) -> IpAddr {
+/// An address of a record; a link-local one means a host only together with a device.
+fn address(words: &[u32; 4], device: u32) -> SocketAddr {
     let mut octets = [0; 16];
     for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_ne_bytes());
     }
-    IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+    match Ipv6Addr::from(octets).to_canonical() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
+        ip => SocketAddr::new(ip, 0),
+    }
 }
 
 /// A token bucket that holds a tenth of a second.
@@ -556,6 +566,12 @@ mod tests {
     #[test]
     fn addresses_are_mapped_back() {
         let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
-        assert_eq!(address(&v4), "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(address(&v4, 3), "10.0.0.1:0".parse().unwrap());
+    }
+
+    #[test]
+    fn link_local_addresses_have_their_device() {
+        let link_local = [0xfe80_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+        assert_eq!(address(&link_local, 3), "[fe80::1%3]:0".parse().unwrap());
     }
 }

@@ -167,9 +167,7 @@ impl<'a> Tracer<'a> {
             Role::Client { .. } => self
                 .missing
                 .push((Point::LRxSkdataready, "no socket filter".into())),
-            Role::Server { .. } => self
-                .points
-                .push((Point::RRxIcmprcv, self.icmp_rcv.into())),
+            Role::Server { .. } => self.points.push((Point::RRxIcmprcv, self.icmp_rcv.into())),
         }
         self.points.sort_by_key(|(p, _)| *p);
     }
