@@ -268,11 +268,12 @@ struct Records {
     /// Replies that have left one device and not the last one yet, and until when they are held.
     held: Vec<(u64, pt_owed)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
-    limits: HashMap<SocketAddr, Bucket>,
-    total: Bucket,
+    limits: Limits,
     sent: u64,
     limited: u64,
     failed: u64,
+    /// Another probe took the record before its packet was sent.
+    reused: u64,
 }
 
 /// One probe whose stamps go out.
@@ -288,11 +289,11 @@ impl Records {
             done: vec![(0, 0); SLOTS as usize],
             held: Vec::new(),
             sockets: HashMap::new(),
-            limits: HashMap::new(),
-            total: Bucket::default(),
+            limits: Limits::default(),
             sent: 0,
             limited: 0,
             failed: 0,
+            reused: 0,
         }
     }
 
@@ -326,15 +327,20 @@ impl Records {
 
     /// The record that an event means, if it is still that one, not sent yet, and of a probe that
     /// this namespace answered.
-    fn open_record(&self, table: &Table, o: &pt_owed) -> Option<Due> {
+    fn open_record(&mut self, table: &Table, o: &pt_owed) -> Option<Due> {
+        if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
+            return None;
+        }
         let record = table.copy(o.slot);
-        let same = record.session == o.session && record.sequence == o.sequence;
-        let done = self.done.get(o.slot as usize)? == &(o.session, o.sequence);
+        if (record.session, record.sequence) != (o.session, o.sequence) {
+            self.reused += 1;
+            return None;
+        }
         let due = Due {
             slot: o.slot,
             record,
         };
-        (same && !done && due.answered_in() == Some(self.own_netns)).then_some(due)
+        (due.answered_in() == Some(self.own_netns)).then_some(due)
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
@@ -343,19 +349,22 @@ impl Records {
         due.sort_by_key(|d| (d.record.peer, d.record.session));
         let mut rest = due.as_slice();
         while let Some(first) = rest.first() {
-            let same = |d: &Due| {
+            let most = if first.record.version == 0 {
+                1
+            } else {
+                MAX_BATCH
+            };
+            let same = |d: &&Due| {
                 d.record.peer == first.record.peer && d.record.session == first.record.session
             };
-            let group = rest.iter().position(|d| !same(d)).unwrap_or(rest.len());
-            let limit = if first.record.version == 0 { 1 } else { group };
-            let taken = self.send_some(&rest[..limit]);
+            let batch = rest.iter().take(most).take_while(same).count();
+            let taken = self.send_some(&rest[..batch]);
             rest = &rest[taken..];
         }
     }
 
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
     fn send_some(&mut self, due: &[Due]) -> usize {
-        let last = due.len().min(MAX_BATCH) - 1;
         let head = &due[0].record;
         let family = if head.family == 4 {
             Family::V4
@@ -367,7 +376,7 @@ impl Records {
         } else {
             Version::V1
         };
-        let newest = due[..=last]
+        let newest = due
             .iter()
             .map(|d| d.record.sequence)
             .max()
@@ -380,7 +389,7 @@ impl Records {
             usize::from(head.length),
         );
         let mut taken = 0;
-        for d in &due[..=last] {
+        for d in due {
             let entries = stamps(&d.record, newest.wrapping_sub(d.record.sequence) as u16);
             if taken > 0 && entries.len() > packet.room() {
                 break;
@@ -402,12 +411,7 @@ impl Records {
     }
 
     fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, message: &[u8]) {
-        let now = monotonic_ns();
-        if self.limits.len() >= MAX_SOURCES && !self.limits.contains_key(&to) {
-            self.limits.clear();
-        }
-        let source = self.limits.entry(to).or_default();
-        if !source.take(now, SOURCE_RATE) || !self.total.take(now, TOTAL_RATE) {
+        if !self.limits.take(monotonic_ns(), to) {
             self.limited += 1;
             return;
         }
@@ -486,6 +490,24 @@ fn address(words: &[u32; 4], device: u32) -> SocketAddr {
     }
 }
 
+/// What keeps a flood of requests from becoming a flood of record packets.
+#[derive(Debug, Default)]
+struct Limits {
+    sources: HashMap<SocketAddr, Bucket>,
+    total: Bucket,
+}
+
+impl Limits {
+    /// Whether one more packet may go to this client now.
+    fn take(&mut self, now: u64, to: SocketAddr) -> bool {
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&to) {
+            self.sources.clear();
+        }
+        let source = self.sources.entry(to).or_default();
+        source.take(now, SOURCE_RATE) && self.total.take(now, TOTAL_RATE)
+    }
+}
+
 /// A token bucket that holds a tenth of a second.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
@@ -535,6 +557,10 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
             records.limited,
         ),
         ("record packets that could not be sent", records.failed),
+        (
+            "records reused before their packet was sent",
+            records.reused,
+        ),
         ("stamps beyond 32 a direction", kernel.stamp_overflow),
         ("records reused before their reply left", kernel.evicted),
         (
@@ -561,6 +587,23 @@ mod tests {
         assert_eq!(burst, 100);
         let later = start + crate::units::SECOND / 100;
         assert_eq!((0..1000).filter(|_| bucket.take(later, 1000)).count(), 10);
+    }
+
+    #[test]
+    fn many_sources_share_one_limit_and_little_memory() {
+        let mut limits = Limits::default();
+        let start = 10 * crate::units::SECOND;
+        let client = |n: usize| SocketAddr::new(Ipv6Addr::from(n as u128).into(), 0);
+        let burst = |limits: &mut Limits, now, sources: usize, each: usize| {
+            let asked = (0..sources * each).map(|n| client(n % sources));
+            asked.filter(|to| limits.take(now, *to)).count() as u64
+        };
+        assert_eq!(burst(&mut limits, start, 1, 9_000), SOURCE_RATE / 10);
+        let rest = (TOTAL_RATE - SOURCE_RATE) / 10;
+        assert_eq!(burst(&mut limits, start, 90_000, 1), rest);
+        assert!(limits.sources.len() <= MAX_SOURCES);
+        let later = start + crate::units::SECOND / 100;
+        assert_eq!(burst(&mut limits, later, 9_000, 1), TOTAL_RATE / 100);
     }
 
     #[test]
