@@ -61,7 +61,10 @@ fn a_link_local_server_is_reached_by_its_zone() {
             assert_eq!(begun["mode"], used, "{args}: {}", run.stderr);
             assert_eq!(begun["client"]["dev"], dev.as_str(), "{begun:#}");
             let stamped = |p: &&serde_json::Value| points(p).contains(&"r_tx_devout");
-            assert_eq!(run.probes().iter().filter(stamped).count(), 40, "{args}");
+            // The records of the last probes can come too late; those are counted.
+            let with = run.probes().iter().filter(stamped).count() as u64;
+            let without = run.stat()["no_remote"].as_u64().unwrap();
+            assert!(with > 0 && with + without == 40, "{args}: {:#}", run.stat());
         }
     }
     let elsewhere = client(&lab.client.ns, "-c fe80::77:2%aside -C 1 -W 50ms -o json");
