@@ -46,18 +46,6 @@ build() {
     hooks=$built/examples/hooks
 }
 
-make_lab() {
-    ip netns add "$client"
-    ip netns add "$server"
-    ip -n "$client" link add eth0 type veth peer name eth0 netns "$server"
-    ip -n "$client" address add 10.77.0.1/24 dev eth0
-    ip -n "$server" address add "$ADDRESS/24" dev eth0
-    for namespace in "$client" "$server"; do
-        ip -n "$namespace" link set lo up
-        ip -n "$namespace" link set eth0 up
-    done
-}
-
 # Starts a server with the given options; prints how long it took, ms.
 start_server() {
     local begin
@@ -248,9 +236,7 @@ bench_slip() {
 clean_up() {
     stop "$client_pid"
     stop_server
-    for namespace in "$client" "$server"; do
-        ip netns delete "$namespace" 2>/dev/null || true
-    done
+    scripts/lab.sh down "$lab" || true
     rm -rf "$work"
 }
 
@@ -269,8 +255,9 @@ done
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-client="ptbench-$$-client"
-server="ptbench-$$-server"
+lab="ptbench-$$"
+client="$lab-client"
+server="$lab-server"
 client_pid=""
 server_pid=""
 server_ms=0
@@ -280,7 +267,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 build
-make_lab
+scripts/lab.sh up "$lab" >/dev/null
 echo "$(uname -sr) $(uname -m), $(nproc) CPUs, $("$binary" --version)"
 for part in "${parts[@]}"; do
     "bench_$part"

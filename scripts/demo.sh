@@ -39,18 +39,6 @@ build() {
     binary=$(realpath "${CARGO_TARGET_DIR:-target}/release/pingtrace")
 }
 
-make_lab() {
-    ip netns add "$client"
-    ip netns add "$server"
-    ip -n "$client" link add eth0 type veth peer name eth0 netns "$server"
-    ip -n "$client" address add 10.77.0.1/24 dev eth0
-    ip -n "$server" address add 10.77.0.2/24 dev eth0
-    for namespace in "$client" "$server"; do
-        ip -n "$namespace" link set lo up
-        ip -n "$namespace" link set eth0 up
-    done
-}
-
 start_server() {
     # ip becomes pingtrace, so this is the pid of pingtrace itself.
     ip netns exec "$server" "$binary" -s >"$work/server.out" 2>"$work/server.err" &
@@ -111,9 +99,7 @@ clean_up() {
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
-    for namespace in "$client" "$server"; do
-        ip netns delete "$namespace" 2>/dev/null || true
-    done
+    scripts/lab.sh down "$lab" || true
     rm -rf "$work"
 }
 
@@ -129,8 +115,9 @@ done
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-client="ptdemo-$$-client"
-server="ptdemo-$$-server"
+lab="ptdemo-$$"
+client="$lab-client"
+server="$lab-server"
 client_pid=""
 server_pid=""
 work=$(mktemp -d)
@@ -139,7 +126,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 build
-make_lab
+scripts/lab.sh up "$lab" >/dev/null
 start_server
 say "probing for 6 seconds"
 start_client

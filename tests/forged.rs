@@ -4,29 +4,68 @@
 use super::harness::{Finished, Server, finish, pingtrace};
 use super::packets::{self, Packet};
 use netns::{Host, Lab, Namespace, Netlink};
+use pingtrace::packet::{self, Family};
+use pnet_packet::icmpv6::{self, Icmpv6Packet};
+use pnet_packet::ip::IpNextHeaderProtocols;
+use pnet_packet::ipv4::Ipv4Packet;
+use pnet_packet::ipv6::Ipv6Packet;
 use pnet_packet::util::checksum;
 use serde_json::Value;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::fs;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-/// Somebody else's address on the server's host and on the client's.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
+/// Who is who, in one address family.
+#[derive(Clone, Copy)]
+struct Net {
+    family: Family,
+    client: IpAddr,
+    server: IpAddr,
+    /// Somebody else's address on the server's host and on the client's.
+    stranger: IpAddr,
+    /// Between the client and a third host, which has the second.
+    aside: [IpAddr; 2],
+}
+
+const V4: Net = Net {
+    family: Family::V4,
+    client: v4(77, 1),
+    server: v4(77, 2),
+    stranger: v4(77, 9),
+    aside: [v4(79, 1), v4(79, 2)],
+};
+const V6: Net = Net {
+    family: Family::V6,
+    client: v6(0xfd77, 1),
+    server: v6(0xfd77, 2),
+    stranger: v6(0xfd77, 9),
+    aside: [v6(0xfd79, 1), v6(0xfd79, 2)],
+};
+
+const fn v4(net: u8, host: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, net, 0, host))
+}
+
+const fn v6(net: u16, host: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(net, 0, 0, 0, 0, 0, 0, host))
+}
+
 const PROBES: u64 = 300;
-/// IP options that mean nothing, as many as fit.
-const NO_OPERATION: [u8; 40] = [1; 40];
 /// A sequence number that the run never reaches.
 const NEVER: u32 = 0x7000_0000;
 
-fn raw(ns: &Namespace, protocol: i32) -> Socket {
-    let open = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)));
+fn raw(ns: &Namespace, family: Family, protocol: i32) -> Socket {
+    let domain = match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
+    };
+    let open = || Socket::new(domain, Type::RAW, Some(Protocol::from(protocol)));
     let socket = ns.run(open).unwrap().unwrap();
     socket
         .set_read_timeout(Some(Duration::from_millis(200)))
@@ -34,21 +73,30 @@ fn raw(ns: &Namespace, protocol: i32) -> Socket {
     socket
 }
 
-/// Sends IPv4 packets whose headers are made here.
+/// Which part of a message a packet carries.
+#[derive(Clone, Copy)]
+struct Fragment {
+    /// In units of 8 bytes.
+    offset: u16,
+    more: bool,
+}
+
+/// Sends packets whose IP headers are made here. Messages are those of ICMP; what goes out over
+/// IPv6 is the same in `ICMPv6`.
 struct Injector {
     socket: Socket,
-    from: Ipv4Addr,
-    to: Ipv4Addr,
+    from: IpAddr,
+    to: IpAddr,
     /// ICMP messages sent.
     sent: u64,
     id: u16,
 }
 
 impl Injector {
-    fn new(ns: &Namespace, from: Ipv4Addr, to: Ipv4Addr) -> Self {
-        let socket = raw(ns, libc::IPPROTO_RAW);
+    fn new(ns: &Namespace, from: IpAddr, to: IpAddr) -> Self {
+        let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
         Self {
-            socket,
+            socket: raw(ns, family, libc::IPPROTO_RAW),
             from,
             to,
             sent: 0,
@@ -57,42 +105,125 @@ impl Injector {
     }
 
     fn message(&mut self, message: &[u8]) {
-        self.packet(message, &[], 0);
-        self.sent += 1;
-        self.id = self.id.wrapping_add(1);
+        self.packet(&self.of_family(message), None, false);
+        self.done();
         // A burst would overrun buffers.
         thread::sleep(Duration::from_micros(500));
     }
 
     /// A message in two fragments.
     fn fragments(&mut self, message: &[u8]) {
-        const MORE: u16 = 0x2000;
+        let message = self.of_family(message);
         let (first, second) = message.split_at(16);
-        self.packet(first, &[], MORE);
-        self.message_at(second, 2);
+        for (part, offset, more) in [(first, 0, true), (second, 2, false)] {
+            self.packet(part, Some(Fragment { offset, more }), false);
+        }
+        self.done();
     }
 
-    fn message_at(&mut self, part: &[u8], offset: u16) {
-        self.packet(part, &[], offset);
+    /// A message behind IP options that mean nothing.
+    fn with_options(&mut self, message: &[u8]) {
+        self.packet(&self.of_family(message), None, true);
+        self.done();
+    }
+
+    fn done(&mut self) {
         self.sent += 1;
-        self.id += 1;
+        self.id = self.id.wrapping_add(1);
     }
 
-    fn packet(&self, payload: &[u8], options: &[u8], fragment: u16) {
-        let header = 20 + options.len();
-        let mut bytes = vec![0; header];
-        bytes[0] = 0x40 | (header / 4) as u8;
-        bytes[2..4].copy_from_slice(&((header + payload.len()) as u16).to_be_bytes());
-        bytes[4..6].copy_from_slice(&self.id.to_be_bytes());
-        bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
-        bytes[8..10].copy_from_slice(&[64, 1]);
-        bytes[12..16].copy_from_slice(&self.from.octets());
-        bytes[16..20].copy_from_slice(&self.to.octets());
-        bytes[20..].copy_from_slice(options);
+    /// For IPv6 the type numbers differ, and the checksum has a pseudo header (RFC 4443); a wrong
+    /// one stays wrong.
+    fn of_family(&self, message: &[u8]) -> Vec<u8> {
+        let mut bytes = message.to_vec();
+        let (IpAddr::V6(from), IpAddr::V6(to), [kind, ..]) = (self.from, self.to, message) else {
+            return bytes;
+        };
+        bytes[0] = match kind {
+            8 => Family::V6.request(),
+            0 => Family::V6.reply(),
+            other => *other,
+        };
+        if bytes.len() >= 8 && message == summed(message.to_vec()) {
+            let sum = icmpv6::checksum(&Icmpv6Packet::new(&bytes).expect("a header"), &from, &to);
+            bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+        bytes
+    }
+
+    fn packet(&self, payload: &[u8], fragment: Option<Fragment>, options: bool) {
+        let mut bytes = match (self.from, self.to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                header4(from, to, self.id, payload.len(), fragment, options)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                header6(from, to, self.id, payload.len(), fragment, options)
+            }
+            _ => panic!("two families"),
+        };
         bytes.extend_from_slice(payload);
-        let to: SockAddr = SocketAddr::new(IpAddr::V4(self.to), 0).into();
+        let to: SockAddr = SocketAddr::new(self.to, 0).into();
         self.socket.send_to(&bytes, &to).expect("inject");
     }
+}
+
+/// RFC 791; the options are as many no-operations as fit.
+fn header4(
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    id: u16,
+    length: usize,
+    fragment: Option<Fragment>,
+    options: bool,
+) -> Vec<u8> {
+    let mut bytes = vec![0; 20];
+    if options {
+        bytes.extend([1; 40]);
+    }
+    bytes[0] = 0x40 | (bytes.len() / 4) as u8;
+    let total = (bytes.len() + length) as u16;
+    bytes[2..4].copy_from_slice(&total.to_be_bytes());
+    bytes[4..6].copy_from_slice(&id.to_be_bytes());
+    let fragment = fragment.map_or(0, |f| u16::from(f.more) << 13 | f.offset);
+    bytes[6..8].copy_from_slice(&fragment.to_be_bytes());
+    bytes[8..10].copy_from_slice(&[64, 1]);
+    bytes[12..16].copy_from_slice(&from.octets());
+    bytes[16..20].copy_from_slice(&to.octets());
+    bytes
+}
+
+/// RFC 8200; the options are a header of padding for the destination.
+fn header6(
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    id: u16,
+    length: usize,
+    fragment: Option<Fragment>,
+    options: bool,
+) -> Vec<u8> {
+    const FRAGMENT: u8 = 44;
+    const ICMPV6: u8 = 58;
+    const DESTINATION: u8 = 60;
+    let mut bytes = vec![0; 40];
+    bytes[0] = 0x60;
+    bytes[6..8].copy_from_slice(&[ICMPV6, 64]);
+    bytes[8..24].copy_from_slice(&from.octets());
+    bytes[24..40].copy_from_slice(&to.octets());
+    if options {
+        bytes[6] = DESTINATION;
+        // The next header, no further 8 bytes, and PadN with 4 bytes of padding.
+        bytes.extend([ICMPV6, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    if let Some(f) = fragment {
+        bytes[6] = FRAGMENT;
+        bytes.extend([ICMPV6, 0]);
+        bytes.extend((f.offset << 3 | u16::from(f.more)).to_be_bytes());
+        bytes.extend([0, 0]);
+        bytes.extend(id.to_be_bytes());
+    }
+    let payload = (bytes.len() - 40 + length) as u16;
+    bytes[4..6].copy_from_slice(&payload.to_be_bytes());
+    bytes
 }
 
 /// The message with these fields, and a right checksum; one too short for them stays as it is.
@@ -123,7 +254,7 @@ fn bent(message: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
 
 fn files() -> Vec<Packet> {
     let mut all = packets::all();
-    all.retain(|p| p.key("family") == "4" && p.bytes.len() <= 1480);
+    all.retain(|p| p.key("family") == "4" && p.bytes.len() <= 1460);
     all
 }
 
@@ -136,20 +267,30 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 /// Starts a run, and finds out its session from its first probe.
-fn running(lab: &Lab) -> (Child, u32) {
-    let listener = raw(&lab.server.ns, libc::IPPROTO_ICMP);
+fn running(lab: &Lab, net: &Net) -> (Child, u32) {
+    // An IPv6 socket does not give the IP header.
+    let (protocol, header) = match net.family {
+        Family::V4 => (libc::IPPROTO_ICMP, 20),
+        Family::V6 => (libc::IPPROTO_ICMPV6, 0),
+    };
+    let listener = raw(&lab.server.ns, net.family, protocol);
     let mut run = pingtrace(
         &lab.client.ns,
-        "-c 10.77.0.2 -i 5ms -C 300 -m 10s -o json --nslocal",
+        &format!(
+            "-c {} -i 5ms -C {PROBES} -m 10s -o json --nslocal",
+            net.server
+        ),
     );
     let mut buffer = [0; 2048];
     for _ in 0..50 {
         let Ok(length) = (&listener).read(&mut buffer) else {
             continue;
         };
-        let bytes = &buffer[..length];
-        if length >= 44 && bytes[20] == 8 {
-            return (run, u32::from_be_bytes(bytes[36..40].try_into().unwrap()));
+        let message = packet::parse(&buffer[header.min(length)..length], net.family);
+        if let Ok(probe) = message
+            && probe.request
+        {
+            return (run, probe.session);
         }
     }
     let _ = run.wait();
@@ -188,10 +329,16 @@ fn number(stat: &Value, key: &str) -> u64 {
     stat[key].as_u64().unwrap()
 }
 
-fn lab() -> (Lab, Server) {
+fn lab(net: &Net) -> (Lab, Server) {
     let lab = Lab::veth_pair().unwrap();
+    let host_bits = if net.server.is_ipv4() { 32 } else { 128 };
     for host in [&lab.server, &lab.client] {
-        let add = || Netlink::open()?.add_address(host.ifindex, STRANGER.into(), 32);
+        // On loopback, so that nothing is sent from it.
+        let add = || {
+            let mut netlink = Netlink::open()?;
+            let loopback = netlink.link_named("lo")?.index;
+            netlink.add_address(loopback, net.stranger, host_bits)
+        };
         host.ns.run(add).unwrap().unwrap();
     }
     let server = Server::start(&lab.server.ns, "--nslocal");
@@ -199,23 +346,31 @@ fn lab() -> (Lab, Server) {
 }
 
 /// Another neighbour of the client: what it forges does not pass the server's programs.
-fn third_host(lab: &Lab) -> Namespace {
+fn third_host(lab: &Lab, net: &Net) -> Namespace {
     let eve = Namespace::anonymous().unwrap();
-    let set_up = |device: &str, address: &str| {
+    let prefix = if net.server.is_ipv4() { 24 } else { 64 };
+    let set_up = |device: &str, address: IpAddr| {
         let mut netlink = Netlink::open()?;
         let index = netlink.link_named(device)?.index;
-        netlink.add_address(index, address.parse().unwrap(), 24)?;
+        netlink.add_address(index, address, prefix)?;
         netlink.set_up(index)
     };
+    let [near, far] = net.aside;
+    // It asks for its neighbour from an address that must not wait for duplicate detection.
+    let at_once = || fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+    eve.run(at_once).unwrap().unwrap();
     let client_side = || {
         Netlink::open()?.add_veth("eve0", "eve1", &eve)?;
-        set_up("eve0", "10.79.0.1")
+        set_up("eve0", near)
     };
     lab.client.ns.run(client_side).unwrap().unwrap();
     let eve_side = || {
-        set_up("eve1", "10.79.0.2")?;
-        let via = Ipv4Addr::new(10, 79, 0, 1);
-        Netlink::open()?.add_route(Ipv4Addr::new(10, 77, 0, 0).into(), 24, via.into())
+        set_up("eve1", far)?;
+        let network = match net.family {
+            Family::V4 => v4(77, 0),
+            Family::V6 => v6(0xfd77, 0),
+        };
+        Netlink::open()?.add_route(network, prefix, near)
     };
     eve.run(eve_side).unwrap().unwrap();
     eve
@@ -223,21 +378,35 @@ fn third_host(lab: &Lab) -> Namespace {
 
 #[test]
 fn without_forgery_no_counter_moves() {
-    let (lab, _server) = lab();
-    let (run, _) = running(&lab);
-    let stat = unaffected(&finish(run));
-    for key in ["malformed", "bad_checksum", "unknown_points", "lost_stamps"] {
-        assert_eq!(number(&stat, key), 0, "{key}: {stat:#}");
+    for net in [V4, V6] {
+        let (lab, _server) = lab(&net);
+        let (run, _) = running(&lab, &net);
+        let stat = unaffected(&finish(run));
+        for key in ["malformed", "bad_checksum", "unknown_points", "lost_stamps"] {
+            assert_eq!(number(&stat, key), 0, "{key}: {stat:#}");
+        }
     }
 }
 
 #[test]
-fn a_client_takes_no_notice() {
-    let (lab, _server) = lab();
-    let eve = third_host(&lab);
-    let (run, session) = running(&lab);
-    let mut peer = Injector::new(&eve, SERVER, CLIENT);
-    let mut stranger = Injector::new(&eve, STRANGER, CLIENT);
+fn a_client_takes_no_notice_over_ipv4() {
+    let stat = attacked_client(&V4);
+    assert!(number(&stat, "bad_checksum") >= 1, "{stat:#}");
+}
+
+/// Of a wrong checksum the client hears nothing: the kernel drops it.
+#[test]
+fn a_client_takes_no_notice_over_ipv6() {
+    let stat = attacked_client(&V6);
+    assert_eq!(number(&stat, "bad_checksum"), 0, "{stat:#}");
+}
+
+fn attacked_client(net: &Net) -> Value {
+    let (lab, _server) = lab(net);
+    let eve = third_host(&lab, net);
+    let (run, session) = running(&lab, net);
+    let mut peer = Injector::new(&eve, net.server, net.client);
+    let mut stranger = Injector::new(&eve, net.stranger, net.client);
     for file in files().iter().filter(|f| f.bytes.first() == Some(&0)) {
         peer.message(&file.bytes);
         peer.message(&patched(&file.bytes, session, NEVER));
@@ -261,21 +430,22 @@ fn a_client_takes_no_notice() {
     let unasked = patched(&file("v1-reply-bare"), session, NEVER);
     peer.message(&unasked);
     peer.fragments(&unasked);
-    peer.packet(&unasked, &NO_OPERATION, 0);
+    peer.with_options(&unasked);
     let stat = unaffected(&finish(run));
     assert!(number(&stat, "malformed") > 10, "{stat:#}");
-    assert!(number(&stat, "bad_checksum") >= 1, "{stat:#}");
     assert!(number(&stat, "unknown_points") >= 1, "{stat:#}");
+    stat
 }
 
-/// Counts ICMP frames and bytes on a host's device, from and to it, until it is stopped.
+/// Counts ICMP frames and bytes on a host's device, from and to it, until it is stopped; not those
+/// of neighbour and multicast listener discovery.
 struct Counter {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<[(u64, u64); 2]>,
 }
 
 impl Counter {
-    fn start(host: &Host) -> Self {
+    fn start(host: &Host, net: &Net) -> Self {
         const ALL: i32 = (libc::ETH_P_ALL as u16).to_be() as i32;
         let open = || Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(ALL)));
         let socket = host.ns.run(open).unwrap().unwrap();
@@ -285,6 +455,7 @@ impl Counter {
             .unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let server = net.server;
         let thread = thread::spawn(move || {
             let mut counts = [(0, 0); 2];
             let mut buffer = [0; 2048];
@@ -295,12 +466,10 @@ impl Counter {
                     }
                     continue;
                 };
-                let bytes = &buffer[..length];
-                if length < 20 || bytes[0] >> 4 != 4 || bytes[9] != 1 {
+                let Some(to) = destination(&buffer[..length], server) else {
                     continue;
-                }
-                let to_server = bytes[16..20] == SERVER.octets();
-                let (frames, total) = &mut counts[usize::from(!to_server)];
+                };
+                let (frames, total) = &mut counts[usize::from(to != server)];
                 *frames += 1;
                 *total += length as u64;
             }
@@ -315,13 +484,37 @@ impl Counter {
     }
 }
 
+/// Where an ICMP frame of the family of `like` goes.
+fn destination(frame: &[u8], like: IpAddr) -> Option<IpAddr> {
+    const DISCOVERY: [u8; 6] = [133, 134, 135, 136, 137, 143];
+    match like {
+        IpAddr::V4(_) => {
+            let ip = Ipv4Packet::new(frame).filter(|ip| ip.get_version() == 4)?;
+            let icmp = ip.get_next_level_protocol() == IpNextHeaderProtocols::Icmp;
+            icmp.then(|| ip.get_destination().into())
+        }
+        IpAddr::V6(_) => {
+            let ip = Ipv6Packet::new(frame).filter(|ip| ip.get_version() == 6)?;
+            let discovery = match ip.get_next_header() {
+                IpNextHeaderProtocols::Icmpv6 => DISCOVERY.contains(frame.get(40)?),
+                next => next == IpNextHeaderProtocols::Hopopt,
+            };
+            (!discovery).then(|| ip.get_destination().into())
+        }
+    }
+}
+
 #[test]
 fn a_server_takes_no_notice_and_amplifies_nothing() {
-    let (lab, server) = lab();
-    let counter = Counter::start(&lab.client);
-    let (run, session) = running(&lab);
-    let mut own = Injector::new(&lab.client.ns, CLIENT, SERVER);
-    let mut stranger = Injector::new(&lab.client.ns, STRANGER, SERVER);
+    [V4, V6].iter().for_each(attacked_server);
+}
+
+fn attacked_server(net: &Net) {
+    let (lab, server) = lab(net);
+    let counter = Counter::start(&lab.client, net);
+    let (run, session) = running(&lab, net);
+    let mut own = Injector::new(&lab.client.ns, net.client, net.server);
+    let mut stranger = Injector::new(&lab.client.ns, net.stranger, net.server);
     let mut owed = 0;
     for file in &files() {
         let as_request = match file.bytes.first() {
@@ -347,7 +540,7 @@ fn a_server_takes_no_notice_and_amplifies_nothing() {
         owed += 1;
     }
     own.fragments(&request);
-    own.packet(&request, &NO_OPERATION, 0);
+    own.with_options(&request);
     let stat = unaffected(&finish(run));
     assert!(number(&stat, "sent") == PROBES);
     let [(asked, asked_bytes), (came, came_bytes)] = counter.stop();
@@ -372,9 +565,13 @@ fn bent_type(message: &[u8]) -> Vec<u8> {
 
 #[test]
 fn requests_that_forbid_a_record_get_none() {
-    let (lab, server) = lab();
-    let counter = Counter::start(&lab.client);
-    let mut own = Injector::new(&lab.client.ns, CLIENT, SERVER);
+    [V4, V6].iter().for_each(forbidden);
+}
+
+fn forbidden(net: &Net) {
+    let (lab, server) = lab(net);
+    let counter = Counter::start(&lab.client, net);
+    let mut own = Injector::new(&lab.client.ns, net.client, net.server);
     // DONTADD with all other flags, a wrong version, no magic, and in-band alone.
     let request = file("v1-request");
     for n in 0..100 {

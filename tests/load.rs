@@ -36,25 +36,31 @@ pub struct Hog {
     pub burst: Option<(Duration, Duration)>,
 }
 
-/// A thread that uses up one CPU.
-pub struct CpuHog {
+/// A thread that ends by itself, when it is told to, and on drop.
+struct Worker<T: Default> {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Vec<(u64, u64)>>>,
+    thread: Option<JoinHandle<T>>,
 }
 
-impl CpuHog {
-    /// Starts to spin; on return the thread is pinned and has its priority.
-    pub fn start(hog: Hog) -> io::Result<Self> {
+impl<T: Default + Send + 'static> Worker<T> {
+    /// Returns when `begin`, in the new thread, has made what `run` needs, or has failed.
+    fn start<S>(
+        name: &str,
+        begin: impl FnOnce() -> io::Result<S> + Send + 'static,
+        run: impl FnOnce(S, &AtomicBool) -> T + Send + 'static,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, started) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("hog".into()).spawn({
+        let thread = std::thread::Builder::new().name(name.into()).spawn({
             let stop = Arc::clone(&stop);
             move || {
-                let placed = pin(hog.cpu).and_then(|()| prioritise(hog.priority));
-                let run = placed.is_ok();
+                let (state, outcome) = match begin() {
+                    Ok(state) => (Some(state), Ok(())),
+                    Err(error) => (None, Err(error)),
+                };
                 // The starter waits for this and may hang up only by panicking.
-                let _ = ready.send(placed);
-                if run { hog.spin(&stop) } else { Vec::new() }
+                let _ = ready.send(outcome);
+                state.map_or_else(T::default, |state| run(state, &stop))
             }
         })?;
         let this = Self {
@@ -64,24 +70,40 @@ impl CpuHog {
         started.recv().map_err(io::Error::other)??;
         Ok(this)
     }
+}
 
-    /// Ends it. The bursts that it spun: start and end in ns of `CLOCK_MONOTONIC`.
-    pub fn stop(mut self) -> Vec<(u64, u64)> {
-        self.join()
+impl<T: Default> Worker<T> {
+    /// What the thread did, when it has ended by itself.
+    fn wait(&mut self) -> T {
+        let ended = self.thread.take().and_then(|thread| thread.join().ok());
+        ended.unwrap_or_default()
     }
 
-    fn join(&mut self) -> Vec<(u64, u64)> {
+    fn stop(&mut self) -> T {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
+        self.wait()
     }
 }
 
-impl Drop for CpuHog {
+impl<T: Default> Drop for Worker<T> {
     fn drop(&mut self) {
-        self.join();
+        self.stop();
+    }
+}
+
+/// A thread that uses up one CPU.
+pub struct CpuHog(Worker<Vec<(u64, u64)>>);
+
+impl CpuHog {
+    /// Starts to spin; on return the thread is pinned and has its priority.
+    pub fn start(hog: Hog) -> io::Result<Self> {
+        let place = move || pin(hog.cpu).and_then(|()| prioritise(hog.priority));
+        Worker::start("hog", place, move |(), stop| hog.spin(stop)).map(Self)
+    }
+
+    /// Ends it. The bursts that it spun: start and end in ns of `CLOCK_MONOTONIC`.
+    pub fn stop(mut self) -> Vec<(u64, u64)> {
+        self.0.stop()
     }
 }
 
@@ -127,10 +149,7 @@ pub struct Flood {
 
 /// A thread that sends UDP packets: over veth every one is a turn of the `NET_RX` softirq, and
 /// through a slow queue every one makes those behind it wait.
-pub struct UdpFlood {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Flooded>>,
-}
+pub struct UdpFlood(Worker<Flooded>);
 
 /// What a flood did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,48 +170,13 @@ impl UdpFlood {
         enter: impl FnOnce() -> io::Result<()> + Send + 'static,
         flood: Flood,
     ) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ready, started) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name("flood".into()).spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                let (socket, outcome) = match enter().and_then(|()| flood.open()) {
-                    Ok(socket) => (Some(socket), Ok(())),
-                    Err(error) => (None, Err(error)),
-                };
-                // The starter waits for this and may hang up only by panicking.
-                let _ = ready.send(outcome);
-                socket.map_or_else(Flooded::default, |socket| flood.send(&socket, &stop))
-            }
-        })?;
-        let this = Self {
-            stop,
-            thread: Some(thread),
-        };
-        started.recv().map_err(io::Error::other)??;
-        Ok(this)
+        let open = move || enter().and_then(|()| flood.open());
+        Worker::start("flood", open, move |socket, stop| flood.send(&socket, stop)).map(Self)
     }
 
     /// Waits for its count or its time to run out.
     pub fn wait(mut self) -> Flooded {
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
-    }
-
-    fn join(&mut self) -> Flooded {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
-    }
-}
-
-impl Drop for UdpFlood {
-    fn drop(&mut self) {
-        self.join();
+        self.0.wait()
     }
 }
 

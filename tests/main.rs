@@ -12,6 +12,7 @@ mod faults;
 mod forged;
 mod forwarder;
 mod harness;
+mod limits;
 mod load;
 mod misuse;
 mod modes;

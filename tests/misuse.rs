@@ -98,7 +98,9 @@ fn a_wrong_command_line_is_refused() {
 fn what_this_host_cannot_do_is_refused() {
     let lab = lab();
     let ns = &lab.client.ns;
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 11] = [
+        ("-c fe80::1", &["fe80::1", "needs its zone", "fe80::1%eth0"]),
+        ("-c fe80::1%", &["zone ''", "no such device"]),
         (
             "-c no.such.host.invalid",
             &["unknown host no.such.host.invalid"],

@@ -85,13 +85,21 @@ fn a_server_that_starts_later_is_used() {
         &format!("-c {} --nslocal -i 10ms -t 3s -o json", lab.server.v4),
     );
     thread::sleep(800 * MS);
-    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let server = Server::start(&lab.server.ns, "--nslocal");
     let run = finish(child);
-    assert_said(&run, &[(LOCAL_ONLY, 1), (INBAND, 1)]);
+    assert_said(&run, &[(LOCAL_ONLY, 1), (INBAND, 1), (BY_RECORD, 0)]);
     let probes = run.probes();
     assert_eq!(with_remote(&probes[..40]), 0);
     let last = &probes[probes.len() - 20..];
     assert_eq!(with_remote(last), 20);
+    // Nor does it owe records to probes that came while it got ready.
+    let (_, story) = server.stop(libc::SIGTERM);
+    assert!(
+        story
+            .iter()
+            .any(|l| l.contains("in band, 0 record packets")),
+        "{story:#?}"
+    );
 }
 
 #[test]

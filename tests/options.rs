@@ -1,13 +1,13 @@
 //! Options that shape the packets reach the wire.
 
-use super::harness::{Server, finish, pingtrace};
-use netns::Lab;
+use super::harness::{Server, client, finish, pingtrace, points};
+use netns::{Lab, Namespace, Netlink};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::Read;
 use std::time::Duration;
 
 #[test]
-fn tos_size_device_and_zone_are_used() {
+fn tos_size_and_device_are_used() {
     let lab = Lab::veth_pair().unwrap();
     let _server = Server::start(&lab.server.ns, "");
     let open = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
@@ -22,7 +22,52 @@ fn tos_size_device_and_zone_are_used() {
     let length = (&listener).read(&mut packet).unwrap();
     assert_eq!((packet[1], length), (0xb8, 20 + 300));
     assert_eq!((run.status, run.probes().len()), (0, 20), "{run:#?}");
-    let zone = format!("-c fd77::2%{dev} -i 5ms -C 20 -o json");
-    let run = finish(pingtrace(&lab.client.ns, &zone));
-    assert_eq!((run.status, run.probes().len()), (0, 20), "{run:#?}");
+}
+
+/// A link-local address means a host only together with a device: its zone, or that of `-I`.
+#[test]
+fn a_link_local_server_is_reached_by_its_zone() {
+    let lab = Lab::veth_pair().unwrap();
+    let nowhere = Namespace::anonymous().unwrap();
+    for (host, address, far) in [
+        (&lab.client, "fe80::77:1", "far1"),
+        (&lab.server, "fe80::77:2", "far2"),
+    ] {
+        let address = address.parse().unwrap();
+        // Of two devices that have the network, the kernel must be told which.
+        let add = || {
+            let mut netlink = Netlink::open()?;
+            netlink.add_veth("aside", far, &nowhere)?;
+            let aside = netlink.link_named("aside")?.index;
+            netlink.set_up(aside)?;
+            netlink.add_address(aside, "fe80::77:9".parse().unwrap(), 64)?;
+            netlink.add_address(host.ifindex, address, 64)
+        };
+        host.ns.run(add).unwrap().unwrap();
+    }
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let (dev, index) = (&lab.client.dev, lab.client.ifindex);
+    for zone in [
+        format!("-c fe80::77:2%{dev}"),
+        format!("-c fe80::77:2%{index}"),
+        format!("-c fe80::77:2 -I {dev}"),
+        format!("-c fe80::77:2%{dev} -I {dev}"),
+    ] {
+        for (mode, used) in [("auto", "inband"), ("compact", "compact")] {
+            let args = format!("{zone} --mode {mode} --nslocal -i 5ms -C 40 -o json");
+            let run = client(&lab.client.ns, &args);
+            assert_eq!((run.status, run.probes().len()), (0, 40), "{run:#?}");
+            let begun = run.lines("run").pop().unwrap();
+            assert_eq!(begun["mode"], used, "{args}: {}", run.stderr);
+            assert_eq!(begun["client"]["dev"], dev.as_str(), "{begun:#}");
+            let stamped = |p: &&serde_json::Value| points(p).contains(&"r_tx_devout");
+            // The records of the last probes can come too late; those are counted.
+            let with = run.probes().iter().filter(stamped).count() as u64;
+            let without = run.stat()["no_remote"].as_u64().unwrap();
+            assert!(with > 0 && with + without == 40, "{args}: {:#}", run.stat());
+        }
+    }
+    let elsewhere = client(&lab.client.ns, "-c fe80::77:2%aside -C 1 -W 50ms -o json");
+    assert_eq!(elsewhere.status, 3, "{elsewhere:#?}");
+    assert_eq!(elsewhere.lines("run")[0]["client"]["dev"], "aside");
 }

@@ -4,10 +4,10 @@ use super::harness::{Finished, Server, client, finish, kill, program, start, unt
 use netns::Lab;
 use serde_json::Value;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Child;
+use std::process::{Child, Stdio};
 use tempfile::TempDir;
 
 const SCHEMA: &str = include_str!("../report/schema/pingtrace.schema.json");
@@ -258,31 +258,113 @@ fn a_full_disk_is_said_and_does_not_stop_the_run() {
     assert_eq!(run.status, 1, "{run:#?}");
     assert_eq!(run.probes().len(), 300);
     assert_eq!(run.stat()["replied"], 300);
-    let began = run
-        .stderr
-        .lines()
-        .filter(|l| l.contains("no space left on device"));
-    let began: Vec<_> = began.collect();
-    assert!(
-        began.iter().filter(|l| l.contains("small/log.seq")).count() == 1,
-        "{}",
-        run.stderr
-    );
-    assert!(
-        began
-            .iter()
-            .filter(|l| l.contains("small/log.stat"))
-            .count()
-            <= 1,
-        "{}",
-        run.stderr
-    );
+    // A shorter line can still fit in: that ends an outage, and the next begins another.
+    let said = |file: &str, words: &str| {
+        let about = |l: &&str| l.contains(file) && l.contains(words);
+        run.stderr.lines().filter(about).count()
+    };
+    for (file, at_least) in [("small/log.seq", 1), ("small/log.stat", 0)] {
+        let began = said(file, "no space left on device");
+        let ended = said(file, "writing works again; ");
+        assert!(began >= at_least && began <= ended + 1, "{}", run.stderr);
+    }
     assert!(
         run.stderr
             .contains("log lines (--log) could not be written"),
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn a_picture_on_a_full_disk_is_said_and_the_rest_is_written() {
+    let (lab, directory) = lab();
+    fs::create_dir(directory.path().join("small")).unwrap();
+    let mut command = program();
+    command.args(TO_SERVER).current_dir(directory.path());
+    command.args("-i 2ms -C 50 -o imagelog,json --image small/x.png".split(' '));
+    // SAFETY: only system calls are made between fork and exec.
+    unsafe { command.pre_exec(mount_small) };
+    let run = finish(start(&lab.client.ns, &mut command));
+    assert_eq!(run.status, 1, "{run:#?}");
+    let complaint: Vec<_> = run.stderr.lines().filter(|l| l.contains("small")).collect();
+    assert_eq!(complaint.len(), 1, "{run:#?}");
+    for words in ["picture small/x.png", "No space left on device"] {
+        assert!(complaint[0].contains(words), "{run:#?}");
+    }
+    assert_eq!((run.probes().len(), &run.stat()["sent"]), (50, &50.into()));
+    let log = |name: &str| lines(&directory.path().join(name));
+    assert_eq!(sequences(&log("pingtrace.log.seq")).len(), 50);
+    let stat = of_type(&log("pingtrace.log.stat"), "stat").pop().unwrap();
+    assert_eq!(stat["sent"], 50);
+}
+
+/// The measurement and the log go on; what was not printed is counted.
+#[test]
+fn a_reader_that_stops_reading_stops_nothing_but_the_printing() {
+    const PROBES: u64 = 20_000;
+    let (lab, directory) = lab();
+    let log = |name: &str| directory.path().join(format!("pingtrace.log.{name}"));
+    let args = format!("-i 150 -C {PROBES} -o text,log");
+    let run = launch_words(&lab, directory.path(), &args);
+    let ended = || fs::read_to_string(log("stat")).is_ok_and(|t| t.contains("\"stat\""));
+    until("the log is complete", ended);
+    assert_eq!(
+        sequences(&lines(&log("seq"))),
+        (0..PROBES).collect::<Vec<_>>()
+    );
+    let stat = of_type(&lines(&log("stat")), "stat").pop().unwrap();
+    assert_eq!(stat["late"], 0, "{stat:#}");
+    let run = finish(run);
+    assert_eq!(run.status, 1, "{}", run.stderr);
+    let printed = run.stdout.lines().filter(|l| l.contains('#')).count() as u64;
+    let dropped = PROBES - printed;
+    let said = format!("{dropped} results were not printed");
+    assert!(
+        dropped > 0 && run.stderr.contains(&said),
+        "{said}: {}",
+        run.stderr
+    );
+    assert!(run.stdout.contains("sent 20000"), "the summary is printed");
+}
+
+#[test]
+fn a_full_stdout_ends_the_run_with_statistics_in_the_log() {
+    let (lab, directory) = lab();
+    let mut command = program();
+    command.args(TO_SERVER).current_dir(directory.path());
+    command.args("-i 2ms -o text,log".split(' '));
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(full)
+        .stderr(Stdio::piped());
+    let child = lab.client.ns.run(|| command.spawn()).unwrap().unwrap();
+    let run = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("stdout: No space left on device"),
+        "{stderr}"
+    );
+    let stat = of_type(&lines(&directory.path().join("pingtrace.log.stat")), "stat");
+    assert!(stat.last().unwrap()["sent"].as_u64() > Some(0), "{stat:#?}");
+}
+
+/// A line is seen soon, also when the next comes before the buffer is due.
+#[test]
+fn lines_are_seen_while_the_run_goes_on() {
+    let (lab, directory) = lab();
+    let mut run = launch_words(&lab, directory.path(), "-i 50ms");
+    let mut first = [0; 8192];
+    let length = run.stdout.as_mut().unwrap().read(&mut first).unwrap();
+    kill(run.id(), libc::SIGTERM);
+    finish(run);
+    let seen = String::from_utf8_lossy(&first[..length]).lines().count();
+    assert!(seen > 0 && seen < 50, "{seen} lines at once");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 
 /* Sizes are set before loading; both are powers of two. */
 const volatile __u32 record_mask = 1023;
-const volatile __u32 session_mask = 1023;
+const volatile __u32 session_mask = 16383;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -19,18 +19,23 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 16384);
 	__type(key, __u32);
 	__type(value, struct pt_session);
 } sessions SEC(".maps");
 
-/* Knuth's multiplicative hash: sessions of one peer, and peers of one subnet, spread. */
+/*
+ * Knuth's multiplicative hash: sessions of one peer, and peers of one subnet, spread. An address
+ * differs from its neighbour's in the highest bits of a little-endian word, which a product keeps
+ * there: they are folded down before and after.
+ */
 static __always_inline __u32 pt_hash(const __be32 *peer, __u32 session)
 {
 	__u32 h = peer[0] ^ peer[1] ^ peer[2] ^ peer[3];
 
-	h = (h ^ session) * 2654435769u;
-	return h ^ h >> 15;
+	h ^= session;
+	h = (h ^ h >> 16) * 2654435769u;
+	return h ^ h >> 16;
 }
 
 static __always_inline __u32 pt_index(__u32 hash, __u32 sequence)

@@ -74,7 +74,7 @@ pub fn run(
         Some(t) => Arc::clone(&t.table),
         None => Arc::new(Table::anonymous(setup.slots)?),
     };
-    if let Some(filter) = tracer.as_ref().and_then(|t| t.socket_filter(&setup.role)) {
+    if let Some(filter) = tracer.as_ref().and_then(Tracer::socket_filter) {
         socket
             .attach_filter(filter)
             .context("attach the filter to the client's socket")?;
@@ -116,8 +116,11 @@ pub fn run(
 }
 
 fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a>> {
-    match Tracer::start(storage, setup) {
-        Ok(tracer) => Some(tracer),
+    match Tracer::load(storage, setup) {
+        Ok(mut tracer) => {
+            tracer.attach();
+            Some(tracer)
+        }
         Err(e) => {
             log::warn!(
                 "no BPF stamps here, SO_TIMESTAMPING instead: {e:#}; BPF needs root (CAP_BPF, CAP_PERFMON) and a kernel with BTF"

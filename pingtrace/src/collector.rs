@@ -62,7 +62,7 @@ impl Collector {
             seen: 0,
             stat_interval_ns,
             next_stat_ns: u64::MAX,
-            outputs: Outputs::start(cli, plan)?,
+            outputs: Outputs::start(cli)?,
         })
     }
 

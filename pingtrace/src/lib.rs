@@ -12,6 +12,7 @@ mod negotiation;
 mod output;
 pub mod packet;
 mod plan;
+mod printer;
 mod rotate;
 pub mod run;
 pub mod schedule;

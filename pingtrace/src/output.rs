@@ -5,7 +5,7 @@
 
 use crate::cli::{Cli, Output};
 use crate::names::NameBook;
-use crate::plan::Plan;
+use crate::printer::Printer;
 use crate::rotate::{RotatingFile, suffixed};
 use crate::units::realtime_ns;
 use anyhow::{Context, Result, anyhow, bail};
@@ -13,16 +13,15 @@ use report::hops::HopStats;
 use report::model::{Capture, Record, Run, Summary};
 use report::stats::Marks;
 use report::{draw, json, text};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-/// Records that may wait for a slow terminal before the receiver waits too.
+/// Records that may wait for a slow disk before the receiver waits too.
 const QUEUE: usize = 65_536;
-/// Printed lines are seen after this long at the latest.
-const FLUSH: Duration = Duration::from_millis(100);
 
 /// What the collector has to tell.
 pub enum Message {
@@ -52,18 +51,24 @@ pub struct End {
 pub struct Outputs {
     queue: SyncSender<Message>,
     thread: JoinHandle<Result<()>>,
+    unread: Arc<AtomicBool>,
 }
 
 impl Outputs {
     /// Opens everything that is to be written, so that a wrong path is known before the first probe.
-    pub fn start(cli: &Cli, plan: &Plan) -> Result<Self> {
-        let writer = Writer::new(cli, plan)?;
+    pub fn start(cli: &Cli) -> Result<Self> {
+        let unread = Arc::default();
+        let writer = Writer::new(cli, &unread)?;
         let (queue, messages) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("output".into())
             .spawn(move || writer.run(&messages))
             .context("start the output thread")?;
-        Ok(Self { queue, thread })
+        Ok(Self {
+            queue,
+            thread,
+            unread,
+        })
     }
 
     /// Passes a message on; a writer that failed is found out at the end.
@@ -71,9 +76,9 @@ impl Outputs {
         let _ = self.queue.send(message);
     }
 
-    /// The writer gave up, for example because nobody reads stdout any more.
+    /// Nobody reads stdout any more, or the writer gave up.
     pub fn failed(&self) -> bool {
-        self.thread.is_finished()
+        self.unread.load(Ordering::Relaxed) || self.thread.is_finished()
     }
 
     /// Writes summary and picture; returns when all is on disk.
@@ -92,8 +97,8 @@ struct Logs {
 }
 
 struct Writer {
-    text: Option<Box<dyn Write + Send>>,
-    json: Option<Box<dyn Write + Send>>,
+    text: Option<Printer>,
+    json: Option<Printer>,
     logs: Option<Logs>,
     image: Option<PathBuf>,
     namespaces: bool,
@@ -101,10 +106,10 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(cli: &Cli, _plan: &Plan) -> Result<Self> {
+    fn new(cli: &Cli, unread: &Arc<AtomicBool>) -> Result<Self> {
         let json = cli.wants(Output::Json);
-        let stdout = || Box::new(BufWriter::new(io::stdout())) as Box<dyn Write + Send>;
-        let stderr = || Box::new(BufWriter::new(io::stderr())) as Box<dyn Write + Send>;
+        let stdout = || Printer::start(io::stdout(), Arc::clone(unread));
+        let stderr = || Printer::start(io::stderr(), Arc::clone(unread));
         let image = cli
             .wants(Output::Image)
             .then(|| image_path(&cli.image))
@@ -112,8 +117,9 @@ impl Writer {
         Ok(Self {
             text: cli
                 .wants(Output::Text)
-                .then(if json { stderr } else { stdout }),
-            json: json.then(stdout),
+                .then(|| if json { stderr() } else { stdout() })
+                .transpose()?,
+            json: json.then(stdout).transpose()?,
             logs: cli
                 .wants(Output::Log)
                 .then(|| Logs::open(cli))
@@ -125,40 +131,23 @@ impl Writer {
     }
 
     fn run(mut self, messages: &Receiver<Message>) -> Result<()> {
-        loop {
-            let message = match messages.recv_timeout(FLUSH) {
-                Ok(message) => message,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.flush()?;
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => return self.flush(),
-            };
+        while let Ok(message) = messages.recv() {
             match message {
-                Message::Run(run) => self.line(&json::run_line(&run), true)?,
+                Message::Run(run) => self.run_line(&run)?,
                 Message::Record(record) => self.record(&record)?,
-                Message::Stat(summary) => self.stat(&summary, false)?,
+                Message::Stat(summary) => self.stat(&json::stat_line(&summary, realtime_ns()))?,
                 Message::Reopen => self.reopen(),
                 Message::End(end) => return self.end(*end),
             }
         }
+        Ok(())
     }
 
-    /// A JSON line for stdout and the log.
-    fn line(&mut self, line: &str, also_stat: bool) -> Result<()> {
-        if let Some(out) = &mut self.json {
-            writeln!(out, "{line}").context(STDOUT)?;
-        }
-        if let Some(logs) = &mut self.logs {
-            logs.sequence
-                .write_all(format!("{line}\n").as_bytes())
-                .context("write the log")?;
-            if also_stat {
-                logs.stat
-                    .write_all(format!("{line}\n").as_bytes())
-                    .context("write the log")?;
-            }
-        }
+    fn run_line(&mut self, run: &Run) -> Result<()> {
+        let line = json::run_line(run);
+        self.stat(&line)?;
+        self.sequence(&line)?;
+        print(&mut self.json, || line + "\n");
         Ok(())
     }
 
@@ -166,29 +155,34 @@ impl Writer {
         self.names.learn(&record.probe);
         if self.json.is_some() || self.logs.is_some() {
             let line = json::probe_line(record, self.names.names());
-            self.line(&line, false)?;
+            self.sequence(&line)?;
+            print(&mut self.json, || line + "\n");
         }
-        if let Some(out) = &mut self.text {
-            writeln!(out, "{}", text::probe_line(record)).context(STDOUT)?;
-            if self.namespaces {
-                write!(out, "{}", text::hops(record, self.names.names())).context(STDOUT)?;
+        let (names, namespaces) = (self.names.names(), self.namespaces);
+        print(&mut self.text, || {
+            let mut lines = text::probe_line(record) + "\n";
+            if namespaces {
+                lines += &text::hops(record, names);
             }
-        }
+            lines
+        });
         Ok(())
     }
 
-    /// The log has every summary, stdout only the last one.
-    fn stat(&mut self, summary: &Summary, last: bool) -> Result<()> {
-        let line = json::stat_line(summary, realtime_ns());
-        if let Some(out) = self.json.as_mut().filter(|_| last) {
-            writeln!(out, "{line}").context(STDOUT)?;
-        }
-        if let Some(logs) = &mut self.logs {
-            logs.stat
-                .write_all(format!("{line}\n").as_bytes())
-                .context("write the log")?;
-        }
-        Ok(())
+    /// A line for FILE.seq.
+    fn sequence(&mut self, line: &str) -> Result<()> {
+        let Some(logs) = &mut self.logs else {
+            return Ok(());
+        };
+        writeln!(logs.sequence, "{line}").context("write the log")
+    }
+
+    /// A line for FILE.stat.
+    fn stat(&mut self, line: &str) -> Result<()> {
+        let Some(logs) = &mut self.logs else {
+            return Ok(());
+        };
+        writeln!(logs.stat, "{line}").context("write the log")
     }
 
     fn reopen(&mut self) {
@@ -200,39 +194,45 @@ impl Writer {
         }
     }
 
+    /// The logs first, then the picture: neither waits for a reader of stdout. Whatever fails, the
+    /// rest is written.
     fn end(mut self, end: End) -> Result<()> {
         let End {
-            mut capture,
+            capture,
             marks,
             hops,
         } = end;
-        self.stat(&capture.summary, true)?;
-        capture
-            .slowest
-            .iter()
-            .for_each(|r| self.names.learn(&r.probe));
+        let slowest = capture.slowest.iter();
+        slowest.for_each(|r| self.names.learn(&r.probe));
+        let mut json = json::stat_line(&capture.summary, realtime_ns()) + "\n";
+        let mut text = text::summary(&capture.run, &capture.summary, marks);
+        self.stat(json.trim_end())?;
         if let Some(hops) = &hops {
             let line = json::hops_line(hops, self.names.names());
-            self.line(&line, false)?;
+            self.sequence(&line)?;
+            json += &(line + "\n");
+            text.push('\n');
+            text += &text::hop_table(hops, self.names.names());
         }
-        if let Some(out) = &mut self.text {
-            write!(
-                out,
-                "{}",
-                text::summary(&capture.run, &capture.summary, marks)
-            )
-            .context(STDOUT)?;
-            if let Some(hops) = &hops {
-                write!(out, "\n{}", text::hop_table(hops, self.names.names())).context(STDOUT)?;
-            }
-        }
-        self.flush()?;
-        if let Some(path) = &self.image {
-            capture.names = self.names.names().clone();
-            draw::write(&capture, path)?;
-            log::info!("picture: {}", path.display());
-        }
+        let drawn = self.draw(capture);
+        let finish = |printer: Option<Printer>, last| printer.map_or(Ok(()), |p| p.finish(last));
+        let printed = [
+            finish(self.json.take(), json),
+            finish(self.text.take(), text),
+        ];
+        drawn?;
+        printed.into_iter().collect::<Result<()>>()?;
         self.no_line_was_lost()
+    }
+
+    fn draw(&self, mut capture: Capture) -> Result<()> {
+        let Some(path) = &self.image else {
+            return Ok(());
+        };
+        capture.names = self.names.names().clone();
+        draw::write(&capture, path)?;
+        log::info!("picture: {}", path.display());
+        Ok(())
     }
 
     fn no_line_was_lost(&self) -> Result<()> {
@@ -244,16 +244,13 @@ impl Writer {
         }
         Ok(())
     }
-
-    fn flush(&mut self) -> Result<()> {
-        for out in [&mut self.text, &mut self.json].into_iter().flatten() {
-            out.flush().context(STDOUT)?;
-        }
-        Ok(())
-    }
 }
 
-const STDOUT: &str = "write the result to stdout";
+fn print(printer: &mut Option<Printer>, result: impl FnOnce() -> String) {
+    if let Some(printer) = printer {
+        printer.print(result());
+    }
+}
 
 impl Logs {
     fn open(cli: &Cli) -> Result<Self> {

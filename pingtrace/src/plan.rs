@@ -89,7 +89,7 @@ impl Plan {
                 Family::V6
             },
             source,
-            device: device(peer.ip(), &options),
+            device: device(peer, &options),
             options,
             mode: match cli.mode {
                 Mode::Auto => "auto",
@@ -186,11 +186,15 @@ fn check_size(cli: &Cli, v4: bool, mtu: usize, host: &str) -> Result<()> {
 }
 
 /// The device that the kernel would choose; unknown is no error here.
-fn device(to: IpAddr, options: &Options) -> Option<String> {
+fn device(to: SocketAddr, options: &Options) -> Option<String> {
     if options.device.is_some() {
         return options.device.clone();
     }
     let mut netlink = Netlink::open().ok()?;
-    let route = netlink.route_get(to, None).ok()?;
+    let zone = match to {
+        SocketAddr::V6(to) => Some(to.scope_id()).filter(|zone| *zone != 0),
+        SocketAddr::V4(_) => None,
+    };
+    let route = netlink.route_get(to.ip(), zone).ok()?;
     netlink.link_name(route.ifindex).ok()
 }

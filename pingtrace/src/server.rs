@@ -6,7 +6,7 @@ use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::packet::{self, Entry, Family, RecordPacket, Version};
 use crate::socket::{Deliver, Options, ProbeSocket};
-use crate::table::Table;
+use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, bail};
@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -55,9 +55,11 @@ pub fn run(cli: &Cli) -> Result<()> {
         log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
     }
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
-    let tracer = Tracer::start(&mut storage, &setup).context(NEEDS_BPF)?;
-    let sockets = arrival_filters(&tracer, &role)?;
+    let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
+    let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &cli.interface)?;
+    // Last: a reply that is stamped before its device is would be owed a record packet.
+    tracer.attach();
     say_points(&tracer);
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
@@ -155,8 +157,8 @@ fn signals() -> Result<UnixStream> {
 }
 
 /// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
-fn arrival_filters(tracer: &Tracer<'_>, role: &Role) -> Result<Vec<ProbeSocket>> {
-    let Some(program) = tracer.socket_filter(role) else {
+fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
+    let Some(program) = tracer.socket_filter() else {
         return Ok(Vec::new());
     };
     let mut sockets = Vec::new();
@@ -265,12 +267,13 @@ struct Records {
     done: Vec<(u32, u32)>,
     /// Replies that have left one device and not the last one yet, and until when they are held.
     held: Vec<(u64, pt_owed)>,
-    sockets: HashMap<IpAddr, ProbeSocket>,
-    limits: HashMap<IpAddr, Bucket>,
-    total: Bucket,
+    sockets: HashMap<SocketAddr, ProbeSocket>,
+    limits: Limits,
     sent: u64,
     limited: u64,
     failed: u64,
+    /// Another probe took the record before its packet was sent.
+    reused: u64,
 }
 
 /// One probe whose stamps go out.
@@ -286,11 +289,11 @@ impl Records {
             done: vec![(0, 0); SLOTS as usize],
             held: Vec::new(),
             sockets: HashMap::new(),
-            limits: HashMap::new(),
-            total: Bucket::default(),
+            limits: Limits::default(),
             sent: 0,
             limited: 0,
             failed: 0,
+            reused: 0,
         }
     }
 
@@ -324,15 +327,20 @@ impl Records {
 
     /// The record that an event means, if it is still that one, not sent yet, and of a probe that
     /// this namespace answered.
-    fn open_record(&self, table: &Table, o: &pt_owed) -> Option<Due> {
+    fn open_record(&mut self, table: &Table, o: &pt_owed) -> Option<Due> {
+        if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
+            return None;
+        }
         let record = table.copy(o.slot);
-        let same = record.session == o.session && record.sequence == o.sequence;
-        let done = self.done.get(o.slot as usize)? == &(o.session, o.sequence);
+        if (record.session, record.sequence) != (o.session, o.sequence) {
+            self.reused += 1;
+            return None;
+        }
         let due = Due {
             slot: o.slot,
             record,
         };
-        (same && !done && due.answered_in() == Some(self.own_netns)).then_some(due)
+        (due.answered_in() == Some(self.own_netns)).then_some(due)
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
@@ -341,19 +349,22 @@ impl Records {
         due.sort_by_key(|d| (d.record.peer, d.record.session));
         let mut rest = due.as_slice();
         while let Some(first) = rest.first() {
-            let same = |d: &Due| {
+            let most = if first.record.version == 0 {
+                1
+            } else {
+                MAX_BATCH
+            };
+            let same = |d: &&Due| {
                 d.record.peer == first.record.peer && d.record.session == first.record.session
             };
-            let group = rest.iter().position(|d| !same(d)).unwrap_or(rest.len());
-            let limit = if first.record.version == 0 { 1 } else { group };
-            let taken = self.send_some(&rest[..limit]);
+            let batch = rest.iter().take(most).take_while(same).count();
+            let taken = self.send_some(&rest[..batch]);
             rest = &rest[taken..];
         }
     }
 
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
     fn send_some(&mut self, due: &[Due]) -> usize {
-        let last = due.len().min(MAX_BATCH) - 1;
         let head = &due[0].record;
         let family = if head.family == 4 {
             Family::V4
@@ -365,7 +376,7 @@ impl Records {
         } else {
             Version::V1
         };
-        let newest = due[..=last]
+        let newest = due
             .iter()
             .map(|d| d.record.sequence)
             .max()
@@ -378,7 +389,7 @@ impl Records {
             usize::from(head.length),
         );
         let mut taken = 0;
-        for d in &due[..=last] {
+        for d in due {
             let entries = stamps(&d.record, newest.wrapping_sub(d.record.sequence) as u16);
             if taken > 0 && entries.len() > packet.room() {
                 break;
@@ -389,39 +400,35 @@ impl Records {
             self.done[d.slot as usize] = (d.record.session, d.record.sequence);
             taken += 1;
         }
+        let device = due[0].left_by();
         self.transmit(
-            address(&head.local),
-            address(&head.peer),
+            address(&head.local, device),
+            address(&head.peer, device),
             family,
             &packet.finish(),
         );
         taken
     }
 
-    fn transmit(&mut self, from: IpAddr, to: IpAddr, family: Family, message: &[u8]) {
-        let now = monotonic_ns();
-        if self.limits.len() >= MAX_SOURCES && !self.limits.contains_key(&to) {
-            self.limits.clear();
-        }
-        let source = self.limits.entry(to).or_default();
-        if !source.take(now, SOURCE_RATE) || !self.total.take(now, TOTAL_RATE) {
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, message: &[u8]) {
+        if !self.limits.take(monotonic_ns(), to) {
             self.limited += 1;
             return;
         }
         match self
             .socket(from, family)
-            .and_then(|s| Ok(s.send(message, &SocketAddr::new(to, 0).into())?))
+            .and_then(|s| Ok(s.send(message, &to.into())?))
         {
             Ok(()) => self.sent += 1,
             Err(e) => {
                 self.failed += 1;
-                log::debug!("cannot send a record packet to {to}: {e:#}");
+                log::debug!("cannot send a record packet to {}: {e:#}", to.ip());
             }
         }
     }
 
     /// A socket that sends from the address that was probed.
-    fn socket(&mut self, from: IpAddr, family: Family) -> Result<&ProbeSocket> {
+    fn socket(&mut self, from: SocketAddr, family: Family) -> Result<&ProbeSocket> {
         if self.sockets.len() >= MAX_SOCKETS && !self.sockets.contains_key(&from) {
             self.sockets.clear();
         }
@@ -438,40 +445,67 @@ const MAX_BATCH: usize = 64;
 impl Due {
     /// The namespace of the last device that received the request.
     fn answered_in(&self) -> Option<u32> {
-        let used = usize::from(self.record.used[0]);
-        let request = self.record.stamp[0].iter().take(used).rev();
-        let mut entries = request.filter_map(packet::from_record);
-        entries
-            .find(|e| e.point == Point::RRxDevrcv)
-            .map(|e| e.netns)
+        let mut request = entries(&self.record, REQUEST).rev();
+        let received = request.find(|e| e.point == Point::RRxDevrcv);
+        received.map(|e| e.netns)
+    }
+
+    /// The first device that the reply left by; 0 if that was not seen.
+    fn left_by(&self) -> u32 {
+        let mut reply = entries(&self.record, REPLY);
+        let queued = reply.find(|e| e.point == Point::RTxDevqueue);
+        queued.map_or(0, |e| e.ifindex)
     }
 
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
     fn has_left(&self) -> bool {
-        let last = usize::from(self.record.used[1]).checked_sub(1);
-        let last = last
-            .and_then(|i| self.record.stamp[1].get(i))
-            .and_then(packet::from_record);
+        let last = entries(&self.record, REPLY).next_back();
         self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
     }
 }
 
+fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Item = Entry> + '_ {
+    let used = usize::from(record.used[direction]);
+    let stamps = record.stamp[direction].iter().take(used);
+    stamps.filter_map(packet::from_record)
+}
+
 fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
-    let of = |d: usize| record.stamp[d].iter().take(usize::from(record.used[d]));
-    of(0)
-        .chain(of(1))
-        .filter_map(packet::from_record)
+    entries(record, REQUEST)
+        .chain(entries(record, REPLY))
         .map(|e| Entry { back, ..e })
         .collect()
 }
 
-fn address(words: &[u32; 4]) -> IpAddr {
+/// An address of a record; a link-local one means a host only together with a device.
+fn address(words: &[u32; 4], device: u32) -> SocketAddr {
     let mut octets = [0; 16];
     for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_ne_bytes());
     }
-    IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+    match Ipv6Addr::from(octets).to_canonical() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
+        ip => SocketAddr::new(ip, 0),
+    }
+}
+
+/// What keeps a flood of requests from becoming a flood of record packets.
+#[derive(Debug, Default)]
+struct Limits {
+    sources: HashMap<SocketAddr, Bucket>,
+    total: Bucket,
+}
+
+impl Limits {
+    /// Whether one more packet may go to this client now.
+    fn take(&mut self, now: u64, to: SocketAddr) -> bool {
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&to) {
+            self.sources.clear();
+        }
+        let source = self.sources.entry(to).or_default();
+        source.take(now, SOURCE_RATE) && self.total.take(now, TOTAL_RATE)
+    }
 }
 
 /// A token bucket that holds a tenth of a second.
@@ -523,6 +557,10 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
             records.limited,
         ),
         ("record packets that could not be sent", records.failed),
+        (
+            "records reused before their packet was sent",
+            records.reused,
+        ),
         ("stamps beyond 32 a direction", kernel.stamp_overflow),
         ("records reused before their reply left", kernel.evicted),
         (
@@ -552,8 +590,31 @@ mod tests {
     }
 
     #[test]
+    fn many_sources_share_one_limit_and_little_memory() {
+        let mut limits = Limits::default();
+        let start = 10 * crate::units::SECOND;
+        let client = |n: usize| SocketAddr::new(Ipv6Addr::from(n as u128).into(), 0);
+        let burst = |limits: &mut Limits, now, sources: usize, each: usize| {
+            let asked = (0..sources * each).map(|n| client(n % sources));
+            asked.filter(|to| limits.take(now, *to)).count() as u64
+        };
+        assert_eq!(burst(&mut limits, start, 1, 9_000), SOURCE_RATE / 10);
+        let rest = (TOTAL_RATE - SOURCE_RATE) / 10;
+        assert_eq!(burst(&mut limits, start, 90_000, 1), rest);
+        assert!(limits.sources.len() <= MAX_SOURCES);
+        let later = start + crate::units::SECOND / 100;
+        assert_eq!(burst(&mut limits, later, 9_000, 1), TOTAL_RATE / 100);
+    }
+
+    #[test]
     fn addresses_are_mapped_back() {
         let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
-        assert_eq!(address(&v4), "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(address(&v4, 3), "10.0.0.1:0".parse().unwrap());
+    }
+
+    #[test]
+    fn link_local_addresses_have_their_device() {
+        let link_local = [0xfe80_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+        assert_eq!(address(&link_local, 3), "[fe80::1%3]:0".parse().unwrap());
     }
 }

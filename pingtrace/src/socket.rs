@@ -92,13 +92,13 @@ impl ProbeSocket {
     }
 
     /// A socket that only sends, from the address `from`.
-    pub fn sender(family: Family, from: IpAddr) -> Result<Self> {
+    pub fn sender(family: Family, from: SocketAddr) -> Result<Self> {
         let this = Self::open(family, &Options::default())?;
         this.deliver(Deliver::Nothing)
             .context("set the ICMP type filter")?;
         this.socket
-            .bind(&SocketAddr::new(from, 0).into())
-            .with_context(|| format!("bind to {from}"))?;
+            .bind(&from.into())
+            .with_context(|| format!("bind to {}", from.ip()))?;
         Ok(this)
     }
 

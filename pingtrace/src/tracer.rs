@@ -57,6 +57,8 @@ impl Storage {
 /// The loaded programs; dropping it detaches them.
 pub struct Tracer<'a> {
     skel: PingtraceSkel<'a>,
+    role: Role,
+    loaded: BTreeSet<&'static str>,
     links: Vec<Link>,
     /// Records of probes in flight.
     pub table: Arc<Table>,
@@ -88,9 +90,9 @@ const ICMP_RCV: [(&str, [&str; 2]); 2] = [
 ];
 
 impl<'a> Tracer<'a> {
-    /// Loads and attaches whatever this kernel allows of the role's programs. Fails only when
-    /// the kernel takes none of them.
-    pub fn start(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
+    /// Loads whatever this kernel allows of the role's programs. Fails only when the kernel takes
+    /// none of them.
+    pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
         let mut wanted = programs(&setup.role);
         let [first, second] = &mut storage.0;
         let skel = match load(first, setup, &wanted) {
@@ -105,24 +107,30 @@ impl<'a> Tracer<'a> {
             }
         };
         let table = Arc::new(Table::of_map(skel.maps.records.as_fd(), setup.slots)?);
-        let mut tracer = Self {
+        Ok(Self {
             skel,
+            role: setup.role,
+            loaded: wanted,
+
             links: Vec::new(),
             table,
             points: Vec::new(),
             missing: Vec::new(),
-        };
-        let attached = tracer.attach(&wanted);
-        tracer.describe(&setup.role, &attached);
-        tracer.find_receiver(&setup.role);
-        Ok(tracer)
+        })
+    }
+
+    /// Attaches the programs: from now on probes are stamped.
+    pub fn attach(&mut self) {
+        let attached = self.attach_each();
+        self.describe(&attached);
+        self.find_receiver();
     }
 
     /// Attaches one by one: what this kernel refuses is missing, not fatal.
-    fn attach(&mut self, wanted: &BTreeSet<&'static str>) -> BTreeSet<&'static str> {
+    fn attach_each(&mut self) -> BTreeSet<&'static str> {
         let mut attached = BTreeSet::new();
         for program in self.skel.object().progs_mut() {
-            let Some(name) = wanted.iter().find(|w| **w == program.name()) else {
+            let Some(name) = self.loaded.iter().find(|w| **w == program.name()) else {
                 continue;
             };
             if is_passive(name) {
@@ -140,16 +148,16 @@ impl<'a> Tracer<'a> {
         attached
     }
 
-    fn describe(&mut self, role: &Role, attached: &BTreeSet<&str>) {
+    fn describe(&mut self, attached: &BTreeSet<&str>) {
         let has = |name: &str| attached.contains(name);
-        for (point, program, hook) in sources(role) {
+        for (point, program, hook) in sources(&self.role) {
             if has(program) {
                 self.points.push((point, format!("tp_btf/{hook}")));
             } else {
                 self.missing.push((point, format!("no {hook} tracepoint")));
             }
         }
-        match role {
+        match self.role {
             Role::Client { .. } if has("client_socket") => {
                 self.points
                     .push((Point::LRxSkdataready, "socket filter".into()));
@@ -168,8 +176,8 @@ impl<'a> Tracer<'a> {
     }
 
     /// Tells the programs which thread receives: the caller, as the kernel numbers it.
-    fn find_receiver(&mut self, role: &Role) {
-        if !matches!(role, Role::Client { .. }) {
+    fn find_receiver(&mut self) {
+        if !matches!(self.role, Role::Client { .. }) {
             return;
         }
         let asked = self.skel.progs.whoami.test_run(ProgramInput::default());
@@ -193,8 +201,8 @@ impl<'a> Tracer<'a> {
     }
 
     /// The filter program for the role's raw socket, if it could be loaded.
-    pub fn socket_filter(&self, role: &Role) -> Option<RawFd> {
-        let program = match role {
+    pub fn socket_filter(&self) -> Option<RawFd> {
+        let program = match self.role {
             Role::Client { .. } => &self.skel.progs.client_socket,
             Role::Server { .. } => &self.skel.progs.server_socket,
         };

@@ -1,0 +1,96 @@
+//! Results for stdout or stderr, on a thread of their own: a reader that stops reading, such as a
+//! pager, delays neither the measurement nor the log.
+
+use anyhow::{Context, Result, anyhow, bail};
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Results that wait for a slow reader; those behind them are dropped and counted.
+const QUEUE: usize = 16_384;
+/// What is printed is seen after this long at the latest.
+const FLUSH: Duration = Duration::from_millis(100);
+
+/// The printing thread.
+pub struct Printer {
+    queue: SyncSender<String>,
+    thread: JoinHandle<io::Result<()>>,
+    dropped: u64,
+    dropped_before: u64,
+}
+
+impl Printer {
+    /// Prints to `out`; sets `failed` when that does not work any more.
+    pub fn start(out: impl Write + Send + 'static, failed: Arc<AtomicBool>) -> Result<Self> {
+        let (queue, results) = sync_channel(QUEUE);
+        let print = move || {
+            let printed = print_all(&results, out);
+            failed.fetch_or(printed.is_err(), Ordering::Relaxed);
+            printed
+        };
+        let thread = thread::Builder::new().name("printer".into()).spawn(print);
+        Ok(Self {
+            queue,
+            thread: thread.context("start the printing thread")?,
+            dropped: 0,
+            dropped_before: 0,
+        })
+    }
+
+    /// Prints a result, or drops it when too many wait already.
+    pub fn print(&mut self, result: String) {
+        match self.queue.try_send(result) {
+            Err(TrySendError::Full(_)) => self.dropped += 1,
+            Ok(()) if self.dropped > 0 => {
+                log::warn!(
+                    "{} results were not printed: nobody read them",
+                    self.dropped
+                );
+                self.dropped_before += std::mem::take(&mut self.dropped);
+            }
+            // Of a thread that has ended, `finish` says why.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+        }
+    }
+
+    /// Prints the last result, and waits until all has been read.
+    pub fn finish(self, last: String) -> Result<()> {
+        let _ = self.queue.send(last);
+        drop(self.queue);
+        let printed = self.thread.join();
+        printed
+            .map_err(|_| anyhow!("the printing thread panicked"))?
+            .context("write the result to stdout")?;
+        let dropped = self.dropped + self.dropped_before;
+        if dropped > 0 {
+            bail!(
+                "{dropped} results were not printed, for nobody read them; the statistics have them"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn print_all(results: &Receiver<String>, out: impl Write) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    let mut due: Option<Instant> = None;
+    loop {
+        let wait = due.map_or(Duration::MAX, |d| {
+            d.saturating_duration_since(Instant::now())
+        });
+        match results.recv_timeout(wait) {
+            Ok(result) => {
+                out.write_all(result.as_bytes())?;
+                due.get_or_insert_with(|| Instant::now() + FLUSH);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                out.flush()?;
+                due = None;
+            }
+            Err(RecvTimeoutError::Disconnected) => return out.flush(),
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Where a table, a rate or a packet ends: what is beyond is counted and said, and the rest is right.
+
+use super::harness::{Server, alone, client, finish, kill, pingtrace, points, status, sum, until};
+use netns::{Lab, Namespace, Netlink};
+use pingtrace::packet::{self, Family, INBAND, Probe, Version};
+use pingtrace::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
+use pingtrace::units::monotonic_ns;
+use serde_json::Value;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Of the server: records, record packets a second to one client, and the seconds of its burst.
+const SLOTS: u32 = 8192;
+const SOURCE_RATE: u64 = 20_000;
+const BURST: u64 = SOURCE_RATE / 10;
+const SESSION: u32 = 0x1234_5678;
+
+/// The number behind these words in a server's story; 0 when it did not say them.
+fn said(story: &[String], words: &str) -> u64 {
+    let told = story.iter().find_map(|line| line.split_once(words));
+    told.map_or(0, |(_, number)| {
+        number.trim_start_matches(": ").parse().expect(words)
+    })
+}
+
+fn record_packets_sent(story: &[String]) -> u64 {
+    let line = story.iter().find(|l| l.ends_with("record packets sent"));
+    let words: Vec<_> = line.expect("a summary").split(' ').collect();
+    words[words.len() - 4].parse().expect("a number")
+}
+
+/// Sends probes as fast as it can; what came back of them: echo replies, and record packets.
+fn flood(ns: &Namespace, to: Ipv4Addr, mut probe: Probe, count: u32) -> [u64; 2] {
+    let open = || ProbeSocket::open(Family::V4, &Options::default());
+    let socket = ns.run(open).unwrap().unwrap();
+    let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
+    let mut came = [0; 2];
+    let to = SocketAddr::new(IpAddr::V4(to), 0).into();
+    for sequence in 0..count {
+        socket
+            .send(probe.at(sequence, monotonic_ns()), &to)
+            .expect("send");
+    }
+    while let Received::Reply(message, _) = socket.receive(&mut buffer).expect("receive") {
+        let packet = packet::parse(message, Family::V4).expect("a whole packet");
+        if packet.session == SESSION {
+            came[usize::from(packet.is_record())] += 1;
+        }
+    }
+    came
+}
+
+/// A server that was kept from its work owes more record packets than it may send at once.
+#[test]
+fn record_packets_stay_under_their_rate_and_replies_do_not_suffer() {
+    const COUNT: u32 = SLOTS - 192;
+    let _alone = alone();
+    let lab = Lab::veth_pair().unwrap();
+    let server = Server::start(&lab.server.ns, "--nslocal");
+    let begun = monotonic_ns();
+    kill(server.pid(), libc::SIGSTOP);
+    let probe = Probe::new(Family::V4, Version::V0, SESSION, 200, 0, 0);
+    let [replies, early] = flood(&lab.client.ns, lab.server.v4, probe, COUNT);
+    kill(server.pid(), libc::SIGCONT);
+    assert_eq!(
+        (replies, early),
+        (u64::from(COUNT), 0),
+        "the kernel's own replies"
+    );
+    let (exit, story) = server.stop(libc::SIGTERM);
+    assert!(exit.success(), "{story:#?}");
+    let elapsed = monotonic_ns() - begun;
+    let sent = record_packets_sent(&story);
+    let limited = said(&story, "held back by the rate limit");
+    assert_eq!(sent + limited, u64::from(COUNT), "{story:#?}");
+    let allowed = BURST + SOURCE_RATE * elapsed / 1_000_000_000 + 1;
+    assert!(
+        (BURST..=allowed).contains(&sent),
+        "{sent} of {allowed}: {story:#?}"
+    );
+    assert!(limited > 0, "{story:#?}");
+}
+
+/// More probes in flight than the server remembers: theirs are counted, and a client among them
+/// gets its own stamps or none.
+#[test]
+fn evicted_records_are_counted_and_no_stamp_is_anothers() {
+    const COUNT: u32 = 3 * SLOTS;
+    const PROBES: u32 = 500;
+    let _alone = alone();
+    let lab = Lab::veth_pair().unwrap();
+    let server = Server::start(&lab.server.ns, "--nslocal");
+    // Requests that arrive at the server's host and are for nobody: no reply ever leaves.
+    let nobody = Ipv4Addr::new(10, 99, 0, 1);
+    let via = lab.server.v4.into();
+    let add = || Netlink::open()?.add_route(nobody.into(), 32, via);
+    lab.client.ns.run(add).unwrap().unwrap();
+    let args = format!("-c {} --nslocal -i 2ms -C {PROBES} -o json", lab.server.v4);
+    let run = pingtrace(&lab.client.ns, &args);
+    let probe = Probe::new(Family::V4, Version::V1, SESSION, 556, INBAND, 0);
+    let came = flood(&lab.client.ns, nobody, probe, COUNT);
+    assert_eq!(came, [0, 0]);
+    let run = finish(run);
+    let (_, story) = server.stop(libc::SIGTERM);
+    let evicted = said(&story, "records reused before their reply left");
+    let expected = u64::from(COUNT - SLOTS);
+    let slack = u64::from(2 * PROBES);
+    assert!(evicted.abs_diff(expected) <= slack, "{story:#?}");
+    let stat = run.stat();
+    assert_eq!(
+        (run.status, &stat["replied"]),
+        (0, &PROBES.into()),
+        "{stat:#}"
+    );
+    let probes = run.probes();
+    probes.iter().for_each(assert_own_stamps);
+    let without = probes
+        .iter()
+        .filter(|p| !points(p).contains(&"r_tx_devout"))
+        .count();
+    assert_eq!(stat["no_remote"], without, "{stat:#}");
+}
+
+/// Both ends read one clock here, so another probe's stamp would lie outside this one's time.
+fn assert_own_stamps(probe: &Value) {
+    assert_eq!(sum(probe), probe["total_ns"].as_u64().unwrap(), "{probe:#}");
+    // Not those of the softirq, which can have begun for an earlier packet.
+    let order = [
+        "l_tx_devout",
+        "r_rx_devrcv",
+        "r_rx_icmprcv",
+        "r_tx_devqueue",
+        "r_tx_devout",
+        "l_rx_iprcv",
+    ];
+    let points = probe["points"].as_array().unwrap();
+    let known = points
+        .iter()
+        .filter(|p| order.iter().any(|o| p["point"] == *o));
+    assert!(known.is_sorted_by_key(|p| p["ns"].as_u64()), "{probe:#}");
+}
+
+/// So many devices on one kernel that a direction has more stamps than a record holds.
+#[test]
+fn a_longer_way_than_a_record_holds_is_said_and_its_sum_is_exact() {
+    const PROBES: u64 = 60;
+    let row = chain(12);
+    let [first, .., last] = row.as_slice() else {
+        panic!("no row")
+    };
+    let server = Server::start(last, "");
+    let run = client(
+        first,
+        &format!("-c 10.12.0.2 -n -i 5ms -C {PROBES} -o text,json"),
+    );
+    let (_, story) = server.stop(libc::SIGTERM);
+    assert_eq!(run.status, 0, "{run:#?}");
+    let (stat, probes) = (run.stat(), run.probes());
+    assert_eq!(stat["replied"], PROBES, "{stat:#}");
+    assert_eq!(probes.len() as u64, PROBES);
+    for probe in &probes {
+        assert_eq!(status(probe), "ok");
+        assert_eq!(sum(probe), probe["total_ns"].as_u64().unwrap(), "{probe:#}");
+    }
+    // Two directions, and at least one stamp too many in each.
+    let beyond = stat["lost_stamps"].as_u64().unwrap();
+    assert!(beyond >= 2 * PROBES, "{stat:#}");
+    assert!(
+        run.stderr.contains(&format!("lost stamps {beyond}")),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        said(&story, "stamps beyond 32 a direction") >= PROBES,
+        "{story:#?}"
+    );
+}
+
+/// A row of routers: the first is 10.1.0.1 and, `cables` cables away, the last 10.`cables`.0.2.
+fn chain(cables: u8) -> Vec<Namespace> {
+    let hosts: Vec<_> = (0..=cables)
+        .map(|_| Namespace::anonymous().unwrap())
+        .collect();
+    let address = |cable, end| IpAddr::from([10, cable, 0, end]);
+    for (cable, ends) in (1..=cables).zip(hosts.windows(2)) {
+        let join = || Netlink::open()?.add_veth("right", "left", &ends[1]);
+        ends[0].run(join).unwrap().unwrap();
+        for (ns, device, end) in [(&ends[0], "right", 1), (&ends[1], "left", 2)] {
+            let configure = || {
+                let mut netlink = Netlink::open()?;
+                let index = netlink.link_named(device)?.index;
+                netlink.add_address(index, address(cable, end), 24)?;
+                netlink.set_up(index)
+            };
+            ns.run(configure).unwrap().unwrap();
+        }
+    }
+    for ns in &hosts {
+        let links = || ns.run(|| Netlink::open()?.links()).unwrap().unwrap();
+        let carries = |l: &netns::Link| l.running || l.name == "lo";
+        until("every cable carries", || links().iter().all(carries));
+    }
+    for (at, ns) in (0..).zip(&hosts) {
+        let forward = || fs::write("/proc/sys/net/ipv4/ip_forward", "1");
+        ns.run(forward).unwrap().unwrap();
+        let routes = || {
+            let mut netlink = Netlink::open()?;
+            let mut add = |to, via| netlink.add_route(address(to, 0), 24, via);
+            (1..at).try_for_each(|to| add(to, address(at, 1)))?;
+            (at + 2..=cables).try_for_each(|to| add(to, address(at + 1, 2)))
+        };
+        ns.run(routes).unwrap().unwrap();
+    }
+    hosts
+}
