@@ -15,6 +15,7 @@ mod harness;
 mod load;
 mod misuse;
 mod modes;
+mod objectives;
 mod options;
 mod outputs;
 mod packets;

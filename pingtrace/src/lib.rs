@@ -7,6 +7,7 @@ mod host;
 mod inband;
 mod journey;
 pub mod lab_clock;
+mod meter;
 mod names;
 mod negotiation;
 mod output;

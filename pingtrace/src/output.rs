@@ -30,16 +30,26 @@ pub enum Message {
     Run(Box<Run>),
     /// A recorded probe.
     Record(Box<Record>),
-    /// Statistics of the run so far.
-    Stat(Box<Summary>),
+    /// An interval is over.
+    Stat(Box<Stat>),
     /// SIGHUP: open the log files anew.
     Reopen,
     /// The end.
     End(Box<End>),
 }
 
+/// Statistics while the run goes on.
+pub struct Stat {
+    /// Of the run so far.
+    pub run: Summary,
+    /// Of the interval that is over.
+    pub interval: Summary,
+}
+
 /// The results of a run.
 pub struct End {
+    /// The last interval, which was cut short.
+    pub interval: Option<Summary>,
     /// What a picture is drawn from.
     pub capture: Capture,
     /// Marks that the summary explains.
@@ -97,6 +107,8 @@ struct Writer {
     logs: Option<Logs>,
     image: Option<PathBuf>,
     namespaces: bool,
+    /// Intervals are shown on stdout too.
+    intervals: bool,
     names: NameBook,
 }
 
@@ -120,6 +132,7 @@ impl Writer {
                 .transpose()?,
             image,
             namespaces: cli.namespace,
+            intervals: cli.stat_interval.is_some(),
             names: NameBook::default(),
         })
     }
@@ -137,7 +150,10 @@ impl Writer {
             match message {
                 Message::Run(run) => self.line(&json::run_line(&run), true)?,
                 Message::Record(record) => self.record(&record)?,
-                Message::Stat(summary) => self.stat(&summary, false)?,
+                Message::Stat(stat) => {
+                    self.interval(&stat.interval)?;
+                    self.stat(&stat.run, false)?;
+                }
                 Message::Reopen => self.reopen(),
                 Message::End(end) => return self.end(*end),
             }
@@ -177,12 +193,29 @@ impl Writer {
         Ok(())
     }
 
-    /// The log has every summary, stdout only the last one.
+    /// The log has every interval, stdout those that were asked for.
+    fn interval(&mut self, interval: &Summary) -> Result<()> {
+        let time = realtime_ns();
+        let line = json::interval_line(interval, time);
+        if let Some(out) = self.json.as_mut().filter(|_| self.intervals) {
+            writeln!(out, "{line}").context(STDOUT)?;
+        }
+        if let Some(out) = self.text.as_mut().filter(|_| self.intervals) {
+            write!(out, "{}", text::interval(interval, time)).context(STDOUT)?;
+        }
+        self.log_stat(&line)
+    }
+
+    /// The log has every summary of the run, stdout only the last one.
     fn stat(&mut self, summary: &Summary, last: bool) -> Result<()> {
         let line = json::stat_line(summary, realtime_ns());
         if let Some(out) = self.json.as_mut().filter(|_| last) {
             writeln!(out, "{line}").context(STDOUT)?;
         }
+        self.log_stat(&line)
+    }
+
+    fn log_stat(&mut self, line: &str) -> Result<()> {
         if let Some(logs) = &mut self.logs {
             logs.stat
                 .write_all(format!("{line}\n").as_bytes())
@@ -203,9 +236,13 @@ impl Writer {
     fn end(mut self, end: End) -> Result<()> {
         let End {
             mut capture,
+            interval,
             marks,
             hops,
         } = end;
+        if let Some(interval) = &interval {
+            self.interval(interval)?;
+        }
         self.stat(&capture.summary, true)?;
         capture
             .slowest
