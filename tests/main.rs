@@ -8,6 +8,7 @@
 
 mod cleanup;
 mod clocks;
+mod diff;
 mod faults;
 mod forged;
 mod forwarder;

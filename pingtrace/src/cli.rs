@@ -1,8 +1,8 @@
 //! The command line. Help texts are the doc comments.
 
 use crate::lab_clock::LabClock;
-use crate::{schedule, units};
-use clap::{ArgGroup, Parser, ValueEnum};
+use crate::{diff, schedule, units};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use croner::Cron;
 use report::draw;
 use report::slo::Objectives;
@@ -20,8 +20,13 @@ use std::time::Duration;
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pingtrace", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group = ArgGroup::new("role").required(true).args(["server", "client"]))]
 pub struct Cli {
+    /// Something else than a client or a server.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Stamp the probes of any number of clients
     #[arg(short, long)]
     pub server: bool,
@@ -166,6 +171,13 @@ pub struct Cli {
     /// Tell more, libbpf's messages too
     #[arg(long)]
     pub debug: bool,
+}
+
+/// What is neither client nor server.
+#[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "the arguments of each say what it does")]
+pub enum Command {
+    Diff(diff::Args),
 }
 
 /// How remote stamps come back.

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod client;
 mod collector;
+pub mod diff;
 mod host;
 mod inband;
 mod journey;

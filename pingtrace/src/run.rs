@@ -1,10 +1,10 @@
 //! From a parsed command line to an exit status.
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::client::{self, Control, Outcome};
 use crate::collector::Collector;
 use crate::plan::{Plan, Usage};
-use crate::{schedule, server};
+use crate::{diff, schedule, server};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
@@ -27,12 +27,10 @@ const MISSED: u8 = 4;
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
     let logger = start_logger(cli.debug);
-    let result = logger.and_then(|_handle| {
-        if cli.server {
-            server::run(cli).map(|()| Outcome::Answered)
-        } else {
-            client(cli)
-        }
+    let result = logger.and_then(|_handle| match &cli.command {
+        Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        None if cli.server => server::run(cli).map(|()| Outcome::Answered),
+        None => client(cli),
     });
     match result {
         Ok(Outcome::Answered) => ExitCode::SUCCESS,
