@@ -8,6 +8,7 @@
 
 mod cleanup;
 mod clocks;
+mod diff;
 mod faults;
 mod forged;
 mod forwarder;
@@ -16,6 +17,7 @@ mod limits;
 mod load;
 mod misuse;
 mod modes;
+mod objectives;
 mod options;
 mod outputs;
 mod packets;

@@ -45,7 +45,7 @@ fn a_wrong_command_line_is_refused() {
     let lab = lab();
     let ns = &lab.client.ns;
     let host = ["-c", "10.77.0.2"];
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 14] = [
         (&["-i", "0"], &["--interval", "flood", "-A"]),
         (&["-i", "1x"], &["--interval", "unknown unit 'x'", "ms"]),
         (&["-t", "soon"], &["--time", "unknown unit"]),
@@ -65,6 +65,15 @@ fn a_wrong_command_line_is_refused() {
         (
             &["-t", "1", "--schedule", "noon"],
             &["--schedule", "'noon'", "*/10 * * * *"],
+        ),
+        (
+            &["--slo", "loss<1%,p99(eth0)<1ms"],
+            &[
+                "--slo",
+                "column 13",
+                "'eth0'",
+                "total or a segment (l_tx_kern",
+            ],
         ),
         (&["-s"], &["--server", "--client"]),
         (&["-o", "xml"], &["--output", "xml"]),

@@ -1,6 +1,7 @@
 //! What the program writes: JSON, text, logs and pictures, however the run ends.
 
-use super::harness::{Finished, Server, client, finish, kill, program, start, until};
+use super::forwarder::{Action, Direction as Way, Plan, Rule};
+use super::harness::{Finished, Server, client, finish, kill, program, start, until, wire};
 use netns::Lab;
 use serde_json::Value;
 use std::fs;
@@ -8,6 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const SCHEMA: &str = include_str!("../report/schema/pingtrace.schema.json");
@@ -98,6 +100,135 @@ fn json_is_as_the_schema_says() {
             assert!(schema.is_valid(&line), "{line}");
         }
     }
+}
+
+/// What an interval counted, of these keys.
+fn counted(intervals: &[Value], key: &str) -> u64 {
+    intervals.iter().filter_map(|i| i[key].as_u64()).sum()
+}
+
+#[test]
+fn intervals_are_alone_and_add_up() {
+    let (lab, directory) = lab();
+    let args = "-i 2ms -C 200 -m 1s -o text,json,log --stat-interval 100ms";
+    let run = finish(launch_words(&lab, directory.path(), args));
+    assert_eq!(run.status, 0, "{run:#?}");
+    let intervals = run.lines("interval");
+    assert!(intervals.len() >= 3, "{run:#?}");
+    let stat = run.stat();
+    for key in ["sent", "replied", "elapsed_ns"] {
+        assert_eq!(
+            counted(&intervals, key),
+            stat[key].as_u64().unwrap(),
+            "{key}"
+        );
+    }
+    let costs: Vec<_> = intervals.iter().map(|i| i["self"].clone()).collect();
+    assert_eq!(
+        counted(&costs, "cpu_ns"),
+        stat["self"]["cpu_ns"].as_u64().unwrap()
+    );
+    let totals: Vec<_> = intervals.iter().map(|i| i["delays"][0].clone()).collect();
+    let max = totals.iter().filter_map(|t| t["max"].as_u64()).max();
+    assert_eq!(counted(&totals, "count"), 200);
+    assert_eq!(max, stat["delays"][0]["max"].as_u64());
+    let jitter = stat["jitter"].as_array().unwrap();
+    let round = jitter.iter().find(|j| j["direction"] == "rtt").unwrap();
+    assert_eq!(round["ipdv"]["count"], 199);
+    assert_eq!(
+        run.stderr.matches(" last ").count(),
+        intervals.len(),
+        "{run:#?}"
+    );
+    let log = lines(&directory.path().join("pingtrace.log.stat"));
+    assert_eq!(of_type(&log, "interval"), intervals);
+    assert_eq!(of_type(&log, "stat").len(), intervals.len());
+    assert!(stat["delays"][0]["hdr"].is_string());
+    assert!(of_type(&log, "stat")[0]["delays"][0]["hdr"].is_null());
+}
+
+#[test]
+fn intervals_are_shown_when_they_are_asked_for() {
+    let (lab, _) = lab();
+    let quiet = client(&lab.client.ns, "-c 10.77.0.2 -i 2ms -C 20 -o text,json");
+    assert_eq!(quiet.lines("interval").len(), 0, "{quiet:#?}");
+    assert!(!quiet.stderr.contains(" last "), "{quiet:#?}");
+    let off = client(
+        &lab.client.ns,
+        "-c 10.77.0.2 -i 2ms -C 20 -o json --stat-interval 0",
+    );
+    assert_eq!((off.status, off.lines("interval").len()), (0, 0));
+}
+
+/// With `--debug` the kernel counts what each program takes; without, the process alone is measured.
+#[test]
+fn the_tool_says_what_it_costs() {
+    let lab = Lab::veth_pair().unwrap();
+    let server = Server::start(&lab.server.ns, "--nslocal --debug");
+    let args = "-c 10.77.0.2 --nslocal -i 2ms -C 100 -m 10s -o text,json";
+    let plain = client(&lab.client.ns, args);
+    assert!(
+        plain.stat()["self"]["cpu_ns"].as_u64().unwrap() > 0,
+        "{plain:#?}"
+    );
+    assert!(plain.stat()["self"]["programs"].is_null(), "{plain:#?}");
+    assert!(plain.stderr.contains("pingtrace itself: "), "{plain:#?}");
+    assert!(plain.stderr.contains("send slip p50 "), "{plain:#?}");
+    let debug = client(
+        &lab.client.ns,
+        &format!("{args} --debug --stat-interval 50ms"),
+    );
+    let programs = debug.stat()["self"]["programs"].clone();
+    let programs = programs.as_array().expect("programs");
+    for name in ["on_net_dev_queue", "on_net_dev_start_xmit", "client_socket"] {
+        let found = programs.iter().find(|p| p["program"] == name);
+        let program = found.unwrap_or_else(|| panic!("no {name} in {programs:#?}"));
+        let of = |key: &str| program[key].as_u64().unwrap();
+        assert!(of("runs") >= 100 && of("ns") >= of("runs"), "{program:#}");
+        let intervals = debug.lines("interval");
+        let all = intervals
+            .iter()
+            .filter_map(|i| i["self"]["programs"].as_array());
+        let same: Vec<_> = all
+            .flatten()
+            .filter(|p| p["program"] == name)
+            .cloned()
+            .collect();
+        for key in ["runs", "ns"] {
+            assert_eq!(counted(&same, key), of(key), "{key} of {name}");
+        }
+    }
+    let tables = debug.stderr.matches("\non_net_dev_queue ").count();
+    assert_eq!(tables, debug.lines("interval").len() + 1, "{debug:#?}");
+    let (_, story) = server.stop(libc::SIGTERM);
+    for words in ["pingtrace itself: ", "on_netif_receive_skb", "inband_ether"] {
+        assert!(story.iter().any(|line| line.contains(words)), "{story:#?}");
+    }
+}
+
+/// One-way variation across two clocks: as much as the wire was planned to vary, in its direction.
+#[test]
+fn jitter_is_that_of_its_direction() {
+    let every_second: Vec<u32> = (0..100).map(|k| 2 * k + 1).collect();
+    let late = Action::Delay(Duration::from_millis(3));
+    let rules = [Rule::at(Way::AToB, every_second, late)];
+    let (lab, _wire) = wire(Plan::new(Duration::from_millis(1), rules));
+    let _server = Server::start(&lab.server.ns, "--userid 2");
+    let run = client(
+        &lab.client.ns,
+        "-c 10.77.0.2 --userid 1 -i 10ms -C 200 -m 1s -o json",
+    );
+    let stat = run.stat();
+    let jitter = |way: &str| {
+        let all = stat["jitter"].as_array().unwrap().iter();
+        all.clone().find(|j| j["direction"] == way).expect(way)
+    };
+    let p50 = |way| jitter(way)["ipdv"]["p50"].as_u64().unwrap();
+    assert!(p50("out").abs_diff(3_000_000) < 500_000, "{stat:#}");
+    assert!(p50("rtt").abs_diff(3_000_000) < 500_000, "{stat:#}");
+    assert!(p50("in") < 1_000_000, "{stat:#}");
+    let smoothed = jitter("out")["rfc3550_ns"].as_u64().unwrap();
+    assert!(smoothed.abs_diff(3_000_000) < 1_500_000, "{stat:#}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! The command line. Help texts are the doc comments.
 
 use crate::lab_clock::LabClock;
-use crate::{schedule, units};
-use clap::{ArgGroup, Parser, ValueEnum};
+use crate::{diff, schedule, units};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use croner::Cron;
 use report::draw;
+use report::slo::Objectives;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,12 +15,18 @@ use std::time::Duration;
 /// echo requests, answered by the other host's kernel; both ends stamp them at every stage of the
 /// stack. Without a server at the other end the local stages and one remote segment remain.
 ///
-/// Exit status: 0 ok; 1 the run failed; 2 wrong usage; 3 no probe was answered.
+/// Exit status: 0 ok; 1 the run failed; 2 wrong usage; 3 no probe was answered; 4 an
+/// objective (--slo) was missed.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pingtrace", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group = ArgGroup::new("role").required(true).args(["server", "client"]))]
 pub struct Cli {
+    /// Something else than a client or a server.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Stamp the probes of any number of clients
     #[arg(short, long)]
     pub server: bool,
@@ -109,9 +116,19 @@ pub struct Cli {
     )]
     pub image: PathBuf,
 
-    /// Time between summaries in the log; a plain number is in s
-    #[arg(long, value_name = "T", default_value = "60s", value_parser = units::seconds, conflicts_with = "server")]
-    pub stat_interval: Duration,
+    /// Summarise each interval of this length alone, and the run so far (that in the log only);
+    /// a plain number is in s, 0 turns it off [default: 60s, in the log only]
+    #[arg(long, value_name = "T", value_parser = units::seconds, conflicts_with = "server")]
+    pub stat_interval: Option<Duration>,
+
+    /// Exit with 4 unless the run meets these objectives: `p99(total)<500us,loss<0.1%`
+    ///
+    /// Several are separated by commas, each METRIC<LIMIT or METRIC<=LIMIT. METRIC is min(..),
+    /// mean(..), max(..) or a percentile such as p99.9(..) of `total` or of a segment by its name;
+    /// jitter(out), jitter(in) or jitter(rtt); or loss, late or dup. LIMIT is a time in ns, us,
+    /// ms or s, or a percentage of the probes sent. What no probe had counts as missed.
+    #[arg(long, value_name = "OBJECTIVES", value_parser = str::parse::<Objectives>, conflicts_with = "server")]
+    pub slo: Option<Objectives>,
 
     /// Start a capture of -t at each tick of a cron expression (local time), for ever
     #[arg(
@@ -154,6 +171,13 @@ pub struct Cli {
     /// Tell more, libbpf's messages too
     #[arg(long)]
     pub debug: bool,
+}
+
+/// What is neither client nor server.
+#[derive(Clone, Debug, Subcommand)]
+#[expect(missing_docs, reason = "the arguments of each say what it does")]
+pub enum Command {
+    Diff(diff::Args),
 }
 
 /// How remote stamps come back.

@@ -51,6 +51,8 @@ pub enum Outcome {
     Answered,
     /// None was.
     Unanswered,
+    /// At least one was, and an objective was missed.
+    Missed,
 }
 
 /// Runs one capture.
@@ -100,7 +102,7 @@ pub fn run(
         done: AtomicBool::new(false),
         failure: Mutex::new(None),
     };
-    collector.begin(shared.start_ns, tracer.as_ref());
+    collector.begin(shared.start_ns, setup.slots, tracer.as_ref());
     let mut receiver = Receiver::new(plan, &shared, tracer, collector, cli.mode);
     if plan.interval_ns.is_none() {
         receiver.adaptive(control)?;
@@ -159,6 +161,8 @@ struct Receiver<'a, 'k> {
     housekeeping_ns: u64,
     buffer: Vec<MaybeUninit<u8>>,
     collecting: bool,
+    /// Probes given up because another one needed their record.
+    evicted: u64,
 }
 
 impl<'a, 'k> Receiver<'a, 'k> {
@@ -189,6 +193,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             housekeeping_ns: 0,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
             collecting: false,
+            evicted: 0,
         }
     }
 
@@ -503,7 +508,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
                     {
                         break;
                     }
-                    _ => self.lose(self.oldest),
+                    sent => {
+                        self.evicted += u64::from(sent.is_none());
+                        self.lose(self.oldest);
+                    }
                 }
             }
             self.oldest += 1;
@@ -529,8 +537,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn update_counters(&mut self) {
         let losses = self.tracer.as_ref().map(Tracer::losses).unwrap_or_default();
         let journey = self.journey.counts;
+        let sent = self.shared.sent.load(Ordering::Acquire);
+        let in_use = sent.saturating_sub(self.oldest);
+        let slots = self.shared.table.slots();
+        self.collector
+            .table_use(in_use.min(slots.into()) as u32, self.evicted);
         let counters = self.collector.counters();
-        counters.sent = self.shared.sent.load(Ordering::Acquire);
+        counters.sent = sent;
         counters.send_errors = u64::from(self.shared.send_errors.load(Ordering::Relaxed));
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;

@@ -3,7 +3,8 @@
 
 use crate::cli::Cli;
 use crate::host;
-use crate::output::{End, Message, Outputs};
+use crate::meter::Meter;
+use crate::output::{End, Message, Outputs, Stat};
 use crate::plan::Plan;
 use crate::socket::IcmpError;
 use crate::timestamps;
@@ -13,15 +14,21 @@ use anyhow::Result;
 use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
-use report::model::{Breakdown, Capture, Counters, Endpoint, Point, Probe, Record, Run, Summary};
+use report::model::{
+    Breakdown, Capture, Counters, Endpoint, OwnCost, Point, Probe, Record, Run, Summary,
+};
 use report::series::Series;
+use report::slo::{Judged, Objectives};
 use report::slowest::Slowest;
 use report::stats::Stats;
 use report::verdict::Docket;
 use std::collections::HashSet;
+use std::time::Duration;
 
 /// Records that a picture shows.
 const PICTURED: usize = 8;
+/// Time between summaries in the log, unless another is asked for.
+const STAT_INTERVAL: Duration = Duration::from_secs(60);
 /// ICMP errors that are told one by one.
 const TOLD_ERRORS: usize = 8;
 
@@ -39,6 +46,11 @@ pub struct Collector {
     scratch: Breakdown,
     /// Points that were seen, a bit each.
     seen: u32,
+    objectives: Option<Objectives>,
+    meter: Meter,
+    /// The cost at the start of the interval.
+    cost_before: OwnCost,
+    debug: bool,
     stat_interval_ns: u64,
     next_stat_ns: u64,
     outputs: Outputs,
@@ -47,7 +59,7 @@ pub struct Collector {
 impl Collector {
     /// For one capture; opens what is to be written.
     pub fn new(cli: &Cli, plan: &Plan) -> Result<Self> {
-        let stat_interval_ns = cli.stat_interval.as_nanos() as u64;
+        let stat_interval = cli.stat_interval.unwrap_or(STAT_INTERVAL);
         Ok(Self {
             run: describe(plan),
             start_ns: 0,
@@ -60,14 +72,21 @@ impl Collector {
             told_errors: HashSet::new(),
             scratch: Breakdown::default(),
             seen: 0,
-            stat_interval_ns,
+            objectives: cli.slo.clone(),
+            meter: Meter::default(),
+            cost_before: OwnCost::default(),
+            debug: cli.debug,
+            stat_interval_ns: stat_interval.as_nanos() as u64,
             next_stat_ns: u64::MAX,
             outputs: Outputs::start(cli)?,
         })
     }
 
     /// The first probe is about to leave, at `start_ns`.
-    pub fn begin(&mut self, start_ns: u64, tracer: Option<&Tracer<'_>>) {
+    pub fn begin(&mut self, start_ns: u64, records: u32, tracer: Option<&Tracer<'_>>) {
+        let counted = tracer.filter(|_| self.debug);
+        let programs = counted.map(Tracer::programs).unwrap_or_default();
+        self.meter = Meter::start(records, programs);
         self.start_ns = start_ns;
         self.run.start_unix_ns = realtime_ns() - (monotonic_ns() - start_ns).cast_signed();
         if let Some(tracer) = tracer {
@@ -92,6 +111,12 @@ impl Collector {
         self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
 
+    /// How full the table of records is, and how many were reused too early.
+    pub fn table_use(&mut self, in_use: u32, evicted: u64) {
+        self.meter.most_in_use = self.meter.most_in_use.max(in_use);
+        self.meter.evicted = evicted;
+    }
+
     /// What the client counts itself.
     pub fn counters(&mut self) -> &mut Counters {
         &mut self.stats.counters
@@ -106,6 +131,7 @@ impl Collector {
             log::info!("probe {}: {event}", probe.seq);
         }
         self.stats.record(&self.scratch);
+        self.stats.vary(probe);
         self.seen = probe
             .path
             .iter()
@@ -204,8 +230,10 @@ impl Collector {
         self.settle(now, false);
         if now >= self.next_stat_ns {
             self.next_stat_ns += self.stat_interval_ns;
-            let summary = self.summary(now);
-            self.outputs.send(Message::Stat(Box::new(summary)));
+            let run = self.complete(now, self.stats.summary(self.elapsed_ns(now)));
+            let interval = self.interval(&run);
+            self.outputs
+                .send(Message::Stat(Box::new(Stat { run, interval })));
         }
     }
 
@@ -214,22 +242,44 @@ impl Collector {
         self.outputs.failed()
     }
 
-    fn summary(&self, now: u64) -> Summary {
+    /// The run so far, with what its statistics do not know.
+    fn complete(&self, now: u64, stats: Summary) -> Summary {
         Summary {
             clock: self.wire.summary(now),
-            ..self.stats.summary(now.saturating_sub(self.start_ns))
+            own: Some(self.meter.read()),
+            ..stats
         }
     }
 
-    /// The end of the capture: everything is written when it returns.
-    pub fn finish(mut self) -> Result<()> {
+    /// What happened since the last one.
+    fn interval(&mut self, run: &Summary) -> Summary {
+        let cost = run.own.clone().unwrap_or_default();
+        let before = std::mem::replace(&mut self.cost_before, cost.clone());
+        Summary {
+            own: Some(cost.since(&before)),
+            ..self.stats.interval(run.elapsed_ns)
+        }
+    }
+
+    fn elapsed_ns(&self, now: u64) -> u64 {
+        now.saturating_sub(self.start_ns)
+    }
+
+    /// The end of the capture: everything is written when it returns. Gives what became of its
+    /// objectives.
+    pub fn finish(mut self) -> Result<Vec<Judged>> {
         if self.start_ns == 0 {
             // No probe was to leave yet.
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.add_remote_points();
         self.settle(monotonic_ns(), true);
-        let summary = self.summary(monotonic_ns());
+        let now = monotonic_ns();
+        let mut summary = self.complete(now, self.stats.last_summary(self.elapsed_ns(now)));
+        let interval = (self.stat_interval_ns > 0).then(|| self.interval(&summary));
+        let judged = self.objectives.map(|all| all.judge(&summary));
+        let judged = judged.unwrap_or_default();
+        summary.slo.clone_from(&judged);
         let capture = Capture {
             run: self.run,
             slowest: self.slowest.records().to_vec(),
@@ -239,9 +289,11 @@ impl Collector {
         };
         self.outputs.finish(End {
             capture,
+            interval,
             marks: self.stats.marks(),
             hops: self.hops,
-        })
+        })?;
+        Ok(judged)
     }
 }
 

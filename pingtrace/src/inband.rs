@@ -7,11 +7,12 @@
 )]
 
 use crate::lab_clock;
+use crate::meter::{self, Programs};
 use crate::tracer::{Setup, Tracer};
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{
     AsRawLibbpf, Link, OpenObject, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder,
     libbpf_sys,
@@ -127,6 +128,11 @@ impl<'a> Inband<'a> {
                 self.skel.progs.inband_ether.as_fd(),
             );
         }
+    }
+
+    /// The programs that are loaded, by name.
+    pub fn programs(&self) -> Programs {
+        meter::loaded(self.skel.object())
     }
 
     /// Replies stamped so far, and what had to be left out.

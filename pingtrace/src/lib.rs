@@ -3,10 +3,12 @@
 pub mod cli;
 pub mod client;
 mod collector;
+pub mod diff;
 mod host;
 mod inband;
 mod journey;
 pub mod lab_clock;
+mod meter;
 mod names;
 mod negotiation;
 mod output;

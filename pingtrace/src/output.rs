@@ -29,16 +29,26 @@ pub enum Message {
     Run(Box<Run>),
     /// A recorded probe.
     Record(Box<Record>),
-    /// Statistics of the run so far.
-    Stat(Box<Summary>),
+    /// An interval is over.
+    Stat(Box<Stat>),
     /// SIGHUP: open the log files anew.
     Reopen,
     /// The end.
     End(Box<End>),
 }
 
+/// Statistics while the run goes on.
+pub struct Stat {
+    /// Of the run so far.
+    pub run: Summary,
+    /// Of the interval that is over.
+    pub interval: Summary,
+}
+
 /// The results of a run.
 pub struct End {
+    /// The last interval, which was cut short.
+    pub interval: Option<Summary>,
     /// What a picture is drawn from.
     pub capture: Capture,
     /// Marks that the summary explains.
@@ -102,6 +112,8 @@ struct Writer {
     logs: Option<Logs>,
     image: Option<PathBuf>,
     namespaces: bool,
+    /// Intervals are shown on stdout too.
+    intervals: bool,
     names: NameBook,
 }
 
@@ -126,6 +138,7 @@ impl Writer {
                 .transpose()?,
             image,
             namespaces: cli.namespace,
+            intervals: cli.stat_interval.is_some(),
             names: NameBook::default(),
         })
     }
@@ -135,7 +148,10 @@ impl Writer {
             match message {
                 Message::Run(run) => self.run_line(&run)?,
                 Message::Record(record) => self.record(&record)?,
-                Message::Stat(summary) => self.stat(&json::stat_line(&summary, realtime_ns()))?,
+                Message::Stat(stat) => {
+                    self.interval(&stat.interval)?;
+                    self.stat(&json::stat_line(&stat.run, realtime_ns()))?;
+                }
                 Message::Reopen => self.reopen(),
                 Message::End(end) => return self.end(*end),
             }
@@ -185,6 +201,18 @@ impl Writer {
         writeln!(logs.stat, "{line}").context("write the log")
     }
 
+    /// The log has every interval, stdout those that were asked for.
+    fn interval(&mut self, interval: &Summary) -> Result<()> {
+        let time = realtime_ns();
+        let line = json::interval_line(interval, time);
+        self.stat(&line)?;
+        if self.intervals {
+            print(&mut self.json, || line + "\n");
+            print(&mut self.text, || text::interval(interval, time));
+        }
+        Ok(())
+    }
+
     fn reopen(&mut self) {
         let Some(logs) = &mut self.logs else { return };
         for file in [&mut logs.sequence, &mut logs.stat] {
@@ -199,9 +227,13 @@ impl Writer {
     fn end(mut self, end: End) -> Result<()> {
         let End {
             capture,
+            interval,
             marks,
             hops,
         } = end;
+        if let Some(interval) = &interval {
+            self.interval(interval)?;
+        }
         let slowest = capture.slowest.iter();
         slowest.for_each(|r| self.names.learn(&r.probe));
         let mut json = json::stat_line(&capture.summary, realtime_ns()) + "\n";

@@ -1,10 +1,10 @@
 //! From a parsed command line to an exit status.
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 use crate::client::{self, Control, Outcome};
 use crate::collector::Collector;
 use crate::plan::{Plan, Usage};
-use crate::{schedule, server};
+use crate::{diff, schedule, server};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
@@ -21,15 +21,16 @@ const USAGE: u8 = 2;
 /// Exit status when no probe was answered.
 const UNANSWERED: u8 = 3;
 
+/// Exit status when an objective was missed.
+const MISSED: u8 = 4;
+
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
     let logger = start_logger(cli.debug);
-    let result = logger.and_then(|_handle| {
-        if cli.server {
-            server::run(cli).map(|()| Outcome::Answered)
-        } else {
-            client(cli)
-        }
+    let result = logger.and_then(|_handle| match &cli.command {
+        Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        None if cli.server => server::run(cli).map(|()| Outcome::Answered),
+        None => client(cli),
     });
     match result {
         Ok(Outcome::Answered) => ExitCode::SUCCESS,
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             log::error!("no probe was answered");
             ExitCode::from(UNANSWERED)
         }
+        Ok(Outcome::Missed) => ExitCode::from(MISSED),
         Err(e) => {
             eprintln!("pingtrace: {e:#}");
             ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
@@ -63,8 +65,14 @@ fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
     let outcome = client::run(cli, &plan, control, &mut collector);
     let written = collector.finish();
     let outcome = outcome?;
-    written?;
-    Ok(outcome)
+    let missed: Vec<_> = written?.into_iter().filter(|judged| !judged.met).collect();
+    for judged in &missed {
+        log::error!("objective missed: {judged}");
+    }
+    Ok(match outcome {
+        Outcome::Answered if !missed.is_empty() => Outcome::Missed,
+        outcome => outcome,
+    })
 }
 
 /// The story: stderr, one logger, libbpf's lines in it.

@@ -33,8 +33,9 @@ pub fn run(
             return Ok(outcome);
         }
         match capture() {
-            Ok(Outcome::Answered) => outcome = Outcome::Answered,
             Ok(Outcome::Unanswered) => log::error!("no probe was answered in this capture"),
+            Ok(_) if outcome == Outcome::Missed => {}
+            Ok(this) => outcome = this,
             Err(e) if e.is::<Usage>() => return Err(e),
             Err(e) => log::error!("the capture failed: {e:#}"),
         }

@@ -4,6 +4,7 @@
 use crate::cli::Cli;
 use crate::host::{self, ServerLock};
 use crate::inband::Inband;
+use crate::meter::Meter;
 use crate::packet::{self, Entry, Family, RecordPacket, Version};
 use crate::socket::{Deliver, Options, ProbeSocket};
 use crate::table::{REPLY, REQUEST, Table};
@@ -14,6 +15,7 @@ use bpf::pingtrace::types::{pt_owed, pt_record};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::{LinkEvent, LinkEvents, Namespace, Netlink};
 use report::model::Point;
+use report::text;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -61,11 +63,13 @@ pub fn run(cli: &Cli) -> Result<()> {
     // Last: a reply that is stamped before its device is would be owed a record packet.
     tracer.attach();
     say_points(&tracer);
+    let mut meter = meter(cli, &tracer, &devices);
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
     let mut records = Records::new(own);
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
+    let start_ns = monotonic_ns();
     log::info!("serving; stop with SIGINT or SIGTERM");
     while wait(&ring, &devices, &signals, records.wake_at(deadline))?
         || records.wake_at(None).is_some()
@@ -79,11 +83,24 @@ pub fn run(cli: &Cli) -> Result<()> {
         }
     }
     summarize(&tracer, &devices, &records);
+    meter.most_in_use = tracer.table.waiting();
+    meter.evicted = tracer.losses().evicted;
+    let elapsed_ns = monotonic_ns() - start_ns;
+    for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
+        log::info!("{line}");
+    }
     drop(sockets);
     Ok(())
 }
 
 const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";
+
+/// Counts what the programs of both objects take, if `--debug` asks for it.
+fn meter(cli: &Cli, tracer: &Tracer<'_>, devices: &Devices<'_>) -> Meter {
+    let inband = devices.inband.iter().flat_map(Inband::programs);
+    let programs = tracer.programs().into_iter().chain(inband);
+    Meter::start(SLOTS, programs.filter(|_| cli.debug).collect())
+}
 
 /// Waits for an owed record, a device, a signal or the deadline; false at the deadline.
 fn wait(

@@ -153,6 +153,18 @@ impl Table {
         }
     }
 
+    /// Records of a server's probes whose reply has not left.
+    pub fn waiting(&self) -> u32 {
+        let states = (0..self.slots()).map(|slot| {
+            // SAFETY: the pointer is into the mapping; the field is a plain integer.
+            unsafe { (&raw const (*self.at(slot)).state).read_volatile() }
+        });
+        let waits = |state: &u32| {
+            state & (pt_state::PT_REC_LIVE.0 | pt_state::PT_REC_OUT.0) == pt_state::PT_REC_LIVE.0
+        };
+        states.filter(waits).count() as u32
+    }
+
     /// A copy of the record in `slot`.
     pub fn copy(&self, slot: u32) -> pt_record {
         // SAFETY: the pointer is into the mapping, and any bytes are a valid record.

@@ -1,6 +1,7 @@
 //! Loads and attaches the stamping programs of one role, and says which points they give.
 
 use crate::lab_clock::{self, LabClock};
+use crate::meter::{self, Programs};
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
@@ -229,6 +230,11 @@ impl<'a> Tracer<'a> {
             .as_deref()
             .map(|bss| bss.losses)
             .unwrap_or_default()
+    }
+
+    /// The programs that are loaded, by name.
+    pub fn programs(&self) -> Programs {
+        meter::loaded(self.skel.object())
     }
 
     /// The programs' maps, for the in-band object to share.

@@ -16,6 +16,11 @@ pub fn realtime_ns() -> i64 {
     nanoseconds(ClockId::Realtime).cast_signed()
 }
 
+/// CPU time of this process, user and system, nanoseconds.
+pub fn process_cpu_ns() -> u64 {
+    nanoseconds(ClockId::ProcessCPUTime)
+}
+
 fn nanoseconds(clock: ClockId) -> u64 {
     let t = clock_gettime(clock);
     t.tv_sec.cast_unsigned() * SECOND + t.tv_nsec.cast_unsigned()

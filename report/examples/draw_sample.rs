@@ -224,8 +224,7 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
         },
         delays,
         causes: causes.list(),
-        send_slip: None,
-        clock: None,
+        ..Summary::default()
     }
 }
 

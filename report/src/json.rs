@@ -6,9 +6,15 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::IpAddr;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use chrono::{DateTime, SecondsFormat, Utc};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{
+    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
+};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -16,9 +22,10 @@ use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
 use crate::hops::{HopStat, HopStats};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, Owner, Point,
-    Probe, Record, Run, Segment, Stamp, Status, Summary,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, OwnCost, Owner,
+    Point, Probe, Record, Run, Segment, Stamp, Status, Summary, Variation, Way,
 };
+use crate::slo::{Judged, Value};
 use crate::verdict::{Certainty, Verdict};
 
 /// Version of the format, in the `run` line.
@@ -50,6 +57,13 @@ pub enum Line {
         /// When it was written, nanoseconds since the Unix epoch.
         time_unix_ns: i64,
         /// The summary; means are rounded to nanoseconds, rates to 0.0001 ppm.
+        summary: Summary,
+    },
+    /// A summary of one interval alone.
+    Interval {
+        /// When it ended, nanoseconds since the Unix epoch.
+        time_unix_ns: i64,
+        /// The summary; means are rounded to nanoseconds.
         summary: Summary,
     },
     /// Statistics of hops, or a line of a companion: not read back.
@@ -123,16 +137,12 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
 
 /// The line of a summary, written at this time, nanoseconds since the Unix epoch.
 pub fn stat_line(summary: &Summary, time_unix_ns: i64) -> String {
-    write(&Written::Stat(StatLine {
-        time: Time(time_unix_ns),
-        elapsed_ns: summary.elapsed_ns,
-        counters: summary.counters,
-        delays: summary.delays.iter().map(DelayEntry::from).collect(),
-        verdicts: by_owner(&summary.causes),
-        causes: summary.causes.iter().map(CauseLine::from).collect(),
-        send_slip: summary.send_slip.as_ref().map(Numbers::from),
-        clock: summary.clock.as_ref().map(ClockLine::from),
-    }))
+    write(&Written::Stat(StatLine::new(summary, time_unix_ns)))
+}
+
+/// The line of one interval alone, which ended at this time, nanoseconds since the Unix epoch.
+pub fn interval_line(summary: &Summary, time_unix_ns: i64) -> String {
+    write(&Written::Interval(StatLine::new(summary, time_unix_ns)))
 }
 
 /// The line of a run's hops.
@@ -147,11 +157,20 @@ pub fn hops_line(hops: &HopStats, names: &Names) -> String {
 
 /// Reads a line that one of the functions above wrote, or [`Line::Other`].
 pub fn parse_line(line: &str) -> Result<Line, Error> {
-    Ok(match serde_json::from_str(line)? {
+    let read = serde_json::from_str(line).map_err(|error| match serde_json::from_str(line) {
+        // A later version may look different in every other respect.
+        Ok(Version { version }) if version > VERSION => Error::Version(version),
+        _ => error.into(),
+    })?;
+    Ok(match read {
         Read::Run(run) if run.version > VERSION => return Err(Error::Version(run.version)),
         Read::Run(run) => Line::Run(run.into()),
         Read::Probe(probe) => Line::Probe(Box::new((*probe).into())),
         Read::Stat(stat) => Line::Stat {
+            time_unix_ns: stat.time.0,
+            summary: stat.into(),
+        },
+        Read::Interval(stat) => Line::Interval {
             time_unix_ns: stat.time.0,
             summary: stat.into(),
         },
@@ -169,6 +188,7 @@ enum Written<'a> {
     Run(RunLine<'a>),
     Probe(ProbeLine<'a>),
     Stat(StatLine),
+    Interval(StatLine),
     Hops(HopsLine<'a>),
 }
 
@@ -178,8 +198,15 @@ enum Read {
     Run(RunLine<'static>),
     Probe(Box<ProbeLine<'static>>),
     Stat(StatLine),
+    Interval(StatLine),
     #[serde(other)]
     Other,
+}
+
+/// All that can be relied on in a `run` line of whatever version.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -320,6 +347,12 @@ struct StatLine {
     send_slip: Option<Numbers>,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<ClockLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    jitter: Vec<JitterLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    slo: Vec<JudgedLine>,
+    #[serde(rename = "self", skip_serializing_if = "Option::is_none")]
+    own: Option<OwnCost>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -346,6 +379,15 @@ struct DelayEntry {
     delay: TotalOr,
     #[serde(flatten)]
     numbers: Numbers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hdr: Option<Hdr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JitterLine {
+    direction: Way,
+    ipdv: Numbers,
+    rfc3550_ns: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -358,6 +400,16 @@ struct Numbers {
     p99: u64,
     p999: u64,
     max: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JudgedLine {
+    objective: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_percent: Option<f64>,
+    met: bool,
 }
 
 #[derive(Serialize)]
@@ -694,25 +746,99 @@ impl Numbers {
     }
 }
 
-impl From<&DelayStat> for DelayEntry {
-    fn from(stat: &DelayStat) -> Self {
-        Self {
+impl StatLine {
+    fn new(summary: &Summary, time_unix_ns: i64) -> Self {
+        let histograms = summary.histograms.iter().cloned().map(Hdr);
+        let histograms = histograms.map(Some).chain(iter::repeat_with(|| None));
+        let entry = |(stat, hdr): (&DelayStat, Option<Hdr>)| DelayEntry {
             delay: TotalOr(stat.segment),
             numbers: stat.into(),
+            hdr,
+        };
+        Self {
+            time: Time(time_unix_ns),
+            elapsed_ns: summary.elapsed_ns,
+            counters: summary.counters,
+            delays: summary.delays.iter().zip(histograms).map(entry).collect(),
+            verdicts: by_owner(&summary.causes),
+            causes: summary.causes.iter().map(CauseLine::from).collect(),
+            send_slip: summary.send_slip.as_ref().map(Numbers::from),
+            jitter: summary.jitter.iter().map(JitterLine::from).collect(),
+            slo: summary.slo.iter().map(JudgedLine::from).collect(),
+            own: summary.own.clone(),
+            clock: summary.clock.as_ref().map(ClockLine::from),
+        }
+    }
+}
+
+impl From<&Variation> for JitterLine {
+    fn from(variation: &Variation) -> Self {
+        Self {
+            direction: variation.direction,
+            ipdv: (&variation.ipdv).into(),
+            rfc3550_ns: variation.rfc3550_ns,
+        }
+    }
+}
+
+impl From<JitterLine> for Variation {
+    fn from(line: JitterLine) -> Self {
+        Self {
+            direction: line.direction,
+            ipdv: line.ipdv.into_stat(None),
+            rfc3550_ns: line.rfc3550_ns,
+        }
+    }
+}
+
+impl From<&Judged> for JudgedLine {
+    fn from(judged: &Judged) -> Self {
+        let (measured_ns, measured_percent) = match judged.measured {
+            Some(Value::Ns(ns)) => (Some(ns.round() as u64), None),
+            Some(Value::Percent(percent)) => (None, Some(percent)),
+            None => (None, None),
+        };
+        Self {
+            objective: judged.objective.clone(),
+            measured_ns,
+            measured_percent,
+            met: judged.met,
+        }
+    }
+}
+
+impl From<JudgedLine> for Judged {
+    fn from(line: JudgedLine) -> Self {
+        let ns = line.measured_ns.map(|ns| Value::Ns(ns as f64));
+        Self {
+            objective: line.objective,
+            measured: ns.or(line.measured_percent.map(Value::Percent)),
+            met: line.met,
         }
     }
 }
 
 impl From<StatLine> for Summary {
     fn from(line: StatLine) -> Self {
-        let delay = |entry: DelayEntry| entry.numbers.into_stat(entry.delay.0);
+        let mut histograms = Vec::new();
+        let delay = |entry: DelayEntry| {
+            histograms.extend(entry.hdr.map(|hdr| hdr.0));
+            entry.numbers.into_stat(entry.delay.0)
+        };
+        let delays: Vec<_> = line.delays.into_iter().map(delay).collect();
         Self {
             elapsed_ns: line.elapsed_ns,
             counters: line.counters,
-            delays: line.delays.into_iter().map(delay).collect(),
+            histograms: Some(histograms)
+                .filter(|all| all.len() == delays.len())
+                .unwrap_or_default(),
+            delays,
             causes: line.causes.iter().map(Cause::from).collect(),
             send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
             clock: line.clock.map(ClockSummary::from),
+            jitter: line.jitter.into_iter().map(Variation::from).collect(),
+            slo: line.slo.into_iter().map(Judged::from).collect(),
+            own: line.own,
         }
     }
 }
@@ -807,12 +933,36 @@ struct Time(i64);
 /// A number in hexadecimal digits.
 struct Hex(u64);
 
+/// All values of a distribution, as `HdrHistogram`'s V2 encoding, deflated, in base64: what its
+/// other implementations read and write as a string that begins with `HISTFAAAA`.
+struct Hdr(Histogram<u64>);
+
+impl Hdr {
+    fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .expect("a Vec takes everything, and no count is beyond 63 bits");
+        BASE64_STANDARD.encode(bytes)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = BASE64_STANDARD.decode(text).ok()?;
+        HdrReader::new()
+            .deserialize(&mut bytes.as_slice())
+            .ok()
+            .map(Self)
+    }
+}
+
 /// A segment, or the total.
 struct TotalOr(Option<Segment>);
 
 as_string! {
     Point: "point", |point| point.name().into(), Self::from_name;
     Segment: "segment", |segment| segment.name().into(), Self::from_name;
+    Way: "direction", |way| way.name().into(), Self::from_name;
+    Hdr: "histogram", |hdr| hdr.encode().into(), Self::decode;
     Owner: "owner", |owner| owner.name().into(), Self::from_name;
     Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
     Status: "status", |status| status.name().into(), Self::from_name;

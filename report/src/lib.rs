@@ -4,12 +4,17 @@
 pub mod breakdown;
 pub mod causes;
 pub mod clock;
+pub mod confidence;
+pub mod diff;
 pub mod draw;
 pub mod hops;
+pub mod jitter;
 pub mod json;
 pub mod model;
 mod names;
+pub mod saved;
 pub mod series;
+pub mod slo;
 pub mod slowest;
 pub mod stats;
 pub mod text;

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::causes::Cause;
 use crate::clock::ClockSummary;
+use crate::slo::Judged;
 use crate::verdict::Verdict;
 
 /// A place in the network stack where a probe is stamped. The discriminant is the point's number
@@ -361,10 +363,112 @@ pub struct Counters {
     pub icmp_errors: u64,
 }
 
-/// Everything about a run that fits in a few lines.
+impl Counters {
+    /// What was counted since `earlier`. A probe that was given up before and answered since is
+    /// no loss that this could take back: then `lost` is 0.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let since = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
+        Self {
+            sent: since(|c| c.sent),
+            replied: since(|c| c.replied),
+            late: since(|c| c.late),
+            lost: since(|c| c.lost),
+            dup: since(|c| c.dup),
+            reordered: since(|c| c.reordered),
+            recorded: since(|c| c.recorded),
+            no_remote: since(|c| c.no_remote),
+            lost_stamps: since(|c| c.lost_stamps),
+            unordered: since(|c| c.unordered),
+            bad_checksum: since(|c| c.bad_checksum),
+            malformed: since(|c| c.malformed),
+            unknown_points: since(|c| c.unknown_points),
+            send_errors: since(|c| c.send_errors),
+            icmp_errors: since(|c| c.icmp_errors),
+        }
+    }
+
+    /// This part of the probes sent, in percent; 0 while none was sent.
+    pub fn percent_of_sent(&self, part: u64) -> f64 {
+        100.0 * part as f64 / self.sent.max(1) as f64
+    }
+}
+
+/// A way that a probe goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From the client's driver to the server's `netif_receive_skb`.
+    Out,
+    /// From the server's driver to the client's `netif_receive_skb`.
+    In,
+    /// From `l_tx_user` to `l_rx_user`.
+    Round,
+}
+
+/// How much the delay of one direction varies from a probe to the next.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Variation {
+    /// Which direction.
+    pub direction: Way,
+    /// Distribution of |IPDV| (RFC 3393), nanoseconds, over pairs of consecutive probes.
+    pub ipdv: DelayStat,
+    /// Interarrival jitter as RFC 3550 smooths it (section 6.4.1), at the end, nanoseconds.
+    pub rfc3550_ns: u64,
+}
+
+/// What one program in the kernel cost, by the kernel's own count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Its name.
+    pub program: String,
+    /// How often it ran.
+    pub runs: u64,
+    /// How long in all, nanoseconds, with the counting itself.
+    pub ns: u64,
+}
+
+/// What the tool itself cost within a span of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnCost {
+    /// CPU time of the process, user and system, nanoseconds.
+    pub cpu_ns: u64,
+    /// Probes whose stamps can be collected at once.
+    pub records: u32,
+    /// Most records that were in use at once since the start; of a server, those in use now.
+    pub most_in_use: u32,
+    /// Records that were reused before their probe had its fate.
+    pub evicted: u64,
+    /// Programs in the kernel, if they were counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramCost>,
+}
+
+impl OwnCost {
+    /// What it cost since `earlier`, a reading of the same programs.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let program = |now: &ProgramCost| {
+            let before = earlier.programs.iter().find(|p| p.program == now.program);
+            let before = before.cloned().unwrap_or_default();
+            ProgramCost {
+                program: now.program.clone(),
+                runs: now.runs - before.runs,
+                ns: now.ns - before.ns,
+            }
+        };
+        Self {
+            cpu_ns: self.cpu_ns - earlier.cpu_ns,
+            evicted: self.evicted - earlier.evicted,
+            programs: self.programs.iter().map(program).collect(),
+            ..*self
+        }
+    }
+}
+
+/// Everything about a run, or about one interval of it, that fits in a few lines.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
-    /// Nanoseconds from the run's start to this summary.
+    /// Nanoseconds from the run's start to this summary; of an interval, its length.
     pub elapsed_ns: u64,
     /// Losses and oddities.
     pub counters: Counters,
@@ -376,6 +480,14 @@ pub struct Summary {
     pub send_slip: Option<DelayStat>,
     /// The server's clock; absent when both ends are on one, or nothing came from the server.
     pub clock: Option<ClockSummary>,
+    /// Variation of the delay, by direction, where two consecutive probes had it.
+    pub jitter: Vec<Variation>,
+    /// All values of each of `delays`, in the same order; only at the end of a run.
+    pub histograms: Vec<Histogram<u64>>,
+    /// What became of the run's objectives; only at the end of a run.
+    pub slo: Vec<Judged>,
+    /// What the client itself cost.
+    pub own: Option<OwnCost>,
 }
 
 /// One bucket of the time series.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::clock::State;
-use crate::model::{Host, Names, Owner, Point, Segment, Status};
+use crate::model::{Host, Names, Owner, Point, Segment, Status, Way};
 use crate::verdict::Certainty;
 
 impl Point {
@@ -371,6 +371,25 @@ impl State {
             Self::Init => "not known yet",
             Self::Relock => "changed, not found again yet",
             Self::Lock => "locked",
+        }
+    }
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Round];
+
+    /// The direction with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name() == name)
+    }
+
+    /// Its name: `out`, `in`, `rtt`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+            Self::Round => "rtt",
         }
     }
 }

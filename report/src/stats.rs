@@ -1,9 +1,22 @@
-//! Statistics of a run in flat memory: a histogram a segment, counters, and who is to blame.
+//! Statistics of a run in flat memory: histograms, counters, and who is to blame; for the whole
+//! run, and beside it for the interval that is under way.
+//!
+//! None of them suffers from coordinated omission, the mistake of measuring least while it is
+//! slowest. The schedule is an open loop: probe k is due at a fixed time whatever became of
+//! those before it, a sender that was held up sends what it missed at once, and every probe that
+//! was sent is counted as answered or lost. A delay counts from the actual send, since it is the
+//! path that is measured; how late the sends were is a distribution of its own, the send slip. A
+//! lost probe has no delay, so percentiles are those of the answered probes, and the loss stands
+//! beside them. Only an adaptive run (`-A`), which waits for each reply by intention, has the
+//! fault: a probe of 1 s there stands for one second, not for all that would have been sent in it.
 
 use hdrhistogram::Histogram;
 
 use crate::causes::Causes;
-use crate::model::{Breakdown, Counters, Delay, DelayStat, Segment, Summary};
+use crate::jitter::{Delays, Pairs};
+use crate::model::{
+    Breakdown, Counters, Delay, DelayStat, Probe, Segment, Summary, Variation, Way,
+};
 use crate::verdict::Verdict;
 
 /// Largest delay that the histograms tell apart, nanoseconds: 100 s. Longer ones count as this in
@@ -36,6 +49,22 @@ impl Distribution {
         self.sum += u128::from(ns);
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);
+    }
+
+    /// Adds all values of another distribution of the same resolution.
+    fn add(&mut self, other: &Self) {
+        self.histogram
+            .add(&other.histogram)
+            .expect("all have the same bounds");
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Forgets all values and keeps the memory.
+    fn clear(&mut self) {
+        self.histogram.reset();
+        (self.sum, self.min, self.max) = (0, u64::MAX, 0);
     }
 
     /// Values recorded.
@@ -114,15 +143,119 @@ impl Marks {
     }
 }
 
-/// Statistics of a run, in memory that does not grow with its probes.
+/// What there is a distribution of.
+#[derive(Clone, Copy)]
+enum Of {
+    Total,
+    Slip,
+    /// |IPDV|.
+    Variation(Way),
+    Segment(Segment),
+}
+
+impl Of {
+    const COUNT: usize = Self::FIRST_SEGMENT + Segment::ALL.len();
+    const FIRST_SEGMENT: usize = 2 + Way::ALL.len();
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Total => 0,
+            Self::Slip => 1,
+            Self::Variation(way) => 2 + way as usize,
+            Self::Segment(segment) => Self::FIRST_SEGMENT + segment as usize,
+        }
+    }
+}
+
+/// The distributions of a span of time: the run, or an interval. One has memory from its first
+/// value on.
+#[derive(Clone, Debug)]
+struct Span([Option<Box<Distribution>>; Of::COUNT]);
+
+impl Span {
+    /// Percentiles to this many significant decimal digits.
+    const DIGITS: u8 = 3;
+
+    fn new() -> Self {
+        Self([const { None }; Of::COUNT])
+    }
+
+    fn record(&mut self, of: Of, ns: u64) {
+        Self::values(&mut self.0[of.index()]).record(ns);
+    }
+
+    fn values(slot: &mut Option<Box<Distribution>>) -> &mut Distribution {
+        slot.get_or_insert_with(|| Box::new(Distribution::new(Self::DIGITS)))
+    }
+
+    /// Adds all values of another span.
+    fn add(&mut self, other: &Self) {
+        for (all, more) in self.0.iter_mut().zip(&other.0) {
+            if let Some(more) = more {
+                Self::values(all).add(more);
+            }
+        }
+    }
+
+    /// Forgets all values and keeps the memory.
+    fn clear(&mut self) {
+        self.0
+            .iter_mut()
+            .flatten()
+            .for_each(|values| values.clear());
+    }
+
+    fn get(&self, of: Of) -> Option<&Distribution> {
+        self.0[of.index()].as_deref().filter(|d| d.count() > 0)
+    }
+
+    /// The total and the segments that have values, in path order.
+    fn delays(&self) -> impl Iterator<Item = (Option<Segment>, &Distribution)> {
+        let segments = Segment::ALL.map(|segment| (Some(segment), Of::Segment(segment)));
+        let all = [(None, Of::Total)].into_iter().chain(segments);
+        all.filter_map(|(segment, of)| Some((segment, self.get(of)?)))
+    }
+
+    fn summary(
+        &self,
+        elapsed_ns: u64,
+        counters: Counters,
+        causes: &Causes,
+        pairs: &Pairs,
+    ) -> Summary {
+        let stat = |of| self.get(of).map(|values| values.stat(None));
+        let variation = |direction| {
+            Some(Variation {
+                direction,
+                ipdv: stat(Of::Variation(direction))?,
+                rfc3550_ns: pairs.smoothed_ns(direction),
+            })
+        };
+        Summary {
+            elapsed_ns,
+            counters,
+            delays: self.delays().map(|(of, values)| values.stat(of)).collect(),
+            causes: causes.list(),
+            send_slip: stat(Of::Slip),
+            jitter: Way::ALL.into_iter().filter_map(variation).collect(),
+            ..Summary::default()
+        }
+    }
+}
+
+/// Statistics of a run and of its current interval, in memory that does not grow with the probes.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// Losses and oddities; all but `unordered` are counted by the caller.
     pub counters: Counters,
-    total: Distribution,
-    segments: [Option<Box<Distribution>>; Segment::ALL.len()],
-    slip: Option<Distribution>,
     causes: Causes,
+    /// The run up to the interval: a value is recorded once, and added here with its interval.
+    before: Span,
+    interval: Span,
+    interval_causes: Causes,
+    /// Counters and time at the start of the interval.
+    interval_start: (Counters, u64),
+    pairs: Pairs,
     marks: Marks,
 }
 
@@ -133,47 +266,48 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Percentiles to this many significant decimal digits.
-    const DIGITS: u8 = 3;
-
     /// Nothing recorded yet.
     pub fn new() -> Self {
         Self {
             counters: Counters::default(),
-            total: Distribution::new(Self::DIGITS),
-            segments: [const { None }; Segment::ALL.len()],
-            slip: None,
             causes: Causes::default(),
+            before: Span::new(),
+            interval: Span::new(),
+            interval_causes: Causes::default(),
+            interval_start: (Counters::default(), 0),
+            pairs: Pairs::new(),
             marks: Marks::default(),
         }
     }
 
     /// Counts an answered probe: its total, its segments, and its stamps that were out of order.
     pub fn record(&mut self, breakdown: &Breakdown) {
-        self.total.record(breakdown.total_ns);
+        self.interval.record(Of::Total, breakdown.total_ns);
         self.counters.unordered += u64::from(breakdown.unordered);
         for delay in &breakdown.delays {
-            self.record_delay(delay);
+            self.marks.note(delay);
+            self.interval.record(Of::Segment(delay.segment), delay.ns);
         }
     }
 
-    fn record_delay(&mut self, delay: &Delay) {
-        self.marks.note(delay);
-        self.segments[delay.segment as usize]
-            .get_or_insert_with(|| Box::new(Distribution::new(Self::DIGITS)))
-            .record(delay.ns);
+    /// Counts how much the delays of an answered probe differ from its neighbours'.
+    pub fn vary(&mut self, probe: &Probe) {
+        let interval = &mut self.interval;
+        self.pairs
+            .answered(probe.seq, Delays::of(probe), |way, ns| {
+                interval.record(Of::Variation(way), ns);
+            });
     }
 
     /// Counts how late a probe left against its schedule, nanoseconds.
     pub fn slip(&mut self, ns: u64) {
-        self.slip
-            .get_or_insert_with(|| Distribution::new(Self::DIGITS))
-            .record(ns);
+        self.interval.record(Of::Slip, ns);
     }
 
     /// Counts what made a recorded probe slow.
     pub fn slow(&mut self, verdict: Option<&Verdict>) {
         self.causes.count(verdict);
+        self.interval_causes.count(verdict);
     }
 
     /// What a summary must explain about the segments recorded so far.
@@ -181,21 +315,44 @@ impl Stats {
         self.marks
     }
 
+    /// The whole run so far.
+    fn run(&self) -> Span {
+        let mut run = self.before.clone();
+        run.add(&self.interval);
+        run
+    }
+
     /// Everything so far but the clock; `elapsed_ns` is the time since the run's start.
     pub fn summary(&self, elapsed_ns: u64) -> Summary {
-        let total = (self.total.count() > 0).then(|| self.total.stat(None));
-        let segments = Segment::ALL.into_iter().filter_map(|segment| {
-            let distribution = self.segments[segment as usize].as_ref()?;
-            Some(distribution.stat(Some(segment)))
-        });
+        self.run()
+            .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+    }
+
+    /// Like [`Stats::summary`], with the histograms: for the end of a run.
+    pub fn last_summary(&self, elapsed_ns: u64) -> Summary {
+        let run = self.run();
+        let histograms = run.delays().map(|(_, values)| values.histogram.clone());
         Summary {
-            elapsed_ns,
-            counters: self.counters,
-            delays: total.into_iter().chain(segments).collect(),
-            causes: self.causes.list(),
-            send_slip: self.slip.as_ref().map(|slip| slip.stat(None)),
-            clock: None,
+            histograms: histograms.collect(),
+            ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
         }
+    }
+
+    /// What happened since the last call, or the run's start, alone; the next interval begins.
+    /// Replies and losses count in the interval in which they were known, which for a probe at its
+    /// end is the next one.
+    pub fn interval(&mut self, elapsed_ns: u64) -> Summary {
+        let start = std::mem::replace(&mut self.interval_start, (self.counters, elapsed_ns));
+        let (counters, since) = start;
+        let causes = std::mem::take(&mut self.interval_causes);
+        let length_ns = elapsed_ns.saturating_sub(since);
+        let counters = self.counters.since(&counters);
+        let summary = self
+            .interval
+            .summary(length_ns, counters, &causes, &self.pairs);
+        self.before.add(&self.interval);
+        self.interval.clear();
+        summary
     }
 }
 
@@ -261,7 +418,50 @@ mod tests {
     #[test]
     fn nothing_recorded_is_an_empty_summary() {
         let summary = Stats::new().summary(0);
-        assert_eq!((summary.delays, summary.send_slip), (vec![], None));
+        assert_eq!(summary, Summary::default());
         assert_eq!(Distribution::new(2).stat(None).min, 0);
+    }
+
+    #[test]
+    fn an_interval_is_alone_and_the_run_goes_on() {
+        let mut stats = Stats::new();
+        let probes = |stats: &mut Stats, count: u64, ns| {
+            for _ in 0..count {
+                stats.counters.sent += 1;
+                stats.record(&breakdown(&[(Segment::LTxKern, ns)]));
+                stats.slip(ns);
+            }
+        };
+        probes(&mut stats, 90, 1_000);
+        stats.counters.lost = 3;
+        let first = stats.interval(1_000);
+        assert_eq!((first.elapsed_ns, first.counters.sent), (1_000, 90));
+        assert_eq!((first.counters.lost, first.counters.unordered), (3, 90));
+        probes(&mut stats, 10, 5_000_000);
+        stats.slow(None);
+        stats.counters.lost -= 1;
+        let second = stats.interval(3_500);
+        assert_eq!((second.elapsed_ns, second.counters.sent), (2_500, 10));
+        assert_eq!(second.counters.lost, 0);
+        assert_eq!((first.causes.len(), second.causes.len()), (0, 1));
+        let [total, kern] = second.delays.as_slice() else {
+            panic!("{second:?}")
+        };
+        assert_eq!(
+            (total.count, total.min, total.max),
+            (10, 5_000_000, 5_000_000)
+        );
+        assert_eq!((kern.count, kern.p50), (10, 5_000_000));
+        assert_eq!(second.send_slip.unwrap().count, 10);
+        let none = stats.interval(3_600);
+        let empty = Summary {
+            elapsed_ns: 100,
+            ..Summary::default()
+        };
+        assert_eq!(none, empty);
+        let run = stats.last_summary(3_600);
+        assert_eq!((run.delays[0].count, run.delays[1].max), (100, 5_000_000));
+        assert_eq!((run.histograms.len(), run.histograms[1].len()), (2, 100));
+        assert_eq!((run.counters.sent, run.counters.lost), (100, 2));
     }
 }

@@ -10,8 +10,8 @@ use crate::causes::{self, Cause};
 use crate::clock::{ClockSummary, Counts};
 use crate::hops::{HopStat, HopStats};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, Owner, Point, Probe, Record,
-    Run, Segment, Stamp, Summary,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, OwnCost, Owner, Point,
+    Probe, ProgramCost, Record, Run, Segment, Stamp, Summary, Variation,
 };
 use crate::stats::Marks;
 use crate::verdict::{Certainty, Verdict};
@@ -224,21 +224,13 @@ pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
     push_head(&mut text, run, summary);
     push_table(&mut text, &summary.delays, marks);
     push_causes(&mut text, run, &summary.causes);
-    if let Some(slip) = &summary.send_slip {
-        push(
-            &mut text,
-            format_args!(
-                "send slip: p50 {}, p99 {}, max {}\n",
-                duration(slip.p50),
-                duration(slip.p99),
-                duration(slip.max)
-            ),
-        );
-    }
+    push_jitter(&mut text, summary);
+    push_own(&mut text, summary);
     push_clock(&mut text, summary.clock.as_ref());
     push_oddities(&mut text, &oddities(&summary.counters));
     push_not_seen(&mut text, run);
     push_legend(&mut text, marks);
+    push_objectives(&mut text, summary);
     text
 }
 
@@ -266,7 +258,7 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
         recorded,
         ..
     } = summary.counters;
-    let percent = 100.0 * lost as f64 / sent.max(1) as f64;
+    let percent = summary.counters.percent_of_sent(lost);
     push(
         text,
         format_args!(
@@ -379,6 +371,148 @@ fn push_clock(text: &mut String, clock: Option<&ClockSummary>) {
     let age = age.map(|ns| format!("last quiet probe {} ago", duration(ns)));
     let items = [clock.state.label().to_owned(), rate].into_iter();
     push_list(text, "clocks: ", items.chain(counted).chain(age));
+}
+
+/// A line a direction: |IPDV| of RFC 3393, and the jitter of RFC 3550.
+fn push_jitter(text: &mut String, summary: &Summary) {
+    for Variation {
+        direction,
+        ipdv,
+        rfc3550_ns,
+    } in &summary.jitter
+    {
+        let [p50, p90, p99, max] = [ipdv.p50, ipdv.p90, ipdv.p99, ipdv.max].map(duration);
+        push(
+            text,
+            format_args!(
+                "jitter {:<4} |IPDV| p50 {p50}, p90 {p90}, p99 {p99}, max {max}; RFC 3550 {}\n",
+                format!("{}:", direction.name()),
+                duration(*rfc3550_ns),
+            ),
+        );
+    }
+}
+
+/// What the measuring itself cost, and how late its sends were.
+fn push_own(text: &mut String, summary: &Summary) {
+    let slip = summary.send_slip.as_ref().map(|slip| {
+        let [p50, p99, max] = [slip.p50, slip.p99, slip.max].map(duration);
+        format!("send slip p50 {p50}, p99 {p99}, max {max}")
+    });
+    let lost = format!("{} stamps lost", summary.counters.lost_stamps);
+    match &summary.own {
+        Some(own) => {
+            let more = [lost].into_iter().chain(slip);
+            text.push_str(&own_cost(own, summary.elapsed_ns, more));
+        }
+        None => push_list(text, ITSELF, slip.into_iter()),
+    }
+}
+
+const ITSELF: &str = "pingtrace itself: ";
+
+/// What the tool itself cost in this time, `more` about it, and a table of its programs in the
+/// kernel where they were counted.
+pub fn own_cost(own: &OwnCost, elapsed_ns: u64, more: impl Iterator<Item = String>) -> String {
+    let percent = |ns: u64| 100.0 * ns as f64 / elapsed_ns.max(1) as f64;
+    let OwnCost {
+        cpu_ns,
+        records,
+        most_in_use,
+        evicted,
+        programs,
+    } = own;
+    let mut text = String::new();
+    let cpu = format!("{:.1} % of a CPU", percent(*cpu_ns));
+    let debug = !programs.is_empty();
+    let table = (debug || *evicted > 0)
+        .then(|| format!("{most_in_use} of {records} records in use, {evicted} evicted"));
+    let items = [cpu].into_iter().chain(more).chain(table);
+    push_list(&mut text, ITSELF, items);
+    if debug {
+        push(
+            &mut text,
+            format_args!(
+                "{:<24} {:>12} {:>10} {:>12}\n",
+                "program", "runs", "a run", "of a CPU"
+            ),
+        );
+    }
+    for ProgramCost { program, runs, ns } in programs {
+        let mean = duration(ns / (*runs).max(1));
+        let percent = format!("{:.3} %", percent(*ns));
+        push(
+            &mut text,
+            format_args!("{program:<24} {runs:>12} {mean:>10} {percent:>12}\n"),
+        );
+    }
+    text
+}
+
+fn push_objectives(text: &mut String, summary: &Summary) {
+    if summary.slo.is_empty() {
+        return;
+    }
+    let missed = summary.slo.iter().filter(|judged| !judged.met).count();
+    let of = summary.slo.len();
+    push(
+        text,
+        format_args!("objectives: {} of {of} met\n", of - missed),
+    );
+    for judged in &summary.slo {
+        let met = if judged.met { "met" } else { "MISSED" };
+        push(text, format_args!("  {met:<6} {judged}\n"));
+    }
+}
+
+/// One interval: [`interval_line`], and below it the programs in the kernel where they were counted.
+pub fn interval(interval: &Summary, time_unix_ns: i64) -> String {
+    let mut text = interval_line(interval, time_unix_ns) + "\n";
+    let own = interval.own.as_ref();
+    if own.is_some_and(|own| !own.programs.is_empty()) {
+        push_own(&mut text, interval);
+    }
+    text
+}
+
+/// One interval in a line, with the local time of its end: length, probes, losses, the total and
+/// the segment that took most of the time.
+pub fn interval_line(interval: &Summary, time_unix_ns: i64) -> String {
+    interval_line_in(interval, time_unix_ns, &Local)
+}
+
+/// Like [`interval_line`], in this time zone.
+pub fn interval_line_in<Tz>(interval: &Summary, time_unix_ns: i64, zone: &Tz) -> String
+where
+    Tz: TimeZone,
+    Tz::Offset: Display,
+{
+    let time = DateTime::from_timestamp_nanos(time_unix_ns).with_timezone(zone);
+    let Counters { sent, lost, .. } = interval.counters;
+    let mut line = format!(
+        "{} last {}: sent {sent}, lost {lost} ({:.2} %)",
+        time.format("%H:%M:%S%.3f"),
+        duration(interval.elapsed_ns),
+        interval.counters.percent_of_sent(lost),
+    );
+    let (totals, segments): (Vec<_>, Vec<_>) = interval
+        .delays
+        .iter()
+        .partition(|stat| stat.segment.is_none());
+    let time = |stat: &DelayStat| stat.mean * stat.count as f64;
+    let largest = segments
+        .into_iter()
+        .rev()
+        .max_by(|one, two| time(one).total_cmp(&time(two)));
+    for stat in totals.into_iter().chain(largest) {
+        let name = stat.segment.map_or("total", Segment::name);
+        let [p50, p99, max] = [stat.p50, stat.p99, stat.max].map(duration);
+        push(
+            &mut line,
+            format_args!("; {name} p50 {p50}, p99 {p99}, max {max}"),
+        );
+    }
+    line
 }
 
 /// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`,

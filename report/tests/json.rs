@@ -4,8 +4,10 @@ mod common;
 
 use common::{example_hops, example_names, example_records, example_run, example_summary};
 use report::clock::State;
-use report::json::{Line, ProbeRead, hops_line, parse_line, probe_line, run_line, stat_line};
-use report::model::{Owner, Point, Record, Segment, Status};
+use report::json::{
+    Line, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
+};
+use report::model::{Owner, Point, Record, Segment, Status, Summary};
 use report::verdict::{Certainty, Verdict};
 use serde_json::{Value, json};
 
@@ -36,9 +38,16 @@ fn judged(record: &Record) -> Record {
 /// One line of every kind, and probes of every status.
 fn lines() -> Vec<String> {
     let names = example_names();
+    let interval = Summary {
+        slo: Vec::new(),
+        histograms: Vec::new(),
+        clock: None,
+        ..example_summary().0
+    };
     let mut lines = vec![
         run_line(&example_run()),
         stat_line(&example_summary().0, 1_767_225_660_000_000_000),
+        interval_line(&interval, 1_767_225_660_000_000_000),
         hops_line(&example_hops(), &names),
     ];
     for record in example_records() {
@@ -175,9 +184,25 @@ fn runs_and_summaries_read_back() {
     assert_eq!(parse_line(&run_line(&run)).expect("line"), Line::Run(run));
     let (mut summary, _) = example_summary();
     let line = stat_line(&summary, 5_000);
-    for stat in summary.delays.iter_mut().chain(&mut summary.send_slip) {
+    assert_eq!(summary.histograms.len(), summary.delays.len());
+    assert_eq!(summary.slo.iter().filter(|judged| judged.met).count(), 1);
+    let jitter = summary.jitter.iter_mut().map(|jitter| &mut jitter.ipdv);
+    for stat in summary
+        .delays
+        .iter_mut()
+        .chain(&mut summary.send_slip)
+        .chain(jitter)
+    {
         stat.mean = stat.mean.round();
     }
+    let interval = interval_line(&summary, 5_000);
+    assert_eq!(
+        parse_line(&interval).expect("line"),
+        Line::Interval {
+            time_unix_ns: 5_000,
+            summary: summary.clone()
+        }
+    );
     assert_eq!(
         parse_line(&line).expect("line"),
         Line::Stat {
@@ -191,6 +216,9 @@ fn runs_and_summaries_read_back() {
 fn lines_of_others_are_told_apart_from_broken_ones() {
     let other = r#"{"type":"event","companion":"irqoff","lat_ns":5}"#;
     assert_eq!(parse_line(other).expect("line"), Line::Other);
+    let stat = stat_line(&example_summary().0, 0);
+    let torn = stat.replacen("HISTFAAAA", "TSIHFAAAA", 1);
+    assert!(torn != stat && parse_line(&torn).is_err());
     for broken in [
         "",
         "{}",

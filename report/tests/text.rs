@@ -10,7 +10,7 @@ use chrono::{FixedOffset, TimeZone, Utc};
 use common::{data, example_hops, example_names, example_records, example_run, example_summary};
 use report::model::{Delay, Owner, Record, Run, Segment, Summary};
 use report::stats::{Marks, Stats};
-use report::text::{hop_table, hops, probe_line, probe_line_in, summary};
+use report::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
 use report::verdict::{Certainty, Verdict};
 
 fn compare(name: &str, found: &str) {
@@ -106,6 +106,25 @@ fn summary_of_a_run() {
     compare(
         "summary.txt",
         &summary_is_narrow(&example_run(), &numbers, marks),
+    );
+}
+
+#[test]
+fn an_interval_is_a_line() {
+    let (numbers, _) = example_summary();
+    let time = example_records()[0].probe.sent_unix_ns;
+    assert_eq!(
+        interval_line_in(&numbers, time, &Utc),
+        "00:00:00.283 last 10.0 s: sent 1000, lost 3 (0.30 %); \
+         total p50 75.0 us, p99 75.0 us, max 5.11 ms; l_tx_outlink p50 27.7 us, p99 27.7 us, max 27.7 us"
+    );
+    let nothing = Summary {
+        elapsed_ns: 1_000_000_000,
+        ..Summary::default()
+    };
+    assert_eq!(
+        interval_line_in(&nothing, time, &Utc),
+        "00:00:00.283 last 1.00 s: sent 0, lost 0 (0.00 %)"
     );
 }
 

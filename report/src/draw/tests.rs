@@ -161,8 +161,7 @@ fn capture(totals: &[u64], lost: u32) -> Capture {
             counters,
             delays,
             causes: vec![cause(Owner::Remote, 37), cause(Owner::Local, 4)],
-            send_slip: None,
-            clock: None,
+            ..Summary::default()
         },
         series: (1_000_000, answered.chain(missing).collect()),
         names: Names::default(),

@@ -9,8 +9,10 @@ use report::breakdown::breakdown;
 use report::clock::{ClockSummary, Counts, State, WireSplit};
 use report::hops::HopStats;
 use report::model::{
-    ClockRelation, Endpoint, Host, Names, Point, Probe, Record, Run, Stamp, Status, Summary,
+    ClockRelation, Endpoint, Host, Names, OwnCost, Point, Probe, ProgramCost, Record, Run, Stamp,
+    Status, Summary,
 };
+use report::slo::Objectives;
 use report::stats::{Marks, Stats};
 use report::verdict::{Baselines, Direction, judge};
 
@@ -225,6 +227,11 @@ pub fn example_summary() -> (Summary, Marks) {
         };
         stats.counters.replied += 1;
         stats.record(breakdown);
+        let probe = Probe {
+            seq: k as u32,
+            ..record.probe.clone()
+        };
+        stats.vary(&probe);
         baselines.learn(breakdown, k * 10_000_000);
         if let Some(verdict) = judge(breakdown, &baselines, Direction::Bounded) {
             stats.counters.recorded += 1;
@@ -233,10 +240,27 @@ pub fn example_summary() -> (Summary, Marks) {
     }
     stats.counters.late = 3;
     stats.counters.no_remote = 3;
-    let summary = Summary {
-        clock: Some(example_clock()),
-        ..stats.summary(10_000_000_000)
+    let mut summary = stats.last_summary(10_000_000_000);
+    summary.clock = Some(example_clock());
+    let objectives = "p99.9(total)<1ms, loss<=0.3%, max(l_rx_kern)<2us, p50(l_tx_qdisc)<1ms";
+    let objectives: Objectives = objectives.parse().expect("objectives");
+    summary.slo = objectives.judge(&summary);
+    let program = |(program, runs, ns): (&str, u64, u64)| ProgramCost {
+        program: program.into(),
+        runs,
+        ns,
     };
+    let programs = [
+        ("on_net_dev_queue", 2_000, 310_000),
+        ("client_socket", 0, 0),
+    ];
+    summary.own = Some(OwnCost {
+        cpu_ns: 130_000_000,
+        records: 512,
+        most_in_use: 7,
+        evicted: 0,
+        programs: programs.map(program).to_vec(),
+    });
     (summary, stats.marks())
 }
 

@@ -1,0 +1,108 @@
+//! What the tool itself costs: its CPU time, and what the kernel says its programs take.
+
+#![expect(
+    unsafe_code,
+    reason = "run times of a program by its descriptor are not in libbpf-rs; two calls of libbpf"
+)]
+
+use crate::units::process_cpu_ns;
+use libbpf_rs::{Object, Program, libbpf_sys};
+use report::model::{OwnCost, ProgramCost};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Programs by name, held so that they can be read when they are attached no more.
+pub type Programs = Vec<(String, OwnedFd)>;
+
+/// Reads the cost of this process and of its programs, from [`Meter::start`] on.
+#[derive(Default)]
+pub struct Meter {
+    /// The kernel counts run times for as long as somebody holds this.
+    counting: Option<OwnedFd>,
+    programs: Programs,
+    start_cpu_ns: u64,
+    /// Records of the table.
+    records: u32,
+    /// Most records that were in use at once, as far as they were looked at.
+    pub most_in_use: u32,
+    /// Records that were reused before their probe had its fate.
+    pub evicted: u64,
+}
+
+impl Meter {
+    /// Counts from now on. What each program takes is counted only if it is given: that costs two
+    /// readings of the clock a run, for every BPF program of this kernel.
+    pub fn start(records: u32, programs: Programs) -> Self {
+        let mut meter = Self {
+            programs,
+            start_cpu_ns: process_cpu_ns(),
+            records,
+            ..Self::default()
+        };
+        if !meter.programs.is_empty() {
+            match count_run_times() {
+                Ok(counting) => meter.counting = Some(counting),
+                Err(e) => {
+                    log::warn!("cannot count the run times of BPF programs (CAP_SYS_ADMIN): {e}");
+                    meter.programs.clear();
+                }
+            }
+        }
+        meter
+    }
+
+    /// The cost since the start.
+    pub fn read(&self) -> OwnCost {
+        let cost = |(name, fd): &(String, OwnedFd)| {
+            let info = program_info(fd.as_fd()).ok()?;
+            Some(ProgramCost {
+                program: name.clone(),
+                runs: info.run_cnt,
+                ns: info.run_time_ns,
+            })
+        };
+        OwnCost {
+            cpu_ns: process_cpu_ns().saturating_sub(self.start_cpu_ns),
+            records: self.records,
+            most_in_use: self.most_in_use,
+            evicted: self.evicted,
+            programs: self.programs.iter().filter_map(cost).collect(),
+        }
+    }
+}
+
+/// `BPF_ENABLE_STATS`, Linux 5.8.
+fn count_run_times() -> io::Result<OwnedFd> {
+    // SAFETY: takes a number; what it returns is a descriptor that nobody else owns, or negative.
+    unsafe {
+        let fd = libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// `bpf_prog_info`, without the arrays that it can point to.
+fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_info> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut length = size_of_val(&info) as u32;
+    // SAFETY: the kernel writes at most `length` bytes of plain integers to `info`.
+    let result = unsafe {
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut length)
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(info)
+}
+
+/// The programs of an object that are loaded, by name.
+pub fn loaded(object: &Object) -> Programs {
+    let held = |program: Program<'_>| {
+        let name = program.name().to_str()?.to_owned();
+        Some((name, program.as_fd().try_clone_to_owned().ok()?))
+    };
+    let loaded = object.progs().filter(Program::autoload);
+    loaded.filter_map(held).collect()
+}
