@@ -123,7 +123,7 @@ fn a_sleeping_client_has_its_wakeup() {
             assert_summed(&probe);
             assert!(times(&probe).is_sorted(), "{probe:#}");
         }
-        assert!(slept >= 90, "{slept} of 100 found the client asleep");
+        assert!(slept >= 50, "{slept} of 100 found the client asleep");
     }
 }
 
