@@ -186,6 +186,15 @@ fn lost_late_double_and_overtaking_probes_are_counted() {
             ("dup", 3),
             ("reordered", 4),
         ];
+        let way = if direction == Direction::AToB {
+            "out"
+        } else {
+            "in"
+        };
+        for (what, times) in [("lost", 3), ("dup", 3), ("reordered", 4)] {
+            let what = format!("{what}_{way}");
+            assert_eq!(count(&run, &what), times, "{what}: {:#}", run.stat());
+        }
         for (what, times) in expected {
             assert_eq!(
                 count(&run, what),

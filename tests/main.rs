@@ -12,6 +12,7 @@ mod forged;
 mod forwarder;
 mod harness;
 mod load;
+mod loss;
 mod misuse;
 mod modes;
 mod options;

@@ -13,6 +13,7 @@ use anyhow::Result;
 use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
+use report::loss::{Loss, LossId};
 use report::model::{Breakdown, Capture, Counters, Endpoint, Point, Probe, Record, Run, Summary};
 use report::series::Series;
 use report::slowest::Slowest;
@@ -127,6 +128,7 @@ impl Collector {
             probe: probe.clone(),
             breakdown: Some(self.scratch.clone()),
             verdict: None,
+            loss: None,
         };
         if recorded {
             self.record(record.clone());
@@ -165,8 +167,8 @@ impl Collector {
     }
 
     /// A probe that is not waited for any more.
-    pub fn lost(&mut self, probe: Probe) {
-        self.stats.counters.lost += 1;
+    pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
+        let id = self.stats.lost(&loss);
         let sent = probe.path.first().map_or(0, |s| s.ns);
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);
@@ -174,7 +176,19 @@ impl Collector {
             probe,
             breakdown: None,
             verdict: None,
+            loss: Some(loss),
         });
+        id
+    }
+
+    /// A lost probe was answered after all.
+    pub fn found(&mut self, id: LossId) {
+        self.stats.found(id);
+    }
+
+    /// Whether any answered probe had this point.
+    pub fn has_seen(&self, point: Point) -> bool {
+        self.seen & 1 << point as u16 != 0
     }
 
     /// A further answer to a probe.
@@ -184,6 +198,7 @@ impl Collector {
             probe,
             breakdown: None,
             verdict: None,
+            loss: None,
         });
     }
 

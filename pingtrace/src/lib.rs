@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod client;
 mod collector;
+mod drops;
 mod host;
 mod inband;
 mod journey;
@@ -12,6 +13,7 @@ mod negotiation;
 mod output;
 pub mod packet;
 mod plan;
+mod reports;
 mod rotate;
 pub mod run;
 pub mod schedule;

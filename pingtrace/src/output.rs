@@ -136,8 +136,14 @@ impl Writer {
             };
             match message {
                 Message::Run(run) => self.line(&json::run_line(&run), true)?,
-                Message::Record(record) => self.record(&record)?,
-                Message::Stat(summary) => self.stat(&summary, false)?,
+                Message::Record(mut record) => {
+                    self.names.name(&mut record);
+                    self.record(&record)?;
+                }
+                Message::Stat(mut summary) => {
+                    self.names.name_losses(&mut summary.losses);
+                    self.stat(&summary, false)?;
+                }
                 Message::Reopen => self.reopen(),
                 Message::End(end) => return self.end(*end),
             }
@@ -163,7 +169,6 @@ impl Writer {
     }
 
     fn record(&mut self, record: &Record) -> Result<()> {
-        self.names.learn(&record.probe);
         if self.json.is_some() || self.logs.is_some() {
             let line = json::probe_line(record, self.names.names());
             self.line(&line, false)?;
@@ -206,6 +211,7 @@ impl Writer {
             marks,
             hops,
         } = end;
+        self.names.name_losses(&mut capture.summary.losses);
         self.stat(&capture.summary, true)?;
         capture
             .slowest

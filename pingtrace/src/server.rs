@@ -5,6 +5,7 @@ use crate::cli::Cli;
 use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::reports::DropReports;
 use crate::socket::{Deliver, Options, ProbeSocket};
 use crate::table::Table;
 use crate::tracer::{Role, Setup, Storage, Tracer};
@@ -49,6 +50,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         slots: SLOTS,
         only_netns: local.then_some(own),
         lab_clock: cli.lab_clock,
+        own_netns: own,
     };
     if let Some(clock) = cli.lab_clock {
         let epoch = clock.epoch_ns;
@@ -128,11 +130,13 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
                     .get(at..at + 4)
                     .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
             };
-            if let (Some(slot), Some(session), Some(sequence)) = (word(0), word(4), word(8)) {
+            let words = [0, 4, 8, 12].map(word);
+            if let [Some(slot), Some(session), Some(sequence), Some(dropped)] = words {
                 owed.borrow_mut().push(pt_owed {
                     slot,
                     session,
                     sequence,
+                    dropped,
                 });
             }
             0
@@ -268,6 +272,7 @@ struct Records {
     sockets: HashMap<IpAddr, ProbeSocket>,
     limits: HashMap<IpAddr, Bucket>,
     total: Bucket,
+    drops: DropReports,
     sent: u64,
     limited: u64,
     failed: u64,
@@ -288,6 +293,7 @@ impl Records {
             sockets: HashMap::new(),
             limits: HashMap::new(),
             total: Bucket::default(),
+            drops: DropReports::new(own_netns),
             sent: 0,
             limited: 0,
             failed: 0,
@@ -299,6 +305,7 @@ impl Records {
         self.held
             .iter()
             .map(|(until, _)| *until)
+            .chain(self.drops.wake_at())
             .chain(deadline)
             .min()
     }
@@ -306,7 +313,11 @@ impl Records {
     /// The records whose time has come, of those that are new and those that are held.
     fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
         let now = monotonic_ns();
-        let fresh = owed.drain(..).map(|o| (now + TRAVEL_NS, o));
+        let (dropped, fresh): (Vec<_>, Vec<_>) = owed.drain(..).partition(|o| o.dropped != 0);
+        for o in dropped {
+            self.drops.add(now, o);
+        }
+        let fresh = fresh.into_iter().map(|o| (now + TRAVEL_NS, o));
         let all: Vec<_> = self.held.drain(..).chain(fresh).collect();
         let mut due = Vec::new();
         for (until, o) in all {
@@ -332,7 +343,7 @@ impl Records {
             slot: o.slot,
             record,
         };
-        (same && !done && due.answered_in() == Some(self.own_netns)).then_some(due)
+        (same && !done && answered_in(&due.record) == Some(self.own_netns)).then_some(due)
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
@@ -348,6 +359,9 @@ impl Records {
             let limit = if first.record.version == 0 { 1 } else { group };
             let taken = self.send_some(&rest[..limit]);
             rest = &rest[taken..];
+        }
+        for report in self.drops.due(table, monotonic_ns()) {
+            self.transmit(report.from, report.to, report.family, &report.message);
         }
     }
 
@@ -435,17 +449,17 @@ impl Records {
 /// Probes in one record packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
-impl Due {
-    /// The namespace of the last device that received the request.
-    fn answered_in(&self) -> Option<u32> {
-        let used = usize::from(self.record.used[0]);
-        let request = self.record.stamp[0].iter().take(used).rev();
-        let mut entries = request.filter_map(packet::from_record);
-        entries
-            .find(|e| e.point == Point::RRxDevrcv)
-            .map(|e| e.netns)
-    }
+/// The namespace of the last device that received the request.
+pub(crate) fn answered_in(record: &pt_record) -> Option<u32> {
+    let used = usize::from(record.used[0]);
+    let request = record.stamp[0].iter().take(used).rev();
+    let mut entries = request.filter_map(packet::from_record);
+    entries
+        .find(|e| e.point == Point::RRxDevrcv)
+        .map(|e| e.netns)
+}
 
+impl Due {
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
     fn has_left(&self) -> bool {
@@ -457,7 +471,8 @@ impl Due {
     }
 }
 
-fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
+/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
+pub(crate) fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
     let of = |d: usize| record.stamp[d].iter().take(usize::from(record.used[d]));
     of(0)
         .chain(of(1))
@@ -466,7 +481,8 @@ fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
         .collect()
 }
 
-fn address(words: &[u32; 4]) -> IpAddr {
+/// An address of a record.
+pub(crate) fn address(words: &[u32; 4]) -> IpAddr {
     let mut octets = [0; 16];
     for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_ne_bytes());
@@ -530,7 +546,14 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
             kernel.owed_overflow,
         ),
         ("stamps for which a reply had no room", inband.no_room),
-        ("sessions that displaced another", inband.session_evicted),
+        (
+            "sessions that displaced another",
+            inband.session_evicted + kernel.session_evicted,
+        ),
+        (
+            "dropped probes that no client was told of",
+            records.drops.forgotten,
+        ),
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
         log::warn!("{what}: {count}");

@@ -145,6 +145,7 @@ fn record(seq: u32, dice: &mut Dice) -> Record {
         probe,
         breakdown: (!lost).then_some(breakdown),
         verdict: None,
+        loss: None,
     }
 }
 
@@ -226,6 +227,7 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
         causes: causes.list(),
         send_slip: None,
         clock: None,
+        losses: Vec::new(),
     }
 }
 

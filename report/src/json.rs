@@ -15,9 +15,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
 use crate::hops::{HopStat, HopStats};
+use crate::loss::{Direction, Loss, LossCount, Place as LostAt};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, Owner, Point,
-    Probe, Record, Run, Segment, Stamp, Status, Summary,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, KernelDrop, Names, Owner,
+    Point, Probe, Record, Run, Segment, Stamp, Status, Summary, Symbol,
 };
 use crate::verdict::{Certainty, Verdict};
 
@@ -94,6 +95,7 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
         probe,
         breakdown,
         verdict,
+        loss,
     } = record;
     let start = probe
         .path
@@ -118,6 +120,7 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
             .as_ref()
             .map_or(0, |breakdown| breakdown.unordered),
         verdict: verdict.as_ref().map(VerdictLine::from),
+        loss: loss.as_ref().map(LossLine::from),
     }))
 }
 
@@ -132,6 +135,7 @@ pub fn stat_line(summary: &Summary, time_unix_ns: i64) -> String {
         causes: summary.causes.iter().map(CauseLine::from).collect(),
         send_slip: summary.send_slip.as_ref().map(Numbers::from),
         clock: summary.clock.as_ref().map(ClockLine::from),
+        losses: summary.losses.iter().map(LossEntry::from).collect(),
     }))
 }
 
@@ -168,7 +172,7 @@ fn write(line: &Written) -> String {
 enum Written<'a> {
     Run(RunLine<'a>),
     Probe(ProbeLine<'a>),
-    Stat(StatLine),
+    Stat(StatLine<'a>),
     Hops(HopsLine<'a>),
 }
 
@@ -177,7 +181,7 @@ enum Written<'a> {
 enum Read {
     Run(RunLine<'static>),
     Probe(Box<ProbeLine<'static>>),
-    Stat(StatLine),
+    Stat(StatLine<'static>),
     #[serde(other)]
     Other,
 }
@@ -234,6 +238,45 @@ struct ProbeLine<'a> {
     unordered: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<VerdictLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossLine<'a>>,
+}
+
+/// Where a probe was lost.
+#[derive(Serialize, Deserialize)]
+struct LossLine<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<DropLine<'a>>,
+}
+
+/// What a kernel said when it dropped a packet.
+#[derive(Serialize, Deserialize)]
+struct DropLine<'a> {
+    host: Host,
+    reply: bool,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+/// How many probes were lost at one place for one reason.
+#[derive(Serialize, Deserialize)]
+struct LossEntry<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    count: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -308,7 +351,7 @@ struct CauseLine {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StatLine {
+struct StatLine<'a> {
     time: Time,
     elapsed_ns: u64,
     #[serde(flatten)]
@@ -320,6 +363,8 @@ struct StatLine {
     send_slip: Option<Numbers>,
     #[serde(skip_serializing_if = "Option::is_none")]
     clock: Option<ClockLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<LossEntry<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -526,8 +571,103 @@ impl From<ProbeLine<'_>> for ProbeRead {
             probe,
             breakdown,
             verdict: line.verdict.as_ref().map(Verdict::from),
+            loss: line.loss.map(Loss::from),
         };
         Self { record, names }
+    }
+}
+
+/// A name, or the number that nobody has a name for; none if nothing is known.
+fn symbol(symbol: &Symbol) -> Option<Cow<'_, str>> {
+    (!symbol.is_unknown()).then(|| match &symbol.name {
+        Some(name) => Cow::Borrowed(name.as_str()),
+        None => Cow::Owned(symbol.to_string()),
+    })
+}
+
+fn read_symbol(name: Option<Cow<'_, str>>) -> Symbol {
+    Symbol {
+        number: 0,
+        name: name.map(Cow::into_owned),
+    }
+}
+
+impl<'a> From<&'a Loss> for LossLine<'a> {
+    fn from(loss: &'a Loss) -> Self {
+        Self {
+            place: loss.place,
+            direction: loss.place.direction(),
+            last: loss.last,
+            drop: loss.drop.as_ref().map(DropLine::from),
+        }
+    }
+}
+
+impl From<LossLine<'_>> for Loss {
+    fn from(line: LossLine) -> Self {
+        Self {
+            place: line.place,
+            last: line.last,
+            drop: line.drop.map(KernelDrop::from),
+        }
+    }
+}
+
+impl<'a> From<&'a KernelDrop> for DropLine<'a> {
+    fn from(drop: &'a KernelDrop) -> Self {
+        Self {
+            host: drop.host,
+            reply: drop.reply,
+            ns: drop.ns,
+            reason: symbol(&drop.reason),
+            location: symbol(&drop.location),
+            place: Place {
+                ifindex: drop.ifindex,
+                dev: drop.device.as_deref().map(Cow::Borrowed),
+                netns: drop.netns,
+                netns_name: drop.netns_name.as_deref().map(Cow::Borrowed),
+            },
+        }
+    }
+}
+
+impl From<DropLine<'_>> for KernelDrop {
+    fn from(line: DropLine) -> Self {
+        Self {
+            host: line.host,
+            reply: line.reply,
+            ns: line.ns,
+            netns: line.place.netns,
+            ifindex: line.place.ifindex,
+            reason: read_symbol(line.reason),
+            location: read_symbol(line.location),
+            device: line.place.dev.map(Cow::into_owned),
+            netns_name: line.place.netns_name.map(Cow::into_owned),
+        }
+    }
+}
+
+impl<'a> From<&'a LossCount> for LossEntry<'a> {
+    fn from(count: &'a LossCount) -> Self {
+        Self {
+            place: count.place,
+            direction: count.place.direction(),
+            reason: count.reason.as_ref().and_then(symbol),
+            location: count.location.as_ref().and_then(symbol),
+            count: count.count,
+        }
+    }
+}
+
+impl From<LossEntry<'_>> for LossCount {
+    fn from(line: LossEntry) -> Self {
+        let named = |name: Option<Cow<'_, str>>| name.map(|n| read_symbol(Some(n)));
+        Self {
+            place: line.place,
+            reason: named(line.reason),
+            location: named(line.location),
+            count: line.count,
+        }
     }
 }
 
@@ -703,7 +843,7 @@ impl From<&DelayStat> for DelayEntry {
     }
 }
 
-impl From<StatLine> for Summary {
+impl From<StatLine<'_>> for Summary {
     fn from(line: StatLine) -> Self {
         let delay = |entry: DelayEntry| entry.numbers.into_stat(entry.delay.0);
         Self {
@@ -713,6 +853,7 @@ impl From<StatLine> for Summary {
             causes: line.causes.iter().map(Cause::from).collect(),
             send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
             clock: line.clock.map(ClockSummary::from),
+            losses: line.losses.into_iter().map(LossCount::from).collect(),
         }
     }
 }
@@ -818,6 +959,8 @@ as_string! {
     Status: "status", |status| status.name().into(), Self::from_name;
     State: "state", |state| state.name().into(), Self::from_name;
     Host: "host", |host| host.name(), Self::from_name;
+    LostAt: "place", |place| place.name().into(), Self::from_name;
+    Direction: "direction", |direction| direction.name().into(), Self::from_name;
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),
         |text| u64::from_str_radix(text, 16).ok().map(Self);
     TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),

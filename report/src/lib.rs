@@ -7,6 +7,7 @@ pub mod clock;
 pub mod draw;
 pub mod hops;
 pub mod json;
+pub mod loss;
 pub mod model;
 mod names;
 pub mod series;

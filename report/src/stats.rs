@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use crate::causes::Causes;
+use crate::loss::{Direction, Loss, LossId, Losses, Place};
 use crate::model::{Breakdown, Counters, Delay, DelayStat, Segment, Summary};
 use crate::verdict::Verdict;
 
@@ -124,6 +125,7 @@ pub struct Stats {
     slip: Option<Distribution>,
     causes: Causes,
     marks: Marks,
+    losses: Losses,
 }
 
 impl Default for Stats {
@@ -145,6 +147,33 @@ impl Stats {
             slip: None,
             causes: Causes::default(),
             marks: Marks::default(),
+            losses: Losses::default(),
+        }
+    }
+
+    /// Counts a lost probe.
+    pub fn lost(&mut self, loss: &Loss) -> LossId {
+        self.counters.lost += 1;
+        if let Some(count) = self.lost_on(loss.place) {
+            *count += 1;
+        }
+        self.losses.count(loss)
+    }
+
+    /// A probe that was counted as lost was answered after all.
+    pub fn found(&mut self, id: LossId) {
+        self.counters.lost -= 1;
+        let place = self.losses.take_back(id);
+        if let Some(count) = self.lost_on(place) {
+            *count -= 1;
+        }
+    }
+
+    fn lost_on(&mut self, place: Place) -> Option<&mut u64> {
+        match place.direction() {
+            Direction::Out => Some(&mut self.counters.lost_out),
+            Direction::In => Some(&mut self.counters.lost_in),
+            Direction::Unknown => None,
         }
     }
 
@@ -195,6 +224,7 @@ impl Stats {
             causes: self.causes.list(),
             send_slip: self.slip.as_ref().map(|slip| slip.stat(None)),
             clock: None,
+            losses: self.losses.counts(),
         }
     }
 }

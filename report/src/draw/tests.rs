@@ -82,6 +82,7 @@ fn record(seq: u32, total_ns: Option<u64>) -> Record {
         probe,
         breakdown,
         verdict: None,
+        loss: None,
     }
 }
 
@@ -163,6 +164,7 @@ fn capture(totals: &[u64], lost: u32) -> Capture {
             causes: vec![cause(Owner::Remote, 37), cause(Owner::Local, 4)],
             send_slip: None,
             clock: None,
+            losses: Vec::new(),
         },
         series: (1_000_000, answered.chain(missing).collect()),
         names: Names::default(),
