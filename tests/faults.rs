@@ -174,6 +174,15 @@ fn lost_late_double_and_overtaking_probes_are_counted() {
             ("dup", 3),
             ("reordered", 4),
         ];
+        let way = if direction == Direction::AToB {
+            "out"
+        } else {
+            "in"
+        };
+        for (what, times) in [("lost", 3), ("dup", 3), ("reordered", 4)] {
+            let what = format!("{what}_{way}");
+            assert_eq!(count(&run, &what), times, "{what}: {:#}", run.stat());
+        }
         for (what, times) in expected {
             assert_eq!(
                 count(&run, what),
@@ -242,7 +251,7 @@ fn run(lab: &Lab, args: &str) -> Finished {
 
 /// Those of the probes that are as they should be: at least three of four, for on a shared machine
 /// somebody else may slow down some.
-fn most<'p>(probes: Vec<&'p Value>, so: impl Fn(&&Value) -> bool) -> Vec<&'p Value> {
+fn most(probes: Vec<&Value>, so: impl Fn(&&Value) -> bool) -> Vec<&Value> {
     let all = probes.len();
     let (so, not): (Vec<_>, Vec<_>) = probes.into_iter().partition(so);
     assert!(

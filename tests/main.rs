@@ -15,6 +15,7 @@ mod forwarder;
 mod harness;
 mod limits;
 mod load;
+mod loss;
 mod misuse;
 mod modes;
 mod objectives;

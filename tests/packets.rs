@@ -20,7 +20,10 @@
 //! reserved of version 0 never count), and `capacity=` as it stands (version 1). A wrong
 //! checksum is no error.
 
-use pingtrace::packet::{self, Family, Malformed, Version};
+use pingtrace::packet::{
+    self, About, Family, INBAND, Malformed, Note, Probe, RecordPacket, V1_ENTRY, V1_HEADER, Version,
+};
+use report::loss::Word;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -149,7 +152,7 @@ pub fn all() -> Vec<Packet> {
 }
 
 /// Flags that have a meaning to the product; unknown ones are cleared.
-const KNOWN_FLAGS: u16 = packet::DONTADD | packet::INBAND | packet::RECORD;
+const KNOWN_FLAGS: u16 = packet::DONTADD | INBAND | packet::RECORD;
 
 #[test]
 fn every_packet_is_read_as_its_file_says() {
@@ -238,5 +241,75 @@ const fn word(why: Malformed) -> &'static str {
         Malformed::Version => "version",
         Malformed::Inconsistent => "inconsistent",
         Malformed::Count => "count",
+    }
+}
+
+/// A drop with its names arrives as it was sent, whatever else is in the packet.
+#[test]
+fn drop_reports_come_out_as_they_went_in() {
+    let mut notes = vec![Note::Drop {
+        ns: 0x1234_5678_9abc_def0,
+        netns: 4_026_531_840,
+        ifindex: 3,
+        reply: true,
+        back: 7,
+    }];
+    let name = "a_function_with_a_name_of_some_length\u{7}é";
+    notes.extend(Note::texts(About::Location, name, 7));
+    for family in [Family::V4, Family::V6] {
+        let mut report = RecordPacket::new(family, Version::V1, 9, 500, 556);
+        assert!(notes.iter().all(|note| report.push_note(note)));
+        let bytes = report.trimmed().finish();
+        assert_eq!(bytes.len(), V1_HEADER + notes.len() * V1_ENTRY);
+        let read = packet::parse(&bytes, family).unwrap();
+        assert!(read.checksum_ok && read.is_record());
+        assert_eq!(read.notes().collect::<Vec<_>>(), notes);
+        assert_eq!(read.entries().count(), 0);
+    }
+    let text: String = notes
+        .iter()
+        .filter_map(|note| match note {
+            Note::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(text, "a_function_with_a_name_of_some_length");
+    let mut old = RecordPacket::new(Family::V4, Version::V0, 9, 500, 556);
+    assert!(!old.push_note(&notes[0]));
+}
+
+/// A question has a right checksum, and is no answer; the next probe is without it.
+#[test]
+fn a_question_is_only_in_the_probe_that_asks() {
+    let mut probe = Probe::new(Family::V4, Version::V1, 9, 144, INBAND, 1);
+    for question in [None, Some((40, 5_000)), None] {
+        let bytes = probe.asking(500, 77, question).to_vec();
+        let read = packet::parse(&bytes, Family::V4).unwrap();
+        assert!(read.checksum_ok && read.request);
+        assert_eq!(
+            (bytes[9], read.notes().count()),
+            (u8::from(question.is_some()), 0)
+        );
+        if question.is_some() {
+            let mut answer = bytes;
+            answer[V1_HEADER..V1_HEADER + 3].copy_from_slice(&[0x51, 0x06, 0xff]);
+            answer[V1_HEADER + 17] = 1;
+            answer[V1_HEADER + 16] = 0;
+            let read = packet::parse(&answer, Family::V4).unwrap();
+            let Some(Note::Window { back, words }) = read.notes().next() else {
+                panic!("no answer")
+            };
+            assert_eq!((back, words.len()), (40, 32));
+            let expected = [
+                Some(Word::Unseen),
+                Some(Word::Left),
+                Some(Word::Forgotten),
+                None,
+                None,
+                None,
+                None,
+            ];
+            assert_eq!(words[..7], expected);
+        }
     }
 }

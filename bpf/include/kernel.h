@@ -76,6 +76,13 @@ struct skb_frag {
 	__u32 len, offset;
 };
 
+/* include/net/dropreason-core.h (Linux 5.17): the numbers are relocated to the running kernel's. */
+enum skb_drop_reason {
+	SKB_DROP_REASON_NO_SOCKET,
+	SKB_DROP_REASON_SOCKET_FILTER,
+	SKB_DROP_REASON_PACKET_SOCK_ERROR,
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -90,7 +97,14 @@ struct net_device {
 	int ifindex;
 	possible_net_t nd_net;
 };
+struct sock_common {
+	possible_net_t skc_net;
+};
+struct sock {
+	struct sock_common __sk_common;
+};
 struct sk_buff {
+	struct sock *sk;
 	unsigned int len;
 	__be16 protocol;
 	__u16 network_header;

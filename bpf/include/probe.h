@@ -47,6 +47,43 @@ enum pt_point {
 	PT_M_TX_QUEUEREPLY = 21,
 };
 
+/*
+ * Entries of a packet that are no stamps: numbers in the place of the point, far above it.
+ *
+ * WINDOW: in a request, a question: what became of the PT_WINDOW probes from `aux` sequence
+ * numbers back on, the first of which was sent `time_ns` (a duration, ns) ago? In the reply, the
+ * first PT_WINDOW_BYTES of the entry hold the answer, a pt_word of four bits a probe, low bits
+ * first.
+ * DROP: the kernel of `host` dropped a packet of the probe at `time_ns`, in this namespace and on
+ * this device; `cpu` is the direction.
+ * TEXT: a name for the DROP of the same probe: the first 16 bytes hold ASCII, padded with zeros,
+ * and `cpu` says what it names (enum pt_text); several follow one another.
+ */
+enum pt_note {
+	PT_NOTE_WINDOW = 256,
+	PT_NOTE_DROP = 257,
+	PT_NOTE_TEXT = 258,
+};
+enum { PT_WINDOW = 32, PT_WINDOW_BYTES = 16 };
+
+/* What a server saw of a probe. */
+enum pt_word {
+	PT_WORD_NONE, /* not asked for */
+	PT_WORD_UNSEEN, /* it never arrived at a device */
+	PT_WORD_ARRIVED, /* the request was received by a device */
+	PT_WORD_DELIVERED, /* and by ICMP */
+	PT_WORD_REPLIED, /* the reply was queued */
+	PT_WORD_LEFT, /* and handed to a driver */
+	PT_WORD_FORGOTTEN, /* its record was reused since */
+};
+
+enum pt_text {
+	PT_TEXT_REASON,
+	PT_TEXT_LOCATION,
+	PT_TEXT_DEVICE,
+	PT_TEXT_NETNS,
+};
+
 /* What both protocol versions begin with, from the ICMP type on. */
 struct pt_header {
 	__u8 type, code;
@@ -72,6 +109,16 @@ enum pt_state {
 	PT_REC_LIVE = 1 << 0, /* stamps are welcome */
 	PT_REC_OWED = 1 << 1, /* user space is to send a record packet */
 	PT_REC_OUT = 1 << 2, /* the reply was handed to a driver */
+	PT_REC_TOLD = 1 << 3, /* user space knows of the drop */
+};
+
+/* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */
+struct pt_drop {
+	__u64 ns; /* CLOCK_MONOTONIC, 0: nothing was dropped */
+	__u64 location; /* address of the instruction that did */
+	__u32 reason; /* enum skb_drop_reason, 0: the kernel does not say */
+	__u32 netns, ifindex; /* 0: unknown */
+	__u32 direction;
 };
 
 /* A probe's stamps, direction by direction in the order in which they were taken. */
@@ -86,6 +133,7 @@ struct pt_record {
 	__u16 used[2]; /* stamps in use, by direction */
 	__u16 host; /* index of the stamping host; 0 also for a server on the client's kernel */
 	__u16 pad;
+	struct pt_drop drop; /* the last one */
 	struct pt_stamp stamp[2][PT_STAMPS];
 };
 
@@ -97,9 +145,10 @@ struct pt_session {
 	__u32 handed_over; /* the newest sequence number that a driver got */
 };
 
-/* Told to user space when a record packet is owed. */
+/* Told to user space when a record packet is owed, or a probe was dropped. */
 struct pt_owed {
 	__u32 slot, session, sequence;
+	__u32 dropped;
 };
 
 /* Last NET_RX softirq of a CPU; a cache line each. */

@@ -62,6 +62,21 @@ static __always_inline bool pt_same_peer(const __be32 *a, const __be32 *b)
 	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];
 }
 
+static __always_inline bool pt_is_session(const struct pt_session *s, __u32 session,
+					  const __be32 *peer)
+{
+	return s->session == session && pt_same_peer(s->peer, peer);
+}
+
+static __always_inline void pt_begin_session(struct pt_session *s, __u32 session,
+					     const __be32 *peer, __u32 sequence)
+{
+	s->session = session;
+	__builtin_memcpy(s->peer, peer, sizeof(s->peer));
+	s->delivered = sequence;
+	s->handed_over = sequence - 1;
+}
+
 struct pt_where {
 	__u32 netns, ifindex;
 	__u16 host;

@@ -31,6 +31,7 @@ struct scratch {
 	struct pt_stamp fresh[PT_STAMPS];
 	struct pt_stamp old[PT_INBAND_MAX];
 	__u32 count, next;
+	__u8 words[PT_WINDOW_BYTES];
 };
 
 struct {
@@ -154,23 +155,23 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
 {
 	struct pt_session *ses = pt_session_of(hash);
 
-	if (!ses || (ses->session == r->session && pt_same_peer(ses->peer, r->peer)))
+	if (!ses || pt_is_session(ses, r->session, r->peer))
 		return ses;
 	if (ses->session)
 		__sync_fetch_and_add(&losses.session_evicted, 1);
-	ses->session = r->session;
-	__builtin_memcpy(ses->peer, r->peer, sizeof(ses->peer));
-	ses->delivered = r->sequence;
-	ses->handed_over = r->sequence - 1;
+	pt_begin_session(ses, r->session, r->peer, r->sequence);
 	return ses;
 }
 
-/* What was seen of earlier replies behind this hook: whole records, as long as there is room. */
+/*
+ * What was seen of earlier replies behind this hook, and of requests whose reply never left
+ * although a younger one did: whole directions, as long as there is room.
+ */
 static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
 {
 	struct pt_session *ses = session_of(r, hash);
 	struct pt_record *rec;
-	__u32 i, seq, used;
+	__u32 i, seq, used, d;
 
 	if (!ses)
 		return;
@@ -180,7 +181,8 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		if ((__s32)(ses->handed_over - seq) < 0)
 			break;
 		rec = record_at(r, hash, seq);
-		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
+		d = rec && rec->state & PT_REC_OUT ? PT_REPLY : PT_REQUEST;
+		used = rec ? rec->used[d & 1] : 0;
 		if (s->next >= used || r->sequence - seq >= PT_AUX_PROVISIONAL) {
 			ses->delivered = seq + 1;
 			s->next = 0;
@@ -188,7 +190,7 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		}
 		if (!s->next && s->count + used > r->room)
 			break;
-		if (!append(s, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], r->room,
+		if (!append(s, &rec->stamp[d & 1][s->next & (PT_STAMPS - 1)], r->room,
 			    r->sequence - seq))
 			break;
 		s->next++;
@@ -229,6 +231,68 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 	return true;
 }
 
+/* What was seen of a probe. `since` is when it can have arrived at the earliest. */
+static __always_inline enum pt_word word_of(const struct reply *r, __u32 hash, __u32 sequence,
+					    __u64 since)
+{
+	struct pt_record *rec = pt_slot(hash, sequence);
+	__u32 last;
+
+	if (!rec)
+		return PT_WORD_FORGOTTEN;
+	if (rec->session == r->session && rec->sequence == sequence &&
+	    pt_same_peer(rec->peer, r->peer)) {
+		if (rec->state & PT_REC_OUT)
+			return PT_WORD_LEFT;
+		if (rec->used[PT_REPLY])
+			return PT_WORD_REPLIED;
+		last = rec->used[PT_REQUEST] - 1;
+		return rec->used[PT_REQUEST] &&
+				       rec->stamp[PT_REQUEST][last & (PT_STAMPS - 1)].point ==
+					       bpf_htons(PT_R_RX_ICMPRCV)
+			       ? PT_WORD_DELIVERED
+			       : PT_WORD_ARRIVED;
+	}
+	/* Another probe's record, from before this one can have come: it would be gone. */
+	return bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns) <= since ? PT_WORD_UNSEEN
+									   : PT_WORD_FORGOTTEN;
+}
+
+/*
+ * Answers a client's question about its oldest unanswered probes, in place. Twice the age leaves
+ * for the question's own way as long as the oldest of them is waited for already.
+ */
+static __always_inline void answer(struct __sk_buff *skb, const struct reply *r, struct scratch *s,
+				   __u32 hash, __u16 host)
+{
+	__u32 at = r->offset + PT_V1_HEADER, i, sequence;
+	__u64 since = pt_now();
+	struct pt_stamp old, new;
+	__s64 diff;
+
+	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)) ||
+	    old.point != bpf_htons(PT_NOTE_WINDOW))
+		return;
+	if (bpf_be64_to_cpu(old.time_ns) < since / 2)
+		since -= 2 * bpf_be64_to_cpu(old.time_ns);
+	else
+		since = 0;
+	__builtin_memset(s->words, 0, sizeof(s->words));
+	sequence = r->sequence - bpf_ntohs(old.aux);
+	for (i = 0; i < PT_WINDOW; i++, sequence++) {
+		if ((__s32)(r->sequence - sequence) <= 0)
+			break;
+		s->words[i / 2] |= word_of(r, hash, sequence, since) << i % 2 * 4;
+	}
+	new = old;
+	__builtin_memcpy(&new, s->words, sizeof(s->words));
+	new.host = bpf_htons(host);
+	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
+	if (diff < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
+		return;
+	bpf_l4_csum_replace(skb, r->offset + 2, 0, diff, 0);
+}
+
 static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
 	struct pt_record *rec;
@@ -245,6 +309,8 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	if (!rec || !s || !(rec->state & PT_REC_LIVE))
 		return;
 	s->count = 0;
+	if (r.icmp.num)
+		answer(skb, &r, s, hash, rec->host);
 	gather_own(s, &r, rec);
 	gather_late(s, &r, hash);
 	if (put(skb, &r, s)) {

@@ -23,6 +23,7 @@ enum { MAX_CPUS = 1024 };
 const volatile bool server = false;
 const volatile __u32 session = 0; /* client: the one session that is ours */
 const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
+const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
 
@@ -41,6 +42,9 @@ struct pt_record record_type;
 enum pt_point point_type;
 enum pt_state state_type;
 enum pt_wire wire_type;
+enum pt_note note_type;
+enum pt_word word_type;
+enum pt_text text_type;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -180,13 +184,12 @@ static __always_inline bool parse6(const struct view *v, struct packet *p)
 	return true;
 }
 
-static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, struct packet *p)
+static __always_inline bool parse_any(struct sk_buff *skb, const unsigned char *l3,
+				      struct packet *p)
 {
 	struct view v = { l3, skb->head + skb->tail, skb->head + skb->end };
 	__be16 protocol = skb->protocol;
 
-	if (skb->len < sizeof(struct iphdr) + sizeof(struct pt_header))
-		return false;
 	if (protocol == bpf_htons(ETH_P_IP))
 		return parse4(&v, p);
 	if (protocol == bpf_htons(ETH_P_IPV6))
@@ -194,22 +197,36 @@ static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, 
 	return false;
 }
 
+static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, struct packet *p)
+{
+	if (skb->len < sizeof(struct iphdr) + sizeof(struct pt_header))
+		return false;
+	return parse_any(skb, l3, p);
+}
+
 static __always_inline __u32 netns_of(struct sk_buff *skb)
 {
 	return skb->dev->nd_net.net->ns.inum;
 }
 
-/* Where a stamp belongs; NULL when nobody waits for it. */
-static __always_inline struct pt_record *record_of(const struct packet *p)
+/* The record of a probe, unless it was reused since. */
+static __always_inline struct pt_record *any_record_of(const struct packet *p)
 {
 	struct pt_record *rec = pt_slot(server ? pt_hash(p->peer, p->session) : 0, p->sequence);
 
-	if (!rec || rec->sequence != p->sequence || rec->session != p->session ||
-	    !(rec->state & PT_REC_LIVE))
+	if (!rec || rec->sequence != p->sequence || rec->session != p->session)
 		return 0;
 	if (server && !pt_same_peer(rec->peer, p->peer))
 		return 0;
 	return rec;
+}
+
+/* Where a stamp belongs; NULL when nobody waits for it. */
+static __always_inline struct pt_record *record_of(const struct packet *p)
+{
+	struct pt_record *rec = any_record_of(p);
+
+	return rec && rec->state & PT_REC_LIVE ? rec : 0;
 }
 
 static __always_inline struct pt_record *start_record(const struct packet *p)
@@ -225,6 +242,7 @@ static __always_inline struct pt_record *start_record(const struct packet *p)
 	__builtin_memcpy(rec->peer, p->peer, sizeof(rec->peer));
 	__builtin_memcpy(rec->local, p->local, sizeof(rec->local));
 	rec->used[PT_REQUEST] = rec->used[PT_REPLY] = 0;
+	rec->drop.ns = 0;
 	rec->version = p->version;
 	rec->family = p->family;
 	rec->length = p->length;
@@ -279,19 +297,10 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	return 0;
 }
 
-/* The reply is with a driver: its late stamps are complete, and a record packet can be sent. */
-static __always_inline void handed_over(struct pt_record *rec, const struct packet *p)
+static __always_inline void tell(const struct packet *p, __u32 hash, bool dropped)
 {
-	__u32 hash = pt_hash(p->peer, p->session);
-	struct pt_session *s = pt_session_of(hash);
-	struct pt_owed *o;
+	struct pt_owed *o = bpf_ringbuf_reserve(&owed, sizeof(*o), 0);
 
-	rec->state |= PT_REC_OUT;
-	if (s && s->session == p->session && (__s32)(p->sequence - s->handed_over) > 0)
-		s->handed_over = p->sequence;
-	if (!(rec->state & PT_REC_OWED))
-		return;
-	o = bpf_ringbuf_reserve(&owed, sizeof(*o), 0);
 	if (!o) {
 		__sync_fetch_and_add(&losses.owed_overflow, 1);
 		return;
@@ -299,7 +308,26 @@ static __always_inline void handed_over(struct pt_record *rec, const struct pack
 	o->slot = pt_index(hash, p->sequence);
 	o->session = p->session;
 	o->sequence = p->sequence;
+	o->dropped = dropped;
 	bpf_ringbuf_submit(o, 0);
+}
+
+/* The reply is with a driver: its late stamps are complete, and a record packet can be sent. */
+static __always_inline void handed_over(struct pt_record *rec, const struct packet *p)
+{
+	__u32 hash = pt_hash(p->peer, p->session);
+	struct pt_session *s = pt_session_of(hash);
+
+	rec->state |= PT_REC_OUT;
+	if (s && p->version && !pt_is_session(s, p->session, p->peer)) {
+		if (s->session)
+			__sync_fetch_and_add(&losses.session_evicted, 1);
+		pt_begin_session(s, p->session, p->peer, p->sequence);
+	}
+	if (s && s->session == p->session && (__s32)(p->sequence - s->handed_over) > 0)
+		s->handed_over = p->sequence;
+	if (rec->state & PT_REC_OWED)
+		tell(p, hash, false);
 }
 
 SEC("tp_btf/net_dev_start_xmit")
@@ -401,6 +429,114 @@ int BPF_PROG(on_softirq_exit, unsigned int vec)
 	return 0;
 }
 
+/* --- the kernel drops a packet --- */
+
+/* Copies that others did not want: the packet itself goes on. */
+static __always_inline bool is_copy(__u32 reason)
+{
+	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_SOCKET_FILTER) ||
+	       (bpf_core_enum_value_exists(enum skb_drop_reason,
+					   SKB_DROP_REASON_PACKET_SOCK_ERROR) &&
+		reason == bpf_core_enum_value(enum skb_drop_reason,
+					      SKB_DROP_REASON_PACKET_SOCK_ERROR));
+}
+
+/*
+ * The record whose packet was dropped. The end of a request whose reply is under way is none; of
+ * a reply that has reached the client's socket, the first drop after that is the socket's.
+ */
+static __always_inline struct pt_record *dropped_record(const struct packet *p, __u32 netns)
+{
+	struct pt_record *rec = any_record_of(p);
+
+	if (!rec) {
+		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
+			return 0;
+		rec = start_record(p);
+		if (rec)
+			rec->stamp[PT_REQUEST][0].time_ns = bpf_cpu_to_be64(pt_now());
+		return rec;
+	}
+	if (p->direction == PT_REQUEST && rec->used[PT_REPLY])
+		return 0;
+	if (!server && !(rec->state & PT_REC_LIVE) && rec->drop.ns)
+		return 0;
+	/* The client is on this kernel, and its own programs see what follows. */
+	if (server && rec->state & PT_REC_OUT && !rec->host)
+		return 0;
+	return rec;
+}
+
+/*
+ * A server's user space tells the client, if it asked for stamps and has been answered before:
+ * nobody whom this host has never answered learns anything, or gets a packet.
+ */
+static __always_inline void tell_of_drop(struct pt_record *rec, const struct packet *p)
+{
+	__u32 hash = pt_hash(p->peer, p->session);
+	struct pt_session *s = pt_session_of(hash);
+
+	if (!s || !pt_is_session(s, p->session, p->peer) || rec->state & PT_REC_TOLD)
+		return;
+	if (!p->version || !(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
+		return;
+	rec->state |= PT_REC_TOLD;
+	tell(p, hash, true);
+}
+
+/* A packet that is sent may have no device yet, only a socket. */
+static __always_inline __u32 netns_of_dropped(struct sk_buff *skb)
+{
+	struct net_device *dev = skb->dev;
+	struct sock *sk = skb->sk;
+
+	if (dev)
+		return dev->nd_net.net->ns.inum;
+	return sk ? sk->__sk_common.skc_net.net->ns.inum : 0;
+}
+
+/*
+ * The kernel's own arguments are (skb, location), and (skb, location, reason, ...) since 5.17.
+ * Headers may be pulled already, so the length says little; before the network layer has set its
+ * header, layer 3 starts at skb->data.
+ */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
+{
+	struct pt_record *rec;
+	struct packet p = {};
+	bool no_socket = false;
+	__u32 reason = 0, netns;
+
+	if (skb->len < sizeof(struct pt_header) - 8)
+		return 0;
+	if (bpf_core_type_exists(enum skb_drop_reason)) {
+		reason = ctx[2];
+		if (is_copy(reason))
+			return 0;
+		no_socket = reason ==
+			    bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NO_SOCKET);
+	}
+	if (!parse_any(skb, skb->network_header ? skb->head + skb->network_header : skb->data, &p))
+		return 0;
+	/* The ordinary end of a reply: raw sockets got their copies, and no ping socket wants it.
+	 */
+	if (p.direction == PT_REPLY && no_socket)
+		return 0;
+	netns = netns_of_dropped(skb);
+	if ((only_netns && netns != only_netns) || !(rec = dropped_record(&p, netns)))
+		return 0;
+	rec->drop.ns = pt_now();
+	rec->drop.location = (__u64)location;
+	rec->drop.reason = reason;
+	rec->drop.netns = netns;
+	rec->drop.ifindex = skb->dev ? skb->dev->ifindex : 0;
+	rec->drop.direction = p.direction;
+	if (server)
+		tell_of_drop(rec, &p);
+	return 0;
+}
+
 /* --- server: the echo request reaches icmp_rcv; one of these, chosen by trial --- */
 
 static __always_inline int icmp_received(struct sk_buff *skb, const unsigned char *l3)
@@ -495,6 +631,7 @@ int client_socket(struct __sk_buff *skb)
 	if (accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) && (rec = record_of(&p))) {
 		stamp(rec, &p, PT_L_RX_SKDATAREADY, pt_now(), 0);
 		rec->state &= ~PT_REC_LIVE;
+		rec->drop.ns = 0;
 	}
 	return -1;
 }

@@ -10,7 +10,7 @@ use crate::collector::Collector;
 use crate::host;
 use crate::journey::{Arrival, Identity, Journey};
 use crate::negotiation::{Format, Negotiation};
-use crate::packet::{self, Packet, Version};
+use crate::packet::{self, Note, Packet, Version};
 use crate::plan::Plan;
 use crate::sender::{Sender, Shared};
 use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
@@ -18,7 +18,9 @@ use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
+use report::loss::{Evidence, LossId, Word, autopsy};
 use report::model::{Counters, Point, Status};
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -27,10 +29,14 @@ use std::thread;
 
 /// A reply that takes longer than this many timeouts is not waited for any more.
 const GIVE_UP_TIMEOUTS: u64 = 3;
+/// Nor one of which the server can still say what became of it, after this many.
+const NO_WORD_TIMEOUTS: u64 = 10;
 /// How often the loop looks at clocks and counters, apart from packets.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
-/// Extra probes at the end, which only bring late stamps home, and how long they wait.
-const COLLECT_PROBES: u32 = 4;
+/// Extra probes at the end, which only bring late stamps home: so many at least, and further ones
+/// as long as each brings something; and how long one waits.
+const COLLECT_PROBES: u64 = 4;
+const COLLECT_MOST: u64 = 64;
 const COLLECT_WAIT_NS: u64 = 50_000_000;
 /// After a signal, replies that are under way get this long.
 const STOP_GRACE_NS: u64 = 100_000_000;
@@ -70,6 +76,7 @@ pub fn run(
         slots: plan.slots(),
         only_netns: plan.only_netns(),
         lab_clock: None,
+        own_netns: plan.netns,
     };
     let tracer = start_tracer(&mut storage, &setup);
     let table = match &tracer {
@@ -99,6 +106,7 @@ pub fn run(
         sent: AtomicU64::new(0),
         send_errors: AtomicU32::new(0),
         format: AtomicU8::new(format as u8),
+        question: AtomicU64::new(0),
         done: AtomicBool::new(false),
         failure: Mutex::new(None),
     };
@@ -132,6 +140,13 @@ fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a
     }
 }
 
+/// When the probe of this reply arrived at the server, on that clock, ns.
+fn arrival_at_server(packet: &Packet<'_>) -> Option<u64> {
+    let mut stamps = packet.entries().flatten();
+    let arrival = stamps.find(|e| e.back == 0 && e.point == Point::RRxDevrcv)?;
+    (packet.version == Version::V1).then_some(arrival.time)
+}
+
 /// When, `CLOCK_MONOTONIC` ns, and on which CPU.
 type Moment = Option<(u64, u16)>;
 
@@ -139,7 +154,63 @@ type Moment = Option<(u64, u16)>;
 enum Fate {
     Flying,
     Answered,
-    Lost,
+    Lost(LossId),
+}
+
+/// What is known of the youngest probe of a slot.
+#[derive(Clone, Copy)]
+struct Known {
+    index: u64,
+    fate: Fate,
+    /// What the server said of it.
+    word: Option<Word>,
+    /// When it arrived at the server, on that clock, ns.
+    arrived_ns: Option<u64>,
+}
+
+impl Known {
+    const fn new(index: u64) -> Self {
+        Self {
+            index,
+            fate: Fate::Flying,
+            word: None,
+            arrived_ns: None,
+        }
+    }
+}
+
+/// When the socket's receive buffer was full, as far as its counter tells.
+#[derive(Default)]
+struct Overflows {
+    dropped: u32,
+    read_ns: u64,
+    /// The counter rose in these times, `CLOCK_MONOTONIC` ns.
+    spans: VecDeque<(u64, u64)>,
+}
+
+impl Overflows {
+    /// Older times are forgotten.
+    const SPANS: usize = 64;
+
+    fn note(&mut self, dropped: u32, now: u64) {
+        let since = std::mem::replace(&mut self.read_ns, now);
+        if std::mem::replace(&mut self.dropped, dropped) == dropped {
+            return;
+        }
+        match self.spans.back_mut() {
+            Some(last) if last.1 == since => last.1 = now,
+            _ => self.spans.push_back((since, now)),
+        }
+        if self.spans.len() > Self::SPANS {
+            self.spans.pop_front();
+        }
+    }
+
+    fn at(&self, ns: u64) -> bool {
+        self.spans
+            .iter()
+            .any(|&(from, to)| (from..=to).contains(&ns))
+    }
 }
 
 /// Takes replies, and finds out what became of every probe.
@@ -150,12 +221,16 @@ struct Receiver<'a, 'k> {
     collector: &'a mut Collector,
     journey: Journey,
     negotiation: Negotiation,
-    /// By slot: index and fate.
-    fates: Vec<(u64, Fate)>,
+    /// By slot.
+    known: Vec<Known>,
     /// All probes below it have their fate.
     oldest: u64,
     /// The highest index that was answered, plus one.
     frontier: u64,
+    /// When the socket's receive buffer was full.
+    overflows: Overflows,
+    /// Of all probes below it the fate is known, or the server's word.
+    asked: u64,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     epoch_ns: i64,
     housekeeping_ns: u64,
@@ -186,9 +261,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
             collector,
             journey: Journey::new(identity),
             negotiation: Negotiation::new(mode),
-            fates: vec![(u64::MAX, Fate::Flying); shared.table.slots() as usize],
+            known: vec![Known::new(u64::MAX); shared.table.slots() as usize],
             oldest: 0,
             frontier: 0,
+            asked: 0,
+            overflows: Overflows::default(),
             epoch_ns: realtime_ns() - monotonic_ns().cast_signed(),
             housekeeping_ns: 0,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
@@ -254,17 +331,25 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     fn fate(&self, index: u64) -> Fate {
-        let (of, fate) = self.fates[self.slot(index)];
-        if of == index { fate } else { Fate::Flying }
+        self.known(index).map_or(Fate::Flying, |known| known.fate)
+    }
+
+    fn known(&self, index: u64) -> Option<&Known> {
+        let known = &self.known[self.slot(index)];
+        (known.index == index).then_some(known)
+    }
+
+    fn known_mut(&mut self, index: u64) -> &mut Known {
+        let slot = self.slot(index);
+        let known = &mut self.known[slot];
+        if known.index != index {
+            *known = Known::new(index);
+        }
+        known
     }
 
     fn slot(&self, index: u64) -> usize {
         (index as u32 & (self.shared.table.slots() - 1)) as usize
-    }
-
-    fn settle(&mut self, index: u64, fate: Fate) {
-        let slot = self.slot(index);
-        self.fates[slot] = (index, fate);
     }
 
     /// The youngest probe that was sent with this sequence number, which wraps.
@@ -350,8 +435,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 return;
             }
         }
+        self.take_words(&packet);
+        let dropped = self.journey.dropped(&packet);
         if packet.is_record() {
-            if self.journey.remote(&packet) > 0 {
+            if self.journey.remote(&packet) > 0 && !dropped {
                 self.stamps_seen(if packet.version == Version::V0 {
                     "v0"
                 } else {
@@ -380,8 +467,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.collector.counters().dup += 1;
             return;
         };
+        let arrived_ns = arrival_at_server(packet);
         let before = self.fate(index);
         if before == Fate::Answered {
+            self.count_duplicate(index, arrived_ns);
             let sent_unix_ns = self.unix_ns(sent_ns);
             let probe = self.journey.duplicate(sequence, sent_ns, sent_unix_ns, now);
             self.collector.dup(probe);
@@ -392,8 +481,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         } else {
             Status::Ok
         };
+        self.known_mut(index).arrived_ns = arrived_ns;
         self.count_answer(index, before, status);
-        self.settle(index, Fate::Answered);
+        self.known_mut(index).fate = Fate::Answered;
         self.advance();
         let (woken, oncpu) = self.sleep_before(now);
         let arrival = Arrival {
@@ -418,14 +508,65 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     fn count_answer(&mut self, index: u64, before: Fate, status: Status) {
         let overtaken = index < self.frontier;
+        let at_server = |index: u64| self.known(index).and_then(|known| known.arrived_ns);
+        let first = self.frontier.checked_sub(1).and_then(at_server);
+        let both = at_server(index).zip(first).filter(|_| overtaken);
         self.frontier = self.frontier.max(index + 1);
         let counters: &mut Counters = self.collector.counters();
         counters.replied += 1;
         counters.late += u64::from(status == Status::Late);
         counters.reordered += u64::from(overtaken);
-        if before == Fate::Lost {
-            counters.lost -= 1;
+        counters.reordered_out += u64::from(both.is_some_and(|(this, other)| this > other));
+        counters.reordered_in += u64::from(both.is_some_and(|(this, other)| this <= other));
+        if let Fate::Lost(id) = before {
+            self.collector.found(id);
         }
+    }
+
+    /// A request that was doubled arrived at the server twice; a reply that was doubled tells of
+    /// the same arrival again.
+    fn count_duplicate(&mut self, index: u64, arrived_ns: Option<u64>) {
+        let first = self.known(index).and_then(|known| known.arrived_ns);
+        if let Some((first, second)) = first.zip(arrived_ns) {
+            let counters = self.collector.counters();
+            counters.dup_out += u64::from(first != second);
+            counters.dup_in += u64::from(first == second);
+        }
+    }
+
+    /// What the server says of probes that nobody answered yet.
+    fn take_words(&mut self, packet: &Packet<'_>) {
+        for note in packet.notes() {
+            let Note::Window { back, words } = note else {
+                continue;
+            };
+            let first = packet.sequence.wrapping_sub(u32::from(back));
+            for (sequence, word) in (0..).map(|k| first.wrapping_add(k)).zip(words) {
+                let index = word.and_then(|_| self.index_of(sequence));
+                if let Some(index) = index.filter(|i| self.fate(*i) == Fate::Flying) {
+                    self.known_mut(index).word = word;
+                }
+            }
+        }
+    }
+
+    /// Has the next probes ask for the oldest of those that were sent before `before_ns`, are not
+    /// answered, and of which the server has not said anything.
+    fn ask(&mut self, before_ns: u64) {
+        let sent = self.shared.sent.load(Ordering::Acquire);
+        self.asked = self.asked.max(self.oldest);
+        while self.asked < sent && !self.is_open(self.asked) {
+            self.asked += 1;
+        }
+        let overdue =
+            self.asked < sent && self.sent_ns(self.asked).is_some_and(|at| at <= before_ns);
+        let question = if overdue { self.asked + 1 } else { 0 };
+        self.shared.question.store(question, Ordering::Relaxed);
+    }
+
+    fn is_open(&self, index: u64) -> bool {
+        let known = self.known(index);
+        known.is_none_or(|known| known.fate == Fate::Flying && known.word.is_none())
     }
 
     /// Wake-up and switch-in of this thread's last sleep; the breakdown drops what precedes the
@@ -479,7 +620,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
         self.housekeeping_ns = now + HOUSEKEEPING_NS;
         self.epoch_ns = realtime_ns() - now.cast_signed();
+        self.overflows.note(self.shared.socket.dropped(), now);
         self.expire(now);
+        self.ask(now.saturating_sub(self.plan.timeout_ns));
         self.hand_out(now);
         self.update_counters();
         self.collector
@@ -497,14 +640,17 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// Finds the probes that will not be answered any more.
+    /// Finds the probes that will not be answered any more, before their slots are used again.
     fn expire(&mut self, now: u64) {
         let sent = self.shared.sent.load(Ordering::Acquire);
+        let slots = u64::from(self.shared.table.slots());
         while self.oldest < sent {
+            let slot_is_needed = sent - self.oldest > slots - slots / 8;
             if self.fate(self.oldest) == Fate::Flying {
                 match self.sent_ns(self.oldest) {
                     Some(at)
-                        if now.saturating_sub(at) < GIVE_UP_TIMEOUTS * self.plan.timeout_ns =>
+                        if !slot_is_needed
+                            && now.saturating_sub(at) < self.patience_ns(self.oldest) =>
                     {
                         break;
                     }
@@ -518,20 +664,48 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
+    /// How long after its send a probe is given up.
+    fn patience_ns(&self, index: u64) -> u64 {
+        let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
+        let timeouts = if inband && self.negotiation.expects() && self.is_open(index) {
+            NO_WORD_TIMEOUTS
+        } else {
+            GIVE_UP_TIMEOUTS
+        };
+        timeouts * self.plan.timeout_ns
+    }
+
     /// When a probe was sent, unless its record has been reused since.
     fn sent_ns(&self, index: u64) -> Option<u64> {
         self.shared.table.sent_ns(self.shared.session, index as u32)
     }
 
     fn lose(&mut self, index: u64) {
-        self.settle(index, Fate::Lost);
         let due = self.shared.start_ns + index * self.plan.interval_ns.unwrap_or(0);
         let sent_ns = self.sent_ns(index).unwrap_or(due);
         let sent_unix_ns = self.unix_ns(sent_ns);
-        let probe = self
-            .journey
-            .lost(&self.shared.table, index as u32, sent_ns, sent_unix_ns);
-        self.collector.lost(probe);
+        let (probe, drops) =
+            self.journey
+                .lost(&self.shared.table, index as u32, sent_ns, sent_unix_ns);
+        let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
+        let evidence = Evidence {
+            socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
+            word: self.known(index).and_then(|known| known.word),
+            sees_queue: self.sees(Point::LTxDevqueue),
+            sees_driver: self.sees(Point::LTxDevout),
+        };
+        let loss = autopsy(&probe, drops, evidence);
+        let id = self.collector.lost(probe, loss);
+        self.known_mut(index).fate = Fate::Lost(id);
+    }
+
+    /// Programs see what they are attached to; a driver may give no software time stamp, so of
+    /// those a point is only known to be seen when it was.
+    fn sees(&self, point: Point) -> bool {
+        match &self.tracer {
+            Some(tracer) => tracer.points.iter().any(|(seen, _)| *seen == point),
+            None => self.collector.has_seen(point),
+        }
     }
 
     fn update_counters(&mut self) {
@@ -553,7 +727,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Brings the last late stamps home, and gives every probe its fate.
     fn finish(mut self) -> Result<Outcome> {
         self.hand_out(monotonic_ns());
-        if self.negotiation.expects() && self.journey.waiting() > 0 {
+        if self.negotiation.expects() && (self.journey.waiting() > 0 || self.in_flight()) {
             self.collect()?;
         }
         let collector = &mut *self.collector;
@@ -592,20 +766,29 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.collecting = true;
         let format = self.shared.format.load(Ordering::Relaxed);
         let mut probes = Format::probes(self.plan, self.shared.session);
-        let first = self.shared.sent.load(Ordering::Acquire) as u32;
-        for extra in 0..COLLECT_PROBES {
+        let first = self.shared.sent.load(Ordering::Acquire);
+        for index in first..first + COLLECT_MOST {
             let sent_ns = monotonic_ns();
+            self.ask(sent_ns);
+            let before = (self.journey.waiting(), self.asked);
+            if before == (0, first) {
+                break;
+            }
             if format == Format::Inband as u8 {
-                let message = probes[usize::from(format)].at(first.wrapping_add(extra), sent_ns);
+                let question = self.shared.question(index, sent_ns);
+                let probe = &mut probes[usize::from(format)];
+                let message = probe.asking(index as u32, sent_ns, question);
                 if self.shared.socket.send(message, &self.plan.peer).is_err() {
                     break;
                 }
             }
-            let before = self.journey.waiting();
-            while self.journey.waiting() == before && monotonic_ns() - sent_ns < COLLECT_WAIT_NS {
+            let mut now = before;
+            while now == before && monotonic_ns() - sent_ns < COLLECT_WAIT_NS {
                 self.receive()?;
+                self.ask(sent_ns);
+                now = (self.journey.waiting(), self.asked);
             }
-            if self.journey.waiting() == 0 {
+            if now == before && index + 1 >= first + COLLECT_PROBES {
                 break;
             }
         }

@@ -14,6 +14,7 @@ use anyhow::Result;
 use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
+use report::loss::{Loss, LossId};
 use report::model::{
     Breakdown, Capture, Counters, Endpoint, OwnCost, Point, Probe, Record, Run, Summary,
 };
@@ -153,6 +154,7 @@ impl Collector {
             probe: probe.clone(),
             breakdown: Some(self.scratch.clone()),
             verdict: None,
+            loss: None,
         };
         if recorded {
             self.record(record.clone());
@@ -191,8 +193,8 @@ impl Collector {
     }
 
     /// A probe that is not waited for any more.
-    pub fn lost(&mut self, probe: Probe) {
-        self.stats.counters.lost += 1;
+    pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
+        let id = self.stats.lost(&loss);
         let sent = probe.path.first().map_or(0, |s| s.ns);
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);
@@ -200,7 +202,19 @@ impl Collector {
             probe,
             breakdown: None,
             verdict: None,
+            loss: Some(loss),
         });
+        id
+    }
+
+    /// A lost probe was answered after all.
+    pub fn found(&mut self, id: LossId) {
+        self.stats.found(id);
+    }
+
+    /// Whether any answered probe had this point.
+    pub fn has_seen(&self, point: Point) -> bool {
+        self.seen & 1 << point as u16 != 0
     }
 
     /// A further answer to a probe.
@@ -210,6 +224,7 @@ impl Collector {
             probe,
             breakdown: None,
             verdict: None,
+            loss: None,
         });
     }
 

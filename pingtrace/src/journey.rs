@@ -6,9 +6,11 @@
 //! waits here. A wait ends with the stamps, with those of a younger probe (drivers transmit in
 //! order, so the missing ones were lost), or at a deadline.
 
-use crate::packet::{Entry, PROVISIONAL, Packet, Version};
+use crate::drops;
+use crate::packet::{About, Entry, Note, PROVISIONAL, Packet, Version};
 use crate::table::{REPLY, REQUEST, Table};
-use report::model::{ClockRelation, Host, Point, Probe, Stamp, Status};
+use bpf::pingtrace::types::pt_drop;
+use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status, Symbol};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
@@ -66,7 +68,7 @@ struct Pending {
 }
 
 /// Probes whose stamps are kept although their reply has not come yet.
-const MAX_EARLY: usize = 1024;
+const MAX_EARLY: usize = 8192;
 
 /// Probes that wait for the rest of their stamps, oldest reply first.
 pub struct Journey {
@@ -75,6 +77,10 @@ pub struct Journey {
     spare: Vec<Pending>,
     /// Stamps that overtook their probe's own reply, by sequence number.
     early: BTreeMap<u32, Vec<Entry>>,
+    /// What the server's kernel dropped, by sequence number.
+    drops: BTreeMap<u32, KernelDrop>,
+    /// The server runs on this kernel, in this namespace.
+    server_netns: Option<u32>,
     /// The youngest probe of which the server's hand-over is known.
     handed_over: Option<u32>,
     /// The 32-bit microseconds of a version 0 peer, continued in 64 bits.
@@ -100,6 +106,8 @@ impl Journey {
             waiting: VecDeque::new(),
             spare: Vec::new(),
             early: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            server_netns: None,
             handed_over: None,
             v0_clock_us: None,
             scratch,
@@ -195,6 +203,48 @@ impl Journey {
         taken
     }
 
+    /// What the server's kernel says of packets that it dropped; whether it says anything.
+    pub fn dropped(&mut self, packet: &Packet<'_>) -> bool {
+        let mut any = false;
+        for note in packet.notes() {
+            match note {
+                Note::Drop {
+                    ns,
+                    netns,
+                    ifindex,
+                    reply,
+                    back,
+                } => {
+                    if self.drops.len() >= MAX_EARLY {
+                        self.drops.pop_first();
+                    }
+                    let drop = KernelDrop {
+                        host: Host::Server,
+                        reply,
+                        ns,
+                        netns,
+                        ifindex,
+                        reason: Symbol::default(),
+                        location: Symbol::default(),
+                        device: None,
+                        netns_name: None,
+                    };
+                    let sequence = packet.sequence.wrapping_sub(u32::from(back));
+                    self.drops.insert(sequence, drop);
+                    any = true;
+                }
+                Note::Text { about, text, back } => {
+                    let sequence = packet.sequence.wrapping_sub(u32::from(back));
+                    if let Some(drop) = self.drops.get_mut(&sequence) {
+                        name(drop, about).get_or_insert_default().push_str(&text);
+                    }
+                }
+                Note::Window { .. } => {}
+            }
+        }
+        any
+    }
+
     /// Of answered probes only: a forged number must not make the real ones look overtaken.
     fn note_handed_over(&mut self, sequence: u32, e: &Entry) {
         let newer = self
@@ -270,15 +320,52 @@ impl Journey {
             || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
     }
 
-    /// A probe that was not answered, with what this host saw of it.
-    pub fn lost(&self, table: &Table, seq: u32, sent_ns: u64, sent_unix_ns: i64) -> Probe {
-        let mut path = vec![user(Point::LTxUser, sent_ns, None)];
+    /// A probe that was not answered, with what both hosts saw of it and dropped.
+    pub fn lost(
+        &mut self,
+        table: &Table,
+        seq: u32,
+        sent_ns: u64,
+        sent_unix_ns: i64,
+    ) -> (Probe, Vec<KernelDrop>) {
+        let mut p = Pending::default();
+        let mut drops = Vec::new();
         if table.sent_at(seq) == sent_ns {
-            for direction in [REQUEST, REPLY] {
-                table.stamps(seq, direction, |e| path.extend(e.as_ref().map(local)));
+            for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
+                table.stamps(seq, direction, |e| into.extend(e.as_ref().map(local)));
             }
+            drops.extend(table.dropped(seq).map(|d| self.dropped_here(&d)));
         }
-        self.alone(seq, sent_unix_ns, Status::Lost, path)
+        drops.extend(self.drops.remove(&seq));
+        for e in self.early.remove(&seq).unwrap_or_default() {
+            p.take(&e);
+        }
+        p.remote.sort_by_key(|s| s.ns);
+        let mut path = vec![user(Point::LTxUser, sent_ns, None)];
+        self.lay(&p, &mut path);
+        let mut probe = self.alone(seq, sent_unix_ns, Status::Lost, path);
+        if p.same_kernel || self.server_netns.is_some() {
+            probe.clock = self.one_clock();
+        }
+        (probe, drops)
+    }
+
+    /// On one kernel, the server's drops are those in its namespace.
+    fn dropped_here(&self, drop: &pt_drop) -> KernelDrop {
+        let mut drop = drops::local(drop);
+        if !self.identity.own_namespace_only && self.server_netns == Some(drop.netns) {
+            drop.host = Host::Server;
+        }
+        drop
+    }
+
+    /// How the clocks of two ends on one kernel relate.
+    fn one_clock(&self) -> ClockRelation {
+        if self.identity.two_hosts {
+            ClockRelation::Separate
+        } else {
+            ClockRelation::Same
+        }
     }
 
     /// A further answer to a probe that had one already.
@@ -315,23 +402,13 @@ impl Journey {
     /// Lays all stamps of a probe in path order.
     fn assemble(&mut self, p: &Pending) {
         let Some(a) = p.arrival else { return };
-        let probe = &mut self.scratch;
-        probe.seq = a.sequence;
-        probe.sent_unix_ns = a.sent_unix_ns;
-        probe.status = a.status;
-        probe.clock = if p.same_kernel && !self.identity.two_hosts {
-            ClockRelation::Same
-        } else {
-            ClockRelation::Separate
-        };
-        let path = &mut probe.path;
+        if p.same_kernel {
+            self.server_netns = p.server_netns().or(self.server_netns);
+        }
+        let mut path = std::mem::take(&mut self.scratch.path);
         path.clear();
         path.push(user(Point::LTxUser, a.sent_ns, None));
-        if p.same_kernel && !self.identity.own_namespace_only {
-            one_kernel(p, path);
-        } else {
-            two_ends(p, path);
-        }
+        self.lay(p, &mut path);
         path.extend(
             a.woken
                 .map(|(ns, cpu)| user(Point::LRxWakeup, ns, Some(cpu))),
@@ -341,6 +418,28 @@ impl Journey {
                 .map(|(ns, cpu)| user(Point::LRxOncpu, ns, Some(cpu))),
         );
         path.push(user(Point::LRxUser, a.received_ns, None));
+        self.scratch = Probe {
+            seq: a.sequence,
+            sent_unix_ns: a.sent_unix_ns,
+            peer: self.identity.peer,
+            status: a.status,
+            clock: if p.same_kernel {
+                self.one_clock()
+            } else {
+                ClockRelation::Separate
+            },
+            path,
+        };
+    }
+
+    /// The stamps of both hosts' kernels.
+    fn lay(&self, p: &Pending, path: &mut Vec<Stamp>) {
+        let same_kernel = p.same_kernel || p.arrival.is_none() && self.server_netns.is_some();
+        if same_kernel && !self.identity.own_namespace_only {
+            one_kernel(p, p.server_netns().or(self.server_netns), path);
+        } else {
+            two_ends(p, path);
+        }
     }
 }
 
@@ -358,7 +457,27 @@ impl Pending {
             return;
         }
         self.handed_over |= e.point == Point::RTxDevout;
-        self.remote.push(stamp);
+        // What was handed over with another reply may come again with the probe's own.
+        if !self.remote.contains(&stamp) {
+            self.remote.push(stamp);
+        }
+    }
+
+    /// The namespace of the server's last receive.
+    fn server_netns(&self) -> Option<u32> {
+        let mut received = self.remote.iter().rev();
+        let last = received.find(|s| s.point == Point::RRxDevrcv);
+        last.map(|s| s.netns)
+    }
+}
+
+/// The name that a text gives.
+fn name(drop: &mut KernelDrop, about: About) -> &mut Option<String> {
+    match about {
+        About::Reason => &mut drop.reason.name,
+        About::Location => &mut drop.location.name,
+        About::Device => &mut drop.device,
+        About::Netns => &mut drop.netns_name,
     }
 }
 
@@ -373,13 +492,7 @@ fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
 
 /// One kernel: the client's programs saw the server's hops too. Those in the server's namespace
 /// (where its last receive was) are the server's; everything else is the client host's.
-fn one_kernel(p: &Pending, path: &mut Vec<Stamp>) {
-    let server_ns = p
-        .remote
-        .iter()
-        .rev()
-        .find(|s| s.point == Point::RRxDevrcv)
-        .map(|s| s.netns);
+fn one_kernel(p: &Pending, server_ns: Option<u32>, path: &mut Vec<Stamp>) {
     let of_server = |s: &Stamp, point| Stamp {
         point,
         host: Host::Server,

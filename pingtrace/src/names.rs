@@ -1,7 +1,9 @@
 //! Names of the namespaces and devices that a path crosses, looked up once each.
 
+use crate::drops::DropNames;
 use netns::{NamespaceNames, Netlink};
-use report::model::{ClockRelation, Host, Names, Probe};
+use report::loss::LossCount;
+use report::model::{ClockRelation, Host, KernelDrop, Names, Probe, Record};
 use std::time::{Duration, Instant};
 
 /// A namespace that was unknown is looked for again after this long.
@@ -13,12 +15,63 @@ pub struct NameBook {
     names: Names,
     known: NamespaceNames,
     read_at: Option<Instant>,
+    drops: DropNames,
 }
 
 impl NameBook {
     /// The names so far.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Looks up what this record mentions, and names its drop.
+    pub fn name(&mut self, record: &mut Record) {
+        self.learn(&record.probe);
+        if let Some(drop) = record.loss.as_mut().and_then(|loss| loss.drop.as_mut()) {
+            self.name_drop(drop);
+        }
+    }
+
+    /// Names a drop of this kernel; those of another one come with their names.
+    pub fn name_drop(&mut self, drop: &mut KernelDrop) {
+        if drop.location.number == 0 {
+            return;
+        }
+        self.drops.reason(&mut drop.reason);
+        self.drops.location(&mut drop.location);
+        if drop.netns != 0 {
+            self.learn_one(drop.host, drop.netns, drop.ifindex);
+            let device = self.names.device_of(drop.host, drop.netns, drop.ifindex);
+            drop.device = device.map(str::to_owned);
+            drop.netns_name = self
+                .names
+                .netns_of(drop.host, drop.netns)
+                .map(str::to_owned);
+        }
+    }
+
+    /// Names what this kernel said when it dropped probes; addresses in one function are one place.
+    pub fn name_losses(&mut self, losses: &mut Vec<LossCount>) {
+        let mut named: Vec<LossCount> = Vec::new();
+        for mut count in losses.drain(..) {
+            if let Some(reason) = &mut count.reason {
+                self.drops.reason(reason);
+            }
+            if let Some(location) = &mut count.location {
+                self.drops.location(location);
+                if location.name.is_some() {
+                    location.number = 0;
+                }
+            }
+            let same = |c: &&mut LossCount| {
+                (c.place, &c.reason, &c.location) == (count.place, &count.reason, &count.location)
+            };
+            match named.iter_mut().find(same) {
+                Some(known) => known.count += count.count,
+                None => named.push(count),
+            }
+        }
+        *losses = named;
     }
 
     /// Looks up what this probe's path mentions. Only this kernel's namespaces have names here.

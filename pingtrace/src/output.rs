@@ -147,9 +147,13 @@ impl Writer {
         while let Ok(message) = messages.recv() {
             match message {
                 Message::Run(run) => self.run_line(&run)?,
-                Message::Record(record) => self.record(&record)?,
-                Message::Stat(stat) => {
+                Message::Record(mut record) => {
+                    self.names.name(&mut record);
+                    self.record(&record)?;
+                }
+                Message::Stat(mut stat) => {
                     self.interval(&stat.interval)?;
+                    self.names.name_losses(&mut stat.run.losses);
                     self.stat(&json::stat_line(&stat.run, realtime_ns()))?;
                 }
                 Message::Reopen => self.reopen(),
@@ -168,7 +172,6 @@ impl Writer {
     }
 
     fn record(&mut self, record: &Record) -> Result<()> {
-        self.names.learn(&record.probe);
         if self.json.is_some() || self.logs.is_some() {
             let line = json::probe_line(record, self.names.names());
             self.sequence(&line)?;
@@ -226,7 +229,7 @@ impl Writer {
     /// rest is written.
     fn end(mut self, end: End) -> Result<()> {
         let End {
-            capture,
+            mut capture,
             interval,
             marks,
             hops,
@@ -234,6 +237,7 @@ impl Writer {
         if let Some(interval) = &interval {
             self.interval(interval)?;
         }
+        self.names.name_losses(&mut capture.summary.losses);
         let slowest = capture.slowest.iter();
         slowest.for_each(|r| self.names.learn(&r.probe));
         let mut json = json::stat_line(&capture.summary, realtime_ns()) + "\n";

@@ -1,8 +1,9 @@
 //! Packets of both protocol versions (WIRE.md): building probes and record packets, and parsing
 //! whatever arrives. Nothing here trusts a length, a count or an index from the network.
 
-use bpf::pingtrace::types::{pt_header, pt_stamp, pt_wire};
+use bpf::pingtrace::types::{pt_header, pt_note, pt_stamp, pt_text, pt_wire, pt_word};
 use pnet_packet::util::checksum;
+use report::loss::Word;
 use report::model::Point;
 use std::mem::size_of;
 
@@ -26,6 +27,14 @@ pub const INBAND: u16 = pt_wire::PT_FLAG_INBAND.0 as u16;
 pub const RECORD: u16 = pt_wire::PT_FLAG_RECORD.0 as u16;
 /// `back` of a stamp that the exact one, in a later packet, replaces.
 pub const PROVISIONAL: u16 = pt_wire::PT_AUX_PROVISIONAL.0 as u16;
+
+/// Probes that one question asks about.
+pub const WINDOW: u32 = 32;
+const WINDOW_BYTES: usize = WINDOW as usize / 2;
+/// Bytes of text in one entry.
+const TEXT: usize = 16;
+/// What an entry's host says while its question is not answered.
+const UNANSWERED: u16 = 0xffff;
 
 const _: () = assert!(size_of::<pt_stamp>() == V1_ENTRY);
 const _: () = assert!(std::mem::offset_of!(pt_header, host_id) == V0_HEADER);
@@ -121,6 +130,82 @@ pub struct Entry {
     pub back: u16,
 }
 
+fn word(code: u8) -> Option<Word> {
+    match pt_word(u32::from(code)) {
+        pt_word::PT_WORD_UNSEEN => Some(Word::Unseen),
+        pt_word::PT_WORD_ARRIVED => Some(Word::Arrived),
+        pt_word::PT_WORD_DELIVERED => Some(Word::Delivered),
+        pt_word::PT_WORD_REPLIED => Some(Word::Replied),
+        pt_word::PT_WORD_LEFT => Some(Word::Left),
+        pt_word::PT_WORD_FORGOTTEN => Some(Word::Forgotten),
+        _ => None,
+    }
+}
+
+/// What a text is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// The kernel's name of the reason.
+    Reason = pt_text::PT_TEXT_REASON.0 as isize,
+    /// The function that dropped the packet.
+    Location = pt_text::PT_TEXT_LOCATION.0 as isize,
+    /// The device.
+    Device = pt_text::PT_TEXT_DEVICE.0 as isize,
+    /// The namespace.
+    Netns = pt_text::PT_TEXT_NETNS.0 as isize,
+}
+
+impl About {
+    const ALL: [Self; 4] = [Self::Reason, Self::Location, Self::Device, Self::Netns];
+}
+
+/// An entry that is no stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// What became of the probe `back` sequence numbers back, and of those after it.
+    Window {
+        /// How many sequence numbers back the first probe is.
+        back: u16,
+        /// A word for each, as far as the server gave one.
+        words: Vec<Option<Word>>,
+    },
+    /// The server's kernel dropped a packet of a probe.
+    Drop {
+        /// `CLOCK_MONOTONIC` of the server, ns.
+        ns: u64,
+        /// Inode of the network namespace; 0 unknown.
+        netns: u32,
+        /// Device; 0 unknown.
+        ifindex: u32,
+        /// The reply, else the request.
+        reply: bool,
+        /// How many sequence numbers back the probe is.
+        back: u16,
+    },
+    /// A part of a name for the drop of the same probe: printable ASCII.
+    Text {
+        /// What it names.
+        about: About,
+        /// At most 16 characters.
+        text: String,
+        /// How many sequence numbers back the probe is.
+        back: u16,
+    },
+}
+
+impl Note {
+    /// Splits a name into entries; what is not printable ASCII is left out.
+    pub fn texts(about: About, name: &str, back: u16) -> Vec<Self> {
+        let printable: Vec<u8> = name.bytes().filter(u8::is_ascii_graphic).collect();
+        let parts = printable.chunks(TEXT).map(|part| Self::Text {
+            about,
+            text: String::from_utf8_lossy(part).into_owned(),
+            back,
+        });
+        parts.collect()
+    }
+}
+
 /// Parses an ICMP message.
 pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
     if icmp.len() < V0_HEADER {
@@ -183,20 +268,67 @@ impl Packet<'_> {
 
     /// The stamps in it; an unknown point is `None`.
     pub fn entries(&self) -> impl Iterator<Item = Option<Entry>> + '_ {
+        let stamps = self.raw().filter(|e| !self.is_note(e));
+        stamps.map(|e| match self.version {
+            Version::V0 => v0_entry(e),
+            Version::V1 => v1_entry(e),
+        })
+    }
+
+    /// What is in it besides stamps; questions without an answer are left out.
+    pub fn notes(&self) -> impl Iterator<Item = Note> + '_ {
+        self.raw().filter(|e| self.is_note(e)).filter_map(note)
+    }
+
+    fn raw(&self) -> impl Iterator<Item = &[u8]> + '_ {
         let size = match self.version {
             Version::V0 => V0_ENTRY,
             Version::V1 => V1_ENTRY,
         };
-        self.entries.chunks_exact(size).map(|e| match self.version {
-            Version::V0 => v0_entry(e),
-            Version::V1 => v1_entry(e),
-        })
+        self.entries.chunks_exact(size)
+    }
+
+    fn is_note(&self, e: &[u8]) -> bool {
+        let first = pt_note::PT_NOTE_WINDOW.0 as u16;
+        let last = pt_note::PT_NOTE_TEXT.0 as u16;
+        self.version == Version::V1 && (first..=last).contains(&be16(e, 18))
+    }
+}
+
+fn note(e: &[u8]) -> Option<Note> {
+    let back = be16(e, 22);
+    match pt_note(u32::from(be16(e, 18))) {
+        pt_note::PT_NOTE_WINDOW if be16(e, 16) != UNANSWERED => Some(Note::Window {
+            back,
+            words: e[..WINDOW_BYTES]
+                .iter()
+                .flat_map(|b| [b & 15, b >> 4])
+                .map(word)
+                .collect(),
+        }),
+        pt_note::PT_NOTE_DROP => Some(Note::Drop {
+            ns: be64(e, 0),
+            netns: be32(e, 8),
+            ifindex: be32(e, 12),
+            reply: be16(e, 20) != 0,
+            back,
+        }),
+        pt_note::PT_NOTE_TEXT => {
+            let about = About::ALL.into_iter().find(|a| *a as u16 == be16(e, 20))?;
+            let text = e[..TEXT].iter().filter(|b| b.is_ascii_graphic());
+            Some(Note::Text {
+                about,
+                text: text.map(|b| char::from(*b)).collect(),
+                back,
+            })
+        }
+        _ => None,
     }
 }
 
 fn v1_entry(e: &[u8]) -> Option<Entry> {
     Some(Entry {
-        time: u64::from(be32(e, 0)) << 32 | u64::from(be32(e, 4)),
+        time: be64(e, 0),
         netns: be32(e, 8),
         ifindex: be32(e, 12),
         host: be16(e, 16),
@@ -258,6 +390,9 @@ fn begin(bytes: &mut [u8], version: Version, session: u32) {
     }
 }
 
+/// Bytes of a version 1 packet up to the end of its first entry.
+const ASKING: usize = V1_HEADER + V1_ENTRY;
+
 /// The probe of a session, of which only sequence, time and checksum change from send to send.
 #[derive(Clone, Debug)]
 pub struct Probe {
@@ -292,14 +427,33 @@ impl Probe {
 
     /// The packet for one send.
     pub fn at(&mut self, sequence: u32, send_ns: u64) -> &[u8] {
+        self.asking(sequence, send_ns, None)
+    }
+
+    /// Likewise, with a question: what became of the probe `back` sequence numbers back, which was
+    /// sent `age_ns` ago, and of those after it? Only of version 1, and with room for an entry.
+    pub fn asking(&mut self, sequence: u32, send_ns: u64, ask: Option<(u16, u64)>) -> &[u8] {
+        let room = self.version == Version::V1 && self.bytes.len() >= ASKING;
+        if room {
+            let entry = &mut self.bytes[V1_HEADER..ASKING];
+            entry.fill(0);
+            if let Some((back, age_ns)) = ask {
+                entry[..8].copy_from_slice(&age_ns.to_be_bytes());
+                put16(entry, 16, UNANSWERED);
+                put16(entry, 18, pt_note::PT_NOTE_WINDOW.0 as u16);
+                put16(entry, 22, back);
+            }
+            self.bytes[9] = u8::from(ask.is_some());
+        }
         put16(&mut self.bytes, 6, sequence as u16);
         put32(&mut self.bytes, 20, sequence);
         if self.version == Version::V1 {
             self.bytes[32..40].copy_from_slice(&send_ns.to_be_bytes());
         }
         if self.family == Family::V4 {
-            // Behind the header all is zero and adds nothing to the sum.
-            let sum = checksum(&self.bytes[..V1_HEADER], 1);
+            // Behind the question all is zero and adds nothing to the sum.
+            let end = self.bytes.len().min(ASKING);
+            let sum = checksum(&self.bytes[..end], 1);
             put16(&mut self.bytes, 2, sum);
         }
         &self.bytes
@@ -373,6 +527,53 @@ impl RecordPacket {
         true
     }
 
+    /// Adds what is no stamp; false when there is no room, or the version knows none.
+    pub fn push_note(&mut self, note: &Note) -> bool {
+        if self.room() == 0 || self.version == Version::V0 {
+            return false;
+        }
+        let n = usize::from(self.bytes[9]);
+        let b = &mut self.bytes[V1_HEADER + n * V1_ENTRY..][..V1_ENTRY];
+        match note {
+            Note::Window { .. } => return false,
+            Note::Drop {
+                ns,
+                netns,
+                ifindex,
+                reply,
+                back,
+            } => {
+                b[..8].copy_from_slice(&ns.to_be_bytes());
+                put32(b, 8, *netns);
+                put32(b, 12, *ifindex);
+                put16(b, 18, pt_note::PT_NOTE_DROP.0 as u16);
+                put16(b, 20, u16::from(*reply));
+                put16(b, 22, *back);
+            }
+            Note::Text { about, text, back } => {
+                let bytes = &text.as_bytes()[..text.len().min(TEXT)];
+                b[..bytes.len()].copy_from_slice(bytes);
+                put16(b, 18, pt_note::PT_NOTE_TEXT.0 as u16);
+                put16(b, 20, *about as u16);
+                put16(b, 22, *back);
+            }
+        }
+        self.bytes[9] += 1;
+        true
+    }
+
+    /// Gives up the room that is left: a shorter packet. Only of version 1.
+    #[must_use]
+    pub fn trimmed(mut self) -> Self {
+        if self.version == Version::V1 {
+            let used = self.bytes[9];
+            self.bytes
+                .truncate(V1_HEADER + usize::from(used) * V1_ENTRY);
+            put16(&mut self.bytes, 14, u16::from(used));
+        }
+        self
+    }
+
     /// The message with its checksum; `ICMPv6`'s is the kernel's business.
     pub fn finish(mut self) -> Vec<u8> {
         if self.family == Family::V4 {
@@ -394,6 +595,10 @@ fn be16(b: &[u8], at: usize) -> u16 {
 
 fn be32(b: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([b[at], b[at + 1], b[at + 2], b[at + 3]])
+}
+
+fn be64(b: &[u8], at: usize) -> u64 {
+    u64::from(be32(b, at)) << 32 | u64::from(be32(b, at + 4))
 }
 
 fn put16(b: &mut [u8], at: usize, value: u16) {

@@ -29,10 +29,26 @@ pub struct Shared {
     pub send_errors: AtomicU32,
     /// A [`Format`], chosen by the receiver.
     pub format: AtomicU8,
+    /// The oldest probe of which the server is to say what became of it, plus one; 0: none.
+    pub question: AtomicU64,
     /// The sender has nothing more to send.
     pub done: AtomicBool,
     /// Why the run cannot go on.
     pub failure: Mutex<Option<String>>,
+}
+
+impl Shared {
+    /// The question that the probe with this index carries: how many sequence numbers back the
+    /// oldest probe is that it is about, and how long ago that one was sent, ns.
+    pub fn question(&self, index: u64, now: u64) -> Option<(u16, u64)> {
+        if self.format.load(Ordering::Relaxed) != Format::Inband as u8 {
+            return None;
+        }
+        let oldest = self.question.load(Ordering::Relaxed).checked_sub(1)?;
+        let back = u16::try_from(index.checked_sub(oldest)?).ok()?;
+        let sent_ns = self.table.sent_ns(self.session, oldest as u32)?;
+        Some((back, now.saturating_sub(sent_ns)))
+    }
 }
 
 /// Sends one probe after the other.
@@ -140,7 +156,8 @@ impl<'a> Sender<'a> {
         let format = usize::from(shared.format.load(Ordering::Relaxed));
         let now = monotonic_ns();
         shared.table.prepare(shared.session, sequence, now);
-        let message = self.probes[format].at(sequence, now);
+        let question = shared.question(index, now);
+        let message = self.probes[format].asking(sequence, now, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(index + 1, Ordering::Release);
         let result = shared.socket.send(message, &self.plan.peer);

@@ -6,6 +6,7 @@ use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::meter::Meter;
 use crate::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::reports::DropReports;
 use crate::socket::{Deliver, Options, ProbeSocket};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
@@ -51,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         slots: SLOTS,
         only_netns: local.then_some(own),
         lab_clock: cli.lab_clock,
+        own_netns: own,
     };
     if let Some(clock) = cli.lab_clock {
         let epoch = clock.epoch_ns;
@@ -69,6 +71,10 @@ pub fn run(cli: &Cli) -> Result<()> {
     let mut records = Records::new(own);
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
+    // Replies that left before their device was ready are not worth another way of stamping.
+    ring.consume()
+        .context("read the ring buffer of owed records")?;
+    owed.borrow_mut().clear();
     let start_ns = monotonic_ns();
     log::info!("serving; stop with SIGINT or SIGTERM");
     while wait(&ring, &devices, &signals, records.wake_at(deadline))?
@@ -147,11 +153,13 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
                     .get(at..at + 4)
                     .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
             };
-            if let (Some(slot), Some(session), Some(sequence)) = (word(0), word(4), word(8)) {
+            let words = [0, 4, 8, 12].map(word);
+            if let [Some(slot), Some(session), Some(sequence), Some(dropped)] = words {
                 owed.borrow_mut().push(pt_owed {
                     slot,
                     session,
                     sequence,
+                    dropped,
                 });
             }
             0
@@ -286,6 +294,7 @@ struct Records {
     held: Vec<(u64, pt_owed)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
     limits: Limits,
+    drops: DropReports,
     sent: u64,
     limited: u64,
     failed: u64,
@@ -307,6 +316,7 @@ impl Records {
             held: Vec::new(),
             sockets: HashMap::new(),
             limits: Limits::default(),
+            drops: DropReports::new(own_netns),
             sent: 0,
             limited: 0,
             failed: 0,
@@ -319,6 +329,7 @@ impl Records {
         self.held
             .iter()
             .map(|(until, _)| *until)
+            .chain(self.drops.wake_at())
             .chain(deadline)
             .min()
     }
@@ -326,7 +337,11 @@ impl Records {
     /// The records whose time has come, of those that are new and those that are held.
     fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
         let now = monotonic_ns();
-        let fresh = owed.drain(..).map(|o| (now + TRAVEL_NS, o));
+        let (dropped, fresh): (Vec<_>, Vec<_>) = owed.drain(..).partition(|o| o.dropped != 0);
+        for o in dropped {
+            self.drops.add(now, o);
+        }
+        let fresh = fresh.into_iter().map(|o| (now + TRAVEL_NS, o));
         let all: Vec<_> = self.held.drain(..).chain(fresh).collect();
         let mut due = Vec::new();
         for (until, o) in all {
@@ -357,7 +372,7 @@ impl Records {
             slot: o.slot,
             record,
         };
-        (due.answered_in() == Some(self.own_netns)).then_some(due)
+        (answered_in(&due.record) == Some(self.own_netns)).then_some(due)
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
@@ -377,6 +392,9 @@ impl Records {
             let batch = rest.iter().take(most).take_while(same).count();
             let taken = self.send_some(&rest[..batch]);
             rest = &rest[taken..];
+        }
+        for report in self.drops.due(table, monotonic_ns()) {
+            self.transmit(report.from, report.to, report.family, &report.message);
         }
     }
 
@@ -417,7 +435,7 @@ impl Records {
             self.done[d.slot as usize] = (d.record.session, d.record.sequence);
             taken += 1;
         }
-        let device = due[0].left_by();
+        let device = left_by(&due[0].record);
         self.transmit(
             address(&head.local, device),
             address(&head.peer, device),
@@ -459,21 +477,21 @@ impl Records {
 /// Probes in one record packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
+/// The namespace of the last device that received the request.
+pub(crate) fn answered_in(record: &pt_record) -> Option<u32> {
+    let mut request = entries(record, REQUEST).rev();
+    let received = request.find(|e| e.point == Point::RRxDevrcv);
+    received.map(|e| e.netns)
+}
+
+/// The first device that the reply left by; 0 if that was not seen.
+pub(crate) fn left_by(record: &pt_record) -> u32 {
+    let mut reply = entries(record, REPLY);
+    let queued = reply.find(|e| e.point == Point::RTxDevqueue);
+    queued.map_or(0, |e| e.ifindex)
+}
+
 impl Due {
-    /// The namespace of the last device that received the request.
-    fn answered_in(&self) -> Option<u32> {
-        let mut request = entries(&self.record, REQUEST).rev();
-        let received = request.find(|e| e.point == Point::RRxDevrcv);
-        received.map(|e| e.netns)
-    }
-
-    /// The first device that the reply left by; 0 if that was not seen.
-    fn left_by(&self) -> u32 {
-        let mut reply = entries(&self.record, REPLY);
-        let queued = reply.find(|e| e.point == Point::RTxDevqueue);
-        queued.map_or(0, |e| e.ifindex)
-    }
-
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
     fn has_left(&self) -> bool {
@@ -488,7 +506,8 @@ fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Ite
     stamps.filter_map(packet::from_record)
 }
 
-fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
+/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
+pub(crate) fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
     entries(record, REQUEST)
         .chain(entries(record, REPLY))
         .map(|e| Entry { back, ..e })
@@ -496,7 +515,7 @@ fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
 }
 
 /// An address of a record; a link-local one means a host only together with a device.
-fn address(words: &[u32; 4], device: u32) -> SocketAddr {
+pub(crate) fn address(words: &[u32; 4], device: u32) -> SocketAddr {
     let mut octets = [0; 16];
     for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
         chunk.copy_from_slice(&word.to_ne_bytes());
@@ -585,7 +604,14 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
             kernel.owed_overflow,
         ),
         ("stamps for which a reply had no room", inband.no_room),
-        ("sessions that displaced another", inband.session_evicted),
+        (
+            "sessions that displaced another",
+            inband.session_evicted + kernel.session_evicted,
+        ),
+        (
+            "dropped probes that no client was told of",
+            records.drops.forgotten,
+        ),
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
         log::warn!("{what}: {count}");

@@ -199,6 +199,26 @@ impl ProbeSocket {
         }
     }
 
+    /// Packets that found the socket's receive buffer full, since it was opened; recent kernels
+    /// drop those without a `kfree_skb`.
+    pub fn dropped(&self) -> u32 {
+        // include/uapi/linux/sock_diag.h
+        const SK_MEMINFO_DROPS: usize = 8;
+        let mut values = [0_u32; SK_MEMINFO_DROPS + 1];
+        let mut length = size_of_val(&values) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes into `values`.
+        let r = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut values).cast(),
+                &raw mut length,
+            )
+        };
+        if r == 0 { values[SK_MEMINFO_DROPS] } else { 0 }
+    }
+
     /// Sends one ICMP message.
     pub fn send(&self, message: &[u8], to: &SockAddr) -> io::Result<()> {
         self.socket.send_to(message, to).map(|_| ())

@@ -9,7 +9,7 @@
 
 use crate::packet::{self, Entry};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::{pt_record, pt_state};
+use bpf::pingtrace::types::{pt_drop, pt_record, pt_state};
 use report::model::Point;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::os::fd::BorrowedFd;
@@ -91,6 +91,7 @@ impl Table {
             (&raw mut (*rec).state).write_volatile(0);
             (&raw mut (*rec).session).write_volatile(session);
             (&raw mut (*rec).used).write_volatile([0, 0]);
+            (&raw mut (*rec).drop.ns).write_volatile(0);
             (&raw mut (*rec).sent_ns).write_volatile(sent_ns);
             (&raw mut (*rec).sequence).write_volatile(sequence);
             fence(Ordering::Release);
@@ -115,6 +116,14 @@ impl Table {
         let rec = self.at(sequence);
         // SAFETY: `rec` points into the mapping; the field is a plain integer.
         unsafe { (&raw const (*rec).sent_ns).read_volatile() }
+    }
+
+    /// The last packet of the probe that this host's kernel dropped, as far as it is known.
+    pub fn dropped(&self, sequence: u32) -> Option<pt_drop> {
+        let rec = self.at(sequence);
+        // SAFETY: `rec` points into the mapping; fields are plain integers.
+        let drop = unsafe { (&raw const (*rec).drop).read_volatile() };
+        (drop.ns != 0).then_some(drop)
     }
 
     /// Gives the stamps of one direction to `each`, an unknown point as `None`.

@@ -42,6 +42,8 @@ pub struct Setup {
     pub only_netns: Option<u32>,
     /// A wrong clock, for laboratories.
     pub lab_clock: Option<LabClock>,
+    /// The namespace of this process.
+    pub own_netns: u32,
 }
 
 /// Storage of the loaded object, kept by the caller for as long as the tracer lives; the second
@@ -67,15 +69,18 @@ pub struct Tracer<'a> {
     pub points: Vec<(Point, String)>,
     /// Points that cannot be had, and why.
     pub missing: Vec<(Point, String)>,
+    /// The kernel's drops of probes are seen.
+    pub drops: bool,
 }
 
-const BOTH: [&str; 6] = [
+const BOTH: [&str; 7] = [
     "on_net_dev_queue",
     "on_net_dev_start_xmit",
     "on_netif_receive_skb",
     "on_softirq_raise",
     "on_softirq_entry",
     "on_softirq_exit",
+    "on_kfree_skb",
 ];
 const CLIENT: [&str; 4] = [
     "on_sched_wakeup",
@@ -117,20 +122,28 @@ impl<'a> Tracer<'a> {
             table,
             points: Vec::new(),
             missing: Vec::new(),
+            drops: false,
         })
     }
 
     /// Attaches the programs: from now on probes are stamped.
     pub fn attach(&mut self) {
         let attached = self.attach_each();
+        self.drops = attached.contains("on_kfree_skb");
+        if !self.drops {
+            log::warn!("why this kernel drops a probe cannot be seen: no kfree_skb tracepoint");
+        }
         self.describe(&attached);
         self.find_receiver();
     }
 
-    /// Attaches one by one: what this kernel refuses is missing, not fatal.
+    /// Attaches one by one: what this kernel refuses is missing, not fatal. The program that begins
+    /// a server's records comes last, so that no record lacks what the others see.
     fn attach_each(&mut self) -> BTreeSet<&'static str> {
         let mut attached = BTreeSet::new();
-        for program in self.skel.object().progs_mut() {
+        let mut programs: Vec<_> = self.skel.object().progs_mut().collect();
+        programs.sort_by_key(|p| p.name() == "on_netif_receive_skb");
+        for program in programs {
             let Some(name) = self.loaded.iter().find(|w| **w == program.name()) else {
                 continue;
             };
@@ -272,6 +285,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
                 slots: 1,
                 only_netns: None,
                 lab_clock: None,
+                own_netns: 0,
             };
             let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
             match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {
@@ -332,6 +346,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }
+    rodata.own_netns = setup.own_netns;
     match setup.role {
         Role::Client { session } => rodata.session = session,
         Role::Server { host, host_id } => {

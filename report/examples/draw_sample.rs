@@ -145,6 +145,7 @@ fn record(seq: u32, dice: &mut Dice) -> Record {
         probe,
         breakdown: (!lost).then_some(breakdown),
         verdict: None,
+        loss: None,
     }
 }
 

@@ -21,9 +21,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
 use crate::hops::{HopStat, HopStats};
+use crate::loss::{Direction, Loss, LossCount, Place as LostAt};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, Names, OwnCost, Owner,
-    Point, Probe, Record, Run, Segment, Stamp, Status, Summary, Variation, Way,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, KernelDrop, Names,
+    OwnCost, Owner, Point, Probe, Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
+    Way,
 };
 use crate::slo::{Judged, Value};
 use crate::verdict::{Certainty, Verdict};
@@ -108,6 +110,7 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
         probe,
         breakdown,
         verdict,
+        loss,
     } = record;
     let start = probe
         .path
@@ -132,6 +135,7 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
             .as_ref()
             .map_or(0, |breakdown| breakdown.unordered),
         verdict: verdict.as_ref().map(VerdictLine::from),
+        loss: loss.as_ref().map(LossLine::from),
     }))
 }
 
@@ -187,8 +191,8 @@ fn write(line: &Written) -> String {
 enum Written<'a> {
     Run(RunLine<'a>),
     Probe(ProbeLine<'a>),
-    Stat(StatLine),
-    Interval(StatLine),
+    Stat(StatLine<'a>),
+    Interval(StatLine<'a>),
     Hops(HopsLine<'a>),
 }
 
@@ -197,8 +201,8 @@ enum Written<'a> {
 enum Read {
     Run(RunLine<'static>),
     Probe(Box<ProbeLine<'static>>),
-    Stat(StatLine),
-    Interval(StatLine),
+    Stat(StatLine<'static>),
+    Interval(StatLine<'static>),
     #[serde(other)]
     Other,
 }
@@ -261,6 +265,45 @@ struct ProbeLine<'a> {
     unordered: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     verdict: Option<VerdictLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossLine<'a>>,
+}
+
+/// Where a probe was lost.
+#[derive(Serialize, Deserialize)]
+struct LossLine<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<DropLine<'a>>,
+}
+
+/// What a kernel said when it dropped a packet.
+#[derive(Serialize, Deserialize)]
+struct DropLine<'a> {
+    host: Host,
+    reply: bool,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+/// How many probes were lost at one place for one reason.
+#[derive(Serialize, Deserialize)]
+struct LossEntry<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    count: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -335,7 +378,7 @@ struct CauseLine {
 }
 
 #[derive(Serialize, Deserialize)]
-struct StatLine {
+struct StatLine<'a> {
     time: Time,
     elapsed_ns: u64,
     #[serde(flatten)]
@@ -353,6 +396,8 @@ struct StatLine {
     slo: Vec<JudgedLine>,
     #[serde(rename = "self", skip_serializing_if = "Option::is_none")]
     own: Option<OwnCost>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<LossEntry<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -578,8 +623,103 @@ impl From<ProbeLine<'_>> for ProbeRead {
             probe,
             breakdown,
             verdict: line.verdict.as_ref().map(Verdict::from),
+            loss: line.loss.map(Loss::from),
         };
         Self { record, names }
+    }
+}
+
+/// A name, or the number that nobody has a name for; none if nothing is known.
+fn symbol(symbol: &Symbol) -> Option<Cow<'_, str>> {
+    (!symbol.is_unknown()).then(|| match &symbol.name {
+        Some(name) => Cow::Borrowed(name.as_str()),
+        None => Cow::Owned(symbol.to_string()),
+    })
+}
+
+fn read_symbol(name: Option<Cow<'_, str>>) -> Symbol {
+    Symbol {
+        number: 0,
+        name: name.map(Cow::into_owned),
+    }
+}
+
+impl<'a> From<&'a Loss> for LossLine<'a> {
+    fn from(loss: &'a Loss) -> Self {
+        Self {
+            place: loss.place,
+            direction: loss.place.direction(),
+            last: loss.last,
+            drop: loss.drop.as_ref().map(DropLine::from),
+        }
+    }
+}
+
+impl From<LossLine<'_>> for Loss {
+    fn from(line: LossLine) -> Self {
+        Self {
+            place: line.place,
+            last: line.last,
+            drop: line.drop.map(KernelDrop::from),
+        }
+    }
+}
+
+impl<'a> From<&'a KernelDrop> for DropLine<'a> {
+    fn from(drop: &'a KernelDrop) -> Self {
+        Self {
+            host: drop.host,
+            reply: drop.reply,
+            ns: drop.ns,
+            reason: symbol(&drop.reason),
+            location: symbol(&drop.location),
+            place: Place {
+                ifindex: drop.ifindex,
+                dev: drop.device.as_deref().map(Cow::Borrowed),
+                netns: drop.netns,
+                netns_name: drop.netns_name.as_deref().map(Cow::Borrowed),
+            },
+        }
+    }
+}
+
+impl From<DropLine<'_>> for KernelDrop {
+    fn from(line: DropLine) -> Self {
+        Self {
+            host: line.host,
+            reply: line.reply,
+            ns: line.ns,
+            netns: line.place.netns,
+            ifindex: line.place.ifindex,
+            reason: read_symbol(line.reason),
+            location: read_symbol(line.location),
+            device: line.place.dev.map(Cow::into_owned),
+            netns_name: line.place.netns_name.map(Cow::into_owned),
+        }
+    }
+}
+
+impl<'a> From<&'a LossCount> for LossEntry<'a> {
+    fn from(count: &'a LossCount) -> Self {
+        Self {
+            place: count.place,
+            direction: count.place.direction(),
+            reason: count.reason.as_ref().and_then(symbol),
+            location: count.location.as_ref().and_then(symbol),
+            count: count.count,
+        }
+    }
+}
+
+impl From<LossEntry<'_>> for LossCount {
+    fn from(line: LossEntry) -> Self {
+        let named = |name: Option<Cow<'_, str>>| name.map(|n| read_symbol(Some(n)));
+        Self {
+            place: line.place,
+            reason: named(line.reason),
+            location: named(line.location),
+            count: line.count,
+        }
     }
 }
 
@@ -746,8 +886,8 @@ impl Numbers {
     }
 }
 
-impl StatLine {
-    fn new(summary: &Summary, time_unix_ns: i64) -> Self {
+impl<'a> StatLine<'a> {
+    fn new(summary: &'a Summary, time_unix_ns: i64) -> Self {
         let histograms = summary.histograms.iter().cloned().map(Hdr);
         let histograms = histograms.map(Some).chain(iter::repeat_with(|| None));
         let entry = |(stat, hdr): (&DelayStat, Option<Hdr>)| DelayEntry {
@@ -767,6 +907,7 @@ impl StatLine {
             slo: summary.slo.iter().map(JudgedLine::from).collect(),
             own: summary.own.clone(),
             clock: summary.clock.as_ref().map(ClockLine::from),
+            losses: summary.losses.iter().map(LossEntry::from).collect(),
         }
     }
 }
@@ -818,7 +959,7 @@ impl From<JudgedLine> for Judged {
     }
 }
 
-impl From<StatLine> for Summary {
+impl From<StatLine<'_>> for Summary {
     fn from(line: StatLine) -> Self {
         let mut histograms = Vec::new();
         let delay = |entry: DelayEntry| {
@@ -839,6 +980,7 @@ impl From<StatLine> for Summary {
             jitter: line.jitter.into_iter().map(Variation::from).collect(),
             slo: line.slo.into_iter().map(Judged::from).collect(),
             own: line.own,
+            losses: line.losses.into_iter().map(LossCount::from).collect(),
         }
     }
 }
@@ -968,6 +1110,8 @@ as_string! {
     Status: "status", |status| status.name().into(), Self::from_name;
     State: "state", |state| state.name().into(), Self::from_name;
     Host: "host", |host| host.name(), Self::from_name;
+    LostAt: "place", |place| place.name().into(), Self::from_name;
+    Direction: "direction", |direction| direction.name().into(), Self::from_name;
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),
         |text| u64::from_str_radix(text, 16).ok().map(Self);
     TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),

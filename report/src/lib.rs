@@ -10,6 +10,7 @@ pub mod draw;
 pub mod hops;
 pub mod jitter;
 pub mod json;
+pub mod loss;
 pub mod model;
 mod names;
 pub mod saved;

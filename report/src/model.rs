@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::causes::Cause;
 use crate::clock::ClockSummary;
+use crate::loss::{Loss, LossCount};
 use crate::slo::Judged;
 use crate::verdict::Verdict;
 
@@ -128,6 +129,53 @@ pub struct Probe {
     /// Stamps in path order: request direction first, then reply. A point can occur several times
     /// (one stamp a device and namespace crossed).
     pub path: Vec<Stamp>,
+}
+
+/// Something of a kernel: its number there, and its name once somebody has looked it up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Symbol {
+    /// Number or address; 0 if it is not known.
+    pub number: u64,
+    /// Name.
+    pub name: Option<String>,
+}
+
+impl Symbol {
+    /// One whose number does not matter.
+    pub fn named(name: &str) -> Self {
+        Self {
+            number: 0,
+            name: Some(name.to_owned()),
+        }
+    }
+
+    /// Whether nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A kernel dropped a packet of a probe (`kfree_skb`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelDrop {
+    /// On which host.
+    pub host: Host,
+    /// The reply, else the request.
+    pub reply: bool,
+    /// `CLOCK_MONOTONIC` of that host, nanoseconds.
+    pub ns: u64,
+    /// Inode of the network namespace; 0 if it is not known.
+    pub netns: u32,
+    /// Network device; 0 if it is not known.
+    pub ifindex: u32,
+    /// Why: `enum skb_drop_reason`, without its prefix; kernels before 5.17 do not say.
+    pub reason: Symbol,
+    /// The function that dropped it.
+    pub location: Symbol,
+    /// Name of the device.
+    pub device: Option<String>,
+    /// Name of the namespace.
+    pub netns_name: Option<String>,
 }
 
 /// Where in the path a segment ends; segments are named by their end.
@@ -268,6 +316,8 @@ pub struct Record {
     pub breakdown: Option<Breakdown>,
     /// What made it slow; absent if nothing took longer than usual.
     pub verdict: Option<Verdict>,
+    /// Where a lost probe was lost.
+    pub loss: Option<Loss>,
 }
 
 /// One end of a run, as far as it is known.
@@ -339,10 +389,22 @@ pub struct Counters {
     pub late: u64,
     /// Not answered.
     pub lost: u64,
+    /// Of these, the request was lost; of the rest, neither is known.
+    pub lost_out: u64,
+    /// Of these, the reply was lost.
+    pub lost_in: u64,
     /// Further answers to an answered probe.
     pub dup: u64,
+    /// Of these, the request arrived twice; of the rest, neither is known.
+    pub dup_out: u64,
+    /// Of these, the reply arrived twice.
+    pub dup_in: u64,
     /// Answers that overtook an earlier probe's answer.
     pub reordered: u64,
+    /// Of these, the requests changed their order; of the rest, neither is known.
+    pub reordered_out: u64,
+    /// Of these, the replies did.
+    pub reordered_in: u64,
     /// Probes recorded (at or over the threshold, or lost).
     pub recorded: u64,
     /// Answered probes whose remote stamps never arrived although the run expected them.
@@ -374,8 +436,14 @@ impl Counters {
             replied: since(|c| c.replied),
             late: since(|c| c.late),
             lost: since(|c| c.lost),
+            lost_out: since(|c| c.lost_out),
+            lost_in: since(|c| c.lost_in),
             dup: since(|c| c.dup),
+            dup_out: since(|c| c.dup_out),
+            dup_in: since(|c| c.dup_in),
             reordered: since(|c| c.reordered),
+            reordered_out: since(|c| c.reordered_out),
+            reordered_in: since(|c| c.reordered_in),
             recorded: since(|c| c.recorded),
             no_remote: since(|c| c.no_remote),
             lost_stamps: since(|c| c.lost_stamps),
@@ -488,6 +556,8 @@ pub struct Summary {
     pub slo: Vec<Judged>,
     /// What the client itself cost.
     pub own: Option<OwnCost>,
+    /// Lost probes by place and reason.
+    pub losses: Vec<LossCount>,
 }
 
 /// One bucket of the time series.

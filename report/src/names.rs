@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::clock::State;
-use crate::model::{Host, Names, Owner, Point, Segment, Status, Way};
+use crate::model::{Host, Names, Owner, Point, Segment, Status, Symbol, Way};
 use crate::verdict::Certainty;
 
 impl Point {
@@ -137,6 +137,16 @@ const _: () = {
         i += 1;
     }
 };
+
+impl std::fmt::Display for Symbol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.name, self.number) {
+            (Some(name), _) => f.write_str(name),
+            (None, number) if number > u64::from(u32::MAX) => write!(f, "{number:#x}"),
+            (None, number) => write!(f, "number {number}"),
+        }
+    }
+}
 
 impl Segment {
     /// All segments in path order; what is not on the path comes last.

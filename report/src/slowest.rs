@@ -88,6 +88,7 @@ mod tests {
             probe,
             breakdown,
             verdict: None,
+            loss: None,
         }
     }
 

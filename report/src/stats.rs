@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 
 use crate::causes::Causes;
 use crate::jitter::{Delays, Pairs};
+use crate::loss::{Direction, Loss, LossId, Losses, Place};
 use crate::model::{
     Breakdown, Counters, Delay, DelayStat, Probe, Segment, Summary, Variation, Way,
 };
@@ -257,6 +258,7 @@ pub struct Stats {
     interval_start: (Counters, u64),
     pairs: Pairs,
     marks: Marks,
+    losses: Losses,
 }
 
 impl Default for Stats {
@@ -277,6 +279,33 @@ impl Stats {
             interval_start: (Counters::default(), 0),
             pairs: Pairs::new(),
             marks: Marks::default(),
+            losses: Losses::default(),
+        }
+    }
+
+    /// Counts a lost probe.
+    pub fn lost(&mut self, loss: &Loss) -> LossId {
+        self.counters.lost += 1;
+        if let Some(count) = self.lost_on(loss.place) {
+            *count += 1;
+        }
+        self.losses.count(loss)
+    }
+
+    /// A probe that was counted as lost was answered after all.
+    pub fn found(&mut self, id: LossId) {
+        self.counters.lost -= 1;
+        let place = self.losses.take_back(id);
+        if let Some(count) = self.lost_on(place) {
+            *count -= 1;
+        }
+    }
+
+    fn lost_on(&mut self, place: Place) -> Option<&mut u64> {
+        match place.direction() {
+            Direction::Out => Some(&mut self.counters.lost_out),
+            Direction::In => Some(&mut self.counters.lost_in),
+            Direction::Unknown => None,
         }
     }
 
@@ -324,8 +353,12 @@ impl Stats {
 
     /// Everything so far but the clock; `elapsed_ns` is the time since the run's start.
     pub fn summary(&self, elapsed_ns: u64) -> Summary {
-        self.run()
-            .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+        Summary {
+            losses: self.losses.counts(),
+            ..self
+                .run()
+                .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+        }
     }
 
     /// Like [`Stats::summary`], with the histograms: for the end of a run.
@@ -334,6 +367,7 @@ impl Stats {
         let histograms = run.delays().map(|(_, values)| values.histogram.clone());
         Summary {
             histograms: histograms.collect(),
+            losses: self.losses.counts(),
             ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
         }
     }

@@ -9,9 +9,10 @@ use chrono::{DateTime, Local, TimeZone};
 use crate::causes::{self, Cause};
 use crate::clock::{ClockSummary, Counts};
 use crate::hops::{HopStat, HopStats};
+use crate::loss::{Loss, LossCount};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, Names, OwnCost, Owner, Point,
-    Probe, ProgramCost, Record, Run, Segment, Stamp, Summary, Variation,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, KernelDrop, Names, OwnCost, Owner,
+    Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Summary, Symbol, Variation,
 };
 use crate::stats::Marks;
 use crate::verdict::{Certainty, Verdict};
@@ -70,7 +71,10 @@ where
     );
     match &record.breakdown {
         Some(breakdown) => push_breakdown(&mut line, breakdown, record.verdict.as_ref()),
-        None => push_last_seen(&mut line, probe),
+        None => match &record.loss {
+            Some(loss) => push_loss(&mut line, loss),
+            None => push_last_seen(&mut line, probe),
+        },
     }
     line
 }
@@ -119,6 +123,43 @@ fn push_last_seen(line: &mut String, probe: &Probe) {
             line,
             format_args!("          last seen at {}", stamp.point.name()),
         );
+    }
+}
+
+/// Where a probe was lost, what the kernel said, and the last point that saw it.
+fn push_loss(line: &mut String, loss: &Loss) {
+    push(line, format_args!("          at {}", loss.place.label()));
+    if let Some(drop) = &loss.drop {
+        push(line, format_args!(": {}", dropped(drop)));
+    }
+    if let Some(last) = loss.last {
+        push(line, format_args!("; last seen at {}", last.name()));
+    }
+}
+
+/// `QDISC_DROP in __dev_queue_xmit, eth0, netns web`, as far as it is known.
+fn dropped(drop: &KernelDrop) -> String {
+    let number = |n: u32, what: &str| (n != 0).then(|| format!("{what}{n}"));
+    let device = drop.device.clone();
+    let device = device.or_else(|| number(drop.ifindex, "device "));
+    let netns = drop.netns_name.as_ref().map(|n| format!("netns {n}"));
+    let netns = netns.or_else(|| number(drop.netns, "netns "));
+    let cause = cause(Some(&drop.reason), Some(&drop.location));
+    let parts = [Some(cause), device, netns];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// Reason and location of a drop; kernels before 5.17 say no reason.
+fn cause(reason: Option<&Symbol>, location: Option<&Symbol>) -> String {
+    let known = |symbol: Option<&Symbol>| {
+        let symbol = symbol.filter(|s| !s.is_unknown());
+        symbol.map(ToString::to_string)
+    };
+    match (known(reason), known(location)) {
+        (Some(reason), Some(location)) => format!("{reason} in {location}"),
+        (Some(reason), None) => reason,
+        (None, Some(location)) => format!("dropped in {location}"),
+        (None, None) => "dropped by the kernel".into(),
     }
 }
 
@@ -227,7 +268,9 @@ pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
     push_jitter(&mut text, summary);
     push_own(&mut text, summary);
     push_clock(&mut text, summary.clock.as_ref());
+    push_losses(&mut text, summary);
     push_oddities(&mut text, &oddities(&summary.counters));
+    push_directions(&mut text, &summary.counters);
     push_not_seen(&mut text, run);
     push_legend(&mut text, marks);
     push_objectives(&mut text, summary);
@@ -515,6 +558,48 @@ where
     line
 }
 
+/// Where probes were lost, and why.
+fn push_losses(text: &mut String, summary: &Summary) {
+    let counts = summary.losses.iter().map(|count| {
+        let LossCount {
+            place,
+            reason,
+            location,
+            count,
+        } = count;
+        let (reason, location) = (reason.as_ref(), location.as_ref());
+        let cause = reason.or(location).map(|_| cause(reason, location));
+        let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
+        format!("{count} {}{cause}", place.label())
+    });
+    push_list(text, "lost at: ", counts);
+}
+
+/// On which way probes were lost, doubled and overtaken, as far as that is known.
+fn push_directions(text: &mut String, counters: &Counters) {
+    let all = [
+        ("lost", counters.lost, counters.lost_out, counters.lost_in),
+        (
+            "duplicated",
+            counters.dup,
+            counters.dup_out,
+            counters.dup_in,
+        ),
+        (
+            "reordered",
+            counters.reordered,
+            counters.reordered_out,
+            counters.reordered_in,
+        ),
+    ];
+    let odd = all.into_iter().filter(|(_, total, ..)| *total > 0);
+    let items = odd.map(|(what, total, out, inward)| {
+        let unknown = total.saturating_sub(out + inward);
+        format!("{what} {out} out, {inward} in, {unknown} unknown")
+    });
+    push_list(text, "directions: ", items);
+}
+
 /// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`,
 /// `lost` and `recorded` are always shown.
 fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
@@ -523,6 +608,12 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
         replied: _,
         lost: _,
         recorded: _,
+        lost_out: _,
+        lost_in: _,
+        dup_out: _,
+        dup_in: _,
+        reordered_out: _,
+        reordered_in: _,
         late,
         dup,
         reordered,

@@ -515,6 +515,7 @@ mod tests {
                     probe,
                     breakdown: Some(breakdown),
                     verdict: None,
+                    loss: None,
                 });
             }
         }

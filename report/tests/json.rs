@@ -7,6 +7,7 @@ use report::clock::State;
 use report::json::{
     Line, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
+use report::loss::{Direction, Place};
 use report::model::{Owner, Point, Record, Segment, Status, Summary};
 use report::verdict::{Certainty, Verdict};
 use serde_json::{Value, json};
@@ -137,6 +138,11 @@ fn the_schema_knows_every_name() {
         Segment::ALL.map(Segment::name)
     );
     assert_eq!(listed("/$defs/owner/enum"), Owner::ALL.map(Owner::name));
+    assert_eq!(listed("/$defs/place/enum"), Place::ALL.map(Place::name));
+    assert_eq!(
+        listed("/$defs/way/enum"),
+        Direction::ALL.map(Direction::name)
+    );
     assert_eq!(
         listed("/$defs/certainty/enum"),
         Certainty::ALL.map(Certainty::name)

@@ -5,8 +5,8 @@
 //! must come out of a record packet as they went in.
 
 use pingtrace::packet::{
-    self, DONTADD, Entry, Family, INBAND, MAGIC, Packet, RECORD, RecordPacket, V0_ENTRY, V0_HEADER,
-    V0_RESERVED, V1_ENTRY, V1_HEADER, Version,
+    self, DONTADD, Entry, Family, INBAND, MAGIC, Note, Packet, RECORD, RecordPacket, V0_ENTRY,
+    V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER, Version,
 };
 use report::model::Point;
 
@@ -53,11 +53,14 @@ fn parse(bytes: &[u8], family: Family) -> Option<Packet<'_>> {
     assert_eq!(packet.is_record(), packet.flags & DONTADD != 0);
     let (header, size, skipped) = layout(packet.version);
     let num = usize::from(bytes[9]);
-    let count = packet.entries().count();
-    assert_eq!(count, num.saturating_sub(skipped));
+    let count = num.saturating_sub(skipped);
     assert!(count == 0 || header + num * size <= bytes.len());
-    for (i, entry) in packet.entries().enumerate() {
-        let raw = &bytes[header + (skipped + i) * size..][..size];
+    let raw = (0..count).map(|i| &bytes[header + (skipped + i) * size..][..size]);
+    let (notes, stamps): (Vec<_>, Vec<_>) = raw.partition(|raw| is_note(raw, packet.version));
+    assert_eq!(packet.entries().count(), stamps.len());
+    assert!(packet.notes().count() <= notes.len());
+    packet.notes().for_each(|note| printable(&note));
+    for (raw, entry) in stamps.into_iter().zip(packet.entries()) {
         assert_eq!(entry.is_some(), known_point(raw, packet.version));
         if let Some(entry) = entry {
             bounded(&entry, packet.version);
@@ -71,6 +74,16 @@ fn layout(version: Version) -> (usize, usize, usize) {
     match version {
         Version::V0 => (V0_HEADER, V0_ENTRY, usize::from(V0_RESERVED)),
         Version::V1 => (V1_HEADER, V1_ENTRY, 0),
+    }
+}
+
+fn is_note(raw: &[u8], version: Version) -> bool {
+    version == Version::V1 && matches!(u16::from_be_bytes([raw[18], raw[19]]), 256..=258)
+}
+
+fn printable(note: &Note) {
+    if let Note::Text { text, .. } = note {
+        assert!(text.len() <= 16 && text.bytes().all(|b| b.is_ascii_graphic()));
     }
 }
 

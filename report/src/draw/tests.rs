@@ -82,6 +82,7 @@ fn record(seq: u32, total_ns: Option<u64>) -> Record {
         probe,
         breakdown,
         verdict: None,
+        loss: None,
     }
 }
 

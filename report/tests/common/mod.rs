@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use report::breakdown::breakdown;
 use report::clock::{ClockSummary, Counts, State, WireSplit};
 use report::hops::HopStats;
+use report::loss::{Evidence, autopsy};
 use report::model::{
-    ClockRelation, Endpoint, Host, Names, OwnCost, Point, Probe, ProgramCost, Record, Run, Stamp,
-    Status, Summary,
+    ClockRelation, Endpoint, Host, KernelDrop, Names, OwnCost, Point, Probe, ProgramCost, Record,
+    Run, Stamp, Status, Summary, Symbol,
 };
 use report::slo::Objectives;
 use report::stats::{Marks, Stats};
@@ -135,6 +136,21 @@ fn example_path(start: u64, slow_ns: u64) -> Vec<Stamp> {
     text.lines().map(parse_stamp).collect()
 }
 
+/// The server's queueing discipline drops the reply.
+pub fn example_drop() -> KernelDrop {
+    KernelDrop {
+        host: Host::Server,
+        reply: true,
+        ns: 5_000_000_040_000,
+        netns: 4_026_531_841,
+        ifindex: 2,
+        reason: Symbol::named("QDISC_DROP"),
+        location: Symbol::named("__dev_queue_xmit"),
+        device: Some("eth0".into()),
+        netns_name: Some("web".into()),
+    }
+}
+
 /// A quick probe, a slow one, a late one without server stamps and a lost one, with breakdowns.
 pub fn example_records() -> Vec<Record> {
     let mut wire = WireSplit::new();
@@ -152,7 +168,9 @@ pub fn example_records() -> Vec<Record> {
     probes[3].path.truncate(6);
     let record = |probe: Probe| {
         let breakdown = breakdown(&probe, &mut wire);
+        let autopsy = || autopsy(&probe, Some(example_drop()), Evidence::default());
         Record {
+            loss: (probe.status == Status::Lost).then(autopsy),
             probe,
             breakdown,
             verdict: None,
@@ -222,7 +240,7 @@ pub fn example_summary() -> (Summary, Marks) {
         stats.counters.sent += 1;
         stats.slip(k * 37 % 4_000);
         let Some(breakdown) = &record.breakdown else {
-            stats.counters.lost += 1;
+            stats.lost(record.loss.as_ref().expect("lost"));
             continue;
         };
         stats.counters.replied += 1;

@@ -1,0 +1,71 @@
+//! Autopsies from files in `data/loss`: stamps in path order, drops, the server's word, and after
+//! `=>` the place, the last point, and whether a drop is believed.
+
+mod common;
+
+use common::{data, example_drop, number, parse_stamp, probe};
+use report::loss::{Evidence, Word, autopsy};
+use report::model::{ClockRelation, Host, KernelDrop, Point, Status};
+use std::fs;
+
+fn word(name: &str) -> Word {
+    match name {
+        "unseen" => Word::Unseen,
+        "arrived" => Word::Arrived,
+        "delivered" => Word::Delivered,
+        "replied" => Word::Replied,
+        "left" => Word::Left,
+        "forgotten" => Word::Forgotten,
+        _ => panic!("unknown word {name}"),
+    }
+}
+
+fn check(case: &str) -> Result<(), String> {
+    let mut lost = probe(7, ClockRelation::Separate);
+    lost.status = Status::Lost;
+    let mut drops = Vec::new();
+    let mut evidence = Evidence {
+        sees_queue: true,
+        sees_driver: true,
+        ..Evidence::default()
+    };
+    let mut expected = "";
+    for line in case.lines().filter(|l| !l.starts_with('#')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["=>", ..] => expected = line,
+            ["word", name] => evidence.word = Some(word(name)),
+            ["blind"] => (evidence.sees_queue, evidence.sees_driver) = (false, false),
+            ["full"] => evidence.socket_full = true,
+            ["drop", host, way, ns] => drops.push(KernelDrop {
+                host: Host::from_name(host).expect("host"),
+                reply: *way == "reply",
+                ns: number(ns),
+                ..example_drop()
+            }),
+            _ => lost.path.push(parse_stamp(line)),
+        }
+    }
+    let found = autopsy(&lost, drops, evidence);
+    let found = format!(
+        "=> {} {} {}",
+        found.place.name(),
+        found.last.map_or("-", Point::name),
+        if found.drop.is_some() { "drop" } else { "-" }
+    );
+    (found == expected).then_some(()).ok_or(found)
+}
+
+#[test]
+fn every_case() {
+    let mut cases = 0;
+    for entry in fs::read_dir(data("loss")).expect("data/loss") {
+        let path = entry.expect("entry").path();
+        let case = fs::read_to_string(&path).expect("case");
+        if let Err(found) = check(&case) {
+            panic!("{}: found {found}\n{case}", path.display());
+        }
+        cases += 1;
+    }
+    assert!(cases > 15);
+}
