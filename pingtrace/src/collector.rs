@@ -174,7 +174,7 @@ impl Collector {
     /// Writes the records whose verdict is final by now; all of them at the `last` call.
     fn settle(&mut self, now: u64, last: bool) {
         let (stats, outputs) = (&mut self.stats, &self.outputs);
-        self.docket.settle(&self.wire, now, last, |record| {
+        self.docket.settle(now, last, |record| {
             if record.breakdown.is_some() {
                 stats.slow(record.verdict.as_ref());
             }

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use crate::model::{ClockRelation, WireExcess};
 
-pub use filter::{ClockModel, Confirmation, Counts, Estimate, Event, Glitch, Queue, State};
+pub use filter::{ClockModel, Counts, Estimate, Event, Glitch, Queue, State};
 
 /// The stamps that bracket the two wires of a probe, each on its host's clock, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,14 +114,6 @@ impl WireSplit {
         self.excess
     }
 
-    /// Whether the directions of an earlier probe can be relied on by now.
-    pub fn confirmation(&self, of: &WireExcess) -> Confirmation {
-        let clock = self.clock.as_ref();
-        clock.map_or(Confirmation::Withdrawn, |clock| {
-            clock.confirmation(of.index, of.epoch)
-        })
-    }
-
     /// The model of the server's clock; absent while no probe crossed between two clocks.
     pub fn clock(&self) -> Option<&ClockModel> {
         self.clock.as_ref()
@@ -157,12 +149,12 @@ impl WireSplit {
                 let (out, back) = share(round, &estimate);
                 self.estimate = Some(estimate);
                 self.excess = Some(WireExcess {
-                    index: estimate.index,
-                    epoch: estimate.epoch,
                     base_out_ns: out.base_ns,
                     base_in_ns: back.base_ns,
                     excess_ns: round - out.base_ns - back.base_ns,
                     margin_ns: (2.0 * estimate.margin_ns).ceil() as u64,
+                    moved_ns: estimate.moved_ns.ceil() as u64,
+                    shows_clock: estimate.glitch.is_none(),
                 });
                 Some((out, back))
             }
@@ -315,10 +307,10 @@ mod tests {
         let of = wire.excess().unwrap();
         wire.start_probe(peer(2));
         assert_eq!(wire.excess(), None);
-        assert_eq!(wire.confirmation(&of), Confirmation::Withdrawn);
         assert_eq!(wire.summary(0).unwrap().state, State::Init);
         split(&mut wire, 9_500, 500);
         assert_eq!(wire.excess().unwrap().excess_ns, 0);
+        assert!(wire.excess().unwrap().moved_ns - of.moved_ns >= 1_000_000_000_000_000);
         assert_eq!(wire.summary(0).unwrap().state, State::Init);
     }
 

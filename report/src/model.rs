@@ -281,10 +281,6 @@ pub struct Breakdown {
 /// What is known of both wires together without knowing how the clocks stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireExcess {
-    /// Which of the clock model's probes this is, and how often the clocks had moved by then.
-    pub index: u64,
-    /// See `index`.
-    pub epoch: u64,
     /// Time on the way out without any queueing, as far as can be known, nanoseconds.
     pub base_out_ns: u64,
     /// The same on the way in.
@@ -293,6 +289,12 @@ pub struct WireExcess {
     pub excess_ns: u64,
     /// What `excess_ns` may be off by in each direction.
     pub margin_ns: u64,
+    /// By how much the clocks were found elsewhere than predicted since the run's start, in all,
+    /// nanoseconds.
+    pub moved_ns: u64,
+    /// The probe agrees with what is known of the clocks: they are where they should be, to within
+    /// its excess.
+    pub shows_clock: bool,
 }
 
 impl WireExcess {

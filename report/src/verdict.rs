@@ -8,12 +8,15 @@
 //! Otherwise the verdict is undecided.
 //!
 //! The direction on the wire is known only as well as the clocks are. A name that depends on it
-//! is *provisional* until a later probe has shown that the clocks did not move in between;
-//! [`judge`] with [`Direction::Withdrawn`] says what is left if they did.
+//! is *provisional* until a later probe has shown that the clocks did not move in between, or by
+//! too little to matter: a clock that is off by some time moves twice that between the
+//! directions, so it must stay under half of the *gap* between the name and the next candidate. What
+//! a later probe allows it to be off by is its own excess, and what it was found to be off by.
+//! If that is too much, the name is withdrawn: [`judge`] with [`Direction::Withdrawn`] says what
+//! is left.
 
 use std::collections::VecDeque;
 
-use crate::clock::{Confirmation, WireSplit};
 use crate::model::{Breakdown, Delay, Owner, Probe, Record, Segment, Stamp, WireExcess};
 
 /// How sure a verdict is.
@@ -154,6 +157,11 @@ impl Excess {
 
 /// What made this probe slow. Absent if nothing took longer than usual.
 pub fn judge(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Option<Verdict> {
+    decide(breakdown, baselines, from).map(|(verdict, _)| verdict)
+}
+
+/// The verdict, and the gap between a named segment and the next candidate, nanoseconds.
+fn decide(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Option<(Verdict, u64)> {
     let wire = breakdown.wire.as_ref();
     let delays = breakdown.delays.iter();
     let all: Vec<Excess> = delays
@@ -168,13 +176,15 @@ pub fn judge(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> O
     let others = all
         .iter()
         .filter(|excess| excess.segment != culprit.segment);
-    if others.map(|other| other.hi).max().unwrap_or(0) <= culprit.lo {
-        return Some(named(culprit));
+    let most = others.map(|other| other.hi).max().unwrap_or(0);
+    if let Some(gap) = culprit.lo.checked_sub(most) {
+        return Some((named(culprit), gap));
     }
-    Some(whole_wire(&all, wire).unwrap_or(Verdict {
+    let verdict = whole_wire(&all, wire).unwrap_or(Verdict {
         excess_ns,
         ..Verdict::NOTHING
-    }))
+    });
+    Some((verdict, 0))
 }
 
 fn named(culprit: &Excess) -> Verdict {
@@ -220,86 +230,110 @@ fn cpu_of(segment: Segment, probe: &Probe) -> Option<u16> {
 }
 
 /// Records that wait for their direction to be confirmed, at most, and for how long.
-const MAX_WAITING: usize = 1024;
+const MAX_WAITING: usize = 256;
 const PATIENCE_NS: u64 = 10_000_000_000;
+
+/// A name that depends on the direction.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Between the name and the next candidate, nanoseconds.
+    gap_ns: u64,
+    /// See [`WireExcess`].
+    moved_ns: u64,
+}
+
+impl Open {
+    /// What a later probe makes of it: true if the name stands, false if it does not.
+    fn settled_by(self, later: &WireExcess) -> Option<bool> {
+        let moved = later.moved_ns.saturating_sub(self.moved_ns);
+        let stands = |off_ns: u64| off_ns.saturating_mul(2) <= self.gap_ns;
+        match (stands(moved), later.shows_clock) {
+            (false, _) => Some(false),
+            (true, true) if stands(moved.saturating_add(later.most_ns())) => Some(true),
+            (true, _) => None,
+        }
+    }
+}
 
 /// Judges the probes of a run in the order in which they come, and gives them out in that order.
 #[derive(Clone, Debug, Default)]
 pub struct Docket {
     baselines: Baselines,
     /// The oldest first; `None`: nothing to wait for.
-    waiting: VecDeque<(Record, Option<WireExcess>)>,
+    waiting: VecDeque<(Record, Option<Open>)>,
 }
 
 impl Docket {
     /// Takes in the segments of a probe, recorded or not, that was sent at `sent_ns`.
     pub fn learn(&mut self, breakdown: &Breakdown, sent_ns: u64) {
         self.baselines.learn(breakdown, sent_ns);
+        let Some(later) = &breakdown.wire else {
+            return;
+        };
+        for (record, open) in &mut self.waiting {
+            match open.and_then(|open| open.settled_by(later)) {
+                Some(true) => *open = None,
+                Some(false) => {
+                    record.verdict = verdict(&self.baselines, record, Direction::Withdrawn);
+                    *open = None;
+                }
+                None => {}
+            }
+        }
     }
 
     /// Takes a record; [`settle`](Self::settle) gives it back with its verdict.
     pub fn submit(&mut self, mut record: Record) {
-        let mut open = None;
-        if let Some(breakdown) = &record.breakdown {
-            record.verdict = self.provisional(&record);
-            let without = judge(breakdown, &self.baselines, Direction::Withdrawn);
-            let name = |verdict: Verdict| (verdict.owner, verdict.segment);
-            if record.verdict.map(name) != without.map(name) {
-                open = breakdown.wire;
-            }
-        }
+        record.verdict = self.provisional(&record);
+        let open = self.open(&record);
         self.waiting.push_back((record, open));
     }
 
     /// What can be said of a record at once.
     pub fn provisional(&self, record: &Record) -> Option<Verdict> {
-        let breakdown = record.breakdown.as_ref()?;
-        self.verdict(&record.probe, breakdown, Direction::Bounded)
+        verdict(&self.baselines, record, Direction::Bounded)
     }
 
-    fn verdict(&self, probe: &Probe, breakdown: &Breakdown, from: Direction) -> Option<Verdict> {
-        let verdict = judge(breakdown, &self.baselines, from)?;
-        Some(Verdict {
-            cpu: verdict.segment.and_then(|segment| cpu_of(segment, probe)),
-            ..verdict
+    /// What the verdict depends on, if another one would be left without the direction.
+    fn open(&self, record: &Record) -> Option<Open> {
+        let breakdown = record.breakdown.as_ref()?;
+        let wire = breakdown.wire?;
+        let (bounded, gap_ns) = decide(breakdown, &self.baselines, Direction::Bounded)?;
+        let withdrawn = judge(breakdown, &self.baselines, Direction::Withdrawn)?;
+        let name = |verdict: Verdict| (verdict.owner, verdict.segment);
+        (name(bounded) != name(withdrawn)).then_some(Open {
+            gap_ns,
+            moved_ns: wire.moved_ns,
         })
     }
 
     /// Gives out the records, oldest first, whose verdict is final by now, `now_ns` of the client's
     /// clock; those that waited too long, or all of them if `last`, as provisional.
-    pub fn settle(
-        &mut self,
-        clock: &WireSplit,
-        now_ns: u64,
-        last: bool,
-        mut sink: impl FnMut(Record),
-    ) {
+    pub fn settle(&mut self, now_ns: u64, last: bool, mut sink: impl FnMut(Record)) {
         while let Some((record, open)) = self.waiting.front() {
-            let confirmation = open.map_or(Confirmation::Confirmed, |of| clock.confirmation(&of));
             let sent_ns = record.probe.path.first().map_or(0, |stamp| stamp.ns);
             let patient = now_ns < sent_ns + PATIENCE_NS && self.waiting.len() <= MAX_WAITING;
-            if confirmation == Confirmation::Pending && patient && !last {
+            if open.is_some() && patient && !last {
                 return;
             }
-            let Some((record, _)) = self.waiting.pop_front() else {
+            let Some((mut record, open)) = self.waiting.pop_front() else {
                 return;
             };
-            sink(self.settled(record, confirmation));
-        }
-    }
-
-    fn settled(&self, mut record: Record, confirmation: Confirmation) -> Record {
-        match (confirmation, &record.breakdown, &mut record.verdict) {
-            (Confirmation::Pending, _, Some(verdict)) if verdict.certainty == Certainty::Sure => {
+            if let Some(verdict) = record.verdict.as_mut().filter(|_| open.is_some()) {
                 verdict.certainty = Certainty::Provisional;
             }
-            (Confirmation::Withdrawn, Some(breakdown), verdict) => {
-                *verdict = self.verdict(&record.probe, breakdown, Direction::Withdrawn);
-            }
-            _ => {}
+            sink(record);
         }
-        record
     }
+}
+
+fn verdict(baselines: &Baselines, record: &Record, from: Direction) -> Option<Verdict> {
+    let verdict = judge(record.breakdown.as_ref()?, baselines, from)?;
+    let cpu = |segment| cpu_of(segment, &record.probe);
+    Some(Verdict {
+        cpu: verdict.segment.and_then(cpu),
+        ..verdict
+    })
 }
 
 #[cfg(test)]
@@ -307,7 +341,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::clock::Crossing;
+    use crate::clock::{Crossing, WireSplit};
     use crate::model::{ClockRelation, Status};
 
     fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
@@ -332,12 +366,12 @@ mod tests {
     /// Two wires of 100 ns each, and what they took above that.
     fn wire(excess_ns: u64) -> WireExcess {
         WireExcess {
-            index: 0,
-            epoch: 0,
             base_out_ns: 100,
             base_in_ns: 100,
             excess_ns,
             margin_ns: 10,
+            moved_ns: 0,
+            shows_clock: true,
         }
     }
 
@@ -522,7 +556,7 @@ mod tests {
 
         fn settle(&mut self, last: bool) -> Vec<(Owner, Certainty)> {
             let mut settled = Vec::new();
-            self.docket.settle(&self.wire, 0, last, |record| {
+            self.docket.settle(0, last, |record| {
                 let verdict = record.verdict.expect("a slow probe");
                 settled.push((verdict.owner, verdict.certainty));
             });
@@ -548,6 +582,27 @@ mod tests {
             world.probe(0, false);
         }
         assert_eq!(world.settle(false), [(Owner::Wire, Certainty::Sure)]);
+    }
+
+    #[test]
+    fn a_clock_that_moved_by_little_withdraws_nothing() {
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        world.offset += 100_000;
+        for _ in 0..10 {
+            world.probe(0, false);
+        }
+        assert_eq!(world.settle(false), [(Owner::WireOut, Certainty::Sure)]);
+    }
+
+    #[test]
+    fn a_slow_probe_that_could_hide_more_confirms_nothing() {
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        world.probe(1_500_000, false);
+        assert_eq!(world.settle(false), []);
+        world.probe(900_000, false);
+        assert_eq!(world.settle(false), [(Owner::WireOut, Certainty::Sure)]);
     }
 
     #[test]

@@ -72,8 +72,8 @@ const KEPT_MAX_NS: f64 = 1e7;
 const LONGER_S: f64 = 300.0;
 const LONGER_PROBES: u64 = 64;
 
-/// Epochs of which it is known how they ended.
-const EPOCHS: usize = 8;
+/// Further than any excess, ns: another clock.
+const ANOTHER_NS: f64 = 1e15;
 
 /// How well the server's clock is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,9 +154,9 @@ pub struct Queue {
 pub struct Estimate {
     /// Which probe, counted from 0 as they reach the model.
     pub index: u64,
-    /// How often the clock was found elsewhere than predicted, up to this probe: see
-    /// [`ClockModel::confirmation`].
-    pub epoch: u64,
+    /// By how much the clock was found elsewhere than predicted, in all, this probe's event
+    /// included, ns: what two estimates may be wrong by against each other.
+    pub moved_ns: f64,
     /// After this probe. Outside [`State::Lock`] the bounds are those that hold for any clock.
     pub state: State,
     /// Base round trip `R0`, ns.
@@ -175,17 +175,6 @@ pub struct Estimate {
     pub event: Option<Event>,
     /// Present if the probe taught the model nothing.
     pub glitch: Option<Glitch>,
-}
-
-/// Whether the directions of a probe can be relied on by now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Confirmation {
-    /// No quiet probe since: an unnoticed slew could have passed for queueing.
-    Pending,
-    /// A later quiet probe found the clock where it should be.
-    Confirmed,
-    /// The clock changed before that: the excess stands, its direction does not.
-    Withdrawn,
 }
 
 /// Events and doubts of a model so far.
@@ -365,7 +354,7 @@ pub struct ClockModel {
     /// Probes that reached the model, and those that taught it.
     seen: u64,
     learnt: u64,
-    epoch: u64,
+    moved_ns: f64,
     last_event: Option<u64>,
     /// Number and round trip of the last doubted short one.
     last_short: Option<(u64, f64)>,
@@ -376,8 +365,6 @@ pub struct ClockModel {
     previous: Previous,
     elevated: Elevated,
     counts: Counts,
-    /// Index of the last quiet probe of the last epochs.
-    quiet: [Option<u64>; EPOCHS],
     /// When the last quiet probe came back.
     in_base_ns: Option<u64>,
 }
@@ -430,33 +417,16 @@ impl ClockModel {
         self.look_back(&probe, crossing.back_ns, event)
     }
 
-    /// Whether the directions of an earlier estimate of this model, by its index and epoch, can be
-    /// relied on by now. After eight changes of the clock it is withdrawn at any rate.
-    pub fn confirmation(&self, index: u64, epoch: u64) -> Confirmation {
-        let known = self.epoch - epoch < EPOCHS as u64;
-        let quiet = self.quiet[epoch as usize % EPOCHS].filter(|_| known);
-        if quiet.is_some_and(|quiet| quiet > index) {
-            Confirmation::Confirmed
-        } else if epoch == self.epoch {
-            Confirmation::Pending
-        } else {
-            Confirmation::Withdrawn
-        }
-    }
-
     /// A model of another clock, of which nothing is known yet, in place of this one: it counts on,
-    /// and in another epoch.
+    /// and has moved by more than any excess.
     #[must_use]
     pub fn of_another(&self) -> Self {
-        let mut another = Self {
+        Self {
             seen: self.seen,
-            epoch: self.epoch,
-            quiet: self.quiet,
+            moved_ns: self.moved_ns + ANOTHER_NS,
             counts: self.counts,
             ..Self::default()
-        };
-        another.start_epoch();
-        another
+        }
     }
 
     /// How well the clock is known now.
@@ -470,9 +440,9 @@ impl ClockModel {
         }
     }
 
-    /// How often the clock was found elsewhere than predicted, so far.
-    pub fn epoch(&self) -> u64 {
-        self.epoch
+    /// By how much the clock was found elsewhere than predicted, in all, ns.
+    pub fn moved_ns(&self) -> f64 {
+        self.moved_ns
     }
 
     /// Events and doubts so far.
@@ -620,7 +590,7 @@ impl ClockModel {
             belief.scale_variance(0.25 * beyond * beyond / belief.phase_var);
             self.learn_wander(belief.confine(interval));
         }
-        self.start_epoch();
+        self.moved_ns += beyond.abs();
         if self.learnt < SETTLED {
             return None;
         }
@@ -631,11 +601,6 @@ impl ClockModel {
             self.counts.rate += 1;
             Event::Rate(beyond)
         })
-    }
-
-    fn start_epoch(&mut self) {
-        self.epoch += 1;
-        self.quiet[self.epoch as usize % EPOCHS] = None;
     }
 
     /// Of a phase that can be anywhere in the interval, takes the one that leaves the shorter queue
@@ -687,7 +652,6 @@ impl ClockModel {
         let mut event = event;
         if in_base {
             self.elevated = Elevated::since(probe.at_s);
-            self.quiet[self.epoch as usize % EPOCHS] = Some(found.index);
             self.in_base_ns = Some(came_ns);
             self.relock = self.relock.saturating_sub(1);
         } else if let Some(longer) = self.longer_path(probe, out, back) {
@@ -742,7 +706,7 @@ impl ClockModel {
         let state = self.state();
         let estimate = Estimate {
             index: self.seen - 1,
-            epoch: self.epoch(),
+            moved_ns: self.moved_ns,
             state,
             base_ns: rtt_ns,
             excess_ns,
