@@ -415,7 +415,7 @@ fn attacked_client(net: &Net) -> Value {
     }
     // Whom they are for is right, and what they say is not.
     let record = patched(&file("v1-record"), session, 1);
-    for back in [1_u16, 2, 0x7fff, 0xfffe] {
+    for back in [1_u16, 2, 0x7fff, 0x8001] {
         peer.message(&bent(
             &patched(&record, session, 0),
             48 + 22,

@@ -230,7 +230,8 @@ fn compare_entry(name: &str, entry: &packet::Entry, expected: &Fields, version: 
         Some(expected.number("cpu")),
         "{name}"
     );
-    assert_eq!(u64::from(entry.back), expected.number("aux"), "{name}");
+    let back = u64::from(entry.back.cast_unsigned());
+    assert_eq!(back, expected.number("aux"), "{name}");
 }
 
 const fn word(why: Malformed) -> &'static str {

@@ -18,7 +18,7 @@ enum pt_wire {
 	/* A packet has room for no more; also keeps one checksum run within 512 bytes. */
 	PT_INBAND_MAX = 20,
 	/* aux of a stamp taken at the tc hook: stands in until the exact one has arrived. */
-	PT_AUX_PROVISIONAL = 0xffff,
+	PT_AUX_PROVISIONAL = 0x8000,
 };
 
 /* Numbers on the wire; 0 to 14 are those of protocol version 0. */
@@ -98,7 +98,7 @@ struct pt_stamp {
 	__be64 time_ns; /* CLOCK_MONOTONIC of the stamping host */
 	__be32 netns, ifindex;
 	__be16 host, point, cpu;
-	__be16 aux; /* in a packet: how many sequence numbers back the stamp's probe is */
+	__be16 aux; /* in a packet: how many sequence numbers back its probe is, signed */
 };
 
 enum pt_direction { PT_REQUEST, PT_REPLY };
@@ -137,12 +137,18 @@ struct pt_record {
 	struct pt_stamp stamp[2][PT_STAMPS];
 };
 
-/* One client of a server: how far its replies' late stamps have been delivered. */
+enum { PT_LATE = 64 };
+
+/*
+ * One client of a server: the sequence numbers whose replies a driver got, in that order, until
+ * their late stamps have travelled. Those of a session are handed over by one CPU at a time, as
+ * a rule; where not, one of them may be lost, and is missed by the client.
+ */
 struct pt_session {
 	__u32 session;
 	__be32 peer[4];
-	__u32 delivered; /* the next sequence number whose late stamps are due */
-	__u32 handed_over; /* the newest sequence number that a driver got */
+	__u32 head, tail; /* handed over, delivered: counts */
+	__u32 late[PT_LATE];
 };
 
 /* Told to user space when a record packet is owed, or a probe was dropped. */

@@ -68,13 +68,18 @@ static __always_inline bool pt_is_session(const struct pt_session *s, __u32 sess
 	return s->session == session && pt_same_peer(s->peer, peer);
 }
 
-static __always_inline void pt_begin_session(struct pt_session *s, __u32 session,
-					     const __be32 *peer, __u32 sequence)
+/* The client's session, in place of another one's if need be; true if it was another one's. */
+static __always_inline bool pt_claim_session(struct pt_session *s, __u32 session,
+					     const __be32 *peer)
 {
+	bool other = s->session;
+
+	if (pt_is_session(s, session, peer))
+		return false;
 	s->session = session;
 	__builtin_memcpy(s->peer, peer, sizeof(s->peer));
-	s->delivered = sequence;
-	s->handed_over = sequence - 1;
+	s->head = s->tail = 0;
+	return other;
 }
 
 struct pt_where {

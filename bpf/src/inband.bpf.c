@@ -4,8 +4,8 @@
  * No CO-RE in this object: it loads on a kernel without BTF.
  *
  * What happens after this hook, the queueing discipline and the driver, cannot travel in the same
- * reply. It travels in the next one: `delivered` walks after `handed_over` through the session's
- * sequence numbers, and each stamp says in `aux` how many numbers back its probe is.
+ * reply. It travels in the next one, in the order in which the driver got the replies, which need
+ * not be that of their numbers: each stamp says in `aux` how many numbers back its probe is.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -155,43 +155,39 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
 {
 	struct pt_session *ses = pt_session_of(hash);
 
-	if (!ses || pt_is_session(ses, r->session, r->peer))
-		return ses;
-	if (ses->session)
+	if (ses && pt_claim_session(ses, r->session, r->peer))
 		__sync_fetch_and_add(&losses.session_evicted, 1);
-	pt_begin_session(ses, r->session, r->peer, r->sequence);
 	return ses;
 }
 
-/*
- * What was seen of earlier replies behind this hook, and of requests whose reply never left
- * although a younger one did: whole directions, as long as there is room.
- */
+/* What was seen of earlier replies behind this hook: whole records, as long as there is room. */
 static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
 {
 	struct pt_session *ses = session_of(r, hash);
 	struct pt_record *rec;
-	__u32 i, seq, used, d;
+	__u32 i, seq, used;
+	__s32 back;
 
 	if (!ses)
 		return;
+	if (ses->head - ses->tail > PT_LATE)
+		ses->tail = ses->head - PT_LATE;
 	s->next = 0;
 	for (i = 0; i < LATE_STEPS; i++) {
-		seq = ses->delivered;
-		if ((__s32)(ses->handed_over - seq) < 0)
+		if (ses->head == ses->tail)
 			break;
+		seq = ses->late[ses->tail & (PT_LATE - 1)];
 		rec = record_at(r, hash, seq);
-		d = rec && rec->state & PT_REC_OUT ? PT_REPLY : PT_REQUEST;
-		used = rec ? rec->used[d & 1] : 0;
-		if (s->next >= used || r->sequence - seq >= PT_AUX_PROVISIONAL) {
-			ses->delivered = seq + 1;
+		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
+		back = r->sequence - seq;
+		if (s->next >= used || back > 0x7fff || back < -0x7fff) {
+			ses->tail++;
 			s->next = 0;
 			continue;
 		}
 		if (!s->next && s->count + used > r->room)
 			break;
-		if (!append(s, &rec->stamp[d & 1][s->next & (PT_STAMPS - 1)], r->room,
-			    r->sequence - seq))
+		if (!append(s, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], r->room, back))
 			break;
 		s->next++;
 	}

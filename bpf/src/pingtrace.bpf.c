@@ -319,13 +319,12 @@ static __always_inline void handed_over(struct pt_record *rec, const struct pack
 	struct pt_session *s = pt_session_of(hash);
 
 	rec->state |= PT_REC_OUT;
-	if (s && p->version && !pt_is_session(s, p->session, p->peer)) {
-		if (s->session)
+	if (s && p->version) {
+		if (pt_claim_session(s, p->session, p->peer))
 			__sync_fetch_and_add(&losses.session_evicted, 1);
-		pt_begin_session(s, p->session, p->peer, p->sequence);
+		s->late[s->head & (PT_LATE - 1)] = p->sequence;
+		s->head++;
 	}
-	if (s && s->session == p->session && (__s32)(p->sequence - s->handed_over) > 0)
-		s->handed_over = p->sequence;
 	if (rec->state & PT_REC_OWED)
 		tell(p, hash, false);
 }

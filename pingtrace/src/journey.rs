@@ -3,8 +3,8 @@
 //! A reply brings the client's own stamps (from the table of records) and the server's stamps up
 //! to the last hook where a packet can be written. What the server saw later, its queueing
 //! discipline and driver, comes with a later reply or in a record packet; until then the probe
-//! waits here. A wait ends with the stamps, with those of a younger probe (drivers transmit in
-//! order, so the missing ones were lost), or at a deadline.
+//! waits here. A wait ends with the stamps, when so many more replies came that they must have
+//! been lost, or at a deadline.
 
 use crate::drops;
 use crate::packet::{About, Entry, Note, PROVISIONAL, Packet, Version};
@@ -64,9 +64,13 @@ struct Pending {
     provisional: Option<Stamp>,
     same_kernel: bool,
     handed_over: bool,
+    /// Which reply it was, from 1.
+    number: u64,
     deadline_ns: u64,
 }
 
+/// Late stamps travel with the next reply that has room for them: after so many, they were lost.
+const LATE_WITHIN: u64 = 64;
 /// Probes whose stamps are kept although their reply has not come yet.
 const MAX_EARLY: usize = 8192;
 
@@ -81,8 +85,8 @@ pub struct Journey {
     drops: BTreeMap<u32, KernelDrop>,
     /// The server runs on this kernel, in this namespace.
     server_netns: Option<u32>,
-    /// The youngest probe of which the server's hand-over is known.
-    handed_over: Option<u32>,
+    /// Replies so far.
+    answered: u64,
     /// The 32-bit microseconds of a version 0 peer, continued in 64 bits.
     v0_clock_us: Option<u64>,
     scratch: Probe,
@@ -108,7 +112,7 @@ impl Journey {
             early: BTreeMap::new(),
             drops: BTreeMap::new(),
             server_netns: None,
-            handed_over: None,
+            answered: 0,
             v0_clock_us: None,
             scratch,
             counts: Counts::default(),
@@ -131,6 +135,8 @@ impl Journey {
     ) -> bool {
         let mut p = self.spare.pop().unwrap_or_default();
         p.deadline_ns = deadline_ns;
+        self.answered += 1;
+        p.number = self.answered;
         let unknown = &mut self.counts.unknown_points;
         let mut at_socket = None;
         for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
@@ -153,7 +159,6 @@ impl Journey {
         });
         for e in self.early.remove(&arrival.sequence).unwrap_or_default() {
             p.take(&e);
-            self.note_handed_over(arrival.sequence, &e);
         }
         self.waiting.push_back(p);
         self.remote(packet) > 0
@@ -185,17 +190,12 @@ impl Journey {
             if e.back != 0 && self.saw_it_all(&e) {
                 continue;
             }
-            let back = if e.back == PROVISIONAL {
-                0
-            } else {
-                u32::from(e.back)
-            };
-            let sequence = packet.sequence.wrapping_sub(back);
+            let back = if e.back == PROVISIONAL { 0 } else { e.back };
+            let sequence = packet
+                .sequence
+                .wrapping_sub(i32::from(back).cast_unsigned());
             match self.find(sequence) {
-                Some(p) => {
-                    p.take(&e);
-                    self.note_handed_over(sequence, &e);
-                }
+                Some(p) => p.take(&e),
                 None => self.keep(sequence, e),
             }
             taken += 1;
@@ -243,16 +243,6 @@ impl Journey {
             }
         }
         any
-    }
-
-    /// Of answered probes only: a forged number must not make the real ones look overtaken.
-    fn note_handed_over(&mut self, sequence: u32, e: &Entry) {
-        let newer = self
-            .handed_over
-            .is_none_or(|last| is_before(last, sequence));
-        if e.point == Point::RTxDevout && newer {
-            self.handed_over = Some(sequence);
-        }
     }
 
     /// For a reply that is still on its way, or lost; the oldest are forgotten.
@@ -308,10 +298,9 @@ impl Journey {
         }
     }
 
-    /// The server handed over a younger probe's reply, so this one's stamps were lost.
+    /// Its stamps, known to the server before its reply came, should have come with the next ones.
     fn overtaken(&self, p: &Pending) -> bool {
-        let youngest = self.handed_over.zip(p.arrival);
-        youngest.is_some_and(|(youngest, a)| is_before(a.sequence, youngest))
+        self.answered - p.number >= LATE_WITHIN
     }
 
     /// On one kernel the client's own programs saw everything but `icmp_rcv`.
@@ -541,11 +530,6 @@ fn first_poll_only(stamps: &[Stamp]) -> impl Iterator<Item = &Stamp> {
             !poll || first.is_none_or(|f| *i < f)
         })
         .map(|(_, s)| s)
-}
-
-/// Sequence numbers wrap (RFC 1982).
-fn is_before(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b).cast_signed() < 0
 }
 
 fn is_remote(point: Point) -> bool {

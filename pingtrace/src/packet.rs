@@ -26,7 +26,7 @@ pub const INBAND: u16 = pt_wire::PT_FLAG_INBAND.0 as u16;
 /// Send a record packet.
 pub const RECORD: u16 = pt_wire::PT_FLAG_RECORD.0 as u16;
 /// `back` of a stamp that the exact one, in a later packet, replaces.
-pub const PROVISIONAL: u16 = pt_wire::PT_AUX_PROVISIONAL.0 as u16;
+pub const PROVISIONAL: i16 = (pt_wire::PT_AUX_PROVISIONAL.0 as u16).cast_signed();
 
 /// Probes that one question asks about.
 pub const WINDOW: u32 = 32;
@@ -126,8 +126,8 @@ pub struct Entry {
     pub point: Point,
     /// CPU; version 0 does not say.
     pub cpu: Option<u16>,
-    /// How many sequence numbers back the stamp's probe is.
-    pub back: u16,
+    /// How many sequence numbers back the stamp's probe is; negative: it is a younger one's.
+    pub back: i16,
 }
 
 fn word(code: u8) -> Option<Word> {
@@ -334,7 +334,7 @@ fn v1_entry(e: &[u8]) -> Option<Entry> {
         host: be16(e, 16),
         point: Point::from_wire(be16(e, 18))?,
         cpu: Some(be16(e, 20)),
-        back: be16(e, 22),
+        back: be16(e, 22).cast_signed(),
     })
 }
 
@@ -520,7 +520,7 @@ impl RecordPacket {
                 put16(b, 16, e.host);
                 put16(b, 18, e.point as u16);
                 put16(b, 20, e.cpu.unwrap_or(0));
-                put16(b, 22, e.back);
+                put16(b, 22, e.back.cast_unsigned());
             }
         }
         self.bytes[9] += 1;

@@ -411,21 +411,20 @@ impl Records {
         } else {
             Version::V1
         };
-        let newest = due
-            .iter()
-            .map(|d| d.record.sequence)
-            .max()
-            .unwrap_or(head.sequence);
         let mut packet = RecordPacket::new(
             family,
             version,
             head.session,
-            newest,
+            head.sequence,
             usize::from(head.length),
         );
         let mut taken = 0;
         for d in due {
-            let entries = stamps(&d.record, newest.wrapping_sub(d.record.sequence) as u16);
+            let back = head.sequence.wrapping_sub(d.record.sequence).cast_signed();
+            let Ok(back) = i16::try_from(back) else {
+                break;
+            };
+            let entries = stamps(&d.record, back);
             if taken > 0 && entries.len() > packet.room() {
                 break;
             }
@@ -507,7 +506,7 @@ fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Ite
 }
 
 /// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
-pub(crate) fn stamps(record: &pt_record, back: u16) -> Vec<Entry> {
+pub(crate) fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
     entries(record, REQUEST)
         .chain(entries(record, REPLY))
         .map(|e| Entry { back, ..e })
