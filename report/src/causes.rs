@@ -119,34 +119,26 @@ impl Cause {
     }
 }
 
-/// One plain sentence: what the most frequent cause was, and the next one. Absent if no probe was
-/// recorded.
+/// One plain sentence: what the most frequent cause was. Absent if no probe was recorded.
 ///
 /// `37 of 41 slow probes: remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, 900 us to
 /// 4.10 ms`
 pub fn sentence(causes: &[Cause], run: &Run) -> Option<String> {
-    let server = run.server.addr;
+    let counts = causes.iter().map(|cause| cause.count);
+    let all = counts.fold(0, u64::saturating_add);
+    let cause = causes.first()?;
     let which = if run.threshold_ns > 0 {
         "slow"
     } else {
         "recorded"
     };
-    let counts = causes.iter().map(|cause| cause.count);
-    let all = counts.fold(0, u64::saturating_add);
-    let (first, rest) = causes.split_first()?;
-    let doubt = match first.count - first.sure {
+    let doubt = match cause.count - cause.sure {
         0 => String::new(),
-        unsure if unsure == first.count => " (not sure)".to_owned(),
+        unsure if unsure == cause.count => " (not sure)".to_owned(),
         unsure => format!(" ({unsure} not sure)"),
     };
-    let next = rest.first().map_or_else(String::new, |next| {
-        format!("; {}: {}", next.count, next.words(server))
-    });
-    Some(format!(
-        "{} of {all} {which} probes: {}{doubt}{next}",
-        first.count,
-        first.words(server)
-    ))
+    let (count, words) = (cause.count, cause.words(run.server.addr));
+    Some(format!("{count} of {all} {which} probes: {words}{doubt}"))
 }
 
 #[cfg(test)]
@@ -185,7 +177,7 @@ mod tests {
         assert_eq!(
             sentence(&causes.list(), &run(1)).unwrap(),
             "37 of 41 slow probes: remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, \
-             900 us to 4.50 ms; 4: undecided, 2.00 ms"
+             900 us to 4.50 ms"
         );
         let all = sentence(&causes.list(), &run(0)).unwrap();
         assert!(all.starts_with("37 of 41 recorded probes"), "{all}");
