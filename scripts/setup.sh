@@ -7,11 +7,12 @@ readonly PACKAGES=(clang gcc make pkg-config libelf-dev zlib1g-dev clang-format 
 
 usage() {
     cat <<END
-Usage: scripts/setup.sh [--help]
+Usage: scripts/setup.sh [--help | PACKAGE...]
 
 Installs the Debian packages that building and testing need (${PACKAGES[*]})
 and checks that Rust is $MIN_RUST or newer. Installs nothing that is there already.
-Needs root only when something is missing.
+Needs root only when something is missing. With packages named, installs those instead, without what
+they recommend.
 END
 }
 
@@ -32,9 +33,10 @@ install_packages() {
     say "installing ${missing[*]}"
     [[ $EUID -eq 0 ]] || die "run as root, or: apt-get install ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install -y -q "${missing[@]}" >/dev/null 2>&1 && return
+    local install=(apt-get install -y -q "${apt_options[@]}" "${missing[@]}")
+    "${install[@]}" >/dev/null 2>&1 && return
     apt-get update -q >/dev/null
-    apt-get install -y -q "${missing[@]}" >/dev/null
+    "${install[@]}" >/dev/null
 }
 
 # Is version $1 at least $2?
@@ -61,11 +63,16 @@ install_rust() {
 
 case "${1:-}" in
     -h | --help) usage && exit ;;
-    "") ;;
-    *) usage >&2 && exit 2 ;;
+    -*) usage >&2 && exit 2 ;;
 esac
 
-command -v dpkg-query >/dev/null || die "not a Debian: install the equivalents of ${PACKAGES[*]}"
+command -v dpkg-query >/dev/null || die "not a Debian: install the equivalents of ${*:-${PACKAGES[*]}}"
+apt_options=()
+if (($#)); then
+    apt_options=(--no-install-recommends)
+    install_packages "$@"
+    exit
+fi
 PATH="${HOME:-/root}/.cargo/bin:$PATH"
 install_packages "${PACKAGES[@]}"
 install_rust

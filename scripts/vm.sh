@@ -45,22 +45,6 @@ die() {
     exit 1
 }
 
-install_packages() {
-    local package missing=()
-    for package in "${PACKAGES[@]}"; do
-        [[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" == installed ]] ||
-            missing+=("$package")
-    done
-    ((${#missing[@]})) || return 0
-    say "installing ${missing[*]}"
-    [[ $EUID -eq 0 ]] || die "run as root, or: apt-get install ${missing[*]}"
-    export DEBIAN_FRONTEND=noninteractive
-    local install=(apt-get install -y -q --no-install-recommends "${missing[@]}")
-    "${install[@]}" >/dev/null 2>&1 && return
-    apt-get update -q >/dev/null
-    "${install[@]}" >/dev/null
-}
-
 build() {
     if [[ -n "${PINGTRACE:-}" ]]; then
         binary=$(realpath "$PINGTRACE")
@@ -345,7 +329,7 @@ failed=0
 skipped=0
 summary=()
 
-install_packages
+scripts/setup.sh "${PACKAGES[@]}"
 build
 private_apt
 payload_archive
