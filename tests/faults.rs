@@ -1,8 +1,8 @@
 //! A known fault in one segment shows there, by that much, and nowhere else.
 
-use super::forwarder::{Action, Direction, Outcome, Plan, Rule};
+use pingtrace::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, status, wire};
-use super::load::{self, CpuHog, Flood, Hog, Priority, UdpFlood};
+use pingtrace::inject::load::{self, CpuHog, Flood, Hog, Priority, UdpFlood};
 use netns::{Host, Lab, Netlink};
 use serde_json::Value;
 use std::fs;

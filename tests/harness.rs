@@ -1,6 +1,6 @@
 //! Runs the program inside a laboratory of namespaces, and reads its results.
 
-use super::forwarder::{Forwarder, Plan};
+use pingtrace::inject::forwarder::{Forwarder, Plan};
 use netns::{Lab, Namespace};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};

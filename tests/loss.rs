@@ -1,6 +1,6 @@
 //! Every lost probe is placed where it was lost, with the kernel's reason where a kernel dropped it.
 
-use super::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use super::harness::{
     Finished, Server, alone, client, finish, kill, pingtrace, points, program, start, status,
     until, wire,

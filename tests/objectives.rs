@@ -1,6 +1,6 @@
 //! Objectives (`--slo`) decide the exit status, and every format says what became of them.
 
-use super::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use super::harness::{Finished, client, finish, program, start, wire};
 use netns::Lab;
 use serde_json::{Value, json};

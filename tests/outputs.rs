@@ -1,6 +1,6 @@
 //! What the program writes: JSON, text, logs and pictures, however the run ends.
 
-use super::forwarder::{Action, Direction as Way, Plan, Rule};
+use pingtrace::inject::forwarder::{Action, Direction as Way, Plan, Rule};
 use super::harness::{Finished, Server, client, finish, kill, program, start, until, wire};
 use netns::Lab;
 use serde_json::Value;

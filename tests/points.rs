@@ -1,6 +1,6 @@
 //! Every point in order, in every probe, by every way of getting remote stamps.
 
-use super::forwarder::Plan;
+use pingtrace::inject::forwarder::Plan;
 use super::harness::{Finished, Server, client, delay, points, sum, times, wire};
 use netns::Lab;
 use serde_json::Value;

@@ -1,15 +1,15 @@
 //! A busy softirq, for a known time, is the wait for the softirq.
 
 use super::harness::{self, Server, alone, delay, finish, pingtrace};
-use super::load::{CpuHog, Hog, Priority};
-use bpf::burn::BurnSkelBuilder;
-use bpf::burn::types::span;
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use netns::Lab;
+use pingtrace::inject::burn::{Burn, Softirq};
+use pingtrace::inject::load::{CpuHog, Hog, Priority};
 use serde_json::Value;
 use std::mem::MaybeUninit;
-use std::process::Command;
+use std::thread;
 use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
 
 /// When a probe passed a point, ns.
 fn at(probe: &Value, point: &str) -> Option<u64> {
@@ -17,39 +17,15 @@ fn at(probe: &Value, point: &str) -> Option<u64> {
     points.iter().find(|s| s["point"] == point)?["ns"].as_u64()
 }
 
-/// Sends what arrives at the server's device to the other CPU's softirq (RPS). The setting is in
-/// the namespace's own sysfs, so that is mounted, privately, for a moment.
-fn receive_on(lab: &Lab, cpu: usize) {
-    let mask = 1 << cpu;
-    let dev = &lab.server.dev;
-    let script = format!(
-        "mount -t sysfs none /sys && echo {mask:x} > /sys/class/net/{dev}/queues/rx-0/rps_cpus"
-    );
-    let set = || {
-        Command::new("unshare")
-            .args(["--mount", "sh", "-c", &script])
-            .status()
-    };
-    assert!(
-        lab.server.ns.run(set).unwrap().unwrap().success(),
-        "cannot set RPS"
-    );
-}
-
 #[test]
 fn a_busy_softirq_is_the_wait_for_the_softirq() {
-    const CPU: u32 = 1;
+    const CPU: usize = 1;
     let _alone = alone();
     let lab = Lab::veth_pair().unwrap();
-    receive_on(&lab, CPU as usize);
+    lab.server.receive_on(Some(CPU)).unwrap();
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let mut storage = MaybeUninit::uninit();
-    let mut open = BurnSkelBuilder::default().open(&mut storage).unwrap();
-    let rodata = open.maps.rodata_data.as_deref_mut().unwrap();
-    rodata.target_cpu = CPU;
-    rodata.burn_ns = 8_000_000;
-    rodata.period_ns = 60_000_000;
-    let mut skel = open.load().unwrap();
+    let mut burn = Burn::load(&mut storage, Duration::ZERO, &[]).unwrap();
     let child = pingtrace(
         &lab.client.ns,
         "-c 10.77.0.2 --nslocal -i 3ms -C 800 -o json",
@@ -57,17 +33,20 @@ fn a_busy_softirq_is_the_wait_for_the_softirq() {
     harness::pin(child.id(), 0);
     // An idle CPU has next to no softirqs, a busy one has one a tick.
     let busy = Hog {
-        cpu: CPU as usize,
+        cpu: CPU,
         priority: Priority::Normal,
         limit: Duration::from_secs(4),
         burst: None,
     };
     let busy = CpuHog::start(busy).unwrap();
-    skel.attach().unwrap();
+    burn.attach_softirq(Softirq::Other, CPU, 8 * MS).unwrap();
+    for _ in 0..32 {
+        burn.arm();
+        thread::sleep(60 * MS);
+    }
     let run = finish(child);
     drop(busy);
-    let bss = skel.maps.bss_data.as_deref().unwrap();
-    let spans = &bss.spans[..bss.burnt as usize];
+    let spans = burn.detach_softirq();
     assert!(spans.len() >= 10, "only {} faults", spans.len());
     let probes = run.probes();
     let mut hit = Vec::new();
@@ -79,9 +58,9 @@ fn a_busy_softirq_is_the_wait_for_the_softirq() {
         if raised < sent {
             continue;
         }
-        let during = |s: &&span| s.from < raised && raised + 2_000_000 < s.to;
-        if let Some(s) = spans.iter().find(during) {
-            assert!(delay(p, "r_rx_softirq") >= s.to - raised, "{p:#}");
+        let during = |(from, to): &&(u64, u64)| *from < raised && raised + 2_000_000 < *to;
+        if let Some((_, to)) = spans.iter().find(during) {
+            assert!(delay(p, "r_rx_softirq") >= to - raised, "{p:#}");
             hit.push(p);
         }
     }

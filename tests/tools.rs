@@ -8,9 +8,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
+use pingtrace::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
 use super::harness::alone;
-use super::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
+use pingtrace::inject::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
 use super::packets;
 use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
 

@@ -31,6 +31,6 @@ skeleton! {
     empty
 }
 skeleton! {
-    /// For tests: a fault of known size in the softirqs of one CPU.
+    /// For the self-test and the tests: faults of known place and size.
     burn
 }

@@ -33,6 +33,20 @@ pub struct Host {
     pub v6: Ipv6Addr,
 }
 
+impl Host {
+    /// Has what arrives at the device received in the softirq of this CPU (RPS); `None`: where the
+    /// driver delivers it.
+    pub fn receive_on(&self, cpu: Option<usize>) -> Result<()> {
+        // Masks are written in words of 32 bits, the last CPUs first.
+        let mask = cpu.map_or_else(
+            || "0".to_owned(),
+            |cpu| format!("{:x}{}", 1_u32 << (cpu % 32), ",00000000".repeat(cpu / 32)),
+        );
+        let path = format!("class/net/{}/queues/rx-0/rps_cpus", self.dev);
+        self.ns.write_sysfs(&path, &mask)
+    }
+}
+
 /// The router of a [`Lab::routed`]. Both sides live in one namespace.
 #[derive(Debug)]
 pub struct Router {

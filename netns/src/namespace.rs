@@ -4,7 +4,7 @@
 use crate::{Error, Result};
 use rustix::{
     fs::{Mode, OFlags},
-    mount::{MountPropagationFlags, UnmountFlags},
+    mount::{MountFlags, MountPropagationFlags, UnmountFlags},
     thread::{LinkNameSpaceType, UnshareFlags},
 };
 use std::{
@@ -132,6 +132,18 @@ impl Namespace {
         })
     }
 
+    /// Writes a file of the namespace's own sysfs, which the system's /sys does not show.
+    pub(crate) fn write_sysfs(&self, path: &str, value: &str) -> Result<()> {
+        self.run(|| {
+            let operation = format!("write {value} to /sys/{path}");
+            let failed = |e| Error::inside(self.inode, operation, e);
+            mount_own_sysfs()
+                .map_err(Into::into)
+                .and_then(|()| fs::write(Path::new("/sys").join(path), value))
+                .map_err(failed)
+        })?
+    }
+
     fn set(&self) -> Result<()> {
         rustix::thread::move_into_link_name_space(self.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|e| Error::system(format!("enter netns inode {}", self.inode), e))
@@ -175,6 +187,16 @@ fn leave_for_new_namespace() -> Result<()> {
     // makes this call unsafe with FILES.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
         .map_err(|e| Error::system("make a network namespace", e))
+}
+
+/// Mounts the sysfs of the calling thread's network namespace, for this thread alone.
+#[expect(unsafe_code, reason = "rustix has no safe unshare")]
+fn mount_own_sysfs() -> rustix::io::Result<()> {
+    // SAFETY: the descriptor table stays shared.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private)?;
+    rustix::mount::mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None)
 }
 
 /// A file in /run/netns with a namespace mounted on it.

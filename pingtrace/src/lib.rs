@@ -7,6 +7,7 @@ pub mod diff;
 mod drops;
 mod host;
 mod inband;
+pub mod inject;
 mod journey;
 pub mod lab_clock;
 mod meter;

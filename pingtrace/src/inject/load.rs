@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::thread::CpuSet;
-use rustix::time::ClockId;
+
+use crate::units::monotonic_ns;
 
 /// Bursts that a [`CpuHog`] remembers; later ones run unrecorded.
 const MAX_SPANS: usize = 1 << 16;
@@ -28,7 +29,9 @@ pub enum Priority {
 /// What a hog does.
 #[derive(Clone, Copy, Debug)]
 pub struct Hog {
+    /// Where it runs.
     pub cpu: usize,
+    /// Against whom.
     pub priority: Priority,
     /// It ends by itself after this long.
     pub limit: Duration,
@@ -134,6 +137,7 @@ impl Hog {
 /// What a flood sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
+    /// Whom to.
     pub dst: SocketAddr,
     /// UDP payload.
     pub size: usize,
@@ -160,6 +164,7 @@ pub struct Flooded {
     pub refused: u64,
     /// In ns of `CLOCK_MONOTONIC`.
     pub start_ns: u64,
+    /// Likewise.
     pub end_ns: u64,
 }
 
@@ -269,9 +274,4 @@ fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
-}
-
-fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -3,8 +3,8 @@
 //!
 //! Everything that is not a probe (ARP, neighbour discovery, other traffic) passes at once. A
 //! delayed frame leaves at its time within some tens of microseconds: the thread sleeps until shortly
-//! before, then spins. What a test should compare with is not the plan but the [log](Entry),
-//! which says when each frame was read and when it was written.
+//! before, then spins. What a result should be compared with is not the plan but the
+//! [log](Entry), which says when each frame was read and when it was written.
 //!
 //! Memory is bounded: frames over [`MAX_QUEUED`] are dropped and log entries over [`MAX_LOG`]
 //! are not kept; both are counted in [`Totals`].
@@ -23,9 +23,9 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::time::ClockId;
 
 use super::load;
+use crate::units::monotonic_ns;
 
 /// Frames waiting at any time, both directions.
 pub const MAX_QUEUED: usize = 4096;
@@ -44,13 +44,16 @@ const MAX_FAILURES: u32 = 1000;
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
+    /// From the first device to the second.
     AToB,
+    /// From the second device to the first.
     BToA,
 }
 
 /// What kind of probe packet a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// An echo request.
     Request,
     /// An echo reply that is not a record packet.
     Reply,
@@ -65,10 +68,13 @@ pub enum Action {
     Pass,
     /// This much longer than the base delay.
     Delay(Duration),
+    /// It does not arrive.
     Drop,
     /// It leaves this many times more, each this long after the one before.
     Duplicate {
+        /// How many times more.
         copies: u32,
+        /// Between two of them.
         gap: Duration,
     },
     /// It leaves right after the next probe packet of its kind and direction that leaves.
@@ -76,7 +82,9 @@ pub enum Action {
     /// The byte at this offset of the ICMP message is changed by XOR with `mask`; the checksum stays.
     /// An offset past the end means the last byte.
     Corrupt {
+        /// From the ICMP type on, bytes.
         offset: usize,
+        /// The bits to flip.
         mask: u8,
     },
 }
@@ -84,7 +92,9 @@ pub enum Action {
 /// An action and the probes that it applies to.
 #[derive(Clone, Debug)]
 pub struct Rule {
+    /// Of these frames,
     pub direction: Direction,
+    /// this becomes.
     pub action: Action,
     /// Sequence numbers; empty means all.
     pub sequences: Vec<u32>,
@@ -138,6 +148,7 @@ pub struct Plan {
     pub base_a_to_b: Duration,
     /// Of every probe from b to a.
     pub base_b_to_a: Duration,
+    /// In the order in which they are tried.
     pub rules: Vec<Rule>,
 }
 
@@ -170,10 +181,15 @@ impl Plan {
 /// What was done to one frame; a duplicate has an entry of its own for each copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// The probe's sequence number.
     pub seq: u32,
+    /// The probe's session.
     pub session: u32,
+    /// The kind of packet.
     pub kind: Kind,
+    /// Which way it went.
     pub direction: Direction,
+    /// What was asked for.
     pub action: Action,
     /// `CLOCK_MONOTONIC` when the frame was read from the one device,
     pub read_ns: u64,
@@ -207,7 +223,9 @@ pub struct Totals {
 /// What a forwarder did.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
+    /// What was done to each probe, in the order in which they left or were dropped.
     pub log: Vec<Entry>,
+    /// The same in numbers.
     pub totals: Totals,
     /// Why it ended before it was told to: a device went away.
     pub error: Option<String>,
@@ -678,11 +696,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4)
-}
-
-fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn be16(bytes: &[u8], at: usize) -> u16 {

@@ -1,0 +1,164 @@
+//! A CPU that is kept busy for a known time at a known place of the stack, by programs in the
+//! kernel: a softirq that takes long, or a hook that holds up chosen probes.
+//!
+//! Nothing outlives the value and the devices.
+
+use anyhow::{Context, Result};
+use bpf::burn::types::{burn_hits, burn_site};
+use bpf::burn::{BurnSkel, BurnSkelBuilder};
+use libbpf_rs::btf::{Btf, types::Typedef};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, OpenObject, ProgramMut, TC_EGRESS, TC_INGRESS, TcHookBuilder};
+use netns::Host;
+use std::iter::StepBy;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Where chosen probes are held up, each on the CPU that handles it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// tc egress of the client's device, before its queue: `l_tx_kern`.
+    ClientEgress = burn_site::CLIENT_EGRESS.0 as isize,
+    /// tc ingress of the client's device, behind `netif_receive_skb`: `l_rx_kern`.
+    ClientIngress = burn_site::CLIENT_INGRESS.0 as isize,
+    /// tc ingress of the server's device: `r_rx_kern`.
+    ServerIngress = burn_site::SERVER_INGRESS.0 as isize,
+    /// tc egress of the server's device: `r_tx_kern`.
+    ServerEgress = burn_site::SERVER_EGRESS.0 as isize,
+    /// Between the client's socket and the wake-up of its reader: `l_rx_task_waking`. Since Linux
+    /// 6.2.
+    WakeUp = burn_site::WAKE_UP.0 as isize,
+}
+
+/// The sequence numbers of the probes that are held up at a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hits {
+    /// Among these,
+    pub range: Range<u32>,
+    /// every so many, the first included.
+    pub step: u32,
+}
+
+impl Hits {
+    /// The numbers in order.
+    pub fn iter(&self) -> StepBy<Range<u32>> {
+        self.range.clone().step_by(self.step as usize)
+    }
+}
+
+/// Which softirqs of a CPU are long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Softirq {
+    /// Any but `NET_RX`: what raises that meanwhile waits for its entry.
+    Other,
+    /// `NET_RX`, before it polls.
+    NetRx,
+}
+
+/// The loaded programs.
+pub struct Burn<'a> {
+    skel: BurnSkel<'a>,
+    softirqs: Option<Link>,
+    wake_ups: Option<Link>,
+}
+
+impl<'a> Burn<'a> {
+    /// Loads them. `each` probe that is chosen is held up for so long, at its site.
+    pub fn load(
+        storage: &'a mut MaybeUninit<OpenObject>,
+        each: Duration,
+        chosen: &[(Site, Hits)],
+    ) -> Result<Self> {
+        let opened = BurnSkelBuilder::default().open(storage);
+        let mut open = opened.context("open the programs that burn time")?;
+        let rodata = open.maps.rodata_data.as_deref_mut();
+        let rodata = rodata.context("the object has no .rodata")?;
+        rodata.probe_ns = each.as_nanos() as u64;
+        for (site, hits) in chosen {
+            rodata.hits[*site as usize] = burn_hits {
+                first: hits.range.start,
+                step: hits.step,
+                end: hits.range.end,
+            };
+        }
+        open.progs.burn_wake_up.set_autoload(can_delay_wake_ups());
+        Ok(Self {
+            skel: open.load().context("load the programs that burn time")?,
+            softirqs: None,
+            wake_ups: None,
+        })
+    }
+
+    /// Holds up the chosen probes from now on.
+    pub fn attach(&mut self, client: &Host, server: &Host) -> Result<()> {
+        let programs = &self.skel.progs;
+        let places = [
+            (client, TC_EGRESS, &programs.client_egress),
+            (client, TC_INGRESS, &programs.client_ingress),
+            (server, TC_INGRESS, &programs.server_ingress),
+            (server, TC_EGRESS, &programs.server_egress),
+        ];
+        for (host, point, program) in places {
+            let _guard = host.ns.enter()?;
+            let mut hook = TcHookBuilder::new(program.as_fd())
+                .ifindex(host.ifindex.cast_signed())
+                .hook(point);
+            // Both hooks of a device share one qdisc, and a server may have made it.
+            let _ = hook.create();
+            let attached = hook.attach();
+            attached.with_context(|| format!("attach a tc filter to {}", host.dev))?;
+        }
+        if can_delay_wake_ups() {
+            self.wake_ups = Some(attach(&mut self.skel.progs.burn_wake_up)?);
+        }
+        Ok(())
+    }
+
+    /// From now on each [`arm`](Self::arm) makes one softirq of this CPU take this long. Programs
+    /// that stamp its entry have to be attached already, else they stamp its end.
+    pub fn attach_softirq(&mut self, which: Softirq, cpu: usize, takes: Duration) -> Result<()> {
+        let bss = self.skel.maps.bss_data.as_deref_mut();
+        let bss = bss.context("the object has no .bss")?;
+        bss.softirq_cpu = cpu as u32;
+        bss.softirq_ns = takes.as_nanos() as u32;
+        bss.in_net_rx = which == Softirq::NetRx;
+        bss.armed = false;
+        bss.burnt = 0;
+        self.softirqs = Some(attach(&mut self.skel.progs.burn_softirq)?);
+        Ok(())
+    }
+
+    /// The next softirq of the kind takes long.
+    pub fn arm(&mut self) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.armed = true;
+        }
+    }
+
+    /// Ends [`attach_softirq`](Self::attach_softirq). From when to when softirqs took long, ns of
+    /// `CLOCK_MONOTONIC`; of more than 256 the first.
+    pub fn detach_softirq(&mut self) -> Vec<(u64, u64)> {
+        self.softirqs = None;
+        let Some(bss) = self.skel.maps.bss_data.as_deref() else {
+            return Vec::new();
+        };
+        let spans = &bss.spans[..bss.burnt as usize];
+        spans.iter().map(|span| (span.from, span.to)).collect()
+    }
+}
+
+/// Whether this kernel has a place between a socket and the wake-up of its reader.
+pub fn can_delay_wake_ups() -> bool {
+    let has = |btf: Btf<'_>| {
+        btf.type_by_name::<Typedef<'_>>("btf_trace_sk_data_ready")
+            .is_some()
+    };
+    Btf::from_vmlinux().is_ok_and(has)
+}
+
+fn attach(program: &mut ProgramMut<'_>) -> Result<Link> {
+    let name = program.name().to_string_lossy().into_owned();
+    program.attach().with_context(|| format!("attach {name}"))
+}
