@@ -1,7 +1,7 @@
 //! The command line. Help texts are the doc comments.
 
 use crate::lab_clock::LabClock;
-use crate::{diff, schedule, units};
+use crate::{diff, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use croner::Cron;
 use report::draw;
@@ -178,6 +178,7 @@ pub struct Cli {
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
     Diff(diff::Args),
+    Selftest(selftest::Args),
 }
 
 /// How remote stamps come back.

@@ -21,6 +21,7 @@ mod reports;
 mod rotate;
 pub mod run;
 pub mod schedule;
+pub mod selftest;
 mod sender;
 mod server;
 pub mod socket;

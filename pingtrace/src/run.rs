@@ -4,7 +4,7 @@ use crate::cli::{Cli, Command};
 use crate::client::{self, Control, Outcome};
 use crate::collector::Collector;
 use crate::plan::{Plan, Usage};
-use crate::{diff, schedule, server};
+use crate::{diff, schedule, selftest, server};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
@@ -29,6 +29,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let logger = start_logger(cli.debug);
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
         None => client(cli),
     });

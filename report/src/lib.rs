@@ -5,6 +5,7 @@ pub mod breakdown;
 pub mod causes;
 pub mod clock;
 pub mod confidence;
+pub mod confusion;
 pub mod diff;
 pub mod draw;
 pub mod hops;

@@ -204,6 +204,8 @@ pub struct Entry {
 pub struct Totals {
     /// Probe frames read.
     pub probes: u64,
+    /// Requests among them.
+    pub requests: u64,
     /// Other frames read.
     pub others: u64,
     /// Frames written, copies included.
@@ -290,6 +292,11 @@ impl Forwarder {
         };
         started.recv().map_err(io::Error::other)?;
         Ok(this)
+    }
+
+    /// The counts so far.
+    pub fn totals(&self) -> Totals {
+        lock(&self.shared.outcome).totals
     }
 
     /// Ends it; frames still waiting are not written.
@@ -452,7 +459,10 @@ impl<'s> Wire<'s> {
             self.write(to, frame);
             return;
         };
-        self.total(|totals| totals.probes += 1);
+        self.total(|totals| {
+            totals.probes += 1;
+            totals.requests += u64::from(probe.kind == Kind::Request);
+        });
         let (base_ns, action) = {
             let plan = lock(&self.shared.plan);
             (plan.base_ns(to), plan.action(to, &probe))

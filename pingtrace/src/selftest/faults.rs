@@ -1,0 +1,351 @@
+//! The faults: where each is, and how long it held up which probe.
+//!
+//! Those that can be tied to a probe are spread over the first part of the run: each hits the
+//! probes of its own sequence numbers. The others follow one after the other: in each round
+//! something begins while a request is on the wire, and holds up what comes to its place until
+//! it ends.
+
+use super::Seen;
+use super::stage::Stage;
+use crate::inject::burn::{self, Hits, Site, Softirq};
+use crate::inject::forwarder::{Action, Direction, Plan, Rule};
+use crate::inject::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
+use anyhow::{Context, Result};
+use netns::{Host, Netlink};
+use report::model::Segment;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+const MS: Duration = Duration::from_millis(1);
+/// Between two probes.
+pub const INTERVAL: Duration = Duration::from_millis(8);
+/// The wire's own delay in each direction.
+const BASE: Duration = MS;
+/// What a fault that is tied to a probe takes.
+pub const EACH: Duration = Duration::from_millis(3);
+/// What a fault takes that begins while a request is on the wire: the CPU hog and the stopped
+/// client end before the next probe is due,
+const WHILE: Duration = Duration::from_millis(6);
+/// and a long softirq, which begins some time later, after it.
+const LONG: Duration = Duration::from_millis(12);
+/// A fault that has less left does not count as one, ns.
+const LEAST_NS: u64 = 2_000_000;
+/// A probe may come this long before the softirq that receives it is entered, ns.
+const LEAD_NS: u64 = 1_000_000;
+
+/// Probes that tell what is usual.
+const LEARNING: u32 = 150;
+/// Of so many probes one is hit: the effect of a fault is over before the next.
+const SPACING: u32 = 3;
+/// Requests from one round to the next.
+const ROUND: u64 = 5;
+
+/// A queue of 25 packets of 1442 bytes, of which two leave at once, takes 13.2 ms to empty.
+const BYTES_A_SECOND: u32 = 2_500_000;
+const BURST: u32 = 3_000;
+const QUEUED: u32 = 25;
+const PAYLOAD: u32 = 1_400;
+const HEADERS: u32 = 42;
+
+/// What hits probes by their sequence numbers, in this order.
+const BY_SEQUENCE: [(Option<Segment>, Means); 8] = [
+    (Some(Segment::LTxKern), Means::Burn(Site::ClientEgress)),
+    (Some(Segment::LTxOutlink), Means::Wire(Direction::AToB)),
+    (Some(Segment::RRxKern), Means::Burn(Site::ServerIngress)),
+    (Some(Segment::RTxKern), Means::Burn(Site::ServerEgress)),
+    (Some(Segment::LRxInlink), Means::Wire(Direction::BToA)),
+    (Some(Segment::LRxKern), Means::Burn(Site::ClientIngress)),
+    (Some(Segment::LRxTaskWaking), Means::Burn(Site::WakeUp)),
+    (None, Means::Nothing),
+];
+
+#[derive(Clone, Copy)]
+enum Means {
+    Burn(Site),
+    Wire(Direction),
+    Nothing,
+}
+
+/// Where a probe comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    ClientSends,
+    ServerReceives,
+    ClientReceives,
+}
+
+/// What was injected into a segment.
+pub struct Fault {
+    /// Absent: nothing.
+    pub segment: Option<Segment>,
+    hold: Hold,
+}
+
+enum Hold {
+    /// These probes for so long, ns.
+    Probes(Hits, u64),
+    /// These, in this direction, for as long as the wire's log says.
+    Wire(Hits, Direction),
+    /// What came to the place in one of these times, until its end; `CLOCK_MONOTONIC` ns.
+    /// What came up to `lead_ns` before belongs to it.
+    Spans {
+        place: Place,
+        spans: Vec<(u64, u64)>,
+        lead_ns: u64,
+    },
+}
+
+impl Fault {
+    /// How long it held up this probe, ns; absent if it did not, or not for long.
+    pub fn injected_ns(&self, probe: &Seen) -> Option<u64> {
+        let seq = &probe.record.probe.seq;
+        let hits = |hits: &Hits| hits.iter().any(|hit| hit == *seq);
+        match &self.hold {
+            Hold::Probes(of, ns) => hits(of).then_some(*ns),
+            Hold::Wire(of, direction) => hits(of).then(|| {
+                let entry = match direction {
+                    Direction::AToB => &probe.out,
+                    Direction::BToA => &probe.back,
+                };
+                entry.injected_ns.saturating_sub(BASE.as_nanos() as u64)
+            }),
+            Hold::Spans {
+                place,
+                spans,
+                lead_ns,
+            } => {
+                let came = probe.at(*place)?;
+                let held = |(from, to): &&(u64, u64)| {
+                    (from - lead_ns..to.saturating_sub(LEAST_NS)).contains(&came)
+                };
+                let (from, to) = spans.iter().find(held)?;
+                Some(to - came.max(*from))
+            }
+        }
+    }
+}
+
+/// The probes of the fault at this place in [`BY_SEQUENCE`].
+fn hits(fault: usize, trials: u32) -> Hits {
+    let step = BY_SEQUENCE.len() as u32 * SPACING;
+    Hits {
+        range: LEARNING + fault as u32 * SPACING..end_of_sequences(trials),
+        step,
+    }
+}
+
+fn end_of_sequences(trials: u32) -> u32 {
+    LEARNING + trials * BY_SEQUENCE.len() as u32 * SPACING
+}
+
+/// What the wire is to do.
+pub fn wire(trials: u32) -> Plan {
+    let rule = |(fault, (_, means)): (usize, &(_, Means))| match means {
+        Means::Wire(direction) => {
+            let sequences: Vec<u32> = hits(fault, trials).iter().collect();
+            Some(Rule::at(*direction, sequences, Action::Delay(EACH)))
+        }
+        _ => None,
+    };
+    let rules: Vec<Rule> = BY_SEQUENCE.iter().enumerate().filter_map(rule).collect();
+    Plan::new(BASE, rules)
+}
+
+/// Which probes are to be held up where.
+pub fn chosen(trials: u32) -> Vec<(Site, Hits)> {
+    let site = |(fault, (_, means)): (usize, &(_, Means))| match means {
+        Means::Burn(site) => Some((*site, hits(fault, trials))),
+        _ => None,
+    };
+    BY_SEQUENCE.iter().enumerate().filter_map(site).collect()
+}
+
+/// Segments without a fault, and why.
+type Omitted = Vec<(Segment, &'static str)>;
+
+/// Injects them all, one after the other. Returns what was done, in path order, and what could
+/// not be.
+pub fn inject(stage: &mut Stage<'_>, trials: u32) -> Result<(Vec<Fault>, Omitted)> {
+    let mut omitted = vec![(Segment::LTxPath, "the client has one device")];
+    log::info!("selftest: faults in seven segments, and none");
+    stage.wait_for_request(u64::from(end_of_sequences(trials)))?;
+    let mut faults: Vec<Fault> = BY_SEQUENCE
+        .iter()
+        .enumerate()
+        .map(|(fault, (segment, means))| Fault {
+            segment: *segment,
+            hold: match means {
+                Means::Wire(direction) => Hold::Wire(hits(fault, trials), *direction),
+                Means::Burn(_) => Hold::Probes(hits(fault, trials), EACH.as_nanos() as u64),
+                Means::Nothing => Hold::Probes(hits(fault, trials), 0),
+            },
+        })
+        .collect();
+    if !burn::can_delay_wake_ups() {
+        faults.retain(|fault| fault.segment != Some(Segment::LRxTaskWaking));
+        omitted.push((Segment::LRxTaskWaking, "no sk_data_ready tracepoint"));
+    }
+    faults.extend(full_queues(stage, trials)?);
+    match stage.cpus.other {
+        Some(cpu) => faults.extend(long_softirqs(stage, cpu, trials)?),
+        None => omitted.extend(ON_ANOTHER_CPU.map(|(segment, ..)| (segment, "needs two CPUs"))),
+    }
+    faults.extend(slow_receivers(stage, trials)?);
+    faults.sort_by_key(|fault| (fault.segment.is_none(), fault.segment));
+    Ok((faults, omitted))
+}
+
+/// Does something as soon as a request is on the wire, in more rounds than are needed.
+fn rounds<T>(
+    stage: &mut Stage<'_>,
+    trials: u32,
+    mut act: impl FnMut(&mut Stage<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut done = Vec::new();
+    for _ in 0..trials + trials / 4 + 2 {
+        stage.wait_for_request(stage.requests() + ROUND)?;
+        done.push(act(stage)?);
+    }
+    stage.wait_for_request(stage.requests() + ROUND)?;
+    Ok(done)
+}
+
+/// Packets before the probes in the queue of a slow device.
+fn full_queues(stage: &mut Stage<'_>, trials: u32) -> Result<Vec<Fault>> {
+    log::info!("selftest: full queues on either device");
+    let mut faults = Vec::new();
+    for (segment, place) in [
+        (Segment::LTxQdisc, Place::ClientSends),
+        (Segment::RTxQdisc, Place::ServerReceives),
+    ] {
+        let hosts = |stage: &Stage<'_>| -> Result<_> {
+            let (at, to) = match place {
+                Place::ClientSends => (&stage.lab.client, &stage.lab.server),
+                _ => (&stage.lab.server, &stage.lab.client),
+            };
+            Ok((at.ns.try_clone()?, at.ifindex, to.v4))
+        };
+        let (ns, ifindex, to) = hosts(stage)?;
+        ns.run(|| Netlink::open()?.tbf(ifindex, BYTES_A_SECOND, BURST, 1_000_000))??;
+        let cpu = stage.cpus.usual;
+        let spans = rounds(stage, trials, |_| {
+            let ns = ns.try_clone()?;
+            // The thread stays there until its end.
+            let enter = move || {
+                let entered = ns.enter().map(std::mem::forget);
+                entered.map_err(std::io::Error::other)
+            };
+            let flood = UdpFlood::start(enter, flood(to.into(), cpu));
+            let done = flood.context("send packets into the queue")?.wait();
+            Ok((done.end_ns, done.start_ns + drained_ns()))
+        })?;
+        ns.run(|| Netlink::open()?.remove_root_qdisc(ifindex))??;
+        faults.push(Fault::spans(segment, place, spans, 0));
+    }
+    Ok(faults)
+}
+
+fn flood(to: std::net::IpAddr, cpu: usize) -> Flood {
+    const DISCARD: u16 = 9;
+    Flood {
+        dst: SocketAddr::new(to, DISCARD),
+        size: PAYLOAD as usize,
+        cpu: Some(cpu),
+        rate: None,
+        count: u64::from(QUEUED),
+        limit: WHILE,
+    }
+}
+
+fn drained_ns() -> u64 {
+    let bytes = u64::from(QUEUED * (PAYLOAD + HEADERS) - BURST);
+    bytes * 1_000_000_000 / u64::from(BYTES_A_SECOND)
+}
+
+const ON_ANOTHER_CPU: [(Segment, Place, Softirq); 4] = [
+    (
+        Segment::RRxSoftirq,
+        Place::ServerReceives,
+        Softirq::Other,
+    ),
+    (Segment::RRxNapi, Place::ServerReceives, Softirq::NetRx),
+    (
+        Segment::LRxSoftirq,
+        Place::ClientReceives,
+        Softirq::Other,
+    ),
+    (Segment::LRxNapi, Place::ClientReceives, Softirq::NetRx),
+];
+
+/// Softirqs that take long on the CPU that receives.
+fn long_softirqs(stage: &mut Stage<'_>, cpu: usize, trials: u32) -> Result<Vec<Fault>> {
+    log::info!("selftest: long softirqs on CPU {cpu}, which receives");
+    // An idle CPU has next to no softirqs, a busy one has one a tick.
+    let busy = Hog {
+        cpu,
+        priority: Priority::Normal,
+        limit: Duration::from_secs(60),
+        burst: None,
+    };
+    let _busy = CpuHog::start(busy).context("keep a CPU busy")?;
+    let mut faults = Vec::new();
+    for (segment, place, softirq) in ON_ANOTHER_CPU {
+        receiver(stage, place).receive_on(Some(cpu))?;
+        let (takes, lead_ns) = match softirq {
+            Softirq::Other => (LONG, 0),
+            Softirq::NetRx => (EACH, LEAD_NS),
+        };
+        stage.burn.attach_softirq(softirq, cpu, takes)?;
+        rounds(stage, trials, |stage| {
+            stage.burn.arm();
+            Ok(())
+        })?;
+        let spans = stage.burn.detach_softirq();
+        receiver(stage, place).receive_on(None)?;
+        faults.push(Fault::spans(segment, place, spans, lead_ns));
+    }
+    Ok(faults)
+}
+
+fn receiver<'s>(stage: &'s Stage<'_>, place: Place) -> &'s Host {
+    match place {
+        Place::ServerReceives => &stage.lab.server,
+        _ => &stage.lab.client,
+    }
+}
+
+/// A thread of higher priority on the client's CPU; and a client that is stopped.
+fn slow_receivers(stage: &mut Stage<'_>, trials: u32) -> Result<[Fault; 2]> {
+    log::info!("selftest: a busy CPU, a stopped client");
+    let hog = Hog {
+        cpu: stage.cpus.usual,
+        priority: Priority::Fifo(1),
+        limit: WHILE,
+        burst: None,
+    };
+    let busy = rounds(stage, trials, |_| {
+        let hog = CpuHog::start(hog).context("keep the client's CPU busy")?;
+        thread::sleep(WHILE + MS);
+        Ok(hog.stop())
+    })?;
+    let stopped = rounds(stage, trials, |stage| stage.freeze_client(WHILE))?;
+    let place = Place::ClientReceives;
+    Ok([
+        Fault::spans(Segment::LRxTaskQueue, place, busy.concat(), 0),
+        Fault::spans(Segment::LRxTaskRun, place, stopped, 0),
+    ])
+}
+
+impl Fault {
+    fn spans(segment: Segment, place: Place, spans: Vec<(u64, u64)>, lead_ns: u64) -> Self {
+        Self {
+            segment: Some(segment),
+            hold: Hold::Spans {
+                place,
+                spans,
+                lead_ns,
+            },
+        }
+    }
+}

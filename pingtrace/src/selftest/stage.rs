@@ -1,0 +1,230 @@
+//! What the faults are injected into: two hosts, the wire between them, and the programs under
+//! test. All of it ends with the value.
+
+use super::faults;
+use crate::inject::burn::Burn;
+use crate::inject::forwarder::{Forwarder, Outcome};
+use crate::inject::load;
+use anyhow::{Context, Result, bail};
+use libbpf_rs::OpenObject;
+use netns::{Lab, Namespace};
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io::{BufRead, BufReader, Read};
+use std::mem::MaybeUninit;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Two hosts on one kernel, each with a clock of its own. They end by themselves if need be.
+const SERVER: &str = "-s --userid 7 --lab-clock offset=3s,drift=50 -t 300";
+const CLIENT: &str = "--userid 3 -o json -t 240";
+/// What is waited for takes no longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The hosts, and the programs on them.
+pub struct Stage<'a> {
+    // Dropped in this order.
+    client: Program,
+    _server: Program,
+    pub burn: Burn<'a>,
+    wire: Forwarder,
+    pub lab: Lab,
+    pub cpus: Cpus,
+    stop: Arc<AtomicBool>,
+}
+
+/// CPUs that this process may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpus {
+    /// Where everything runs
+    pub usual: usize,
+    /// except what is to be received on another one.
+    pub other: Option<usize>,
+}
+
+impl<'a> Stage<'a> {
+    /// Returns when the client is about to probe.
+    pub fn build(storage: &'a mut MaybeUninit<OpenObject>, trials: u32) -> Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&stop)).context("handle signals")?;
+        }
+        let cpus = Cpus::find()?;
+        // Threads and processes inherit it.
+        load::pin(cpus.usual).with_context(|| format!("run on CPU {} only", cpus.usual))?;
+        let taps = Lab::tap_pair().context("build a laboratory: needs root")?;
+        let lab = taps.lab;
+        let wire = Forwarder::start(taps.client_tap, taps.server_tap, faults::wire(trials))
+            .context("start the wire")?;
+        log::info!("selftest: two hosts, a wire; starting a server");
+        let server = Program::start(&lab.server.ns, SERVER)?;
+        server.wait_for("serving", &stop)?;
+        let mut burn = Burn::load(storage, faults::EACH, &faults::chosen(trials))?;
+        burn.attach(&lab.client, &lab.server)?;
+        let interval = faults::INTERVAL.as_micros();
+        let client = format!("-c {} {CLIENT} -i {interval}us", lab.server.v4);
+        Ok(Self {
+            client: Program::start(&lab.client.ns, &client)?,
+            _server: server,
+            burn,
+            wire,
+            lab,
+            cpus,
+            stop,
+        })
+    }
+
+    /// How many requests the wire has carried.
+    pub fn requests(&self) -> u64 {
+        self.wire.totals().requests
+    }
+
+    /// Waits until it has carried this many; returns within a tenth of a millisecond.
+    pub fn wait_for_request(&self, number: u64) -> Result<()> {
+        let mut last = (self.requests(), Instant::now());
+        while self.requests() < number {
+            if self.stop.load(Ordering::Relaxed) {
+                bail!("selftest interrupted");
+            }
+            if self.requests() > last.0 {
+                last = (self.requests(), Instant::now());
+            }
+            if last.1.elapsed() > PATIENCE {
+                bail!("the client has not sent a probe for {PATIENCE:?}");
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
+        Ok(())
+    }
+
+    /// Stops the client's process for so long; from when to when, `CLOCK_MONOTONIC` ns.
+    pub fn freeze_client(&self, time: Duration) -> Result<(u64, u64)> {
+        self.client.signal(Signal::STOP)?;
+        let from = crate::units::monotonic_ns();
+        thread::sleep(time);
+        let to = crate::units::monotonic_ns();
+        self.client.signal(Signal::CONT)?;
+        Ok((from, to))
+    }
+
+    /// Ends the run: what the client wrote, and what the wire carried.
+    pub fn finish(self) -> Result<(String, Outcome)> {
+        let written = self.client.finish(Signal::INT)?;
+        let outcome = self.wire.stop();
+        match outcome.error {
+            Some(error) => bail!("the wire broke: {error}"),
+            None => Ok((written, outcome)),
+        }
+    }
+}
+
+impl Cpus {
+    fn find() -> Result<Self> {
+        let set = rustix::thread::sched_getaffinity(None).context("read this process's CPUs")?;
+        let mut mine = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu));
+        Ok(Self {
+            usual: mine.next().context("this process may run on no CPU")?,
+            other: mine.next(),
+        })
+    }
+}
+
+/// This program with other arguments, in a namespace. Dropped, it is ended and waited for.
+struct Program {
+    child: Child,
+    /// What it wrote to stdout.
+    result: Option<JoinHandle<String>>,
+    /// Lines of stderr.
+    story: Receiver<String>,
+}
+
+impl Program {
+    fn start(ns: &Namespace, args: &str) -> Result<Self> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(args.split_whitespace()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let started = ns.run(|| command.spawn())?;
+        let mut child = started.with_context(|| format!("start pingtrace {args}"))?;
+        let result = child.stdout.take().map(|mut stdout| {
+            thread::spawn(move || {
+                let mut text = String::new();
+                // What came before a failure is what there is.
+                let _ = stdout.read_to_string(&mut text);
+                text
+            })
+        });
+        let (tell, story) = channel();
+        if let Some(stderr) = child.stderr.take() {
+            thread::spawn(move || {
+                let lines = BufReader::new(stderr).lines().map_while(Result::ok);
+                lines.for_each(|line| drop(tell.send(line)));
+            });
+        }
+        Ok(Self {
+            child,
+            result,
+            story,
+        })
+    }
+
+    /// Waits for these words.
+    fn wait_for(&self, words: &str, stop: &AtomicBool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut heard = Vec::new();
+        while Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+            match self.story.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) if line.contains(words) => return Ok(()),
+                Ok(line) => heard.push(line),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        bail!("the server did not get ready: {}", heard.join("; "))
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        rustix::process::kill_process(Pid::from_child(&self.child), signal)
+            .context("send a signal to the client")
+    }
+
+    /// What it wrote to stdout until it was ended.
+    fn finish(mut self, signal: Signal) -> Result<String> {
+        self.signal(signal)?;
+        let status = self.wait()?;
+        let result = self.result.take().and_then(|thread| thread.join().ok());
+        if !status.success() {
+            let story: Vec<_> = self.story.iter().collect();
+            bail!("the client ended with {status}: {}", story.join("; "));
+        }
+        Ok(result.unwrap_or_default())
+    }
+
+    /// Waits for its end, and hastens it.
+    fn wait(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().context("wait for pingtrace")? {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill().context("kill pingtrace")?;
+        self.child.wait().context("wait for pingtrace")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // It may be stopped. Nobody is left to tell.
+        let _ = self.signal(Signal::CONT);
+        let _ = self.signal(Signal::TERM);
+        let _ = self.wait();
+    }
+}
