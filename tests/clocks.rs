@@ -1,8 +1,8 @@
 //! Two clocks on one kernel: the server's stamps are wrong by a known amount, so that what the
 //! clock model says can be compared with what happened.
 
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use super::harness::{Server, alone, client, wire};
+use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use pingtrace::lab_clock::LabClock;
 use report::breakdown::{breakdown, breakdown_into};
 use report::clock::{Event, WireSplit};

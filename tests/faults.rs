@@ -1,9 +1,9 @@
 //! A known fault in one segment shows there, by that much, and nowhere else.
 
-use pingtrace::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, status, wire};
-use pingtrace::inject::load::{self, CpuHog, Flood, Hog, Priority, UdpFlood};
 use netns::{Host, Lab, Netlink};
+use pingtrace::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
+use pingtrace::inject::load::{self, CpuHog, Flood, Hog, Priority, UdpFlood};
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Runs the program inside a laboratory of namespaces, and reads its results.
 
-use pingtrace::inject::forwarder::{Forwarder, Plan};
 use netns::{Lab, Namespace};
+use pingtrace::inject::forwarder::{Forwarder, Plan};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};

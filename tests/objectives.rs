@@ -1,8 +1,8 @@
 //! Objectives (`--slo`) decide the exit status, and every format says what became of them.
 
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use super::harness::{Finished, client, finish, program, start, wire};
 use netns::Lab;
+use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use serde_json::{Value, json};
 use std::time::Duration;
 

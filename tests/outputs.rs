@@ -1,8 +1,8 @@
 //! What the program writes: JSON, text, logs and pictures, however the run ends.
 
-use pingtrace::inject::forwarder::{Action, Direction as Way, Plan, Rule};
 use super::harness::{Finished, Server, client, finish, kill, program, start, until, wire};
 use netns::Lab;
+use pingtrace::inject::forwarder::{Action, Direction as Way, Plan, Rule};
 use serde_json::Value;
 use std::fs;
 use std::io::{self, Read};

@@ -1,8 +1,8 @@
 //! Every point in order, in every probe, by every way of getting remote stamps.
 
-use pingtrace::inject::forwarder::Plan;
 use super::harness::{Finished, Server, client, delay, points, sum, times, wire};
 use netns::Lab;
+use pingtrace::inject::forwarder::Plan;
 use serde_json::Value;
 use std::time::Duration;
 

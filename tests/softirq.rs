@@ -3,7 +3,7 @@
 use super::harness::{self, Server, alone, delay, finish, pingtrace};
 use netns::Lab;
 use pingtrace::inject::burn::{Burn, Softirq};
-use pingtrace::inject::load::{CpuHog, Hog, Priority};
+use pingtrace::inject::load::Ticking;
 use serde_json::Value;
 use std::mem::MaybeUninit;
 use std::thread;
@@ -31,21 +31,14 @@ fn a_busy_softirq_is_the_wait_for_the_softirq() {
         "-c 10.77.0.2 --nslocal -i 3ms -C 800 -o json",
     );
     harness::pin(child.id(), 0);
-    // An idle CPU has next to no softirqs, a busy one has one a tick.
-    let busy = Hog {
-        cpu: CPU,
-        priority: Priority::Normal,
-        limit: Duration::from_secs(4),
-        burst: None,
-    };
-    let busy = CpuHog::start(busy).unwrap();
+    let ticking = Ticking::start(CPU, Duration::from_secs(4)).unwrap();
     burn.attach_softirq(Softirq::Other, CPU, 8 * MS).unwrap();
     for _ in 0..32 {
         burn.arm();
         thread::sleep(60 * MS);
     }
     let run = finish(child);
-    drop(busy);
+    drop(ticking);
     let spans = burn.detach_softirq();
     assert!(spans.len() >= 10, "only {} faults", spans.len());
     let probes = run.probes();

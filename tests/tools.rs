@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pingtrace::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
 use super::harness::alone;
-use pingtrace::inject::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
 use super::packets;
 use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
+use pingtrace::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
+use pingtrace::inject::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -144,7 +144,8 @@ fn probes(written: &str, wire: &forwarder::Outcome) -> Result<Vec<Seen>> {
     }
     let mut probes = Vec::new();
     for line in written.lines() {
-        let Line::Probe(read) = json::parse_line(line).context("read what the client wrote")? else {
+        let Line::Probe(read) = json::parse_line(line).context("read what the client wrote")?
+        else {
             continue;
         };
         probes.extend(seen(read.record, &entries));

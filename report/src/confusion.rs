@@ -441,10 +441,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&matrix.json()).unwrap();
         assert_eq!(json["passed"], false);
         let row = &json["rows"][0];
-        assert_eq!(
-            (&row["right"], &row["right_host"]),
-            (&17.into(), &1.into())
-        );
+        assert_eq!((&row["right"], &row["right_host"]), (&17.into(), &1.into()));
         assert_eq!(row["instead"]["r_rx_kern"], 1);
         assert_eq!(json["omitted"][0]["segment"], "r_rx_napi");
     }

@@ -14,6 +14,7 @@ use std::iter::StepBy;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::thread;
 use std::time::Duration;
 
 /// Where chosen probes are held up, each on the CPU that handles it there.
@@ -60,7 +61,8 @@ pub enum Softirq {
 /// The loaded programs.
 pub struct Burn<'a> {
     skel: BurnSkel<'a>,
-    softirqs: Option<Link>,
+    /// With how long one takes.
+    softirqs: Option<(Link, Duration)>,
     wake_ups: Option<Link>,
 }
 
@@ -126,7 +128,7 @@ impl<'a> Burn<'a> {
         bss.in_net_rx = which == Softirq::NetRx;
         bss.armed = false;
         bss.burnt = 0;
-        self.softirqs = Some(attach(&mut self.skel.progs.burn_softirq)?);
+        self.softirqs = Some((attach(&mut self.skel.progs.burn_softirq)?, takes));
         Ok(())
     }
 
@@ -140,10 +142,15 @@ impl<'a> Burn<'a> {
     /// Ends [`attach_softirq`](Self::attach_softirq). From when to when softirqs took long, ns of
     /// `CLOCK_MONOTONIC`; of more than 256 the first.
     pub fn detach_softirq(&mut self) -> Vec<(u64, u64)> {
-        self.softirqs = None;
-        let Some(bss) = self.skel.maps.bss_data.as_deref() else {
+        let (Some(bss), Some((link, takes))) =
+            (self.skel.maps.bss_data.as_deref_mut(), self.softirqs.take())
+        else {
             return Vec::new();
         };
+        bss.armed = false;
+        // One may have begun just now.
+        thread::sleep(2 * takes);
+        drop(link);
         let spans = &bss.spans[..bss.burnt as usize];
         spans.iter().map(|span| (span.from, span.to)).collect()
     }

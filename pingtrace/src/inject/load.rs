@@ -1,6 +1,6 @@
-//! Load with a known beginning and end: a CPU hog and a flood of UDP packets.
+//! Load with a known beginning and end: a CPU hog, a ticking CPU, and a flood of UDP packets.
 //!
-//! Both run in a thread of their own, are bounded in time from the start and end on drop.
+//! All run in threads of their own, are bounded in time from the start and end on drop.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -20,6 +20,8 @@ const MAX_SPANS: usize = 1 << 16;
 /// How a thread competes for its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
+    /// Only what nobody else wants of it (`SCHED_IDLE`).
+    Idle,
     /// As any other thread.
     Normal,
     /// `SCHED_FIFO` with this priority (1 to 99): everything of lower priority waits.
@@ -134,6 +136,42 @@ impl Hog {
     }
 }
 
+/// A CPU that is busy with what nobody else wants, and runs its timer softirq at every tick: an
+/// idle one has next to no softirqs.
+pub struct Ticking {
+    _busy: CpuHog,
+    _sleeper: Worker<()>,
+}
+
+impl Ticking {
+    /// Until it is dropped, and for so long at most.
+    pub fn start(cpu: usize, limit: Duration) -> io::Result<Self> {
+        let hog = Hog {
+            cpu,
+            priority: Priority::Idle,
+            limit,
+            burst: None,
+        };
+        let open = move || {
+            let socket = UdpSocket::bind("127.0.0.1:0")?;
+            // In the kernel this is a timer of the wheel, of which each tick asks.
+            socket.set_read_timeout(Some(Duration::from_millis(1)))?;
+            pin(cpu).map(|()| socket)
+        };
+        let end = monotonic_ns() + nanos(limit);
+        let sleep = move |socket: UdpSocket, stop: &AtomicBool| {
+            while !stop.load(Ordering::Relaxed) && monotonic_ns() < end {
+                // Nobody sends anything: it is the timeout that counts.
+                let _ = socket.recv(&mut [0]);
+            }
+        };
+        Ok(Self {
+            _busy: CpuHog::start(hog)?,
+            _sleeper: Worker::start("sleeper", open, sleep)?,
+        })
+    }
+}
+
 /// What a flood sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
@@ -244,6 +282,7 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 pub fn prioritise(priority: Priority) -> io::Result<()> {
     let (policy, level) = match priority {
         Priority::Normal => return Ok(()),
+        Priority::Idle => (libc::SCHED_IDLE, 0),
         Priority::Fifo(level) => (libc::SCHED_FIFO, level),
     };
     let parameters = libc::sched_param {

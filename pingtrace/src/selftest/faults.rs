@@ -9,7 +9,7 @@ use super::Seen;
 use super::stage::Stage;
 use crate::inject::burn::{self, Hits, Site, Softirq};
 use crate::inject::forwarder::{Action, Direction, Plan, Rule};
-use crate::inject::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
+use crate::inject::load::{CpuHog, Flood, Hog, Priority, Ticking, UdpFlood};
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};
 use report::model::Segment;
@@ -264,31 +264,17 @@ fn drained_ns() -> u64 {
 }
 
 const ON_ANOTHER_CPU: [(Segment, Place, Softirq); 4] = [
-    (
-        Segment::RRxSoftirq,
-        Place::ServerReceives,
-        Softirq::Other,
-    ),
+    (Segment::RRxSoftirq, Place::ServerReceives, Softirq::Other),
     (Segment::RRxNapi, Place::ServerReceives, Softirq::NetRx),
-    (
-        Segment::LRxSoftirq,
-        Place::ClientReceives,
-        Softirq::Other,
-    ),
+    (Segment::LRxSoftirq, Place::ClientReceives, Softirq::Other),
     (Segment::LRxNapi, Place::ClientReceives, Softirq::NetRx),
 ];
 
 /// Softirqs that take long on the CPU that receives.
 fn long_softirqs(stage: &mut Stage<'_>, cpu: usize, trials: u32) -> Result<Vec<Fault>> {
     log::info!("selftest: long softirqs on CPU {cpu}, which receives");
-    // An idle CPU has next to no softirqs, a busy one has one a tick.
-    let busy = Hog {
-        cpu,
-        priority: Priority::Normal,
-        limit: Duration::from_secs(60),
-        burst: None,
-    };
-    let _busy = CpuHog::start(busy).context("keep a CPU busy")?;
+    let ticking = Ticking::start(cpu, Duration::from_secs(60));
+    let _ticking = ticking.context("keep a CPU busy")?;
     let mut faults = Vec::new();
     for (segment, place, softirq) in ON_ANOTHER_CPU {
         receiver(stage, place).receive_on(Some(cpu))?;
