@@ -94,7 +94,11 @@ impl<'a> Stage<'a> {
                 last = (self.requests(), Instant::now());
             }
             if last.1.elapsed() > PATIENCE {
-                bail!("the client has not sent a probe for {PATIENCE:?}");
+                let story: Vec<_> = self.client.story.try_iter().collect();
+                bail!(
+                    "the client has not sent a probe for {PATIENCE:?}: {}",
+                    story.join("; ")
+                );
             }
             thread::sleep(Duration::from_micros(50));
         }
