@@ -136,8 +136,10 @@ impl Excess {
             _ => baselines.of(delay.segment, delay.ns),
         };
         let over = |ns: u64| ns.saturating_sub(base);
-        let (lo, hi) = match (from, wire, delay.bounds) {
-            (Direction::Withdrawn, Some(wire), Some(_)) => (base, base + wire.most_ns()),
+        // A softirq's share is only as sure as it is which way was slow.
+        let shared = wire.filter(|_| delay.bounds.is_some() || is_softirq(delay.segment));
+        let (lo, hi) = match (from, shared, delay.bounds) {
+            (Direction::Withdrawn, Some(wire), _) => (base, base + wire.most_ns()),
             (_, _, Some(bounds)) => bounds,
             (_, _, None) => (delay.ns, delay.ns),
         };
@@ -146,13 +148,21 @@ impl Excess {
             ns: over(delay.ns),
             lo: over(lo),
             hi: over(hi),
-            estimated: delay.bounds.is_some(),
+            estimated: lo < hi || delay.bounds.is_some(),
         }
     }
 
     fn is_wire(&self) -> bool {
         matches!(self.segment, Segment::LTxOutlink | Segment::LRxInlink)
     }
+}
+
+/// Between two clocks these are taken out of the wire.
+fn is_softirq(segment: Segment) -> bool {
+    matches!(
+        segment,
+        Segment::RRxSoftirq | Segment::RRxNapi | Segment::LRxSoftirq | Segment::LRxNapi
+    )
 }
 
 /// What made this probe slow. Absent if nothing took longer than usual.
@@ -481,6 +491,27 @@ mod tests {
             name(verdict(&slow, Direction::Bounded)).map(|v| v.1),
             Some(Some(Segment::RRxSoftirq))
         );
+    }
+
+    #[test]
+    fn a_softirq_is_not_the_wire_when_the_direction_is_withdrawn() {
+        for took in [800, 990, 1_010] {
+            let mut slow = breakdown(vec![
+                delay(Segment::LTxOutlink, 105, Some((100, 110))),
+                delay(Segment::RRxSoftirq, took, None),
+                delay(Segment::LRxInlink, 105, Some((100, 110))),
+            ]);
+            slow.wire = Some(wire(1_000));
+            assert_eq!(
+                name(verdict(&slow, Direction::Bounded)).map(|v| v.1),
+                Some(Some(Segment::RRxSoftirq))
+            );
+            assert_eq!(
+                name(verdict(&slow, Direction::Withdrawn)).map(|v| (v.0, v.3)),
+                Some((Owner::Unknown, Certainty::Undecided)),
+                "{took}"
+            );
+        }
     }
 
     #[test]
