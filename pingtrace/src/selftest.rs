@@ -117,7 +117,7 @@ fn check_capabilities() -> Result<()> {
 /// A probe as the tool saw it and as the wire did.
 struct Seen {
     record: Record,
-    /// l_tx_user, `CLOCK_MONOTONIC` ns.
+    /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
     sent_ns: u64,
     total_ns: u64,
     out: Entry,

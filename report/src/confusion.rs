@@ -98,7 +98,6 @@ impl Trial {
         match (self.injected, named) {
             (None, None) if said.is_none() => Finding::Right,
             (_, None) => Finding::Undecided,
-            (None, Some(_)) => Finding::WrongHost,
             (Some(injected), Some(named)) if named.segment == Some(injected) => Finding::Right,
             (Some(injected), Some(named)) if on_one_host(injected.owner(), named.owner) => {
                 Finding::RightHost
@@ -300,23 +299,27 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn named(segment: Segment, excess_ns: u64) -> Option<Verdict> {
-        Some(Verdict {
+    fn named(segment: Segment, excess_ns: u64) -> Verdict {
+        Verdict {
             owner: segment.owner(),
             segment: Some(segment),
             excess_ns,
             certainty: Certainty::Sure,
             ..Verdict::NOTHING
-        })
+        }
     }
 
-    fn finding(injected: Option<Segment>, rest_ns: u64, verdict: Option<Verdict>) -> Finding {
+    fn finding(
+        injected: Option<Segment>,
+        rest_ns: u64,
+        verdict: impl Into<Option<Verdict>>,
+    ) -> Finding {
         let injected_ns = if injected.is_some() { 3 * MS } else { 0 };
         let trial = Trial {
             injected,
             injected_ns,
             excess_ns: injected_ns + rest_ns,
-            verdict,
+            verdict: verdict.into(),
         };
         trial.finding(MS)
     }
@@ -338,9 +341,9 @@ mod tests {
         let wire = Verdict {
             owner: Owner::Wire,
             segment: None,
-            ..named(S::LTxOutlink, 3 * MS).unwrap()
+            ..named(S::LTxOutlink, 3 * MS)
         };
-        let found = |injected| finding(Some(injected), 0, Some(wire));
+        let found = |injected| finding(Some(injected), 0, wire);
         assert_eq!(found(S::LRxInlink), Finding::RightHost);
         assert_eq!(found(S::LRxKern), Finding::WrongHost);
     }
@@ -356,7 +359,7 @@ mod tests {
         assert_eq!(found(undecided), Finding::Undecided);
         // Half of a fault is not the fault.
         let little = named(Segment::LTxKern, MS - 1);
-        assert_eq!(found(little), Finding::Undecided);
+        assert_eq!(found(Some(little)), Finding::Undecided);
     }
 
     #[test]
@@ -383,10 +386,10 @@ mod tests {
         let mut matrix = Matrix::new(MS);
         matrix.add_row(injected, 20);
         let said = [
-            named(Segment::LTxKern, 3 * MS),
-            named(Segment::LTxQdisc, 3 * MS),
+            Some(named(Segment::LTxKern, 3 * MS)),
+            Some(named(Segment::LTxQdisc, 3 * MS)),
             None,
-            named(Segment::RRxKern, 3 * MS),
+            Some(named(Segment::RRxKern, 3 * MS)),
         ];
         let trial = |verdict, excess_ns| Trial {
             injected,

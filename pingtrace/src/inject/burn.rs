@@ -44,7 +44,7 @@ pub struct Hits {
 
 impl Hits {
     /// The numbers in order.
-    pub fn iter(&self) -> StepBy<Range<u32>> {
+    pub fn sequences(&self) -> StepBy<Range<u32>> {
         self.range.clone().step_by(self.step as usize)
     }
 }

@@ -100,7 +100,7 @@ impl Fault {
     /// How long it held up this probe, ns; absent if it did not, or not for long.
     pub fn injected_ns(&self, probe: &Seen) -> Option<u64> {
         let seq = &probe.record.probe.seq;
-        let hits = |hits: &Hits| hits.iter().any(|hit| hit == *seq);
+        let hits = |hits: &Hits| hits.sequences().any(|hit| hit == *seq);
         match &self.hold {
             Hold::Probes(of, ns) => hits(of).then_some(*ns),
             Hold::Wire(of, direction) => hits(of).then(|| {
@@ -143,7 +143,7 @@ fn end_of_sequences(trials: u32) -> u32 {
 pub fn wire(trials: u32) -> Plan {
     let rule = |(fault, (_, means)): (usize, &(_, Means))| match means {
         Means::Wire(direction) => {
-            let sequences: Vec<u32> = hits(fault, trials).iter().collect();
+            let sequences: Vec<u32> = hits(fault, trials).sequences().collect();
             Some(Rule::at(*direction, sequences, Action::Delay(EACH)))
         }
         _ => None,
