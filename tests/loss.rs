@@ -1,11 +1,11 @@
 //! Every lost probe is placed where it was lost, with the kernel's reason where a kernel dropped it.
 
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use super::harness::{
     Finished, Server, alone, client, finish, kill, pingtrace, points, program, start, status,
     until, wire,
 };
 use netns::{Host, Lab, Namespace, Netlink};
+use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use pingtrace::packet::Family;
 use pingtrace::socket::ProbeSocket;
 use serde_json::Value;

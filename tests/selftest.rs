@@ -38,7 +38,7 @@ fn is_alive(pid: u32) -> bool {
 #[test]
 fn each_fault_is_named() {
     let _alone = alone();
-    let run = selftest("--trials 5 -o json");
+    let run = selftest("-o json");
     assert_eq!(run.status, 0, "{run:#?}");
     let line: Value = serde_json::from_str(&run.stdout).unwrap();
     let schema = serde_json::from_str(SCHEMA).unwrap();
@@ -71,7 +71,7 @@ fn each_fault_is_named() {
     assert_eq!(line["passed"], true);
     for row in rows {
         assert_eq!(row["wrong_host"], 0, "{row:#}");
-        assert!(row["right"].as_u64().unwrap() >= 2, "{row:#}");
+        assert!(row["right"].as_u64().unwrap() >= 10, "{row:#}");
     }
 }
 
