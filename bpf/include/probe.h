@@ -165,7 +165,7 @@ struct pt_softirq {
 	__u64 pad[5];
 };
 
-/* The receiving thread's last sleep; user space zeroes it before it waits. */
+/* The receiving thread's last sleep; user space zeroes woken_ns before it waits. */
 struct pt_sleep {
 	__u64 woken_ns, oncpu_ns;
 	__u32 woken_cpu, oncpu_cpu;

@@ -223,11 +223,10 @@ impl<'a> Tracer<'a> {
         program.autoload().then(|| program.as_fd().as_raw_fd())
     }
 
-    /// Forgets the last sleep of the receiving thread, before it waits again.
+    /// Forgets the last wake-up of the receiving thread, before it waits again. When it last got a
+    /// CPU stays known: a thread that was preempted before it could wait has no wake-up.
     pub fn begin_wait(&mut self) {
-        let sleep = &mut self.bss().receiver_sleep;
-        sleep.woken_ns = 0;
-        sleep.oncpu_ns = 0;
+        self.bss().receiver_sleep.woken_ns = 0;
     }
 
     /// The receiving thread's last sleep.
