@@ -146,7 +146,7 @@ fn stamp(raw: &[u8]) -> Option<Entry> {
         host: be16(16),
         point: Point::from_wire(be16(18) % 32)?,
         cpu: (raw[20] & 0x80 == 0).then(|| be16(20)),
-        back: be16(22),
+        back: be16(22).cast_signed(),
     })
 }
 
