@@ -285,7 +285,7 @@ impl Docket {
             return;
         };
         for (record, open) in &mut self.waiting {
-            if sent_ns >= sent_at(record) + PATIENCE_NS {
+            if sent_ns >= sent_at(record).saturating_add(PATIENCE_NS) {
                 give_up(record, open);
             }
             match open.and_then(|open| open.settled_by(later)) {
@@ -338,7 +338,7 @@ impl Docket {
     /// provisional.
     pub fn settle(&mut self, now_ns: u64, last: bool, mut sink: impl FnMut(Record)) {
         while let Some((record, open)) = self.waiting.front_mut() {
-            if last || now_ns >= sent_at(record) + SILENCE_NS {
+            if last || now_ns >= sent_at(record).saturating_add(SILENCE_NS) {
                 give_up(record, open);
             }
             if open.is_some() {
