@@ -179,7 +179,7 @@ fn lost_late_double_and_overtaking_probes_are_counted() {
         } else {
             "in"
         };
-        for (what, times) in [("lost", 3), ("dup", 3), ("reordered", 4)] {
+        for (what, times) in [("lost", 3), ("late", 2), ("dup", 3), ("reordered", 4)] {
             let what = format!("{what}_{way}");
             assert_eq!(count(&run, &what), times, "{what}: {:#}", run.stat());
         }

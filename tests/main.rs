@@ -21,6 +21,7 @@ mod options;
 mod outputs;
 mod packets;
 mod points;
+mod replay;
 mod selftest;
 mod softirq;
 mod tools;

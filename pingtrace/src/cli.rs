@@ -1,7 +1,7 @@
 //! The command line. Help texts are the doc comments.
 
 use crate::lab_clock::LabClock;
-use crate::{diff, schedule, selftest, units};
+use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use croner::Cron;
 use report::draw;
@@ -28,7 +28,9 @@ pub struct Cli {
     pub command: Option<Command>,
 
     /// Stamp the probes of any number of clients
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = [
+        "output", "log", "logsize", "logbackup", "image", "stat_interval", "slo", "namespace",
+    ])]
     pub server: bool,
 
     /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: `fe80::1%eth0`)
@@ -77,58 +79,12 @@ pub struct Cli {
     #[arg(long, value_enum, default_value_t = Mode::Auto, conflicts_with = "server")]
     pub mode: Mode,
 
-    /// What to write, several separated by commas; text and json go to stdout (text to stderr
-    /// when both are asked for)
-    #[arg(
-        short,
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "text",
-        conflicts_with = "server"
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would be the help of the program"
     )]
-    pub output: Vec<Output>,
-
-    /// Log files: FILE.seq has a JSON line a recorded probe, FILE.stat the summaries
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "./pingtrace.log",
-        conflicts_with = "server"
-    )]
-    pub log: PathBuf,
-
-    /// Size at which a log file is rotated; K, M, G
-    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, conflicts_with = "server")]
-    pub logsize: u64,
-
-    /// Rotated log files to keep
-    #[arg(long, value_name = "N", default_value_t = 3, conflicts_with = "server")]
-    pub logbackup: u32,
-
-    /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "./pingtrace.png",
-        value_parser = image,
-        conflicts_with = "server"
-    )]
-    pub image: PathBuf,
-
-    /// Summarise each interval of this length alone, and the run so far (that in the log only);
-    /// a plain number is in s, 0 turns it off [default: 60s, in the log only]
-    #[arg(long, value_name = "T", value_parser = units::seconds, conflicts_with = "server")]
-    pub stat_interval: Option<Duration>,
-
-    /// Exit with 4 unless the run meets these objectives: `p99(total)<500us,loss<0.1%`
-    ///
-    /// Several are separated by commas, each METRIC<LIMIT or METRIC<=LIMIT. METRIC is min(..),
-    /// mean(..), max(..) or a percentile such as p99.9(..) of `total` or of a segment by its name;
-    /// jitter(out), jitter(in) or jitter(rtt); or loss, late or dup. LIMIT is a time in ns, us,
-    /// ms or s, or a percentage of the probes sent. What no probe had counts as missed.
-    #[arg(long, value_name = "OBJECTIVES", value_parser = str::parse::<Objectives>, conflicts_with = "server")]
-    pub slo: Option<Objectives>,
+    pub results: Results,
 
     /// Start a capture of -t at each tick of a cron expression (local time), for ever
     #[arg(
@@ -139,10 +95,6 @@ pub struct Cli {
         conflicts_with = "server"
     )]
     pub schedule: Option<Cron>,
-
-    /// Show the hops by network namespace and device
-    #[arg(short, long, conflicts_with = "server")]
-    pub namespace: bool,
 
     /// Stamp only in this host's own network namespace
     #[arg(long)]
@@ -173,11 +125,64 @@ pub struct Cli {
     pub debug: bool,
 }
 
+// What is made of the probes of a live run or of a saved one. A doc comment would be the help.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(
+    missing_docs,
+    reason = "a doc comment here would be the help of the program"
+)]
+pub struct Results {
+    /// What to write, several separated by commas; text and json go to stdout (text to stderr
+    /// when both are asked for)
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text")]
+    pub output: Vec<Output>,
+
+    /// Log files: FILE.seq has a JSON line a recorded probe, FILE.stat the summaries
+    #[arg(long, value_name = "FILE", default_value = "./pingtrace.log")]
+    pub log: PathBuf,
+
+    /// Size at which a log file is rotated; K, M, G
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes)]
+    pub logsize: u64,
+
+    /// Rotated log files to keep
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub logbackup: u32,
+
+    /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "./pingtrace.png",
+        value_parser = image
+    )]
+    pub image: PathBuf,
+
+    /// Summarise each interval of this length alone, and the run so far (that in the log only);
+    /// a plain number is in s, 0 turns it off [default: 60s, in the log only]
+    #[arg(long, value_name = "T", value_parser = units::seconds)]
+    pub stat_interval: Option<Duration>,
+
+    /// Exit with 4 unless the run meets these objectives: `p99(total)<500us,loss<0.1%`
+    ///
+    /// Several are separated by commas, each METRIC<LIMIT or METRIC<=LIMIT. METRIC is min(..),
+    /// mean(..), max(..) or a percentile such as p99.9(..) of `total` or of a segment by its name;
+    /// jitter(out), jitter(in) or jitter(rtt); or loss, late or dup. LIMIT is a time in ns, us,
+    /// ms or s, or a percentage of the probes sent. What no probe had counts as missed.
+    #[arg(long, value_name = "OBJECTIVES", value_parser = str::parse::<Objectives>)]
+    pub slo: Option<Objectives>,
+
+    /// Show the hops by network namespace and device
+    #[arg(short, long)]
+    pub namespace: bool,
+}
+
 /// What is neither client nor server.
 #[derive(Clone, Debug, Subcommand)]
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
     Diff(diff::Args),
+    Replay(replay::Args),
     Selftest(selftest::Args),
 }
 
@@ -223,7 +228,7 @@ fn image(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-impl Cli {
+impl Results {
     /// Whether a kind of output is asked for.
     pub fn wants(&self, output: Output) -> bool {
         self.output.contains(&output)

@@ -16,10 +16,11 @@ use crate::sender::{Sender, Shared};
 use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
-use crate::units::{monotonic_ns, realtime_ns};
+use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
 use report::loss::{Evidence, LossId, Word, autopsy};
 use report::model::{Counters, Point, Status};
+use report::slo::Judged;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -59,6 +60,21 @@ pub enum Outcome {
     Unanswered,
     /// At least one was, and an objective was missed.
     Missed,
+}
+
+impl Outcome {
+    /// Names the objectives that were missed.
+    #[must_use]
+    pub fn judged(self, objectives: &[Judged]) -> Self {
+        let mut outcome = self;
+        for judged in objectives.iter().filter(|judged| !judged.met) {
+            log::error!("objective missed: {judged}");
+            if self == Self::Answered {
+                outcome = Self::Missed;
+            }
+        }
+        outcome
+    }
 }
 
 /// Runs one capture.
@@ -110,7 +126,7 @@ pub fn run(
         done: AtomicBool::new(false),
         failure: Mutex::new(None),
     };
-    collector.begin(shared.start_ns, setup.slots, tracer.as_ref());
+    collector.begin(shared.start_ns, setup.slots, tracer.as_ref(), cli.debug);
     let mut receiver = Receiver::new(plan, &shared, tracer, collector, cli.mode);
     if plan.interval_ns.is_none() {
         receiver.adaptive(control)?;
@@ -625,8 +641,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.ask(now.saturating_sub(self.plan.timeout_ns));
         self.hand_out(now);
         self.update_counters();
-        self.collector
-            .tick(now, control.reopen.swap(false, Ordering::Relaxed));
+        let reopen = control.reopen.swap(false, Ordering::Relaxed);
+        let time = Time {
+            ns: now,
+            unix_ns: self.unix_ns(now),
+        };
+        self.collector.tick(time, reopen);
         if self.collector.outputs_failed() {
             control.stop.store(true, Ordering::Relaxed);
         }

@@ -1,28 +1,26 @@
 //! Turns probes into statistics and records: the one place that every probe passes, on its way
 //! from the journey to the outputs.
 
-use crate::cli::Cli;
-use crate::host;
+use crate::cli::{Output, Results};
 use crate::meter::Meter;
-use crate::output::{End, Message, Outputs, Stat};
-use crate::plan::Plan;
+use crate::output::{End, Message, Outputs, Source, Stat};
 use crate::socket::IcmpError;
 use crate::timestamps;
 use crate::tracer::Tracer;
-use crate::units::{monotonic_ns, realtime_ns};
+use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::Result;
 use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
 use report::loss::{Loss, LossId};
 use report::model::{
-    Breakdown, Capture, Counters, Endpoint, OwnCost, Point, Probe, Record, Run, Summary,
+    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Status, Summary,
 };
 use report::series::Series;
 use report::slo::{Judged, Objectives};
 use report::slowest::Slowest;
 use report::stats::Stats;
-use report::verdict::Docket;
+use report::verdict::{Certainty, Docket};
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -48,47 +46,48 @@ pub struct Collector {
     /// Points that were seen, a bit each.
     seen: u32,
     objectives: Option<Objectives>,
-    meter: Meter,
+    /// Of a live run.
+    meter: Option<Meter>,
     /// The cost at the start of the interval.
     cost_before: OwnCost,
-    debug: bool,
     stat_interval_ns: u64,
     next_stat_ns: u64,
     outputs: Outputs,
 }
 
 impl Collector {
-    /// For one capture; opens what is to be written.
-    pub fn new(cli: &Cli, plan: &Plan) -> Result<Self> {
-        let stat_interval = cli.stat_interval.unwrap_or(STAT_INTERVAL);
+    /// For one capture, live or saved; opens what is to be written.
+    pub fn new(wanted: &Results, run: Run, source: Source) -> Result<Self> {
+        let logged = wanted.wants(Output::Log).then_some(STAT_INTERVAL);
+        let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
         Ok(Self {
-            run: describe(plan),
+            run,
             start_ns: 0,
             stats: Stats::new(),
             docket: Docket::default(),
             wire: WireSplit::new(),
             series: Series::new(),
             slowest: Slowest::new(PICTURED),
-            hops: cli.namespace.then(HopStats::new),
+            hops: wanted.namespace.then(HopStats::new),
             told_errors: HashSet::new(),
             scratch: Breakdown::default(),
             seen: 0,
-            objectives: cli.slo.clone(),
-            meter: Meter::default(),
+            objectives: wanted.slo.clone(),
+            meter: None,
             cost_before: OwnCost::default(),
-            debug: cli.debug,
             stat_interval_ns: stat_interval.as_nanos() as u64,
             next_stat_ns: u64::MAX,
-            outputs: Outputs::start(cli)?,
+            outputs: Outputs::start(wanted, source)?,
         })
     }
 
-    /// The first probe is about to leave, at `start_ns`.
-    pub fn begin(&mut self, start_ns: u64, records: u32, tracer: Option<&Tracer<'_>>) {
-        let counted = tracer.filter(|_| self.debug);
+    /// The first probe of a live run is about to leave, at `start_ns`. What each program takes is
+    /// measured only for `debug`.
+    pub fn begin(&mut self, start_ns: u64, records: u32, tracer: Option<&Tracer<'_>>, debug: bool) {
+        let counted = tracer.filter(|_| debug);
         let programs = counted.map(Tracer::programs).unwrap_or_default();
-        self.meter = Meter::start(records, programs);
-        self.start_ns = start_ns;
+        self.meter = Some(Meter::start(records, programs));
+        self.run.start_ns = Some(start_ns);
         self.run.start_unix_ns = realtime_ns() - (monotonic_ns() - start_ns).cast_signed();
         if let Some(tracer) = tracer {
             self.run.points.clone_from(&tracer.points);
@@ -100,8 +99,14 @@ impl Collector {
         let user = [Point::LTxUser, Point::LRxUser].map(|p| (p, "clock_gettime".to_owned()));
         self.run.points.extend(user);
         self.run.points.sort_by_key(|(p, _)| *p);
+        self.start(start_ns);
+    }
+
+    /// The run is known, and began at `start_ns` of the client's clock.
+    pub fn start(&mut self, start_ns: u64) {
+        self.start_ns = start_ns;
         if self.stat_interval_ns > 0 {
-            self.next_stat_ns = start_ns + self.stat_interval_ns;
+            self.next_stat_ns = start_ns.saturating_add(self.stat_interval_ns);
         }
         self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
@@ -114,8 +119,10 @@ impl Collector {
 
     /// How full the table of records is, and how many were reused too early.
     pub fn table_use(&mut self, in_use: u32, evicted: u64) {
-        self.meter.most_in_use = self.meter.most_in_use.max(in_use);
-        self.meter.evicted = evicted;
+        if let Some(meter) = &mut self.meter {
+            meter.most_in_use = meter.most_in_use.max(in_use);
+            meter.evicted = evicted;
+        }
     }
 
     /// What the client counts itself.
@@ -131,20 +138,9 @@ impl Collector {
         if let Some(event) = self.wire.estimate().and_then(|estimate| estimate.event) {
             log::info!("probe {}: {event}", probe.seq);
         }
-        self.stats.record(&self.scratch);
-        self.stats.vary(probe);
-        self.seen = probe
-            .path
-            .iter()
-            .fold(self.seen, |seen, s| seen | 1 << s.point as u16);
         let sent = probe.path.first().map_or(0, |s| s.ns);
-        self.series
-            .record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
         self.docket.learn(&self.scratch, sent);
-        self.slip(probe.seq, sent);
-        if let Some(hops) = &mut self.hops {
-            hops.record(probe);
-        }
+        self.count(probe, sent);
         let total = self.scratch.total_ns;
         let recorded = total >= self.run.threshold_ns;
         if !recorded && !self.slowest.wants(total) {
@@ -165,6 +161,38 @@ impl Collector {
         }
     }
 
+    /// An answered probe of a saved run that lacks others: breakdown and verdict stay what they
+    /// were found to be with all of them.
+    pub fn judged(&mut self, record: Record) {
+        let Some(breakdown) = &record.breakdown else {
+            return;
+        };
+        self.scratch.clone_from(breakdown);
+        let sent = record.probe.path.first().map_or(0, |s| s.ns);
+        self.count(&record.probe, sent);
+        if self.scratch.total_ns >= self.run.threshold_ns {
+            self.stats.counters.recorded += 1;
+            self.docket.pass(record.clone());
+        }
+        self.slowest.offer(record);
+    }
+
+    /// Statistics of an answered probe, whose breakdown is at hand.
+    fn count(&mut self, probe: &Probe, sent: u64) {
+        self.stats.record(&self.scratch);
+        self.stats.vary(probe);
+        self.seen = probe
+            .path
+            .iter()
+            .fold(self.seen, |seen, s| seen | 1 << s.point as u16);
+        self.series
+            .record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
+        self.slip(probe.seq, sent);
+        if let Some(hops) = &mut self.hops {
+            hops.record(probe);
+        }
+    }
+
     /// Written once its verdict is final, in the order of these calls.
     fn record(&mut self, record: Record) {
         self.stats.counters.recorded += 1;
@@ -178,6 +206,9 @@ impl Collector {
             if record.breakdown.is_some() {
                 stats.slow(record.verdict.as_ref());
             }
+            let (out, inward) = late_on(&record);
+            stats.counters.late_out += u64::from(out);
+            stats.counters.late_in += u64::from(inward);
             outputs.send(Message::Record(Box::new(record)));
         });
     }
@@ -238,18 +269,26 @@ impl Collector {
     }
 
     /// Time passes: interval statistics, and SIGHUP.
-    pub fn tick(&mut self, now: u64, reopen: bool) {
+    pub fn tick(&mut self, now: Time, reopen: bool) {
         if reopen {
             self.outputs.send(Message::Reopen);
         }
-        self.settle(now, false);
-        if now >= self.next_stat_ns {
-            self.next_stat_ns += self.stat_interval_ns;
-            let run = self.complete(now, self.stats.summary(self.elapsed_ns(now)));
+        self.settle(now.ns, false);
+        if now.ns >= self.next_stat_ns {
+            self.next_stat_ns = self.next_stat_ns.saturating_add(self.stat_interval_ns);
+            let run = self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns)));
             let interval = self.interval(&run);
-            self.outputs
-                .send(Message::Stat(Box::new(Stat { run, interval })));
+            self.outputs.send(Message::Stat(Box::new(Stat {
+                time_unix_ns: now.unix_ns,
+                run,
+                interval,
+            })));
         }
+    }
+
+    /// When the next interval ends, on the client's clock.
+    pub fn next_stat_ns(&self) -> u64 {
+        self.next_stat_ns
     }
 
     /// Nothing can be written any more: [`Collector::finish`] says why.
@@ -261,17 +300,19 @@ impl Collector {
     fn complete(&self, now: u64, stats: Summary) -> Summary {
         Summary {
             clock: self.wire.summary(now),
-            own: Some(self.meter.read()),
+            own: self.meter.as_ref().map(Meter::read),
             ..stats
         }
     }
 
     /// What happened since the last one.
     fn interval(&mut self, run: &Summary) -> Summary {
-        let cost = run.own.clone().unwrap_or_default();
-        let before = std::mem::replace(&mut self.cost_before, cost.clone());
+        let own = run.own.clone().map(|cost| {
+            let before = std::mem::replace(&mut self.cost_before, cost.clone());
+            cost.since(&before)
+        });
         Summary {
-            own: Some(cost.since(&before)),
+            own,
             ..self.stats.interval(run.elapsed_ns)
         }
     }
@@ -280,18 +321,23 @@ impl Collector {
         now.saturating_sub(self.start_ns)
     }
 
-    /// The end of the capture: everything is written when it returns. Gives what became of its
-    /// objectives.
-    pub fn finish(mut self) -> Result<Vec<Judged>> {
+    /// The end of the capture: everything is written when it returns. `amend` adds to the summary
+    /// what else is known. Gives what became of its objectives.
+    pub fn finish(
+        mut self,
+        now: Time,
+        amend: impl FnOnce(Summary) -> Summary,
+    ) -> Result<Vec<Judged>> {
         if self.start_ns == 0 {
             // No probe was to leave yet.
             return Ok(Vec::new());
         }
         self.add_remote_points();
-        self.settle(monotonic_ns(), true);
-        let now = monotonic_ns();
-        let mut summary = self.complete(now, self.stats.last_summary(self.elapsed_ns(now)));
+        self.settle(now.ns, true);
+        let elapsed_ns = self.elapsed_ns(now.ns);
+        let summary = self.complete(now.ns, self.stats.last_summary(elapsed_ns));
         let interval = (self.stat_interval_ns > 0).then(|| self.interval(&summary));
+        let mut summary = amend(summary);
         let judged = self.objectives.map(|all| all.judge(&summary));
         let judged = judged.unwrap_or_default();
         summary.slo.clone_from(&judged);
@@ -303,6 +349,7 @@ impl Collector {
             names: report::model::Names::default(),
         };
         self.outputs.finish(End {
+            time_unix_ns: now.unix_ns,
             capture,
             interval,
             marks: self.stats.marks(),
@@ -334,23 +381,12 @@ impl Collector {
     }
 }
 
-fn describe(plan: &Plan) -> Run {
-    Run {
-        start_unix_ns: realtime_ns(),
-        client: Endpoint {
-            host: host::name(),
-            addr: Some(plan.source),
-            dev: plan.device.clone(),
-            host_id: Some(host::id()).filter(|id| *id != 0),
-        },
-        server: Endpoint {
-            addr: Some(plan.ip),
-            ..Endpoint::default()
-        },
-        mode: plan.mode.to_owned(),
-        interval_ns: plan.interval_ns,
-        threshold_ns: plan.threshold_ns,
-        size: plan.size,
-        points: Vec::new(),
-    }
+/// Whether the wire out, or the wire in, is known to have made a probe late.
+fn late_on(record: &Record) -> (bool, bool) {
+    let late = record.probe.status == Status::Late;
+    let sure = record
+        .verdict
+        .filter(|v| late && v.certainty == Certainty::Sure);
+    let owner = sure.map(|v| v.owner);
+    (owner == Some(Owner::WireOut), owner == Some(Owner::WireIn))
 }

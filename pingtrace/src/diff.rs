@@ -50,11 +50,15 @@ pub fn run(args: &Args) -> Result<()> {
         .context("write the result to stdout")
 }
 
-/// The records of a log are in FILE.seq, its statistics in FILE.stat.
+/// The file with the statistics of a log of which this one has the records: FILE.stat of FILE.seq.
+pub fn statistics_beside(path: &Path) -> Option<PathBuf> {
+    let records = path.extension().is_some_and(|extension| extension == "seq");
+    records.then(|| path.with_extension("stat"))
+}
+
 fn read(path: &Path) -> Result<Saved> {
-    let stat = path.with_extension("stat");
-    let is_records = path.extension().is_some_and(|extension| extension == "seq");
-    let path = if is_records { &stat } else { path };
+    let beside = statistics_beside(path);
+    let path = beside.as_deref().unwrap_or(path);
     let file =
         File::open(path).with_context(|| format!("open the saved run {}", path.display()))?;
     saved::read(BufReader::new(file))

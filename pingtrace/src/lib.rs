@@ -17,6 +17,7 @@ mod output;
 pub mod packet;
 mod plan;
 mod printer;
+pub mod replay;
 mod reports;
 mod rotate;
 pub mod run;

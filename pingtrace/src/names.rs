@@ -13,12 +13,23 @@ const REFRESH: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct NameBook {
     names: Names,
+    /// They are all there are.
+    saved: bool,
     known: NamespaceNames,
     read_at: Option<Instant>,
     drops: DropNames,
 }
 
 impl NameBook {
+    /// The names of a saved run: this host is not asked.
+    pub fn saved(names: Names) -> Self {
+        Self {
+            names,
+            saved: true,
+            ..Self::default()
+        }
+    }
+
     /// The names so far.
     pub fn names(&self) -> &Names {
         &self.names
@@ -84,7 +95,7 @@ impl NameBook {
     }
 
     fn learn_one(&mut self, host: Host, netns: u32, ifindex: u32) {
-        if self.names.device.contains_key(&(host, netns, ifindex)) {
+        if self.saved || self.names.device.contains_key(&(host, netns, ifindex)) {
             return;
         }
         if self.known.get(netns).is_none() {

@@ -3,14 +3,13 @@
 //! Results go to stdout (with both text and JSON, text goes to stderr), to the rotating files
 //! FILE.seq and FILE.stat, and into a picture at the end. The story goes through the logger.
 
-use crate::cli::{Cli, Output};
+use crate::cli::{Output, Results};
 use crate::names::NameBook;
-use crate::printer::Printer;
+use crate::printer::{Full, Printer};
 use crate::rotate::{RotatingFile, suffixed};
-use crate::units::realtime_ns;
 use anyhow::{Context, Result, anyhow, bail};
 use report::hops::HopStats;
-use report::model::{Capture, Record, Run, Summary};
+use report::model::{Capture, Names, Record, Run, Summary};
 use report::stats::Marks;
 use report::{draw, json, text};
 use std::io::{self, Write};
@@ -37,8 +36,18 @@ pub enum Message {
     End(Box<End>),
 }
 
+/// Where the probes come from.
+pub enum Source {
+    /// This host, now.
+    Live,
+    /// A saved run, with these names. Its results wait for a slow reader.
+    Saved(Names),
+}
+
 /// Statistics while the run goes on.
 pub struct Stat {
+    /// When that was, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
     /// Of the run so far.
     pub run: Summary,
     /// Of the interval that is over.
@@ -47,6 +56,8 @@ pub struct Stat {
 
 /// The results of a run.
 pub struct End {
+    /// When it ended, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
     /// The last interval, which was cut short.
     pub interval: Option<Summary>,
     /// What a picture is drawn from.
@@ -66,9 +77,9 @@ pub struct Outputs {
 
 impl Outputs {
     /// Opens everything that is to be written, so that a wrong path is known before the first probe.
-    pub fn start(cli: &Cli) -> Result<Self> {
+    pub fn start(wanted: &Results, source: Source) -> Result<Self> {
         let unread = Arc::default();
-        let writer = Writer::new(cli, &unread)?;
+        let writer = Writer::new(wanted, source, &unread)?;
         let (queue, messages) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("output".into())
@@ -118,28 +129,32 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(cli: &Cli, unread: &Arc<AtomicBool>) -> Result<Self> {
-        let json = cli.wants(Output::Json);
-        let stdout = || Printer::start(io::stdout(), Arc::clone(unread));
-        let stderr = || Printer::start(io::stderr(), Arc::clone(unread));
-        let image = cli
+    fn new(wanted: &Results, source: Source, unread: &Arc<AtomicBool>) -> Result<Self> {
+        let (names, full) = match source {
+            Source::Live => (NameBook::default(), Full::Drop),
+            Source::Saved(names) => (NameBook::saved(names), Full::Wait),
+        };
+        let json = wanted.wants(Output::Json);
+        let stdout = || Printer::start(io::stdout(), full, Arc::clone(unread));
+        let stderr = || Printer::start(io::stderr(), full, Arc::clone(unread));
+        let image = wanted
             .wants(Output::Image)
-            .then(|| image_path(&cli.image))
+            .then(|| image_path(&wanted.image))
             .transpose()?;
         Ok(Self {
-            text: cli
+            text: wanted
                 .wants(Output::Text)
                 .then(|| if json { stderr() } else { stdout() })
                 .transpose()?,
             json: json.then(stdout).transpose()?,
-            logs: cli
+            logs: wanted
                 .wants(Output::Log)
-                .then(|| Logs::open(cli))
+                .then(|| Logs::open(wanted))
                 .transpose()?,
             image,
-            namespaces: cli.namespace,
-            intervals: cli.stat_interval.is_some(),
-            names: NameBook::default(),
+            namespaces: wanted.namespace,
+            intervals: wanted.stat_interval.is_some(),
+            names,
         })
     }
 
@@ -152,9 +167,9 @@ impl Writer {
                     self.record(&record)?;
                 }
                 Message::Stat(mut stat) => {
-                    self.interval(&stat.interval)?;
+                    self.interval(&stat.interval, stat.time_unix_ns)?;
                     self.names.name_losses(&mut stat.run.losses);
-                    self.stat(&json::stat_line(&stat.run, realtime_ns()))?;
+                    self.stat(&json::stat_line(&stat.run, stat.time_unix_ns))?;
                 }
                 Message::Reopen => self.reopen(),
                 Message::End(end) => return self.end(*end),
@@ -205,13 +220,12 @@ impl Writer {
     }
 
     /// The log has every interval, stdout those that were asked for.
-    fn interval(&mut self, interval: &Summary) -> Result<()> {
-        let time = realtime_ns();
-        let line = json::interval_line(interval, time);
+    fn interval(&mut self, interval: &Summary, time_unix_ns: i64) -> Result<()> {
+        let line = json::interval_line(interval, time_unix_ns);
         self.stat(&line)?;
         if self.intervals {
             print(&mut self.json, || line + "\n");
-            print(&mut self.text, || text::interval(interval, time));
+            print(&mut self.text, || text::interval(interval, time_unix_ns));
         }
         Ok(())
     }
@@ -229,18 +243,19 @@ impl Writer {
     /// rest is written.
     fn end(mut self, end: End) -> Result<()> {
         let End {
+            time_unix_ns,
             mut capture,
             interval,
             marks,
             hops,
         } = end;
         if let Some(interval) = &interval {
-            self.interval(interval)?;
+            self.interval(interval, time_unix_ns)?;
         }
         self.names.name_losses(&mut capture.summary.losses);
         let slowest = capture.slowest.iter();
         slowest.for_each(|r| self.names.learn(&r.probe));
-        let mut json = json::stat_line(&capture.summary, realtime_ns()) + "\n";
+        let mut json = json::stat_line(&capture.summary, time_unix_ns) + "\n";
         let mut text = text::summary(&capture.run, &capture.summary, marks);
         self.stat(json.trim_end())?;
         if let Some(hops) = &hops {
@@ -289,10 +304,10 @@ fn print(printer: &mut Option<Printer>, result: impl FnOnce() -> String) {
 }
 
 impl Logs {
-    fn open(cli: &Cli) -> Result<Self> {
+    fn open(wanted: &Results) -> Result<Self> {
         let open = |suffix| {
-            let path = suffixed(&cli.log, suffix);
-            RotatingFile::open(&path, cli.logsize, cli.logbackup as usize)
+            let path = suffixed(&wanted.log, suffix);
+            RotatingFile::open(&path, wanted.logsize, wanted.logbackup as usize)
                 .with_context(|| format!("open the log {} (--log)", path.display()))
         };
         Ok(Self {

@@ -2,10 +2,13 @@
 //! probe leaves.
 
 use crate::cli::{Cli, Mode};
+use crate::host;
 use crate::packet::{Family, V1_HEADER};
 use crate::socket::{self, Options};
+use crate::units::realtime_ns;
 use anyhow::{Context, Result, bail};
 use netns::{Namespace, Netlink};
+use report::model::{Endpoint, Run};
 use socket2::SockAddr;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
@@ -19,7 +22,7 @@ const ADAPTIVE_SLOTS: u32 = 64;
 
 /// What was typed cannot be done on any host.
 #[derive(Clone, Debug)]
-pub struct Usage(String);
+pub struct Usage(pub String);
 
 impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -109,6 +112,29 @@ impl Plan {
                 .context("find this network namespace")?
                 .inode(),
         })
+    }
+
+    /// The run that it is going to be.
+    pub fn describe(&self) -> Run {
+        Run {
+            start_unix_ns: realtime_ns(),
+            start_ns: None,
+            client: Endpoint {
+                host: host::name(),
+                addr: Some(self.source),
+                dev: self.device.clone(),
+                host_id: Some(host::id()).filter(|id| *id != 0),
+            },
+            server: Endpoint {
+                addr: Some(self.ip),
+                ..Endpoint::default()
+            },
+            mode: self.mode.to_owned(),
+            interval_ns: self.interval_ns,
+            threshold_ns: self.threshold_ns,
+            size: self.size,
+            points: Vec::new(),
+        }
     }
 
     /// Probes that can be in flight: those of a timeout and a half, within limits.

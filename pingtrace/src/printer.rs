@@ -9,13 +9,23 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Results that wait for a slow reader; those behind them are dropped and counted.
+/// Results that wait for a slow reader; see [`Full`] for those behind them.
 const QUEUE: usize = 16_384;
 /// What is printed is seen after this long at the latest.
 const FLUSH: Duration = Duration::from_millis(100);
 
+/// What becomes of a result when too many wait already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// It is dropped and counted.
+    Drop,
+    /// It waits for the reader.
+    Wait,
+}
+
 /// The printing thread.
 pub struct Printer {
+    full: Full,
     queue: SyncSender<String>,
     thread: JoinHandle<io::Result<()>>,
     dropped: u64,
@@ -24,7 +34,11 @@ pub struct Printer {
 
 impl Printer {
     /// Prints to `out`; sets `failed` when that does not work any more.
-    pub fn start(out: impl Write + Send + 'static, failed: Arc<AtomicBool>) -> Result<Self> {
+    pub fn start(
+        out: impl Write + Send + 'static,
+        full: Full,
+        failed: Arc<AtomicBool>,
+    ) -> Result<Self> {
         let (queue, results) = sync_channel(QUEUE);
         let print = move || {
             let printed = print_all(&results, out);
@@ -33,6 +47,7 @@ impl Printer {
         };
         let thread = thread::Builder::new().name("printer".into()).spawn(print);
         Ok(Self {
+            full,
             queue,
             thread: thread.context("start the printing thread")?,
             dropped: 0,
@@ -40,8 +55,13 @@ impl Printer {
         })
     }
 
-    /// Prints a result, or drops it when too many wait already.
+    /// Prints a result.
     pub fn print(&mut self, result: String) {
+        if self.full == Full::Wait {
+            // Of a thread that has ended, `finish` says why.
+            let _ = self.queue.send(result);
+            return;
+        }
         match self.queue.try_send(result) {
             Err(TrySendError::Full(_)) => self.dropped += 1,
             Ok(()) if self.dropped > 0 => {
@@ -51,7 +71,6 @@ impl Printer {
                 );
                 self.dropped_before += std::mem::take(&mut self.dropped);
             }
-            // Of a thread that has ended, `finish` says why.
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
         }
     }

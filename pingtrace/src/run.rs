@@ -3,8 +3,10 @@
 use crate::cli::{Cli, Command};
 use crate::client::{self, Control, Outcome};
 use crate::collector::Collector;
+use crate::output::Source;
 use crate::plan::{Plan, Usage};
-use crate::{diff, schedule, selftest, server};
+use crate::units::Time;
+use crate::{diff, replay, schedule, selftest, server};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
@@ -29,6 +31,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let logger = start_logger(cli.debug);
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
         None => client(cli),
@@ -62,18 +65,10 @@ fn client(cli: &Cli) -> Result<Outcome> {
 /// One run; whatever way it ends, its statistics are written.
 fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
     let plan = Plan::new(cli)?;
-    let mut collector = Collector::new(cli, &plan)?;
+    let mut collector = Collector::new(&cli.results, plan.describe(), Source::Live)?;
     let outcome = client::run(cli, &plan, control, &mut collector);
-    let written = collector.finish();
-    let outcome = outcome?;
-    let missed: Vec<_> = written?.into_iter().filter(|judged| !judged.met).collect();
-    for judged in &missed {
-        log::error!("objective missed: {judged}");
-    }
-    Ok(match outcome {
-        Outcome::Answered if !missed.is_empty() => Outcome::Missed,
-        outcome => outcome,
-    })
+    let written = collector.finish(Time::now(), |summary| summary);
+    Ok(outcome?.judged(&written?))
 }
 
 /// The story: stderr, one logger, libbpf's lines in it.

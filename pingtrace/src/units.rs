@@ -16,6 +16,25 @@ pub fn realtime_ns() -> i64 {
     nanoseconds(ClockId::Realtime).cast_signed()
 }
 
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Time {
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub ns: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub unix_ns: i64,
+}
+
+impl Time {
+    /// Now.
+    pub fn now() -> Self {
+        Self {
+            ns: monotonic_ns(),
+            unix_ns: realtime_ns(),
+        }
+    }
+}
+
 /// CPU time of this process, user and system, nanoseconds.
 pub fn process_cpu_ns() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)

@@ -176,6 +176,7 @@ fn run() -> Run {
     };
     Run {
         start_unix_ns: START_UNIX_NS,
+        start_ns: None,
         client: end("web1", [10, 0, 0, 1]),
         server: end("db7", [10, 0, 0, 2]),
         mode: "inband".to_owned(),

@@ -87,6 +87,7 @@ pub fn run_line(run: &Run) -> String {
         version: VERSION,
         tool: concat!("pingtrace ", env!("CARGO_PKG_VERSION")).into(),
         start: Time(run.start_unix_ns),
+        start_ns: run.start_ns,
         client: EndpointLine::from(&run.client),
         server: EndpointLine::from(&run.server),
         mode: Cow::Borrowed(&run.mode),
@@ -218,6 +219,8 @@ struct RunLine<'a> {
     version: u32,
     tool: Cow<'a, str>,
     start: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_ns: Option<u64>,
     client: EndpointLine<'a>,
     server: EndpointLine<'a>,
     mode: Cow<'a, str>,
@@ -503,6 +506,7 @@ impl From<RunLine<'_>> for Run {
     fn from(line: RunLine) -> Self {
         Self {
             start_unix_ns: line.start.0,
+            start_ns: line.start_ns,
             client: line.client.into(),
             server: line.server.into(),
             mode: line.mode.into_owned(),

@@ -340,6 +340,9 @@ pub struct Endpoint {
 pub struct Run {
     /// Wall-clock start, nanoseconds since the Unix epoch.
     pub start_unix_ns: i64,
+    /// The same on the client's `CLOCK_MONOTONIC`, nanoseconds; absent in runs that older versions
+    /// saved.
+    pub start_ns: Option<u64>,
     /// The client's end.
     pub client: Endpoint,
     /// The server's end.
@@ -389,6 +392,11 @@ pub struct Counters {
     pub replied: u64,
     /// Answered after the timeout.
     pub late: u64,
+    /// Of these, the wire out made the probe late, for sure; of the rest, it was neither or is not
+    /// known.
+    pub late_out: u64,
+    /// Of these, the wire in did.
+    pub late_in: u64,
     /// Not answered.
     pub lost: u64,
     /// Of these, the request was lost; of the rest, neither is known.
@@ -437,6 +445,8 @@ impl Counters {
             sent: since(|c| c.sent),
             replied: since(|c| c.replied),
             late: since(|c| c.late),
+            late_out: since(|c| c.late_out),
+            late_in: since(|c| c.late_in),
             lost: since(|c| c.lost),
             lost_out: since(|c| c.lost_out),
             lost_in: since(|c| c.lost_in),

@@ -449,6 +449,16 @@ impl Host {
 }
 
 impl Names {
+    /// Takes in the names that are not known yet.
+    pub fn add(&mut self, more: Self) {
+        for (key, name) in more.netns {
+            self.netns.entry(key).or_insert(name);
+        }
+        for (key, name) in more.device {
+            self.device.entry(key).or_insert(name);
+        }
+    }
+
     /// Name of a namespace on a host, by its inode; absent where unknown.
     pub fn netns_of(&self, host: Host, netns: u32) -> Option<&str> {
         self.netns.get(&(host, netns)).map(String::as_str)

@@ -575,10 +575,11 @@ fn push_losses(text: &mut String, summary: &Summary) {
     push_list(text, "lost at: ", counts);
 }
 
-/// On which way probes were lost, doubled and overtaken, as far as that is known.
+/// On which way probes were lost, late, doubled and overtaken, as far as that is known.
 fn push_directions(text: &mut String, counters: &Counters) {
     let all = [
         ("lost", counters.lost, counters.lost_out, counters.lost_in),
+        ("late", counters.late, counters.late_out, counters.late_in),
         (
             "duplicated",
             counters.dup,
@@ -610,6 +611,8 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
         recorded: _,
         lost_out: _,
         lost_in: _,
+        late_out: _,
+        late_in: _,
         dup_out: _,
         dup_in: _,
         reordered_out: _,

@@ -239,9 +239,13 @@ fn cpu_of(segment: Segment, probe: &Probe) -> Option<u16> {
     probe.path.iter().find(ends)?.cpu
 }
 
-/// Records that wait for their direction to be confirmed, at most, and for how long.
+/// Records behind one that waits for its direction to be confirmed, at most, and how much later the
+/// probe may have been sent that confirms it: what becomes of a record depends on the probes
+/// alone, not on when they are looked at.
 const MAX_WAITING: usize = 256;
 const PATIENCE_NS: u64 = 10_000_000_000;
+/// A record waits no longer for probes that do not come.
+const SILENCE_NS: u64 = 2 * PATIENCE_NS;
 
 /// A name that depends on the direction.
 #[derive(Clone, Copy, Debug)]
@@ -281,6 +285,9 @@ impl Docket {
             return;
         };
         for (record, open) in &mut self.waiting {
+            if sent_ns >= sent_at(record).saturating_add(PATIENCE_NS) {
+                give_up(record, open);
+            }
             match open.and_then(|open| open.settled_by(later)) {
                 Some(true) => *open = None,
                 Some(false) => {
@@ -297,6 +304,15 @@ impl Docket {
         record.verdict = self.provisional(&record);
         let open = self.open(&record);
         self.waiting.push_back((record, open));
+        let crowded = self.waiting.len().checked_sub(MAX_WAITING + 1);
+        if let Some((record, open)) = crowded.and_then(|index| self.waiting.get_mut(index)) {
+            give_up(record, open);
+        }
+    }
+
+    /// Takes a record whose verdict is final already; [`settle`](Self::settle) gives it back.
+    pub fn pass(&mut self, record: Record) {
+        self.waiting.push_back((record, None));
     }
 
     /// What can be said of a record at once.
@@ -318,22 +334,34 @@ impl Docket {
     }
 
     /// Gives out the records, oldest first, whose verdict is final by now, `now_ns` of the client's
-    /// clock; those that waited too long, or all of them if `last`, as provisional.
+    /// clock; those that waited too long although no probe came, or all of them if `last`, as
+    /// provisional.
     pub fn settle(&mut self, now_ns: u64, last: bool, mut sink: impl FnMut(Record)) {
-        while let Some((record, open)) = self.waiting.front() {
-            let sent_ns = record.probe.path.first().map_or(0, |stamp| stamp.ns);
-            let patient = now_ns < sent_ns + PATIENCE_NS && self.waiting.len() <= MAX_WAITING;
-            if open.is_some() && patient && !last {
+        while let Some((record, open)) = self.waiting.front_mut() {
+            if last || now_ns >= sent_at(record).saturating_add(SILENCE_NS) {
+                give_up(record, open);
+            }
+            if open.is_some() {
                 return;
             }
-            let Some((mut record, open)) = self.waiting.pop_front() else {
-                return;
-            };
-            if let Some(verdict) = record.verdict.as_mut().filter(|_| open.is_some()) {
-                verdict.certainty = Certainty::Provisional;
+            if let Some((record, _)) = self.waiting.pop_front() {
+                sink(record);
             }
-            sink(record);
         }
+    }
+}
+
+/// When the probe was sent, on the client's clock.
+fn sent_at(record: &Record) -> u64 {
+    record.probe.path.first().map_or(0, |stamp| stamp.ns)
+}
+
+/// Nothing confirmed the direction in time.
+fn give_up(record: &mut Record, open: &mut Option<Open>) {
+    if open.take().is_some()
+        && let Some(verdict) = &mut record.verdict
+    {
+        verdict.certainty = Certainty::Provisional;
     }
 }
 
@@ -352,7 +380,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Crossing, WireSplit};
-    use crate::model::{ClockRelation, Status};
+    use crate::model::{ClockRelation, Host, Point, Status};
 
     fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
         Delay {
@@ -568,28 +596,39 @@ mod tests {
             breakdown.wire = self.wire.excess();
             self.docket.learn(&breakdown, left_ns);
             if recorded {
-                let probe = Probe {
-                    seq: self.seq,
-                    sent_unix_ns: 0,
-                    peer: Ipv4Addr::LOCALHOST.into(),
-                    status: Status::Ok,
-                    clock: ClockRelation::Separate,
-                    path: Vec::new(),
-                };
-                self.docket.submit(Record {
-                    probe,
-                    breakdown: Some(breakdown),
-                    verdict: None,
-                    loss: None,
-                });
+                self.submit(left_ns, Some(breakdown));
             }
+        }
+
+        fn submit(&mut self, sent_ns: u64, breakdown: Option<Breakdown>) {
+            let sent = Stamp {
+                point: Point::LTxUser,
+                host: Host::Client,
+                ns: sent_ns,
+                cpu: None,
+                ifindex: 0,
+                netns: 0,
+            };
+            let probe = Probe {
+                seq: self.seq,
+                sent_unix_ns: 0,
+                peer: Ipv4Addr::LOCALHOST.into(),
+                status: Status::Ok,
+                clock: ClockRelation::Separate,
+                path: vec![sent],
+            };
+            self.docket.submit(Record {
+                probe,
+                breakdown,
+                verdict: None,
+                loss: None,
+            });
         }
 
         fn settle(&mut self, last: bool) -> Vec<(Owner, Certainty)> {
             let mut settled = Vec::new();
             self.docket.settle(0, last, |record| {
-                let verdict = record.verdict.expect("a slow probe");
-                settled.push((verdict.owner, verdict.certainty));
+                settled.extend(record.verdict.map(|v| (v.owner, v.certainty)));
             });
             settled
         }
@@ -644,5 +683,36 @@ mod tests {
             world.settle(true),
             [(Owner::WireOut, Certainty::Provisional)]
         );
+    }
+
+    /// However late somebody asks.
+    #[test]
+    fn a_direction_is_confirmed_in_ten_seconds_or_never() {
+        for (later, certainty) in [(990, Certainty::Sure), (1_000, Certainty::Provisional)] {
+            let mut world = World::new();
+            world.probe(2_000_000, true);
+            world.seq += later - 1;
+            world.probe(0, false);
+            world.probe(0, false);
+            assert_eq!(world.settle(false), [(Owner::WireOut, certainty)]);
+        }
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        let mut settled = 0;
+        world.docket.settle(30_000_000_000, false, |_| settled += 1);
+        assert_eq!(settled, 1, "nothing comes any more");
+    }
+
+    #[test]
+    fn no_more_than_so_many_records_wait_behind_an_open_one() {
+        let mut world = World::new();
+        world.probe(2_000_000, true);
+        for _ in 0..MAX_WAITING - 1 {
+            world.submit(0, None);
+        }
+        assert_eq!(world.settle(false), []);
+        world.submit(0, None);
+        let provisional = (Owner::WireOut, Certainty::Provisional);
+        assert_eq!(world.settle(false), [provisional]);
     }
 }

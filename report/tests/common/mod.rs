@@ -208,6 +208,7 @@ pub fn example_run() -> Run {
         .filter(|point| !missing.contains(point));
     Run {
         start_unix_ns: 1_767_225_600_000_001_000,
+        start_ns: Some(31_337_000_000_007),
         client: Endpoint {
             host: Some("box".into()),
             ..Endpoint::default()
@@ -257,6 +258,7 @@ pub fn example_summary() -> (Summary, Marks) {
         }
     }
     stats.counters.late = 3;
+    stats.counters.late_in = 2;
     stats.counters.no_remote = 3;
     let mut summary = stats.last_summary(10_000_000_000);
     summary.clock = Some(example_clock());

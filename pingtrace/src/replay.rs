@@ -1,0 +1,421 @@
+//! `pingtrace replay FILE`: a saved run again, through the code of a live one.
+//!
+//! The file is read twice: for what it says of the run (the last of several), which the first line
+//! of every output needs, and for the probes. Time is that of the probes. A file that has all
+//! probes gives what the live run gave. One that lacks some (of a run with `-m`, or rotated away)
+//! cannot: what a clock or a path usually does was learned from all of them. There each probe's
+//! breakdown and verdict stay as saved, and statistics of all probes are the saved ones.
+
+use crate::cli::{Output, Results};
+use crate::client::Outcome;
+use crate::collector::Collector;
+use crate::diff::statistics_beside;
+use crate::output::Source;
+use crate::plan::Usage;
+use crate::rotate::suffixed;
+use crate::units::{self, Time};
+use anyhow::{Context, Result, bail};
+use report::loss::{Loss, LossId, Place};
+use report::model::{Counters, Point, Probe, Record, Run, Status, Summary};
+use report::saved::{self, Scan};
+use report::text::duration;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Analyse a saved run again: breakdown, verdicts, statistics, pictures, by the code of a live run
+///
+/// FILE is what `-o json` wrote, or a log's FILE.seq: then the rotated FILE.seq.1, .2 ... belong to
+/// it, and the FILE.stat beside it. Of several runs in a file the last counts. Where the run
+/// recorded only slow probes (-m), their breakdowns and verdicts stay those of the run, which
+/// knew all; so do the statistics of all probes. Exit status: as of the run, 1 a file could not be
+/// read.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The saved run; - is stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// Record only probes that take at least this long; a plain number is in us [default: as the
+    /// run did]
+    #[arg(short, long, value_name = "T", value_parser = units::microseconds)]
+    maxdelay: Option<Duration>,
+
+    #[command(flatten)]
+    results: Results,
+}
+
+/// Reads the file, and writes the results.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let mut saved = SavedRun::open(&args.file)?;
+    saved.refuse_to_write_into(&args.results)?;
+    let told = saved.tell()?;
+    let (start, end) = (saved.start()?, saved.end());
+    if args.results.slo.is_some() && !told.complete && end.is_none() {
+        bail!(
+            "{} lacks probes and final statistics: objectives (--slo) cannot be judged",
+            saved.name
+        );
+    }
+    let mut run = saved.run()?.clone();
+    run.start_ns = Some(start.ns);
+    let threshold = args.maxdelay.map_or(0, |t| t.as_nanos() as u64);
+    run.threshold_ns = run.threshold_ns.max(threshold);
+    let names = saved.scan.names.clone();
+    let mut collector = Collector::new(&args.results, run, Source::Saved(names))?;
+    collector.start(start.ns);
+    let mut replay = Replay::new(collector, start, told.complete);
+    saved.each_record(|record| replay.take(record))?;
+    replay.finish(end, told)
+}
+
+/// What the run itself said, and whether the file has all of its probes.
+struct Told {
+    summary: Option<Summary>,
+    complete: bool,
+}
+
+impl Told {
+    /// What only the live run could know comes from it; of an incomplete file, what all probes
+    /// say, too.
+    fn amend(self, replayed: Summary) -> Summary {
+        let Some(told) = self.summary else {
+            return replayed;
+        };
+        let recorded = replayed.counters.recorded;
+        if !self.complete {
+            return Summary {
+                counters: Counters {
+                    recorded,
+                    ..told.counters
+                },
+                causes: replayed.causes,
+                slo: Vec::new(),
+                ..told
+            };
+        }
+        Summary {
+            counters: Counters {
+                recorded,
+                late_out: replayed.counters.late_out,
+                late_in: replayed.counters.late_in,
+                ..told.counters
+            },
+            losses: told.losses,
+            own: told.own,
+            ..replayed
+        }
+    }
+}
+
+/// A file, and those that belong to it.
+struct SavedRun {
+    /// For messages.
+    name: String,
+    /// The oldest first.
+    files: Vec<(PathBuf, File)>,
+    scan: Scan,
+}
+
+impl SavedRun {
+    fn open(path: &Path) -> Result<Self> {
+        let name = if path == Path::new("-") {
+            "stdin".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        let mut saved = Self {
+            files: open_all(path)?,
+            name,
+            scan: Scan::default(),
+        };
+        for (path, file) in &mut saved.files {
+            let read = saved.scan.read(BufReader::new(file));
+            read.with_context(|| reading(path))?;
+        }
+        if let Some(path) = statistics_beside(path) {
+            saved.read_statistics(&path)?;
+        }
+        if saved.scan.earlier > 0 {
+            let runs = saved.scan.earlier + 1;
+            log::info!("{}: the last of {runs} runs in the file", saved.name);
+        }
+        Ok(saved)
+    }
+
+    /// The log's other file has the statistics, and the run, if that line was rotated away here.
+    fn read_statistics(&mut self, path: &Path) -> Result<()> {
+        let file = match File::open(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            file => file.with_context(|| opening(path))?,
+        };
+        let mut beside = Scan::default();
+        let read = beside.read(BufReader::new(file));
+        read.with_context(|| reading(path))?;
+        let start = |run: &Option<Run>| run.as_ref().map(|run| run.start_unix_ns);
+        if self.scan.run.is_none() {
+            self.scan.run = beside.run.take();
+            self.scan.stat = beside.stat;
+        } else if beside.run.is_none() || start(&beside.run) == start(&self.scan.run) {
+            self.scan.stat = beside.stat;
+        }
+        Ok(())
+    }
+
+    /// A log that is read would never end if the results were appended to it.
+    fn refuse_to_write_into(&self, results: &Results) -> Result<()> {
+        let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+        let log = ["seq", "stat"].map(|suffix| suffixed(&results.log, suffix));
+        let log: Vec<_> = log.iter().flat_map(fs::metadata).map(id).collect();
+        let is_read = |(_, file): &(PathBuf, File)| {
+            let meta = file.metadata();
+            meta.is_ok_and(|meta| log.contains(&id(meta)))
+        };
+        if results.wants(Output::Log) && self.files.iter().any(is_read) {
+            let why = format!("{} is the log (--log): choose another one", self.name);
+            return Err(Usage(why).into());
+        }
+        Ok(())
+    }
+
+    fn run(&self) -> Result<&Run> {
+        let run = self.scan.run.as_ref();
+        run.with_context(|| format!("{}: no line says what run this is", self.name))
+    }
+
+    /// Whether the file has all probes of the run; says what follows if it has not.
+    fn tell(&self) -> Result<Told> {
+        let name = &self.name;
+        let threshold_ns = self.run()?.threshold_ns;
+        let Scan {
+            recorded, answered, ..
+        } = self.scan;
+        let over = match threshold_ns {
+            0 => "the others are not in it".to_owned(),
+            ns => format!("those at or over {}", duration(ns)),
+        };
+        if recorded == 0 {
+            bail!("{name}: no probe in it; wanted is what -o json wrote, or a log's FILE.seq");
+        }
+        let summary = self.scan.end().map(|(_, summary)| summary.clone());
+        let all = summary.as_ref().map(|summary| summary.counters.replied);
+        let has_all = threshold_ns == 0 && self.scan.from_the_start;
+        let complete = all.map_or(has_all, |all| answered >= all);
+        if all.is_none() {
+            log::warn!(
+                "{name} has no final statistics, as the run was killed or still goes on: counters \
+                 are those of the {recorded} probes in it"
+            );
+        }
+        match all {
+            _ if complete => {}
+            Some(all) => log::warn!(
+                "{name} has {answered} of {all} answered probes, {over}: their breakdowns and \
+                 verdicts are the run's own, as are the percentiles, which are of all"
+            ),
+            None => log::warn!(
+                "{name} has {answered} answered probes, {over}: their breakdowns and verdicts are \
+                 the run's own, percentiles are of those"
+            ),
+        }
+        Ok(Told { summary, complete })
+    }
+
+    /// The start of the run; older files have it on one clock only.
+    fn start(&self) -> Result<Time> {
+        let run = self.run()?;
+        let unix_ns = run.start_unix_ns;
+        let first = self.scan.first.as_ref();
+        let derived = first.map_or(0, |first| {
+            let since = first.sent_unix_ns.saturating_sub(unix_ns);
+            sent_at(first).saturating_add_signed(-since)
+        });
+        Ok(Time {
+            ns: run.start_ns.unwrap_or(derived),
+            unix_ns,
+        })
+    }
+
+    /// When its final statistics were written, and how long after the start.
+    fn end(&self) -> Option<(i64, u64)> {
+        let (time_unix_ns, summary) = self.scan.end()?;
+        Some((*time_unix_ns, summary.elapsed_ns))
+    }
+
+    /// The probes of the run, until `take` says that it is enough.
+    fn each_record(&mut self, mut take: impl FnMut(Record) -> bool) -> Result<()> {
+        for ((path, file), lines) in self.files.iter_mut().zip(&self.scan.lines) {
+            file.rewind().with_context(|| reading(path))?;
+            for record in saved::records(BufReader::new(file), *lines) {
+                if !take(record.with_context(|| reading(path))?) {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The file, behind the rotated ones of a log.
+fn open_all(path: &Path) -> Result<Vec<(PathBuf, File)>> {
+    let mut paths = vec![path.to_owned()];
+    if statistics_beside(path).is_some() {
+        let rotated = (1..).map(|number| suffixed(path, number));
+        paths.extend(rotated.take_while(|path| path.exists()));
+    }
+    let open = |path: PathBuf| {
+        let file = if path == Path::new("-") {
+            spool(io::stdin())
+        } else {
+            open(&path)
+        };
+        let file = file.with_context(|| opening(&path))?;
+        Ok((path, file))
+    };
+    paths.into_iter().rev().map(open).collect()
+}
+
+/// A file that can be read twice.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.file_type().is_file() {
+        Ok(file)
+    } else {
+        spool(file)
+    }
+}
+
+fn spool(mut from: impl Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut from, &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn opening(path: &Path) -> String {
+    format!("open the saved run {}", path.display())
+}
+
+fn reading(path: &Path) -> String {
+    format!("read the saved run {}", path.display())
+}
+
+/// When a probe was sent, on the client's clock.
+fn sent_at(probe: &Probe) -> u64 {
+    probe.path.first().map_or(0, |stamp| stamp.ns)
+}
+
+/// Gives the collector what the client of a live run would.
+struct Replay {
+    collector: Collector,
+    start: Time,
+    complete: bool,
+    now_ns: u64,
+    /// Lost probes, which may still be answered, by sequence number and time of the send.
+    lost: HashMap<(u32, u64), LossId>,
+    /// The sequence number of the youngest answered probe.
+    youngest: Option<u32>,
+}
+
+impl Replay {
+    fn new(collector: Collector, start: Time, complete: bool) -> Self {
+        Self {
+            collector,
+            start,
+            complete,
+            now_ns: start.ns,
+            lost: HashMap::new(),
+            youngest: None,
+        }
+    }
+
+    /// False if nobody wants the results any more.
+    fn take(&mut self, record: Record) -> bool {
+        self.pass_time(&record.probe);
+        match record.probe.status {
+            Status::Ok | Status::Late => self.answered(record),
+            Status::Lost => self.lost(record),
+            Status::Dup => self.collector.dup(record.probe),
+        }
+        !self.collector.outputs_failed()
+    }
+
+    /// It is as late as the probe's last stamp in user space, and every interval ended in time.
+    fn pass_time(&mut self, probe: &Probe) {
+        let user = |point| matches!(point, Point::LTxUser | Point::LRxUser);
+        let stamps = probe.path.iter().filter(|stamp| user(stamp.point));
+        let seen_ns = stamps.map(|stamp| stamp.ns).max();
+        self.now_ns = self.now_ns.max(seen_ns.unwrap_or(0));
+        while self.collector.next_stat_ns() < self.now_ns {
+            let end = self.time(self.collector.next_stat_ns());
+            self.collector.tick(end, false);
+        }
+        self.collector.tick(self.time(self.now_ns), false);
+    }
+
+    /// The moment at which the client's clock was at `ns`.
+    fn time(&self, ns: u64) -> Time {
+        let since = ns.saturating_sub(self.start.ns);
+        Time {
+            ns,
+            unix_ns: self.start.unix_ns.saturating_add_unsigned(since),
+        }
+    }
+
+    fn answered(&mut self, record: Record) {
+        let probe = &record.probe;
+        let found = self.lost.remove(&(probe.seq, sent_at(probe)));
+        let ahead = |youngest: u32| youngest.wrapping_sub(probe.seq).cast_signed() > 0;
+        let overtaken = self.youngest.is_some_and(ahead);
+        if !overtaken {
+            self.youngest = Some(probe.seq);
+        }
+        let counters = self.collector.counters();
+        counters.sent += u64::from(found.is_none());
+        counters.replied += 1;
+        counters.late += u64::from(probe.status == Status::Late);
+        counters.reordered += u64::from(overtaken);
+        if let Some(id) = found {
+            self.collector.found(id);
+        }
+        if self.complete {
+            self.collector.probe(probe);
+        } else {
+            self.collector.judged(record);
+        }
+    }
+
+    fn lost(&mut self, record: Record) {
+        let Record { probe, loss, .. } = record;
+        let unknown = Loss {
+            place: Place::Unknown,
+            last: None,
+            drop: None,
+        };
+        let key = (probe.seq, sent_at(&probe));
+        self.collector.counters().sent += 1;
+        let id = self.collector.lost(probe, loss.unwrap_or(unknown));
+        self.lost.insert(key, id);
+    }
+
+    fn finish(mut self, end: Option<(i64, u64)>, told: Told) -> Result<Outcome> {
+        let now = end.map_or(self.time(self.now_ns), |(unix_ns, elapsed_ns)| Time {
+            ns: self.start.ns.saturating_add(elapsed_ns),
+            unix_ns,
+        });
+        let all = told.summary.as_ref().map(|s| s.counters.replied);
+        let replied = all.unwrap_or(self.collector.counters().replied);
+        let outcome = if replied > 0 {
+            Outcome::Answered
+        } else {
+            Outcome::Unanswered
+        };
+        let judged = self
+            .collector
+            .finish(now, |replayed| told.amend(replayed))?;
+        Ok(outcome.judged(&judged))
+    }
+}

@@ -1,0 +1,389 @@
+//! `pingtrace replay`: a saved run gives again what it gave live.
+
+use super::harness::{Finished, Server, alone, finish, kill, program, start, status, until, wire};
+use netns::{Lab, Namespace};
+use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
+use report::json::{Line, parse_line};
+use report::model::Owner;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const SCHEMA: &str = include_str!("../report/schema/pingtrace.schema.json");
+const MS: Duration = Duration::from_millis(1);
+
+/// A directory to run in.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.file(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.file(name)).unwrap()
+    }
+
+    /// A run whose stdout goes to a file, as that of a user does.
+    fn save(&self, ns: &Namespace, name: &str, args: &str) -> Finished {
+        let run = self.run(ns, args);
+        assert_eq!(run.status, 0, "{run:#?}");
+        self.write(name, &run.stdout);
+        run
+    }
+
+    fn replay(&self, args: &str) -> Finished {
+        let here = Namespace::current().unwrap();
+        self.run(&here, &format!("replay {args}"))
+    }
+
+    fn run(&self, ns: &Namespace, args: &str) -> Finished {
+        let mut command = program();
+        command.args(args.split_whitespace());
+        finish(start(ns, command.current_dir(self.0.path())))
+    }
+}
+
+/// Every line is as before.
+fn same(before: &str, after: &str) {
+    let mut lines = before.lines().zip(after.lines());
+    if let Some((one, two)) = lines.find(|(one, two)| one != two) {
+        panic!("was\n{one}\nis now\n{two}");
+    }
+    assert_eq!(before.lines().count(), after.lines().count());
+}
+
+/// All but the run's line: when the mode changes it is written again, and replayed only once.
+fn behind_the_run(lines: &str) -> String {
+    let of_run = |line: &&str| line.starts_with("{\"type\":\"run\"");
+    lines.split_inclusive('\n').filter(|l| !of_run(l)).collect()
+}
+
+fn without_story(stderr: &str) -> String {
+    let of_story = |line: &&str| line.starts_with("pingtrace: ");
+    let lines = stderr.split_inclusive('\n');
+    lines.filter(|l| !of_story(l)).collect()
+}
+
+fn warned(run: &Finished, words: &[&str]) {
+    assert_eq!(run.status, 0, "{run:#?}");
+    for word in words {
+        assert!(run.stderr.contains(word), "no '{word}': {run:#?}");
+    }
+}
+
+/// Some probes are held up on the way out and in, lost, late, doubled and overtaken.
+fn troubled() -> Plan {
+    let each = |first: u32| (first..1_500).step_by(97).collect::<Vec<_>>();
+    let at = |first, direction, action| Rule::at(direction, each(first), action);
+    let (out, back) = (Direction::AToB, Direction::BToA);
+    let twice = Action::Duplicate { copies: 1, gap: MS };
+    Plan::new(
+        Duration::from_micros(300),
+        [
+            at(210, out, Action::Delay(3 * MS)),
+            at(230, back, Action::Delay(2 * MS)),
+            at(250, out, Action::Drop),
+            at(260, back, Action::Drop),
+            at(270, out, Action::Delay(150 * MS)),
+            at(280, back, twice),
+            at(290, out, Action::Hold),
+        ],
+    )
+}
+
+#[test]
+fn two_clocks_are_replayed_to_the_last_digit() {
+    let _alone = alone();
+    let (lab, wire) = wire(troubled());
+    let place = Place::new();
+    let clock = "--userid 7 --lab-clock offset=3s,drift=100,step=2s:7ms";
+    let server = Server::start(&lab.server.ns, clock);
+    let live = place.save(
+        &lab.client.ns,
+        "live.json",
+        "-c 10.77.0.2 --userid 3 -i 2ms -C 1500 -W 0.1 -n -o json",
+    );
+    drop((server, wire));
+    let stat = live.stat();
+    for what in ["lost", "late", "dup", "reordered"] {
+        assert!(stat[what].as_u64() > Some(5), "{what}: {stat:#}");
+    }
+    assert!(stat["clock"]["events"]["step"] == 1, "{stat:#}");
+    assert!(stat["late_out"].as_u64() > Some(0), "{stat:#}");
+
+    let again = place.replay("live.json -n -o json");
+    warned(&again, &[]);
+    same(
+        &behind_the_run(&live.stdout),
+        &behind_the_run(&again.stdout),
+    );
+    place.write("again.json", &again.stdout);
+    let third = place.replay("again.json -n -o json");
+    same(&again.stdout, &third.stdout);
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    for line in again.stdout.lines() {
+        let parsed: Value = serde_json::from_str(line).unwrap();
+        assert!(schema.is_valid(&parsed), "{line}");
+    }
+    late_ways_are_those_of_the_verdicts(&live);
+}
+
+fn late_ways_are_those_of_the_verdicts(live: &Finished) {
+    let sure = |owner: Owner| {
+        let probes = live.probes();
+        let of = |p: &&Value| {
+            let verdict = &p["verdict"];
+            status(p) == "late" && verdict["sure"] == true && verdict["owner"] == owner.name()
+        };
+        probes.iter().filter(of).count()
+    };
+    let stat = live.stat();
+    assert_eq!(stat["late_out"], sure(Owner::WireOut), "{stat:#}");
+    assert_eq!(stat["late_in"], sure(Owner::WireIn), "{stat:#}");
+}
+
+#[test]
+fn one_clock_gives_the_same_text_picture_and_log() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let _server = Server::start(&lab.server.ns, "");
+    let outputs = |name: &str| format!("-n -o text,json,imagelog --image {name}.svg --log {name}");
+    let args = format!(
+        "-c 10.77.0.2 -i 2ms -C 300 --logsize 200K {}",
+        outputs("live")
+    );
+    let live = place.save(&lab.client.ns, "live.json", &args);
+    assert!(place.file("live.seq.2").exists(), "the log did not rotate");
+
+    for file in ["live.json", "live.seq"] {
+        let again = place.replay(&format!("{file} {}", outputs("again")));
+        assert_eq!(again.status, 0, "{again:#?}");
+        same(
+            &behind_the_run(&live.stdout),
+            &behind_the_run(&again.stdout),
+        );
+        same(&without_story(&live.stderr), &without_story(&again.stderr));
+        same(&place.read("live.svg"), &place.read("again.svg"));
+        assert_eq!(place.read("again.seq").lines().count(), 302, "{file}");
+        for name in ["again.seq", "again.stat", "again.svg"] {
+            fs::remove_file(place.file(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_not_recorded_is_not_guessed() {
+    let (lab, _wire) = wire(troubled());
+    let place = Place::new();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let live = place.save(
+        &lab.client.ns,
+        "slow.json",
+        "-c 10.77.0.2 --nslocal -i 2ms -C 600 -W 0.1 -m 1ms -o json",
+    );
+    let recorded = live.stat()["recorded"].as_u64().unwrap();
+    assert!(recorded > 8 && recorded < 600, "{live:#?}");
+
+    let again = place.replay("slow.json -m 500 -o json --slo p50(total)<3600s");
+    let of = format!("of {} answered probes", live.stat()["replied"]);
+    warned(&again, &["slow.json has ", &of, "at or over 1.00 ms"]);
+    assert_eq!(again.stderr.matches("answered probes").count(), 1);
+    assert_eq!(again.probes(), live.probes());
+    for key in ["delays", "verdicts", "causes", "recorded", "losses"] {
+        assert_eq!(again.stat()[key], live.stat()[key], "{key}");
+    }
+    assert_eq!(again.stat()["slo"][0]["met"], true);
+
+    // A higher threshold than the run's own counts fewer, and not other ones.
+    let fewer = place.replay("slow.json -m 2500 -o json");
+    let over = |p: &Value| p["total_ns"].as_u64().is_none_or(|ns| ns >= 2_500_000);
+    let mut expected = live.probes();
+    expected.retain(over);
+    assert_eq!(fewer.probes(), expected);
+    assert_eq!(fewer.stat()["recorded"], expected.len());
+    assert_eq!(fewer.stat()["delays"], live.stat()["delays"]);
+
+    // Killed: without its last line.
+    let lines: Vec<_> = live.stdout.lines().collect();
+    place.write("killed.json", &lines[..lines.len() - 1].join("\n"));
+    let killed = place.replay("killed.json -o json");
+    warned(
+        &killed,
+        &["no final statistics", "percentiles are of those"],
+    );
+    assert_eq!(killed.probes(), live.probes());
+    let judged = place.replay("killed.json --slo p50(total)<3600s");
+    assert_eq!(judged.status, 1, "{judged:#?}");
+    assert!(judged.stderr.contains("--slo"), "{judged:#?}");
+}
+
+#[test]
+fn a_threshold_and_intervals_can_be_chosen_afterwards() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let live = place.save(
+        &lab.client.ns,
+        "all.json",
+        "-c 10.77.0.2 --nslocal -i 5ms -C 200 -o json",
+    );
+    let median = live.stat()["delays"][0]["p50"].as_u64().unwrap();
+    let again = place.replay(&format!(
+        "all.json -m {median}ns --stat-interval 0.1 -o json"
+    ));
+    warned(&again, &[]);
+    let slow = |p: &&Value| p["total_ns"].as_u64() >= Some(median);
+    let expected = live.probes().iter().filter(slow).count();
+    assert_eq!(again.probes().len(), expected);
+    assert_eq!(again.stat()["recorded"], expected);
+    assert_eq!(again.stat()["delays"], live.stat()["delays"]);
+    let intervals = again.lines("interval");
+    assert_eq!(intervals.len(), 10, "{intervals:#?}");
+    let replied = |i: &Value| i["replied"].as_u64().unwrap();
+    assert_eq!(intervals.iter().map(replied).sum::<u64>(), 200);
+    let missed = place.replay("all.json --slo max(total)<1ns");
+    assert_eq!(missed.status, 4, "{missed:#?}");
+}
+
+#[test]
+fn stdin_and_the_last_of_several_runs_are_read() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let both: Vec<_> = ["a.json", "b.json"]
+        .map(|name| {
+            let args = "-c 10.77.0.2 -i 2ms -C 20 -o json";
+            place.save(&lab.client.ns, name, args).stdout
+        })
+        .to_vec();
+    place.write("all.json", &both.concat());
+    let last = place.replay("all.json -o json");
+    warned(&last, &["all.json: the last of 2 runs in the file"]);
+    same(&behind_the_run(&both[1]), &behind_the_run(&last.stdout));
+
+    let mut command = program();
+    command.args(["replay", "-", "-o", "json"]);
+    command.stdin(fs::File::open(place.file("all.json")).unwrap());
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let piped = finish(child.unwrap());
+    warned(&piped, &["stdin: the last of 2 runs"]);
+    same(&last.stdout, &piped.stdout);
+}
+
+/// More lines than wait for a live run's reader.
+#[test]
+fn a_slow_reader_gets_every_line() {
+    let _alone = alone();
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let args = "-c 10.77.0.2 -i 100us -C 18000 -o log --log many";
+    place.save(&lab.client.ns, "nothing", args);
+    let recorded = count_probes(&place.file("many.seq"));
+    assert!(recorded > 17_000, "{recorded}");
+    let mut command = program();
+    command.args(["replay", "many.seq", "-o", "json"]);
+    let here = Namespace::current().unwrap();
+    let child = start(&here, command.current_dir(place.0.path()));
+    thread::sleep(Duration::from_secs(4));
+    let replayed = finish(child);
+    warned(&replayed, &[]);
+    assert_eq!(replayed.probes().len(), recorded);
+}
+
+#[test]
+fn the_log_of_a_killed_run_is_replayed() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let mut command = program();
+    let args = "-c 10.77.0.2 -i 2ms -o log --log killed";
+    command.args(args.split(' ')).current_dir(place.0.path());
+    let killed = start(&lab.client.ns, &mut command);
+    let probes = || count_probes(&place.file("killed.seq"));
+    until("there are probes", || probes() > 50);
+    kill(killed.id(), libc::SIGKILL);
+    finish(killed);
+    let again = place.replay("killed.seq -o json");
+    warned(&again, &["no final statistics", "counters are those of"]);
+    assert_eq!(again.probes().len(), probes());
+    assert_eq!(again.stat()["replied"], probes());
+    assert!(again.stat().get("self").is_none());
+
+    // Its beginning was rotated away, and only FILE.stat says what run it is.
+    let log = place.read("killed.seq");
+    let rest: Vec<_> = log.lines().skip(11).collect();
+    place.write("killed.seq", &(rest.join("\n") + "\n"));
+    let rest = place.replay("killed.seq -o json");
+    warned(&rest, &["the others are not in it"]);
+    assert_eq!(rest.probes(), again.probes()[rest_of(&again, &rest)..]);
+}
+
+/// How many probes the second run has less.
+fn rest_of(all: &Finished, rest: &Finished) -> usize {
+    all.probes().len() - rest.probes().len()
+}
+
+fn count_probes(path: &Path) -> usize {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let probe = |line: &&str| matches!(parse_line(line), Ok(Line::Probe(_)));
+    text.lines().filter(probe).count()
+}
+
+#[test]
+fn what_cannot_be_replayed_is_refused() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let args = "-c 10.77.0.2 -i 2ms -C 20 -o json,log --log good";
+    let good = place.save(&lab.client.ns, "good.json", args).stdout;
+    let (run, rest) = good.split_once('\n').unwrap();
+    place.write("torn.json", &format!("{good}{{\"type\":"));
+    let later = good.replacen("\"version\":1", "\"version\":2", 1);
+    place.write("later.json", &later);
+    place.write("norun.json", rest);
+    place.write("noprobe.json", run);
+    place.write("empty.json", "");
+    let torn = format!("torn.json: line {}: ", good.lines().count() + 1);
+    for (args, status, words) in [
+        ("torn.json", 1, [torn.as_str(), "EOF"]),
+        (
+            "later.json",
+            1,
+            [
+                "later.json: line 1: ",
+                "format version 2, this reads up to 1",
+            ],
+        ),
+        ("norun.json", 1, ["norun.json: ", "no line says"]),
+        ("noprobe.json", 1, ["noprobe.json: ", "no probe in it"]),
+        ("good.stat", 1, ["good.stat: ", "no probe in it"]),
+        ("empty.json", 1, ["empty.json: ", "no line says"]),
+        ("missing.json", 1, ["missing.json", "No such file"]),
+        (".", 1, [".", "directory"]),
+        ("good.seq -o log --log good", 2, ["good.seq", "--log"]),
+        ("good.json -o image --image x.bmp", 2, ["--image", "x.bmp"]),
+        ("good.json -c 10.77.0.2", 2, ["unexpected argument", "-c"]),
+        ("good.json --slo nonsense", 2, ["--slo", "nonsense"]),
+    ] {
+        let refused = place.replay(args);
+        assert_eq!(refused.status, status, "{args}: {refused:#?}");
+        assert_eq!(refused.stdout, "", "{args}");
+        for word in words {
+            assert!(refused.stderr.contains(word), "no '{word}': {refused:#?}");
+        }
+    }
+}
