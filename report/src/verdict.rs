@@ -1,7 +1,8 @@
 //! What made a probe slow, and how sure that is.
 //!
 //! A segment's *excess* is its time above its own baseline, the shortest that it was seen to take
-//! (a sliding minimum). Where a segment is an estimate, so is its excess, with bounds. A segment
+//! (a sliding minimum; for a stage of a host 1 ms at most). Where a segment is an estimate, so is its
+//! excess, with bounds. A segment
 //! is *named* if its least possible excess is no smaller than the greatest possible one of every
 //! other segment: then no reading of the bounds contradicts the name. If only the two wires get
 //! in each other's way, the wire is named and the direction left open: the sum of both is exact.
@@ -73,6 +74,10 @@ const GENERATION_NS: u64 = 1_800_000_000_000;
 /// Unless the excess of all segments is this part of the total, nothing took longer than usual.
 const WORTH_A_VERDICT: u64 = 10;
 
+/// No stage of a host needs longer than this unless something is waited for, which is never usual: a
+/// queue that was full from the first probe on is one. A wire may need any time.
+const HOST_MOST_NS: u64 = 1_000_000;
+
 /// The baseline of each segment: the shortest time that it took in the last half hour or hour.
 #[derive(Clone, Debug)]
 pub struct Baselines {
@@ -107,7 +112,11 @@ impl Baselines {
     /// Nanoseconds; all of `ns` where nothing is known.
     fn of(&self, segment: Segment, ns: u64) -> u64 {
         let [now, before] = &self.least;
-        ns.min(now[segment as usize]).min(before[segment as usize])
+        let least = ns.min(now[segment as usize]).min(before[segment as usize]);
+        match segment.owner() {
+            Owner::Local | Owner::Receiver | Owner::Remote => least.min(HOST_MOST_NS),
+            _ => least,
+        }
     }
 }
 
@@ -540,6 +549,25 @@ mod tests {
                 "{took}"
             );
         }
+    }
+
+    #[test]
+    fn a_queue_that_was_always_full_is_named_and_a_long_wire_is_not() {
+        let mut baselines = Baselines::default();
+        let slow = breakdown(vec![
+            delay(Segment::LTxQdisc, 20_000_000, None),
+            delay(Segment::LTxOutlink, 30_000_000, None),
+        ]);
+        baselines.learn(&slow, 0);
+        assert_eq!(
+            name(judge(&slow, &baselines, Direction::Bounded)),
+            Some((
+                Owner::Local,
+                Some(Segment::LTxQdisc),
+                19_000_000,
+                Certainty::Sure
+            ))
+        );
     }
 
     #[test]
