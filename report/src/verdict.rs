@@ -1,12 +1,11 @@
 //! What made a probe slow, and how sure that is.
 //!
 //! A segment's *excess* is its time above its own baseline, the shortest that it was seen to take
-//! (a sliding minimum; for a stage of a host 1 ms at most). Where a segment is an estimate, so is its
-//! excess, with bounds. A segment
-//! is *named* if its least possible excess is no smaller than the greatest possible one of every
-//! other segment: then no reading of the bounds contradicts the name. If only the two wires get
-//! in each other's way, the wire is named and the direction left open: the sum of both is exact.
-//! Otherwise the verdict is undecided.
+//! (a sliding minimum; for a stage of a host 1 ms at most). Where a segment is an estimate, so is
+//! its excess, with bounds. A segment is *named* if its least possible excess is no smaller than
+//! the greatest possible one of every other segment: then no reading of the bounds contradicts the
+//! name. If only the two wires get in each other's way, the wire is named and the direction left
+//! open: the sum of both is exact. Otherwise the verdict is undecided.
 //!
 //! The direction on the wire is known only as well as the clocks are. A name that depends on it
 //! is *provisional* until a later probe has shown that the clocks did not move in between, or by
