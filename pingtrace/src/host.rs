@@ -16,12 +16,13 @@ pub fn id() -> u64 {
     u128::from_str_radix(&hex, 16).map_or(0, |v| (v >> 64) as u64 ^ v as u64)
 }
 
-/// This host's name.
+/// This host's name, if it was given one.
 pub fn name() -> Option<String> {
     rustix::system::uname()
         .nodename()
         .to_str()
         .ok()
+        .filter(|name| *name != "(none)")
         .map(str::to_owned)
 }
 
