@@ -50,7 +50,8 @@ check "C formatting" c_format
 check "shell scripts" shell_scripts
 check "unused dependencies" unused_dependencies
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
-check "fuzz targets" cargo check --locked --quiet --manifest-path pingtrace/fuzz/Cargo.toml
+check "fuzz targets" cargo check --locked --quiet \
+    --manifest-path pingtrace/fuzz/Cargo.toml --target-dir target/fuzz/check
 
 if ((${#failed[@]})); then
     printf 'check: failed: %s\n' "${failed[@]}" >&2

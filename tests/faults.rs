@@ -249,13 +249,13 @@ fn run(lab: &Lab, args: &str) -> Finished {
     run
 }
 
-/// Those of the probes that are as they should be: at least three of four, for on a shared machine
-/// somebody else may slow down some.
+/// Those of the probes that are as they should be: more than half, for on a shared machine somebody
+/// else may slow down some.
 fn most(probes: Vec<&Value>, so: impl Fn(&&Value) -> bool) -> Vec<&Value> {
     let all = probes.len();
     let (so, not): (Vec<_>, Vec<_>) = probes.into_iter().partition(so);
     assert!(
-        so.len() * 4 >= all * 3,
+        so.len() * 2 > all,
         "{} of {all} are as they should be; the first that is not: {:#}",
         so.len(),
         not[0]
