@@ -518,8 +518,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	}
 	if (!parse_any(skb, skb->network_header ? skb->head + skb->network_header : skb->data, &p))
 		return 0;
-	/* The ordinary end of a reply: raw sockets got their copies, and no ping socket wants it.
-	 */
+	/* The ordinary end of a reply: raw sockets had their copies, no ping socket wants it. */
 	if (p.direction == PT_REPLY && no_socket)
 		return 0;
 	netns = netns_of_dropped(skb);

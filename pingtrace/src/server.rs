@@ -71,10 +71,6 @@ pub fn run(cli: &Cli) -> Result<()> {
     let mut records = Records::new(own);
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
-    // Replies that left before their device was ready are not worth another way of stamping.
-    ring.consume()
-        .context("read the ring buffer of owed records")?;
-    owed.borrow_mut().clear();
     let start_ns = monotonic_ns();
     log::info!("serving; stop with SIGINT or SIGTERM");
     while wait(&ring, &devices, &signals, records.wake_at(deadline))?
