@@ -159,6 +159,12 @@ fn add_files(found: &mut NamespaceNames, directory: &Path) {
     }
 }
 
+/// The container that a process is in: its full id, 64 hexadecimal digits.
+pub fn container_of(pid: u32) -> Option<String> {
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    container_id(&cgroup).map(str::to_owned)
+}
+
 /// The innermost container id in a /proc/PID/cgroup: 64 hexadecimal digits, in which Docker,
 /// containerd, CRI-O and Podman agree.
 fn container_id(cgroup: &str) -> Option<&str> {

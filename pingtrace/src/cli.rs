@@ -222,7 +222,8 @@ fn tos(text: &str) -> Result<u8, String> {
     parsed.map_err(|_| format!("'{text}' is not a byte, e.g. 0xb8 for DSCP EF"))
 }
 
-fn image(text: &str) -> Result<PathBuf, String> {
+/// A file name that stands for a format of pictures.
+pub fn image(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     draw::Format::from_path(&path).map_err(|e| e.to_string())?;
     Ok(path)

@@ -7,6 +7,7 @@
 
 use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
+use crate::control::Control;
 use crate::host;
 use crate::journey::{Arrival, Identity, Journey};
 use crate::negotiation::{Format, Negotiation};
@@ -41,15 +42,6 @@ const COLLECT_MOST: u64 = 64;
 const COLLECT_WAIT_NS: u64 = 50_000_000;
 /// After a signal, replies that are under way get this long.
 const STOP_GRACE_NS: u64 = 100_000_000;
-
-/// Set by signals: end the run; reopen the logs.
-#[derive(Debug, Default)]
-pub struct Control {
-    /// SIGINT or SIGTERM came.
-    pub stop: Arc<AtomicBool>,
-    /// SIGHUP came.
-    pub reopen: Arc<AtomicBool>,
-}
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

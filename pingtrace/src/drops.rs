@@ -1,13 +1,12 @@
 //! Names for what a kernel says when it drops a packet: reasons from its BTF, as their numbers
 //! differ from kernel to kernel, and functions from its symbol table.
 
+use crate::symbols::Symbols;
 use bpf::pingtrace::types::pt_drop;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{Enum, EnumMember};
 use report::model::{Host, KernelDrop, Symbol};
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 
 /// Functions whose names are kept; a kernel drops packets at some dozens of places.
 const MAX_LOCATIONS: usize = 256;
@@ -55,7 +54,7 @@ impl DropNames {
         let known = self.locations.entry(symbol.number);
         symbol
             .name
-            .clone_from(known.or_insert_with_key(|at| function(*at)));
+            .clone_from(known.or_insert_with_key(|at| Symbols::default().function(*at)));
     }
 }
 
@@ -74,48 +73,4 @@ fn reasons() -> HashMap<u64, String> {
         log::debug!("no names for drop reasons: {e}");
         HashMap::new()
     })
-}
-
-/// The function that holds an address: the last text symbol before it. All addresses read as 0
-/// where `kernel.kptr_restrict` hides them.
-fn function(address: u64) -> Option<String> {
-    let file = File::open("/proc/kallsyms")
-        .map_err(|e| log::debug!("no names for kernel functions: read /proc/kallsyms: {e}"));
-    nearest(BufReader::new(file.ok()?), address)
-}
-
-fn nearest(symbols: impl BufRead, address: u64) -> Option<String> {
-    let mut best: Option<(u64, String)> = None;
-    for line in symbols.lines().map_while(Result::ok) {
-        let mut words = line.split_whitespace();
-        let at = words.next().and_then(|w| u64::from_str_radix(w, 16).ok());
-        let (Some(at), Some("t" | "T" | "w" | "W"), Some(name)) = (at, words.next(), words.next())
-        else {
-            continue;
-        };
-        let nearer = best.as_ref().is_none_or(|(found, _)| *found < at);
-        if at != 0 && at <= address && nearer {
-            best = Some((at, name.to_owned()));
-        }
-    }
-    best.map(|(_, name)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_function_is_the_last_text_symbol_before_an_address() {
-        let symbols = b"ffffffff81000000 T _text\nffffffff81000000 T _stext\n\
-            ffffffff81000200 t tbf_enqueue\t[sch_tbf]\nffffffff81000180 t alias\n\
-            ffffffff81000210 d data\nffffffff81000300 T ip_rcv\n";
-        let found = |address| nearest(&symbols[..], address);
-        assert_eq!(found(0xffff_ffff_8100_0220).as_deref(), Some("tbf_enqueue"));
-        assert_eq!(found(0xffff_ffff_8100_0001).as_deref(), Some("_text"));
-        assert_eq!(found(0xffff_ffff_8100_0300).as_deref(), Some("ip_rcv"));
-        assert_eq!(found(0x1000), None);
-        let hidden = b"0000000000000000 T _text\n0000000000000000 T ip_rcv\n";
-        assert_eq!(nearest(&hidden[..], 0xffff_ffff_8100_0300), None);
-    }
 }

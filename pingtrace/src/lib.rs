@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod client;
 mod collector;
+pub mod control;
+pub mod diag;
 pub mod diff;
 mod drops;
 mod host;
@@ -26,6 +28,7 @@ pub mod selftest;
 mod sender;
 mod server;
 pub mod socket;
+pub mod symbols;
 mod table;
 mod timestamps;
 mod tracer;

@@ -281,7 +281,7 @@ impl Writer {
             return Ok(());
         };
         capture.names = self.names.names().clone();
-        draw::write(&capture, path)?;
+        draw::write(draw::Picture::Run(&capture), path)?;
         log::info!("picture: {}", path.display());
         Ok(())
     }
@@ -318,7 +318,7 @@ impl Logs {
 }
 
 /// Fills in the time, and finds out now what would fail at the end.
-fn image_path(pattern: &Path) -> Result<PathBuf> {
+pub fn image_path(pattern: &Path) -> Result<PathBuf> {
     let text = pattern
         .to_str()
         .context("the picture's name (--image) is not UTF-8")?;

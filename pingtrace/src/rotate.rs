@@ -31,6 +31,8 @@ pub struct RotatingFile {
     /// None after a roll-over until the new file could be made.
     file: Option<File>,
     length: u64,
+    /// What stands at the head of each file.
+    header: Vec<u8>,
     /// The file ends inside a line that could not be taken back.
     torn: bool,
     outage: Outage,
@@ -51,12 +53,24 @@ impl RotatingFile {
             backups,
             file: None,
             length: 0,
+            header: Vec::new(),
             torn: false,
             outage: Outage::default(),
             roll_failed: false,
         };
         log.reopen()?;
         Ok(log)
+    }
+
+    /// The same, with these lines at the head of each new file.
+    pub fn with_header(mut self, lines: &str) -> io::Result<Self> {
+        self.header = lines.into();
+        if self.length == 0
+            && let Some(file) = &mut self.file
+        {
+            self.length = write_header(file, &self.header)?;
+        }
+        Ok(self)
     }
 
     /// Opens the path again, after somebody else has moved the file away (SIGHUP from
@@ -69,9 +83,12 @@ impl RotatingFile {
     }
 
     fn open_path(&mut self) -> io::Result<()> {
-        let file = open_append(&self.path)?;
+        let mut file = open_append(&self.path)?;
         self.length = file.metadata()?.len();
         self.torn = ends_inside_a_line(&self.path, self.length);
+        if self.length == 0 {
+            self.length = write_header(&mut file, &self.header)?;
+        }
         self.file = Some(file);
         Ok(())
     }
@@ -248,6 +265,12 @@ fn ends_inside_a_line(path: &Path, length: u64) -> bool {
         Ok(last[0])
     };
     length > 0 && last_byte().is_ok_and(|byte| byte != b'\n')
+}
+
+/// Returns its length.
+fn write_header(file: &mut File, header: &[u8]) -> io::Result<u64> {
+    write_whole(file, header).map_err(|(error, _)| error)?;
+    Ok(header.len() as u64)
 }
 
 /// Writes all of `line`, or else takes back what was written of it. The error comes with whether

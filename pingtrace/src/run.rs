@@ -1,8 +1,9 @@
 //! From a parsed command line to an exit status.
 
 use crate::cli::{Cli, Command};
-use crate::client::{self, Control, Outcome};
+use crate::client::{self, Outcome};
 use crate::collector::Collector;
+use crate::control::Control;
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
@@ -11,10 +12,8 @@ use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
 use log::{LevelFilter, Record};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Exit status when the run failed.
 const FAILED: u8 = 1;
@@ -51,11 +50,7 @@ pub fn run(cli: &Cli) -> ExitCode {
 }
 
 fn client(cli: &Cli) -> Result<Outcome> {
-    let control = Control::default();
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&control.stop)).context("handle signals")?;
-    }
-    signal_hook::flag::register(SIGHUP, Arc::clone(&control.reopen)).context("handle signals")?;
+    let control = Control::by_signals()?;
     match &cli.schedule {
         Some(cron) => schedule::run(cli, cron, &control, || capture(cli, &control)),
         None => capture(cli, &control),

@@ -1,7 +1,8 @@
 //! Captures at each tick of a cron expression, for ever, in one process.
 
 use crate::cli::Cli;
-use crate::client::{Control, Outcome};
+use crate::client::Outcome;
+use crate::control::Control;
 use crate::plan::Usage;
 use anyhow::{Context, Result};
 use chrono::{DateTime, Local};

@@ -1,6 +1,6 @@
 //! The sender, and what it shares with the receiver.
 
-use crate::client::Control;
+use crate::control::Control;
 use crate::negotiation::Format;
 use crate::packet::Probe;
 use crate::plan::Plan;

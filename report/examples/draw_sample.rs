@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(count) => count.to_string_lossy().parse()?,
         None => 1000,
     };
-    draw::write(&capture(count), &path)?;
+    draw::write(draw::Picture::Run(&capture(count)), &path)?;
     Ok(())
 }
 

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters_backend::BackendColor;
 
+use crate::companion::Chart;
 use crate::model::{Capture, Delay, Segment};
 
 mod canvas;
+mod companion;
 mod page;
 mod palette;
 mod percentiles;
@@ -130,20 +132,29 @@ fn remedy(source: &io::Error) -> &'static str {
     }
 }
 
+/// What a picture shows.
+#[derive(Clone, Copy, Debug)]
+pub enum Picture<'a> {
+    /// A run of probes.
+    Run(&'a Capture),
+    /// What a companion found.
+    Companion(&'a Chart),
+}
+
 /// The picture as the bytes of a file.
-pub fn render(capture: &Capture, format: Format) -> Result<Vec<u8>, Error> {
+pub fn render(picture: Picture<'_>, format: Format) -> Result<Vec<u8>, Error> {
     match format {
-        Format::Png => png(capture),
-        Format::Svg => svg(capture).map(String::into_bytes),
-        Format::Html => Ok(page::html(capture, &svg(capture)?).into_bytes()),
+        Format::Png => png(picture),
+        Format::Svg => svg(picture).map(String::into_bytes),
+        Format::Html => Ok(page::html(picture, &svg(picture)?).into_bytes()),
     }
 }
 
-fn png(capture: &Capture) -> Result<Vec<u8>, Error> {
+fn png(picture: Picture<'_>) -> Result<Vec<u8>, Error> {
     let (width, height) = (WIDTH as u32, HEIGHT as u32);
     let mut pixels = vec![u8::MAX; 3 * WIDTH as usize * HEIGHT as usize];
     draw(
-        capture,
+        picture,
         &mut BitMapBackend::with_buffer(&mut pixels, (width, height)),
     )?;
     let mut file = Vec::new();
@@ -158,40 +169,47 @@ fn png(capture: &Capture) -> Result<Vec<u8>, Error> {
     Ok(file)
 }
 
-fn svg(capture: &Capture) -> Result<String, Error> {
+fn svg(picture: Picture<'_>) -> Result<String, Error> {
     let mut text = String::new();
     let size = (WIDTH as u32, HEIGHT as u32);
-    let hints = draw(capture, &mut SVGBackend::with_string(&mut text, size))?;
+    let hints = draw(picture, &mut SVGBackend::with_string(&mut text, size))?;
     let end = text.rfind("</svg>").unwrap_or(text.len());
     text.insert_str(end, &page::hints(&hints));
     Ok(text)
 }
 
 /// Draws everything; returns what to say where the pointer is, for formats that can.
-fn draw<B: DrawingBackend>(capture: &Capture, backend: &mut B) -> Result<Vec<Hint>, Error> {
+fn draw<B: DrawingBackend>(picture: Picture<'_>, backend: &mut B) -> Result<Vec<Hint>, Error> {
     let mut canvas = Canvas::new(backend)?;
-    let marks = marks(capture);
     canvas.fill(Area::new(0, 0, WIDTH, HEIGHT), palette::PAPER)?;
-    header(&mut canvas, capture)?;
+    match picture {
+        Picture::Run(capture) => run(&mut canvas, capture)?,
+        Picture::Companion(chart) => companion::draw(&mut canvas, chart)?,
+    }
+    canvas.finish()
+}
+
+fn run<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Result<(), Error> {
+    let marks = marks(capture);
+    header(canvas, capture)?;
     let end = waterfall::draw(
-        &mut canvas,
+        canvas,
         capture,
         Area::new(MARGIN, WATERFALL_TOP, WIDTH - MARGIN, 0),
     )?;
     let top = end + GAP;
     percentiles::draw(
-        &mut canvas,
+        canvas,
         capture,
         &marks,
         Area::new(MARGIN, top, 724, NOTES_TOP - 16),
     )?;
     series::draw(
-        &mut canvas,
+        canvas,
         capture,
         Area::new(760, top, WIDTH - MARGIN, NOTES_TOP - 16),
     )?;
-    footnotes(&mut canvas, capture, &marks)?;
-    canvas.finish()
+    footnotes(canvas, capture, &marks)
 }
 
 fn header<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Result<(), Error> {
@@ -210,20 +228,25 @@ fn header<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Resul
         faint,
     )?;
 
-    let headline = words::headline(capture);
-    let fits = |em: &f64| canvas.width(&headline, Ink::new(*em, palette::INK).bold()) <= room;
+    headlines(canvas, &words::headline(capture), &words::second(capture))
+}
+
+/// The answer in large letters, and what else is worth a line.
+fn headlines<B: DrawingBackend>(
+    canvas: &mut Canvas<B>,
+    headline: &str,
+    second: &str,
+) -> Result<(), Error> {
+    let room = WIDTH - 2 * MARGIN;
+    let fits = |em: &f64| canvas.width(headline, Ink::new(*em, palette::INK).bold()) <= room;
     let em = [28.0, 25.0, 22.0, 19.0]
         .into_iter()
         .find(fits)
         .unwrap_or(17.0);
     let ink = Ink::new(em, palette::INK).bold();
-    canvas.text((MARGIN, 60), &canvas.fit(&headline, ink, room), ink)?;
-    let second = Ink::new(17.0, palette::INK);
-    canvas.text(
-        (MARGIN, 94),
-        &canvas.fit(&words::second(capture), second, room),
-        second,
-    )
+    canvas.text((MARGIN, 60), &canvas.fit(headline, ink, room), ink)?;
+    let ink = Ink::new(17.0, palette::INK);
+    canvas.text((MARGIN, 94), &canvas.fit(second, ink, room), ink)
 }
 
 fn footnotes<B: DrawingBackend>(

@@ -4,6 +4,7 @@
 pub mod breakdown;
 pub mod causes;
 pub mod clock;
+pub mod companion;
 pub mod confidence;
 pub mod confusion;
 pub mod diff;

@@ -6,7 +6,7 @@ use crate::model::{Capture, DelayStat, Record, Segment};
 
 use super::canvas::Hint;
 use super::scale::{duration, local};
-use super::{Marks, color_of, marks, waterfall, words};
+use super::{Marks, Picture, color_of, marks, waterfall, words};
 
 const STYLE: &str = "body{font:14px/1.45 'DejaVu Sans',Verdana,sans-serif;color:#1b1f26;background:#fff;\
 max-width:1400px;margin:0 auto;padding:0 12px 40px}svg{width:100%;height:auto}\
@@ -16,10 +16,15 @@ th{color:#5f6873;font-weight:600}th:first-child,td:first-child{text-align:left}\
 i{display:inline-block;width:10px;height:10px;margin-right:5px}.lost{color:#c41e1e;font-weight:600}";
 
 /// A page with the drawing and, below it, its numbers.
-pub(super) fn html(capture: &Capture, svg: &str) -> String {
-    let (ends, _) = words::title(capture);
-    let title = escape(&format!("pingtrace {ends}"));
-    let tables = [slowest(capture), percentiles(capture), counters(capture)].concat();
+pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
+    let (title, tables) = match picture {
+        Picture::Run(capture) => {
+            let tables = [slowest(capture), percentiles(capture), counters(capture)];
+            (words::title(capture).0, tables.concat())
+        }
+        Picture::Companion(chart) => (chart.title.clone(), String::new()),
+    };
+    let title = escape(&format!("pingtrace {title}"));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<style>{STYLE}</style>\n</head>\n<body>\n\

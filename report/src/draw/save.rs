@@ -6,17 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::model::Capture;
-
-use super::{Error, Format, render};
+use super::{Error, Format, Picture, render};
 
 /// Tells the temporary files of this process apart.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Draws the picture in the format that the name of `path` asks for and puts it there in one
 /// step. On an error whatever was at `path` is unchanged, and nothing new is left beside it.
-pub fn write(capture: &Capture, path: &Path) -> Result<(), Error> {
-    let picture = render(capture, Format::from_path(path)?)?;
+pub fn write(picture: Picture<'_>, path: &Path) -> Result<(), Error> {
+    let picture = render(picture, Format::from_path(path)?)?;
     let Some(name) = path.file_name().filter(|_| !path.is_dir()) else {
         return Err(Error::NotAFile {
             path: path.to_owned(),

@@ -226,7 +226,7 @@ fn decode(file: &[u8]) -> (u32, u32, Vec<u8>) {
 #[test]
 fn png_decodes_and_is_not_blank() {
     for (name, capture) in captures() {
-        let file = render(&capture, Format::Png).expect(name);
+        let file = render(Picture::Run(&capture), Format::Png).expect(name);
         let (width, height, pixels) = decode(&file);
         assert_eq!((width, height), (WIDTH as u32, HEIGHT as u32), "{name}");
         let dark = pixels
@@ -240,7 +240,7 @@ fn png_decodes_and_is_not_blank() {
 #[test]
 fn margins_stay_white() {
     for (name, capture) in captures() {
-        let (width, _, pixels) = decode(&render(&capture, Format::Png).expect(name));
+        let (width, _, pixels) = decode(&render(Picture::Run(&capture), Format::Png).expect(name));
         let white = |x: u32, y: u32| {
             let at = 3 * (y * width + x) as usize;
             pixels[at..at + 3].iter().all(|c| *c == u8::MAX)
@@ -256,8 +256,10 @@ fn margins_stay_white() {
 #[test]
 fn svg_and_html_are_escaped_and_self_contained() {
     for (name, capture) in captures() {
-        let svg = String::from_utf8(render(&capture, Format::Svg).expect(name)).expect(name);
-        let html = String::from_utf8(render(&capture, Format::Html).expect(name)).expect(name);
+        let svg = String::from_utf8(render(Picture::Run(&capture), Format::Svg).expect(name))
+            .expect(name);
+        let html = String::from_utf8(render(Picture::Run(&capture), Format::Html).expect(name))
+            .expect(name);
         assert!(
             svg.starts_with("<svg ") && svg.trim_end().ends_with("</svg>"),
             "{name}"
@@ -371,7 +373,7 @@ fn write_replaces_a_picture_in_one_step() {
     let directory = Directory::new();
     let path = directory.0.join("a.svg");
     fs::write(&path, "old").expect("write the old picture");
-    write(&sample(), &path).expect("write the new picture");
+    write(Picture::Run(&sample()), &path).expect("write the new picture");
     assert!(
         fs::read_to_string(&path)
             .expect("read it")
@@ -384,7 +386,8 @@ fn write_replaces_a_picture_in_one_step() {
 fn a_directory_in_the_way_is_an_error_and_leaves_nothing() {
     let directory = Directory::new();
     fs::create_dir(directory.0.join("a.png")).expect("create a directory");
-    let error = write(&sample(), &directory.0.join("a.png")).expect_err("it is a directory");
+    let error =
+        write(Picture::Run(&sample()), &directory.0.join("a.png")).expect_err("it is a directory");
     assert!(matches!(error, Error::NotAFile { .. }), "{error}");
     assert_eq!(directory.entries(), ["a.png"]);
 }
@@ -392,7 +395,8 @@ fn a_directory_in_the_way_is_an_error_and_leaves_nothing() {
 #[test]
 fn a_missing_directory_is_an_error_with_a_remedy() {
     let directory = Directory::new();
-    let error = write(&sample(), &directory.0.join("no/a.png")).expect_err("no such directory");
+    let error = write(Picture::Run(&sample()), &directory.0.join("no/a.png"))
+        .expect_err("no such directory");
     let text = error.to_string();
     assert!(
         text.contains("no/a.png") && text.contains("create the directory"),

@@ -1,0 +1,206 @@
+//! Rows of irqoff, nosched and runqlat: something on a CPU took longer than it may.
+
+use std::fmt::Write as _;
+
+use serde::{Serialize, Serializer};
+
+use super::Time;
+
+/// Which companion saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Interrupts or softirqs were held off, or ran long.
+    Irqoff,
+    /// The kernel ran on although somebody else was to run.
+    Nosched,
+    /// A task waited for its CPU.
+    Runqlat,
+}
+
+/// What took the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Hard interrupts were off.
+    Irqoff,
+    /// A hard interrupt's handler ran.
+    Hardirq,
+    /// A softirq waited from its raise to its entry.
+    SoftirqDelay,
+    /// A softirq ran.
+    SoftirqRun,
+    /// The hypervisor ran something else.
+    Stolen,
+    /// `need_resched` was set, and the kernel did not call the scheduler.
+    Hard,
+    /// A lazy reschedule was asked for: by design it may take until the next tick.
+    Lazy,
+    /// Others had the CPU.
+    Cpu,
+    /// The cgroup's quota was used up.
+    Quota,
+}
+
+impl Class {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Irqoff => "irqoff",
+            Self::Hardirq => "hardirq",
+            Self::SoftirqDelay => "softirq_delay",
+            Self::SoftirqRun => "softirq_run",
+            Self::Stolen => "stolen",
+            Self::Hard => "hard",
+            Self::Lazy => "lazy",
+            Self::Cpu => "cpu",
+            Self::Quota => "quota",
+        }
+    }
+}
+
+/// Who ran while somebody waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ran {
+    /// Its name.
+    pub comm: String,
+    /// Its thread id.
+    pub tid: u32,
+    /// How long, ns.
+    pub ns: u64,
+}
+
+/// A place in code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its address.
+    pub address: u64,
+    /// `function+0x12`, if it could be named.
+    pub name: Option<String>,
+}
+
+impl Frame {
+    /// A stack in text, a frame a line.
+    pub(super) fn lines(stack: &[Self]) -> String {
+        stack.iter().fold(String::new(), |mut lines, frame| {
+            let name = frame.name.as_deref().unwrap_or("?");
+            let _ = writeln!(lines, "    <{:#018x}> {name}", frame.address);
+            lines
+        })
+    }
+}
+
+/// The name, or else the address.
+impl Serialize for Frame {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.name {
+            Some(name) => serializer.serialize_str(name),
+            None => serializer.collect_str(&format_args!("{:#x}", self.address)),
+        }
+    }
+}
+
+/// Something took longer than the threshold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// Who saw it.
+    pub companion: Kind,
+    /// When it ended.
+    pub time: Time,
+    /// Where.
+    pub cpu: u32,
+    /// irqoff, nosched: who ran; runqlat: who waited.
+    pub comm: String,
+    /// Its thread id in the initial PID namespace.
+    pub tid: u32,
+    /// How long, ns.
+    pub lat_ns: u64,
+    /// At most this long, where only a bracket is known, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub most_ns: Option<u64>,
+    /// What it was.
+    pub class: Class,
+    /// Of class `hardirq` and softirqs: which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vector: Option<String>,
+    /// nosched: who was to run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub victim: Option<(String, u32)>,
+    /// runqlat: runnable tasks on that CPU when it got it, itself included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nr_running: Option<u32>,
+    /// runqlat: who ran instead, the longest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ran: Vec<Ran>,
+    /// Where the kernel was, the innermost first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<Frame>,
+    /// Container of the task, if it is in one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+}
+
+/// Header of the text rows of a companion, with its newline.
+pub fn event_header(companion: Kind) -> String {
+    let (name, own) = match companion {
+        Kind::Irqoff => ("irqoff", "MAX(us)    CLASS"),
+        Kind::Nosched => ("nosched", "CLASS VICTIM"),
+        Kind::Runqlat => ("runqlat", "CLASS NR_RUNNING"),
+    };
+    let time = format!("TIME({name})");
+    format!("{time:<26} CPU {:<16}     TID    LAT(us) {own}\n", "COMM")
+}
+
+impl Event {
+    /// A row, and what belongs to it indented below.
+    pub(super) fn text(&self) -> String {
+        let (time, us) = (self.time.text(), us(self.lat_ns));
+        let mut text = format!(
+            "{time:<26} {:>3} {:<16} {:>7} {us:>10} ",
+            self.cpu, self.comm, self.tid
+        );
+        text += &match self.companion {
+            Kind::Irqoff => self.irqoff_columns(),
+            Kind::Nosched => self.nosched_columns(),
+            Kind::Runqlat => self.runqlat_columns(),
+        };
+        if let Some(container) = &self.container {
+            let _ = write!(text, " [containerId:{container}]");
+        }
+        text.push('\n');
+        for ran in &self.ran {
+            let _ = writeln!(
+                text,
+                "    ran instead: {}/{} {} us",
+                ran.comm,
+                ran.tid,
+                self::us(ran.ns)
+            );
+        }
+        text + &Frame::lines(&self.stack)
+    }
+
+    fn irqoff_columns(&self) -> String {
+        let most = self.most_ns.map_or("-".to_owned(), us);
+        let class = self.class.name();
+        match &self.vector {
+            Some(vector) => format!("{most:>10} {class} {vector}"),
+            None => format!("{most:>10} {class}"),
+        }
+    }
+
+    fn nosched_columns(&self) -> String {
+        let victim = self.victim.as_ref();
+        let victim = victim.map_or("-".to_owned(), |(comm, tid)| format!("{comm}/{tid}"));
+        format!("{:<5} {victim}", self.class.name())
+    }
+
+    fn runqlat_columns(&self) -> String {
+        let runnable = self.nr_running.map_or("-".to_owned(), |n| n.to_string());
+        format!("{:<5} {runnable:>10}", self.class.name())
+    }
+}
+
+fn us(ns: u64) -> String {
+    format!("{:.1}", ns as f64 / 1e3)
+}
