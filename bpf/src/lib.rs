@@ -34,3 +34,7 @@ skeleton! {
     /// For the self-test and the tests: faults of known place and size.
     burn
 }
+skeleton! {
+    /// What ran on each CPU, and what was held up there.
+    recorder
+}
