@@ -34,3 +34,7 @@ skeleton! {
     /// For the self-test and the tests: faults of known place and size.
     burn
 }
+skeleton! {
+    /// For the tests of the companions: a CPU that is held up for a known time.
+    stall
+}
