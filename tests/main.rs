@@ -24,5 +24,6 @@ mod points;
 mod replay;
 mod selftest;
 mod softirq;
+mod stalls;
 mod tools;
 mod v0peer;

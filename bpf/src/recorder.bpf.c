@@ -30,11 +30,12 @@ const volatile bool lengths = false;
 /* Whether sched_set_need_resched_tp tells, or else which bit of the flags, and its tick. */
 const volatile __s32 resched_bit = -1;
 
-/* What sched_set_need_resched_tp calls a reschedule that cannot wait; -1 until it is known. */
-int hard_bit = -1;
-/* User space sets it to the thread that is certain to be preempted hard. */
-__u32 calibrate_cpu;
+/* The bit that stands for a reschedule that cannot wait; 0: unknown, all count as such. */
+__u64 hard_bit;
+/* To find that out: which bits were set for this CPU meanwhile. */
 bool calibrating;
+int calibrated_cpu;
+__u64 bits_seen;
 
 __u64 hist_refused, throttles_refused;
 
@@ -374,15 +375,15 @@ int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 	__u32 key = cpu;
 	struct pt_cpu *c;
 
-	if (calibrating && key == calibrate_cpu)
-		hard_bit = bit;
+	if (calibrating && cpu == calibrated_cpu)
+		bits_seen |= 1ULL << (bit & 63);
 	c = bpf_map_lookup_elem(&cpus, &key);
 	if (!c)
 		return 0;
 	/* A lazy one becomes hard at the next tick: the wait began with the first. */
 	if (!c->resched_ns)
 		c->resched_ns = bpf_ktime_get_ns();
-	c->resched_lazy = hard_bit >= 0 && bit != hard_bit;
+	c->resched_lazy = hard_bit && 1ULL << (bit & 63) != hard_bit;
 	return 0;
 }
 

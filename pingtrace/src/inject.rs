@@ -4,3 +4,6 @@
 pub mod burn;
 pub mod forwarder;
 pub mod load;
+pub mod quota;
+pub mod stall;
+pub mod victim;

@@ -20,7 +20,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where a loaded object lives.
 pub type Storage = MaybeUninit<OpenObject>;
@@ -97,6 +97,8 @@ const SWITCHES_OF_MANY: u32 = 1024;
 const MANY_CPUS: usize = 64;
 /// Processes or cgroups with a distribution of their own; further ones are counted.
 const HISTOGRAMS: u32 = 1024;
+/// Attempts to find out how a reschedule that cannot wait looks.
+const CALIBRATIONS: usize = 5;
 
 impl<'a> Recorder<'a> {
     /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
@@ -200,26 +202,54 @@ impl<'a> Recorder<'a> {
         bss.map_or(0, |bss| bss.hist_refused + bss.throttles_refused)
     }
 
-    /// Finds out which bit stands for a reschedule that cannot wait: the one that a real-time
-    /// thread causes that wakes on this CPU. Without the right to make one, all count as such.
+    /// Finds out which bit stands for a reschedule that cannot wait: the one that is set each time
+    /// when a real-time thread wakes on this CPU. Without the right to make one, all count as such.
     fn calibrate(&mut self) {
-        let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
-            return;
-        };
         let cpu = rustix::thread::sched_getcpu();
-        bss.calibrate_cpu = cpu as u32;
-        let bss = std::cell::Cell::from_mut(bss);
-        let _ = bss;
-        let woken = thread::spawn(move || {
-            pin(cpu)?;
-            prioritise(Priority::Fifo(1))?;
-            thread::sleep(Duration::from_millis(1));
-            std::io::Result::Ok(())
-        });
-        if let Ok(Err(e)) = woken.join() {
-            log::debug!("lazy reschedules cannot be told from others: {e}");
+        let mut common = u64::MAX;
+        for _ in 0..CALIBRATIONS {
+            let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
+                return;
+            };
+            bss.bits_seen = 0;
+            bss.calibrated_cpu = cpu as i32;
+            bss.calibrating = true;
+            let woken = wake_real_time(cpu);
+            bss.calibrating = false;
+            if let Err(e) = woken {
+                log::debug!("lazy reschedules cannot be told from others: {e}");
+                return;
+            }
+            common &= bss.bits_seen;
+            if common.count_ones() == 1 {
+                bss.hard_bit = common;
+                return;
+            }
         }
+        log::debug!("lazy reschedules cannot be told from others: bits {common:#x}");
     }
+}
+
+/// A real-time thread wakes on this CPU while another thread has it.
+fn wake_real_time(cpu: usize) -> std::io::Result<()> {
+    let sleeper = thread::spawn(move || {
+        pin(cpu)?;
+        prioritise(Priority::Fifo(1))?;
+        thread::sleep(Duration::from_millis(1));
+        Ok(())
+    });
+    let busy = thread::spawn(move || {
+        pin(cpu)?;
+        let until = Instant::now() + Duration::from_millis(2);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    });
+    let joined = [sleeper.join(), busy.join()];
+    joined
+        .into_iter()
+        .try_for_each(|result| result.unwrap_or(Ok(())))
 }
 
 fn attach(program: &ProgramMut<'_>, name: &str) -> Result<Link> {
@@ -258,7 +288,10 @@ fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'stati
                 ("on_local_timer_exit", "local_timer_exit"),
                 ("on_call_function_entry", "call_function_entry"),
                 ("on_call_function_exit", "call_function_exit"),
-                ("on_call_function_single_entry", "call_function_single_entry"),
+                (
+                    "on_call_function_single_entry",
+                    "call_function_single_entry",
+                ),
                 ("on_call_function_single_exit", "call_function_single_exit"),
             ]);
         }
@@ -343,7 +376,9 @@ fn configure(
     let cpus = cpus as u32;
     open.maps.cpus.set_max_entries(cpus)?;
     open.maps.events.set_max_entries(cpus * per_cpu)?;
-    open.maps.stacks.set_max_entries(cpus * memory::STACKS_OF_CPU)?;
+    open.maps
+        .stacks
+        .set_max_entries(cpus * memory::STACKS_OF_CPU)?;
     let histograms = match setup.histogram {
         None => 1,
         Some(By::All) => cpus,

@@ -43,7 +43,11 @@ impl Record {
 
 /// A name as the kernel keeps it.
 pub fn comm(bytes: &[i8; 16]) -> String {
-    let bytes: Vec<u8> = bytes.iter().map(|b| b.cast_unsigned()).take_while(|b| *b != 0).collect();
+    let bytes: Vec<u8> = bytes
+        .iter()
+        .map(|b| b.cast_unsigned())
+        .take_while(|b| *b != 0)
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -99,7 +103,9 @@ impl Memory {
             event: self.events.read(self.place(cpu, ring, number)),
         }));
         fence(Ordering::Acquire);
-        let overtaken = oldest(self.head(cpu, ring)).saturating_sub(first).min(head - first);
+        let overtaken = oldest(self.head(cpu, ring))
+            .saturating_sub(first)
+            .min(head - first);
         into.drain(before..before + overtaken as usize);
         (head, (first + overtaken).saturating_sub(from))
     }
@@ -162,7 +168,9 @@ impl Reader {
         let rings: Vec<usize> = rings.iter().map(|ring| ring.0 as usize).collect();
         let cpus = 0..memory.cpus();
         let heads = |cpu| rings.iter().map(move |ring| (cpu, *ring));
-        let next = cpus.flat_map(heads).map(|(cpu, ring)| memory.head(cpu, ring));
+        let next = cpus
+            .flat_map(heads)
+            .map(|(cpu, ring)| memory.head(cpu, ring));
         Self {
             next: next.collect(),
             rings,

@@ -10,6 +10,9 @@ use libbpf_rs::libbpf_sys::{PERF_COUNT_SW_CPU_CLOCK, PERF_TYPE_SOFTWARE, perf_ev
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+/// include/uapi/linux/perf_event.h
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+
 /// Opens it, at so many ticks a second.
 pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
     let mut attributes = perf_event_attr {
@@ -27,7 +30,7 @@ pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
             -1,
             cpu,
             -1,
-            libc::PERF_FLAG_FD_CLOEXEC,
+            PERF_FLAG_FD_CLOEXEC,
         );
         if fd < 0 {
             Err(io::Error::last_os_error())
