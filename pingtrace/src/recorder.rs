@@ -221,7 +221,7 @@ impl<'a> Recorder<'a> {
                 return;
             }
             common &= bss.bits_seen;
-            if common.count_ones() == 1 {
+            if common.is_power_of_two() {
                 bss.hard_bit = common;
                 return;
             }

@@ -76,6 +76,11 @@ pub fn microseconds(text: &str) -> Result<Duration, String> {
     duration(text, 1_000)
 }
 
+/// A duration whose plain number is in milliseconds.
+pub fn milliseconds(text: &str) -> Result<Duration, String> {
+    duration(text, 1_000_000)
+}
+
 /// A duration whose plain number is in seconds.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     duration(text, SECOND)

@@ -245,6 +245,6 @@ impl<T> Drop for Mapping<T> {
 
 /// The kernel rounds elements to 8 bytes and maps whole pages.
 fn bytes<T>(count: usize) -> usize {
-    const { assert!(size_of::<T>() % 8 == 0) };
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
     (size_of::<T>() * count).next_multiple_of(rustix::param::page_size())
 }

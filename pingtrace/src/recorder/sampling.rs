@@ -10,7 +10,7 @@ use libbpf_rs::libbpf_sys::{PERF_COUNT_SW_CPU_CLOCK, PERF_TYPE_SOFTWARE, perf_ev
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
-/// include/uapi/linux/perf_event.h
+/// `include/uapi/linux/perf_event.h`
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 
 /// Opens it, at so many ticks a second.
