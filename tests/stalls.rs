@@ -1,6 +1,6 @@
 //! The injected faults of the companions are what they say they are.
 
-use super::harness::alone;
+use super::harness::{alone, until};
 use pingtrace::inject::load::{CpuHog, Hog, Priority};
 use pingtrace::inject::quota::Quota;
 use pingtrace::inject::stall::{Kind, Span, Stall};
@@ -131,16 +131,15 @@ fn a_victim_waits_for_a_hog() {
     assert!(median(errors.clone()) < 1_000_000, "{errors:?}");
 }
 
-/// In 2 s of a busy member, 80 of every 100 ms.
+/// A busy member uses up the quota, also where others leave it a small part of a CPU, and then
+/// waits for what is left of a period.
 fn assert_throttles(quota: Quota) {
     let dir = quota.path().to_owned();
-    std::thread::sleep(Duration::from_secs(2));
+    let throttled = || quota.throttling().unwrap().periods >= 4;
+    until("the quota runs out four times", throttled);
     let throttling = quota.throttling().unwrap();
-    assert!(throttling.periods >= 4, "{throttling:?}");
-    assert!(
-        throttling.ns >= throttling.periods * 40_000_000,
-        "{throttling:?}"
-    );
+    let each = throttling.ns / throttling.periods;
+    assert!((5_000_000..200_000_000).contains(&each), "{throttling:?}");
     drop(quota);
     assert!(!dir.exists());
 }
@@ -148,7 +147,7 @@ fn assert_throttles(quota: Quota) {
 #[test]
 fn a_quota_throttles_a_process() {
     let _alone = alone();
-    let quota = Quota::new(20 * MS, 100 * MS).unwrap();
+    let quota = Quota::new(5 * MS, 100 * MS).unwrap();
     assert_eq!(quota.throttling().unwrap().periods, 0);
     let mut busy = Command::new("sh");
     let mut busy = busy
@@ -164,11 +163,11 @@ fn a_quota_throttles_a_process() {
 #[test]
 fn a_quota_throttles_a_thread() {
     let _alone = alone();
-    let quota = Quota::new(20 * MS, 100 * MS).unwrap();
+    let quota = Quota::new(5 * MS, 100 * MS).unwrap();
     let hog = CpuHog::start(Hog {
         cpu: CPU,
         priority: Priority::Normal,
-        limit: Duration::from_secs(5),
+        limit: Duration::from_secs(30),
         burst: None,
     });
     let hog = hog.unwrap();

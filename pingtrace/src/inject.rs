@@ -3,6 +3,7 @@
 
 pub mod burn;
 pub mod forwarder;
+pub mod holders;
 pub mod load;
 pub mod quota;
 pub mod stall;

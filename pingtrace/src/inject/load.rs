@@ -310,7 +310,7 @@ pub fn prioritise(priority: Priority) -> io::Result<()> {
 }
 
 /// Sleeps in slices of at most 10 ms; `false` as soon as `stop` is set.
-fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
+pub(super) fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
     loop {
         if stop.load(Ordering::Relaxed) {
             return false;
