@@ -39,7 +39,7 @@ enum pt_record_flag {
 /* Interrupts without a line, on x86. */
 enum pt_vector { PT_LOCAL_TIMER, PT_CALL_FUNCTION, PT_CALL_FUNCTION_SINGLE };
 
-enum { PT_COMM = 16, PT_FRAMES = 24, PT_STACKS = 128, PT_SOFTIRQS = 10, PT_LENGTHS = 64 };
+enum { PT_COMM = 16, PT_FRAMES = 24, PT_STACKS = 128, PT_SOFTIRQS = 16, PT_LENGTHS = 64 };
 
 /* Times in ns of CLOCK_MONOTONIC; one cache line. */
 struct pt_event {

@@ -406,7 +406,8 @@ int BPF_PROG(on_softirq_raise, unsigned int vector)
 	struct pt_cpu *c = this_cpu();
 
 	/* The first since the last entry. */
-	if (c && vector < PT_SOFTIRQS && !c->raise_ns[vector])
+	vector &= PT_SOFTIRQS - 1;
+	if (c && !c->raise_ns[vector])
 		c->raise_ns[vector] = bpf_ktime_get_ns();
 	return 0;
 }
@@ -416,8 +417,8 @@ int BPF_PROG(on_softirq_entry, unsigned int vector)
 {
 	struct pt_cpu *c = this_cpu();
 
-	if (c && vector < PT_SOFTIRQS)
-		c->entry_ns[vector] = bpf_ktime_get_ns();
+	if (c)
+		c->entry_ns[vector & (PT_SOFTIRQS - 1)] = bpf_ktime_get_ns();
 	return 0;
 }
 
@@ -428,7 +429,8 @@ int BPF_PROG(on_softirq_exit, unsigned int vector)
 	__u64 now, entry, raise, ran, waited;
 	struct pt_event *e;
 
-	if (!c || vector >= PT_SOFTIRQS || !c->entry_ns[vector])
+	vector &= PT_SOFTIRQS - 1;
+	if (!c || !c->entry_ns[vector])
 		return 0;
 	now = bpf_ktime_get_ns();
 	entry = c->entry_ns[vector];

@@ -319,7 +319,7 @@ fn reschedule_hook() -> Hook {
 }
 
 /// `TIF_NEED_RESCHED` of the kernels that lack `sched_set_need_resched_tp`, before 6.17
-/// (arch/*/include/asm/thread_info.h).
+/// (`arch/*/include/asm/thread_info.h`).
 fn resched_bit() -> Option<i32> {
     match std::env::consts::ARCH {
         "x86_64" => Some(3),

@@ -117,8 +117,9 @@ impl<'a> Watch<'a> {
         };
         let tally = self.tally;
         let end = companion::Time(Time::now().unix_ns);
-        self.sink
-            .finish(summary, || tally.chart(&host::name().unwrap_or_default(), end))
+        self.sink.finish(summary, || {
+            tally.chart(&host::name().unwrap_or_default(), end)
+        })
     }
 
     /// The recorder.
