@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Time;
 
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// What took the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Hard interrupts were off.
@@ -40,6 +40,8 @@ pub enum Class {
     Cpu,
     /// The cgroup's quota was used up.
     Quota,
+    /// The thread itself had the CPU.
+    Own,
 }
 
 impl Kind {
@@ -66,7 +68,14 @@ impl Class {
             Self::Lazy => "did not schedule (lazy)",
             Self::Cpu => "CPU taken",
             Self::Quota => "quota used up",
+            Self::Own => "ran itself",
         }
+    }
+
+    /// The class of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+        Self::deserialize(name).ok()
     }
 
     /// As in JSON.
@@ -81,6 +90,7 @@ impl Class {
             Self::Lazy => "lazy",
             Self::Cpu => "cpu",
             Self::Quota => "quota",
+            Self::Own => "own",
         }
     }
 }
@@ -209,7 +219,7 @@ impl Event {
         match self.class {
             Class::Hardirq | Class::SoftirqRun => self.vector.clone().unwrap_or_else(task),
             Class::Stolen => "the hypervisor".to_owned(),
-            Class::Quota => task(),
+            Class::Quota | Class::Own => task(),
             Class::SoftirqDelay | Class::Cpu => {
                 let longest = self.ran.first();
                 longest.map_or_else(task, |ran| format!("{}/{} ran", ran.comm, ran.tid))
