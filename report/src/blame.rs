@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::companion::Class;
-use crate::model::{Host, Segment};
+use crate::model::{Host, Owner, Point, Segment, Stamp};
 use crate::text::duration;
 
 /// Something that had a CPU for a time, `CLOCK_MONOTONIC` ns of its host.
@@ -46,8 +46,49 @@ pub struct Window {
     pub from_ns: u64,
     /// To.
     pub to_ns: u64,
-    /// The thread that waits, or works, in this segment; 0 for a packet.
-    pub tid: u32,
+}
+
+/// The segments of a host that took at least so long, by its own stamps alone. Wires have none.
+pub fn windows(path: &[Stamp], host: Host, least_ns: u64) -> Vec<Window> {
+    let mut places: BTreeMap<u16, &Stamp> = BTreeMap::new();
+    for stamp in path.iter().filter(|stamp| stamp.host == host) {
+        let last_counts = matches!(stamp.point, Point::LTxDevout | Point::RTxDevout);
+        let place = places.entry(stamp.point as u16).or_insert(stamp);
+        if last_counts {
+            *place = stamp;
+        }
+    }
+    let mut stamps: Vec<&Stamp> = places.into_values().collect();
+    stamps.sort_by_key(|stamp| stamp.ns);
+    let pairs = stamps.windows(2).map(|pair| (pair[0], pair[1]));
+    let window = |(from, to): (&Stamp, &Stamp)| {
+        // Between the hand-over and the return lies the wire.
+        let segment = segment_to(host, to.point).filter(|_| from.point != Point::LTxDevout)?;
+        Some(Window {
+            segment,
+            host,
+            cpu: to.cpu.or(from.cpu)?,
+            from_ns: from.ns,
+            to_ns: to.ns,
+        })
+    };
+    let long = |window: &Window| window.to_ns - window.from_ns >= least_ns;
+    pairs.filter_map(window).filter(long).collect()
+}
+
+/// The host's own segment that ends at a point.
+fn segment_to(host: Host, point: Point) -> Option<Segment> {
+    if point == Point::LRxUser {
+        return Some(Segment::LRxTaskRun);
+    }
+    let of_host = |segment: &Segment| {
+        let own = matches!(
+            segment.owner(),
+            Owner::Local | Owner::Receiver | Owner::Remote
+        );
+        own && segment.end() == Some((host, point))
+    };
+    Segment::ALL.into_iter().find(of_host)
 }
 
 /// A part of a window.
@@ -176,11 +217,7 @@ pub fn join(spans: &[Span], window: &Window) -> Blame {
     let mut places: HashMap<(Class, &str, u32), usize> = HashMap::new();
     for piece in pieces(spans, window) {
         let span = &spans[piece.span];
-        let class = if span.tid == window.tid && span.tid != 0 && span.class == Class::Cpu {
-            Class::Own
-        } else {
-            span.class
-        };
+        let class = span.class;
         let place = *places
             .entry((class, &span.who, span.tid))
             .or_insert_with(|| {
@@ -412,14 +449,31 @@ impl BlameTally {
     }
 }
 
-/// Separates parts, and the fields of one, in the form that a server sends.
+/// What separates blames, their parts, and the fields of one, in the form that a server sends.
+const BLAME: char = '&';
 const PART: char = '|';
 const FIELD: char = ';';
 
+/// As a server sends it: printable ASCII, and as many blames and parts as fit into so many bytes.
+pub fn to_wire(blame: &[Blame], most: usize) -> String {
+    blame.iter().fold(String::new(), |mut wire, blame| {
+        let room = most.saturating_sub(wire.len() + 1);
+        let next = blame.to_wire(room);
+        if !next.is_empty() && !wire.is_empty() {
+            wire.push(BLAME);
+        }
+        wire + &next
+    })
+}
+
+/// Reads what a server sent; what makes no sense is left out.
+pub fn from_wire(wire: &str) -> Vec<Blame> {
+    wire.split(BLAME).filter_map(Blame::from_wire).collect()
+}
+
 impl Blame {
-    /// As a server sends it: printable ASCII, with as many parts as fit into so many bytes; empty
-    /// if not even the window does.
-    pub fn to_wire(&self, most: usize) -> String {
+    /// With as many parts as fit; empty if not even the window does.
+    fn to_wire(&self, most: usize) -> String {
         let mut wire = format!("{};{};{}", self.segment.name(), self.cpu, self.window_ns);
         if wire.len() > most {
             return String::new();
@@ -448,8 +502,7 @@ impl Blame {
         wire
     }
 
-    /// Reads what a server sent; `None` if it makes no sense.
-    pub fn from_wire(wire: &str) -> Option<Self> {
+    fn from_wire(wire: &str) -> Option<Self> {
         let mut parts = wire.split(PART);
         let mut head = parts.next()?.split(FIELD);
         let segment = Segment::from_name(head.next()?)?;
@@ -490,7 +543,7 @@ fn part_from_wire(wire: &str) -> Option<Part> {
 /// What is not printable ASCII, or separates, as `%` and two hexadecimal digits.
 fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, b| {
-        let separates = matches!(char::from(b), PART | FIELD | '%');
+        let separates = matches!(char::from(b), BLAME | PART | FIELD | '%');
         if b.is_ascii_graphic() && !separates {
             escaped.push(char::from(b));
         } else {
@@ -546,7 +599,6 @@ mod tests {
             cpu: 1,
             from_ns: from * MS,
             to_ns: to * MS,
-            tid: 7,
         }
     }
 
@@ -562,7 +614,7 @@ mod tests {
     fn a_hog_is_to_blame() {
         let spans = [
             span(0, 12, Class::Cpu, "hog", 9),
-            span(12, 20, Class::Cpu, "pingtrace", 7),
+            span(12, 20, Class::Own, "pingtrace", 7),
         ];
         let blame = join(&spans, &window(1, 13));
         assert_eq!(
@@ -629,18 +681,53 @@ mod tests {
         }
     }
 
+    #[test]
+    fn windows_are_of_one_host_and_of_no_wire() {
+        let stamp = |point, host, ns: u64, cpu| Stamp {
+            point,
+            host,
+            ns: ns * MS,
+            cpu,
+            ifindex: 0,
+            netns: 0,
+        };
+        let (client, server) = (Host::Client, Host::Server);
+        let path = [
+            stamp(Point::LTxUser, client, 0, None),
+            stamp(Point::LTxDevqueue, client, 3, Some(1)),
+            stamp(Point::LTxDevout, client, 4, Some(1)),
+            stamp(Point::RRxSoftirq, server, 1000, Some(0)),
+            stamp(Point::RRxNapi, server, 1005, Some(2)),
+            stamp(Point::LRxIprcv, client, 20, Some(0)),
+            stamp(Point::LRxWakeup, client, 21, Some(0)),
+            stamp(Point::LRxOncpu, client, 29, Some(1)),
+            stamp(Point::LRxUser, client, 30, None),
+        ];
+        let found = |host| -> Vec<_> {
+            let windows = windows(&path, host, 2 * MS);
+            windows
+                .iter()
+                .map(|w| (w.segment, w.cpu, (w.to_ns - w.from_ns) / MS))
+                .collect()
+        };
+        let local = [(Segment::LTxKern, 1, 3), (Segment::LRxTaskQueue, 1, 8)];
+        assert_eq!(found(client), local);
+        assert_eq!(found(server), [(Segment::RRxSoftirq, 2, 5)]);
+    }
+
     proptest! {
         #[test]
         fn the_wire_keeps_everything(who in "\\PC{0,15}", tid: u32, ns in 0..5 * MS, function in proptest::option::of("[a-z_]{1,20}")) {
             let part = Part { class: Class::Irqoff, who, tid, ns, function };
             let blame = Blame { host: Host::Server, ..join(&[], &window(0, 9)) };
             let blame = Blame { parts: vec![part], ..blame };
-            prop_assert_eq!(Blame::from_wire(&blame.to_wire(300)), Some(blame));
+            let all = vec![blame.clone(), blame];
+            prop_assert_eq!(from_wire(&to_wire(&all, 600)), all);
         }
 
         #[test]
         fn any_text_can_be_read(wire in ".{0,80}") {
-            let _ = Blame::from_wire(&wire);
+            let _ = from_wire(&wire);
         }
 
         #[test]

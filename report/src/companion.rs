@@ -14,7 +14,7 @@ mod event;
 mod tally;
 
 pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
-pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, event_header};
+pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, event_header, function_of};
 pub use tally::Tally;
 
 /// A row of any companion.

@@ -212,6 +212,14 @@ const UNLOCKS: [&str; 6] = [
     "__schedule",
 ];
 
+/// The innermost function of a stack that did something of its own.
+pub fn function_of(stack: &[Frame]) -> Option<&str> {
+    let names = stack.iter().filter_map(|frame| frame.name.as_deref());
+    let functions = names.filter_map(|name| name.split('+').next());
+    let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
+    functions.filter(|name| *name != "schedule").find(telling)
+}
+
 impl Event {
     /// Who or what is to blame, as far as this row says.
     pub fn culprit(&self) -> String {
@@ -224,19 +232,11 @@ impl Event {
                 let longest = self.ran.first();
                 longest.map_or_else(task, |ran| format!("{}/{} ran", ran.comm, ran.tid))
             }
-            Class::Irqoff | Class::Hard | Class::Lazy => match self.function() {
+            Class::Irqoff | Class::Hard | Class::Lazy => match function_of(&self.stack) {
                 Some(function) => format!("{} in {function}", task()),
                 None => task(),
             },
         }
-    }
-
-    /// The innermost function of the stack that did something of its own.
-    fn function(&self) -> Option<&str> {
-        let names = self.stack.iter().filter_map(|frame| frame.name.as_deref());
-        let functions = names.filter_map(|name| name.split('+').next());
-        let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
-        functions.filter(|name| *name != "schedule").find(telling)
     }
 
     /// A row, and what belongs to it indented below.
