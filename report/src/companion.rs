@@ -12,7 +12,8 @@ use serde::{Serialize, Serializer};
 mod chart;
 mod event;
 
-pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
+pub use crate::units::Unit;
+pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
 pub use event::{Class, Event, Frame, Kind, Ran, event_header};
 
 /// A row of any companion.
