@@ -402,7 +402,7 @@ fn configure(
     rodata.min_irq_ns = ns(setup.irqs);
     rodata.min_softirq_ns = ns(setup.softirqs);
     rodata.min_softirq_delay_ns = ns(setup.softirqs);
-    rodata.lengths = setup.lengths.into();
+    rodata.lengths = setup.lengths;
     rodata.only_tgid = setup.only.tgid.unwrap_or(0).cast_signed();
     rodata.only_tid = setup.only.tid.unwrap_or(0).cast_signed();
     rodata.only_cgroup = setup.only.cgroup.unwrap_or(0);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::companion::Class;
 use crate::model::{Host, Owner, Point, Segment, Stamp};
-use crate::text::duration;
+use crate::units::duration;
 
 /// Something that had a CPU for a time, `CLOCK_MONOTONIC` ns of its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,10 +142,21 @@ impl Blame {
         self.window_ns.saturating_sub(explained)
     }
 
-    /// The part that explains the segment, if one does.
+    /// The longest part of the class that explains the segment, if one class does.
     pub fn culprit(&self) -> Option<&Part> {
-        let first = self.parts.first()?;
-        (first.ns * 100 >= self.window_ns * ENOUGH).then_some(first)
+        let of = |class: Class| self.parts.iter().filter(move |part| part.class == class);
+        let ns = |class: Class| of(class).map(|part| part.ns).sum::<u64>();
+        let enough = |part: &&Part| ns(part.class) * 100 >= self.window_ns * ENOUGH;
+        self.parts.iter().find(enough)
+    }
+
+    /// How many other parts are of the culprit's class.
+    fn accomplices(&self, culprit: &Part) -> usize {
+        self.parts
+            .iter()
+            .filter(|part| part.class == culprit.class)
+            .count()
+            - 1
     }
 
     /// One line for people.
@@ -387,10 +398,14 @@ impl BlameTally {
             return;
         };
         let remote = longest.host == Host::Server;
-        let key = (remote, longest.segment, part.words());
+        let others = match longest.accomplices(part) {
+            0 => "",
+            _ => ", among others",
+        };
+        let key = (remote, longest.segment, part.words() + others);
         let (probes, ns) = self.culprits.entry(key).or_default();
         *probes += 1;
-        *ns += part.ns;
+        *ns += longest.window_ns - longest.unexplained_ns();
     }
 
     /// The most frequent first.

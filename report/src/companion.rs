@@ -13,7 +13,8 @@ mod chart;
 mod event;
 mod tally;
 
-pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
+pub use crate::units::Unit;
+pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
 pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, event_header, function_of};
 pub use tally::Tally;
 

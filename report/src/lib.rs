@@ -22,4 +22,5 @@ pub mod slo;
 pub mod slowest;
 pub mod stats;
 pub mod text;
+pub mod units;
 pub mod verdict;

@@ -239,6 +239,15 @@ impl Event {
         }
     }
 
+    /// What a picture says of it: who is to blame, and below that the stack or who ran instead.
+    pub(super) fn label(&self) -> String {
+        let mut label = self.culprit() + "\n";
+        for ran in &self.ran {
+            let _ = writeln!(label, "{}/{} {} us", ran.comm, ran.tid, us(ran.ns));
+        }
+        label + &Frame::lines(&self.stack)
+    }
+
     /// A row, and what belongs to it indented below.
     pub(super) fn text(&self) -> String {
         let (time, us) = (self.time.text(), us(self.lat_ns));
