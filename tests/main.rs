@@ -9,6 +9,7 @@
 mod cleanup;
 mod clocks;
 mod diff;
+mod explain;
 mod faults;
 mod forged;
 mod harness;

@@ -130,7 +130,7 @@ pub struct Blame {
 /// A class explains a segment if it took this part of it, in percent.
 const ENOUGH: u64 = 60;
 /// Parts that are kept, and pieces of a lane.
-const PARTS: usize = 8;
+const PARTS: usize = 16;
 const PIECES: usize = 256;
 /// Pieces shorter than this are not drawn, ns.
 const PIECE_NS: u64 = 1_000;
@@ -142,12 +142,22 @@ impl Blame {
         self.window_ns.saturating_sub(explained)
     }
 
-    /// The longest part of the class that explains the segment, if one class does.
+    /// The part that explains the segment, if one does: all that a task did counts together, and so
+    /// does all of one class. Of a task, what is closest to the hardware says most.
     pub fn culprit(&self) -> Option<&Part> {
-        let of = |class: Class| self.parts.iter().filter(move |part| part.class == class);
-        let ns = |class: Class| of(class).map(|part| part.ns).sum::<u64>();
-        let enough = |part: &&Part| ns(part.class) * 100 >= self.window_ns * ENOUGH;
-        self.parts.iter().find(enough)
+        let enough = |alike: &dyn Fn(&Part) -> bool| {
+            let alike = self.parts.iter().filter(|part| alike(part));
+            alike.map(|part| part.ns).sum::<u64>() * 100 >= self.window_ns * ENOUGH
+        };
+        let of_task =
+            |part: &&Part| part.is_task() && enough(&|p| p.is_task() && p.tid == part.tid);
+        let of_class = |part: &&Part| enough(&|p| p.class == part.class);
+        let by_rank = self
+            .parts
+            .iter()
+            .filter(of_task)
+            .min_by_key(|part| rank(part.class));
+        by_rank.or_else(|| self.parts.iter().find(of_class))
     }
 
     /// How many other parts are of the culprit's class.
@@ -184,6 +194,14 @@ impl Blame {
 }
 
 impl Part {
+    /// A task did it.
+    fn is_task(&self) -> bool {
+        matches!(
+            self.class,
+            Class::Irqoff | Class::Hard | Class::Lazy | Class::Cpu | Class::Own
+        )
+    }
+
     /// What it was, for people.
     pub fn words(&self) -> String {
         let task = || format!("{}/{}", self.who, self.tid);
@@ -671,6 +689,20 @@ mod tests {
             "{}",
             tally.text()
         );
+    }
+
+    #[test]
+    fn what_a_task_did_counts_together() {
+        let spans = [
+            span(0, 10, Class::Cpu, "x", 9),
+            span(5, 9, Class::Irqoff, "x", 9),
+        ];
+        let blame = join(&spans, &window(0, 10));
+        assert_eq!(
+            parts(&blame),
+            [(Class::Cpu, "x", 6), (Class::Irqoff, "x", 4)]
+        );
+        assert_eq!(blame.culprit().unwrap().class, Class::Irqoff);
     }
 
     #[test]
