@@ -105,6 +105,19 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub userid: Option<u16>,
 
+    /// Say who had the CPU while a slow segment of this host lasted, T or longer; a plain number
+    /// is in us. With a server that has it too, also on its host
+    #[arg(
+        long,
+        value_name = "T",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "200us",
+        value_parser = units::microseconds,
+        conflicts_with = "lab_clock"
+    )]
+    pub explain: Option<Duration>,
+
     /// For laboratories: falsify the server's stamps by a known amount
     #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "client")]
     pub lab_clock: Option<LabClock>,

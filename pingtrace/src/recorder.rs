@@ -7,18 +7,20 @@ mod memory;
 mod sampling;
 
 pub use buckets::bound;
-pub use memory::{Memory, Reader, Record, comm, text};
+pub use memory::{Memory, RINGS, Reader, Record, comm, text};
 
 use crate::inject::load::{Priority, pin, prioritise};
 use crate::meter::{self, Programs};
 use crate::symbols;
 use anyhow::{Context, Result, bail};
+use bpf::recorder::types::{pt_record_flag, pt_vector};
 use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{Struct, Typedef};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, OpenObject, ProgramMut};
 use std::collections::BTreeSet;
+use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -106,6 +108,8 @@ const HISTOGRAMS: u32 = 1024;
 const ENTRY_BYTES: u64 = 64;
 /// Attempts to find out how a reschedule that cannot wait looks.
 const CALIBRATIONS: usize = 5;
+/// Attempts to find out who this process is.
+const OWN_TRIALS: usize = 10;
 
 impl<'a> Recorder<'a> {
     /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
@@ -198,6 +202,21 @@ impl<'a> Recorder<'a> {
         meter::loaded(self.skel.object())
     }
 
+    /// The id of this process as the kernel numbers it, also inside a PID namespace: of whoever has
+    /// this CPU. 0 if that cannot be found out.
+    pub fn own_tgid(&self) -> u32 {
+        for _ in 0..OWN_TRIALS {
+            // Behind a switch, which is recorded.
+            thread::sleep(Duration::from_micros(100));
+            let cpu = rustix::thread::sched_getcpu();
+            let state = self.memory.cpu(cpu as u32);
+            if cpu == rustix::thread::sched_getcpu() && state.tgid != 0 {
+                return state.tgid;
+            }
+        }
+        0
+    }
+
     /// The maps.
     pub fn maps(&self) -> &bpf::recorder::RecorderMaps<'a> {
         &self.skel.maps
@@ -257,6 +276,33 @@ fn wake_real_time(cpu: usize) -> std::io::Result<()> {
     joined
         .into_iter()
         .try_for_each(|result| result.unwrap_or(Ok(())))
+}
+
+/// The name of a softirq (include/linux/interrupt.h).
+pub fn softirq_name(vector: u32) -> String {
+    const NAMES: [&str; 10] = [
+        "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+        "RCU",
+    ];
+    let name = NAMES.get(vector as usize);
+    name.map_or_else(|| vector.to_string(), |name| (*name).to_owned())
+}
+
+/// The device or purpose of a hard interrupt.
+pub fn irq_name(record: &Record) -> String {
+    let number = record.event.other;
+    if u32::from(record.event.flags) & pt_record_flag::PT_VECTOR.0 != 0 {
+        return match pt_vector(number) {
+            pt_vector::PT_LOCAL_TIMER => "local_timer".to_owned(),
+            pt_vector::PT_CALL_FUNCTION => "call_function".to_owned(),
+            _ => "call_function_single".to_owned(),
+        };
+    }
+    let actions = fs::read_to_string(format!("/sys/kernel/irq/{number}/actions"));
+    match actions.as_deref().map(str::trim) {
+        Ok(name) if !name.is_empty() => format!("{number}:{name}"),
+        _ => number.to_string(),
+    }
 }
 
 fn attach(program: &ProgramMut<'_>, name: &str) -> Result<Link> {
@@ -397,7 +443,7 @@ fn configure(
     rodata.min_irq_ns = ns(setup.irqs);
     rodata.min_softirq_ns = ns(setup.softirqs);
     rodata.min_softirq_delay_ns = ns(setup.softirqs);
-    rodata.lengths = setup.lengths.into();
+    rodata.lengths = setup.lengths;
     rodata.only_tgid = setup.only.tgid.unwrap_or(0).cast_signed();
     rodata.only_tid = setup.only.tid.unwrap_or(0).cast_signed();
     rodata.only_cgroup = setup.only.cgroup.unwrap_or(0);

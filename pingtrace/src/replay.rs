@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use report::loss::{Loss, LossId, Place};
 use report::model::{Counters, Point, Probe, Record, Run, Status, Summary};
 use report::saved::{self, Scan};
-use report::text::duration;
+use report::units::duration;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek};

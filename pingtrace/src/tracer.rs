@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,8 @@ pub enum Role {
 pub struct Setup {
     /// Role.
     pub role: Role,
+    /// Server: tell of probes that stay this long in this host.
+    pub explain: Option<Duration>,
     /// Records in the table, a power of two.
     pub slots: u32,
     /// Stamp in this namespace only.
@@ -281,6 +284,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
         }
         Role::Server { .. } => {
             let setup = Setup {
+                explain: None,
                 role: *role,
                 slots: 1,
                 only_netns: None,
@@ -353,6 +357,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
             rodata.server = true;
             rodata.host_index = host;
             rodata.host_id = host_id.to_be();
+            rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
         }
     }
     open.maps

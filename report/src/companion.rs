@@ -14,8 +14,11 @@ mod event;
 mod tally;
 mod waits;
 
-pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
-pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, beyond_tracing, event_header};
+pub use crate::units::Unit;
+pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
+pub use event::{
+    Class, Event, Frame, Kind, Ran, beyond_interrupt, beyond_tracing, event_header, function_of,
+};
 pub use tally::Tally;
 pub use waits::{Form, Group, Lengths, Waits};
 

@@ -1,5 +1,6 @@
 //! The slowest probes of a run.
 
+use crate::blame::Blame;
 use crate::model::Record;
 
 /// How many are kept unless told otherwise.
@@ -51,6 +52,17 @@ impl Slowest {
         self.records.insert(at, record);
     }
 
+    /// Adds what became known of a probe later.
+    pub fn blame(&mut self, seq: u32, blame: &[Blame]) {
+        let kept = self
+            .records
+            .iter_mut()
+            .find(|record| record.probe.seq == seq);
+        if let Some(record) = kept {
+            record.blame.extend_from_slice(blame);
+        }
+    }
+
     /// Slowest first.
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -89,6 +101,7 @@ mod tests {
             breakdown,
             verdict: None,
             loss: None,
+            blame: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::recorder::{self, Reader, Record, Recorder, Setup, Storage};
 use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_record_type, pt_ring_of};
 use report::companion::Kind;
-use report::text::duration;
+use report::units::duration;
 use std::time::Duration;
 
 /// How long is looked.

@@ -12,12 +12,11 @@
 use super::stolen::Stolen;
 use super::watch::{self, Common, Find, Look, Watch};
 use crate::control::Control;
-use crate::recorder::{Record, Recorder, Setup, Storage};
+use crate::recorder::{self, Record, Recorder, Setup, Storage};
 use crate::units;
 use anyhow::Result;
-use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of, pt_vector};
+use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};
 use report::companion::{Class, Event, Kind};
-use std::fs;
 use std::time::Duration;
 
 /// Find what keeps interrupts off, and interrupts and softirqs that run or wait long
@@ -91,7 +90,7 @@ impl Find for Finder {
                 }
                 pt_record_type::PT_IRQ => {
                     let mut found = watch.event(record, Class::Hardirq, record.event.ns);
-                    found.vector = Some(irq_name(record));
+                    found.vector = Some(recorder::irq_name(record));
                     events.push(found);
                 }
                 pt_record_type::PT_SOFTIRQ => {
@@ -149,14 +148,8 @@ fn is_repeated(record: &Record, look: &Look<'_>) -> bool {
 }
 
 fn softirq((watch, look): (&Watch<'_>, &Look<'_>), record: &Record, limit_ns: u64) -> Vec<Event> {
-    const NAMES: [&str; 10] = [
-        "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
-        "RCU",
-    ];
     let event = &record.event;
-    let vector = NAMES
-        .get(event.other as usize)
-        .map(|name| (*name).to_owned());
+    let vector = Some(recorder::softirq_name(event.other));
     let mut events = Vec::new();
     if event.wait_ns >= limit_ns {
         let entry = record.begin_ns();
@@ -171,21 +164,4 @@ fn softirq((watch, look): (&Watch<'_>, &Look<'_>), record: &Record, limit_ns: u6
         events.push(found);
     }
     events
-}
-
-/// The device or purpose of an interrupt.
-fn irq_name(record: &Record) -> String {
-    let number = record.event.other;
-    if u32::from(record.event.flags) & pt_record_flag::PT_VECTOR.0 != 0 {
-        return match pt_vector(number) {
-            pt_vector::PT_LOCAL_TIMER => "local_timer".to_owned(),
-            pt_vector::PT_CALL_FUNCTION => "call_function".to_owned(),
-            _ => "call_function_single".to_owned(),
-        };
-    }
-    let actions = fs::read_to_string(format!("/sys/kernel/irq/{number}/actions"));
-    match actions.as_deref().map(str::trim) {
-        Ok(name) if !name.is_empty() => format!("{number}:{name}"),
-        _ => number.to_string(),
-    }
 }

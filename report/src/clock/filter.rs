@@ -29,7 +29,7 @@ use std::fmt;
 use super::Crossing;
 use super::base::{BaseRtt, Smallest};
 use super::gaussian::truncated;
-use crate::text::duration;
+use crate::units::duration;
 
 /// Noise of a stamp that is taken for nothing, ns; at least three of its standard deviations.
 const NOISE_NS: f64 = 1e3;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Time;
 
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// What took the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Hard interrupts were off.
@@ -43,6 +43,8 @@ pub enum Class {
     Cpu,
     /// The cgroup's quota was used up.
     Quota,
+    /// The thread itself had the CPU.
+    Own,
 }
 
 impl Kind {
@@ -70,7 +72,14 @@ impl Class {
             Self::Lazy => "did not schedule (lazy)",
             Self::Cpu => "CPU taken",
             Self::Quota => "quota used up",
+            Self::Own => "ran itself",
         }
+    }
+
+    /// The class of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+        Self::deserialize(name).ok()
     }
 
     /// As in JSON.
@@ -86,6 +95,7 @@ impl Class {
             Self::Lazy => "lazy",
             Self::Cpu => "cpu",
             Self::Quota => "quota",
+            Self::Own => "own",
         }
     }
 }
@@ -228,6 +238,14 @@ const UNLOCKS: [&str; 9] = [
     "exit_to_user_mode",
 ];
 
+/// The innermost function of a stack that did something of its own.
+pub fn function_of(stack: &[Frame]) -> Option<&str> {
+    let names = stack.iter().filter_map(|frame| frame.name.as_deref());
+    let functions = names.filter_map(|name| name.split('+').next());
+    let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
+    functions.filter(|name| *name != "schedule").find(telling)
+}
+
 impl Event {
     /// Who or what is to blame, as far as this row says.
     pub fn culprit(&self) -> String {
@@ -236,24 +254,25 @@ impl Event {
             Class::Hardirq | Class::SoftirqRun => self.vector.clone().unwrap_or_else(task),
             Class::Stolen => "the hypervisor".to_owned(),
             Class::Outside => "nothing in this kernel".to_owned(),
-            Class::Quota => task(),
+            Class::Quota | Class::Own => task(),
             Class::SoftirqDelay | Class::Cpu => {
                 let longest = self.ran.first();
                 longest.map_or_else(task, |ran| format!("{}/{} ran", ran.comm, ran.tid))
             }
-            Class::Irqoff | Class::Hard | Class::Lazy => match self.function() {
+            Class::Irqoff | Class::Hard | Class::Lazy => match function_of(&self.stack) {
                 Some(function) => format!("{} in {function}", task()),
                 None => task(),
             },
         }
     }
 
-    /// The innermost function of the stack that did something of its own.
-    fn function(&self) -> Option<&str> {
-        let names = self.stack.iter().filter_map(|frame| frame.name.as_deref());
-        let functions = names.filter_map(|name| name.split('+').next());
-        let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
-        functions.filter(|name| *name != "schedule").find(telling)
+    /// What a picture says of it: who is to blame, and below that the stack or who ran instead.
+    pub(super) fn label(&self) -> String {
+        let mut label = self.culprit() + "\n";
+        for ran in &self.ran {
+            let _ = writeln!(label, "{}/{} {} us", ran.comm, ran.tid, us(ran.ns));
+        }
+        label + &Frame::lines(&self.stack)
     }
 
     /// A row, and what belongs to it indented below.

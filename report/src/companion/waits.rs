@@ -2,12 +2,11 @@
 
 use std::fmt::Write as _;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::{Kind, Panel, Time, Unit};
+use super::{Histogram, Kind, Panel, Time, Unit};
 use crate::json::Hdr;
-use crate::text::duration;
+use crate::units::duration;
 
 /// The longest bar, in characters.
 const BAR: usize = 40;
@@ -107,11 +106,12 @@ impl Waits {
 
     /// As a part of a picture.
     pub fn panel(&self) -> Panel {
-        Panel::Histogram {
+        Panel::Histogram(Histogram {
             heading: format!("How long {} waited", self.whose()),
             unit: Unit::Nanoseconds,
             buckets: self.buckets.clone(),
-        }
+            empty: "Nobody got a CPU".to_owned(),
+        })
     }
 
     fn whose(&self) -> String {
@@ -188,7 +188,7 @@ fn percentile(buckets: &[(u64, u64, u64)], percent: f64) -> u64 {
 
 /// The middles of the buckets.
 fn hdr(buckets: &[(u64, u64, u64)]) -> String {
-    let mut histogram = Histogram::new(2).expect("two digits are allowed");
+    let mut histogram = hdrhistogram::Histogram::new(2).expect("two digits are allowed");
     for (from, to, n) in buckets {
         histogram.saturating_record_n(from + (to - from) / 2, *n);
     }

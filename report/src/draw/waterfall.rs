@@ -3,9 +3,10 @@
 use plotters::backend::DrawingBackend;
 
 use crate::model::{Breakdown, Capture, Delay, Owner, Record};
+use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
-use super::scale::{Scale, duration, local};
+use super::scale::{Scale, local};
 use super::{Error, heading, marked_name, nothing, palette, words};
 
 /// Bars at most.
