@@ -4,7 +4,15 @@ use libbpf_cargo::SkeletonBuilder;
 use std::env;
 use std::path::{Path, PathBuf};
 
-const OBJECTS: &[&str] = &["pingtrace", "inband", "recorder", "empty", "burn", "stall"];
+const OBJECTS: &[&str] = &[
+    "pingtrace",
+    "inband",
+    "recorder",
+    "empty",
+    "burn",
+    "stall",
+    "buckets",
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -73,6 +73,12 @@ struct ipv6hdr {
 	__be32 saddr[4], daddr[4];
 };
 
+/* include/linux/sched/prio.h */
+enum { MAX_RT_PRIO = 100 };
+
+/* kernel/sched/sched.h: the clock was not brought up to date. */
+enum { RQCF_ACT_SKIP = 0x02 };
+
 /* include/linux/interrupt.h */
 enum { NET_RX_SOFTIRQ = 3 };
 
@@ -133,11 +139,15 @@ struct sched_info {
 };
 struct rq {
 	__u64 clock;
-	unsigned int nr_running;
+	unsigned int nr_running, clock_update_flags;
 };
+/* How long it was throttled: the last of these that the kernel has is the best. */
 struct cfs_rq {
 	struct rq *rq;
 	int throttle_count;
+	__u64 throttled_clock_task_time; /* before 5.19 */
+	__u64 throttled_clock_pelt_time; /* since then, slower on a slower CPU */
+	__u64 throttled_clock_self_time; /* since 6.6 */
 };
 struct sched_entity {
 	struct cfs_rq *cfs_rq;
@@ -160,7 +170,7 @@ struct thread_info {
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
-	int pid, tgid;
+	int pid, tgid, prio;
 	char comm[16];
 	struct sched_entity se;
 	struct sched_info sched_info;

@@ -42,3 +42,7 @@ skeleton! {
     /// For the tests of the companions: a CPU that is held up for a known time.
     stall
 }
+skeleton! {
+    /// For the tests: the recorder's buckets.
+    buckets
+}

@@ -1,6 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
-use crate::diag::irqoff;
+use crate::diag::{irqoff, nosched, runqlat};
 use crate::lab_clock::LabClock;
 use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -197,7 +197,9 @@ pub struct Results {
 pub enum Command {
     Diff(diff::Args),
     Irqoff(irqoff::Args),
+    Nosched(nosched::Args),
     Replay(replay::Args),
+    Runqlat(runqlat::Args),
     Selftest(selftest::Args),
 }
 
@@ -258,6 +260,8 @@ impl Cli {
     pub fn debug(&self) -> bool {
         match &self.command {
             Some(Command::Irqoff(args)) => args.debug(),
+            Some(Command::Nosched(args)) => args.debug(),
+            Some(Command::Runqlat(args)) => args.debug(),
             Some(Command::Diff(_) | Command::Replay(_) | Command::Selftest(_)) | None => self.debug,
         }
     }

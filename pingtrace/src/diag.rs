@@ -1,7 +1,12 @@
 //! The companions: subcommands that look at one host, and what they have in common. Each loads
 //! its own kernel programs, turns what these saw into [`Row`]s, and hands them to a [`Sink`].
 
+mod cgroups;
+mod floor;
 pub mod irqoff;
+pub mod nosched;
+pub mod runqlat;
+mod stolen;
 mod watch;
 
 use crate::control::Control;

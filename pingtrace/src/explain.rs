@@ -136,6 +136,11 @@ impl<'a> Explainer<'a> {
             pt_record_type::PT_RESCHED => (Class::Hard, record.comm()),
             pt_record_type::PT_SOFTIRQ => (Class::SoftirqRun, recorder::softirq_name(event.other)),
             pt_record_type::PT_IRQ => (Class::Hardirq, recorder::irq_name(record)),
+            pt_record_type::PT_LATE
+                if flagged(pt_record_flag::PT_ENTRY) && !flagged(pt_record_flag::PT_ENABLED) =>
+            {
+                (Class::Outside, record.comm())
+            }
             pt_record_type::PT_LATE => (Class::Irqoff, record.comm()),
             _ => return None,
         };

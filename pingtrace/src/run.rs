@@ -4,7 +4,7 @@ use crate::cli::{Cli, Command};
 use crate::client::{self, Outcome};
 use crate::collector::Collector;
 use crate::control::Control;
-use crate::diag::irqoff;
+use crate::diag::{irqoff, nosched, runqlat};
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
@@ -32,7 +32,9 @@ pub fn run(cli: &Cli) -> ExitCode {
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
         Some(Command::Irqoff(args)) => companion(|control| irqoff::run(args, control)),
+        Some(Command::Nosched(args)) => companion(|control| nosched::run(args, control)),
         Some(Command::Replay(args)) => replay::run(args),
+        Some(Command::Runqlat(args)) => companion(|control| runqlat::run(args, control)),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
         None => client(cli),

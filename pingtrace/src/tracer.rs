@@ -2,6 +2,7 @@
 
 use crate::lab_clock::{self, LabClock};
 use crate::meter::{self, Programs};
+use crate::symbols;
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
@@ -368,17 +369,13 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
 /// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, from which the programs find
 /// headers that a driver left in a page. Zeros where this kernel has none: there they see linear
 /// headers only.
-static PAGE_BASES: LazyLock<[u64; 2]> = LazyLock::new(|| {
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let address = |name| {
-        let line = symbols.lines().find(|line| line.ends_with(name))?;
-        u64::from_str_radix(line.split(' ').next()?, 16).ok()
-    };
-    match [" page_offset_base", " vmemmap_base"].map(address) {
-        [Some(direct_map), Some(pages)] => [direct_map, pages],
-        _ => [0, 0],
-    }
-});
+static PAGE_BASES: LazyLock<[u64; 2]> =
+    LazyLock::new(
+        || match symbols::addresses(["page_offset_base", "vmemmap_base"]) {
+            [Some(direct_map), Some(pages)] => [direct_map, pages],
+            _ => [0, 0],
+        },
+    );
 
 /// Loads, and attaches, one program alone: the only test that tells the truth.
 fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {

@@ -214,6 +214,7 @@ impl Part {
             Class::Irqoff => format!("{} kept interrupts off{place}", task()),
             Class::Hard | Class::Lazy => format!("{} did not schedule{place}", task()),
             Class::Quota => "quota of its cgroup used up".to_owned(),
+            Class::Outside => "held up from outside this kernel".to_owned(),
             Class::Cpu | Class::Stolen => format!("{} ran{place}", task()),
         }
     }
@@ -224,7 +225,7 @@ fn rank(class: Class) -> usize {
     match class {
         Class::Quota => 0,
         Class::Hardirq => 1,
-        Class::Irqoff | Class::Stolen => 2,
+        Class::Irqoff | Class::Outside | Class::Stolen => 2,
         Class::SoftirqRun | Class::SoftirqDelay => 3,
         Class::Hard | Class::Lazy => 4,
         Class::Cpu | Class::Own => 5,

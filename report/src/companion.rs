@@ -12,11 +12,15 @@ use serde::{Serialize, Serializer};
 mod chart;
 mod event;
 mod tally;
+mod waits;
 
 pub use crate::units::Unit;
 pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
-pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, event_header, function_of};
+pub use event::{
+    Class, Event, Frame, Kind, Ran, beyond_interrupt, beyond_tracing, event_header, function_of,
+};
 pub use tally::Tally;
+pub use waits::{Form, Group, Lengths, Waits};
 
 /// A row of any companion.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,6 +28,10 @@ pub use tally::Tally;
 pub enum Row {
     /// irqoff, nosched, runqlat: something took longer than the threshold.
     Event(Box<Event>),
+    /// runqlat: how long everyone, a process or a cgroup waited.
+    Waits(Box<Waits>),
+    /// runqlat: how long the run queue of a CPU was.
+    Lengths(Lengths),
     /// The end of any companion.
     Summary(Summary),
 }
@@ -38,6 +46,8 @@ impl Row {
     pub fn text(&self) -> String {
         match self {
             Self::Event(event) => event.text(),
+            Self::Waits(waits) => waits.text(),
+            Self::Lengths(lengths) => lengths.text(),
             Self::Summary(summary) => summary.text(),
         }
     }

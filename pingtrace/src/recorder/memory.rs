@@ -43,12 +43,13 @@ impl Record {
 
 /// A name as the kernel keeps it.
 pub fn comm(bytes: &[i8; 16]) -> String {
-    let bytes: Vec<u8> = bytes
-        .iter()
-        .map(|b| b.cast_unsigned())
-        .take_while(|b| *b != 0)
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    text(&bytes.map(i8::cast_unsigned))
+}
+
+/// The same, as bytes.
+pub fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0);
+    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
 /// What the kernel's programs write.
@@ -86,6 +87,12 @@ impl Memory {
     /// Counters of a CPU, and who has it. Its parts may be of slightly different moments.
     pub fn cpu(&self, cpu: u32) -> pt_cpu {
         self.cpus.read(cpu as usize)
+    }
+
+    /// Stacks that the kernel could not take.
+    pub fn refused_stacks(&self) -> u64 {
+        let of_cpu = |cpu| self.cpu(cpu).rings.map(|ring| u64::from(ring.refused));
+        (0..self.cpus()).flat_map(of_cpu).sum()
     }
 
     /// The records of a ring from number `from` on, the oldest first, and the number of the next.
