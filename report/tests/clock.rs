@@ -178,6 +178,30 @@ fn a_bad_stamp_is_a_glitch_and_moves_nothing() {
 }
 
 #[test]
+fn slow_probes_do_not_deny_what_a_quick_one_shows() {
+    const MOVED_NS: i64 = 150_000;
+    let mut fates = quiet_but(60, 0);
+    // Wide enough to allow the clock where it was and where it is.
+    for k in [51, 52, 53, 54, 56, 57] {
+        (fates[k].out, fates[k].back) = (400_000, 400_000);
+    }
+    let mut made = crossings(&fates, 0, 20_000);
+    let later = shifted(&made.split_off(50), MOVED_NS);
+    made.extend(later);
+    let mut model = ClockModel::new();
+    let found: Vec<Estimate> = made.iter().map(|c| model.update(c)).collect();
+    assert_eq!(found[50].glitch, Some(Glitch::Unconfirmed));
+    for undecided in &found[51..55] {
+        let most = undecided.excess_ns + 2.0 * undecided.margin_ns;
+        assert_eq!((undecided.out.lo_ns, undecided.out.hi_ns), (0.0, most));
+    }
+    assert_eq!(event_name(&found[55]), "step", "{:?}", found[55]);
+    let off = found[59].out.ns - fates[59].out as f64;
+    assert!(off.abs() < 1_000.0, "{:?}", found[59]);
+    assert_eq!(model.counts().glitches, 0);
+}
+
+#[test]
 fn an_overtaken_probe_moves_nothing() {
     let made = crossings(&quiet_but(50, 0), 0, 90_000);
     let mut late = made.clone();

@@ -129,8 +129,8 @@ fn signed(ns: f64) -> String {
 /// Why a probe taught the model nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Glitch {
-    /// Contradicts the clock as it was. The next probe says whether the clock stepped or the
-    /// stamps are bad.
+    /// Contradicts the clock as it was. The next probe that does not allow both says whether the
+    /// clock stepped or the stamps are bad; until then no direction is known.
     Unconfirmed,
     /// A round trip shorter than the path allows: bad stamps, unless a similar one follows.
     TooShort,
@@ -157,7 +157,8 @@ pub struct Estimate {
     /// By how much the clock was found elsewhere than predicted, in all, this probe's event
     /// included, ns: what two estimates may be wrong by against each other.
     pub moved_ns: f64,
-    /// After this probe. Outside [`State::Lock`] the bounds are those that hold for any clock.
+    /// After this probe. Outside [`State::Lock`], and after a [`Glitch::Unconfirmed`] until it is
+    /// decided, the bounds are those that hold for any clock.
     pub state: State,
     /// Base round trip `R0`, ns.
     pub base_ns: f64,
@@ -358,7 +359,10 @@ pub struct ClockModel {
     last_event: Option<u64>,
     /// Number and round trip of the last doubted short one.
     last_short: Option<(u64, f64)>,
-    unconfirmed: bool,
+    /// By how much a probe contradicted the clock, ns, until another says who was right. A slow one
+    /// that allows both says nothing: counted as a denial, it would have each quick probe among
+    /// slow ones thrown away, and the clock never found again.
+    unconfirmed: Option<f64>,
     relock: u8,
     /// Usual excess, ns.
     usual: f64,
@@ -402,15 +406,20 @@ impl ClockModel {
         let mut event = None;
         if sigmas > IMPOSSIBLE && beyond.abs() > NOISE_NS {
             let step = beyond.abs() > SLEW_MAX * dt + 4.0 * NOISE_NS;
-            if step && !self.unconfirmed && self.learnt >= SETTLED {
-                self.unconfirmed = true;
+            if step && self.unconfirmed.is_none() && self.learnt >= SETTLED {
+                self.unconfirmed = Some(beyond);
                 let mut estimate = self.estimate(&probe, &belief).without_direction();
                 estimate.glitch = Some(Glitch::Unconfirmed);
                 return estimate;
             }
+            self.unconfirmed = None;
             event = self.moved(&mut belief, interval, beyond, dt, step);
         } else {
-            self.counts.glitches += u64::from(self.unconfirmed);
+            let denies = |off: f64| interval.beyond(belief.phase + off).abs() > NOISE_NS;
+            if self.unconfirmed.is_some_and(denies) {
+                self.unconfirmed = None;
+                self.counts.glitches += 1;
+            }
             self.learn_wander(belief.confine(interval));
         }
         self.commit(belief, probe.at_s);
@@ -636,7 +645,6 @@ impl ClockModel {
             ..belief
         };
         self.at_s = at_s;
-        self.unconfirmed = false;
         self.learnt += 1;
     }
 
@@ -717,7 +725,7 @@ impl ClockModel {
             event: None,
             glitch: None,
         };
-        if state == State::Lock {
+        if state == State::Lock && self.unconfirmed.is_none() {
             estimate
         } else {
             estimate.without_direction()
