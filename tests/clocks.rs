@@ -98,7 +98,8 @@ fn compare(stdout: &str, clock: &LabClock) -> (Vec<Seen>, Vec<Event>) {
             continue;
         };
         events.extend(estimate.event);
-        let bounds = (estimate.out.lo_ns, estimate.out.hi_ns);
+        let out = estimate.out_reported();
+        let bounds = (out.lo_ns, out.hi_ns);
         let true_probe = on_one_clock(&record.probe, clock);
         let ways = (
             between(&true_probe, Point::LTxDevout, Point::RRxDevrcv),
