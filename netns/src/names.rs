@@ -162,7 +162,12 @@ fn add_files(found: &mut NamespaceNames, directory: &Path) {
 /// The container that a process is in: its full id, 64 hexadecimal digits.
 pub fn container_of(pid: u32) -> Option<String> {
     let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    container_id(&cgroup).map(str::to_owned)
+    container_in(&cgroup)
+}
+
+/// The innermost container id in a `/proc/PID/cgroup`, or in the name of a cgroup.
+pub fn container_in(cgroup: &str) -> Option<String> {
+    container_id(cgroup).map(str::to_owned)
 }
 
 /// The innermost container id in a /proc/PID/cgroup: 64 hexadecimal digits, in which Docker,

@@ -1,5 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
+use crate::diag::iofsstat;
 use crate::lab_clock::LabClock;
 use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -182,6 +183,7 @@ pub struct Results {
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
     Diff(diff::Args),
+    Iofsstat(iofsstat::Args),
     Replay(replay::Args),
     Selftest(selftest::Args),
 }

@@ -1,6 +1,8 @@
 //! The companions: subcommands that look at one host, and what they have in common. Each loads
 //! its own kernel programs, turns what these saw into [`Row`]s, and hands them to a [`Sink`].
 
+pub mod iofsstat;
+
 use crate::control::Control;
 use crate::printer::{Full, Printer};
 use crate::rotate::RotatingFile;
@@ -139,6 +141,17 @@ impl Sink {
         }
         if let Some(printer) = &mut self.text {
             printer.print(text());
+        }
+        Ok(())
+    }
+
+    /// Writes a line that is no row, such as the header of one of several tables, where text goes.
+    pub fn heading(&mut self, line: &str) -> Result<()> {
+        if let Some(log) = self.log.as_mut().filter(|_| !self.log_json) {
+            log.write_all(line.as_bytes()).context("write the log")?;
+        }
+        if let Some(printer) = &mut self.text {
+            printer.print(line.to_owned());
         }
         Ok(())
     }

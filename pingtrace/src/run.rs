@@ -4,6 +4,7 @@ use crate::cli::{Cli, Command};
 use crate::client::{self, Outcome};
 use crate::collector::Collector;
 use crate::control::Control;
+use crate::diag::iofsstat;
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
@@ -27,9 +28,10 @@ const MISSED: u8 = 4;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
-    let logger = start_logger(cli.debug);
+    let logger = start_logger(wants_debug(cli));
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Iofsstat(args)) => iofsstat::run(args).map(|()| Outcome::Answered),
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
@@ -46,6 +48,14 @@ pub fn run(cli: &Cli) -> ExitCode {
             eprintln!("pingtrace: {e:#}");
             ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
         }
+    }
+}
+
+/// Subcommands have the option among their own.
+fn wants_debug(cli: &Cli) -> bool {
+    match &cli.command {
+        Some(Command::Iofsstat(args)) => args.debug(),
+        _ => cli.debug,
     }
 }
 

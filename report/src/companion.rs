@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 mod chart;
 mod event;
+pub mod iofsstat;
 
 pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
 pub use event::{Class, Event, Frame, Kind, Ran, event_header};
@@ -21,6 +22,10 @@ pub use event::{Class, Event, Frame, Kind, Ran, event_header};
 pub enum Row {
     /// irqoff, nosched, runqlat: something took longer than the threshold.
     Event(Box<Event>),
+    /// iofsstat: a device in a cycle.
+    Device(iofsstat::Device),
+    /// iofsstat: what a process did in a cycle.
+    Io(iofsstat::Io),
     /// The end of any companion.
     Summary(Summary),
 }
@@ -35,6 +40,8 @@ impl Row {
     pub fn text(&self) -> String {
         match self {
             Self::Event(event) => event.text(),
+            Self::Device(device) => device.text(),
+            Self::Io(io) => io.text(),
             Self::Summary(summary) => summary.text(),
         }
     }
