@@ -12,6 +12,7 @@ mod diff;
 mod faults;
 mod forged;
 mod harness;
+mod iofsstat;
 mod limits;
 mod loss;
 mod misuse;

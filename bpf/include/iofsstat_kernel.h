@@ -222,7 +222,7 @@ struct io_kiocb {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs___io {
-	unsigned long r11, r10, cx, dx, si, di, orig_ax, ip, cs;
+	unsigned long r10, dx, si, di, orig_ax, cs;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct pt_regs___io {

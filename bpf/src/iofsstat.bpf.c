@@ -676,7 +676,7 @@ int BPF_PROG(on_bio_complete, void *queue, struct bio *bio)
 /* --- who dirties --- */
 
 #if defined(__TARGET_ARCH_x86)
-enum { X86_THREAD_SIZE = 16384, X86_USER32_CS = 0x23, X86_WRITEV = 20 };
+enum { X86_THREAD_SIZE = 16384, X86_USER32_CS = 0x23 };
 #endif
 
 /* Whether this thread came into the kernel by a page fault of its own. */
@@ -697,17 +697,10 @@ static __always_inline bool is_in_fault(void)
 #else
 		return false;
 #endif
+		/* No system call to restart (arch/x86/entry/entry_64.S,
+		 * arch/arm64/include/asm/ptrace.h). */
 #if defined(__TARGET_ARCH_x86)
-	/*
-	 * There orig_ax holds the error code: user mode, and a read, write or fetch of a page that
-	 * is absent or protected. System calls of these numbers touch no page cache but writev, and
-	 * the SYSCALL instruction leaves the return address in rcx.
-	 */
-	__u64 code = BPF_CORE_READ(regs, orig_ax);
-
-	if ((code & ~0x33ull) != 4)
-		return false;
-	return code != X86_WRITEV || BPF_CORE_READ(regs, cx) != BPF_CORE_READ(regs, ip);
+	return (__s64)BPF_CORE_READ(regs, orig_ax) < 0;
 #else
 	return BPF_CORE_READ(regs, syscallno) < 0;
 #endif

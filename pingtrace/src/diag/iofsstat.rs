@@ -173,6 +173,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut programs = Programs::attach(&mut storage, args.mode())?;
     let mut sink = Sink::open(&args.results(), "iofsstat", "")?;
     let mut looker = Looker::new(args, selected, &mut programs)?;
+    log::info!("counting; a cycle takes {:?}", args.cycle);
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());
     let mut next = Instant::now();
