@@ -8,6 +8,7 @@ const OBJECTS: &[&str] = &[
     "pingtrace",
     "inband",
     "recorder",
+    "iofsstat",
     "empty",
     "burn",
     "stall",

@@ -21,6 +21,7 @@ machine hits both. Parts (default: all):
   hooks    what each program costs a packet that is no probe, beside an empty program
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
+  iofsstat what iofsstat adds to a request of a loop device, and to system calls (-f)
 
   --quick  shorter runs: 5 seconds instead of a minute
 
@@ -44,6 +45,7 @@ build() {
     binary=$built/pingtrace
     flood=$built/examples/flood
     hooks=$built/examples/hooks
+    iocost=$built/examples/iocost
 }
 
 # Starts a server with the given options; prints how long it took, ms.
@@ -233,9 +235,68 @@ bench_slip() {
     row "p99 of each run" "" "$(tr '\n' ' ' <"$work/p99")"
 }
 
+# A file system on a loop device; its mount point is $work/mnt.
+make_disk() {
+    truncate -s 512M "$work/image"
+    mkfs.ext4 -q "$work/image"
+    loop=$(losetup --find --show "$work/image")
+    mkdir "$work/mnt"
+    mount "$loop" "$work/mnt"
+    dd if=/dev/zero of="$work/mnt/file" bs=1M count=64 status=none
+    sync -f "$work/mnt"
+}
+
+remove_disk() {
+    [[ -n "$loop" ]] || return 0
+    umount "$work/mnt" || true
+    losetup --detach "$loop" || true
+    loop=""
+}
+
+start_iofsstat() {
+    "$binary" iofsstat -T 0 -c 10 "$@" >"$work/iofsstat" 2>"$work/client.err" &
+    client_pid=$!
+    until grep -q counting "$work/client.err"; do
+        kill -0 "$client_pid" 2>/dev/null || die "no iofsstat: $(cat "$work/client.err")"
+        sleep 0.01
+    done
+}
+
+# What iofsstat with the given options adds to something, ns: runs with and without it alternate.
+iofsstat_pairs() {
+    local name=$1 what=$2 goal=$3 pair bare watched
+    shift 3
+    : >"$work/bare"
+    : >"$work/watched"
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        "$iocost" "$what" "$work/mnt/file" "$FLOOD_SECONDS" >>"$work/bare"
+        start_iofsstat "$@"
+        "$iocost" "$what" "$work/mnt/file" "$FLOOD_SECONDS" >>"$work/watched"
+        stop "$client_pid"
+        client_pid=""
+    done
+    bare=$(median <"$work/bare")
+    watched=$(median <"$work/watched")
+    row "$name" "+$(calculate "int($watched - $bare)") ns" "of $bare ns; $goal"
+    row "  of each pair" "" \
+        "$(paste "$work/watched" "$work/bare" | awk '{ printf "%+d ", $1 - $2 }')"
+}
+
+bench_iofsstat() {
+    title "iofsstat: what it adds, medians of $PAIRS pairs of $FLOOD_SECONDS s"
+    make_disk
+    # Through the page cache of the file below, each read is one request of the loop device alone.
+    iofsstat_pairs "a 4 KiB request of a loop device" requests "goal 1000 or less"
+    iofsstat_pairs "the same with -m" requests "" -m
+    iofsstat_pairs "a system call that does nothing, with -f" getppid "said in --help" -f
+    iofsstat_pairs "a pread of a page in the page cache, with -f" calls "said in --help" -f
+    remove_disk
+}
+
 clean_up() {
     stop "$client_pid"
     stop_server
+    remove_disk
     scripts/lab.sh down "$lab" || true
     rm -rf "$work"
 }
@@ -246,12 +307,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | start | slip) parts+=("$1") ;;
+        rate | load | rtt | hooks | start | slip | iofsstat) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks start slip)
+((${#parts[@]})) || parts=(rate load rtt hooks start slip iofsstat)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -260,6 +321,7 @@ client="$lab-client"
 server="$lab-server"
 client_pid=""
 server_pid=""
+loop=""
 server_ms=0
 work=$(mktemp -d)
 trap clean_up EXIT

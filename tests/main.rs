@@ -14,6 +14,7 @@ mod faults;
 mod forged;
 mod harness;
 mod holders;
+mod iofsstat;
 mod irqoff;
 mod limits;
 mod loss;

@@ -33,7 +33,8 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0, BPF_F_MMAPABLE = 1 << 10 };
+enum { BPF_F_MMAPABLE = 1 << 10 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_HDR_START_NET = 1 };
 enum { TC_ACT_UNSPEC = -1 };
 
@@ -153,6 +154,7 @@ struct sched_entity {
 	struct cfs_rq *cfs_rq;
 };
 struct kernfs_node {
+	const char *name;
 	__u64 id;
 };
 struct cgroup {
@@ -163,6 +165,7 @@ struct cgroup_subsys_state {
 };
 struct css_set {
 	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
 };
 struct thread_info {
 	unsigned long flags;

@@ -46,3 +46,7 @@ skeleton! {
     /// For the tests: the recorder's buckets.
     buckets
 }
+skeleton! {
+    /// Who reads and writes which device and file.
+    iofsstat
+}

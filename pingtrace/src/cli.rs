@@ -1,6 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
-use crate::diag::{irqoff, nosched, runqlat};
+use crate::diag::{iofsstat, irqoff, nosched, runqlat};
 use crate::lab_clock::LabClock;
 use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -196,6 +196,7 @@ pub struct Results {
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
     Diff(diff::Args),
+    Iofsstat(iofsstat::Args),
     Irqoff(irqoff::Args),
     Nosched(nosched::Args),
     Replay(replay::Args),
@@ -259,6 +260,7 @@ impl Cli {
     /// Whether libbpf's messages are wanted.
     pub fn debug(&self) -> bool {
         match &self.command {
+            Some(Command::Iofsstat(args)) => args.debug(),
             Some(Command::Irqoff(args)) => args.debug(),
             Some(Command::Nosched(args)) => args.debug(),
             Some(Command::Runqlat(args)) => args.debug(),

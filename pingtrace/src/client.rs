@@ -792,6 +792,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
         counters.no_remote = journey.no_remote;
+        let skipped = self.explainer.as_ref().map_or(0, Explainer::skipped);
+        self.collector.unexplained(skipped);
     }
 
     /// Brings the last late stamps home, and gives every probe its fate.

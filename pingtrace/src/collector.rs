@@ -155,6 +155,11 @@ impl Collector {
         self.explained = explained;
     }
 
+    /// So many slow probes were not explained.
+    pub fn unexplained(&mut self, count: u64) {
+        self.blame_tally.skipped = count;
+    }
+
     /// Who had a host's CPUs while this probe was slow.
     pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
         self.slowest.blame(seq, &blame);

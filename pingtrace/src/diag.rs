@@ -3,6 +3,7 @@
 
 mod cgroups;
 mod floor;
+pub mod iofsstat;
 pub mod irqoff;
 pub mod nosched;
 pub mod runqlat;
@@ -147,6 +148,17 @@ impl Sink {
         }
         if let Some(printer) = &mut self.text {
             printer.print(text());
+        }
+        Ok(())
+    }
+
+    /// Writes a line that is no row, such as the header of one of several tables, where text goes.
+    pub fn heading(&mut self, line: &str) -> Result<()> {
+        if let Some(log) = self.log.as_mut().filter(|_| !self.log_json) {
+            log.write_all(line.as_bytes()).context("write the log")?;
+        }
+        if let Some(printer) = &mut self.text {
+            printer.print(line.to_owned());
         }
         Ok(())
     }

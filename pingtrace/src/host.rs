@@ -37,8 +37,8 @@ pub fn online_cpus() -> Result<Vec<u32>> {
 fn cpu_list(list: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for range in list.split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(from.parse::<u32>().ok()?..=to.parse().ok()?);
     }
     Some(cpus)
 }

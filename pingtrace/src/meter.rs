@@ -97,6 +97,13 @@ fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_info
     Ok(info)
 }
 
+/// Runs that the kernel left out, as a program would have interrupted itself.
+pub fn missed(programs: &Programs) -> u64 {
+    let missed =
+        |(_, fd): &(String, OwnedFd)| Some(program_info(fd.as_fd()).ok()?.recursion_misses);
+    programs.iter().filter_map(missed).sum()
+}
+
 /// The programs of an object that are loaded, by name.
 pub fn loaded(object: &Object) -> Programs {
     let held = |program: Program<'_>| {

@@ -382,6 +382,9 @@ impl Replay {
             self.collector.found(id);
         }
         if self.complete {
+            if !record.blame.is_empty() {
+                self.collector.blame(probe.seq, record.blame.clone());
+            }
             self.collector.probe(probe);
         } else {
             self.collector.judged(record);

@@ -356,6 +356,8 @@ pub struct BlameTally {
     probes: u64,
     /// Those that nothing was found to explain.
     unexplained: u64,
+    /// Slow probes that were not looked at: too many at once.
+    pub skipped: u64,
 }
 
 /// The same in JSON.
@@ -363,6 +365,8 @@ pub struct BlameTally {
 struct TallyLine {
     probes: u64,
     unexplained: u64,
+    #[serde(default)]
+    skipped: u64,
     culprits: Vec<BlameCount>,
 }
 
@@ -371,6 +375,7 @@ impl From<BlameTally> for TallyLine {
         Self {
             probes: tally.probes,
             unexplained: tally.unexplained,
+            skipped: tally.skipped,
             culprits: tally.list(),
         }
     }
@@ -386,6 +391,7 @@ impl From<TallyLine> for BlameTally {
             culprits: line.culprits.into_iter().map(culprit).collect(),
             probes: line.probes,
             unexplained: line.unexplained,
+            skipped: line.skipped,
         }
     }
 }
@@ -446,15 +452,19 @@ impl BlameTally {
 
     /// Nothing was to be explained.
     pub fn is_empty(&self) -> bool {
-        self.probes == 0
+        self.probes + self.skipped == 0
     }
 
     /// For people: a line each, and what nothing explains.
     pub fn text(&self) -> String {
-        if self.probes == 0 {
-            return String::new();
-        }
         let mut text = String::new();
+        if self.skipped > 0 {
+            let _ = writeln!(
+                text,
+                "{} slow probes were not explained: too many at once",
+                self.skipped
+            );
+        }
         for count in self.list().iter().take(PARTS) {
             let percent = count.probes * 100 / self.probes;
             let host = if count.host == Host::Server {

@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 
 mod chart;
 mod event;
+pub mod iofsstat;
 mod tally;
 mod waits;
 
@@ -32,6 +33,10 @@ pub enum Row {
     Waits(Box<Waits>),
     /// runqlat: how long the run queue of a CPU was.
     Lengths(Lengths),
+    /// iofsstat: a device in a cycle.
+    Device(iofsstat::Device),
+    /// iofsstat: what a process did in a cycle.
+    Io(iofsstat::Io),
     /// The end of any companion.
     Summary(Summary),
 }
@@ -48,6 +53,8 @@ impl Row {
             Self::Event(event) => event.text(),
             Self::Waits(waits) => waits.text(),
             Self::Lengths(lengths) => lengths.text(),
+            Self::Device(device) => device.text(),
+            Self::Io(io) => io.text(),
             Self::Summary(summary) => summary.text(),
         }
     }

@@ -11,6 +11,7 @@ pub mod confusion;
 pub mod diff;
 pub mod draw;
 pub mod hops;
+pub mod iofsstat;
 pub mod jitter;
 pub mod json;
 pub mod loss;
