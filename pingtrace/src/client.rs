@@ -8,7 +8,7 @@
 use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
 use crate::control::Control;
-use crate::explain::Explainer;
+use crate::explain;
 use crate::host;
 use crate::journey::{Arrival, Identity, Journey};
 use crate::negotiation::{Format, Negotiation};
@@ -106,9 +106,11 @@ pub fn run(
         log::warn!("no SO_TIMESTAMPING stamps either: {e}");
     }
     let mut recorder_storage = recorder::Storage::uninit();
-    let explainer = cli
+    let recording = cli
         .explain
-        .map(|t| Explainer::start(&mut recorder_storage, t));
+        .map(|t| explain::Start::record(&mut recorder_storage, t));
+    let recording = recording.transpose()?;
+    let explainer = recording.as_ref().map(explain::Start::in_background);
     let explainer = explainer.transpose()?;
     let format = match cli.mode {
         Mode::Auto | Mode::Inband => Format::Inband,
@@ -128,7 +130,7 @@ pub fn run(
         failure: Mutex::new(None),
     };
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
-    programs.extend(explainer.iter().flat_map(Explainer::programs));
+    programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| cli.debug);
     collector.begin(shared.start_ns, setup.slots, tracer.as_ref(), programs);
     collector.explain(explainer.is_some());
@@ -257,7 +259,7 @@ struct Receiver<'a, 'k> {
     epoch_ns: i64,
     housekeeping_ns: u64,
     /// Says who had the CPU meanwhile.
-    explainer: Option<Explainer<'k>>,
+    explainer: Option<explain::Background>,
     buffer: Vec<MaybeUninit<u8>>,
     collecting: bool,
     /// Probes given up because another one needed their record.
@@ -552,11 +554,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     /// Who had this host's CPUs while a probe was slow.
     fn explain(&mut self, sequence: u32, sent_ns: u64, now: u64) {
-        let Some(explainer) = &self.explainer else {
+        let Some(explainer) = &mut self.explainer else {
             return;
         };
-        let slowest = explainer.least_ns().max(self.plan.threshold_ns);
-        if now - sent_ns < slowest {
+        let least_ns = explainer.least_ns();
+        if now - sent_ns < least_ns.max(self.plan.threshold_ns) {
             return;
         }
         let path = self.journey.path(sequence);
@@ -564,11 +566,19 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let hosts = [Host::Client, Host::Server];
         let here = if self.journey.is_one_kernel() { 2 } else { 1 };
         let windows = hosts.iter().take(here);
-        let windows = windows.flat_map(|host| blame::windows(&path, *host, explainer.least_ns()));
-        let windows: Vec<_> = windows.collect();
-        let blame = explainer.blame(&windows, now);
-        if !blame.is_empty() {
-            self.collector.blame(sequence, blame);
+        let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
+        explainer.ask(sequence, windows.collect());
+    }
+
+    /// Passes on what was explained meanwhile.
+    fn take_explanations(&mut self) {
+        let Some(explainer) = &mut self.explainer else {
+            return;
+        };
+        while let Some((sequence, blame)) = explainer.answer() {
+            if !blame.is_empty() {
+                self.collector.blame(sequence, blame);
+            }
         }
     }
 
@@ -688,6 +698,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.epoch_ns = realtime_ns() - now.cast_signed();
         self.overflows.note(self.shared.socket.dropped(), now);
         self.expire(now);
+        self.take_explanations();
         self.ask(now.saturating_sub(self.plan.timeout_ns));
         self.hand_out(now);
         self.update_counters();
@@ -792,7 +803,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
         counters.no_remote = journey.no_remote;
-        let skipped = self.explainer.as_ref().map_or(0, Explainer::skipped);
+        let skipped = self
+            .explainer
+            .as_ref()
+            .map_or(0, explain::Background::skipped);
         self.collector.unexplained(skipped);
     }
 
@@ -813,6 +827,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 self.lose(index);
             }
         }
+        self.take_explanations();
         self.update_counters();
         let failure = self
             .shared

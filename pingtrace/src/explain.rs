@@ -4,36 +4,49 @@
 
 use crate::recorder::{self, Hook, Memory, Record, Recorder, Setup, Storage};
 use crate::symbols::Symbols;
-use anyhow::Result;
+use crate::units::monotonic_ns;
+use anyhow::{Context, Result};
 use bpf::recorder::types::{pt_record_flag, pt_record_type};
 use report::blame::{Blame, Span, Window, join};
 use report::companion::{Class, beyond_interrupt, function_of};
-use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 /// What the recorder keeps: shorter than a segment that is worth explaining.
 const WAIT: Duration = Duration::from_micros(50);
 const LATE: Duration = Duration::from_micros(100);
 const IRQ: Duration = Duration::from_micros(20);
-/// Probes that are explained a second, at most: reading the rings takes some 100 us.
-const MOST_A_SECOND: u64 = 500;
+/// Explaining takes at most this part of a CPU, and so much at once.
+const SHARE: u64 = 20;
+const BURST_NS: u64 = 20_000_000;
+/// Slow probes that wait for the explaining thread.
+const QUEUE: usize = 256;
 
 /// Explains slow probes of this host.
-pub struct Explainer<'a> {
-    recorder: Recorder<'a>,
+pub struct Explainer {
     memory: Arc<Memory>,
     symbols: Symbols,
     least_ns: u64,
     tgid: u32,
-    /// When the next may be explained, `CLOCK_MONOTONIC` ns.
-    next_ns: Cell<u64>,
-    skipped: Cell<u64>,
+    /// When the share of a CPU was last used up to, `CLOCK_MONOTONIC` ns.
+    used_ns: u64,
+    /// Slow probes that were not explained because there were too many.
+    pub skipped: u64,
 }
 
-impl<'a> Explainer<'a> {
+/// The running recorder, and what an explainer of it needs.
+pub struct Start<'a> {
+    /// As long as it lives, it records.
+    pub recorder: Recorder<'a>,
+    least: Duration,
+    tgid: u32,
+}
+
+impl<'a> Start<'a> {
     /// Records from now on, to explain segments of at least so long.
-    pub fn start(storage: &'a mut Storage, least: Duration) -> Result<Self> {
+    pub fn record(storage: &'a mut Storage, least: Duration) -> Result<Self> {
         let setup = Setup {
             waits: Some(WAIT),
             reschedules: Some(WAIT),
@@ -44,21 +57,96 @@ impl<'a> Explainer<'a> {
         };
         let mut recorder = Recorder::load(storage, &setup)?;
         recorder.attach()?;
-        let symbols = Symbols::default();
-        // Reads the table now, not when the first probe is slow.
-        symbols.kernel(&[u64::MAX]);
         if recorder.reschedules() == Hook::None {
             log::warn!("--explain: this kernel does not show who does not call the scheduler");
         }
         Ok(Self {
-            memory: recorder.memory(),
             tgid: recorder.own_tgid(),
             recorder,
+            least,
+        })
+    }
+
+    /// What explains, in the thread that calls this.
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.recorder.memory(), self.least, self.tgid)
+    }
+
+    /// What explains in a thread of its own: the thread that receives has no time for it.
+    pub fn in_background(&self) -> Result<Background> {
+        let (memory, least, tgid) = (self.recorder.memory(), self.least, self.tgid);
+        let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
+        let (done, results) = channel();
+        let explain = move || {
+            let mut explainer = Explainer::new(memory, least, tgid);
+            for (sequence, windows) in slow {
+                let blame = explainer.blame(&windows);
+                // Whoever asked may have given up.
+                let _ = done.send((sequence, blame, explainer.skipped));
+            }
+        };
+        let thread = thread::Builder::new().name("explainer".into());
+        thread
+            .spawn(explain)
+            .context("start the explaining thread")?;
+        Ok(Background {
+            least_ns: least.as_nanos() as u64,
+            queue,
+            results,
+            refused: 0,
+            skipped: 0,
+        })
+    }
+}
+
+/// An explainer in a thread of its own, which ends when this is dropped.
+pub struct Background {
+    least_ns: u64,
+    queue: SyncSender<(u32, Vec<Window>)>,
+    results: Receiver<(u32, Vec<Blame>, u64)>,
+    refused: u64,
+    skipped: u64,
+}
+
+impl Background {
+    /// What is shorter is not explained, ns.
+    pub fn least_ns(&self) -> u64 {
+        self.least_ns
+    }
+
+    /// Asks who had the CPU in these windows of a probe.
+    pub fn ask(&mut self, sequence: u32, windows: Vec<Window>) {
+        if !windows.is_empty() && self.queue.try_send((sequence, windows)).is_err() {
+            self.refused += 1;
+        }
+    }
+
+    /// The next answer, if there is one.
+    pub fn answer(&mut self) -> Option<(u32, Vec<Blame>)> {
+        let (sequence, blame, skipped) = self.results.try_recv().ok()?;
+        self.skipped = skipped;
+        Some((sequence, blame))
+    }
+
+    /// Slow probes that were not explained because there were too many.
+    pub fn skipped(&self) -> u64 {
+        self.refused + self.skipped
+    }
+}
+
+impl Explainer {
+    fn new(memory: Arc<Memory>, least: Duration, tgid: u32) -> Self {
+        let symbols = Symbols::default();
+        // Reads the table now, not when the first probe is slow.
+        symbols.kernel(&[u64::MAX]);
+        Self {
+            memory,
             symbols,
             least_ns: least.as_nanos() as u64,
-            next_ns: Cell::new(0),
-            skipped: Cell::new(0),
-        })
+            tgid,
+            used_ns: 0,
+            skipped: 0,
+        }
     }
 
     /// What is shorter is not explained, ns.
@@ -66,29 +154,18 @@ impl<'a> Explainer<'a> {
         self.least_ns
     }
 
-    /// Slow probes that were not explained because there were too many.
-    pub fn skipped(&self) -> u64 {
-        self.skipped.get()
-    }
-
-    /// The recorder's programs, for their cost.
-    pub fn programs(&self) -> crate::meter::Programs {
-        self.recorder.programs()
-    }
-
-    /// Who had the CPU in each of these windows, at `now_ns`.
-    pub fn blame(&self, windows: &[Window], now_ns: u64) -> Vec<Blame> {
-        if windows.is_empty() {
+    /// Who had the CPU in each of these windows; nobody knows if that would cost too much.
+    pub fn blame(&mut self, windows: &[Window]) -> Vec<Blame> {
+        let begin = monotonic_ns();
+        self.used_ns = self.used_ns.max(begin.saturating_sub(BURST_NS * SHARE));
+        if self.used_ns > begin {
+            self.skipped += 1;
             return Vec::new();
         }
-        let next = self.next_ns.get().max(now_ns.saturating_sub(100_000_000));
-        if next > now_ns {
-            self.skipped.set(self.skipped.get() + 1);
-            return Vec::new();
-        }
-        self.next_ns.set(next + 1_000_000_000 / MOST_A_SECOND);
         let one = |window: &Window| join(&self.spans(window), window);
-        windows.iter().map(one).collect()
+        let blame = windows.iter().map(one).collect();
+        self.used_ns += (monotonic_ns() - begin) * SHARE;
+        blame
     }
 
     /// What the recorder saw on the CPU of a window, meanwhile.
@@ -96,11 +173,9 @@ impl<'a> Explainer<'a> {
         let cpu = u32::from(window.cpu);
         let mut records = Vec::new();
         for ring in 0..recorder::RINGS {
-            self.memory.read(cpu, ring, 0, &mut records);
+            self.memory.since(cpu, ring, window.from_ns, &mut records);
         }
-        records.retain(|record| {
-            record.event.end_ns >= window.from_ns && record.begin_ns() <= window.to_ns
-        });
+        records.retain(|record| record.begin_ns() <= window.to_ns);
         let samples: Vec<&Record> = records
             .iter()
             .filter(|r| is(r, pt_record_type::PT_SAMPLE))

@@ -2,7 +2,7 @@
 //! these come and go, and sends record packets to clients that cannot be stamped in band.
 
 use crate::cli::Cli;
-use crate::explain::Explainer;
+use crate::explain::{self, Explainer};
 use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::meter::Meter;
@@ -70,14 +70,14 @@ pub fn run(cli: &Cli) -> Result<()> {
     tracer.attach();
     say_points(&tracer);
     let mut recorder_storage = recorder::Storage::uninit();
-    let explainer = cli
+    let recording = cli
         .explain
-        .map(|t| Explainer::start(&mut recorder_storage, t));
-    let explainer = explainer.transpose()?;
-    let mut meter = meter(cli, &tracer, &devices, explainer.as_ref());
+        .map(|t| explain::Start::record(&mut recorder_storage, t));
+    let recording = recording.transpose()?;
+    let mut meter = meter(cli, &tracer, &devices, recording.as_ref());
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
-    let mut records = Records::new(own, explainer);
+    let mut records = Records::new(own, recording.as_ref().map(explain::Start::explainer));
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();
@@ -111,10 +111,10 @@ fn meter(
     cli: &Cli,
     tracer: &Tracer<'_>,
     devices: &Devices<'_>,
-    explainer: Option<&Explainer<'_>>,
+    recording: Option<&explain::Start<'_>>,
 ) -> Meter {
     let inband = devices.inband.iter().flat_map(Inband::programs);
-    let recorder = explainer.into_iter().flat_map(Explainer::programs);
+    let recorder = recording.into_iter().flat_map(|r| r.recorder.programs());
     let programs = tracer.programs().into_iter().chain(inband).chain(recorder);
     Meter::start(SLOTS, programs.filter(|_| cli.debug).collect())
 }
@@ -296,7 +296,7 @@ impl<'a> Devices<'a> {
 const TRAVEL_NS: u64 = 2_000_000;
 
 /// Sends what the programs owe to clients.
-struct Records<'a> {
+struct Records {
     /// The namespace whose probes are served; others have a server of their own, or none.
     own_netns: u32,
     /// By slot: session and sequence number of the last record that was sent.
@@ -306,7 +306,7 @@ struct Records<'a> {
     sockets: HashMap<SocketAddr, ProbeSocket>,
     limits: Limits,
     drops: DropReports,
-    explainer: Option<Explainer<'a>>,
+    explainer: Option<Explainer>,
     /// Slow probes whose blame was sent.
     blamed: u64,
     sent: u64,
@@ -322,8 +322,8 @@ struct Due {
     record: pt_record,
 }
 
-impl<'a> Records<'a> {
-    fn new(own_netns: u32, explainer: Option<Explainer<'a>>) -> Self {
+impl Records {
+    fn new(own_netns: u32, explainer: Option<Explainer>) -> Self {
         Self {
             own_netns,
             explainer,
@@ -357,7 +357,7 @@ impl<'a> Records<'a> {
         for o in owed.drain(..) {
             match pt_owe(o.what) {
                 pt_owe::PT_OWE_DROP => self.drops.add(now, o),
-                pt_owe::PT_OWE_BLAME => self.blame(table, &o, now),
+                pt_owe::PT_OWE_BLAME => self.blame(table, &o),
                 _ => all.push((now + TRAVEL_NS, o)),
             }
         }
@@ -394,10 +394,10 @@ impl<'a> Records<'a> {
     }
 
     /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
-    fn blame(&mut self, table: &Table, o: &pt_owed, now: u64) {
+    fn blame(&mut self, table: &Table, o: &pt_owed) {
         let record = table.copy(o.slot);
         let same = (record.session, record.sequence) == (o.session, o.sequence);
-        let Some(explainer) = self.explainer.as_ref().filter(|_| same) else {
+        let Some(explainer) = self.explainer.as_mut().filter(|_| same) else {
             return;
         };
         // A client on this kernel sees for itself.
@@ -407,7 +407,7 @@ impl<'a> Records<'a> {
         }
         let path: Vec<Stamp> = stamps(&record, 0).iter().map(at_server).collect();
         let windows = blame::windows(&path, Host::Server, explainer.least_ns());
-        let blame = explainer.blame(&windows, now);
+        let blame = explainer.blame(&windows);
         let Some(message) = reports::blame_message(&record, &blame) else {
             return;
         };
@@ -628,7 +628,7 @@ fn say_points(tracer: &Tracer<'_>) {
     log::debug!("points: {}", list.join(", "));
 }
 
-fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records<'_>) {
+fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
     let (written, inband) = devices
         .inband
         .as_ref()
@@ -669,7 +669,7 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records<'_>) 
         ),
         (
             "slow probes that were not explained: too many at once",
-            records.explainer.as_ref().map_or(0, Explainer::skipped),
+            records.explainer.as_ref().map_or(0, |e| e.skipped),
         ),
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {

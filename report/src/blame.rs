@@ -178,7 +178,8 @@ impl Blame {
             duration(self.window_ns),
             self.cpu
         );
-        for part in self.parts.iter().take(3) {
+        let telling = |part: &&Part| share(part.ns) > 0;
+        for part in self.parts.iter().filter(telling).take(3) {
             let _ = write!(
                 text,
                 " {} {} ({} %);",
@@ -202,20 +203,25 @@ impl Part {
         )
     }
 
-    /// What it was, for people.
+    /// What it was, and where if that is known, for people.
     pub fn words(&self) -> String {
+        match &self.function {
+            Some(function) => format!("{} in {function}", self.who_did_what()),
+            None => self.who_did_what(),
+        }
+    }
+
+    fn who_did_what(&self) -> String {
         let task = || format!("{}/{}", self.who, self.tid);
-        let place = self.function.as_deref();
-        let place = place.map_or_else(String::new, |function| format!(" in {function}"));
         match self.class {
-            Class::Own => format!("itself ({}){place}", task()),
+            Class::Own => format!("itself ({})", task()),
             Class::Hardirq => format!("interrupt {}", self.who),
-            Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {}{place}", self.who),
-            Class::Irqoff => format!("{} kept interrupts off{place}", task()),
-            Class::Hard | Class::Lazy => format!("{} did not schedule{place}", task()),
+            Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {}", self.who),
+            Class::Irqoff => format!("{} kept interrupts off", task()),
+            Class::Hard | Class::Lazy => format!("{} did not schedule", task()),
             Class::Quota => "quota of its cgroup used up".to_owned(),
             Class::Outside => "held up from outside this kernel".to_owned(),
-            Class::Cpu | Class::Stolen => format!("{} ran{place}", task()),
+            Class::Cpu | Class::Stolen => format!("{} ran", task()),
         }
     }
 }
@@ -427,7 +433,7 @@ impl BlameTally {
             0 => "",
             _ => ", among others",
         };
-        let key = (remote, longest.segment, part.words() + others);
+        let key = (remote, longest.segment, part.who_did_what() + others);
         let (probes, ns) = self.culprits.entry(key).or_default();
         *probes += 1;
         *ns += longest.window_ns - longest.unexplained_ns();

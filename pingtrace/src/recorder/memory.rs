@@ -117,6 +117,27 @@ impl Memory {
         (head, (first + overtaken).saturating_sub(from))
     }
 
+    /// The records of a ring whose intervals ended at `from_ns` or later, the youngest first. Each
+    /// writer's intervals end in order, so nothing before them is looked at.
+    pub fn since(&self, cpu: u32, ring: usize, from_ns: u64, into: &mut Vec<Record>) {
+        let size = u64::from(self.size(ring));
+        let head = self.head(cpu, ring);
+        let first = (head + 1).saturating_sub(size).min(head);
+        let before = into.len();
+        let record = |number| Record {
+            cpu,
+            ring,
+            event: self.events.read(self.place(cpu, ring, number)),
+        };
+        let young = |record: &Record| record.event.end_ns >= from_ns;
+        into.extend((first..head).rev().map(record).take_while(young));
+        fence(Ordering::Acquire);
+        // What was overwritten meanwhile were the oldest.
+        let overwritten = (self.head(cpu, ring) + 1).saturating_sub(size);
+        let safe = head.saturating_sub(overwritten.max(first));
+        into.truncate(before + safe as usize);
+    }
+
     /// The addresses of a record's stack, the innermost first; none if there is none any more.
     pub fn stack(&self, record: &Record) -> Vec<u64> {
         let number = record.event.stack;
