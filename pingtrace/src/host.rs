@@ -34,11 +34,11 @@ pub fn online_cpus() -> Result<Vec<u32>> {
 }
 
 /// A list such as `0-3,8`.
-fn cpu_list(list: &str) -> Option<Vec<u32>> {
+fn cpu_list(text: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
-    for range in list.split(',') {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        cpus.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    for range in text.split(',') {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(from.parse::<u32>().ok()?..=to.parse().ok()?);
     }
     Some(cpus)
 }

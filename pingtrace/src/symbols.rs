@@ -9,8 +9,8 @@ use report::companion::Frame;
 pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
     let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     names.map(|name| {
-        let named = |line: &&str| line.split(' ').nth(2) == Some(name);
-        let line = symbols.lines().find(named)?;
+        let matches = |line: &&str| line.split(' ').nth(2) == Some(name);
+        let line = symbols.lines().find(matches)?;
         let address = u64::from_str_radix(line.split(' ').next()?, 16).ok()?;
         (address != 0).then_some(address)
     })
