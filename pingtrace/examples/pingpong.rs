@@ -15,51 +15,63 @@ use std::thread;
 use std::time::Duration;
 
 /// Runs of each kind.
-const PAIRS: usize = 15;
+const ROUNDS: usize = 15;
 /// Where.
 const CPU: usize = 1;
 /// Of the share.
 const RATE: f64 = 10_000.0;
 
 fn main() -> Result<()> {
-    let seconds: f64 = std::env::args().nth(1).map_or(Ok(0.4), |text| text.parse())?;
+    let seconds: f64 = std::env::args()
+        .nth(1)
+        .map_or(Ok(0.4), |text| text.parse())?;
     let each = Duration::from_secs_f64(seconds);
-    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for pair in 0..PAIRS {
-        let mut bare = 0.0;
-        let mut recorded = 0.0;
-        // Which one is first changes, so that what becomes slower in time hits both.
-        for first in [pair % 2 == 0, pair % 2 != 0] {
-            if first {
-                bare = ping_pong(each)?;
-            } else {
-                let mut storage = Storage::uninit();
-                let _recorder = record(&mut storage)?;
-                recorded = ping_pong(each)?;
-            }
+    let kinds = [None, Some(without_reschedules()), Some(everything())];
+    let mut runs = [const { Vec::new() }; 3];
+    for round in 0..ROUNDS {
+        // Which one is first changes, so that what becomes slower in time hits all.
+        for turn in 0..kinds.len() {
+            let kind = (round + turn) % kinds.len();
+            let mut storage = Storage::uninit();
+            let setup = kinds[kind].as_ref();
+            let _recorder = setup.map(|setup| record(&mut storage, setup)).transpose()?;
+            runs[kind].push(ping_pong(each)?);
         }
-        without.push(bare);
-        with.push(recorded);
-        ratios.push(recorded / bare);
     }
-    println!("bare_ns {:.0}", median(&mut without));
-    println!("recorded_ns {:.0}", median(&mut with));
-    println!("more_percent {:.1}", 100.0 * (median(&mut ratios) - 1.0));
+    let more = |kind: usize| {
+        let pairs = runs[kind].iter().zip(&runs[0]);
+        100.0 * (median(pairs.map(|(with, without)| with / without).collect()) - 1.0)
+    };
+    println!("more_percent {:.1}", more(2));
+    println!("without_reschedules_more_percent {:.1}", more(1));
+    let [bare, _, recorded] = runs.clone().map(median);
+    println!("bare_ns {bare:.0}");
+    println!("recorded_ns {recorded:.0}");
     programs(each)
 }
 
-/// Everything, with the thresholds of a blame.
-fn record(storage: &mut Storage) -> Result<Recorder<'_>> {
+/// With the thresholds of a blame.
+fn everything() -> Setup {
     let limit = |us| Some(Duration::from_micros(us));
-    let setup = Setup {
+    Setup {
         waits: limit(50),
         reschedules: limit(50),
         late: limit(100),
         irqs: limit(20),
         softirqs: limit(50),
         ..Setup::default()
-    };
-    let mut recorder = Recorder::load(storage, &setup)?;
+    }
+}
+
+fn without_reschedules() -> Setup {
+    Setup {
+        reschedules: None,
+        ..everything()
+    }
+}
+
+fn record<'a>(storage: &'a mut Storage, setup: &Setup) -> Result<Recorder<'a>> {
+    let mut recorder = Recorder::load(storage, setup)?;
     recorder.attach()?;
     Ok(recorder)
 }
@@ -67,7 +79,7 @@ fn record(storage: &mut Storage) -> Result<Recorder<'_>> {
 /// What the programs take at this load, each and together.
 fn programs(each: Duration) -> Result<()> {
     let mut storage = Storage::uninit();
-    let recorder = record(&mut storage)?;
+    let recorder = record(&mut storage, &everything())?;
     let meter = Meter::start(0, recorder.programs());
     let before = meter.read();
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
@@ -138,7 +150,7 @@ fn echo(mut from: PipeReader, mut to: PipeWriter) -> io::Result<()> {
     Ok(())
 }
 
-fn median(all: &mut [f64]) -> f64 {
+fn median(mut all: Vec<f64>) -> f64 {
     all.sort_by(f64::total_cmp);
     all[all.len() / 2]
 }
