@@ -163,13 +163,13 @@ fn refused(e: libbpf_rs::Error) -> anyhow::Error {
 fn configure(open: &mut OpenIofsstatSkel<'_>, kernel: &Kernel, mode: Mode) -> Result<()> {
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
-    rodata.bio_queue_second = kernel.bio_queue_second.into();
-    rodata.rq_issue_second = kernel.rq_issue_second.into();
-    rodata.split_second = kernel.split_second.into();
+    rodata.bio_queue_second = kernel.bio_queue_second;
+    rodata.rq_issue_second = kernel.rq_issue_second;
+    rodata.split_second = kernel.split_second;
     rodata.uring_layout = kernel.uring_layout;
     rodata.page_shift = rustix::param::page_size().trailing_zeros();
-    rodata.split_writes = (mode == Mode::Misc).into();
-    rodata.count_files = (mode == Mode::Files).into();
+    rodata.split_writes = mode == Mode::Misc;
+    rodata.count_files = mode == Mode::Files;
     rodata.own_tgid = std::process::id();
     let pages = if mode == Mode::Misc { dirty_limit() } else { 1 };
     open.maps
@@ -253,6 +253,10 @@ fn bytes<T>(key: &T) -> &[u8] {
 }
 
 /// How this kernel's tracepoints look.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each tells something of its own"
+)]
 struct Kernel {
     /// A queue comes before the bio.
     bio_queue_second: bool,
