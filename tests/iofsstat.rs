@@ -148,7 +148,7 @@ unsafe fn child(work: &Work) -> i32 {
             return 4;
         }
         match work.way {
-            Way::Mapped => return map(work, fd),
+            Way::Mapped => map(work, fd),
             Way::Buffered | Way::Direct => each(work, fd, MIB, 1),
             // A step that shares no factor with the number of blocks reaches each one once.
             Way::Random4k => each(work, fd, BLOCK, 331),
