@@ -4,7 +4,7 @@ use libbpf_cargo::SkeletonBuilder;
 use std::env;
 use std::path::{Path, PathBuf};
 
-const OBJECTS: [&str; 4] = ["pingtrace", "inband", "empty", "burn"];
+const OBJECTS: [&str; 5] = ["pingtrace", "inband", "empty", "burn", "memleak"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -34,3 +34,7 @@ skeleton! {
     /// For the self-test and the tests: faults of known place and size.
     burn
 }
+skeleton! {
+    /// Who allocated what is still there.
+    memleak
+}

@@ -11,9 +11,11 @@ use serde::{Serialize, Serializer};
 
 mod chart;
 mod event;
+mod memleak;
 
 pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
 pub use event::{Class, Event, Frame, Kind, Ran, event_header};
+pub use memleak::{Cohort, Site, Verdict, memleak_header};
 
 /// A row of any companion.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -21,6 +23,10 @@ pub use event::{Class, Event, Frame, Kind, Ran, event_header};
 pub enum Row {
     /// irqoff, nosched, runqlat: something took longer than the threshold.
     Event(Box<Event>),
+    /// memleak: the answer.
+    Verdict(Verdict),
+    /// memleak: who holds memory.
+    Site(Box<Site>),
     /// The end of any companion.
     Summary(Summary),
 }
@@ -35,6 +41,8 @@ impl Row {
     pub fn text(&self) -> String {
         match self {
             Self::Event(event) => event.text(),
+            Self::Verdict(verdict) => verdict.text(),
+            Self::Site(site) => site.text(),
             Self::Summary(summary) => summary.text(),
         }
     }

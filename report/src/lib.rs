@@ -13,6 +13,7 @@ pub mod hops;
 pub mod jitter;
 pub mod json;
 pub mod loss;
+pub mod memleak;
 pub mod model;
 mod names;
 pub mod saved;
