@@ -4,7 +4,15 @@ use libbpf_cargo::SkeletonBuilder;
 use std::env;
 use std::path::{Path, PathBuf};
 
-const OBJECTS: [&str; 5] = ["pingtrace", "inband", "empty", "burn", "memleak"];
+const OBJECTS: &[&str] = &[
+    "pingtrace",
+    "inband",
+    "recorder",
+    "empty",
+    "burn",
+    "stall",
+    "memleak",
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

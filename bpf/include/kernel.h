@@ -30,18 +30,17 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_F_MMAPABLE = 1 << 10 };
-enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
-enum { BPF_F_USER_STACK = 1 << 8 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_USER_STACK = 1 << 8, BPF_F_MMAPABLE = 1 << 10 };
+
+enum { BPF_HDR_START_NET = 1 };
+enum { TC_ACT_UNSPEC = -1 };
 
 struct bpf_raw_tracepoint_args {
 	__u64 args[0];
 };
-
-enum { BPF_HDR_START_NET = 1 };
-enum { TC_ACT_UNSPEC = -1 };
 
 struct __sk_buff {
 	__u32 len, pkt_type, mark, queue_mapping, protocol, vlan_present, vlan_tci, vlan_proto;
@@ -91,6 +90,9 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_PACKET_SOCK_ERROR,
 };
 
+/* include/linux/cgroup_subsys.h: the number is relocated to the running kernel's. */
+enum cgroup_subsys_id { cpu_cgrp_id };
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct ns_common {
 	unsigned int inum;
@@ -127,8 +129,54 @@ struct skb_shared_info {
 struct page {
 	unsigned long flags;
 };
+struct sched_info {
+	unsigned long long last_queued;
+};
+struct rq {
+	__u64 clock;
+	unsigned int nr_running;
+};
+struct cfs_rq {
+	struct rq *rq;
+	int throttle_count;
+};
+struct sched_entity {
+	struct cfs_rq *cfs_rq;
+};
+struct kernfs_node {
+	__u64 id;
+};
+struct cgroup {
+	struct kernfs_node *kn;
+};
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+};
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+};
+struct thread_info {
+	unsigned long flags;
+};
 struct task_struct {
-	int pid;
+	struct thread_info thread_info;
+	unsigned int __state;
+	int pid, tgid;
+	char comm[16];
+	struct sched_entity se;
+	struct sched_info sched_info;
+	struct css_set *cgroups;
+};
+/* Before 5.14. */
+struct task_struct___o {
+	long state;
+};
+struct timerqueue_node {
+	__s64 expires;
+};
+struct hrtimer {
+	struct timerqueue_node node;
+	__u8 is_soft;
 };
 #pragma clang attribute pop
 

@@ -9,10 +9,11 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 #include "probe.h"
+#include "burn.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
-enum { SPANS = 256, TURNS = 1 << 22 };
+enum { SPANS = 256 };
 
 /* The tc hooks, and what lies behind the last of them. */
 enum burn_site { CLIENT_EGRESS, CLIENT_INGRESS, SERVER_INGRESS, SERVER_EGRESS, WAKE_UP, SITES };
@@ -36,18 +37,6 @@ struct burn_span {
 __u32 burnt;
 
 enum burn_site site_type; /* only so that the skeleton has this type */
-
-static long burn_on(__u32 turn, __u64 *until)
-{
-	return bpf_ktime_get_ns() >= *until;
-}
-
-static __always_inline void burn(__u64 from, __u64 ns)
-{
-	__u64 until = from + ns;
-
-	bpf_loop(TURNS, burn_on, &until, 0);
-}
 
 /*
  * Any softirq but NET_RX: packets that raise NET_RX meanwhile wait for its entry. Or NET_RX

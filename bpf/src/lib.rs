@@ -38,3 +38,11 @@ skeleton! {
     /// Who allocated what is still there.
     memleak
 }
+skeleton! {
+    /// What ran on each CPU, and what was held up there.
+    recorder
+}
+skeleton! {
+    /// For the tests of the companions: a CPU that is held up for a known time.
+    stall
+}

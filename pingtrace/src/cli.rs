@@ -1,5 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
+use crate::diag::{irqoff, memleak};
 use crate::lab_clock::LabClock;
 use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -182,6 +183,8 @@ pub struct Results {
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
     Diff(diff::Args),
+    Irqoff(irqoff::Args),
+    Memleak(memleak::Args),
     Replay(replay::Args),
     Selftest(selftest::Args),
 }
@@ -235,5 +238,16 @@ impl Results {
         self.output.contains(&output)
             || (matches!(output, Output::Log | Output::Image)
                 && self.output.contains(&Output::Imagelog))
+    }
+}
+
+impl Cli {
+    /// Whether libbpf's messages are wanted.
+    pub fn debug(&self) -> bool {
+        match &self.command {
+            Some(Command::Irqoff(args)) => args.debug(),
+            Some(Command::Memleak(args)) => args.debug(),
+            Some(Command::Diff(_) | Command::Replay(_) | Command::Selftest(_)) | None => self.debug,
+        }
     }
 }

@@ -151,6 +151,7 @@ impl Collector {
             breakdown: Some(self.scratch.clone()),
             verdict: None,
             loss: None,
+            blame: Vec::new(),
         };
         if recorded {
             self.record(record.clone());
@@ -234,6 +235,7 @@ impl Collector {
             breakdown: None,
             verdict: None,
             loss: Some(loss),
+            blame: Vec::new(),
         });
         id
     }
@@ -256,6 +258,7 @@ impl Collector {
             breakdown: None,
             verdict: None,
             loss: None,
+            blame: Vec::new(),
         });
     }
 

@@ -1,6 +1,10 @@
 //! The companions: subcommands that look at one host, and what they have in common. Each loads
 //! its own kernel programs, turns what these saw into [`Row`]s, and hands them to a [`Sink`].
 
+pub mod irqoff;
+pub mod memleak;
+mod watch;
+
 use crate::control::Control;
 use crate::printer::{Full, Printer};
 use crate::rotate::RotatingFile;

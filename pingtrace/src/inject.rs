@@ -3,4 +3,8 @@
 
 pub mod burn;
 pub mod forwarder;
+pub mod holders;
 pub mod load;
+pub mod quota;
+pub mod stall;
+pub mod victim;

@@ -19,6 +19,7 @@ mod output;
 pub mod packet;
 mod plan;
 mod printer;
+pub mod recorder;
 pub mod replay;
 mod reports;
 mod rotate;

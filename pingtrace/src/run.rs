@@ -4,6 +4,7 @@ use crate::cli::{Cli, Command};
 use crate::client::{self, Outcome};
 use crate::collector::Collector;
 use crate::control::Control;
+use crate::diag::{irqoff, memleak};
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
@@ -27,9 +28,11 @@ const MISSED: u8 = 4;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
-    let logger = start_logger(cli.debug);
+    let logger = start_logger(cli.debug());
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Irqoff(args)) => companion(|control| irqoff::run(args, control)),
+        Some(Command::Memleak(args)) => companion(|control| memleak::run(args, control)),
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
@@ -47,6 +50,11 @@ pub fn run(cli: &Cli) -> ExitCode {
             ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
         }
     }
+}
+
+/// A companion, until a signal ends it.
+fn companion(run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
+    run(&Control::by_signals()?).map(|()| Outcome::Answered)
 }
 
 fn client(cli: &Cli) -> Result<Outcome> {

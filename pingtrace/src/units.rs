@@ -76,6 +76,11 @@ pub fn microseconds(text: &str) -> Result<Duration, String> {
     duration(text, 1_000)
 }
 
+/// A duration whose plain number is in milliseconds.
+pub fn milliseconds(text: &str) -> Result<Duration, String> {
+    duration(text, 1_000_000)
+}
+
 /// A duration whose plain number is in seconds.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     duration(text, SECOND)
@@ -90,6 +95,15 @@ pub fn interval(text: &str) -> Result<Duration, String> {
 /// How long to wait for a reply.
 pub fn timeout(text: &str) -> Result<Duration, String> {
     some(seconds(text)?, "0 would call every probe late")
+}
+
+/// How long to look for growth: in less than a second nothing has a trend.
+pub fn look(text: &str) -> Result<Duration, String> {
+    let time = seconds(text)?;
+    if time < Duration::from_secs(1) {
+        return Err("nothing has a trend in less than 1 s".to_owned());
+    }
+    Ok(time)
 }
 
 fn some(time: Duration, hint: &str) -> Result<Duration, String> {

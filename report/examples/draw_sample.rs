@@ -146,6 +146,7 @@ fn record(seq: u32, dice: &mut Dice) -> Record {
         breakdown: (!lost).then_some(breakdown),
         verdict: None,
         loss: None,
+        blame: Vec::new(),
     }
 }
 

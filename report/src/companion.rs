@@ -12,10 +12,12 @@ use serde::{Serialize, Serializer};
 mod chart;
 mod event;
 mod memleak;
+mod tally;
 
 pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
-pub use event::{Class, Event, Frame, Kind, Ran, event_header};
+pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, event_header};
 pub use memleak::{Cohort, Site, Verdict, memleak_header};
+pub use tally::Tally;
 
 /// A row of any companion.
 #[derive(Clone, Debug, PartialEq, Serialize)]

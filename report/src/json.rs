@@ -18,6 +18,7 @@ use hdrhistogram::serialization::{
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::blame::{Blame, BlameTally};
 use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
 use crate::hops::{HopStat, HopStats};
@@ -112,6 +113,7 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
         breakdown,
         verdict,
         loss,
+        blame,
     } = record;
     let start = probe
         .path
@@ -137,6 +139,7 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
             .map_or(0, |breakdown| breakdown.unordered),
         verdict: verdict.as_ref().map(VerdictLine::from),
         loss: loss.as_ref().map(LossLine::from),
+        blame: blame.iter().map(BlameLine::from).collect(),
     }))
 }
 
@@ -270,6 +273,25 @@ struct ProbeLine<'a> {
     verdict: Option<VerdictLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<LossLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blame: Vec<BlameLine<'a>>,
+}
+
+/// Who had the CPU during a segment.
+#[derive(Serialize, Deserialize)]
+struct BlameLine<'a> {
+    #[serde(flatten)]
+    blame: Cow<'a, Blame>,
+    unexplained_ns: u64,
+}
+
+impl<'a> From<&'a Blame> for BlameLine<'a> {
+    fn from(blame: &'a Blame) -> Self {
+        Self {
+            unexplained_ns: blame.unexplained_ns(),
+            blame: Cow::Borrowed(blame),
+        }
+    }
 }
 
 /// Where a probe was lost.
@@ -401,6 +423,8 @@ struct StatLine<'a> {
     own: Option<OwnCost>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     losses: Vec<LossEntry<'a>>,
+    #[serde(default, skip_serializing_if = "BlameTally::is_empty")]
+    blame: Cow<'a, BlameTally>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -628,6 +652,11 @@ impl From<ProbeLine<'_>> for ProbeRead {
             breakdown,
             verdict: line.verdict.as_ref().map(Verdict::from),
             loss: line.loss.map(Loss::from),
+            blame: line
+                .blame
+                .into_iter()
+                .map(|b| b.blame.into_owned())
+                .collect(),
         };
         Self { record, names }
     }
@@ -912,6 +941,7 @@ impl<'a> StatLine<'a> {
             own: summary.own.clone(),
             clock: summary.clock.as_ref().map(ClockLine::from),
             losses: summary.losses.iter().map(LossEntry::from).collect(),
+            blame: Cow::Borrowed(&summary.blame),
         }
     }
 }
@@ -985,6 +1015,7 @@ impl From<StatLine<'_>> for Summary {
             slo: line.slo.into_iter().map(Judged::from).collect(),
             own: line.own,
             losses: line.losses.into_iter().map(LossCount::from).collect(),
+            blame: line.blame.into_owned(),
         }
     }
 }

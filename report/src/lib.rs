@@ -1,6 +1,7 @@
 //! Everything about a run that needs neither root nor Linux: the data model, the breakdown of a
 //! probe into segments, statistics, and the formats they are shown in.
 
+pub mod blame;
 pub mod breakdown;
 pub mod causes;
 pub mod clock;

@@ -15,9 +15,9 @@ mod suspect;
 mod trend;
 
 pub use areas::{Areas, Held};
-pub use judge::{Evidence, Judgement, judge, nothing_grows};
+pub use judge::{Evidence, Judgement, judge, nothing_grows, unfollowed};
 pub use snapshot::{Area, Cache, Process, Snapshot, meminfo, slabinfo, status, vmallocinfo};
-pub use suspect::{Suspect, suspects};
+pub use suspect::{Suspect, floor, suspects};
 pub use trend::{ENOUGH, Trend};
 
 use serde::Serialize;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::blame::{Blame, BlameTally};
 use crate::causes::Cause;
 use crate::clock::ClockSummary;
 use crate::loss::{Loss, LossCount};
@@ -320,6 +321,8 @@ pub struct Record {
     pub verdict: Option<Verdict>,
     /// Where a lost probe was lost.
     pub loss: Option<Loss>,
+    /// Who had the CPU meanwhile, a segment each; empty unless it was asked for.
+    pub blame: Vec<Blame>,
 }
 
 /// One end of a run, as far as it is known.
@@ -570,6 +573,8 @@ pub struct Summary {
     pub own: Option<OwnCost>,
     /// Lost probes by place and reason.
     pub losses: Vec<LossCount>,
+    /// What was to blame for slow probes, where that was asked for.
+    pub blame: BlameTally,
 }
 
 /// One bucket of the time series.

@@ -89,6 +89,7 @@ mod tests {
             breakdown,
             verdict: None,
             loss: None,
+            blame: Vec::new(),
         }
     }
 

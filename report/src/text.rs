@@ -76,7 +76,21 @@ where
             None => push_last_seen(&mut line, probe),
         },
     }
+    for blame in &record.blame {
+        push(
+            &mut line,
+            format_args!("\n    {}: {}", host(blame.host), blame.text()),
+        );
+    }
     line
+}
+
+fn host(host: Host) -> &'static str {
+    match host {
+        Host::Client => "local host",
+        Host::Server => "remote host",
+        Host::Transit(_) => "on the way",
+    }
 }
 
 fn push_breakdown(line: &mut String, breakdown: &Breakdown, verdict: Option<&Verdict>) {
@@ -265,6 +279,7 @@ pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
     push_head(&mut text, run, summary);
     push_table(&mut text, &summary.delays, marks);
     push_causes(&mut text, run, &summary.causes);
+    text += &summary.blame.text();
     push_jitter(&mut text, summary);
     push_own(&mut text, summary);
     push_clock(&mut text, summary.clock.as_ref());

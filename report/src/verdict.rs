@@ -649,6 +649,7 @@ mod tests {
                 breakdown,
                 verdict: None,
                 loss: None,
+                blame: Vec::new(),
             });
         }
 

@@ -14,8 +14,8 @@ use rustix::thread::CpuSet;
 
 use crate::units::monotonic_ns;
 
-/// Bursts that a [`CpuHog`] remembers; later ones run unrecorded.
-const MAX_SPANS: usize = 1 << 16;
+/// Bursts of a [`CpuHog`] and the like that are remembered; later ones run unrecorded.
+pub(super) const MAX_SPANS: usize = 1 << 16;
 
 /// How a thread competes for its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,15 @@ pub struct Hog {
 }
 
 /// A thread that ends by itself, when it is told to, and on drop.
-struct Worker<T: Default> {
+pub(super) struct Worker<T: Default> {
+    tid: u32,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<T>>,
 }
 
 impl<T: Default + Send + 'static> Worker<T> {
     /// Returns when `begin`, in the new thread, has made what `run` needs, or has failed.
-    fn start<S>(
+    pub(super) fn start<S>(
         name: &str,
         begin: impl FnOnce() -> io::Result<S> + Send + 'static,
         run: impl FnOnce(S, &AtomicBool) -> T + Send + 'static,
@@ -60,7 +61,7 @@ impl<T: Default + Send + 'static> Worker<T> {
             let stop = Arc::clone(&stop);
             move || {
                 let (state, outcome) = match begin() {
-                    Ok(state) => (Some(state), Ok(())),
+                    Ok(state) => (Some(state), Ok(rustix::thread::gettid())),
                     Err(error) => (None, Err(error)),
                 };
                 // The starter waits for this and may hang up only by panicking.
@@ -68,23 +69,29 @@ impl<T: Default + Send + 'static> Worker<T> {
                 state.map_or_else(T::default, |state| run(state, &stop))
             }
         })?;
-        let this = Self {
+        let mut this = Self {
+            tid: 0,
             stop,
             thread: Some(thread),
         };
-        started.recv().map_err(io::Error::other)??;
+        let tid = started.recv().map_err(io::Error::other)??;
+        this.tid = tid.as_raw_nonzero().get().cast_unsigned();
         Ok(this)
     }
 }
 
 impl<T: Default> Worker<T> {
+    pub(super) fn tid(&self) -> u32 {
+        self.tid
+    }
+
     /// What the thread did, when it has ended by itself.
-    fn wait(&mut self) -> T {
+    pub(super) fn wait(&mut self) -> T {
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
         ended.unwrap_or_default()
     }
 
-    fn stop(&mut self) -> T {
+    pub(super) fn stop(&mut self) -> T {
         self.stop.store(true, Ordering::Relaxed);
         self.wait()
     }
@@ -104,6 +111,11 @@ impl CpuHog {
     pub fn start(hog: Hog) -> io::Result<Self> {
         let place = move || pin(hog.cpu).and_then(|()| prioritise(hog.priority));
         Worker::start("hog", place, move |(), stop| hog.spin(stop)).map(Self)
+    }
+
+    /// Its thread id.
+    pub fn tid(&self) -> u32 {
+        self.0.tid()
     }
 
     /// Ends it. The bursts that it spun: start and end in ns of `CLOCK_MONOTONIC`.
@@ -298,7 +310,7 @@ pub fn prioritise(priority: Priority) -> io::Result<()> {
 }
 
 /// Sleeps in slices of at most 10 ms; `false` as soon as `stop` is set.
-fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
+pub(super) fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
     loop {
         if stop.load(Ordering::Relaxed) {
             return false;
@@ -311,6 +323,6 @@ fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
 }

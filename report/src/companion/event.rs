@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Time;
 
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// What took the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
     /// Hard interrupts were off.
@@ -40,9 +40,44 @@ pub enum Class {
     Cpu,
     /// The cgroup's quota was used up.
     Quota,
+    /// The thread itself had the CPU.
+    Own,
+}
+
+impl Kind {
+    /// The subcommand.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Irqoff => "irqoff",
+            Self::Nosched => "nosched",
+            Self::Runqlat => "runqlat",
+        }
+    }
 }
 
 impl Class {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Irqoff => "interrupts off",
+            Self::Hardirq => "hard interrupt",
+            Self::SoftirqDelay => "softirq waited",
+            Self::SoftirqRun => "softirq ran",
+            Self::Stolen => "vCPU stolen",
+            Self::Hard => "did not schedule",
+            Self::Lazy => "did not schedule (lazy)",
+            Self::Cpu => "CPU taken",
+            Self::Quota => "quota used up",
+            Self::Own => "ran itself",
+        }
+    }
+
+    /// The class of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
+        Self::deserialize(name).ok()
+    }
+
     /// As in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,6 +90,7 @@ impl Class {
             Self::Lazy => "lazy",
             Self::Cpu => "cpu",
             Self::Quota => "quota",
+            Self::Own => "own",
         }
     }
 }
@@ -142,16 +178,67 @@ pub struct Event {
 
 /// Header of the text rows of a companion, with its newline.
 pub fn event_header(companion: Kind) -> String {
-    let (name, own) = match companion {
-        Kind::Irqoff => ("irqoff", "MAX(us)    CLASS"),
-        Kind::Nosched => ("nosched", "CLASS VICTIM"),
-        Kind::Runqlat => ("runqlat", "CLASS NR_RUNNING"),
+    let own = match companion {
+        Kind::Irqoff => "   MAX(us) CLASS",
+        Kind::Nosched => "CLASS VICTIM",
+        Kind::Runqlat => "CLASS NR_RUNNING",
     };
-    let time = format!("TIME({name})");
+    let time = format!("TIME({})", companion.name());
     format!("{time:<26} CPU {:<16}     TID    LAT(us) {own}\n", "COMM")
 }
 
+/// The part of a stack that an interrupt came upon: what lies beyond its own entry, if that is
+/// in it (arch/x86/entry, arch/arm64/kernel/entry.S).
+pub fn beyond_interrupt(stack: Vec<Frame>) -> Vec<Frame> {
+    let is_entry = |frame: &Frame| {
+        let name = frame.name.as_deref().unwrap_or_default();
+        name.starts_with("asm_sysvec_")
+            || name.starts_with("asm_common_interrupt")
+            || name.starts_with("el1h_64_irq+")
+    };
+    match stack.iter().position(is_entry) {
+        Some(entry) if entry + 1 < stack.len() => stack[entry + 1..].to_vec(),
+        _ => stack,
+    }
+}
+
+/// Functions that tell nothing of who held things up: they turn on again what was off.
+const UNLOCKS: [&str; 6] = [
+    "_raw_spin_unlock",
+    "_raw_read_unlock",
+    "_raw_write_unlock",
+    "__local_bh_enable",
+    "preempt_schedule",
+    "__schedule",
+];
+
 impl Event {
+    /// Who or what is to blame, as far as this row says.
+    pub fn culprit(&self) -> String {
+        let task = || format!("{}/{}", self.comm, self.tid);
+        match self.class {
+            Class::Hardirq | Class::SoftirqRun => self.vector.clone().unwrap_or_else(task),
+            Class::Stolen => "the hypervisor".to_owned(),
+            Class::Quota | Class::Own => task(),
+            Class::SoftirqDelay | Class::Cpu => {
+                let longest = self.ran.first();
+                longest.map_or_else(task, |ran| format!("{}/{} ran", ran.comm, ran.tid))
+            }
+            Class::Irqoff | Class::Hard | Class::Lazy => match self.function() {
+                Some(function) => format!("{} in {function}", task()),
+                None => task(),
+            },
+        }
+    }
+
+    /// The innermost function of the stack that did something of its own.
+    fn function(&self) -> Option<&str> {
+        let names = self.stack.iter().filter_map(|frame| frame.name.as_deref());
+        let functions = names.filter_map(|name| name.split('+').next());
+        let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
+        functions.filter(|name| *name != "schedule").find(telling)
+    }
+
     /// A row, and what belongs to it indented below.
     pub(super) fn text(&self) -> String {
         let (time, us) = (self.time.text(), us(self.lat_ns));

@@ -83,6 +83,7 @@ fn record(seq: u32, total_ns: Option<u64>) -> Record {
         breakdown,
         verdict: None,
         loss: None,
+        blame: Vec::new(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Leak, Suspect, Trend, size};
 
-/// Less than this is not worth a verdict, bytes.
-const FLOOR: u64 = 16 << 10;
+/// Nothing is surer: what follows may differ from what was seen.
+const SUREST: f64 = 0.99;
 /// A trend below this is chance.
 const SURE: f64 = 0.95;
 /// Of old objects at least this share is still there when none is given back; some were in
@@ -26,6 +26,8 @@ pub struct Evidence {
     pub held: u64,
     /// Of these.
     pub held_bytes: u64,
+    /// Less is not worth a verdict.
+    pub floor: u64,
     /// By how much the kernel's own books grew meanwhile, if it has any.
     pub books: Option<i64>,
     /// How wrong the books may be, bytes.
@@ -57,6 +59,12 @@ pub struct Judgement {
 
 /// Weighs what the tracker holds against the kernel's books.
 pub fn judge(evidence: &Evidence) -> Judgement {
+    let mut judgement = weigh(evidence);
+    judgement.confidence = judgement.confidence.clamp(0.0, SUREST);
+    judgement
+}
+
+fn weigh(evidence: &Evidence) -> Judgement {
     let seen = share(evidence.followed, evidence.lost);
     let grown = evidence.books.map(|b| u64::try_from(b).unwrap_or(0));
     if unseen_frees(evidence, grown) {
@@ -73,8 +81,7 @@ pub fn judge(evidence: &Evidence) -> Judgement {
             ),
         };
     }
-    let grows = evidence.held_bytes.max(grown.unwrap_or(0)) >= FLOOR.max(evidence.noise / 2)
-        || evidence.held_bytes >= FLOOR;
+    let grows = evidence.held_bytes.max(grown.unwrap_or(0)) >= evidence.floor.max(1);
     if !grows {
         return Judgement {
             leak: Leak::No,
@@ -88,13 +95,17 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 /// More is held than the books can hide, and the books do not show it.
 fn unseen_frees(evidence: &Evidence, grown: Option<u64>) -> bool {
     let shown = |grown: u64| grown as f64 >= CONFIRMED * evidence.held_bytes as f64;
-    evidence.held_bytes > evidence.noise.max(FLOOR) && grown.is_some_and(|g| !shown(g))
+    evidence.held_bytes > evidence.noise.max(evidence.floor) && grown.is_some_and(|g| !shown(g))
 }
 
 fn growth(evidence: &Evidence, seen: f64) -> Judgement {
     let rising = evidence.trend.as_ref().map_or(0.5, |t| t.rising);
     let kept = evidence.kept.unwrap_or(0.0);
-    let leaks = rising >= SURE && is_steady(evidence) && kept >= KEPT && !evidence.reclaimable;
+    let leaks = rising >= SURE
+        && is_steady(evidence)
+        && kept >= KEPT
+        && is_confirmable(evidence)
+        && !evidence.reclaimable;
     let agree = agreement(evidence);
     let (leak, confidence) = if leaks {
         (Leak::Yes, rising * kept * agree * seen)
@@ -111,6 +122,11 @@ fn growth(evidence: &Evidence, seen: f64) -> Judgement {
 /// It still grew towards the end: something that was made once and is held is no leak.
 fn is_steady(evidence: &Evidence) -> bool {
     evidence.trend.as_ref().is_some_and(|t| t.per_s > 0.0)
+}
+
+/// There are no books to compare with, or they are fine enough.
+fn is_confirmable(evidence: &Evidence) -> bool {
+    evidence.books.is_none() || evidence.held_bytes > evidence.noise
 }
 
 fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
@@ -135,6 +151,7 @@ fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
             kept: Some(kept), ..
         } if *kept < KEPT => "; older ones are freed in part",
         _ if !is_steady(evidence) => "; it does not go on",
+        _ if !is_confirmable(evidence) => "; too little for the kernel's books to confirm",
         _ => "; too short a time to tell whether they are freed later",
     };
     words + why
@@ -172,13 +189,32 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
     let least = firm.min_by(|a, b| sure(a).total_cmp(&sure(b)))?;
     Some(Judgement {
         leak: Leak::No,
-        confidence: sure(least),
+        confidence: sure(least).min(SUREST),
         what: format!(
             "none of {} caches, callers and processes grows; least sure: {}",
             suspects.len(),
             least.what()
         ),
     })
+}
+
+/// The verdict on what grows in the books and was not followed.
+pub fn unfollowed(suspect: &Suspect) -> Judgement {
+    let rate = size(suspect.trend.per_s.max(0.0) as u64);
+    let grown = size(u64::try_from(suspect.trend.grown).unwrap_or(0));
+    let back = if suspect.reclaimable {
+        "; the kernel takes it back when memory is short"
+    } else {
+        ""
+    };
+    Judgement {
+        leak: Leak::Growing,
+        confidence: suspect.trend.rising.min(SUREST),
+        what: format!(
+            "{} has grown by {grown}, {rate}/s; not followed{back}",
+            suspect.what()
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -197,6 +233,7 @@ mod tests {
             held: 5000,
             held_bytes: 320_000,
             books: Some(330_000),
+            floor: 64 << 10,
             noise: 20_000,
             kept: Some(1.0),
             trend: trend([0, 64_000, 128_000, 192_000, 256_000, 320_000]),
@@ -284,6 +321,6 @@ mod tests {
             books: Some(0),
             ..leaking()
         });
-        assert_eq!((verdict.leak, verdict.confidence), (Leak::No, 1.0));
+        assert_eq!((verdict.leak, verdict.confidence), (Leak::No, SUREST));
     }
 }

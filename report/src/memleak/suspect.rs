@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A trend below this is chance.
 const SURE: f64 = 0.95;
-/// Less growth is not worth a name, bytes: of a cache, of the callers of vmalloc; of per-CPU memory,
-/// which comes in chunks, of a process, and of pages in nobody's book, which CPUs hoard.
-const FLOOR: u64 = 64 << 10;
-const FLOOR_USER: u64 = 1 << 20;
-const FLOOR_PAGE: u64 = 4 << 20;
-/// Nor is less than this part of what was there.
+/// Growth by less than this part of what was there is not worth a name.
 const FLOOR_PART: u64 = 100;
+
+/// Less growth is not worth a name, bytes. Processes breathe, and CPUs hoard pages.
+pub fn floor(allocator: Allocator) -> u64 {
+    match allocator {
+        Allocator::Slab | Allocator::Vmalloc | Allocator::Percpu => 64 << 10,
+        Allocator::Page | Allocator::User => 1 << 20,
+    }
+}
 
 /// What may grow.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +62,7 @@ pub fn suspects(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<S
 
 fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect> {
     let mut all = Vec::new();
-    let mut add = |allocator, name: Option<&str>, pid, least: u64, value: &Value<'_>| {
+    let mut add = |allocator, name: Option<&str>, pid, value: &Value<'_>| {
         let points: Vec<_> = snapshots.iter().map(|s| (s.ns, value(s))).collect();
         let Some(trend) = Trend::of(&points) else {
             return;
@@ -71,7 +74,7 @@ fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect
             name: name.map(str::to_owned),
             pid,
             trend,
-            floor: least.max(points[0].1 / FLOOR_PART),
+            floor: floor(allocator).max(points[0].1 / FLOOR_PART),
             reclaimable: name.is_some_and(is_reclaimable),
         });
     };
@@ -80,31 +83,25 @@ fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect
     };
     for name in last.caches.keys() {
         let bytes = |s: &Snapshot| s.caches.get(name).map_or(0, super::Cache::bytes);
-        add(Allocator::Slab, Some(name), None, FLOOR, &bytes);
+        add(Allocator::Slab, Some(name), None, &bytes);
     }
     for caller in by_caller(last).keys() {
         let bytes = |s: &Snapshot| by_caller(s).get(caller).copied().unwrap_or(0);
-        add(Allocator::Vmalloc, Some(caller), None, FLOOR, &bytes);
+        add(Allocator::Vmalloc, Some(caller), None, &bytes);
     }
     for (pid, process) in &last.processes {
         // One that was not there at the start has grown from nothing, but is just new.
         if snapshots.iter().all(|s| s.processes.contains_key(pid)) {
             let bytes = |s: &Snapshot| s.processes[pid].bytes;
-            add(
-                Allocator::User,
-                Some(&process.comm),
-                Some(*pid),
-                FLOOR_USER,
-                &bytes,
-            );
+            add(Allocator::User, Some(&process.comm), Some(*pid), &bytes);
         }
     }
     if last.meminfo.contains_key("Percpu") {
         let bytes = |s: &Snapshot| field(s, "Percpu");
-        add(Allocator::Percpu, None, None, FLOOR, &bytes);
+        add(Allocator::Percpu, None, None, &bytes);
     }
     if last.meminfo.contains_key("MemTotal") {
-        add(Allocator::Page, None, None, FLOOR_PAGE, &in_no_book);
+        add(Allocator::Page, None, None, &in_no_book);
     }
     all
 }

@@ -174,6 +174,7 @@ pub fn example_records() -> Vec<Record> {
             probe,
             breakdown,
             verdict: None,
+            blame: Vec::new(),
         }
     };
     probes.into_iter().map(record).collect()

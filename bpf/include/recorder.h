@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The recorder's memory, shared with user space: what ran on each CPU, and what was held up there.
+ *
+ * A CPU has four rings, each with a single writer, so that none needs an atomic: two for what is
+ * written inside the scheduler (every switch; rare events), one for softirqs, one for hard
+ * interrupts. The newest record overwrites the oldest. User space maps the memory and reads it
+ * without a system call: it reads `head`, copies, reads `head` again, and drops what may have been
+ * overwritten meanwhile.
+ */
+#pragma once
+
+enum pt_ring_of {
+	PT_RING_SWITCH, /* one record a switch */
+	PT_RING_EVENT, /* waits, late reschedules */
+	PT_RING_SOFTIRQ,
+	PT_RING_HARDIRQ, /* handlers, late timers, samples */
+	PT_RINGS
+};
+
+enum pt_record_type {
+	PT_SWITCH =
+		1, /* `tid` ran for `ns`, then `other` got the CPU after it had waited `wait_ns` */
+	PT_WAIT, /* `tid` waited for `ns` and got the CPU; `wait_ns` of it for its quota */
+	PT_RESCHED, /* `tid` went on for `ns` after it was to call the scheduler */
+	PT_SOFTIRQ, /* vector `other` ran for `ns` in `tid`, `wait_ns` after its raise */
+	PT_IRQ, /* interrupt `other` ran for `ns` in `tid` */
+	PT_LATE, /* a timer ran `ns` late in `tid`; irqs may be off `wait_ns` longer */
+	PT_SAMPLE, /* `tid` was on the CPU */
+};
+
+enum pt_record_flag {
+	PT_PREEMPTED = 1 << 0, /* SWITCH: `tid` remained runnable */
+	PT_LAZY = 1 << 1, /* RESCHED: a lazy one */
+	PT_SAMPLED = 1 << 2, /* RESCHED: began up to a timer's period before */
+	PT_VECTOR = 1 << 3, /* IRQ: `other` is an enum pt_vector, no line's number */
+};
+
+/* Interrupts without a line, on x86. */
+enum pt_vector { PT_LOCAL_TIMER, PT_CALL_FUNCTION, PT_CALL_FUNCTION_SINGLE };
+
+enum { PT_COMM = 16, PT_FRAMES = 24, PT_STACKS = 128, PT_SOFTIRQS = 16, PT_LENGTHS = 64 };
+
+/* Times in ns of CLOCK_MONOTONIC; one cache line. */
+struct pt_event {
+	__u64 end_ns; /* of the interval that it tells of */
+	__u64 ns;
+	__u64 wait_ns;
+	__u32 tid, tgid; /* in the initial PID namespace */
+	__u32 other;
+	__u32 stack; /* number of its stack in its ring, from 1 on; 0: none */
+	__u32 cgroup; /* WAIT: low half of the id of its cgroup of the CPU controller */
+	__u16 runnable; /* SWITCH, WAIT: tasks on this CPU, that one included */
+	__u8 type, flags;
+	char comm[PT_COMM];
+};
+
+/* How long whom waited: buckets of a quarter of an octave, from 0 ns on. */
+enum { PT_HIST_STEPS = 4, PT_HIST = 64 * PT_HIST_STEPS };
+
+struct pt_hist_key {
+	__u64 id; /* a tgid, or a cgroup, or 0 */
+	__u32 cpu, pad;
+};
+
+struct pt_hist {
+	__u64 counts[PT_HIST];
+	char comm[PT_COMM];
+};
+
+/* A cgroup's run queue of a CPU that its quota took the CPU from. */
+struct pt_throttle {
+	__u64 from_ns, to_ns; /* to_ns: when one of its tasks ran again; 0: not yet */
+};
+
+struct pt_ring {
+	__u64 head; /* records so far */
+	__u32 stacks; /* stacks so far */
+	__u32 refused; /* stacks that could not be taken */
+};
+
+struct pt_total {
+	__u64 count, ns;
+};
+
+/* Sizes of the rings, powers of two; set before loading, with max_entries of their maps. */
+struct pt_sizes {
+	__u32 switches, others;
+};
+
+struct pt_cpu {
+	struct pt_ring rings[PT_RINGS];
+
+	/* Who has the CPU now, and since when. */
+	__u64 since_ns;
+	__u32 tid, tgid;
+	char comm[PT_COMM];
+
+	__u64 irq_entry_ns, vector_entry_ns;
+	__u64 timer_ns; /* the last time when irqs were certainly on: a timer expired */
+	__u64 raise_ns[PT_SOFTIRQS], entry_ns[PT_SOFTIRQS];
+
+	/* Since when the scheduler is to be called; 0: it is not. Other CPUs set it. */
+	__u64 resched_ns;
+	__u32 resched_lazy;
+	__u32 length; /* of the run queue, since length_ns */
+	__u64 length_ns;
+
+	/* Everything, however short. */
+	struct pt_total switches, irqs, softirqs[PT_SOFTIRQS];
+	__u64 lengths_ns[PT_LENGTHS]; /* how long the run queue had which length */
+} __attribute__((aligned(64)));

@@ -1,0 +1,632 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The recorder: what ran on each CPU, who waited for it, and what held it up, in rings that user
+ * space reads in place (recorder.h). It feeds irqoff, nosched, runqlat, and the blame for a slow
+ * probe. User space loads those of the programs that a question needs.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "recorder.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* What is worth a record; what is shorter is only counted. */
+const volatile __u64 min_wait_ns = ~0ULL, min_resched_ns = 50000, min_softirq_ns = 50000;
+const volatile __u64 min_softirq_delay_ns = 50000, min_irq_ns = 20000, min_late_ns = 100000;
+
+const volatile struct pt_sizes sizes = { .switches = 4096, .others = 1024 };
+
+/* runqlat: whose waits count; 0 or empty: everyone's. */
+const volatile int only_tgid = 0, only_tid = 0;
+const volatile __u32 only_cgroup = 0;
+const volatile char only_comm[PT_COMM] = {};
+
+enum pt_hist_by { HIST_OFF, HIST_ALL, HIST_TGID, HIST_CGROUP };
+const volatile enum pt_hist_by hist_by = HIST_OFF;
+const volatile bool lengths = false;
+
+/* Whether sched_set_need_resched_tp tells, or else which bit of the flags, and its tick. */
+const volatile __s32 resched_bit = -1;
+
+/* The bit that stands for a reschedule that cannot wait; 0: unknown, all count as such. */
+__u64 hard_bit;
+/* To find that out: which bits were set for this CPU meanwhile. */
+bool calibrating;
+int calibrated_cpu;
+__u64 bits_seen;
+
+__u64 hist_refused, throttles_refused;
+
+/* Only so that the skeleton has these types. */
+struct pt_event event_type;
+struct pt_cpu cpu_type;
+enum pt_record_type record_type;
+enum pt_record_flag flag_type;
+enum pt_ring_of ring_type;
+enum pt_vector vector_type;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pt_cpu);
+} cpus SEC(".maps");
+
+/* Of each CPU: `switches` records of the first ring, then `others` of each other one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pt_event);
+} events SEC(".maps");
+
+/* Of each CPU: PT_STACKS stacks of each ring. */
+struct pt_stack {
+	__u64 frames[PT_FRAMES];
+} stack_type;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pt_stack);
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct pt_hist_key);
+	__type(value, struct pt_hist);
+} hists SEC(".maps");
+
+/* By the address of the cgroup's run queue. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct pt_throttle);
+} throttles SEC(".maps");
+
+struct pt_hist empty_hist; /* too large for the stack */
+
+static __always_inline struct pt_cpu *this_cpu(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	return bpf_map_lookup_elem(&cpus, &cpu);
+}
+
+/* Where the next record of a ring goes; it counts once publish() was called. */
+static __always_inline struct pt_event *next_event(struct pt_cpu *c, enum pt_ring_of ring)
+{
+	__u32 index = bpf_get_smp_processor_id() * (sizes.switches + (PT_RINGS - 1) * sizes.others);
+
+	if (ring == PT_RING_SWITCH)
+		index += c->rings[ring].head & (sizes.switches - 1);
+	else
+		index += sizes.switches + (ring - 1) * sizes.others +
+			 (c->rings[ring].head & (sizes.others - 1));
+	return bpf_map_lookup_elem(&events, &index);
+}
+
+static __always_inline void publish(struct pt_cpu *c, enum pt_ring_of ring)
+{
+	asm volatile("" ::: "memory");
+	*(volatile __u64 *)&c->rings[ring].head += 1;
+}
+
+/* The number of the stack, or 0. The kernel zeroes what it leaves free. */
+static __always_inline __u32 take_stack(void *ctx, struct pt_cpu *c, enum pt_ring_of ring)
+{
+	__u32 number = c->rings[ring].stacks;
+	__u32 index = (bpf_get_smp_processor_id() * PT_RINGS + ring) * PT_STACKS +
+		      (number & (PT_STACKS - 1));
+	struct pt_stack *stack = bpf_map_lookup_elem(&stacks, &index);
+
+	if (!stack || bpf_get_stack(ctx, stack, sizeof(*stack), 0) <= 0) {
+		c->rings[ring].refused++;
+		return 0;
+	}
+	c->rings[ring].stacks = number + 1;
+	return number + 1;
+}
+
+static __always_inline void copy_comm(char *to, const char *from)
+{
+	__builtin_memcpy(to, from, PT_COMM);
+}
+
+/* An interval that ended now in the current task. */
+static __always_inline struct pt_event *current_event(struct pt_cpu *c, enum pt_ring_of ring,
+						      enum pt_record_type type, __u64 now, __u64 ns)
+{
+	struct pt_event *e = next_event(c, ring);
+	__u64 id = bpf_get_current_pid_tgid();
+
+	if (!e)
+		return NULL;
+	e->end_ns = now;
+	e->ns = ns;
+	e->wait_ns = 0;
+	e->tid = id;
+	e->tgid = id >> 32;
+	e->other = 0;
+	e->stack = 0;
+	e->type = type;
+	e->flags = 0;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	return e;
+}
+
+/* ---- the scheduler ---- */
+
+static __always_inline bool is_runnable(struct task_struct *task)
+{
+	if (bpf_core_field_exists(task->__state))
+		return !task->__state;
+	return !((struct task_struct___o *)task)->state;
+}
+
+static __always_inline __u32 cgroup_of(struct task_struct *task)
+{
+	int subsystem;
+
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, cpu_cgrp_id))
+		return 0;
+	subsystem = bpf_core_enum_value(enum cgroup_subsys_id, cpu_cgrp_id);
+	return BPF_CORE_READ(task, cgroups, subsys[subsystem], cgroup, kn, id);
+}
+
+static __always_inline bool is_comm(const char *comm)
+{
+	const volatile __u64 *wanted = (const volatile __u64 *)only_comm;
+	const __u64 *is = (const __u64 *)comm;
+
+	return !wanted[0] || (wanted[0] == is[0] && wanted[1] == is[1]);
+}
+
+/* In octaves of four steps: 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 ... ns. */
+static __always_inline __u32 bucket_of(__u64 ns)
+{
+	__u32 log = 0;
+	__u64 v = ns;
+
+	if (ns < PT_HIST_STEPS)
+		return ns;
+	for (int step = 32; step; step >>= 1) {
+		if (v >> step) {
+			v >>= step;
+			log += step;
+		}
+	}
+	return (log - 1) * PT_HIST_STEPS + (ns >> (log - 2) & (PT_HIST_STEPS - 1));
+}
+
+static __always_inline void count_wait(struct task_struct *next, __u32 cgroup, __u64 ns)
+{
+	struct pt_hist_key key = {};
+	struct pt_hist *hist;
+
+	if (hist_by == HIST_TGID)
+		key.id = next->tgid;
+	else if (hist_by == HIST_CGROUP)
+		key.id = cgroup;
+	else
+		key.cpu = bpf_get_smp_processor_id();
+	hist = bpf_map_lookup_elem(&hists, &key);
+	if (!hist) {
+		bpf_map_update_elem(&hists, &key, &empty_hist, BPF_ANY);
+		hist = bpf_map_lookup_elem(&hists, &key);
+		if (!hist) {
+			__sync_fetch_and_add(&hist_refused, 1);
+			return;
+		}
+		copy_comm(hist->comm, next->comm);
+	}
+	__sync_fetch_and_add(&hist->counts[bucket_of(ns) & (PT_HIST - 1)], 1);
+}
+
+/*
+ * Which part of a wait was for the quota of the task's cgroup (kernel/sched/fair.c): from when a
+ * task of it left this CPU throttled, to when one ran again. What is enqueued meanwhile waits as
+ * well, and is not throttled any more when it runs.
+ */
+static __always_inline __u64 quota_ns(struct cfs_rq *cfs, __u64 now, __u64 wait)
+{
+	__u64 key = (__u64)cfs, from, to;
+	struct pt_throttle *t = bpf_map_lookup_elem(&throttles, &key);
+
+	if (!t)
+		return 0;
+	if (!t->to_ns)
+		t->to_ns = now;
+	to = t->to_ns;
+	from = now - wait > t->from_ns ? now - wait : t->from_ns;
+	return to > from ? to - from : 0;
+}
+
+static __always_inline void note_throttle(struct cfs_rq *cfs, __u64 now)
+{
+	struct pt_throttle t = { .from_ns = now };
+	__u64 key = (__u64)cfs;
+
+	if (bpf_map_update_elem(&throttles, &key, &t, BPF_ANY))
+		throttles_refused++;
+}
+
+static __always_inline void record_wait(struct pt_cpu *c, struct task_struct *next, __u64 now,
+					__u64 wait, __u32 runnable)
+{
+	__u32 cgroup = cgroup_of(next);
+	struct pt_event *e;
+
+	if ((only_tgid && next->tgid != only_tgid) || (only_tid && next->pid != only_tid) ||
+	    (only_cgroup && cgroup != only_cgroup) || !is_comm(next->comm))
+		return;
+	if (hist_by != HIST_OFF)
+		count_wait(next, cgroup, wait);
+	if (wait < min_wait_ns)
+		return;
+	e = next_event(c, PT_RING_EVENT);
+	if (!e)
+		return;
+	e->end_ns = now;
+	e->ns = wait;
+	e->wait_ns = quota_ns(next->se.cfs_rq, now, wait);
+	e->tid = next->pid;
+	e->tgid = next->tgid;
+	e->other = 0;
+	e->stack = 0;
+	e->cgroup = cgroup;
+	e->runnable = runnable;
+	e->type = PT_WAIT;
+	e->flags = 0;
+	copy_comm(e->comm, next->comm);
+	publish(c, PT_RING_EVENT);
+}
+
+/* The length of the run queue was `c->length` until now. */
+static __always_inline void count_length(struct pt_cpu *c, __u64 now, __u32 length)
+{
+	if (c->length_ns && c->length < PT_LENGTHS)
+		c->lengths_ns[c->length] += now - c->length_ns;
+	c->length_ns = now;
+	c->length = length < PT_LENGTHS ? length : PT_LENGTHS - 1;
+}
+
+static __always_inline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __u8 flags)
+{
+	__u64 since = c->resched_ns;
+	struct pt_event *e;
+
+	c->resched_ns = 0;
+	if (!since || since > now || now - since < min_resched_ns)
+		return;
+	e = current_event(c, PT_RING_EVENT, PT_RESCHED, now, now - since);
+	if (!e)
+		return;
+	e->flags = flags | (c->resched_lazy ? PT_LAZY : 0);
+	e->stack = take_stack(ctx, c, PT_RING_EVENT);
+	publish(c, PT_RING_EVENT);
+}
+
+/*
+ * `next` has been queued since last_queued, of the run queue's own clock, which __schedule has
+ * just brought up to date (kernel/sched/stats.h).
+ */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	__u64 now = bpf_ktime_get_ns(), wait = 0, queued = next->sched_info.last_queued;
+	struct pt_cpu *c = this_cpu();
+	struct rq *rq = NULL;
+	struct pt_event *e;
+	__u32 runnable = 0;
+
+	if (!c)
+		return 0;
+	if (resched_bit >= 0)
+		record_resched(ctx, c, now, PT_SAMPLED);
+	e = next_event(c, PT_RING_SWITCH);
+	if (!e)
+		return 0;
+	if (bpf_core_field_exists(next->se.cfs_rq)) {
+		rq = next->se.cfs_rq->rq;
+		if (next->pid && queued && rq->clock > queued)
+			wait = rq->clock - queued;
+		runnable = rq->nr_running;
+		if (bpf_core_field_exists(prev->se.cfs_rq->throttle_count) &&
+		    prev->se.cfs_rq->throttle_count)
+			note_throttle(prev->se.cfs_rq, now);
+	}
+	e->end_ns = now;
+	e->ns = c->since_ns ? now - c->since_ns : 0;
+	e->wait_ns = wait;
+	e->tid = prev->pid;
+	e->tgid = prev->tgid;
+	e->other = next->pid;
+	e->stack = 0;
+	e->runnable = runnable;
+	e->type = PT_SWITCH;
+	e->flags = is_runnable(prev) ? PT_PREEMPTED : 0;
+	copy_comm(e->comm, prev->comm);
+	publish(c, PT_RING_SWITCH);
+	c->since_ns = now;
+	c->tid = next->pid;
+	c->tgid = next->tgid;
+	copy_comm(c->comm, next->comm);
+	c->switches.count++;
+	if (lengths)
+		count_length(c, now, next->pid ? runnable : 0);
+	if (next->pid && (wait >= min_wait_ns || hist_by != HIST_OFF))
+		record_wait(c, next, now, wait, runnable);
+	return 0;
+}
+
+/* Since Linux 6.17. `cpu` is the one that shall call its scheduler, seldom this one. */
+SEC("?tp_btf/sched_set_need_resched_tp")
+int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
+{
+	__u32 key = cpu;
+	struct pt_cpu *c;
+
+	if (calibrating && cpu == calibrated_cpu)
+		bits_seen |= 1ULL << (bit & 63);
+	c = bpf_map_lookup_elem(&cpus, &key);
+	if (!c)
+		return 0;
+	/* A lazy one becomes hard at the next tick: the wait began with the first. */
+	if (!c->resched_ns)
+		c->resched_ns = bpf_ktime_get_ns();
+	c->resched_lazy = hard_bit && 1ULL << (bit & 63) != hard_bit;
+	return 0;
+}
+
+/* At the head of __schedule, so also where the same task goes on. */
+SEC("?tp_btf/sched_entry_tp")
+int BPF_PROG(on_sched_entry)
+{
+	struct pt_cpu *c = this_cpu();
+
+	if (c && c->resched_ns)
+		record_resched(ctx, c, bpf_ktime_get_ns(), 0);
+	return 0;
+}
+
+/* ---- softirqs ---- */
+
+SEC("?tp_btf/softirq_raise")
+int BPF_PROG(on_softirq_raise, unsigned int vector)
+{
+	struct pt_cpu *c = this_cpu();
+
+	/* The first since the last entry. */
+	vector &= PT_SOFTIRQS - 1;
+	if (c && !c->raise_ns[vector])
+		c->raise_ns[vector] = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("?tp_btf/softirq_entry")
+int BPF_PROG(on_softirq_entry, unsigned int vector)
+{
+	struct pt_cpu *c = this_cpu();
+
+	if (c)
+		c->entry_ns[vector & (PT_SOFTIRQS - 1)] = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("?tp_btf/softirq_exit")
+int BPF_PROG(on_softirq_exit, unsigned int vector)
+{
+	struct pt_cpu *c = this_cpu();
+	__u64 now, entry, raise, ran, waited;
+	struct pt_event *e;
+
+	vector &= PT_SOFTIRQS - 1;
+	if (!c || !c->entry_ns[vector])
+		return 0;
+	now = bpf_ktime_get_ns();
+	entry = c->entry_ns[vector];
+	raise = c->raise_ns[vector];
+	ran = now - entry;
+	waited = raise && raise < entry ? entry - raise : 0;
+	c->entry_ns[vector] = 0;
+	/* Raised anew while it ran: that one waits from now on. */
+	if (raise <= entry)
+		c->raise_ns[vector] = 0;
+	c->softirqs[vector].count++;
+	c->softirqs[vector].ns += ran;
+	if (ran < min_softirq_ns && waited < min_softirq_delay_ns)
+		return 0;
+	e = current_event(c, PT_RING_SOFTIRQ, PT_SOFTIRQ, now, ran);
+	if (!e)
+		return 0;
+	e->wait_ns = waited;
+	e->other = vector;
+	publish(c, PT_RING_SOFTIRQ);
+	return 0;
+}
+
+/* ---- hard interrupts ---- */
+
+static __always_inline int end_irq(struct pt_cpu *c, __u64 entry, __u32 number, __u8 flags)
+{
+	__u64 now = bpf_ktime_get_ns();
+	struct pt_event *e;
+
+	if (!entry)
+		return 0;
+	c->irqs.count++;
+	c->irqs.ns += now - entry;
+	if (now - entry < min_irq_ns)
+		return 0;
+	e = current_event(c, PT_RING_HARDIRQ, PT_IRQ, now, now - entry);
+	if (!e)
+		return 0;
+	e->other = number;
+	e->flags = flags;
+	publish(c, PT_RING_HARDIRQ);
+	return 0;
+}
+
+SEC("?tp_btf/irq_handler_entry")
+int BPF_PROG(on_irq_entry, int irq)
+{
+	struct pt_cpu *c = this_cpu();
+
+	if (c)
+		c->irq_entry_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+SEC("?tp_btf/irq_handler_exit")
+int BPF_PROG(on_irq_exit, int irq)
+{
+	struct pt_cpu *c = this_cpu();
+	__u64 entry;
+
+	if (!c)
+		return 0;
+	entry = c->irq_entry_ns;
+	c->irq_entry_ns = 0;
+	return end_irq(c, entry, irq, 0);
+}
+
+static __always_inline int enter_vector(void)
+{
+	struct pt_cpu *c = this_cpu();
+
+	if (c)
+		c->vector_entry_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int exit_vector(enum pt_vector vector)
+{
+	struct pt_cpu *c = this_cpu();
+	__u64 entry;
+
+	if (!c)
+		return 0;
+	entry = c->vector_entry_ns;
+	c->vector_entry_ns = 0;
+	return end_irq(c, entry, vector, PT_VECTOR);
+}
+
+SEC("?tp_btf/local_timer_entry")
+int BPF_PROG(on_local_timer_entry)
+{
+	return enter_vector();
+}
+
+SEC("?tp_btf/local_timer_exit")
+int BPF_PROG(on_local_timer_exit)
+{
+	return exit_vector(PT_LOCAL_TIMER);
+}
+
+SEC("?tp_btf/call_function_entry")
+int BPF_PROG(on_call_function_entry)
+{
+	return enter_vector();
+}
+
+SEC("?tp_btf/call_function_exit")
+int BPF_PROG(on_call_function_exit)
+{
+	return exit_vector(PT_CALL_FUNCTION);
+}
+
+SEC("?tp_btf/call_function_single_entry")
+int BPF_PROG(on_call_function_single_entry)
+{
+	return enter_vector();
+}
+
+SEC("?tp_btf/call_function_single_exit")
+int BPF_PROG(on_call_function_single_exit)
+{
+	return exit_vector(PT_CALL_FUNCTION_SINGLE);
+}
+
+static __always_inline void take_sample(void *ctx, struct pt_cpu *c, __u64 now)
+{
+	struct pt_event *e = current_event(c, PT_RING_HARDIRQ, PT_SAMPLE, now, 0);
+
+	if (!e)
+		return;
+	e->stack = take_stack(ctx, c, PT_RING_HARDIRQ);
+	publish(c, PT_RING_HARDIRQ);
+}
+
+/* Without sched_set_need_resched_tp: whether the flag is seen set since some timer's expiry. */
+static __always_inline void sample_resched(struct pt_cpu *c, __u64 now)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	unsigned long flags = BPF_CORE_READ(task, thread_info.flags);
+
+	if (!(flags >> resched_bit & 1))
+		c->resched_ns = 0;
+	else if (!c->resched_ns)
+		c->resched_ns = now;
+}
+
+/*
+ * A timer that expires late found irqs off when it was due (kernel/time/hrtimer.c): the stack goes
+ * through whatever turned them on again. Not of the idle task: waking from a halt is late too. A
+ * raw tracepoint, for older kernels let no program read through `now`.
+ */
+SEC("?raw_tp/hrtimer_expire_entry")
+int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct hrtimer *timer = (void *)ctx->args[0];
+	__u64 now = bpf_ktime_get_ns(), last;
+	struct pt_cpu *c = this_cpu();
+	struct pt_event *e;
+	__s64 late, expired = 0;
+	__u32 tid = bpf_get_current_pid_tgid();
+
+	if (!c || BPF_CORE_READ(timer, is_soft))
+		return 0;
+	last = c->timer_ns;
+	c->timer_ns = now;
+	if (lengths)
+		count_length(c, now, c->length);
+	if (!tid)
+		return 0;
+	if (resched_bit >= 0)
+		sample_resched(c, now);
+	/* Where the kernel is that does not call the scheduler. */
+	if (c->resched_ns && now > c->resched_ns && now - c->resched_ns >= min_resched_ns)
+		take_sample(ctx, c, now);
+	bpf_probe_read_kernel(&expired, sizeof(expired), (void *)ctx->args[1]);
+	late = expired - BPF_CORE_READ(timer, node.expires);
+	if (late < (__s64)min_late_ns)
+		return 0;
+	e = current_event(c, PT_RING_HARDIRQ, PT_LATE, now, late);
+	if (!e)
+		return 0;
+	/* They were on at the expiry before. */
+	e->wait_ns = last && now - late > last ? now - late - last : 0;
+	e->stack = take_stack(ctx, c, PT_RING_HARDIRQ);
+	publish(c, PT_RING_HARDIRQ);
+	return 0;
+}
+
+/* Armed: so many times a second. Its timer also bounds how late lateness is seen. */
+SEC("?perf_event")
+int on_clock(void *ctx)
+{
+	struct pt_cpu *c = this_cpu();
+
+	if (c && (__u32)bpf_get_current_pid_tgid())
+		take_sample(ctx, c, bpf_ktime_get_ns());
+	return 0;
+}

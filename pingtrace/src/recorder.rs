@@ -1,0 +1,389 @@
+//! The recorder: what ran on each CPU, who waited, and what was held up, written by programs in
+//! the kernel into rings that this process reads in place. irqoff, nosched, runqlat and the blame
+//! for a slow probe are views of it.
+
+mod memory;
+mod sampling;
+
+pub use memory::{Memory, Reader, Record};
+
+use crate::inject::load::{Priority, pin, prioritise};
+use crate::meter::{self, Programs};
+use anyhow::{Context, Result, bail};
+use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
+use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::Typedef;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, OpenObject, ProgramMut};
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where a loaded object lives.
+pub type Storage = MaybeUninit<OpenObject>;
+
+/// What is worth a record, and for which question the programs are loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Waits for a CPU from this long on.
+    pub waits: Option<Duration>,
+    /// Whose waits count.
+    pub only: Only,
+    /// Distributions of waits.
+    pub histogram: Option<By>,
+    /// How long the run queues are.
+    pub lengths: bool,
+    /// Reschedules that take this long.
+    pub reschedules: Option<Duration>,
+    /// Timers that are this late.
+    pub late: Option<Duration>,
+    /// Hard interrupts that take this long.
+    pub irqs: Option<Duration>,
+    /// Softirqs that run, or wait, this long.
+    pub softirqs: Option<Duration>,
+}
+
+/// Whose waits count; what is `None` or empty counts for everyone.
+#[derive(Clone, Debug, Default)]
+pub struct Only {
+    /// Process.
+    pub tgid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Low half of the id of a cgroup of the CPU controller.
+    pub cgroup: Option<u32>,
+    /// Exact name, at most 15 bytes.
+    pub comm: String,
+}
+
+/// What a distribution is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Everyone.
+    All,
+    /// Each process.
+    Process,
+    /// Each cgroup.
+    Cgroup,
+}
+
+/// How late reschedules are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// When they are asked for, exactly. Since Linux 6.17.
+    Exact,
+    /// Whether they are asked for, at each expiry of a timer: up to its period too short.
+    Sampled,
+    /// Not at all.
+    None,
+}
+
+/// The loaded programs.
+pub struct Recorder<'a> {
+    skel: RecorderSkel<'a>,
+    links: Vec<Link>,
+    memory: Arc<Memory>,
+    reschedules: Hook,
+    missing: Vec<String>,
+}
+
+/// Records of the ring of switches of a CPU: at 10 000 switches a second 0.4 s. On large
+/// machines fewer, so that all of them take at most some 30 MB.
+const SWITCHES: u32 = 4096;
+const SWITCHES_OF_MANY: u32 = 1024;
+const MANY_CPUS: usize = 64;
+/// Processes or cgroups with a distribution of their own; further ones are counted.
+const HISTOGRAMS: u32 = 1024;
+/// Attempts to find out how a reschedule that cannot wait looks.
+const CALIBRATIONS: usize = 5;
+
+impl<'a> Recorder<'a> {
+    /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
+    pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
+        let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
+        let reschedules = setup.reschedules.map_or(Hook::None, |_| reschedule_hook());
+        let mut missing = Vec::new();
+        let mut open = RecorderSkelBuilder::default()
+            .open(storage)
+            .context("open the recorder's programs")?;
+        configure(&mut open, setup, cpus, reschedules)?;
+        let wanted = programs(setup, reschedules);
+        let kernel = Btf::from_vmlinux().context(
+            "read the kernel's type information: the recorder needs CONFIG_DEBUG_INFO_BTF",
+        )?;
+        for mut program in open.open_object_mut().progs_mut() {
+            let name = program.name().to_str().unwrap_or_default();
+            let tracepoint = wanted.iter().find(|(p, _)| *p == name).map(|(_, t)| *t);
+            let there = tracepoint.is_some_and(|t| t.is_empty() || has_tracepoint(&kernel, t));
+            if let Some(tracepoint) = tracepoint.filter(|_| !there) {
+                missing.push(tracepoint.to_owned());
+            }
+            program.set_autoload(there);
+        }
+        let skel = open.load().context(
+            "load the recorder's programs (root, or CAP_BPF and CAP_PERFMON, is needed)",
+        )?;
+        let memory = Memory::map(
+            skel.maps.cpus.as_fd(),
+            skel.maps.events.as_fd(),
+            skel.maps.stacks.as_fd(),
+            (cpus, sizes(cpus)),
+        )?;
+        Ok(Self {
+            skel,
+            links: Vec::new(),
+            memory: Arc::new(memory),
+            reschedules,
+            missing,
+        })
+    }
+
+    /// Records from now on.
+    pub fn attach(&mut self) -> Result<()> {
+        for program in self.skel.object().progs_mut() {
+            if !program.autoload() || program.name() == "on_clock" {
+                continue;
+            }
+            let name = program.name().to_string_lossy().into_owned();
+            let link = attach(&program, &name);
+            self.links.push(link?);
+        }
+        if self.reschedules == Hook::Exact {
+            self.calibrate();
+        }
+        Ok(())
+    }
+
+    /// Takes so many samples a second on each of these CPUs, as long as the result lives. Its
+    /// timers also bound how late a late timer is seen.
+    pub fn arm(&self, cpus: &[u32], hz: u32) -> Result<Vec<Link>> {
+        let each = |cpu: &u32| {
+            let clock = sampling::cpu_clock(*cpu, hz)?;
+            let link = self.skel.progs.on_clock.attach_perf_event_with_opts(
+                std::os::fd::IntoRawFd::into_raw_fd(clock),
+                libbpf_rs::PerfEventOpts::default(),
+            );
+            link.with_context(|| format!("sample CPU {cpu}"))
+        };
+        cpus.iter().map(each).collect()
+    }
+
+    /// What the programs write.
+    pub fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory)
+    }
+
+    /// How late reschedules are seen.
+    pub fn reschedules(&self) -> Hook {
+        self.reschedules
+    }
+
+    /// Tracepoints that this kernel does not have.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// The programs, for their cost.
+    pub fn programs(&self) -> Programs {
+        meter::loaded(self.skel.object())
+    }
+
+    /// The maps.
+    pub fn maps(&self) -> &bpf::recorder::RecorderMaps<'a> {
+        &self.skel.maps
+    }
+
+    /// Distributions and throttled run queues for which there was no room.
+    pub fn refused(&self) -> u64 {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.map_or(0, |bss| bss.hist_refused + bss.throttles_refused)
+    }
+
+    /// Finds out which bit stands for a reschedule that cannot wait: the one that is set each time
+    /// when a real-time thread wakes on this CPU. Without the right to make one, all count as such.
+    fn calibrate(&mut self) {
+        let cpu = rustix::thread::sched_getcpu();
+        let mut common = u64::MAX;
+        for _ in 0..CALIBRATIONS {
+            let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
+                return;
+            };
+            bss.bits_seen = 0;
+            bss.calibrated_cpu = cpu as i32;
+            bss.calibrating = true;
+            let woken = wake_real_time(cpu);
+            bss.calibrating = false;
+            if let Err(e) = woken {
+                log::debug!("lazy reschedules cannot be told from others: {e}");
+                return;
+            }
+            common &= bss.bits_seen;
+            if common.is_power_of_two() {
+                bss.hard_bit = common;
+                return;
+            }
+        }
+        log::debug!("lazy reschedules cannot be told from others: bits {common:#x}");
+    }
+}
+
+/// A real-time thread wakes on this CPU while another thread has it.
+fn wake_real_time(cpu: usize) -> std::io::Result<()> {
+    let sleeper = thread::spawn(move || {
+        pin(cpu)?;
+        prioritise(Priority::Fifo(1))?;
+        thread::sleep(Duration::from_millis(1));
+        Ok(())
+    });
+    let busy = thread::spawn(move || {
+        pin(cpu)?;
+        let until = Instant::now() + Duration::from_millis(2);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    });
+    let joined = [sleeper.join(), busy.join()];
+    joined
+        .into_iter()
+        .try_for_each(|result| result.unwrap_or(Ok(())))
+}
+
+fn attach(program: &ProgramMut<'_>, name: &str) -> Result<Link> {
+    program
+        .attach()
+        .with_context(|| format!("attach {name} of the recorder"))
+}
+
+/// The trace points of the programs that a setup needs; none where it is no tracepoint.
+fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'static str)> {
+    let mut wanted = BTreeSet::from([("on_sched_switch", "sched_switch"), ("on_clock", "")]);
+    if setup.late.is_some() || setup.lengths || reschedules != Hook::None {
+        wanted.insert(("on_hrtimer_expire", "hrtimer_expire_entry"));
+    }
+    if reschedules == Hook::Exact {
+        wanted.extend([
+            ("on_set_need_resched", "sched_set_need_resched_tp"),
+            ("on_sched_entry", "sched_entry_tp"),
+        ]);
+    }
+    if setup.softirqs.is_some() {
+        wanted.extend([
+            ("on_softirq_raise", "softirq_raise"),
+            ("on_softirq_entry", "softirq_entry"),
+            ("on_softirq_exit", "softirq_exit"),
+        ]);
+    }
+    if setup.irqs.is_some() {
+        wanted.extend([
+            ("on_irq_entry", "irq_handler_entry"),
+            ("on_irq_exit", "irq_handler_exit"),
+        ]);
+        if cfg!(target_arch = "x86_64") {
+            wanted.extend([
+                ("on_local_timer_entry", "local_timer_entry"),
+                ("on_local_timer_exit", "local_timer_exit"),
+                ("on_call_function_entry", "call_function_entry"),
+                ("on_call_function_exit", "call_function_exit"),
+                (
+                    "on_call_function_single_entry",
+                    "call_function_single_entry",
+                ),
+                ("on_call_function_single_exit", "call_function_single_exit"),
+            ]);
+        }
+    }
+    wanted
+}
+
+fn has_tracepoint(kernel: &Btf<'_>, name: &str) -> bool {
+    kernel
+        .type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))
+        .is_some()
+}
+
+/// The exact hook if this kernel has both of its tracepoints.
+fn reschedule_hook() -> Hook {
+    let exact = Btf::from_vmlinux().is_ok_and(|kernel| {
+        has_tracepoint(&kernel, "sched_set_need_resched_tp")
+            && has_tracepoint(&kernel, "sched_entry_tp")
+    });
+    match resched_bit() {
+        _ if exact => Hook::Exact,
+        Some(_) => Hook::Sampled,
+        None => Hook::None,
+    }
+}
+
+/// `TIF_NEED_RESCHED` of the kernels that lack `sched_set_need_resched_tp`, before 6.17
+/// (`arch/*/include/asm/thread_info.h`).
+fn resched_bit() -> Option<i32> {
+    match std::env::consts::ARCH {
+        "x86_64" => Some(3),
+        "aarch64" => Some(1),
+        _ => None,
+    }
+}
+
+fn sizes(cpus: usize) -> (u32, u32) {
+    let switches = if cpus > MANY_CPUS {
+        SWITCHES_OF_MANY
+    } else {
+        SWITCHES
+    };
+    (switches, switches / 4)
+}
+
+fn configure(
+    open: &mut OpenRecorderSkel<'_>,
+    setup: &Setup,
+    cpus: usize,
+    reschedules: Hook,
+) -> Result<()> {
+    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
+        bail!("the object has no .rodata")
+    };
+    let ns = |limit: Option<Duration>| limit.map_or(u64::MAX, |d| d.as_nanos() as u64);
+    let (switches, others) = sizes(cpus);
+    rodata.sizes.switches = switches;
+    rodata.sizes.others = others;
+    rodata.min_wait_ns = ns(setup.waits);
+    rodata.min_resched_ns = ns(setup.reschedules);
+    rodata.min_late_ns = ns(setup.late).min(i64::MAX as u64);
+    rodata.min_irq_ns = ns(setup.irqs);
+    rodata.min_softirq_ns = ns(setup.softirqs);
+    rodata.min_softirq_delay_ns = ns(setup.softirqs);
+    rodata.lengths = setup.lengths.into();
+    rodata.only_tgid = setup.only.tgid.unwrap_or(0).cast_signed();
+    rodata.only_tid = setup.only.tid.unwrap_or(0).cast_signed();
+    rodata.only_cgroup = setup.only.cgroup.unwrap_or(0);
+    for (to, from) in rodata.only_comm.iter_mut().zip(setup.only.comm.bytes()) {
+        *to = from.cast_signed();
+    }
+    rodata.hist_by = match setup.histogram {
+        None => bpf::recorder::types::pt_hist_by::HIST_OFF,
+        Some(By::All) => bpf::recorder::types::pt_hist_by::HIST_ALL,
+        Some(By::Process) => bpf::recorder::types::pt_hist_by::HIST_TGID,
+        Some(By::Cgroup) => bpf::recorder::types::pt_hist_by::HIST_CGROUP,
+    };
+    if reschedules == Hook::Sampled {
+        rodata.resched_bit = resched_bit().unwrap_or(-1);
+    }
+    let per_cpu = switches + 3 * others;
+    let cpus = cpus as u32;
+    open.maps.cpus.set_max_entries(cpus)?;
+    open.maps.events.set_max_entries(cpus * per_cpu)?;
+    open.maps
+        .stacks
+        .set_max_entries(cpus * memory::STACKS_OF_CPU)?;
+    let histograms = match setup.histogram {
+        None => 1,
+        Some(By::All) => cpus,
+        Some(_) => HISTOGRAMS,
+    };
+    open.maps.hists.set_max_entries(histograms)?;
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The recorder's rings, read in place while the kernel writes them.
+
+#![expect(
+    unsafe_code,
+    reason = "memory shared with the kernel is read through raw pointers"
+)]
+
+use anyhow::{Context, Result};
+use bpf::recorder::types::{pt_cpu, pt_event, pt_ring_of, pt_stack};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{Ordering, fence};
+
+/// Rings of a CPU.
+pub const RINGS: usize = pt_ring_of::PT_RINGS.0 as usize;
+/// Stacks of a ring.
+const STACKS: u32 = 128;
+/// Stacks of a CPU.
+pub const STACKS_OF_CPU: u32 = STACKS * RINGS as u32;
+
+/// A record and where it is from.
+#[derive(Clone, Copy)]
+pub struct Record {
+    /// Which CPU.
+    pub cpu: u32,
+    /// Which ring.
+    pub ring: usize,
+    /// What the kernel wrote.
+    pub event: pt_event,
+}
+
+impl Record {
+    /// When the interval began that it tells of, `CLOCK_MONOTONIC` ns.
+    pub fn begin_ns(&self) -> u64 {
+        self.event.end_ns.saturating_sub(self.event.ns)
+    }
+
+    /// The task's name.
+    pub fn comm(&self) -> String {
+        comm(&self.event.comm)
+    }
+}
+
+/// A name as the kernel keeps it.
+pub fn comm(bytes: &[i8; 16]) -> String {
+    let bytes: Vec<u8> = bytes
+        .iter()
+        .map(|b| b.cast_unsigned())
+        .take_while(|b| *b != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// What the kernel's programs write.
+pub struct Memory {
+    cpus: Mapping<pt_cpu>,
+    events: Mapping<pt_event>,
+    stacks: Mapping<pt_stack>,
+    switches: u32,
+    others: u32,
+}
+
+impl Memory {
+    /// Maps it, for so many CPUs and rings of these sizes (of switches, and of each other one).
+    pub fn map(
+        cpus: BorrowedFd<'_>,
+        events: BorrowedFd<'_>,
+        stacks: BorrowedFd<'_>,
+        (count, (switches, others)): (usize, (u32, u32)),
+    ) -> Result<Self> {
+        let per_cpu = switches + (RINGS as u32 - 1) * others;
+        Ok(Self {
+            cpus: Mapping::new(cpus, count)?,
+            events: Mapping::new(events, count * per_cpu as usize)?,
+            stacks: Mapping::new(stacks, count * STACKS_OF_CPU as usize)?,
+            switches,
+            others,
+        })
+    }
+
+    /// Number of CPUs that there may be.
+    pub fn cpus(&self) -> u32 {
+        self.cpus.count as u32
+    }
+
+    /// Counters of a CPU, and who has it. Its parts may be of slightly different moments.
+    pub fn cpu(&self, cpu: u32) -> pt_cpu {
+        self.cpus.read(cpu as usize)
+    }
+
+    /// The records of a ring from number `from` on, the oldest first, and the number of the next.
+    /// The second is how many of them had been overwritten.
+    pub fn read(&self, cpu: u32, ring: usize, from: u64, into: &mut Vec<Record>) -> (u64, u64) {
+        let size = u64::from(self.size(ring));
+        let head = self.head(cpu, ring);
+        // The one that is being written is in the place of the oldest.
+        let oldest = |head: u64| (head + 1).saturating_sub(size);
+        let first = from.max(oldest(head)).min(head);
+        let before = into.len();
+        into.extend((first..head).map(|number| Record {
+            cpu,
+            ring,
+            event: self.events.read(self.place(cpu, ring, number)),
+        }));
+        fence(Ordering::Acquire);
+        let overtaken = oldest(self.head(cpu, ring))
+            .saturating_sub(first)
+            .min(head - first);
+        into.drain(before..before + overtaken as usize);
+        (head, (first + overtaken).saturating_sub(from))
+    }
+
+    /// The addresses of a record's stack, the innermost first; none if there is none any more.
+    pub fn stack(&self, record: &Record) -> Vec<u64> {
+        let number = record.event.stack;
+        if number == 0 {
+            return Vec::new();
+        }
+        let place = (record.cpu * RINGS as u32 + record.ring as u32) * STACKS;
+        let stack = self.stacks.read((place + (number - 1) % STACKS) as usize);
+        fence(Ordering::Acquire);
+        let last = self.cpu(record.cpu).rings[record.ring].stacks;
+        // The one that is being written is in the place of the oldest.
+        if last.wrapping_sub(number) >= STACKS - 1 {
+            return Vec::new();
+        }
+        stack.frames.into_iter().take_while(|ip| *ip != 0).collect()
+    }
+
+    fn size(&self, ring: usize) -> u32 {
+        if ring == pt_ring_of::PT_RING_SWITCH.0 as usize {
+            self.switches
+        } else {
+            self.others
+        }
+    }
+
+    fn place(&self, cpu: u32, ring: usize, number: u64) -> usize {
+        let per_cpu = self.switches + (RINGS as u32 - 1) * self.others;
+        let offset = match ring as u32 {
+            0 => 0,
+            ring => self.switches + (ring - 1) * self.others,
+        };
+        let within = (number % u64::from(self.size(ring))) as u32;
+        (cpu * per_cpu + offset + within) as usize
+    }
+
+    fn head(&self, cpu: u32, ring: usize) -> u64 {
+        let cpu = self.cpus.at(cpu as usize);
+        // SAFETY: points into the mapping; the field is a plain integer that the kernel writes.
+        let head = unsafe { (&raw const (*cpu).rings[ring].head).read_volatile() };
+        fence(Ordering::Acquire);
+        head
+    }
+}
+
+/// Reads each record of some rings once.
+pub struct Reader {
+    rings: Vec<usize>,
+    next: Vec<u64>,
+    /// Records that were overwritten before they were read.
+    pub overwritten: u64,
+}
+
+impl Reader {
+    /// From now on.
+    pub fn new(memory: &Memory, rings: &[pt_ring_of]) -> Self {
+        let rings: Vec<usize> = rings.iter().map(|ring| ring.0 as usize).collect();
+        let cpus = 0..memory.cpus();
+        let heads = |cpu| rings.iter().map(move |ring| (cpu, *ring));
+        let next = cpus
+            .flat_map(heads)
+            .map(|(cpu, ring)| memory.head(cpu, ring));
+        Self {
+            next: next.collect(),
+            rings,
+            overwritten: 0,
+        }
+    }
+
+    /// What has come since the last call, of all CPUs, in the order of its end.
+    pub fn read(&mut self, memory: &Memory) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut next = self.next.iter_mut();
+        for cpu in 0..memory.cpus() {
+            for (ring, next) in self.rings.iter().zip(&mut next) {
+                let (head, lost) = memory.read(cpu, *ring, *next, &mut records);
+                *next = head;
+                self.overwritten += lost;
+            }
+        }
+        records.sort_by_key(|record| record.event.end_ns);
+        records
+    }
+}
+
+/// An array map, read-only.
+struct Mapping<T> {
+    base: *const T,
+    count: usize,
+}
+
+// SAFETY: it is only read, with volatile reads of plain values.
+unsafe impl<T> Send for Mapping<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Mapping<T> {}
+
+impl<T: Copy> Mapping<T> {
+    fn new(map: BorrowedFd<'_>, count: usize) -> Result<Self> {
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                bytes::<T>(count),
+                ProtFlags::READ,
+                MapFlags::SHARED,
+                map,
+                0,
+            )
+        };
+        Ok(Self {
+            base: base.context("map the recorder's memory")?.cast(),
+            count,
+        })
+    }
+
+    fn at(&self, index: usize) -> *const T {
+        assert!(index < self.count, "{index} of {}", self.count);
+        // SAFETY: the mapping holds so many.
+        unsafe { self.base.add(index) }
+    }
+
+    fn read(&self, index: usize) -> T {
+        // SAFETY: points into the mapping, at plain integers of which any value is valid.
+        unsafe { self.at(index).read_volatile() }
+    }
+}
+
+impl<T> Drop for Mapping<T> {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`, with this length; nothing points into it any more.
+        let _ = unsafe { munmap(self.base.cast_mut().cast(), bytes::<T>(self.count)) };
+    }
+}
+
+/// The kernel rounds elements to 8 bytes and maps whole pages.
+fn bytes<T>(count: usize) -> usize {
+    const { assert!(size_of::<T>().is_multiple_of(8)) };
+    (size_of::<T>() * count).next_multiple_of(rustix::param::page_size())
+}

@@ -1,0 +1,42 @@
+//! The software clock of a CPU, which takes samples.
+
+#![expect(
+    unsafe_code,
+    reason = "perf_event_open has no safe wrapper in the crates at hand"
+)]
+
+use anyhow::{Context, Result};
+use libbpf_rs::libbpf_sys::{PERF_COUNT_SW_CPU_CLOCK, PERF_TYPE_SOFTWARE, perf_event_attr};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// `include/uapi/linux/perf_event.h`
+const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
+
+/// Opens it, at so many ticks a second.
+pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
+    let mut attributes = perf_event_attr {
+        type_: PERF_TYPE_SOFTWARE,
+        size: size_of::<perf_event_attr>() as u32,
+        config: PERF_COUNT_SW_CPU_CLOCK.into(),
+        ..perf_event_attr::default()
+    };
+    attributes.__bindgen_anon_1.sample_period = 1_000_000_000 / u64::from(hz.max(1));
+    // SAFETY: the attributes outlive the call; the result is a descriptor that nobody else owns.
+    let opened = unsafe {
+        let fd = libc::syscall(
+            libc::SYS_perf_event_open,
+            &raw const attributes,
+            -1,
+            cpu,
+            -1,
+            PERF_FLAG_FD_CLOEXEC,
+        );
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(fd as i32))
+        }
+    };
+    opened.with_context(|| format!("open the sampling clock of CPU {cpu} (perf_event_open)"))
+}

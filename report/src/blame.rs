@@ -1,0 +1,655 @@
+//! Who had the CPU while a segment of a slow probe lasted: the join of a probe's stamps with what
+//! a recorder saw on that CPU.
+//!
+//! At each moment of the segment's window the CPU belongs to one thing, and what is closer to the
+//! hardware goes first: a hard interrupt, interrupts off, a softirq, a task that does not call the
+//! scheduler, any task. A wait for a quota goes before all: nothing that ran meanwhile caused it. What the recorder did not see, and
+//! the time in which the CPU was idle, is *unexplained*: it is said, and never given to anybody.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::companion::Class;
+use crate::model::{Host, Segment};
+use crate::text::duration;
+
+/// Something that had a CPU for a time, `CLOCK_MONOTONIC` ns of its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// From.
+    pub from_ns: u64,
+    /// To.
+    pub to_ns: u64,
+    /// What it was.
+    pub class: Class,
+    /// A task's name, or which interrupt or softirq.
+    pub who: String,
+    /// The task; 0 where there is none.
+    pub tid: u32,
+    /// Where the kernel was.
+    pub function: Option<String>,
+}
+
+/// A segment whose time is to be explained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The segment.
+    pub segment: Segment,
+    /// On which host.
+    pub host: Host,
+    /// The CPU where it ended.
+    pub cpu: u16,
+    /// From, `CLOCK_MONOTONIC` ns of that host.
+    pub from_ns: u64,
+    /// To.
+    pub to_ns: u64,
+    /// The thread that waits, or works, in this segment; 0 for a packet.
+    pub tid: u32,
+}
+
+/// A part of a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// What it was.
+    pub class: Class,
+    /// A task's name, or which interrupt or softirq.
+    #[serde(rename = "comm")]
+    pub who: String,
+    /// The task; 0 where there is none.
+    pub tid: u32,
+    /// How long, ns.
+    pub ns: u64,
+    /// Where the kernel was, if that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+}
+
+/// Who had the CPU during a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blame {
+    /// The segment.
+    pub segment: Segment,
+    /// On which host.
+    pub host: Host,
+    /// The CPU.
+    pub cpu: u16,
+    /// How long the segment took, ns.
+    pub window_ns: u64,
+    /// What is explained, the longest first.
+    pub parts: Vec<Part>,
+    /// In their order: from (ns since the segment began), for how long, and which of the parts.
+    /// Empty for another host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lane: Vec<(u64, u64, usize)>,
+}
+
+/// A class explains a segment if it took this part of it, in percent.
+const ENOUGH: u64 = 60;
+/// Parts that are kept, and pieces of a lane.
+const PARTS: usize = 8;
+const PIECES: usize = 256;
+/// Pieces shorter than this are not drawn, ns.
+const PIECE_NS: u64 = 1_000;
+
+impl Blame {
+    /// What no part explains, ns.
+    pub fn unexplained_ns(&self) -> u64 {
+        let explained: u64 = self.parts.iter().map(|part| part.ns).sum();
+        self.window_ns.saturating_sub(explained)
+    }
+
+    /// The part that explains the segment, if one does.
+    pub fn culprit(&self) -> Option<&Part> {
+        let first = self.parts.first()?;
+        (first.ns * 100 >= self.window_ns * ENOUGH).then_some(first)
+    }
+
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let share = |ns: u64| ns * 100 / self.window_ns.max(1);
+        let mut text = format!(
+            "{} {} on CPU {}:",
+            self.segment.name(),
+            duration(self.window_ns),
+            self.cpu
+        );
+        for part in self.parts.iter().take(3) {
+            let _ = write!(
+                text,
+                " {} {} ({} %);",
+                part.words(),
+                duration(part.ns),
+                share(part.ns)
+            );
+        }
+        let rest = self.unexplained_ns();
+        let _ = write!(text, " unexplained {} ({} %)", duration(rest), share(rest));
+        text
+    }
+}
+
+impl Part {
+    /// What it was, for people.
+    pub fn words(&self) -> String {
+        let task = || format!("{}/{}", self.who, self.tid);
+        let place = self.function.as_deref();
+        let place = place.map_or_else(String::new, |function| format!(" in {function}"));
+        match self.class {
+            Class::Own => format!("itself ({}){place}", task()),
+            Class::Hardirq => format!("interrupt {}", self.who),
+            Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {}{place}", self.who),
+            Class::Irqoff => format!("{} kept interrupts off{place}", task()),
+            Class::Hard | Class::Lazy => format!("{} did not schedule{place}", task()),
+            Class::Quota => "quota of its cgroup used up".to_owned(),
+            Class::Cpu | Class::Stolen => format!("{} ran{place}", task()),
+        }
+    }
+}
+
+/// Which of two that overlap had the CPU: the lower.
+fn rank(class: Class) -> usize {
+    match class {
+        Class::Quota => 0,
+        Class::Hardirq => 1,
+        Class::Irqoff | Class::Stolen => 2,
+        Class::SoftirqRun | Class::SoftirqDelay => 3,
+        Class::Hard | Class::Lazy => 4,
+        Class::Cpu | Class::Own => 5,
+    }
+}
+const RANKS: usize = 6;
+
+/// Divides a window among what had its CPU. `spans` are of that CPU, in any order; those of one
+/// rank do not overlap. The idle task has none.
+pub fn join(spans: &[Span], window: &Window) -> Blame {
+    let mut blame = Blame {
+        segment: window.segment,
+        host: window.host,
+        cpu: window.cpu,
+        window_ns: window.to_ns.saturating_sub(window.from_ns),
+        parts: Vec::new(),
+        lane: Vec::new(),
+    };
+    let mut places: HashMap<(Class, &str, u32), usize> = HashMap::new();
+    for piece in pieces(spans, window) {
+        let span = &spans[piece.span];
+        let class = if span.tid == window.tid && span.tid != 0 && span.class == Class::Cpu {
+            Class::Own
+        } else {
+            span.class
+        };
+        let place = *places
+            .entry((class, &span.who, span.tid))
+            .or_insert_with(|| {
+                blame.parts.push(Part {
+                    class,
+                    who: span.who.clone(),
+                    tid: span.tid,
+                    ns: 0,
+                    function: None,
+                });
+                blame.parts.len() - 1
+            });
+        let part = &mut blame.parts[place];
+        part.ns += piece.to_ns - piece.from_ns;
+        if part.function.is_none() {
+            part.function.clone_from(&span.function);
+        }
+        blame.draw(
+            piece.from_ns - window.from_ns,
+            piece.to_ns - piece.from_ns,
+            place,
+        );
+    }
+    blame.sort();
+    blame
+}
+
+impl Blame {
+    /// Adds a piece to the lane, or lengthens the last.
+    fn draw(&mut self, at: u64, ns: u64, part: usize) {
+        let room = self.lane.len() < PIECES;
+        match self.lane.last_mut() {
+            Some((from, last, same)) if *same == part && *from + *last + PIECE_NS >= at => {
+                *last = at + ns - *from;
+            }
+            _ if ns >= PIECE_NS && room => self.lane.push((at, ns, part)),
+            _ => {}
+        }
+    }
+
+    /// The longest part first; what is beyond the most is unexplained.
+    fn sort(&mut self) {
+        let mut order: Vec<usize> = (0..self.parts.len()).collect();
+        order.sort_by_key(|k| Reverse(self.parts[*k].ns));
+        let mut place = vec![0; order.len()];
+        for (new, old) in order.iter().enumerate() {
+            place[*old] = new;
+        }
+        self.parts = order.iter().map(|k| self.parts[*k].clone()).collect();
+        self.parts.truncate(PARTS);
+        self.lane
+            .iter_mut()
+            .for_each(|(.., part)| *part = place[*part]);
+        self.lane.retain(|(.., part)| *part < PARTS);
+    }
+}
+
+/// A moment's owner.
+struct Piece {
+    from_ns: u64,
+    to_ns: u64,
+    span: usize,
+}
+
+/// Sweeps over the window: at each moment the span of the lowest rank.
+fn pieces(spans: &[Span], window: &Window) -> Vec<Piece> {
+    let mut edges = Vec::new();
+    for (k, span) in spans.iter().enumerate() {
+        let from = span.from_ns.max(window.from_ns);
+        let to = span.to_ns.min(window.to_ns);
+        if from < to {
+            edges.push((from, true, k));
+            edges.push((to, false, k));
+        }
+    }
+    edges.sort_unstable();
+    let mut active: [Option<usize>; RANKS] = [None; RANKS];
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut since = window.from_ns;
+    for (at, begins, k) in edges {
+        if let Some(span) = active.iter().flatten().next().filter(|_| at > since) {
+            pieces.push(Piece {
+                from_ns: since,
+                to_ns: at,
+                span: *span,
+            });
+        }
+        since = at;
+        let slot = &mut active[rank(spans[k].class)];
+        if begins {
+            *slot = Some(k);
+        } else if *slot == Some(k) {
+            *slot = None;
+        }
+    }
+    pieces
+}
+
+/// What was to blame over a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "TallyLine", into = "TallyLine")]
+pub struct BlameTally {
+    /// By host, segment and culprit: probes, and ns in all of them.
+    culprits: BTreeMap<(bool, Segment, String), (u64, u64)>,
+    /// Probes with a blame.
+    probes: u64,
+    /// Those that nothing was found to explain.
+    unexplained: u64,
+}
+
+/// The same in JSON.
+#[derive(Serialize, Deserialize)]
+struct TallyLine {
+    probes: u64,
+    unexplained: u64,
+    culprits: Vec<BlameCount>,
+}
+
+impl From<BlameTally> for TallyLine {
+    fn from(tally: BlameTally) -> Self {
+        Self {
+            probes: tally.probes,
+            unexplained: tally.unexplained,
+            culprits: tally.list(),
+        }
+    }
+}
+
+impl From<TallyLine> for BlameTally {
+    fn from(line: TallyLine) -> Self {
+        let culprit = |c: BlameCount| {
+            let remote = c.host == Host::Server;
+            ((remote, c.segment, c.culprit), (c.probes, c.ns))
+        };
+        Self {
+            culprits: line.culprits.into_iter().map(culprit).collect(),
+            probes: line.probes,
+            unexplained: line.unexplained,
+        }
+    }
+}
+
+/// A culprit of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlameCount {
+    /// On which host.
+    pub host: Host,
+    /// In which segment.
+    pub segment: Segment,
+    /// Who.
+    pub culprit: String,
+    /// In so many probes.
+    pub probes: u64,
+    /// For so long, in all of them, ns.
+    pub ns: u64,
+}
+
+impl BlameTally {
+    /// Counts a slow probe by the blame for its longest segment.
+    pub fn count(&mut self, blame: &[Blame]) {
+        let Some(longest) = blame.iter().max_by_key(|blame| blame.window_ns) else {
+            return;
+        };
+        self.probes += 1;
+        let Some(part) = longest.culprit() else {
+            self.unexplained += 1;
+            return;
+        };
+        let remote = longest.host == Host::Server;
+        let key = (remote, longest.segment, part.words());
+        let (probes, ns) = self.culprits.entry(key).or_default();
+        *probes += 1;
+        *ns += part.ns;
+    }
+
+    /// The most frequent first.
+    pub fn list(&self) -> Vec<BlameCount> {
+        let mut list: Vec<BlameCount> = self
+            .culprits
+            .iter()
+            .map(|((remote, segment, culprit), (probes, ns))| BlameCount {
+                host: if *remote { Host::Server } else { Host::Client },
+                segment: *segment,
+                culprit: culprit.clone(),
+                probes: *probes,
+                ns: *ns,
+            })
+            .collect();
+        list.sort_by_key(|count| Reverse((count.probes, count.ns)));
+        list
+    }
+
+    /// Nothing was to be explained.
+    pub fn is_empty(&self) -> bool {
+        self.probes == 0
+    }
+
+    /// For people: a line each, and what nothing explains.
+    pub fn text(&self) -> String {
+        if self.probes == 0 {
+            return String::new();
+        }
+        let mut text = String::new();
+        for count in self.list().iter().take(PARTS) {
+            let percent = count.probes * 100 / self.probes;
+            let host = if count.host == Host::Server {
+                "remote"
+            } else {
+                "local"
+            };
+            let _ = writeln!(
+                text,
+                "{percent:>4} % of {} explained probes: {} ({host} host) {}, {} in all",
+                self.probes,
+                count.segment.name(),
+                count.culprit,
+                duration(count.ns)
+            );
+        }
+        if self.unexplained > 0 {
+            let percent = self.unexplained * 100 / self.probes;
+            let _ = writeln!(
+                text,
+                "{percent:>4} % of {} explained probes: nothing on the CPU explains them",
+                self.probes
+            );
+        }
+        text
+    }
+}
+
+/// Separates parts, and the fields of one, in the form that a server sends.
+const PART: char = '|';
+const FIELD: char = ';';
+
+impl Blame {
+    /// As a server sends it: printable ASCII, with as many parts as fit into so many bytes; empty
+    /// if not even the window does.
+    pub fn to_wire(&self, most: usize) -> String {
+        let mut wire = format!("{};{};{}", self.segment.name(), self.cpu, self.window_ns);
+        if wire.len() > most {
+            return String::new();
+        }
+        for part in &self.parts {
+            let Part {
+                class,
+                who,
+                tid,
+                ns,
+                function,
+            } = part;
+            let function = function.as_deref().unwrap_or_default();
+            let fields = [
+                class.name(),
+                &escape(who),
+                &tid.to_string(),
+                &ns.to_string(),
+            ];
+            let part = format!("{PART}{};{}", fields.join(";"), escape(function));
+            if wire.len() + part.len() > most {
+                break;
+            }
+            wire += &part;
+        }
+        wire
+    }
+
+    /// Reads what a server sent; `None` if it makes no sense.
+    pub fn from_wire(wire: &str) -> Option<Self> {
+        let mut parts = wire.split(PART);
+        let mut head = parts.next()?.split(FIELD);
+        let segment = Segment::from_name(head.next()?)?;
+        let mut blame = Self {
+            segment,
+            host: Host::Server,
+            cpu: head.next()?.parse().ok()?,
+            window_ns: head.next()?.parse().ok()?,
+            parts: parts
+                .take(PARTS)
+                .map(part_from_wire)
+                .collect::<Option<_>>()?,
+            lane: Vec::new(),
+        };
+        let explained = blame
+            .parts
+            .iter()
+            .try_fold(0_u64, |sum, part| sum.checked_add(part.ns))?;
+        blame.parts.sort_by_key(|part| Reverse(part.ns));
+        (explained <= blame.window_ns).then_some(blame)
+    }
+}
+
+fn part_from_wire(wire: &str) -> Option<Part> {
+    let fields: Vec<&str> = wire.split(FIELD).collect();
+    let &[class, who, tid, ns, function] = fields.as_slice() else {
+        return None;
+    };
+    Some(Part {
+        class: Class::from_name(class)?,
+        who: unescape(who)?,
+        tid: tid.parse().ok()?,
+        ns: ns.parse().ok()?,
+        function: Some(unescape(function)?).filter(|function| !function.is_empty()),
+    })
+}
+
+/// What is not printable ASCII, or separates, as `%` and two hexadecimal digits.
+fn escape(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, b| {
+        let separates = matches!(char::from(b), PART | FIELD | '%');
+        if b.is_ascii_graphic() && !separates {
+            escaped.push(char::from(b));
+        } else {
+            let _ = write!(escaped, "%{b:02x}");
+        }
+        escaped
+    })
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, more)) = rest.split_first() {
+        rest = more;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, more) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = more;
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    Some(
+        text.chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn span(from: u64, to: u64, class: Class, who: &str, tid: u32) -> Span {
+        Span {
+            from_ns: from * MS,
+            to_ns: to * MS,
+            class,
+            who: who.to_owned(),
+            tid,
+            function: None,
+        }
+    }
+
+    fn window(from: u64, to: u64) -> Window {
+        Window {
+            segment: Segment::LRxTaskQueue,
+            host: Host::Client,
+            cpu: 1,
+            from_ns: from * MS,
+            to_ns: to * MS,
+            tid: 7,
+        }
+    }
+
+    fn parts(blame: &Blame) -> Vec<(Class, &str, u64)> {
+        blame
+            .parts
+            .iter()
+            .map(|p| (p.class, p.who.as_str(), p.ns / MS))
+            .collect()
+    }
+
+    #[test]
+    fn a_hog_is_to_blame() {
+        let spans = [
+            span(0, 12, Class::Cpu, "hog", 9),
+            span(12, 20, Class::Cpu, "pingtrace", 7),
+        ];
+        let blame = join(&spans, &window(1, 13));
+        assert_eq!(
+            parts(&blame),
+            [(Class::Cpu, "hog", 11), (Class::Own, "pingtrace", 1)]
+        );
+        assert_eq!(blame.unexplained_ns(), 0);
+        assert_eq!(blame.culprit().unwrap().who, "hog");
+        assert_eq!(blame.lane, [(0, 11 * MS, 0), (11 * MS, MS, 1)]);
+    }
+
+    #[test]
+    fn what_is_closer_to_the_hardware_goes_first() {
+        let spans = [
+            span(0, 20, Class::Cpu, "java", 9),
+            span(2, 10, Class::SoftirqRun, "NET_RX", 9),
+            span(4, 5, Class::Hardirq, "24:virtio", 9),
+        ];
+        let blame = join(&spans, &window(0, 10));
+        let expected = [
+            (Class::SoftirqRun, "NET_RX", 7),
+            (Class::Cpu, "java", 2),
+            (Class::Hardirq, "24:virtio", 1),
+        ];
+        assert_eq!(parts(&blame), expected);
+    }
+
+    #[test]
+    fn idle_and_unseen_time_is_unexplained() {
+        let blame = join(&[span(0, 2, Class::Cpu, "x", 9)], &window(0, 10));
+        assert_eq!(blame.unexplained_ns(), 8 * MS);
+        assert_eq!(blame.culprit(), None);
+        let mut tally = BlameTally::default();
+        tally.count(&[blame]);
+        assert!(
+            tally
+                .text()
+                .contains("100 % of 1 explained probes: nothing"),
+            "{}",
+            tally.text()
+        );
+    }
+
+    #[test]
+    fn a_quota_is_nobody_elses_fault() {
+        let spans = [
+            span(0, 20, Class::Cpu, "x", 9),
+            span(1, 9, Class::Quota, "x", 7),
+        ];
+        let blame = join(&spans, &window(1, 10));
+        assert_eq!(blame.culprit().unwrap().class, Class::Quota);
+    }
+
+    #[test]
+    fn nonsense_from_the_wire_is_nothing() {
+        for wire in [
+            "",
+            "x",
+            "total;1;2",
+            "r_rx_kern;1;2|cpu;a;1;3;",
+            "r_rx_kern;1;2|cpu;%4;1;1;",
+        ] {
+            assert_eq!(Blame::from_wire(wire), None, "{wire}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_wire_keeps_everything(who in "\\PC{0,15}", tid: u32, ns in 0..5 * MS, function in proptest::option::of("[a-z_]{1,20}")) {
+            let part = Part { class: Class::Irqoff, who, tid, ns, function };
+            let blame = Blame { host: Host::Server, ..join(&[], &window(0, 9)) };
+            let blame = Blame { parts: vec![part], ..blame };
+            prop_assert_eq!(Blame::from_wire(&blame.to_wire(300)), Some(blame));
+        }
+
+        #[test]
+        fn any_text_can_be_read(wire in ".{0,80}") {
+            let _ = Blame::from_wire(&wire);
+        }
+
+        #[test]
+        fn no_moment_has_two_owners(all in proptest::collection::vec((0..50_u64, 1..20_u64, 0..3_u32), 0..40)) {
+            let class = [Class::Cpu, Class::SoftirqRun, Class::Hardirq];
+            let spans: Vec<Span> = all.iter().map(|(from, ns, k)| span(*from, from + ns, class[*k as usize], "x", 1 + k)).collect();
+            let blame = join(&spans, &window(5, 45));
+            prop_assert!(blame.parts.iter().map(|p| p.ns).sum::<u64>() <= 40 * MS);
+            prop_assert!(blame.lane.iter().all(|(at, ns, part)| at + ns <= 40 * MS && *part < blame.parts.len()));
+        }
+    }
+}
