@@ -2,7 +2,7 @@
 //! release, and churn is no leak. Others on this machine allocate too, so a count may be a little
 //! larger than what this test holds.
 
-use super::harness::{Finished, alone, finish, kill, program};
+use super::harness::{Finished, alone, finish, kill, program, until};
 use libbpf_rs::{MapHandle, MapType, query::ProgInfoIter};
 use pingtrace::inject::holders::{
     Arrays, EventFds, Growth, Leaker, PacketRing, Skbs, churn_epoll, churn_udp,
@@ -130,9 +130,12 @@ fn queued_datagrams_are_counted_in_their_cache_only_with_stacks() {
     let top = &sites[0];
     let sampled = top["stack_live"].as_u64().unwrap();
     assert!((250..=1000).contains(&sampled), "about a quarter: {top:#}");
-    let released = during(args, || Skbs::hold(2000).unwrap().drain().unwrap());
+    let released = during(args, || drop(Skbs::hold(2000).unwrap()));
     let (live, _) = held_by(&released, "udp_sendmsg");
     assert_counts(&released, live, 0);
+    // What is read may be freed in bulk, which no tracepoint shows.
+    let read = during(args, || Skbs::hold(2000).unwrap().drain().unwrap());
+    assert_eq!(verdict(&read)["leak"], "no", "{read:#?}");
 }
 
 #[test]
@@ -154,24 +157,30 @@ fn a_packet_ring_is_counted_in_pages() {
 fn bpf_arrays_are_counted_in_vmalloc() {
     let _alone = alone();
     let args = "-t vmalloc -s -i 2 -o json --top 100";
-    let hold = || Arrays::hold(20, 1 << 20).unwrap();
+    let hold = || Arrays::hold(37, 1 << 19).unwrap();
+    // Whoever else loads programs makes such maps too, but not so many at once.
+    let mine = |done: &Finished| {
+        let sites = done.lines("site");
+        let is_mine = |site: &&Value| {
+            let cohorts = site["cohorts"].as_array().expect("ages");
+            { cohorts.iter() }.any(|c| (37..=41).contains(&c["live"].as_u64().expect("a number")))
+        };
+        sites.iter().find(is_mine).cloned()
+    };
     let held = during(args, hold);
-    let (live, bytes) = held_by(&held, "array_map_alloc");
-    assert_eq!(live, 20, "{held:#?}");
+    let site = mine(&held).unwrap_or_else(|| panic!("{held:#?}"));
+    assert!(site["bytes"].as_u64() >= Some(37 << 19), "{site:#}");
     assert!(
-        (20 << 20..=20 * ((1 << 20) + 8192)).contains(&bytes),
-        "{bytes}"
+        site["site"]
+            .as_str()
+            .unwrap()
+            .starts_with("array_map_alloc+"),
+        "{site:#}"
     );
-    let sites = held.lines("site");
-    let stacked = sites.iter().find(|s| s["bytes"] == bytes).unwrap();
-    assert!(stacked["stack"].is_array(), "its stack: {stacked:#}");
+    assert!(site["stack"].is_array(), "{site:#}");
     // Freed by RCU and a work queue, before the next look but one.
     let released = during(args, || drop(hold()));
-    assert_eq!(
-        held_by(&released, "array_map_alloc"),
-        (0, 0),
-        "{released:#?}"
-    );
+    assert_eq!(mine(&released), None, "{released:#?}");
 }
 
 #[test]
@@ -210,14 +219,19 @@ fn churn_is_no_leak() {
     assert_eq!(verdict(&udp)["leak"], "no", "{udp:#?}");
 }
 
+/// Raises the limit of open files, and lets the caches calm down.
+fn allow_files() {
+    drop(EventFds::hold(19_000).unwrap());
+    thread::sleep(1000 * MS);
+}
+
 /// Makes eventfds steadily for so long.
 fn leak_eventfds(time: Duration) -> Vec<EventFds> {
-    drop(EventFds::hold(40_000).unwrap()); // raises the limit of files
     let until = Instant::now() + time;
     let mut held = Vec::new();
-    while Instant::now() < until && held.len() < 350 {
+    while Instant::now() < until && held.len() < 185 {
         held.push(EventFds::hold(100).unwrap());
-        thread::sleep(15 * MS);
+        thread::sleep(25 * MS);
     }
     held
 }
@@ -225,6 +239,7 @@ fn leak_eventfds(time: Duration) -> Vec<EventFds> {
 #[test]
 fn steady_growth_is_found_without_a_hint_and_called_a_leak() {
     let _alone = alone();
+    allow_files();
     let (child, story) = spawn("-i 4 -s -o json --top 100");
     let held = leak_eventfds(5200 * MS);
     let done = end(child, story);
@@ -242,6 +257,7 @@ fn steady_growth_is_found_without_a_hint_and_called_a_leak() {
 #[test]
 fn check_names_the_cache_that_grows_and_loads_nothing() {
     let _alone = alone();
+    allow_files();
     let (child, story) = spawn("-c -t slab -i 3 -o json");
     let held = leak_eventfds(3200 * MS);
     let done = end(child, story);
@@ -289,9 +305,10 @@ fn a_growing_process_is_followed_by_its_page_faults() {
             .unwrap()
             .contains(&format!("/{me}"))
     );
+    // malloc() keeps what is freed unless it is larger than anything freed before.
     let released = during(&format!("-p {me} -i 3 -o json --top 100"), || {
-        let leaker = leaker(STEP, 20);
-        thread::sleep(1200 * MS);
+        let leaker = leaker(2 * STEP, 10);
+        thread::sleep(800 * MS);
         drop(leaker);
     });
     let bytes: u64 = released
@@ -389,8 +406,11 @@ fn every_format_is_written_and_nothing_is_left_behind() {
     assert!(done.stderr.contains("TIME(memleak)") && done.stderr.contains("-- memleak for"));
     assert_eq!(fs::read_to_string(&log).unwrap(), done.stdout);
     assert!(fs::read(&image).unwrap().starts_with(b"\x89PNG"));
-    let left = ProgInfoIter::default().filter(|p| p.name.to_string_lossy().starts_with("ml_"));
-    assert_eq!(left.count(), 0);
+    // The kernel frees programs some time after their last user is gone.
+    let is_ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("ml_");
+    until("no program is left", || {
+        !ProgInfoIter::default().any(|p| is_ours(&p.name))
+    });
 }
 
 #[test]

@@ -137,5 +137,7 @@ fn processes() -> Result<BTreeMap<u32, Process>> {
     let pids = all
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse().ok());
+    // This one grows too, by its own books.
+    let pids = pids.filter(|pid| *pid != std::process::id());
     Ok(pids.filter_map(|pid| Some((pid, process(pid)?))).collect())
 }

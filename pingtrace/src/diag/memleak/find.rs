@@ -152,7 +152,11 @@ fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&F
         held: sum(|site| site.live),
         floor: floor(allocator),
         held_bytes: bytes,
-        books: books(look, allocator, cache),
+        // What is held of vmalloc was read in the books.
+        books: match allocator {
+            Allocator::Vmalloc => Some(bytes.cast_signed()),
+            _ => books(look, allocator, cache),
+        },
         noise: match (cache, own_cache) {
             (Some(name), Some(cache)) => noise(look, name, cache),
             _ => 0,
@@ -197,7 +201,6 @@ fn subject(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> String
 fn books(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i64> {
     let value = |snapshot: &Snapshot| match (allocator, cache) {
         (Allocator::Slab, Some(name)) => snapshot.caches.get(name).map(Cache::bytes),
-        (Allocator::Vmalloc, _) => Some(snapshot.areas.iter().map(|a| a.bytes).sum()),
         (Allocator::User, _) => {
             let mut followed = look.followed.iter();
             let bytes = |pid| snapshot.processes.get(pid).map(|p| p.bytes);
