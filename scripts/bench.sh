@@ -21,6 +21,7 @@ machine hits both. Parts (default: all):
   hooks    what each program costs a packet that is no probe, beside an empty program
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
+  memleak  what following allocations costs: one cache, beside all of slab
 
   --quick  shorter runs: 5 seconds instead of a minute
 
@@ -44,6 +45,7 @@ build() {
     binary=$built/pingtrace
     flood=$built/examples/flood
     hooks=$built/examples/hooks
+    allocs=$built/examples/allocs
 }
 
 # Starts a server with the given options; prints how long it took, ms.
@@ -233,7 +235,44 @@ bench_slip() {
     row "p99 of each run" "" "$(tr '\n' ' ' <"$work/p99")"
 }
 
+# ns an eventfd while memleak runs with these options; prints them to the file.
+allocs_followed() {
+    local file=$1
+    shift
+    "$binary" memleak -i 60 "$@" >/dev/null 2>"$work/memleak.err" &
+    memleak_pid=$!
+    until grep -q following "$work/memleak.err"; do
+        kill -0 "$memleak_pid" 2>/dev/null || die "no memleak: $(cat "$work/memleak.err")"
+        sleep 0.05
+    done
+    "$allocs" 1 >>"$file"
+    stop "$memleak_pid"
+    memleak_pid=""
+}
+
+bench_memleak() {
+    local pair kind bare one all
+    title "memleak: an eventfd opened and closed (3 allocations, 3 frees), medians of $PAIRS"
+    for kind in bare one all; do : >"$work/$kind"; done
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        "$allocs" 1 >>"$work/bare"
+        allocs_followed "$work/one" -n task_struct
+        allocs_followed "$work/all" -t slab
+    done
+    bare=$(median <"$work/bare")
+    one=$(median <"$work/one")
+    all=$(median <"$work/all")
+    row "not followed" "$bare ns" ""
+    row "another cache is followed (-n)" "$((one - bare)) ns more" ""
+    row "all of slab is followed (-t slab)" "$((all - bare)) ns more" \
+        "$(((all - bare) / 3)) ns an allocation with its free"
+    row "filtered is cheaper by" \
+        "$(calculate "int(10 * ($all - $bare) / ($one > $bare ? $one - $bare : 1)) / 10") x" \
+        "goal 3 x or more"
+}
+
 clean_up() {
+    stop "$memleak_pid"
     stop "$client_pid"
     stop_server
     scripts/lab.sh down "$lab" || true
@@ -246,12 +285,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | start | slip) parts+=("$1") ;;
+        rate | load | rtt | hooks | start | slip | memleak) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks start slip)
+((${#parts[@]})) || parts=(rate load rtt hooks start slip memleak)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -259,6 +298,7 @@ lab="ptbench-$$"
 client="$lab-client"
 server="$lab-server"
 client_pid=""
+memleak_pid=""
 server_pid=""
 server_ms=0
 work=$(mktemp -d)

@@ -6,6 +6,7 @@
 //! take their time to reach the books, so before anything is called a leak it is looked again.
 
 mod books;
+mod chart;
 mod find;
 mod pages;
 mod tracker;
@@ -19,7 +20,7 @@ use books::Books;
 use clap::ValueEnum;
 use find::Findings;
 use report::companion::{Row, Summary, Time, Verdict, memleak_header};
-use report::memleak::{Allocator, Areas, ENOUGH, Leak, Snapshot, Suspect, suspects};
+use report::memleak::{Allocator, Areas, Leak, Snapshot, Suspect, suspects};
 use rustix::thread::CapabilitySet;
 use std::collections::HashMap;
 use std::mem;
@@ -29,6 +30,9 @@ use tracker::{Follow, Key, Options, Storage, Tracker};
 
 /// Looks at the books in an interval.
 const LOOKS: u32 = 20;
+/// The first look after which something is followed: what grows only a little needs more than the
+/// fewest values to be seen, and what is not chosen then is not followed.
+const FIRST_START: u32 = 2 * LOOKS / 5;
 /// What begins to grow later than this is not followed any more.
 const LAST_START: u32 = 3 * LOOKS / 4;
 /// Frees by RCU have reached the books by then (kernel/rcu/tree.c, `KFREE_DRAIN_JIFFIES`).
@@ -79,7 +83,7 @@ pub struct Args {
     #[arg(short, long, value_name = "PID", conflicts_with = "cache")]
     pid: Option<u32>,
 
-    /// With -p: follow malloc() and free() instead of page faults; slows the process down
+    /// With -p: follow `malloc` and `free` instead of page faults; slows the process down
     #[arg(long, requires = "pid")]
     malloc: bool,
 
@@ -190,6 +194,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     if let Some(follow) = follow {
         look.follow(vec![follow])?;
     }
+    look.begun = Instant::now();
     let mut sink = Sink::open(&args.results, "memleak", &memleak_header())?;
     look.watch(control, &mut sink)?;
     let findings = look.settle(control)?;
@@ -306,7 +311,8 @@ impl<'a> Look<'a> {
             if !goes_on || sink.failed() {
                 break;
             }
-            if self.followed.is_empty() && !self.args.check && look <= LAST_START {
+            let may_start = (FIRST_START..=LAST_START).contains(&look);
+            if self.followed.is_empty() && !self.args.check && may_start {
                 self.follow_what_grows()?;
             }
         }
@@ -328,9 +334,6 @@ impl<'a> Look<'a> {
     }
 
     fn follow_what_grows(&mut self) -> Result<()> {
-        if self.snapshots.len() < ENOUGH {
-            return Ok(());
-        }
         let all = suspects(&self.snapshots, self.books.reclaimable());
         let grow: Vec<_> = all.into_iter().filter(Suspect::grows).collect();
         let what = self.worth_following(&grow);
@@ -410,7 +413,7 @@ impl<'a> Look<'a> {
             sink.row(&Row::Site(Box::new(site.row.clone())))?;
         }
         let summary = self.summary(findings)?;
-        sink.finish(summary, || find::chart(self, findings))
+        sink.finish(summary, || chart::of(self, findings))
     }
 
     fn summary(&mut self, findings: &Findings) -> Result<Summary> {
@@ -435,7 +438,7 @@ impl<'a> Look<'a> {
             summary.losses = counts.lost;
         }
         for cache in findings.caches() {
-            let aliases = self.books.aliases(cache);
+            let aliases = books::aliases(cache);
             if !aliases.is_empty() {
                 summary.notes.push(format!(
                     "cache {cache} is shared by {} (merged by the kernel)",

@@ -67,7 +67,7 @@ pub fn meminfo(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-/// /proc/slabinfo, version 2.1 (mm/slab_common.c); an error says which line is none of it.
+/// /proc/slabinfo, version 2.1 (`mm/slab_common.c`); an error says which line is none of it.
 pub fn slabinfo(text: &str) -> Result<BTreeMap<String, Cache>, String> {
     let lines = text
         .lines()

@@ -75,7 +75,7 @@ fn rising(values: &[(u64, u64)]) -> f64 {
     let score: f64 = pairs(values).map(|(_, value)| sign(value)).sum();
     let mut sorted: Vec<u64> = values.iter().map(|v| v.1).collect();
     sorted.sort_unstable();
-    let ties = sorted.chunk_by(|a, b| a == b).map(|tie| tie.len());
+    let ties = sorted.chunk_by(|a, b| a == b).map(<[u64]>::len);
     let spread = |n: usize| (n * (n - 1) * (2 * n + 5)) as f64 / 18.0;
     let variance = spread(values.len()) - ties.map(spread).sum::<f64>();
     if variance <= 0.0 {
@@ -99,7 +99,7 @@ mod tests {
         let trend = every_second(&[100, 110, 120, 130, 140]).unwrap();
         assert!((trend.per_s - 10.0).abs() < 1e-9, "{trend:?}");
         assert!(trend.rising > 0.98, "{trend:?}");
-        assert_eq!((trend.grown, trend.span_s), (40, 4.0));
+        assert_eq!(trend.grown, 40);
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn what_stays_or_scatters_does_not_rise() {
         let flat = every_second(&[7; 6]).unwrap();
-        assert_eq!((flat.per_s, flat.rising), (0.0, 0.5));
+        assert!(flat.per_s.abs() < 1e-9 && flat.rising < 0.51, "{flat:?}");
         let noise = every_second(&[50, 20, 60, 10, 55, 30, 40]).unwrap();
         assert!(noise.rising < 0.7, "{noise:?}");
         let falling = every_second(&[50, 40, 30, 20, 10]).unwrap();
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn how_surely_it_stays_below_is_a_share_of_pairs() {
         let trend = every_second(&[0, 10, 20, 30, 40]).unwrap();
-        assert_eq!(trend.surely_below(1000), 1.0);
-        assert_eq!(trend.surely_below(20), 0.0);
+        assert!(trend.surely_below(1000) > 0.99);
+        assert!(trend.surely_below(20) < 0.01);
     }
 }

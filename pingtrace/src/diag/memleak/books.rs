@@ -88,35 +88,35 @@ impl Books {
             None => bail!("no slab cache '{name}' (-n): /proc/slabinfo lists them"),
         }
     }
+}
 
-    /// Other caches whose objects are in this one.
-    pub fn aliases(&self, cache: &str) -> Vec<String> {
-        let (Some(mine), Ok(all)) = (target(cache), fs::read_dir(SLABS)) else {
-            return Vec::new();
-        };
-        let names = all
-            .flatten()
-            .filter_map(|e| e.file_name().into_string().ok());
-        let others = names.filter(|n| n != cache && !n.starts_with(':'));
-        let mut aliases: Vec<_> = others
-            .filter(|n| target(n).as_ref() == Some(&mine))
-            .collect();
-        aliases.sort();
-        if aliases.len() > ALIASES {
-            let more = aliases.len() - ALIASES;
-            aliases.truncate(ALIASES);
-            aliases.push(format!("{more} more"));
-        }
-        aliases
+/// Other caches whose objects are in this one.
+pub fn aliases(cache: &str) -> Vec<String> {
+    let (Some(mine), Ok(all)) = (target(cache), fs::read_dir(SLABS)) else {
+        return Vec::new();
+    };
+    let names = all
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok());
+    let others = names.filter(|n| n != cache && !n.starts_with(':'));
+    let mut aliases: Vec<_> = others
+        .filter(|n| target(n).as_ref() == Some(&mine))
+        .collect();
+    aliases.sort();
+    if aliases.len() > ALIASES {
+        let more = aliases.len() - ALIASES;
+        aliases.truncate(ALIASES);
+        aliases.push(format!("{more} more"));
     }
+    aliases
+}
 
-    /// Objects that each CPU may keep ready, of a cache: the books count them as in use.
-    pub fn ready(&self, cache: &str, per_slab: u64) -> u64 {
-        let partial = fs::read_to_string(format!("{SLABS}/{cache}/cpu_partial"));
-        let partial = partial.ok().and_then(|n| n.trim().parse().ok());
-        // Twice: some are in flight between CPUs.
-        2 * (partial.unwrap_or(2 * per_slab) + per_slab)
-    }
+/// Objects that each CPU may keep ready, of a cache: the books count them as in use.
+pub fn ready(cache: &str, per_slab: u64) -> u64 {
+    let partial = fs::read_to_string(format!("{SLABS}/{cache}/cpu_partial"));
+    let partial = partial.ok().and_then(|n| n.trim().parse().ok());
+    // Twice: some are in flight between CPUs.
+    2 * (partial.unwrap_or(2 * per_slab) + per_slab)
 }
 
 /// The merged cache that a name in sysfs stands for.

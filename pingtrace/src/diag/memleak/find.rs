@@ -2,21 +2,20 @@
 
 use super::pages::Pages;
 use super::tracker::{self, Follow, Key, RawSite};
-use super::{LOOKS, Look};
-use crate::host;
+use super::{LOOKS, Look, books};
 use crate::symbols::Symbols;
 use crate::units::monotonic_ns;
 use anyhow::Result;
 use bpf::memleak::types::ml_kind;
-use report::companion::{Bar, Chart, Cohort, Frame, Panel, Series, Site, Unit};
+use report::companion::{Cohort, Frame, Site};
 use report::memleak::{
     Allocator, Cache, Evidence, Held, Judgement, Leak, Snapshot, Suspect, Trend, floor, judge,
     nothing_grows, suspects, unfollowed,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Series in the picture; the rest is one more.
-const SERIES: usize = 7;
+/// Caches whose aliases are told.
+const CACHES: usize = 7;
 
 /// What was found.
 pub struct Findings {
@@ -30,7 +29,7 @@ impl Findings {
     /// Slab caches of the sites that are shown.
     pub fn caches(&self) -> BTreeSet<&str> {
         let caches = self.sites.iter().filter_map(|s| s.row.cache.as_deref());
-        caches.take(SERIES).collect()
+        caches.take(CACHES).collect()
     }
 }
 
@@ -41,7 +40,7 @@ pub struct Found {
     came: [u64; tracker::AGES as usize],
     live: [u64; tracker::AGES as usize],
     /// `CLOCK_MONOTONIC` ns, bytes.
-    series: Vec<(u64, u64)>,
+    pub series: Vec<(u64, u64)>,
 }
 
 /// Everything that is known by now.
@@ -219,7 +218,7 @@ fn books(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i
 /// What the CPUs may keep ready of a cache, bytes.
 fn noise(look: &Look<'_>, name: &str, cache: Cache) -> u64 {
     let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1) as u64;
-    cpus * look.books.ready(name, cache.per_slab) * cache.size
+    cpus * books::ready(name, cache.per_slab) * cache.size
 }
 
 /// Of the objects of the older half of the time, the share that is still there.
@@ -235,7 +234,7 @@ fn kept(sites: &[&Found]) -> Option<f64> {
 }
 
 /// Bytes of all sites over time.
-fn total(sites: &[&Found]) -> Vec<(u64, u64)> {
+pub fn total(sites: &[&Found]) -> Vec<(u64, u64)> {
     let mut total: BTreeMap<u64, u64> = BTreeMap::new();
     for (ns, bytes) in sites.iter().flat_map(|s| &s.series) {
         *total.entry(*ns).or_default() += bytes;
@@ -473,19 +472,20 @@ fn area_sites(look: &Look<'_>) -> Vec<Found> {
         return Vec::new();
     }
     let held = look.areas.held();
-    let mut stacks = area_stacks(look);
+    let stacks = area_stacks(look);
     let site = |(caller, held): (String, Held)| {
         let by_age = |of: &BTreeMap<u32, u64>| -> [u64; tracker::AGES as usize] {
             let mut ages = [0; tracker::AGES as usize];
             // More looks than ages: neighbours share one.
             let share = |age: u32| (age * tracker::AGES / (LOOKS + 1)).min(tracker::AGES - 1);
-            of.iter()
-                .for_each(|(age, n)| ages[share(*age) as usize] += n);
+            for (age, n) in of {
+                ages[share(*age) as usize] += n;
+            }
             ages
         };
         let name = caller.split('/').next().unwrap_or(&caller).to_owned();
         let (came, live) = (by_age(&held.came), by_age(&held.live));
-        let function = name.split('+').next().unwrap_or_default().to_owned();
+        let stack = stacks.get(&name).cloned().unwrap_or_default();
         Found {
             row: Site {
                 companion: "memleak",
@@ -502,7 +502,7 @@ fn area_sites(look: &Look<'_>) -> Vec<Found> {
                 age_max_ns: None,
                 slope_bytes_per_s: None,
                 cohorts: Vec::new(),
-                stack: stacks.remove(&function).unwrap_or_default(),
+                stack,
                 stack_live: None,
             },
             series: area_series(look, &caller),
@@ -525,7 +525,7 @@ fn area_series(look: &Look<'_>, caller: &str) -> Vec<(u64, u64)> {
     looked.iter().map(one).collect()
 }
 
-/// Stacks of live areas by the functions that are in them.
+/// Stacks of live areas by the places that are in them.
 fn area_stacks(look: &Look<'_>) -> HashMap<String, Vec<Frame>> {
     let raw = look.tracker.as_ref().and_then(|t| t.sites().ok());
     let mut raw = raw.unwrap_or_default();
@@ -536,11 +536,8 @@ fn area_stacks(look: &Look<'_>) -> HashMap<String, Vec<Frame>> {
     for site in &raw {
         let stack = symbols.kernel(&site.frames);
         for (at, frame) in stack.iter().enumerate() {
-            let name = frame.name.as_deref().unwrap_or_default();
-            let function = name.split('+').next().unwrap_or_default().to_owned();
-            stacks
-                .entry(function)
-                .or_insert_with(|| stack[at..].to_vec());
+            let place = frame.name.clone().unwrap_or_default();
+            stacks.entry(place).or_insert_with(|| stack[at..].to_vec());
         }
     }
     stacks
@@ -551,7 +548,8 @@ fn series(look: &Look<'_>, key: Key) -> Vec<(u64, u64)> {
     look.samples.iter().map(at).collect()
 }
 
-fn label(frame: &Frame) -> String {
+/// Its name, or else its address.
+pub fn label(frame: &Frame) -> String {
     frame
         .name
         .clone()
@@ -594,99 +592,4 @@ fn add(a: Found, b: Found) -> Found {
         mine.1 += other.1;
     }
     most
-}
-
-/// Bytes by site over time, and the largest sites; where nothing was followed, what grew.
-pub fn chart(look: &Look<'_>, findings: &Findings) -> Chart {
-    let judgement = &findings.judgement;
-    let seconds = look.begun.elapsed().as_secs_f64();
-    Chart {
-        title: format!(
-            "memleak on {}, {seconds:.0} s",
-            host::name().unwrap_or_default()
-        ),
-        headline: format!(
-            "{} (confidence {:.2})",
-            judgement.leak.words(),
-            judgement.confidence
-        ),
-        second: judgement.what.clone(),
-        panels: if findings.sites.is_empty() {
-            vec![grown(look)]
-        } else {
-            vec![stacked(look, &findings.sites), largest(&findings.sites)]
-        },
-        notes: look.notes.join("; "),
-    }
-}
-
-fn stacked(look: &Look<'_>, sites: &[Found]) -> Panel {
-    let values = |site: &Found| site.series.iter().map(|(_, b)| *b as f64).collect();
-    let name = |site: &Found| match &site.row.cache {
-        Some(cache) => format!("{} ({cache})", label(&site.row.site)),
-        None => label(&site.row.site),
-    };
-    let mut series: Vec<Series> = sites
-        .iter()
-        .take(SERIES)
-        .map(|site| Series {
-            name: name(site),
-            values: values(site),
-        })
-        .collect();
-    let others: Vec<&Found> = sites.iter().skip(SERIES).collect();
-    if !others.is_empty() {
-        let values = total(&others).into_iter().map(|(_, b)| b as f64).collect();
-        let name = format!("{} others", others.len());
-        series.push(Series { name, values });
-    }
-    let length = series.iter().map(|s| s.values.len()).max().unwrap_or(0);
-    series.iter_mut().for_each(|s| s.values.resize(length, 0.0));
-    let (start_unix_ns, step_ns) = steps(look, look.since);
-    Panel::Stacked {
-        heading: "allocated since the start and still there, by site".to_owned(),
-        unit: Unit::Bytes,
-        start_unix_ns,
-        step_ns,
-        series,
-    }
-}
-
-/// When a look was, and the time between two.
-fn steps(look: &Look<'_>, first: usize) -> (i64, u64) {
-    let now = crate::units::Time::now();
-    let at = look.snapshots.get(first).map_or(now.ns, |s| s.ns);
-    let ago = now.ns.saturating_sub(at).cast_signed();
-    (
-        now.unix_ns - ago,
-        look.args.interval.as_nanos() as u64 / u64::from(LOOKS),
-    )
-}
-
-fn largest(sites: &[Found]) -> Panel {
-    let bar = |site: &Found| Bar {
-        name: label(&site.row.site),
-        value: site.row.bytes,
-        text: format!("{} objects", site.row.live),
-    };
-    Panel::Bars {
-        heading: "who holds most".to_owned(),
-        unit: Unit::Bytes,
-        bars: sites.iter().take(2 * SERIES).map(bar).collect(),
-    }
-}
-
-fn grown(look: &Look<'_>) -> Panel {
-    let mut all = suspects(&look.snapshots, look.books.reclaimable());
-    all.retain(|s| s.trend.grown > 0);
-    let bar = |suspect: &Suspect| Bar {
-        name: suspect.what(),
-        value: suspect.trend.grown.cast_unsigned(),
-        text: format!("rises with {:.2}", suspect.trend.rising),
-    };
-    Panel::Bars {
-        heading: "what has grown".to_owned(),
-        unit: Unit::Bytes,
-        bars: all.iter().take(2 * SERIES).map(bar).collect(),
-    }
 }

@@ -123,7 +123,8 @@ pub struct Counts {
 pub struct Tracker<'a> {
     skel: MemleakSkel<'a>,
     programs: Programs,
-    _links: Vec<Link>,
+    /// Held: detached on drop.
+    links: Vec<Link>,
 }
 
 impl<'a> Tracker<'a> {
@@ -147,9 +148,9 @@ impl<'a> Tracker<'a> {
         let mut tracker = Self {
             skel,
             programs,
-            _links: Vec::new(),
+            links: Vec::new(),
         };
-        tracker._links = tracker.attach(what)?;
+        tracker.links = tracker.attach(what)?;
         Ok(tracker)
     }
 
@@ -424,23 +425,26 @@ fn slab_programs(caches: &[String]) -> Vec<&'static str> {
     let nodes = has_tracepoint("kmem_cache_alloc_node");
     let mut names = vec!["ml_kfree"];
     if kmalloc {
-        let (any, node) = match has_cache_argument("kmalloc") {
-            true => ("ml_kmalloc_cache", "ml_kmalloc_node_cache"),
-            false => ("ml_kmalloc", "ml_kmalloc_node"),
+        let (any, node) = if has_cache_argument("kmalloc") {
+            ("ml_kmalloc_cache", "ml_kmalloc_node_cache")
+        } else {
+            ("ml_kmalloc", "ml_kmalloc_node")
         };
         names.push(any);
         names.extend(nodes.then_some(node));
     }
     if cache {
-        let (any, node) = match has_cache_argument("kmem_cache_alloc") {
-            true => ("ml_cache_alloc", "ml_cache_alloc_node"),
-            false => ("ml_cache_alloc_sized", "ml_cache_alloc_node_sized"),
+        let (any, node) = if has_cache_argument("kmem_cache_alloc") {
+            ("ml_cache_alloc", "ml_cache_alloc_node")
+        } else {
+            ("ml_cache_alloc_sized", "ml_cache_alloc_node_sized")
         };
         names.push(any);
         names.extend(nodes.then_some(node));
-        names.push(match has_cache_argument("kmem_cache_free") {
-            true => "ml_cache_free_wanted",
-            false => "ml_cache_free",
+        names.push(if has_cache_argument("kmem_cache_free") {
+            "ml_cache_free_wanted"
+        } else {
+            "ml_cache_free"
         });
     }
     names
@@ -476,8 +480,8 @@ fn has_cache_argument(name: &str) -> bool {
         // Before the arguments there is the program's own context.
         let third = proto.iter().nth(3)?;
         let pointer: BtfType<'_> = btf.type_by_id(third.ty)?;
-        let pointee = Ptr::try_from(pointer).ok()?.next_type()?;
-        let cache = Struct::try_from(pointee.skip_mods_and_typedefs()).ok()?;
+        let target = Ptr::try_from(pointer).ok()?.next_type()?;
+        let cache = Struct::try_from(target.skip_mods_and_typedefs()).ok()?;
         Some(cache.name()? == "kmem_cache")
     };
     tracepoint(name, is_cache).flatten().unwrap_or(false)
