@@ -13,6 +13,7 @@ const OBJECTS: &[&str] = &[
     "burn",
     "stall",
     "buckets",
+    "memleak",
 ];
 
 fn main() {

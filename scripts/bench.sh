@@ -24,6 +24,7 @@ machine hits both. Parts (default: all):
   iofsstat what iofsstat adds to a request of a loop device, and to system calls (-f)
   recorder what the recorder behind --explain, irqoff, nosched and runqlat costs a pipe ping-pong
            and a CPU with 10 000 switches and 10 000 softirqs a second
+  memleak  what following allocations costs: one cache, beside all of slab
 
   --quick  shorter runs: 5 seconds instead of a minute
 
@@ -49,6 +50,7 @@ build() {
     hooks=$built/examples/hooks
     iocost=$built/examples/iocost
     pingpong=$built/examples/pingpong
+    allocs=$built/examples/allocs
 }
 
 # Starts a server with the given options; prints how long it took, ms.
@@ -309,7 +311,44 @@ bench_recorder() {
     awk '$1 ~ /^on_/ { printf "  %-30s %6s ns a run, the accounting included\n", $1, $2 }' "$work/recorder"
 }
 
+# ns an eventfd while memleak runs with these options; prints them to the file.
+allocs_followed() {
+    local file=$1
+    shift
+    "$binary" memleak -i 60 "$@" >/dev/null 2>"$work/memleak.err" &
+    memleak_pid=$!
+    until grep -q following "$work/memleak.err"; do
+        kill -0 "$memleak_pid" 2>/dev/null || die "no memleak: $(cat "$work/memleak.err")"
+        sleep 0.05
+    done
+    "$allocs" 1 >>"$file"
+    stop "$memleak_pid"
+    memleak_pid=""
+}
+
+bench_memleak() {
+    local pair kind bare one all
+    title "memleak: an eventfd opened and closed (3 allocations, 3 frees), medians of $PAIRS"
+    for kind in bare one all; do : >"$work/$kind"; done
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        "$allocs" 1 >>"$work/bare"
+        allocs_followed "$work/one" -n task_struct
+        allocs_followed "$work/all" -t slab
+    done
+    bare=$(median <"$work/bare")
+    one=$(median <"$work/one")
+    all=$(median <"$work/all")
+    row "not followed" "$bare ns" ""
+    row "another cache is followed (-n)" "$((one - bare)) ns more" ""
+    row "all of slab is followed (-t slab)" "$((all - bare)) ns more" \
+        "$(((all - bare) / 3)) ns an allocation with its free"
+    row "filtered is cheaper by" \
+        "$(calculate "int(10 * ($all - $bare) / ($one > $bare ? $one - $bare : 1)) / 10") x" \
+        "goal 3 x or more"
+}
+
 clean_up() {
+    stop "$memleak_pid"
     stop "$client_pid"
     stop_server
     remove_disk
@@ -323,12 +362,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | start | slip | recorder | iofsstat) parts+=("$1") ;;
+        rate | load | rtt | hooks | start | slip | recorder | iofsstat | memleak) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks start slip recorder iofsstat)
+((${#parts[@]})) || parts=(rate load rtt hooks start slip recorder iofsstat memleak)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -336,6 +375,7 @@ lab="ptbench-$$"
 client="$lab-client"
 server="$lab-server"
 client_pid=""
+memleak_pid=""
 server_pid=""
 loop=""
 server_ms=0

@@ -18,6 +18,7 @@ mod iofsstat;
 mod irqoff;
 mod limits;
 mod loss;
+mod memleak;
 mod misuse;
 mod modes;
 mod nosched;

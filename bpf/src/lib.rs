@@ -35,6 +35,10 @@ skeleton! {
     burn
 }
 skeleton! {
+    /// Who allocated what is still there.
+    memleak
+}
+skeleton! {
     /// What ran on each CPU, and what was held up there.
     recorder
 }

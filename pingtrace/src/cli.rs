@@ -1,6 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
-use crate::diag::{iofsstat, irqoff, nosched, runqlat};
+use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::lab_clock::LabClock;
 use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -198,6 +198,7 @@ pub enum Command {
     Diff(diff::Args),
     Iofsstat(iofsstat::Args),
     Irqoff(irqoff::Args),
+    Memleak(memleak::Args),
     Nosched(nosched::Args),
     Replay(replay::Args),
     Runqlat(runqlat::Args),
@@ -262,6 +263,7 @@ impl Cli {
         match &self.command {
             Some(Command::Iofsstat(args)) => args.debug(),
             Some(Command::Irqoff(args)) => args.debug(),
+            Some(Command::Memleak(args)) => args.debug(),
             Some(Command::Nosched(args)) => args.debug(),
             Some(Command::Runqlat(args)) => args.debug(),
             Some(Command::Diff(_) | Command::Replay(_) | Command::Selftest(_)) | None => self.debug,

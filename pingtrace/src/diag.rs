@@ -5,6 +5,7 @@ mod cgroups;
 mod floor;
 pub mod iofsstat;
 pub mod irqoff;
+pub mod memleak;
 pub mod nosched;
 pub mod runqlat;
 mod stolen;

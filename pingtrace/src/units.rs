@@ -97,6 +97,15 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     some(seconds(text)?, "0 would call every probe late")
 }
 
+/// How long to look for growth: in less than a second nothing has a trend.
+pub fn look(text: &str) -> Result<Duration, String> {
+    let time = seconds(text)?;
+    if time < Duration::from_secs(1) {
+        return Err("nothing has a trend in less than 1 s".to_owned());
+    }
+    Ok(time)
+}
+
 fn some(time: Duration, hint: &str) -> Result<Duration, String> {
     if time.is_zero() {
         Err(hint.to_owned())

@@ -351,13 +351,16 @@ fn pieces(spans: &[Span], window: &Window) -> Vec<Piece> {
     pieces
 }
 
+/// Whether it is of the server's host, the segment, the class, and a name.
+type Culprit = (bool, Segment, Class, String);
+/// Probes, ns in all of them, and the task if it was always the same.
+type Toll = (u64, u64, Option<u32>);
+
 /// What was to blame over a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "TallyLine", into = "TallyLine")]
 pub struct BlameTally {
-    /// By host, segment, class and name: probes, ns in all of them, and the task if it was always
-    /// the same.
-    culprits: BTreeMap<(bool, Segment, Class, String), (u64, u64, Option<u32>)>,
+    culprits: BTreeMap<Culprit, Toll>,
     /// Probes with a blame.
     probes: u64,
     /// Those that nothing was found to explain.

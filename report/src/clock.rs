@@ -15,6 +15,8 @@ use std::net::IpAddr;
 
 use crate::model::{ClockRelation, WireExcess};
 
+pub(crate) use gaussian::below;
+
 pub use filter::{ClockModel, Counts, Estimate, Event, Glitch, Queue, State};
 
 /// The stamps that bracket the two wires of a probe, each on its host's clock, nanoseconds.

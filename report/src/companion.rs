@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 mod chart;
 mod event;
 pub mod iofsstat;
+mod memleak;
 mod tally;
 mod waits;
 
@@ -20,6 +21,7 @@ pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timel
 pub use event::{
     Class, Event, Frame, Kind, Ran, beyond_interrupt, beyond_tracing, event_header, function_of,
 };
+pub use memleak::{Cohort, Site, Verdict, memleak_header};
 pub use tally::Tally;
 pub use waits::{Form, Group, Lengths, Waits};
 
@@ -37,6 +39,10 @@ pub enum Row {
     Device(iofsstat::Device),
     /// iofsstat: what a process did in a cycle.
     Io(iofsstat::Io),
+    /// memleak: the answer.
+    Verdict(Verdict),
+    /// memleak: who holds memory.
+    Site(Box<Site>),
     /// The end of any companion.
     Summary(Summary),
 }
@@ -55,6 +61,8 @@ impl Row {
             Self::Lengths(lengths) => lengths.text(),
             Self::Device(device) => device.text(),
             Self::Io(io) => io.text(),
+            Self::Verdict(verdict) => verdict.text(),
+            Self::Site(site) => site.text(),
             Self::Summary(summary) => summary.text(),
         }
     }

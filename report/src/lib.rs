@@ -15,6 +15,7 @@ pub mod iofsstat;
 pub mod jitter;
 pub mod json;
 pub mod loss;
+pub mod memleak;
 pub mod model;
 mod names;
 pub mod saved;

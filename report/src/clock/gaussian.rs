@@ -38,7 +38,7 @@ pub(super) fn truncated(low: f64, high: f64) -> Moments {
 }
 
 /// Probability of a standard normal variable to be below `x`; exact in the lower tail.
-fn below(x: f64) -> f64 {
+pub(crate) fn below(x: f64) -> f64 {
     0.5 * libm::erfc(-x * FRAC_1_SQRT_2)
 }
 

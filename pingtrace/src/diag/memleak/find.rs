@@ -1,0 +1,595 @@
+//! From what the tracker and the books say to sites, evidence, and the verdict.
+
+use super::pages::Pages;
+use super::tracker::{self, Follow, Key, RawSite};
+use super::{LOOKS, Look, books};
+use crate::symbols::Symbols;
+use crate::units::monotonic_ns;
+use anyhow::Result;
+use bpf::memleak::types::ml_kind;
+use report::companion::{Cohort, Frame, Site};
+use report::memleak::{
+    Allocator, Cache, Evidence, Held, Judgement, Leak, Snapshot, Suspect, Trend, floor, judge,
+    nothing_grows, suspects, unfollowed,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Caches whose aliases are told.
+const CACHES: usize = 7;
+
+/// What was found.
+pub struct Findings {
+    /// The verdict.
+    pub judgement: Judgement,
+    /// Who holds most comes first.
+    pub sites: Vec<Found>,
+}
+
+impl Findings {
+    /// Slab caches of the sites that are shown.
+    pub fn caches(&self) -> BTreeSet<&str> {
+        let caches = self.sites.iter().filter_map(|s| s.row.cache.as_deref());
+        caches.take(CACHES).collect()
+    }
+}
+
+/// A site, and its bytes over time.
+pub struct Found {
+    /// As it is told.
+    pub row: Site,
+    came: [u64; tracker::AGES as usize],
+    live: [u64; tracker::AGES as usize],
+    /// `CLOCK_MONOTONIC` ns, bytes.
+    pub series: Vec<(u64, u64)>,
+}
+
+/// Everything that is known by now.
+pub fn conclude(look: &Look<'_>) -> Result<Findings> {
+    let mut sites = tracked_sites(look)?;
+    sites.extend(area_sites(look));
+    let mut sites = merge(sites);
+    sites.retain(|site| site.row.live > 0);
+    sites.sort_by_key(|site| std::cmp::Reverse(site.row.bytes));
+    for site in &mut sites {
+        let slope = Trend::of(&site.series).map(|t| t.per_s.round() as i64);
+        site.row.slope_bytes_per_s = slope;
+        site.row.cohorts = cohorts(look, site);
+        site.row.age_max_ns = site
+            .row
+            .cohorts
+            .iter()
+            .find(|c| c.live > 0)
+            .map(|c| c.age_ns);
+    }
+    let judgement = verdict(look, &sites)?;
+    Ok(Findings { judgement, sites })
+}
+
+/// The worst of all verdicts; of equal ones that on the most bytes.
+fn verdict(look: &Look<'_>, sites: &[Found]) -> Result<Judgement> {
+    let evidence = evidence(look, sites)?;
+    let weigh = |e: &Evidence| (judge(e), e.held_bytes);
+    let judged = evidence.iter().map(weigh);
+    let worst = judged.max_by_key(|(judgement, bytes)| (judgement.leak, *bytes));
+    if let Some((judgement, _)) = worst {
+        return Ok(judgement);
+    }
+    let all = suspects(&look.snapshots, look.books.reclaimable());
+    let all = of_interest(look, all);
+    let none = nothing_grows(&all);
+    let first = all.iter().find(|s| s.grows()).map(unfollowed);
+    Ok(none.or(first).unwrap_or_else(|| Judgement {
+        leak: Leak::No,
+        confidence: 0.0,
+        what: "ended before anything could have a trend".to_owned(),
+    }))
+}
+
+fn of_interest(look: &Look<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
+    if let Ok(Some(wanted)) = look.args.allocator() {
+        all.retain(|s| s.allocator == wanted);
+    }
+    if let Some(cache) = &look.args.cache {
+        let resolved = look.books.resolve(cache).unwrap_or_else(|_| cache.clone());
+        all.retain(|s| s.name.as_ref() == Some(&resolved));
+    }
+    // A process that grows is nothing strange where somebody else does.
+    let kernel = |s: &Suspect| s.allocator != Allocator::User && s.grows();
+    if all.iter().any(kernel) {
+        all.retain(|s| s.allocator != Allocator::User);
+    }
+    all
+}
+
+/// One for each cache, and one for each other allocator that is followed.
+fn evidence(look: &Look<'_>, sites: &[Found]) -> Result<Vec<Evidence>> {
+    let mut groups: BTreeMap<(Allocator, Option<&str>), Vec<&Found>> = BTreeMap::new();
+    for follow in &look.followed {
+        match follow {
+            Follow::Slab(names) => {
+                for name in names {
+                    groups.insert((Allocator::Slab, Some(name)), Vec::new());
+                }
+            }
+            Follow::Page => drop(groups.insert((Allocator::Page, None), Vec::new())),
+            Follow::Vmalloc => drop(groups.insert((Allocator::Vmalloc, None), Vec::new())),
+            Follow::Percpu => drop(groups.insert((Allocator::Percpu, None), Vec::new())),
+            Follow::Faults(_) | Follow::Malloc(_) => {
+                groups.insert((Allocator::User, None), Vec::new());
+            }
+        }
+    }
+    for site in sites {
+        let key = (site.row.alloc, site.row.cache.as_deref());
+        groups.entry(key).or_default().push(site);
+    }
+    let counts = look
+        .tracker
+        .as_ref()
+        .map(tracker::Tracker::counts)
+        .transpose()?;
+    let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, n)| n).sum();
+    let lost = counts.as_ref().map_or(0, |c| sum(&c.lost));
+    let followed = counts.map_or(0, |c| sum(&c.done[..1]));
+    let each = |((allocator, cache), sites): ((Allocator, Option<&str>), Vec<&Found>)| Evidence {
+        followed,
+        lost,
+        ..group(look, allocator, cache, &sites)
+    };
+    Ok(groups.into_iter().map(each).collect())
+}
+
+fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&Found]) -> Evidence {
+    let sum = |of: fn(&Site) -> u64| sites.iter().map(|s| of(&s.row)).sum::<u64>();
+    let bytes = sum(|site| site.bytes);
+    let top = sites.iter().max_by_key(|s| s.row.bytes);
+    let share = |top: &Found| top.row.bytes as f64 / bytes.max(1) as f64;
+    let own_cache = cache.and_then(|name| look.snapshots.last()?.caches.get(name).copied());
+    Evidence {
+        what: subject(look, allocator, cache),
+        site: top.map(|top| (label(&top.row.site), share(top))),
+        held: sum(|site| site.live),
+        floor: floor(allocator),
+        held_bytes: bytes,
+        // What is held of vmalloc was read in the books.
+        books: match allocator {
+            Allocator::Vmalloc => Some(bytes.cast_signed()),
+            _ => books(look, allocator, cache),
+        },
+        noise: match (cache, own_cache) {
+            (Some(name), Some(cache)) => noise(name, cache),
+            _ => 0,
+        },
+        kept: kept(sites),
+        trend: Trend::of(&total(sites)),
+        reused: sum(|site| site.reused),
+        reclaimable: cache.is_some_and(|name| look.books.reclaimable().contains(name)),
+        ..Evidence::default()
+    }
+}
+
+fn subject(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> String {
+    let pid = look.followed.iter().find_map(|f| match f {
+        Follow::Faults(pid) | Follow::Malloc(pid) => Some(*pid),
+        _ => None,
+    });
+    let comm = |pid| {
+        Some(
+            look.snapshots
+                .iter()
+                .rev()
+                .find_map(|s| s.processes.get(pid))?
+                .comm
+                .clone(),
+        )
+    };
+    match (allocator, cache, pid) {
+        (Allocator::Slab, Some(name), _) => format!("slab cache {name}"),
+        (Allocator::Slab, None, _) => "slab".to_owned(),
+        (Allocator::Page, ..) => "pages".to_owned(),
+        (Allocator::Vmalloc, ..) => "vmalloc".to_owned(),
+        (Allocator::Percpu, ..) => "per-CPU memory".to_owned(),
+        (Allocator::User, _, Some(pid)) => {
+            format!("process {}/{pid}", comm(&pid).unwrap_or_default())
+        }
+        (Allocator::User, ..) => "process".to_owned(),
+    }
+}
+
+/// By how much the kernel's own books grew while it was followed.
+fn books(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i64> {
+    let value = |snapshot: &Snapshot| match (allocator, cache) {
+        (Allocator::Slab, Some(name)) => snapshot.caches.get(name).map(Cache::bytes),
+        (Allocator::User, _) => {
+            let mut followed = look.followed.iter();
+            let bytes = |pid| snapshot.processes.get(pid).map(|p| p.bytes);
+            followed.find_map(|f| match f {
+                Follow::Faults(pid) => bytes(pid),
+                _ => None,
+            })
+        }
+        _ => None,
+    };
+    let first = value(look.snapshots.get(look.since)?)?;
+    let last = value(look.snapshots.last()?)?;
+    Some(last.cast_signed() - first.cast_signed())
+}
+
+/// What the CPUs may keep ready of a cache, bytes.
+fn noise(name: &str, cache: Cache) -> u64 {
+    let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1) as u64;
+    cpus * books::ready(name, cache.per_slab) * cache.size
+}
+
+/// Of the objects of the older half of the time, the share that is still there.
+fn kept(sites: &[&Found]) -> Option<f64> {
+    let by_age =
+        |of: fn(&Found) -> &[u64; 16], age: usize| sites.iter().map(|s| of(s)[age]).sum::<u64>();
+    let ages = 0..tracker::AGES as usize;
+    let youngest = { ages }.rfind(|age| by_age(|s| &s.came, *age) > 0)?;
+    let old = 0..=youngest / 2;
+    let came: u64 = old.clone().map(|age| by_age(|s| &s.came, age)).sum();
+    let live: u64 = old.map(|age| by_age(|s| &s.live, age)).sum();
+    (came > 0).then(|| (live as f64 / came as f64).min(1.0))
+}
+
+/// Bytes of all sites over time.
+pub fn total(sites: &[&Found]) -> Vec<(u64, u64)> {
+    let mut total: BTreeMap<u64, u64> = BTreeMap::new();
+    for (ns, bytes) in sites.iter().flat_map(|s| &s.series) {
+        *total.entry(*ns).or_default() += bytes;
+    }
+    total.into_iter().collect()
+}
+
+fn cohorts(look: &Look<'_>, site: &Found) -> Vec<Cohort> {
+    let now = monotonic_ns();
+    let ages = look.ages.iter().zip(site.came.iter().zip(&site.live));
+    let cohort = |(begin, (came, live)): (&u64, (&u64, &u64))| Cohort {
+        age_ns: now.saturating_sub(*begin),
+        came: *came,
+        live: *live,
+    };
+    ages.map(cohort).filter(|c| c.came > 0).collect()
+}
+
+/// Sites of the tracker, named.
+fn tracked_sites(look: &Look<'_>) -> Result<Vec<Found>> {
+    let Some(tracker) = &look.tracker else {
+        return Ok(Vec::new());
+    };
+    if look.followed.contains(&Follow::Page) {
+        tracker.check_pages()?;
+    }
+    let mut raw = tracker.sites()?;
+    let user = look.followed.iter().find_map(|f| match f {
+        Follow::Faults(pid) | Follow::Malloc(pid) => Some(*pid),
+        _ => None,
+    });
+    if let Some(Follow::Faults(pid)) = look.followed.first() {
+        only_present(look, *pid, &mut raw)?;
+    }
+    let symbols = Symbols::default();
+    let stacks = stacks(&raw);
+    let named = raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
+    // Areas are known from the books; here only their stacks.
+    let told = named.filter(|s| s.kind != ml_kind::ML_VMALLOC);
+    let found = told.map(|site| found(look, site, &stacks, &symbols, user));
+    Ok(found.collect())
+}
+
+/// The stack that most live objects of a site had.
+fn stacks(raw: &[RawSite]) -> HashMap<Key, &RawSite> {
+    let mut best: HashMap<Key, &RawSite> = HashMap::new();
+    for stack in raw.iter().filter(|s| s.kind == ml_kind::ML_STACK) {
+        let known = best.entry(stack.above).or_insert(stack);
+        if stack.live() > known.live() {
+            *known = stack;
+        }
+    }
+    best
+}
+
+fn found(
+    look: &Look<'_>,
+    site: &RawSite,
+    stacks: &HashMap<Key, &RawSite>,
+    symbols: &Symbols,
+    user: Option<u32>,
+) -> Found {
+    let (alloc, cache) = of_whom(look, site);
+    let named = |frames: &[u64]| match user {
+        Some(pid) => symbols.user(pid, frames),
+        None => beyond_allocator(symbols.kernel(frames), alloc),
+    };
+    let own = named(&site.frames);
+    let below = stacks.get(&site.key);
+    let first = match site.call_site {
+        0 => own.first().cloned(),
+        address => symbols.kernel(&[address]).pop(),
+    };
+    let (stack, stack_live) = match below {
+        Some(below) => {
+            let stack = from(named(&below.frames), site.call_site);
+            (stack, Some(below.live()))
+        }
+        None => (own, None),
+    };
+    let always = user.is_some() || alloc == Allocator::Page || alloc == Allocator::Percpu;
+    Found {
+        row: Site {
+            companion: "memleak",
+            alloc,
+            cache,
+            site: first.unwrap_or(Frame {
+                address: 0,
+                name: None,
+            }),
+            live: site.live(),
+            bytes: site.bytes,
+            allocs: site.allocs,
+            reused: site.reused,
+            age_max_ns: None,
+            slope_bytes_per_s: None,
+            cohorts: Vec::new(),
+            stack: if look.args.stacks || (always && user.is_some()) {
+                stack
+            } else {
+                Vec::new()
+            },
+            stack_live,
+        },
+        came: site.came,
+        live: site.live,
+        series: series(look, site.key),
+    }
+}
+
+fn of_whom(look: &Look<'_>, site: &RawSite) -> (Allocator, Option<String>) {
+    let alloc = match site.kind {
+        ml_kind::ML_PAGE => Allocator::Page,
+        ml_kind::ML_VMALLOC => Allocator::Vmalloc,
+        ml_kind::ML_PERCPU => Allocator::Percpu,
+        ml_kind::ML_FAULT | ml_kind::ML_MALLOC => Allocator::User,
+        _ => Allocator::Slab,
+    };
+    let cache = match site.kind {
+        ml_kind::ML_SLAB => Some(site.name.clone()),
+        ml_kind::ML_SIZED => class_name(look, site),
+        _ => None,
+    };
+    (alloc, cache)
+}
+
+/// The cache of a size: kmalloc does not say it. On kernels before 5.19 no cache does, and one
+/// of the wanted ones is named.
+fn class_name(look: &Look<'_>, site: &RawSite) -> Option<String> {
+    let caches = &look.snapshots.last()?.caches;
+    let of_size = |name: &&String| caches.get(*name).is_some_and(|c| c.size == site.size);
+    let wanted = look.followed.iter().find_map(|f| match f {
+        Follow::Slab(names) => names.iter().find(of_size),
+        _ => None,
+    });
+    let prefix = if site.account {
+        "kmalloc-cg-"
+    } else {
+        "kmalloc-"
+    };
+    let plain = |prefix: &str| {
+        let is_plain = |name: &&String| {
+            let rest = name.strip_prefix(prefix);
+            rest.is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit())) && of_size(name)
+        };
+        caches.keys().find(is_plain)
+    };
+    let found = wanted
+        .or_else(|| plain(prefix))
+        .or_else(|| plain("kmalloc-"));
+    found.cloned()
+}
+
+/// A stack from the call site on: above it are the allocator's own functions and this program's.
+fn from(mut stack: Vec<Frame>, call_site: u64) -> Vec<Frame> {
+    if let Some(at) = stack.iter().position(|f| f.address == call_site) {
+        stack.drain(..at);
+    }
+    stack
+}
+
+/// Functions that hand out memory for others, and the tracing below them.
+fn is_allocators(name: &str, alloc: Allocator) -> bool {
+    const ALWAYS: [&str; 6] = [
+        "bpf_",
+        "__bpf_",
+        "__traceiter_",
+        "perf_",
+        "trace_",
+        "__trace",
+    ];
+    const PAGE: [&str; 16] = [
+        "alloc_pages",
+        "__alloc_pages",
+        "alloc_frozen_pages",
+        "__alloc_frozen_pages",
+        "get_free_pages",
+        "__get_free_pages",
+        "get_zeroed_page",
+        "folio_alloc",
+        "__folio_alloc",
+        "vma_alloc_folio",
+        "___kmalloc_large",
+        "__kmalloc_large",
+        "__page_frag",
+        "make_alloc_exact",
+        "__get_pages",
+        "__alloc_",
+    ];
+    const PERCPU: [&str; 3] = ["pcpu_alloc", "__alloc_percpu", "alloc_percpu"];
+    let own: &[&str] = match alloc {
+        Allocator::Page => &PAGE,
+        Allocator::Percpu => &PERCPU,
+        _ => &[],
+    };
+    ALWAYS
+        .iter()
+        .chain(own)
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
+    let own = |frame: &Frame| frame.name.as_ref().is_some_and(|n| is_allocators(n, alloc));
+    let beyond = stack.iter().position(|frame| !own(frame));
+    match beyond {
+        Some(at) => stack[at..].to_vec(),
+        None => stack,
+    }
+}
+
+/// Of pages that were touched, those that are still there.
+fn only_present(look: &Look<'_>, pid: u32, raw: &mut [RawSite]) -> Result<()> {
+    let Some(tracker) = &look.tracker else {
+        return Ok(());
+    };
+    let Ok(mut pages) = Pages::of(pid) else {
+        return Ok(()); // it has ended, and nothing is left of it
+    };
+    let mut live: HashMap<Key, (u64, [u64; tracker::AGES as usize])> = HashMap::new();
+    for (address, site, age) in tracker.objects()? {
+        let bytes = pages.bytes(address);
+        let (sum, ages) = live.entry(site).or_default();
+        *sum += bytes;
+        ages[age as usize % ages.len()] += u64::from(bytes > 0);
+    }
+    for site in raw {
+        (site.bytes, site.live) = live.get(&site.key).copied().unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Sites of vmalloc, from the books.
+fn area_sites(look: &Look<'_>) -> Vec<Found> {
+    if !look.followed.contains(&Follow::Vmalloc) {
+        return Vec::new();
+    }
+    let held = look.areas.held();
+    let stacks = area_stacks(look);
+    let site = |(caller, held): (String, Held)| {
+        let by_age = |of: &BTreeMap<u32, u64>| -> [u64; tracker::AGES as usize] {
+            let mut ages = [0; tracker::AGES as usize];
+            // More looks than ages: neighbours share one.
+            let share = |age: u32| (age * tracker::AGES / (LOOKS + 1)).min(tracker::AGES - 1);
+            for (age, n) in of {
+                ages[share(*age) as usize] += n;
+            }
+            ages
+        };
+        let name = caller.split('/').next().unwrap_or(&caller).to_owned();
+        let (came, live) = (by_age(&held.came), by_age(&held.live));
+        let stack = stacks.get(&name).cloned().unwrap_or_default();
+        Found {
+            row: Site {
+                companion: "memleak",
+                alloc: Allocator::Vmalloc,
+                cache: None,
+                site: Frame {
+                    address: 0,
+                    name: Some(name),
+                },
+                live: held.live.values().sum(),
+                bytes: held.bytes,
+                allocs: held.came.values().sum(),
+                reused: 0,
+                age_max_ns: None,
+                slope_bytes_per_s: None,
+                cohorts: Vec::new(),
+                stack,
+                stack_live: None,
+            },
+            series: area_series(look, &caller),
+            came,
+            live,
+        }
+    };
+    held.into_iter().map(site).collect()
+}
+
+/// Bytes of a caller's areas beyond those of the start.
+fn area_series(look: &Look<'_>, caller: &str) -> Vec<(u64, u64)> {
+    let bytes = |snapshot: &Snapshot| {
+        let mine = snapshot.areas.iter().filter(|a| a.caller == caller);
+        mine.map(|a| a.bytes).sum::<u64>()
+    };
+    let looked = look.snapshots.get(look.since..).unwrap_or_default();
+    let first = looked.first().map_or(0, bytes);
+    let one = |s: &Snapshot| (s.ns, bytes(s).saturating_sub(first));
+    looked.iter().map(one).collect()
+}
+
+/// Stacks of live areas by the places that are in them.
+fn area_stacks(look: &Look<'_>) -> HashMap<String, Vec<Frame>> {
+    let raw = look.tracker.as_ref().and_then(|t| t.sites().ok());
+    let mut raw = raw.unwrap_or_default();
+    raw.retain(|s| s.kind == ml_kind::ML_VMALLOC && s.live() > 0);
+    raw.sort_by_key(|site| std::cmp::Reverse(site.bytes));
+    let symbols = Symbols::default();
+    let mut stacks = HashMap::new();
+    for site in &raw {
+        let stack = symbols.kernel(&site.frames);
+        for (at, frame) in stack.iter().enumerate() {
+            let place = frame.name.clone().unwrap_or_default();
+            stacks.entry(place).or_insert_with(|| stack[at..].to_vec());
+        }
+    }
+    stacks
+}
+
+fn series(look: &Look<'_>, key: Key) -> Vec<(u64, u64)> {
+    let at = |(ns, bytes): &(u64, HashMap<Key, u64>)| (*ns, bytes.get(&key).copied().unwrap_or(0));
+    look.samples.iter().map(at).collect()
+}
+
+/// Its name, or else its address.
+pub fn label(frame: &Frame) -> String {
+    frame
+        .name
+        .clone()
+        .unwrap_or_else(|| format!("{:#x}", frame.address))
+}
+
+/// Sites that differ in their stacks or sizes only are one.
+fn merge(sites: Vec<Found>) -> Vec<Found> {
+    let mut merged: HashMap<(Allocator, Option<String>, String), Found> = HashMap::new();
+    for site in sites {
+        let key = (
+            site.row.alloc,
+            site.row.cache.clone(),
+            label(&site.row.site),
+        );
+        match merged.remove(&key) {
+            Some(other) => merged.insert(key, add(other, site)),
+            None => merged.insert(key, site),
+        };
+    }
+    merged.into_values().collect()
+}
+
+/// Both; the stack is that of the one with more live objects.
+fn add(a: Found, b: Found) -> Found {
+    let (mut most, least) = if a.row.live >= b.row.live {
+        (a, b)
+    } else {
+        (b, a)
+    };
+    most.row.live += least.row.live;
+    most.row.bytes += least.row.bytes;
+    most.row.allocs += least.row.allocs;
+    most.row.reused += least.row.reused;
+    for age in 0..tracker::AGES as usize {
+        most.came[age] += least.came[age];
+        most.live[age] += least.live[age];
+    }
+    for (mine, other) in most.series.iter_mut().zip(&least.series) {
+        mine.1 += other.1;
+    }
+    most
+}

@@ -1,0 +1,77 @@
+//! Which pages of a process are still there: /proc/PID/pagemap (admin-guide/mm/pagemap.rst).
+//!
+//! A page fault shows who touched a page first, and nothing shows when it is given back. So
+//! that is looked up at the end. With huge pages one fault brings many: then the whole folio
+//! counts for who touched it first.
+
+use anyhow::{Context, Result};
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+const PRESENT: u64 = 1 << 63;
+const SWAPPED: u64 = 1 << 62;
+const OF_FILE: u64 = 1 << 61;
+const PFN: u64 = (1 << 55) - 1;
+/// /proc/kpageflags, `include/uapi/linux/kernel-page-flags.h`.
+const COMPOUND_HEAD: u64 = 1 << 15;
+const COMPOUND_TAIL: u64 = 1 << 16;
+const THP: u64 = 1 << 22;
+/// Pages of the largest folio that is looked at.
+const LARGEST: u64 = 512;
+
+/// The pages of a process.
+pub struct Pages {
+    map: File,
+    /// Not everyone may read it; then each page counts for one.
+    flags: Option<File>,
+    page_size: u64,
+    folios: HashSet<u64>,
+}
+
+impl Pages {
+    /// Of this process, which has to run.
+    pub fn of(pid: u32) -> Result<Self> {
+        let map = format!("/proc/{pid}/pagemap");
+        Ok(Self {
+            map: File::open(&map).with_context(|| format!("open {map} (root may)"))?,
+            flags: File::open("/proc/kpageflags").ok(),
+            page_size: rustix::param::page_size() as u64,
+            folios: HashSet::new(),
+        })
+    }
+
+    /// Bytes that the first touch of this address brought and that are still there; 0 for pages of
+    /// files, and for a folio that was counted before.
+    pub fn bytes(&mut self, address: u64) -> u64 {
+        let entry = word(&self.map, address / self.page_size).unwrap_or(0);
+        if entry & (PRESENT | SWAPPED) == 0 || entry & OF_FILE != 0 {
+            return 0;
+        }
+        if entry & SWAPPED != 0 {
+            return self.page_size;
+        }
+        self.folio(entry & PFN) * self.page_size
+    }
+
+    /// Pages of the folio that this one is in.
+    fn folio(&mut self, pfn: u64) -> u64 {
+        let flags = |pfn| self.flags.as_ref().and_then(|f| word(f, pfn)).unwrap_or(0);
+        if pfn == 0 || flags(pfn) & THP == 0 {
+            return 1;
+        }
+        let back = (0..LARGEST.min(pfn)).map(|n| pfn - n);
+        let head = { back }
+            .find(|pfn| flags(*pfn) & COMPOUND_HEAD != 0)
+            .unwrap_or(pfn);
+        let tails = (1..LARGEST).take_while(|n| flags(head + n) & COMPOUND_TAIL != 0);
+        let pages = 1 + tails.count() as u64;
+        if self.folios.insert(head) { pages } else { 0 }
+    }
+}
+
+fn word(file: &File, index: u64) -> Option<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, index * 8).ok()?;
+    Some(u64::from_ne_bytes(bytes))
+}

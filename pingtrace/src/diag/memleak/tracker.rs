@@ -1,0 +1,505 @@
+//! The programs that follow objects, and their tables.
+
+#![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
+
+use crate::meter::{self, Programs};
+use anyhow::{Context, Result, bail};
+use bpf::memleak::types::{ml_class, ml_count, ml_held, ml_key, ml_kind, ml_site};
+use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};
+use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
+use libbpf_rs::btf::{Btf, BtfType};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, UprobeOpts};
+use report::memleak::Cache;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+/// Where a loaded object lives.
+pub type Storage = MaybeUninit<OpenObject>;
+
+/// Ages that are told apart.
+pub const AGES: u32 = 16;
+/// Caches that can be followed without following all.
+pub const CACHES: usize = 8;
+/// Longest name of a cache that is compared; longer ones are cut.
+const NAME: usize = 31;
+
+/// What is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// These caches, or all of them when none is named.
+    Slab(Vec<String>),
+    /// Pages that belong to no process, file or slab.
+    Page,
+    /// Areas of vmalloc.
+    Vmalloc,
+    /// Per-CPU memory.
+    Percpu,
+    /// New pages of a process.
+    Faults(u32),
+    /// `malloc()` of a process.
+    Malloc(u32),
+}
+
+impl fmt::Display for Follow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slab(caches) if caches.is_empty() => f.write_str("all of slab"),
+            Self::Slab(caches) => write!(f, "slab: {}", caches.join(", ")),
+            Self::Page => f.write_str("pages"),
+            Self::Vmalloc => f.write_str("vmalloc"),
+            Self::Percpu => f.write_str("per-CPU memory"),
+            Self::Faults(pid) => write!(f, "page faults of process {pid}"),
+            Self::Malloc(pid) => write!(f, "malloc of process {pid}"),
+        }
+    }
+}
+
+/// How it is followed.
+pub struct Options<'a> {
+    /// Stacks of one in so many slab objects.
+    pub stack_rate: Option<u32>,
+    /// Size of the table.
+    pub objects: u32,
+    /// /proc/slabinfo: sizes of caches.
+    pub caches: &'a BTreeMap<String, Cache>,
+}
+
+/// A site's name in the tables: the call site or the stack's hash, and the cache or the size.
+pub type Key = (u64, u64);
+
+/// What is known of a site.
+#[derive(Clone, Debug)]
+pub struct RawSite {
+    /// Its name.
+    pub key: Key,
+    /// Of what.
+    pub kind: ml_kind,
+    /// Of a stack: the site that it is of.
+    pub above: Key,
+    /// Who asked for memory; 0 where only the stack says it.
+    pub call_site: u64,
+    /// Bytes of an object, 0 where they differ.
+    pub size: u64,
+    /// Charged to a cgroup.
+    pub account: bool,
+    /// The cache.
+    pub name: String,
+    /// Since the start.
+    pub allocs: u64,
+    /// Live.
+    pub bytes: u64,
+    /// Addresses that came again without a free.
+    pub reused: u64,
+    /// Allocated, by age.
+    pub came: [u64; AGES as usize],
+    /// Live, by age.
+    pub live: [u64; AGES as usize],
+    /// The innermost first.
+    pub frames: Vec<u64>,
+}
+
+impl RawSite {
+    /// Live, of any age.
+    pub fn live(&self) -> u64 {
+        self.live.iter().sum()
+    }
+}
+
+/// What the programs counted, by name.
+pub struct Counts {
+    /// What they did.
+    pub done: Vec<(String, u64)>,
+    /// What they could not.
+    pub lost: Vec<(String, u64)>,
+}
+
+/// The attached programs.
+pub struct Tracker<'a> {
+    skel: MemleakSkel<'a>,
+    programs: Programs,
+    /// Held: detached on drop.
+    links: Vec<Link>,
+}
+
+impl<'a> Tracker<'a> {
+    /// Loads and attaches what is needed, and nothing else.
+    pub fn start(storage: &'a mut Storage, what: &[Follow], options: &Options<'_>) -> Result<Self> {
+        let mut open = MemleakSkelBuilder::default()
+            .open(storage)
+            .context("open the programs that follow allocations")?;
+        set_constants(&mut open, what, options)?;
+        let wanted = programs(what)?;
+        for mut program in open.open_object_mut().progs_mut() {
+            let name = program.name().to_string_lossy().into_owned();
+            program.set_autoload(wanted.contains(&&*name));
+        }
+        let held = open.maps.held.set_max_entries(options.objects);
+        held.context("set the size of the table of objects")?;
+        let skel = open.load().context(
+            "load the programs that follow allocations (needs CAP_BPF, CAP_PERFMON, and BTF)",
+        )?;
+        let programs = meter::loaded(skel.object());
+        let mut tracker = Self {
+            skel,
+            programs,
+            links: Vec::new(),
+        };
+        tracker.links = tracker.attach(what)?;
+        Ok(tracker)
+    }
+
+    fn attach(&mut self, what: &[Follow]) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        // What frees comes first: what is freed before it is known to be there does no harm.
+        let mut programs: Vec<_> = self.skel.object_mut().progs_mut().collect();
+        programs.sort_by_key(|p| !p.name().to_string_lossy().contains("free"));
+        for program in programs {
+            let name = program.name().to_string_lossy().into_owned();
+            let is_traced = program.section().to_string_lossy().contains("raw_tp/");
+            if program.autoload() && is_traced {
+                links.push(program.attach().with_context(|| format!("attach {name}"))?);
+            }
+        }
+        for follow in what {
+            if let Follow::Malloc(pid) = follow {
+                links.extend(self.attach_malloc(*pid)?);
+            }
+        }
+        Ok(links)
+    }
+
+    fn attach_malloc(&self, pid: u32) -> Result<Vec<Link>> {
+        let library = c_library(pid)?;
+        let progs = &self.skel.progs;
+        let probes = [
+            (&progs.ml_free, "free", false),
+            (&progs.ml_malloc_returns, "malloc", true),
+            (&progs.ml_malloc_returns, "calloc", true),
+            (&progs.ml_malloc_returns, "realloc", true),
+            (&progs.ml_malloc, "malloc", false),
+            (&progs.ml_calloc, "calloc", false),
+            (&progs.ml_realloc, "realloc", false),
+        ];
+        let attach = |(program, function, retprobe): (&libbpf_rs::ProgramMut<'_>, &str, bool)| {
+            let options = UprobeOpts {
+                retprobe,
+                func_name: Some(function.to_owned()),
+                ..UprobeOpts::default()
+            };
+            let attached = program.attach_uprobe_with_opts(pid.cast_signed(), &library, 0, options);
+            attached.with_context(|| format!("probe {function} in {}", library.display()))
+        };
+        probes.into_iter().map(attach).collect()
+    }
+
+    /// What comes from now on is of this age.
+    pub fn set_age(&mut self, age: u32) {
+        if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
+            bss.cohort = age;
+        }
+    }
+
+    /// All sites, and stacks below sites.
+    pub fn sites(&self) -> Result<Vec<RawSite>> {
+        let sites = &self.skel.maps.sites;
+        let mut all = Vec::new();
+        for key in sites.keys() {
+            let value = sites.lookup(&key, MapFlags::ANY).context("read a site")?;
+            if let Some(value) = value {
+                all.push(raw_site(&plain::<ml_key>(&key), &plain::<ml_site>(&value)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// All objects: address, site and age.
+    pub fn objects(&self) -> Result<Vec<(u64, Key, u32)>> {
+        let held = &self.skel.maps.held;
+        let mut all = Vec::new();
+        for key in held.keys() {
+            let value = held.lookup(&key, MapFlags::ANY).context("read an object")?;
+            if let Some(value) = value {
+                let object = plain::<ml_held>(&value);
+                let site = (object.site.r#where, object.site.what);
+                all.push((plain::<u64>(&key), site, object.cohort));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Takes pages that nobody refers to any more from the books: their free was not seen.
+    pub fn check_pages(&self) -> Result<()> {
+        let program = &self.skel.progs.ml_page_check;
+        let link = program.attach_iter(self.skel.maps.held.as_fd());
+        let link = link.context("attach ml_page_check")?;
+        let mut nothing = Vec::new();
+        let mut iter = Iter::new(&link).context("look at the pages")?;
+        iter.read_to_end(&mut nothing)
+            .context("look at the pages")?;
+        Ok(())
+    }
+
+    /// What was done, and what was lost.
+    pub fn counts(&self) -> Result<Counts> {
+        let count = |which: ml_count| -> Result<u64> {
+            let key = which.0.to_ne_bytes();
+            let cpus = self.skel.maps.counts.lookup_percpu(&key, MapFlags::ANY);
+            let cpus = cpus.context("read the counts")?.unwrap_or_default();
+            Ok(cpus.iter().map(|value| plain::<u64>(value)).sum())
+        };
+        let named = |names: &[(&str, ml_count)]| -> Result<Vec<(String, u64)>> {
+            let one = |(name, which): &(&str, ml_count)| Ok(((*name).to_owned(), count(*which)?));
+            names.iter().map(one).collect()
+        };
+        let mut lost = named(&[
+            ("objects_full", ml_count::ML_HELD_FULL),
+            ("sites_full", ml_count::ML_SITES_FULL),
+            ("no_stack", ml_count::ML_NO_STACK),
+        ])?;
+        lost.push(("nested".to_owned(), meter::recursion_misses(&self.programs)));
+        lost.retain(|(_, count)| *count > 0);
+        let done = named(&[
+            ("allocated", ml_count::ML_ALLOCS),
+            ("freed", ml_count::ML_FREES),
+            ("older_freed", ml_count::ML_OLDER),
+            ("unseen_frees", ml_count::ML_REUSED),
+        ])?;
+        Ok(Counts { done, lost })
+    }
+}
+
+/// A value of a map.
+fn plain<T: Copy>(bytes: &[u8]) -> T {
+    assert!(bytes.len() >= size_of::<T>(), "a short value of a map");
+    // SAFETY: long enough, and T is one of the structs of plain integers of memleak.h, or a u64.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}
+
+fn raw_site(key: &ml_key, site: &ml_site) -> RawSite {
+    let name = site.name.iter().take_while(|c| **c != 0);
+    // A free may be booked before its allocation: below 0 for a moment.
+    let positive = |n: &u32| u64::try_from(n.cast_signed()).unwrap_or(0);
+    RawSite {
+        key: (key.r#where, key.what),
+        kind: site.kind,
+        above: (site.above.r#where, site.above.what),
+        call_site: site.call_site,
+        size: site.size,
+        account: site.account != 0,
+        name: name.map(|c| *c as u8 as char).collect(),
+        allocs: site.allocs,
+        bytes: u64::try_from(site.bytes.cast_signed()).unwrap_or(0),
+        reused: site.reused,
+        came: site.came.map(u64::from),
+        live: std::array::from_fn(|k| positive(&site.live[k])),
+        frames: site
+            .frames
+            .iter()
+            .copied()
+            .take_while(|a| *a != 0)
+            .collect(),
+    }
+}
+
+fn set_constants(
+    open: &mut OpenMemleakSkel<'_>,
+    what: &[Follow],
+    options: &Options<'_>,
+) -> Result<()> {
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let rodata = rodata.context("the object has no .rodata")?;
+    rodata.page_size = rustix::param::page_size() as u32;
+    rodata.possible_cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")? as u32;
+    rodata.stack_rate = options.stack_rate.unwrap_or(0);
+    rodata.gfp_account = GFP_ACCOUNT;
+    rodata.all = true;
+    for follow in what {
+        match follow {
+            Follow::Slab(names) if !names.is_empty() => {
+                rodata.all = false;
+                let sized = !has_cache_argument("kmem_cache_alloc");
+                for (k, name) in names.iter().take(CACHES).enumerate() {
+                    let cuts = name.bytes().take(NAME).enumerate();
+                    cuts.for_each(|(at, c)| rodata.wanted[k][at] = c.cast_signed());
+                    if sized || name.contains("kmalloc-") {
+                        rodata.classes[k] = class(name, options.caches);
+                    }
+                }
+            }
+            Follow::Page => rodata.slab_pages = slab_functions(),
+            Follow::Faults(pid) | Follow::Malloc(pid) => rodata.tgid_wanted = *pid,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// `include/linux/gfp_types.h`: the places of 5.10 to 7.2.
+const GFP_DMA: u32 = 0x01;
+const GFP_RECLAIMABLE: u32 = 0x10;
+const GFP_ACCOUNT: u32 = 1 << 22;
+
+/// How kmalloc chooses among its caches of a size (`include/linux/slab.h`, `kmalloc_type`).
+fn class(name: &str, caches: &BTreeMap<String, Cache>) -> ml_class {
+    let has = |kind: &str| caches.keys().any(|c| c.starts_with(kind));
+    let account = if has("kmalloc-cg-") { GFP_ACCOUNT } else { 0 };
+    let chooses = GFP_DMA | GFP_RECLAIMABLE | account;
+    let (mask, gfp) = if name.starts_with("kmalloc-cg-") {
+        (chooses, account)
+    } else if name.starts_with("kmalloc-rcl-") {
+        (GFP_DMA | GFP_RECLAIMABLE, GFP_RECLAIMABLE)
+    } else if name.starts_with("dma-kmalloc-") {
+        (GFP_DMA, GFP_DMA)
+    } else if name.starts_with("kmalloc-") {
+        (chooses, 0)
+    } else {
+        (0, 0)
+    };
+    ml_class {
+        bytes: caches.get(name).map_or(0, |c| c.size),
+        mask,
+        gfp,
+    }
+}
+
+/// Where the slab allocator asks for pages, from /proc/kallsyms; empty where that is hidden.
+fn slab_functions() -> [[u64; 2]; 2] {
+    let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
+    // Of modules there is none among these.
+    let kernel = text.lines().filter(|l| !l.contains('['));
+    let mut addresses: Vec<u64> = kernel.filter_map(address).collect();
+    addresses.sort_unstable();
+    let range = |name: &str| {
+        let line = text.lines().find(|l| l.split(' ').nth(2) == Some(name))?;
+        let from = address(line).filter(|a| *a != 0)?;
+        let next = addresses.partition_point(|a| *a <= from);
+        Some([from, *addresses.get(next)?])
+    };
+    let found = ["allocate_slab", "new_slab"].map(range);
+    let inlined = ["___slab_alloc", "__slab_alloc"].map(range);
+    [0, 1].map(|k| found[k].or(inlined[k]).unwrap_or_default())
+}
+
+/// The programs for what is followed, on this kernel.
+fn programs(what: &[Follow]) -> Result<Vec<&'static str>> {
+    let mut names = Vec::new();
+    for follow in what {
+        match follow {
+            Follow::Slab(caches) => names.extend(slab_programs(caches)),
+            Follow::Page => names.extend(["ml_page_alloc", "ml_page_free", "ml_page_check"]),
+            Follow::Vmalloc => names.extend(["ml_vmap_alloc", "ml_vmap_free"]),
+            Follow::Percpu => names.extend(percpu_programs()),
+            Follow::Faults(_) if !has_tracepoint("page_fault_user") => {
+                bail!("this kernel has no tracepoint page_fault_user: use --malloc (with -p)");
+            }
+            Follow::Faults(_) => names.push("ml_fault"),
+            Follow::Malloc(_) => names.extend([
+                "ml_malloc",
+                "ml_calloc",
+                "ml_realloc",
+                "ml_malloc_returns",
+                "ml_free",
+            ]),
+        }
+    }
+    Ok(names)
+}
+
+/// kmalloc's own caches are seen by kmalloc only, and the others by `kmem_cache_alloc` only.
+fn slab_programs(caches: &[String]) -> Vec<&'static str> {
+    let of_kmalloc = |name: &String| name.contains("kmalloc-");
+    let (kmalloc, cache) = match caches {
+        [] => (true, true),
+        _ => (
+            caches.iter().any(of_kmalloc),
+            !caches.iter().all(of_kmalloc),
+        ),
+    };
+    let nodes = has_tracepoint("kmem_cache_alloc_node");
+    let mut names = vec!["ml_kfree"];
+    if kmalloc {
+        let (any, node) = if has_cache_argument("kmalloc") {
+            ("ml_kmalloc_cache", "ml_kmalloc_node_cache")
+        } else {
+            ("ml_kmalloc", "ml_kmalloc_node")
+        };
+        names.push(any);
+        names.extend(nodes.then_some(node));
+    }
+    if cache {
+        let (any, node) = if has_cache_argument("kmem_cache_alloc") {
+            ("ml_cache_alloc", "ml_cache_alloc_node")
+        } else {
+            ("ml_cache_alloc_sized", "ml_cache_alloc_node_sized")
+        };
+        names.push(any);
+        names.extend(nodes.then_some(node));
+        names.push(if has_cache_argument("kmem_cache_free") {
+            "ml_cache_free_wanted"
+        } else {
+            "ml_cache_free"
+        });
+    }
+    names
+}
+
+fn percpu_programs() -> [&'static str; 2] {
+    // The call site came first in 5.18; void * counts too.
+    let arguments = tracepoint("percpu_alloc_percpu", |_, proto| proto.len());
+    let alloc = match arguments {
+        Some(..=8) => "ml_percpu_alloc_old",
+        _ => "ml_percpu_alloc",
+    };
+    [alloc, "ml_percpu_free"]
+}
+
+/// Looks at the type of a tracepoint, if the kernel has it.
+fn tracepoint<T>(name: &str, look: impl FnOnce(&Btf<'_>, FuncProto<'_>) -> T) -> Option<T> {
+    let btf = Btf::from_vmlinux().ok()?;
+    let named = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
+    let pointer = Ptr::try_from(named.next_type()?).ok()?;
+    let proto = FuncProto::try_from(pointer.next_type()?).ok()?;
+    Some(look(&btf, proto))
+}
+
+/// Whether the kernel has this tracepoint.
+pub fn has_tracepoint(name: &str) -> bool {
+    tracepoint(name, |_, _| ()).is_some()
+}
+
+/// Whether its third argument is a `struct kmem_cache *`.
+fn has_cache_argument(name: &str) -> bool {
+    let is_cache = |btf: &Btf<'_>, proto: FuncProto<'_>| {
+        // Before the arguments there is the program's own context.
+        let third = proto.iter().nth(3)?;
+        let pointer: BtfType<'_> = btf.type_by_id(third.ty)?;
+        let target = Ptr::try_from(pointer).ok()?.next_type()?;
+        let cache = Struct::try_from(target.skip_mods_and_typedefs()).ok()?;
+        Some(cache.name()? == "kmem_cache")
+    };
+    tracepoint(name, is_cache).flatten().unwrap_or(false)
+}
+
+/// The C library of a process, or the program itself where that is static.
+fn c_library(pid: u32) -> Result<PathBuf> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"));
+    let maps = maps.with_context(|| format!("read the mappings of process {pid}"))?;
+    let paths = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5));
+    let is_libc = |path: &&str| {
+        let file = path.rsplit('/').next().unwrap_or_default();
+        file.starts_with("libc.so") || file.starts_with("libc-") || file.starts_with("ld-musl")
+    };
+    Ok(match { paths }.find(is_libc) {
+        Some(path) => PathBuf::from(format!("/proc/{pid}/root{path}")),
+        None => PathBuf::from(format!("/proc/{pid}/exe")),
+    })
+}

@@ -1,0 +1,98 @@
+//! Areas of vmalloc over time: /proc/vmallocinfo lists what is there, so what came and went
+//! between two lists is known exactly, without any tracing.
+
+use super::Area;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What a caller has asked for since the first list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Areas that came, by the list that showed them first.
+    pub came: BTreeMap<u32, u64>,
+    /// Of these, those in the last list.
+    pub live: BTreeMap<u32, u64>,
+    /// Of those, bytes.
+    pub bytes: u64,
+}
+
+/// All lists so far.
+#[derive(Clone, Debug, Default)]
+pub struct Areas {
+    before: Option<HashSet<Area>>,
+    since: HashMap<Area, u32>,
+    came: BTreeMap<String, BTreeMap<u32, u64>>,
+}
+
+impl Areas {
+    /// Another list; what is new in it is of this age. The first says what was there before.
+    pub fn observe(&mut self, age: u32, areas: &[Area]) {
+        let now: HashSet<&Area> = areas.iter().collect();
+        let Some(before) = &mut self.before else {
+            self.before = Some(areas.iter().cloned().collect());
+            return;
+        };
+        before.retain(|area| now.contains(area));
+        self.since.retain(|area, _| now.contains(area));
+        for area in areas {
+            if before.contains(area) || self.since.contains_key(area) {
+                continue;
+            }
+            self.since.insert(area.clone(), age);
+            let came = self.came.entry(area.caller.clone()).or_default();
+            *came.entry(age).or_default() += 1;
+        }
+    }
+
+    /// By caller.
+    pub fn held(&self) -> BTreeMap<String, Held> {
+        let mut all: BTreeMap<String, Held> = BTreeMap::new();
+        for (caller, came) in &self.came {
+            all.entry(caller.clone()).or_default().came = came.clone();
+        }
+        for (area, age) in &self.since {
+            let held = all.entry(area.caller.clone()).or_default();
+            *held.live.entry(*age).or_default() += 1;
+            held.bytes += area.bytes;
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn area(range: &str, caller: &str) -> Area {
+        Area {
+            range: range.to_owned(),
+            caller: caller.to_owned(),
+            bytes: 4096,
+        }
+    }
+
+    #[test]
+    fn what_came_and_stayed_is_held_and_what_was_there_is_not() {
+        let (old, a, b) = (area("1", "boot"), area("2", "leaky"), area("3", "leaky"));
+        let mut areas = Areas::default();
+        areas.observe(0, std::slice::from_ref(&old));
+        areas.observe(1, &[old.clone(), a.clone()]);
+        areas.observe(2, &[old.clone(), a.clone(), b.clone()]);
+        areas.observe(3, &[old, b]);
+        let held = areas.held();
+        assert_eq!(held.len(), 1);
+        let leaky = &held["leaky"];
+        assert_eq!(leaky.came, BTreeMap::from([(1, 1), (2, 1)]));
+        assert_eq!(leaky.live, BTreeMap::from([(2, 1)]));
+        assert_eq!(leaky.bytes, 4096);
+    }
+
+    #[test]
+    fn an_address_that_comes_again_is_new() {
+        let a = area("2", "leaky");
+        let mut areas = Areas::default();
+        areas.observe(0, std::slice::from_ref(&a));
+        areas.observe(1, &[]);
+        areas.observe(2, &[a]);
+        assert_eq!(areas.held()["leaky"].live, BTreeMap::from([(2, 1)]));
+    }
+}

@@ -1,0 +1,329 @@
+//! The verdict, and how sure it is.
+
+use std::fmt::Write as _;
+
+use super::{Leak, Suspect, Trend, size};
+
+/// Nothing is surer: what follows may differ from what was seen.
+const SUREST: f64 = 0.99;
+/// A trend below this is chance.
+const SURE: f64 = 0.95;
+/// Of old objects at least this share is still there when none is given back; some were in
+/// flight when it was counted.
+const KEPT: f64 = 0.8;
+/// Of what a tracker holds, the books have to show at least this share.
+const CONFIRMED: f64 = 0.5;
+/// What is left of the confidence where the kernel has no book to compare with, or one that is
+/// too coarse for so little.
+const UNCONFIRMED: f64 = 0.8;
+
+/// What is known of one cache, one caller, or one allocator.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evidence {
+    /// Of whom, for people: `slab cache eventfd_ctx`.
+    pub what: String,
+    /// The largest site, and its share of the bytes.
+    pub site: Option<(String, f64)>,
+    /// Objects that were allocated since the start and are not known to be freed.
+    pub held: u64,
+    /// Of these.
+    pub held_bytes: u64,
+    /// Less is not worth a verdict.
+    pub floor: u64,
+    /// By how much the kernel's own books grew meanwhile, if it has any.
+    pub books: Option<i64>,
+    /// How wrong the books may be, bytes.
+    pub noise: u64,
+    /// Of the objects of the older half of the time, the share that is still there.
+    pub kept: Option<f64>,
+    /// Of the held bytes.
+    pub trend: Option<Trend>,
+    /// Addresses that came again although no free was seen.
+    pub reused: u64,
+    /// Allocations that were followed, and what was not.
+    pub followed: u64,
+    /// Lost: tables full, programs not run.
+    pub lost: u64,
+    /// The kernel takes it back when memory is short.
+    pub reclaimable: bool,
+}
+
+/// The verdict on some evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The answer.
+    pub leak: Leak,
+    /// From 0 to 1.
+    pub confidence: f64,
+    /// Why.
+    pub what: String,
+}
+
+/// Weighs what the tracker holds against the kernel's books.
+pub fn judge(evidence: &Evidence) -> Judgement {
+    let mut judgement = weigh(evidence);
+    judgement.confidence = judgement.confidence.clamp(0.0, SUREST);
+    judgement
+}
+
+fn weigh(evidence: &Evidence) -> Judgement {
+    let seen = share(evidence.followed, evidence.lost);
+    let grown = evidence.books.map(|b| u64::try_from(b).unwrap_or(0));
+    if unseen_frees(evidence, grown) {
+        let grown = grown.unwrap_or(0);
+        return Judgement {
+            leak: Leak::No,
+            confidence: seen * (1.0 - grown as f64 / evidence.held_bytes as f64),
+            what: format!(
+                "{}: {} seen to come and not to go, but the kernel's books grew by {} only: freed \
+                 in bulk or by RCU",
+                evidence.what,
+                size(evidence.held_bytes),
+                size(grown)
+            ),
+        };
+    }
+    let most = evidence.held_bytes.max(grown.unwrap_or(0));
+    if most < evidence.floor.max(1) {
+        return Judgement {
+            leak: Leak::No,
+            confidence: seen,
+            what: format!("{}: {} stay", evidence.what, size(evidence.held_bytes)),
+        };
+    }
+    growth(evidence, seen)
+}
+
+/// More is held than the books can hide, and the books do not show it.
+fn unseen_frees(evidence: &Evidence, grown: Option<u64>) -> bool {
+    let shown = |grown: u64| grown as f64 >= CONFIRMED * evidence.held_bytes as f64;
+    evidence.held_bytes > evidence.noise.max(evidence.floor) && grown.is_some_and(|g| !shown(g))
+}
+
+fn growth(evidence: &Evidence, seen: f64) -> Judgement {
+    let rising = evidence.trend.as_ref().map_or(0.5, |t| t.rising);
+    let kept = evidence.kept.unwrap_or(0.0);
+    let leaks = rising >= SURE
+        && is_steady(evidence)
+        && kept >= KEPT
+        && is_confirmable(evidence)
+        && !evidence.reclaimable;
+    let agree = agreement(evidence);
+    let (leak, confidence) = if leaks {
+        (Leak::Yes, rising * kept * agree * seen)
+    } else {
+        (Leak::Growing, rising.max(0.5) * agree * seen)
+    };
+    Judgement {
+        leak,
+        confidence,
+        what: growth_in_words(evidence, leak),
+    }
+}
+
+/// It still grew towards the end: something that was made once and is held is no leak.
+fn is_steady(evidence: &Evidence) -> bool {
+    evidence.trend.as_ref().is_some_and(|t| t.per_s > 0.0)
+}
+
+/// There are no books to compare with, or they are fine enough.
+fn is_confirmable(evidence: &Evidence) -> bool {
+    evidence.books.is_none() || evidence.held_bytes > evidence.noise
+}
+
+fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
+    let mut words = format!(
+        "{}: {} in {} objects stay",
+        evidence.what,
+        size(evidence.held_bytes),
+        evidence.held
+    );
+    if let Some(trend) = evidence.trend.as_ref().filter(|t| t.per_s >= 1.0) {
+        let _ = write!(words, ", {}/s more", size(trend.per_s as u64));
+    }
+    if let Some((site, share)) = &evidence.site {
+        let _ = write!(words, ", {:.0} % by {site}", 100.0 * share);
+    }
+    let why = match evidence {
+        _ if leak == Leak::Yes => "",
+        Evidence {
+            reclaimable: true, ..
+        } => "; the kernel takes them back when memory is short",
+        Evidence {
+            kept: Some(kept), ..
+        } if *kept < KEPT => "; older ones are freed in part",
+        _ if !is_steady(evidence) => "; it does not go on",
+        _ if !is_confirmable(evidence) => "; too little for the kernel's books to confirm",
+        _ => "; too short a time to tell whether they are freed later",
+    };
+    words + why
+}
+
+/// How well what is held explains the growth of the books.
+fn agreement(evidence: &Evidence) -> f64 {
+    let Some(grown) = evidence.books else {
+        return UNCONFIRMED;
+    };
+    let held = evidence.held_bytes as f64;
+    if held <= evidence.noise as f64 {
+        return UNCONFIRMED;
+    }
+    let apart = ((grown as f64 - held).abs() - evidence.noise as f64).max(0.0);
+    1.0 - apart / (grown as f64).max(held)
+}
+
+/// Of what happened, what was seen.
+fn share(followed: u64, lost: u64) -> f64 {
+    if lost == 0 {
+        return 1.0;
+    }
+    followed as f64 / (followed + lost) as f64
+}
+
+/// The verdict where no book grows; of the books that are not reclaimable, the one that is least
+/// sure decides. `None` when one does grow, or nothing has a trend yet.
+pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
+    if suspects.iter().any(Suspect::grows) {
+        return None;
+    }
+    let sure = |s: &Suspect| s.trend.surely_below(s.floor);
+    let firm = suspects.iter().filter(|s| !s.reclaimable);
+    let least = firm.min_by(|a, b| sure(a).total_cmp(&sure(b)))?;
+    Some(Judgement {
+        leak: Leak::No,
+        confidence: sure(least).min(SUREST),
+        what: format!(
+            "none of {} caches, callers and processes grows; least sure: {}",
+            suspects.len(),
+            least.what()
+        ),
+    })
+}
+
+/// The verdict on what grows in the books and was not followed.
+pub fn unfollowed(suspect: &Suspect) -> Judgement {
+    let rate = size(suspect.trend.per_s.max(0.0) as u64);
+    let grown = size(u64::try_from(suspect.trend.grown).unwrap_or(0));
+    let back = if suspect.reclaimable {
+        "; the kernel takes it back when memory is short"
+    } else {
+        ""
+    };
+    Judgement {
+        leak: Leak::Growing,
+        confidence: suspect.trend.rising.min(SUREST),
+        what: format!(
+            "{} has grown by {grown}, {rate}/s; not followed{back}",
+            suspect.what()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trend(values: [u64; 6]) -> Option<Trend> {
+        let at = |(k, v): (usize, &u64)| (k as u64 * 1_000_000_000, *v);
+        Trend::of(&values.iter().enumerate().map(at).collect::<Vec<_>>())
+    }
+
+    fn leaking() -> Evidence {
+        Evidence {
+            what: "slab cache x".to_owned(),
+            site: Some(("f+0x1".to_owned(), 0.99)),
+            held: 5000,
+            held_bytes: 320_000,
+            books: Some(330_000),
+            floor: 64 << 10,
+            noise: 20_000,
+            kept: Some(1.0),
+            trend: trend([0, 64_000, 128_000, 192_000, 256_000, 320_000]),
+            followed: 5000,
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn steady_growth_that_stays_and_is_in_the_books_is_a_leak() {
+        let verdict = judge(&leaking());
+        assert_eq!(verdict.leak, Leak::Yes, "{verdict:?}");
+        assert!(verdict.confidence > 0.95, "{verdict:?}");
+        assert!(verdict.what.contains("99 % by f+0x1"), "{verdict:?}");
+    }
+
+    #[test]
+    fn frees_that_nobody_saw_are_no_leak() {
+        let verdict = judge(&Evidence {
+            books: Some(4000),
+            ..leaking()
+        });
+        assert_eq!(verdict.leak, Leak::No);
+        assert!(verdict.confidence > 0.95, "{verdict:?}");
+        assert!(verdict.what.contains("RCU"), "{verdict:?}");
+    }
+
+    #[test]
+    fn what_is_freed_later_or_can_be_reclaimed_or_was_made_once_is_growing() {
+        let cases = [
+            (
+                Evidence {
+                    kept: Some(0.3),
+                    ..leaking()
+                },
+                "freed in part",
+            ),
+            (
+                Evidence {
+                    reclaimable: true,
+                    ..leaking()
+                },
+                "takes them back",
+            ),
+            (
+                Evidence {
+                    trend: trend([0, 320_000, 320_000, 320_000, 320_000, 320_000]),
+                    ..leaking()
+                },
+                "does not go on",
+            ),
+        ];
+        for (evidence, words) in cases {
+            let verdict = judge(&evidence);
+            assert_eq!(verdict.leak, Leak::Growing, "{verdict:?}");
+            assert!(verdict.what.contains(words), "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn losses_and_disagreement_cost_confidence() {
+        let whole = judge(&leaking()).confidence;
+        let lossy = Evidence {
+            lost: 5000,
+            ..leaking()
+        };
+        assert!(judge(&lossy).confidence < 0.6 * whole);
+        let apart = Evidence {
+            books: Some(640_000),
+            ..leaking()
+        };
+        assert!(judge(&apart).confidence < 0.7 * whole);
+        let unknown = Evidence {
+            books: None,
+            ..leaking()
+        };
+        assert!(judge(&unknown).confidence < 0.9 * whole);
+    }
+
+    #[test]
+    fn little_that_stays_is_no_leak() {
+        let verdict = judge(&Evidence {
+            held: 10,
+            held_bytes: 640,
+            books: Some(0),
+            ..leaking()
+        });
+        assert_eq!(verdict.leak, Leak::No);
+        assert!(verdict.confidence > 0.98, "{verdict:?}");
+    }
+}

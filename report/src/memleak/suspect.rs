@@ -1,0 +1,221 @@
+//! Which allocator grows: the trend of every book of the kernel.
+
+use super::{Allocator, Snapshot, Trend};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A trend below this is chance.
+const SURE: f64 = 0.95;
+/// Growth by less than this part of what was there is not worth a name.
+const FLOOR_PART: u64 = 100;
+
+/// Less growth is not worth a name, bytes. Processes breathe, and CPUs hoard pages.
+pub fn floor(allocator: Allocator) -> u64 {
+    match allocator {
+        Allocator::Slab | Allocator::Vmalloc | Allocator::Percpu => 64 << 10,
+        Allocator::Page | Allocator::User => 1 << 20,
+    }
+}
+
+/// What may grow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suspect {
+    /// Whose book.
+    pub allocator: Allocator,
+    /// The cache, the caller of vmalloc, or the process.
+    pub name: Option<String>,
+    /// Of the process.
+    pub pid: Option<u32>,
+    /// Of its bytes.
+    pub trend: Trend,
+    /// Growth below this does not matter, bytes.
+    pub floor: u64,
+    /// The kernel takes it back when memory is short.
+    pub reclaimable: bool,
+}
+
+impl Suspect {
+    /// Whether it grows, and does not just scatter.
+    pub fn grows(&self) -> bool {
+        self.trend.rising >= SURE && self.trend.grown >= self.floor.cast_signed()
+    }
+
+    /// For people.
+    pub fn what(&self) -> String {
+        match (self.allocator, &self.name, self.pid) {
+            (Allocator::Slab, Some(name), _) => format!("slab cache {name}"),
+            (Allocator::Vmalloc, Some(name), _) => format!("vmalloc by {name}"),
+            (Allocator::User, Some(name), Some(pid)) => format!("process {name}/{pid}"),
+            (Allocator::Page, ..) => "pages in no other book".to_owned(),
+            (Allocator::Percpu, ..) => "per-CPU memory".to_owned(),
+            (other, ..) => other.name().to_owned(),
+        }
+    }
+}
+
+/// Everything that has a trend, what grows most first; empty of fewer than five snapshots.
+/// `reclaimable` names caches.
+pub fn suspects(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect> {
+    let mut all = series(snapshots, reclaimable);
+    all.sort_by_key(|s| (s.reclaimable, std::cmp::Reverse(s.trend.grown)));
+    all
+}
+
+fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect> {
+    let mut all = Vec::new();
+    let mut add = |allocator, name: Option<&str>, pid, value: &Value<'_>| {
+        let points: Vec<_> = snapshots.iter().map(|s| (s.ns, value(s))).collect();
+        let Some(trend) = Trend::of(&points) else {
+            return;
+        };
+        let is_reclaimable =
+            |name: &str| allocator == Allocator::Slab && reclaimable.contains(name);
+        all.push(Suspect {
+            allocator,
+            name: name.map(str::to_owned),
+            pid,
+            trend,
+            floor: floor(allocator).max(points[0].1 / FLOOR_PART),
+            reclaimable: name.is_some_and(is_reclaimable),
+        });
+    };
+    let Some(last) = snapshots.last() else {
+        return all;
+    };
+    for name in last.caches.keys() {
+        let bytes = |s: &Snapshot| s.caches.get(name).map_or(0, super::Cache::bytes);
+        add(Allocator::Slab, Some(name), None, &bytes);
+    }
+    for caller in by_caller(last).keys() {
+        let bytes = |s: &Snapshot| by_caller(s).get(caller).copied().unwrap_or(0);
+        add(Allocator::Vmalloc, Some(caller), None, &bytes);
+    }
+    for (pid, process) in &last.processes {
+        // One that was not there at the start has grown from nothing, but is just new.
+        if snapshots.iter().all(|s| s.processes.contains_key(pid)) {
+            let bytes = |s: &Snapshot| s.processes[pid].bytes;
+            add(Allocator::User, Some(&process.comm), Some(*pid), &bytes);
+        }
+    }
+    if last.meminfo.contains_key("Percpu") {
+        let bytes = |s: &Snapshot| field(s, "Percpu");
+        add(Allocator::Percpu, None, None, &bytes);
+    }
+    if last.meminfo.contains_key("MemTotal") {
+        add(Allocator::Page, None, None, &in_no_book);
+    }
+    all
+}
+
+type Value<'a> = dyn Fn(&Snapshot) -> u64 + 'a;
+
+fn by_caller(snapshot: &Snapshot) -> BTreeMap<&str, u64> {
+    let mut bytes = BTreeMap::new();
+    for area in &snapshot.areas {
+        *bytes.entry(area.caller.as_str()).or_default() += area.bytes;
+    }
+    bytes
+}
+
+fn field(snapshot: &Snapshot, name: &str) -> u64 {
+    snapshot.meminfo.get(name).copied().unwrap_or(0)
+}
+
+/// Memory that is neither free nor in any book of /proc/meminfo: what drivers and sockets take
+/// as whole pages.
+fn in_no_book(snapshot: &Snapshot) -> u64 {
+    // Shmem is part of Cached, and Mlocked of the others.
+    const BOOKS: [&str; 12] = [
+        "MemFree",
+        "Buffers",
+        "Cached",
+        "SwapCached",
+        "AnonPages",
+        "Slab",
+        "KernelStack",
+        "PageTables",
+        "SecPageTables",
+        "Percpu",
+        "VmallocUsed",
+        "Hugetlb",
+    ];
+    let known: u64 = BOOKS.iter().map(|book| field(snapshot, book)).sum();
+    // Kernel stacks are vmalloc's where CONFIG_VMAP_STACK is set: then they are in two books.
+    let stacks: u64 = field(snapshot, "KernelStack").min(field(snapshot, "VmallocUsed"));
+    (field(snapshot, "MemTotal") + stacks).saturating_sub(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Area, Cache, Process};
+    use super::*;
+
+    fn growing(step: u64) -> Vec<Snapshot> {
+        let at = |k: u64| Snapshot {
+            ns: k * 1_000_000_000,
+            meminfo: [
+                ("MemTotal".to_owned(), 1 << 30),
+                ("MemFree".to_owned(), (1 << 29) - k * 16 * step),
+                ("Percpu".to_owned(), 1 << 20),
+            ]
+            .into(),
+            caches: [
+                ("leaky".to_owned(), cache(1000 + k * step)),
+                ("dentry".to_owned(), cache(1000 + k * step)),
+                ("quiet".to_owned(), cache(1000)),
+            ]
+            .into(),
+            areas: vec![Area {
+                range: "1".to_owned(),
+                caller: "f+0x1/0x2".to_owned(),
+                bytes: 4096,
+            }],
+            processes: [(7, process(k * step * 1000))].into(),
+        };
+        (0..6).map(at).collect()
+    }
+
+    fn cache(active: u64) -> Cache {
+        Cache {
+            active,
+            size: 64,
+            per_slab: 64,
+        }
+    }
+
+    fn process(bytes: u64) -> Process {
+        Process {
+            comm: "hog".to_owned(),
+            bytes,
+        }
+    }
+
+    fn named(suspects: &[Suspect]) -> Vec<String> {
+        let grow = suspects.iter().filter(|s| s.grows());
+        grow.map(Suspect::what).collect()
+    }
+
+    #[test]
+    fn what_grows_is_named_and_what_can_be_reclaimed_comes_last() {
+        let reclaimable = BTreeSet::from(["dentry".to_owned()]);
+        let all = suspects(&growing(1000), &reclaimable);
+        assert_eq!(
+            named(&all),
+            ["process hog/7", "slab cache leaky", "slab cache dentry"]
+        );
+        let dentry = all.iter().find(|s| s.name.as_deref() == Some("dentry"));
+        assert!(dentry.unwrap().reclaimable);
+    }
+
+    #[test]
+    fn nothing_grows_on_a_quiet_machine_and_little_growth_does_not_count() {
+        let none = BTreeSet::new();
+        assert_eq!(named(&suspects(&growing(0), &none)), [""; 0]);
+        assert_eq!(named(&suspects(&growing(10), &none)), [""; 0]);
+    }
+
+    #[test]
+    fn too_few_snapshots_say_nothing() {
+        assert_eq!(suspects(&growing(1000)[..4], &BTreeSet::new()), []);
+        assert_eq!(suspects(&[], &BTreeSet::new()), []);
+    }
+}
