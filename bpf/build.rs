@@ -8,9 +8,11 @@ const OBJECTS: &[&str] = &[
     "pingtrace",
     "inband",
     "recorder",
+    "iofsstat",
     "empty",
     "burn",
     "stall",
+    "buckets",
     "memleak",
 ];
 

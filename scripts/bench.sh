@@ -21,6 +21,9 @@ machine hits both. Parts (default: all):
   hooks    what each program costs a packet that is no probe, beside an empty program
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
+  iofsstat what iofsstat adds to a request of a loop device, and to system calls (-f)
+  recorder what the recorder behind --explain, irqoff, nosched and runqlat costs a pipe ping-pong
+           and a CPU with 10 000 switches and 10 000 softirqs a second
   memleak  what following allocations costs: one cache, beside all of slab
 
   --quick  shorter runs: 5 seconds instead of a minute
@@ -45,7 +48,9 @@ build() {
     binary=$built/pingtrace
     flood=$built/examples/flood
     hooks=$built/examples/hooks
+    iocost=$built/examples/iocost
     allocs=$built/examples/allocs
+    pingpong=$built/examples/pingpong
 }
 
 # Starts a server with the given options; prints how long it took, ms.
@@ -235,6 +240,77 @@ bench_slip() {
     row "p99 of each run" "" "$(tr '\n' ' ' <"$work/p99")"
 }
 
+# A file system on a loop device; its mount point is $work/mnt.
+make_disk() {
+    truncate -s 512M "$work/image"
+    mkfs.ext4 -q "$work/image"
+    loop=$(losetup --find --show "$work/image")
+    mkdir "$work/mnt"
+    mount "$loop" "$work/mnt"
+    dd if=/dev/zero of="$work/mnt/file" bs=1M count=64 status=none
+    sync -f "$work/mnt"
+}
+
+remove_disk() {
+    [[ -n "$loop" ]] || return 0
+    umount "$work/mnt" || true
+    losetup --detach "$loop" || true
+    loop=""
+}
+
+start_iofsstat() {
+    "$binary" iofsstat -T 0 -c 10 "$@" >"$work/iofsstat" 2>"$work/client.err" &
+    client_pid=$!
+    until grep -q counting "$work/client.err"; do
+        kill -0 "$client_pid" 2>/dev/null || die "no iofsstat: $(cat "$work/client.err")"
+        sleep 0.01
+    done
+}
+
+# What iofsstat with the given options adds to something, ns: runs with and without it alternate.
+iofsstat_pairs() {
+    local name=$1 what=$2 goal=$3 pair bare watched
+    shift 3
+    : >"$work/bare"
+    : >"$work/watched"
+    for ((pair = 0; pair < PAIRS; pair++)); do
+        "$iocost" "$what" "$work/mnt/file" "$FLOOD_SECONDS" >>"$work/bare"
+        start_iofsstat "$@"
+        "$iocost" "$what" "$work/mnt/file" "$FLOOD_SECONDS" >>"$work/watched"
+        stop "$client_pid"
+        client_pid=""
+    done
+    bare=$(median <"$work/bare")
+    watched=$(median <"$work/watched")
+    row "$name" "+$(calculate "int($watched - $bare)") ns" "of $bare ns; $goal"
+    row "  of each pair" "" \
+        "$(paste "$work/watched" "$work/bare" | awk '{ printf "%+d ", $1 - $2 }')"
+}
+
+bench_iofsstat() {
+    title "iofsstat: what it adds, medians of $PAIRS pairs of $FLOOD_SECONDS s"
+    make_disk
+    # Through the page cache of the file below, each read is one request of the loop device alone.
+    iofsstat_pairs "a 4 KiB request of a loop device" requests "goal 1000 or less"
+    iofsstat_pairs "the same with -m" requests "" -m
+    iofsstat_pairs "a system call that does nothing, with -f" getppid "said in --help" -f
+    iofsstat_pairs "a pread of a page in the page cache, with -f" calls "said in --help" -f
+    remove_disk
+}
+
+bench_recorder() {
+    local seconds=0.4
+    $quick && seconds=0.1
+    title "Recorder: two threads on one CPU wake each other, 15 runs of each kind of $seconds s"
+    "$pingpong" "$seconds" >"$work/recorder"
+    value() { awk -v key="$1" '$1 == key { print $2 }' "$work/recorder"; }
+    row "a switch without, with the whole recorder" "$(value bare_ns), $(value recorded_ns) ns" ""
+    row "more, median of the pairs" "$(value more_percent) %" "goal 8 % or less"
+    row "more, without reschedules" "$(value without_reschedules_more_percent) %" ""
+    row "of a CPU, 10 000 switches + softirqs a second" "$(value share_percent) %" "goal below 0.5 %"
+    awk '$1 ~ /^on_/ { printf "  %-30s %6s ns a run, the accounting included\n", $1, $2 }' "$work/recorder"
+}
+
 # ns an eventfd while memleak runs with these options; prints them to the file.
 allocs_followed() {
     local file=$1
@@ -275,6 +351,7 @@ clean_up() {
     stop "$memleak_pid"
     stop "$client_pid"
     stop_server
+    remove_disk
     scripts/lab.sh down "$lab" || true
     rm -rf "$work"
 }
@@ -285,12 +362,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | start | slip | memleak) parts+=("$1") ;;
+        rate | load | rtt | hooks | start | slip | recorder | iofsstat | memleak) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks start slip memleak)
+((${#parts[@]})) || parts=(rate load rtt hooks start slip recorder iofsstat memleak)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -300,6 +377,7 @@ server="$lab-server"
 client_pid=""
 memleak_pid=""
 server_pid=""
+loop=""
 server_ms=0
 work=$(mktemp -d)
 trap clean_up EXIT

@@ -3,7 +3,8 @@
 set -euo pipefail
 
 readonly MIN_RUST=1.88
-readonly PACKAGES=(clang gcc make pkg-config libelf-dev zlib1g-dev clang-format iproute2)
+readonly PACKAGES=(clang gcc make pkg-config libelf-dev zlib1g-dev clang-format iproute2
+    e2fsprogs xfsprogs btrfs-progs mount util-linux)
 
 usage() {
     cat <<END

@@ -135,6 +135,71 @@ impl Drop for Server {
     }
 }
 
+/// A companion at work; dropped, it gets SIGTERM and is waited for.
+pub struct Companion {
+    child: Option<Child>,
+    heard: Receiver<String>,
+}
+
+impl Companion {
+    /// Returns when it watches.
+    pub fn start(args: &str) -> Self {
+        let mut command = program();
+        command.args(args.split_whitespace()).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("start the program");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (tell, heard) = channel();
+        thread::spawn(move || {
+            let lines = stderr.lines().map_while(Result::ok);
+            lines.for_each(|line| drop(tell.send(line)));
+        });
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = heard.recv_timeout(left).expect("it watches");
+            if line.contains(": watching.") {
+                break;
+            }
+        }
+        Self {
+            child: Some(child),
+            heard,
+        }
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Ends it as Ctrl-C does; what it wrote.
+    pub fn stop(mut self) -> Finished {
+        // What has just happened is not in the rings yet, or too new to be looked at.
+        thread::sleep(Duration::from_millis(50));
+        let mut child = self.child.take().expect("it runs");
+        kill(child.id(), libc::SIGINT);
+        let mut stdout = String::new();
+        let mut out = child.stdout.take().expect("piped");
+        out.read_to_string(&mut stdout).expect("UTF-8");
+        let status = child.wait().expect("wait for the companion");
+        Finished {
+            status: status.code().unwrap_or(-1),
+            stdout,
+            stderr: self.heard.iter().collect::<Vec<_>>().join("\n"),
+        }
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            kill(child.id(), libc::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+}
+
 /// Sends a signal to a process that a test started.
 pub fn kill(pid: u32, signal: i32) {
     // SAFETY: a signal to a child that has not been waited for.

@@ -33,8 +33,8 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_USER_STACK = 1 << 8, BPF_F_MMAPABLE = 1 << 10 };
-
+enum { BPF_F_MMAPABLE = 1 << 10, BPF_F_USER_STACK = 1 << 8 };
+enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { BPF_HDR_START_NET = 1 };
 enum { TC_ACT_UNSPEC = -1 };
 
@@ -73,6 +73,12 @@ struct ipv6hdr {
 	__u8 nexthdr, hop_limit;
 	__be32 saddr[4], daddr[4];
 };
+
+/* include/linux/sched/prio.h */
+enum { MAX_RT_PRIO = 100 };
+
+/* kernel/sched/sched.h: the clock was not brought up to date. */
+enum { RQCF_ACT_SKIP = 0x02 };
 
 /* include/linux/interrupt.h */
 enum { NET_RX_SOFTIRQ = 3 };
@@ -134,16 +140,21 @@ struct sched_info {
 };
 struct rq {
 	__u64 clock;
-	unsigned int nr_running;
+	unsigned int nr_running, clock_update_flags;
 };
+/* How long it was throttled: the last of these that the kernel has is the best. */
 struct cfs_rq {
 	struct rq *rq;
 	int throttle_count;
+	__u64 throttled_clock_task_time; /* before 5.19 */
+	__u64 throttled_clock_pelt_time; /* since then, slower on a slower CPU */
+	__u64 throttled_clock_self_time; /* since 6.6 */
 };
 struct sched_entity {
 	struct cfs_rq *cfs_rq;
 };
 struct kernfs_node {
+	const char *name;
 	__u64 id;
 };
 struct cgroup {
@@ -154,6 +165,7 @@ struct cgroup_subsys_state {
 };
 struct css_set {
 	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
 };
 struct thread_info {
 	unsigned long flags;
@@ -161,7 +173,7 @@ struct thread_info {
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
-	int pid, tgid;
+	int pid, tgid, prio;
 	char comm[16];
 	struct sched_entity se;
 	struct sched_info sched_info;

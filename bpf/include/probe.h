@@ -82,6 +82,7 @@ enum pt_text {
 	PT_TEXT_LOCATION,
 	PT_TEXT_DEVICE,
 	PT_TEXT_NETNS,
+	PT_TEXT_BLAME, /* who had the CPU in slow segments; of the probe, without a drop */
 };
 
 /* What both protocol versions begin with, from the ICMP type on. */
@@ -151,10 +152,16 @@ struct pt_session {
 	__u32 late[PT_LATE];
 };
 
-/* Told to user space when a record packet is owed, or a probe was dropped. */
+/* Why user space is told of a probe. */
+enum pt_owe {
+	PT_OWE_RECORD, /* its client needs a record packet */
+	PT_OWE_DROP, /* a packet of it was dropped */
+	PT_OWE_BLAME, /* it stayed long in this host */
+};
+
 struct pt_owed {
 	__u32 slot, session, sequence;
-	__u32 dropped;
+	__u32 what; /* enum pt_owe */
 };
 
 /* Last NET_RX softirq of a CPU; a cache line each. */

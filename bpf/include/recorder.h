@@ -22,7 +22,8 @@ enum pt_record_type {
 	PT_SWITCH =
 		1, /* `tid` ran for `ns`, then `other` got the CPU after it had waited `wait_ns` */
 	PT_WAIT, /* `tid` waited for `ns` and got the CPU; `wait_ns` of it for its quota */
-	PT_RESCHED, /* `tid` went on for `ns` after it was to call the scheduler */
+	PT_RESCHED, /* `tid` went on for `ns`, or up to `wait_ns` longer, after it was to call the
+		       scheduler */
 	PT_SOFTIRQ, /* vector `other` ran for `ns` in `tid`, `wait_ns` after its raise */
 	PT_IRQ, /* interrupt `other` ran for `ns` in `tid` */
 	PT_LATE, /* a timer ran `ns` late in `tid`; irqs may be off `wait_ns` longer */
@@ -34,6 +35,8 @@ enum pt_record_flag {
 	PT_LAZY = 1 << 1, /* RESCHED: a lazy one */
 	PT_SAMPLED = 1 << 2, /* RESCHED: began up to a timer's period before */
 	PT_VECTOR = 1 << 3, /* IRQ: `other` is an enum pt_vector, no line's number */
+	PT_ENTRY = 1 << 4, /* LATE: what the timer interrupted is known */
+	PT_ENABLED = 1 << 5, /* LATE: and that had just turned interrupts on */
 };
 
 /* Interrupts without a line, on x86. */
@@ -70,7 +73,8 @@ struct pt_hist {
 
 /* A cgroup's run queue of a CPU that its quota took the CPU from. */
 struct pt_throttle {
-	__u64 from_ns, to_ns; /* to_ns: when one of its tasks ran again; 0: not yet */
+	__u64 from_ns;
+	__u64 before_ns; /* for how long it had been throttled before, in all */
 };
 
 struct pt_ring {
@@ -103,8 +107,11 @@ struct pt_cpu {
 	/* Since when the scheduler is to be called; 0: it is not. Other CPUs set it. */
 	__u64 resched_ns;
 	__u32 resched_lazy;
+	__u64 resched_bits; /* of the flags of its task that say so */
+	__u64 resched_clear_ns; /* sampled: when it was last seen not to be called */
 	__u32 length; /* of the run queue, since length_ns */
 	__u64 length_ns;
+	__u64 clock_offset_ns; /* CLOCK_MONOTONIC less the run queue's clock */
 
 	/* Everything, however short. */
 	struct pt_total switches, irqs, softirqs[PT_SOFTIRQS];

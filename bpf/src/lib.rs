@@ -46,3 +46,11 @@ skeleton! {
     /// For the tests of the companions: a CPU that is held up for a known time.
     stall
 }
+skeleton! {
+    /// For the tests: the recorder's buckets.
+    buckets
+}
+skeleton! {
+    /// Who reads and writes which device and file.
+    iofsstat
+}

@@ -25,6 +25,7 @@ const volatile __u32 session = 0; /* client: the one session that is ours */
 const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
 const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
+const volatile __u64 explain_ns = 0; /* server: which stays user space is told of; 0: none */
 const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
 
 /* Where this kernel keeps the base of its direct map and of its page structs; 0: unknown. */
@@ -45,6 +46,7 @@ enum pt_wire wire_type;
 enum pt_note note_type;
 enum pt_word word_type;
 enum pt_text text_type;
+enum pt_owe owe_type;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -297,7 +299,7 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	return 0;
 }
 
-static __always_inline void tell(const struct packet *p, __u32 hash, bool dropped)
+static __always_inline void tell(const struct packet *p, __u32 hash, enum pt_owe what)
 {
 	struct pt_owed *o = bpf_ringbuf_reserve(&owed, sizeof(*o), 0);
 
@@ -308,8 +310,19 @@ static __always_inline void tell(const struct packet *p, __u32 hash, bool droppe
 	o->slot = pt_index(hash, p->sequence);
 	o->session = p->session;
 	o->sequence = p->sequence;
-	o->dropped = dropped;
+	o->what = what;
 	bpf_ringbuf_submit(o, 0);
+}
+
+/* From the first to the last stamp of a server's record. */
+static __always_inline __u64 stay_ns(const struct pt_record *rec)
+{
+	__u64 first = bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns);
+	__u32 last = rec->used[PT_REPLY] - 1;
+
+	if (!rec->used[PT_REQUEST] || last >= PT_STAMPS)
+		return 0;
+	return bpf_be64_to_cpu(rec->stamp[PT_REPLY][last & (PT_STAMPS - 1)].time_ns) - first;
 }
 
 /* The reply is with a driver: its late stamps are complete, and a record packet can be sent. */
@@ -326,7 +339,9 @@ static __always_inline void handed_over(struct pt_record *rec, const struct pack
 		s->head++;
 	}
 	if (rec->state & PT_REC_OWED)
-		tell(p, hash, false);
+		tell(p, hash, PT_OWE_RECORD);
+	if (explain_ns && stay_ns(rec) >= explain_ns)
+		tell(p, hash, PT_OWE_BLAME);
 }
 
 SEC("tp_btf/net_dev_start_xmit")

@@ -9,6 +9,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "recorder.h"
+#include "bucket.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -32,6 +33,9 @@ const volatile __s32 resched_bit = -1;
 
 /* The bit that stands for a reschedule that cannot wait; 0: unknown, all count as such. */
 __u64 hard_bit;
+/* Where a timer's interrupt enters the kernel, on x86; 0: unknown. */
+const volatile __u64 timer_entry = 0, timer_entry_end = 0;
+
 /* To find that out: which bits were set for this CPU meanwhile. */
 bool calibrating;
 int calibrated_cpu;
@@ -190,23 +194,6 @@ static __always_inline bool is_comm(const char *comm)
 	return !wanted[0] || (wanted[0] == is[0] && wanted[1] == is[1]);
 }
 
-/* In octaves of four steps: 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20 ... ns. */
-static __always_inline __u32 bucket_of(__u64 ns)
-{
-	__u32 log = 0;
-	__u64 v = ns;
-
-	if (ns < PT_HIST_STEPS)
-		return ns;
-	for (int step = 32; step; step >>= 1) {
-		if (v >> step) {
-			v >>= step;
-			log += step;
-		}
-	}
-	return (log - 1) * PT_HIST_STEPS + (ns >> (log - 2) & (PT_HIST_STEPS - 1));
-}
-
 static __always_inline void count_wait(struct task_struct *next, __u32 cgroup, __u64 ns)
 {
 	struct pt_hist_key key = {};
@@ -231,31 +218,51 @@ static __always_inline void count_wait(struct task_struct *next, __u32 cgroup, _
 	__sync_fetch_and_add(&hist->counts[bucket_of(ns) & (PT_HIST - 1)], 1);
 }
 
+/* For how long a cgroup's run queue has been throttled, in all, what goes on not yet included. */
+static __always_inline __u64 throttled_ns(struct cfs_rq *cfs)
+{
+	if (bpf_core_field_exists(cfs->throttled_clock_self_time))
+		return cfs->throttled_clock_self_time;
+	if (bpf_core_field_exists(cfs->throttled_clock_pelt_time))
+		return cfs->throttled_clock_pelt_time;
+	if (bpf_core_field_exists(cfs->throttled_clock_task_time))
+		return cfs->throttled_clock_task_time;
+	return 0;
+}
+
 /*
  * Which part of a wait was for the quota of the task's cgroup (kernel/sched/fair.c): from when a
- * task of it left this CPU throttled, to when one ran again. What is enqueued meanwhile waits as
- * well, and is not throttled any more when it runs.
+ * task of it left this CPU throttled, for as long as the kernel then counted. What is enqueued
+ * meanwhile waits as well; and what waits on after that waits for others.
  */
-static __always_inline __u64 quota_ns(struct cfs_rq *cfs, __u64 now, __u64 wait)
+static __always_inline __u64 quota_ns(struct task_struct *task, __u64 now, __u64 wait)
 {
+	struct cfs_rq *cfs = task->se.cfs_rq;
 	__u64 key = (__u64)cfs, from, to;
-	struct pt_throttle *t = bpf_map_lookup_elem(&throttles, &key);
+	struct pt_throttle *t;
 
+	if (task->prio < MAX_RT_PRIO)
+		return 0;
+	t = bpf_map_lookup_elem(&throttles, &key);
 	if (!t)
 		return 0;
-	if (!t->to_ns)
-		t->to_ns = now;
-	to = t->to_ns;
+	to = t->from_ns + (throttled_ns(cfs) - t->before_ns);
+	if (to > now)
+		to = now;
 	from = now - wait > t->from_ns ? now - wait : t->from_ns;
 	return to > from ? to - from : 0;
 }
 
+/* Tasks leave one by one, the first says since when. */
 static __always_inline void note_throttle(struct cfs_rq *cfs, __u64 now)
 {
-	struct pt_throttle t = { .from_ns = now };
+	struct pt_throttle new = { .from_ns = now, .before_ns = throttled_ns(cfs) }, *t;
 	__u64 key = (__u64)cfs;
 
-	if (bpf_map_update_elem(&throttles, &key, &t, BPF_ANY))
+	t = bpf_map_lookup_elem(&throttles, &key);
+	if (t && t->before_ns == new.before_ns)
+		return;
+	if (bpf_map_update_elem(&throttles, &key, &new, BPF_ANY))
 		throttles_refused++;
 }
 
@@ -277,7 +284,7 @@ static __always_inline void record_wait(struct pt_cpu *c, struct task_struct *ne
 		return;
 	e->end_ns = now;
 	e->ns = wait;
-	e->wait_ns = quota_ns(next->se.cfs_rq, now, wait);
+	e->wait_ns = quota_ns(next, now, wait);
 	e->tid = next->pid;
 	e->tgid = next->tgid;
 	e->other = 0;
@@ -299,6 +306,16 @@ static __always_inline void count_length(struct pt_cpu *c, __u64 now, __u32 leng
 	c->length = length < PT_LENGTHS ? length : PT_LENGTHS - 1;
 }
 
+/* The length of the run queue of the CPU that the current task is on. */
+static __always_inline __u32 my_queue(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (!bpf_core_field_exists(task->se.cfs_rq))
+		return 0;
+	return BPF_CORE_READ(task, se.cfs_rq, rq, nr_running);
+}
+
 static __always_inline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __u8 flags)
 {
 	__u64 since = c->resched_ns;
@@ -311,13 +328,16 @@ static __always_inline void record_resched(void *ctx, struct pt_cpu *c, __u64 no
 	if (!e)
 		return;
 	e->flags = flags | (c->resched_lazy ? PT_LAZY : 0);
+	if (flags & PT_SAMPLED && c->resched_clear_ns)
+		e->wait_ns = since - c->resched_clear_ns;
 	e->stack = take_stack(ctx, c, PT_RING_EVENT);
 	publish(c, PT_RING_EVENT);
 }
 
 /*
- * `next` has been queued since last_queued, of the run queue's own clock, which __schedule has
- * just brought up to date (kernel/sched/stats.h).
+ * `next` has been queued since last_queued, of the run queue's own clock (kernel/sched/stats.h).
+ * __schedule has just brought that up to date, but not where a wake-up asked for this switch:
+ * then it is as old as that.
  */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
@@ -330,18 +350,22 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 
 	if (!c)
 		return 0;
-	if (resched_bit >= 0)
+	if (resched_bit >= 0) {
 		record_resched(ctx, c, now, PT_SAMPLED);
+		c->resched_clear_ns = now;
+	}
 	e = next_event(c, PT_RING_SWITCH);
 	if (!e)
 		return 0;
 	if (bpf_core_field_exists(next->se.cfs_rq)) {
 		rq = next->se.cfs_rq->rq;
-		if (next->pid && queued && rq->clock > queued)
-			wait = rq->clock - queued;
+		if (!(rq->clock_update_flags & RQCF_ACT_SKIP))
+			c->clock_offset_ns = now - rq->clock;
+		if (next->pid && queued && c->clock_offset_ns && now > c->clock_offset_ns + queued)
+			wait = now - c->clock_offset_ns - queued;
 		runnable = rq->nr_running;
 		if (bpf_core_field_exists(prev->se.cfs_rq->throttle_count) &&
-		    prev->se.cfs_rq->throttle_count)
+		    prev->se.cfs_rq->throttle_count && prev->prio >= MAX_RT_PRIO)
 			note_throttle(prev->se.cfs_rq, now);
 	}
 	e->end_ns = now;
@@ -380,11 +404,25 @@ int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 	c = bpf_map_lookup_elem(&cpus, &key);
 	if (!c)
 		return 0;
-	/* A lazy one becomes hard at the next tick: the wait began with the first. */
-	if (!c->resched_ns)
+	/*
+	 * A lazy one becomes hard at the next tick: the wait began with the first. But not with
+	 * what was asked for, and taken back, within the scheduler.
+	 */
+	if (!c->resched_ns || !(task->thread_info.flags & c->resched_bits)) {
 		c->resched_ns = bpf_ktime_get_ns();
+		c->resched_bits = 0;
+	}
+	c->resched_bits |= 1ULL << (bit & 63);
 	c->resched_lazy = hard_bit && 1ULL << (bit & 63) != hard_bit;
 	return 0;
+}
+
+/* The scheduler takes back what is asked for on its way, which nothing else shows. */
+static __always_inline bool is_asked_for(struct pt_cpu *c)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, thread_info.flags) & c->resched_bits;
 }
 
 /* At the head of __schedule, so also where the same task goes on. */
@@ -393,8 +431,11 @@ int BPF_PROG(on_sched_entry)
 {
 	struct pt_cpu *c = this_cpu();
 
-	if (c && c->resched_ns)
+	if (!c || !c->resched_ns)
+		return 0;
+	if (is_asked_for(c))
 		record_resched(ctx, c, bpf_ktime_get_ns(), 0);
+	c->resched_ns = 0;
 	return 0;
 }
 
@@ -572,10 +613,47 @@ static __always_inline void sample_resched(struct pt_cpu *c, __u64 now)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	unsigned long flags = BPF_CORE_READ(task, thread_info.flags);
 
-	if (!(flags >> resched_bit & 1))
-		c->resched_ns = 0;
-	else if (!c->resched_ns)
-		c->resched_ns = now;
+	if (flags >> resched_bit & 1) {
+		if (!c->resched_ns)
+			c->resched_ns = now;
+		return;
+	}
+	c->resched_ns = 0;
+	c->resched_clear_ns = now;
+}
+
+/*
+ * Whether the timer came where interrupts had just been turned on: a pending one comes right after
+ * popf, or one instruction after sti. Else they were on all the time, and it is not the kernel
+ * that made the timer late. On x86, where instructions are bytes.
+ */
+static __always_inline __u8 interrupted(struct pt_event *e)
+{
+	__u32 index = (bpf_get_smp_processor_id() * PT_RINGS + PT_RING_HARDIRQ) * PT_STACKS +
+		      ((e->stack - 1) & (PT_STACKS - 1));
+	struct pt_stack *stack = e->stack ? bpf_map_lookup_elem(&stacks, &index) : NULL;
+	const __u8 sti = 0xfb, popf = 0x9d;
+	__u8 code[8] = {};
+
+	if (!stack || !timer_entry)
+		return 0;
+	for (int i = 0; i < PT_FRAMES - 1; i++) {
+		if (stack->frames[i] < timer_entry || stack->frames[i] >= timer_entry_end)
+			continue;
+		if (!stack->frames[i + 1])
+			return PT_ENTRY;
+		if (bpf_probe_read_kernel(code, sizeof(code),
+					  (void *)(stack->frames[i + 1] - sizeof(code))))
+			return 0;
+		if (code[7] == popf)
+			return PT_ENTRY | PT_ENABLED;
+		for (int k = 0; k < 8; k++) {
+			if (code[k] == sti)
+				return PT_ENTRY | PT_ENABLED;
+		}
+		return PT_ENTRY;
+	}
+	return 0;
 }
 
 /*
@@ -598,13 +676,14 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 	last = c->timer_ns;
 	c->timer_ns = now;
 	if (lengths)
-		count_length(c, now, c->length);
+		count_length(c, now, tid ? my_queue() : 0);
 	if (!tid)
 		return 0;
 	if (resched_bit >= 0)
 		sample_resched(c, now);
 	/* Where the kernel is that does not call the scheduler. */
-	if (c->resched_ns && now > c->resched_ns && now - c->resched_ns >= min_resched_ns)
+	if (c->resched_ns && now > c->resched_ns && now - c->resched_ns >= min_resched_ns / 4 &&
+	    (resched_bit >= 0 || is_asked_for(c)))
 		take_sample(ctx, c, now);
 	bpf_probe_read_kernel(&expired, sizeof(expired), (void *)ctx->args[1]);
 	late = expired - BPF_CORE_READ(timer, node.expires);
@@ -616,6 +695,7 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 	/* They were on at the expiry before. */
 	e->wait_ns = last && now - late > last ? now - late - last : 0;
 	e->stack = take_stack(ctx, c, PT_RING_HARDIRQ);
+	e->flags = interrupted(e);
 	publish(c, PT_RING_HARDIRQ);
 	return 0;
 }

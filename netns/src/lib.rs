@@ -20,7 +20,7 @@ mod tap;
 pub use error::{Error, Result};
 pub use lab::{Host, Lab, Router, TapLab};
 pub use links::{Link, LinkEvent, LinkEvents};
-pub use names::{NamespaceNames, container_of};
+pub use names::{NamespaceNames, container_id, container_of};
 pub use namespace::{Guard, Namespace};
 pub use netlink::Netlink;
 pub use qdisc::Qdisc;

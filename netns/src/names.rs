@@ -165,9 +165,9 @@ pub fn container_of(pid: u32) -> Option<String> {
     container_id(&cgroup).map(str::to_owned)
 }
 
-/// The innermost container id in a /proc/PID/cgroup: 64 hexadecimal digits, in which Docker,
+/// The innermost container id in a /proc/PID/cgroup, or in the path of a cgroup: 64 hexadecimal digits, in which Docker,
 /// containerd, CRI-O and Podman agree.
-fn container_id(cgroup: &str) -> Option<&str> {
+pub fn container_id(cgroup: &str) -> Option<&str> {
     cgroup
         .split(|c: char| !c.is_ascii_alphanumeric())
         .rfind(|word| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()))

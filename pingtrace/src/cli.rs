@@ -1,6 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
-use crate::diag::{irqoff, memleak};
+use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::lab_clock::LabClock;
 use crate::{diff, replay, schedule, selftest, units};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
@@ -105,6 +105,19 @@ pub struct Cli {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub userid: Option<u16>,
 
+    /// Say who had the CPU while a slow segment of this host lasted, T or longer; a plain number
+    /// is in us. With a server that has it too, also on its host
+    #[arg(
+        long,
+        value_name = "T",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "200us",
+        value_parser = units::microseconds,
+        conflicts_with = "lab_clock"
+    )]
+    pub explain: Option<Duration>,
+
     /// For laboratories: falsify the server's stamps by a known amount
     #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "client")]
     pub lab_clock: Option<LabClock>,
@@ -183,9 +196,12 @@ pub struct Results {
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
     Diff(diff::Args),
+    Iofsstat(iofsstat::Args),
     Irqoff(irqoff::Args),
     Memleak(memleak::Args),
+    Nosched(nosched::Args),
     Replay(replay::Args),
+    Runqlat(runqlat::Args),
     Selftest(selftest::Args),
 }
 
@@ -245,8 +261,11 @@ impl Cli {
     /// Whether libbpf's messages are wanted.
     pub fn debug(&self) -> bool {
         match &self.command {
+            Some(Command::Iofsstat(args)) => args.debug(),
             Some(Command::Irqoff(args)) => args.debug(),
             Some(Command::Memleak(args)) => args.debug(),
+            Some(Command::Nosched(args)) => args.debug(),
+            Some(Command::Runqlat(args)) => args.debug(),
             Some(Command::Diff(_) | Command::Replay(_) | Command::Selftest(_)) | None => self.debug,
         }
     }

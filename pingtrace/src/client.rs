@@ -8,19 +8,22 @@
 use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
 use crate::control::Control;
+use crate::explain;
 use crate::host;
 use crate::journey::{Arrival, Identity, Journey};
 use crate::negotiation::{Format, Negotiation};
-use crate::packet::{self, Note, Packet, Version};
+use crate::packet::{self, About, Note, Packet, Version};
 use crate::plan::Plan;
+use crate::recorder;
 use crate::sender::{Sender, Shared};
 use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
+use report::blame;
 use report::loss::{Evidence, LossId, Word, autopsy};
-use report::model::{Counters, Point, Status};
+use report::model::{Counters, Host, Point, Status};
 use report::slo::Judged;
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
@@ -81,6 +84,7 @@ pub fn run(
     let mut storage = Storage::new();
     let setup = Setup {
         role: Role::Client { session },
+        explain: None,
         slots: plan.slots(),
         only_netns: plan.only_netns(),
         lab_clock: None,
@@ -101,6 +105,13 @@ pub fn run(
     {
         log::warn!("no SO_TIMESTAMPING stamps either: {e}");
     }
+    let mut recorder_storage = recorder::Storage::uninit();
+    let recording = cli
+        .explain
+        .map(|t| explain::Start::record(&mut recorder_storage, t));
+    let recording = recording.transpose()?;
+    let explainer = recording.as_ref().map(explain::Start::in_background);
+    let explainer = explainer.transpose()?;
     let format = match cli.mode {
         Mode::Auto | Mode::Inband => Format::Inband,
         Mode::Compact => Format::Compact,
@@ -118,8 +129,13 @@ pub fn run(
         done: AtomicBool::new(false),
         failure: Mutex::new(None),
     };
-    collector.begin(shared.start_ns, setup.slots, tracer.as_ref(), cli.debug);
+    let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
+    programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
+    programs.retain(|_| cli.debug);
+    collector.begin(shared.start_ns, setup.slots, tracer.as_ref(), programs);
+    collector.explain(explainer.is_some());
     let mut receiver = Receiver::new(plan, &shared, tracer, collector, cli.mode);
+    receiver.explainer = explainer;
     if plan.interval_ns.is_none() {
         receiver.adaptive(control)?;
     } else {
@@ -242,6 +258,8 @@ struct Receiver<'a, 'k> {
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     epoch_ns: i64,
     housekeeping_ns: u64,
+    /// Says who had the CPU meanwhile.
+    explainer: Option<explain::Background>,
     buffer: Vec<MaybeUninit<u8>>,
     collecting: bool,
     /// Probes given up because another one needed their record.
@@ -277,6 +295,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             epoch_ns: realtime_ns() - monotonic_ns().cast_signed(),
             housekeeping_ns: 0,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
+            explainer: None,
             collecting: false,
             evicted: 0,
         }
@@ -444,6 +463,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             }
         }
         self.take_words(&packet);
+        self.take_blame(&packet);
         let dropped = self.journey.dropped(&packet);
         if packet.is_record() {
             if self.journey.remote(&packet) > 0 && !dropped {
@@ -511,6 +531,54 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.stamps_seen("inband");
         } else {
             self.no_stamps(now);
+        }
+        self.explain(sequence, sent_ns, now);
+    }
+
+    /// What the server says of who had its CPU.
+    fn take_blame(&mut self, packet: &Packet<'_>) {
+        let text = packet.notes().filter_map(|note| match note {
+            Note::Text {
+                about: About::Blame,
+                text,
+                ..
+            } => Some(text),
+            _ => None,
+        });
+        let text: String = text.collect();
+        if self.explainer.is_some() && !text.is_empty() {
+            self.collector
+                .blame(packet.sequence, blame::from_wire(&text));
+        }
+    }
+
+    /// Who had this host's CPUs while a probe was slow.
+    fn explain(&mut self, sequence: u32, sent_ns: u64, now: u64) {
+        let Some(explainer) = &mut self.explainer else {
+            return;
+        };
+        let least_ns = explainer.least_ns();
+        if now - sent_ns < least_ns.max(self.plan.threshold_ns) {
+            return;
+        }
+        let path = self.journey.path(sequence);
+        // Where both ends are on this kernel, this recorder saw both.
+        let hosts = [Host::Client, Host::Server];
+        let here = if self.journey.is_one_kernel() { 2 } else { 1 };
+        let windows = hosts.iter().take(here);
+        let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
+        explainer.ask(sequence, windows.collect());
+    }
+
+    /// Passes on what was explained meanwhile.
+    fn take_explanations(&mut self) {
+        let Some(explainer) = &mut self.explainer else {
+            return;
+        };
+        while let Some((sequence, blame)) = explainer.answer() {
+            if !blame.is_empty() {
+                self.collector.blame(sequence, blame);
+            }
         }
     }
 
@@ -630,6 +698,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.epoch_ns = realtime_ns() - now.cast_signed();
         self.overflows.note(self.shared.socket.dropped(), now);
         self.expire(now);
+        self.take_explanations();
         self.ask(now.saturating_sub(self.plan.timeout_ns));
         self.hand_out(now);
         self.update_counters();
@@ -734,6 +803,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
         counters.no_remote = journey.no_remote;
+        let skipped = self
+            .explainer
+            .as_ref()
+            .map_or(0, explain::Background::skipped);
+        self.collector.unexplained(skipped);
     }
 
     /// Brings the last late stamps home, and gives every probe its fate.
@@ -753,6 +827,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 self.lose(index);
             }
         }
+        self.take_explanations();
         self.update_counters();
         let failure = self
             .shared

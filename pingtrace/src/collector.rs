@@ -2,13 +2,14 @@
 //! from the journey to the outputs.
 
 use crate::cli::{Output, Results};
-use crate::meter::Meter;
+use crate::meter::{Meter, Programs};
 use crate::output::{End, Message, Outputs, Source, Stat};
 use crate::socket::IcmpError;
 use crate::timestamps;
 use crate::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::Result;
+use report::blame::{Blame, BlameTally};
 use report::breakdown::breakdown_into;
 use report::clock::WireSplit;
 use report::hops::HopStats;
@@ -21,13 +22,17 @@ use report::slo::{Judged, Objectives};
 use report::slowest::Slowest;
 use report::stats::Stats;
 use report::verdict::{Certainty, Docket};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 /// Records that a picture shows.
 const PICTURED: usize = 8;
 /// Time between summaries in the log, unless another is asked for.
 const STAT_INTERVAL: Duration = Duration::from_secs(60);
+/// A server's blame for a probe comes so soon behind it, or not at all.
+const BLAME_PATIENCE_NS: u64 = 300_000_000;
+/// Probes whose blame is kept until they are written.
+const MOST_BLAMED: usize = 4096;
 /// ICMP errors that are told one by one.
 const TOLD_ERRORS: usize = 8;
 
@@ -53,6 +58,13 @@ pub struct Collector {
     stat_interval_ns: u64,
     next_stat_ns: u64,
     outputs: Outputs,
+    /// Records wait for blame.
+    explained: bool,
+    /// By sequence number, until the record is written.
+    blame: BTreeMap<u32, Vec<Blame>>,
+    /// Records with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
+    settled: VecDeque<(u64, Record)>,
+    blame_tally: BlameTally,
 }
 
 impl Collector {
@@ -78,14 +90,22 @@ impl Collector {
             stat_interval_ns: stat_interval.as_nanos() as u64,
             next_stat_ns: u64::MAX,
             outputs: Outputs::start(wanted, source)?,
+            explained: false,
+            blame: BTreeMap::new(),
+            settled: VecDeque::new(),
+            blame_tally: BlameTally::default(),
         })
     }
 
     /// The first probe of a live run is about to leave, at `start_ns`. What each program takes is
-    /// measured only for `debug`.
-    pub fn begin(&mut self, start_ns: u64, records: u32, tracer: Option<&Tracer<'_>>, debug: bool) {
-        let counted = tracer.filter(|_| debug);
-        let programs = counted.map(Tracer::programs).unwrap_or_default();
+    /// measured for those that are given.
+    pub fn begin(
+        &mut self,
+        start_ns: u64,
+        records: u32,
+        tracer: Option<&Tracer<'_>>,
+        programs: Programs,
+    ) {
         self.meter = Some(Meter::start(records, programs));
         self.run.start_ns = Some(start_ns);
         self.run.start_unix_ns = realtime_ns() - (monotonic_ns() - start_ns).cast_signed();
@@ -130,6 +150,25 @@ impl Collector {
         &mut self.stats.counters
     }
 
+    /// Blame will come for slow probes: records wait a little for it.
+    pub fn explain(&mut self, explained: bool) {
+        self.explained = explained;
+    }
+
+    /// So many slow probes were not explained.
+    pub fn unexplained(&mut self, count: u64) {
+        self.blame_tally.skipped = count;
+    }
+
+    /// Who had a host's CPUs while this probe was slow.
+    pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
+        self.slowest.blame(seq, &blame);
+        if self.blame.len() >= MOST_BLAMED {
+            self.blame.pop_first();
+        }
+        self.blame.entry(seq).or_default().extend(blame);
+    }
+
     /// A probe that was answered, with all that will be known of it.
     pub fn probe(&mut self, probe: &Probe) {
         if !breakdown_into(probe, &mut self.wire, &mut self.scratch) {
@@ -158,6 +197,7 @@ impl Collector {
         }
         if self.slowest.wants(total) {
             record.verdict = self.docket.provisional(&record);
+            record.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
             self.slowest.offer(record);
         }
     }
@@ -202,16 +242,35 @@ impl Collector {
 
     /// Writes the records whose verdict is final by now; all of them at the `last` call.
     fn settle(&mut self, now: u64, last: bool) {
-        let (stats, outputs) = (&mut self.stats, &self.outputs);
+        let patience_ns = if self.explained { BLAME_PATIENCE_NS } else { 0 };
+        let settled = &mut self.settled;
         self.docket.settle(now, last, |record| {
-            if record.breakdown.is_some() {
-                stats.slow(record.verdict.as_ref());
-            }
-            let (out, inward) = late_on(&record);
-            stats.counters.late_out += u64::from(out);
-            stats.counters.late_in += u64::from(inward);
-            outputs.send(Message::Record(Box::new(record)));
+            settled.push_back((now + patience_ns, record));
         });
+        while self
+            .settled
+            .front()
+            .is_some_and(|(at, _)| last || *at <= now)
+        {
+            let Some((_, record)) = self.settled.pop_front() else {
+                break;
+            };
+            self.write(record);
+        }
+    }
+
+    /// A record that is complete.
+    fn write(&mut self, mut record: Record) {
+        let blame = self.blame.remove(&record.probe.seq);
+        record.blame.extend(blame.unwrap_or_default());
+        self.blame_tally.count(&record.blame);
+        if record.breakdown.is_some() {
+            self.stats.slow(record.verdict.as_ref());
+        }
+        let (out, inward) = late_on(&record);
+        self.stats.counters.late_out += u64::from(out);
+        self.stats.counters.late_in += u64::from(inward);
+        self.outputs.send(Message::Record(Box::new(record)));
     }
 
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
@@ -304,6 +363,7 @@ impl Collector {
         Summary {
             clock: self.wire.summary(now),
             own: self.meter.as_ref().map(Meter::read),
+            blame: self.blame_tally.clone(),
             ..stats
         }
     }

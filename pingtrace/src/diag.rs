@@ -1,8 +1,14 @@
 //! The companions: subcommands that look at one host, and what they have in common. Each loads
 //! its own kernel programs, turns what these saw into [`Row`]s, and hands them to a [`Sink`].
 
+mod cgroups;
+mod floor;
+pub mod iofsstat;
 pub mod irqoff;
 pub mod memleak;
+pub mod nosched;
+pub mod runqlat;
+mod stolen;
 mod watch;
 
 use crate::control::Control;
@@ -143,6 +149,17 @@ impl Sink {
         }
         if let Some(printer) = &mut self.text {
             printer.print(text());
+        }
+        Ok(())
+    }
+
+    /// Writes a line that is no row, such as the header of one of several tables, where text goes.
+    pub fn heading(&mut self, line: &str) -> Result<()> {
+        if let Some(log) = self.log.as_mut().filter(|_| !self.log_json) {
+            log.write_all(line.as_bytes()).context("write the log")?;
+        }
+        if let Some(printer) = &mut self.text {
+            printer.print(line.to_owned());
         }
         Ok(())
     }

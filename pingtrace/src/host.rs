@@ -26,6 +26,23 @@ pub fn name() -> Option<String> {
         .map(str::to_owned)
 }
 
+/// The CPUs that are in use, from /sys/devices/system/cpu/online.
+pub fn online_cpus() -> Result<Vec<u32>> {
+    const FILE: &str = "/sys/devices/system/cpu/online";
+    let list = std::fs::read_to_string(FILE).with_context(|| format!("read {FILE}"))?;
+    cpu_list(list.trim()).with_context(|| format!("{FILE} says '{}'", list.trim()))
+}
+
+/// A list such as `0-3,8`.
+fn cpu_list(list: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for range in list.split(',') {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        cpus.extend(from.parse::<u32>().ok()?..=to.parse().ok()?);
+    }
+    Some(cpus)
+}
+
 /// A session id from the kernel's random source; never 0.
 pub fn session() -> Result<u32> {
     loop {
@@ -61,5 +78,17 @@ impl ServerLock {
             }
             Err(e) => Err(e).context("take the server's lock"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_listed_in_ranges() {
+        assert_eq!(cpu_list("0-2,5,8-9"), Some(vec![0, 1, 2, 5, 8, 9]));
+        assert_eq!(cpu_list("0"), Some(vec![0]));
+        assert_eq!(cpu_list("x"), None);
     }
 }

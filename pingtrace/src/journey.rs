@@ -235,8 +235,9 @@ impl Journey {
                 }
                 Note::Text { about, text, back } => {
                     let sequence = packet.sequence.wrapping_sub(u32::from(back));
-                    if let Some(drop) = self.drops.get_mut(&sequence) {
-                        name(drop, about).get_or_insert_default().push_str(&text);
+                    let drop = self.drops.get_mut(&sequence);
+                    if let Some(name) = drop.and_then(|drop| name(drop, about)) {
+                        name.get_or_insert_default().push_str(&text);
                     }
                 }
                 Note::Window { .. } => {}
@@ -275,6 +276,22 @@ impl Journey {
             .iter_mut()
             .rev()
             .find(|p| p.arrival.is_some_and(|a| a.sequence == sequence))
+    }
+
+    /// The server is on this kernel, and this host's own stamps are all there are.
+    pub fn is_one_kernel(&self) -> bool {
+        self.server_netns.is_some() && !self.identity.own_namespace_only
+    }
+
+    /// The path of an answered probe that waits, as far as it is known by now.
+    pub fn path(&self, sequence: u32) -> Vec<Stamp> {
+        let mut path = Vec::new();
+        let waiting = self.waiting.iter().rev();
+        let mut arrived = waiting.filter_map(|p| Some((p, p.arrival.as_ref()?)));
+        if let Some((p, a)) = arrived.find(|(_, a)| a.sequence == sequence) {
+            self.lay_all(p, a, &mut path);
+        }
+        path
     }
 
     /// Hands out every probe that is complete, or waited long enough. With `expect_remote` false
@@ -396,17 +413,7 @@ impl Journey {
         }
         let mut path = std::mem::take(&mut self.scratch.path);
         path.clear();
-        path.push(user(Point::LTxUser, a.sent_ns, None));
-        self.lay(p, &mut path);
-        path.extend(
-            a.woken
-                .map(|(ns, cpu)| user(Point::LRxWakeup, ns, Some(cpu))),
-        );
-        path.extend(
-            a.oncpu
-                .map(|(ns, cpu)| user(Point::LRxOncpu, ns, Some(cpu))),
-        );
-        path.push(user(Point::LRxUser, a.received_ns, None));
+        self.lay_all(p, &a, &mut path);
         self.scratch = Probe {
             seq: a.sequence,
             sent_unix_ns: a.sent_unix_ns,
@@ -419,6 +426,17 @@ impl Journey {
             },
             path,
         };
+    }
+
+    /// All stamps, those of user space too.
+    fn lay_all(&self, p: &Pending, a: &Arrival, path: &mut Vec<Stamp>) {
+        let of_thread =
+            |point, at: Option<(u64, u16)>| at.map(|(ns, cpu)| user(point, ns, Some(cpu)));
+        path.push(user(Point::LTxUser, a.sent_ns, None));
+        self.lay(p, path);
+        path.extend(of_thread(Point::LRxWakeup, a.woken));
+        path.extend(of_thread(Point::LRxOncpu, a.oncpu));
+        path.push(user(Point::LRxUser, a.received_ns, None));
     }
 
     /// The stamps of both hosts' kernels.
@@ -460,13 +478,14 @@ impl Pending {
     }
 }
 
-/// The name that a text gives.
-fn name(drop: &mut KernelDrop, about: About) -> &mut Option<String> {
+/// The name of a drop that a text gives.
+fn name(drop: &mut KernelDrop, about: About) -> Option<&mut Option<String>> {
     match about {
-        About::Reason => &mut drop.reason.name,
-        About::Location => &mut drop.location.name,
-        About::Device => &mut drop.device,
-        About::Netns => &mut drop.netns_name,
+        About::Reason => Some(&mut drop.reason.name),
+        About::Location => Some(&mut drop.location.name),
+        About::Device => Some(&mut drop.device),
+        About::Netns => Some(&mut drop.netns_name),
+        About::Blame => None,
     }
 }
 

@@ -7,6 +7,7 @@ pub mod control;
 pub mod diag;
 pub mod diff;
 mod drops;
+mod explain;
 mod host;
 mod inband;
 pub mod inject;

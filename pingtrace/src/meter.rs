@@ -97,6 +97,13 @@ fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_info
     Ok(info)
 }
 
+/// Runs that the kernel left out, as a program would have interrupted itself.
+pub fn missed(programs: &Programs) -> u64 {
+    let missed =
+        |(_, fd): &(String, OwnedFd)| Some(program_info(fd.as_fd()).ok()?.recursion_misses);
+    programs.iter().filter_map(missed).sum()
+}
+
 /// The programs of an object that are loaded, by name.
 pub fn loaded(object: &Object) -> Programs {
     let held = |program: Program<'_>| {
@@ -105,12 +112,4 @@ pub fn loaded(object: &Object) -> Programs {
     };
     let loaded = object.progs().filter(Program::autoload);
     loaded.filter_map(held).collect()
-}
-
-/// How often the kernel did not run a program because it was running on that CPU already: what it
-/// would have seen is lost. Counted for these kinds of programs since Linux 5.12 to 6.2.
-pub fn recursion_misses(programs: &Programs) -> u64 {
-    let missed = |(_, fd): &(String, OwnedFd)| program_info(fd.as_fd()).ok();
-    let infos = programs.iter().filter_map(missed);
-    infos.map(|info| info.recursion_misses).sum()
 }

@@ -32,7 +32,7 @@ pub const PROVISIONAL: i16 = (pt_wire::PT_AUX_PROVISIONAL.0 as u16).cast_signed(
 pub const WINDOW: u32 = 32;
 const WINDOW_BYTES: usize = WINDOW as usize / 2;
 /// Bytes of text in one entry.
-const TEXT: usize = 16;
+pub const TEXT: usize = 16;
 /// What an entry's host says while its question is not answered.
 const UNANSWERED: u16 = 0xffff;
 
@@ -153,10 +153,18 @@ pub enum About {
     Device = pt_text::PT_TEXT_DEVICE.0 as isize,
     /// The namespace.
     Netns = pt_text::PT_TEXT_NETNS.0 as isize,
+    /// Who had the CPU in slow segments of the probe; see [`report::blame`].
+    Blame = pt_text::PT_TEXT_BLAME.0 as isize,
 }
 
 impl About {
-    const ALL: [Self; 4] = [Self::Reason, Self::Location, Self::Device, Self::Netns];
+    const ALL: [Self; 5] = [
+        Self::Reason,
+        Self::Location,
+        Self::Device,
+        Self::Netns,
+        Self::Blame,
+    ];
 }
 
 /// An entry that is no stamp.
@@ -182,7 +190,7 @@ pub enum Note {
         /// How many sequence numbers back the probe is.
         back: u16,
     },
-    /// A part of a name for the drop of the same probe: printable ASCII.
+    /// A part of a name for the drop of the same probe, or of its blame: printable ASCII.
     Text {
         /// What it names.
         about: About,

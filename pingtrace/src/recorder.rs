@@ -2,22 +2,27 @@
 //! the kernel into rings that this process reads in place. irqoff, nosched, runqlat and the blame
 //! for a slow probe are views of it.
 
+mod buckets;
 mod memory;
 mod sampling;
 
-pub use memory::{Memory, Reader, Record};
+pub use buckets::bound;
+pub use memory::{Memory, RINGS, Reader, Record, comm, text};
 
 use crate::inject::load::{Priority, pin, prioritise};
 use crate::meter::{self, Programs};
+use crate::symbols;
 use anyhow::{Context, Result, bail};
+use bpf::recorder::types::{pt_record_flag, pt_vector};
 use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
 use libbpf_rs::btf::Btf;
-use libbpf_rs::btf::types::Typedef;
+use libbpf_rs::btf::types::{Struct, Typedef};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, OpenObject, ProgramMut};
 use std::collections::BTreeSet;
+use std::fs;
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,6 +43,8 @@ pub struct Setup {
     pub lengths: bool,
     /// Reschedules that take this long.
     pub reschedules: Option<Duration>,
+    /// Samples this bit of the flags of a thread instead, whatever else the kernel offers.
+    pub sampled_bit: Option<i32>,
     /// Timers that are this late.
     pub late: Option<Duration>,
     /// Hard interrupts that take this long.
@@ -97,23 +104,27 @@ const SWITCHES_OF_MANY: u32 = 1024;
 const MANY_CPUS: usize = 64;
 /// Processes or cgroups with a distribution of their own; further ones are counted.
 const HISTOGRAMS: u32 = 1024;
+/// At most so long is the code at which an interrupt enters the kernel (x86).
+const ENTRY_BYTES: u64 = 64;
 /// Attempts to find out how a reschedule that cannot wait looks.
 const CALIBRATIONS: usize = 5;
+/// Attempts to find out who this process is.
+const OWN_TRIALS: usize = 10;
 
 impl<'a> Recorder<'a> {
     /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
     pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
         let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
-        let reschedules = setup.reschedules.map_or(Hook::None, |_| reschedule_hook());
+        let reschedules = setup
+            .reschedules
+            .map_or(Hook::None, |_| reschedule_hook(setup.sampled_bit));
         let mut missing = Vec::new();
         let mut open = RecorderSkelBuilder::default()
             .open(storage)
             .context("open the recorder's programs")?;
         configure(&mut open, setup, cpus, reschedules)?;
         let wanted = programs(setup, reschedules);
-        let kernel = Btf::from_vmlinux().context(
-            "read the kernel's type information: the recorder needs CONFIG_DEBUG_INFO_BTF",
-        )?;
+        let kernel = kernel_types()?;
         for mut program in open.open_object_mut().progs_mut() {
             let name = program.name().to_str().unwrap_or_default();
             let tracepoint = wanted.iter().find(|(p, _)| *p == name).map(|(_, t)| *t);
@@ -191,6 +202,21 @@ impl<'a> Recorder<'a> {
         meter::loaded(self.skel.object())
     }
 
+    /// The id of this process as the kernel numbers it, also inside a PID namespace: of whoever has
+    /// this CPU. 0 if that cannot be found out.
+    pub fn own_tgid(&self) -> u32 {
+        for _ in 0..OWN_TRIALS {
+            // Behind a switch, which is recorded.
+            thread::sleep(Duration::from_micros(100));
+            let cpu = rustix::thread::sched_getcpu();
+            let state = self.memory.cpu(cpu as u32);
+            if cpu == rustix::thread::sched_getcpu() && state.tgid != 0 {
+                return state.tgid;
+            }
+        }
+        0
+    }
+
     /// The maps.
     pub fn maps(&self) -> &bpf::recorder::RecorderMaps<'a> {
         &self.skel.maps
@@ -252,6 +278,33 @@ fn wake_real_time(cpu: usize) -> std::io::Result<()> {
         .try_for_each(|result| result.unwrap_or(Ok(())))
 }
 
+/// The name of a softirq (include/linux/interrupt.h).
+pub fn softirq_name(vector: u32) -> String {
+    const NAMES: [&str; 10] = [
+        "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+        "RCU",
+    ];
+    let name = NAMES.get(vector as usize);
+    name.map_or_else(|| vector.to_string(), |name| (*name).to_owned())
+}
+
+/// The device or purpose of a hard interrupt.
+pub fn irq_name(record: &Record) -> String {
+    let number = record.event.other;
+    if u32::from(record.event.flags) & pt_record_flag::PT_VECTOR.0 != 0 {
+        return match pt_vector(number) {
+            pt_vector::PT_LOCAL_TIMER => "local_timer".to_owned(),
+            pt_vector::PT_CALL_FUNCTION => "call_function".to_owned(),
+            _ => "call_function_single".to_owned(),
+        };
+    }
+    let actions = fs::read_to_string(format!("/sys/kernel/irq/{number}/actions"));
+    match actions.as_deref().map(str::trim) {
+        Ok(name) if !name.is_empty() => format!("{number}:{name}"),
+        _ => number.to_string(),
+    }
+}
+
 fn attach(program: &ProgramMut<'_>, name: &str) -> Result<Link> {
     program
         .attach()
@@ -306,16 +359,50 @@ fn has_tracepoint(kernel: &Btf<'_>, name: &str) -> bool {
 }
 
 /// The exact hook if this kernel has both of its tracepoints.
-fn reschedule_hook() -> Hook {
-    let exact = Btf::from_vmlinux().is_ok_and(|kernel| {
-        has_tracepoint(&kernel, "sched_set_need_resched_tp")
-            && has_tracepoint(&kernel, "sched_entry_tp")
-    });
-    match resched_bit() {
+fn reschedule_hook(forced_bit: Option<i32>) -> Hook {
+    let exact = forced_bit.is_none()
+        && Btf::from_vmlinux().is_ok_and(|kernel| {
+            has_tracepoint(&kernel, "sched_set_need_resched_tp")
+                && has_tracepoint(&kernel, "sched_entry_tp")
+        });
+    match forced_bit.or_else(resched_bit) {
         _ if exact => Hook::Exact,
         Some(_) => Hook::Sampled,
         None => Hook::None,
     }
+}
+
+/// Where a timer's interrupt enters the kernel, if that can be known.
+fn timer_entry() -> Option<u64> {
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
+    let [entry] = symbols::addresses(["asm_sysvec_apic_timer_interrupt"]);
+    entry
+}
+
+/// Whether this kernel knows for how long a task waited: it has `CONFIG_SCHED_INFO` and
+/// `CONFIG_FAIR_GROUP_SCHED`.
+pub fn knows_waits() -> Result<bool> {
+    let kernel = kernel_types()?;
+    let has = |name: &str, field: &str| {
+        let found = kernel.type_by_name::<Struct<'_>>(name);
+        found.is_some_and(|s| s.iter().any(|m| m.name.is_some_and(|name| name == field)))
+    };
+    Ok(has("sched_info", "last_queued") && has("sched_entity", "cfs_rq"))
+}
+
+fn kernel_types() -> Result<Btf<'static>> {
+    Btf::from_vmlinux()
+        .context("read the kernel's type information: the recorder needs CONFIG_DEBUG_INFO_BTF")
+}
+
+/// Interrupts each of these CPUs by a timer so many times a second, as long as the result lives:
+/// that bounds how late a late timer is seen.
+pub fn tick(cpus: &[u32], hz: u32) -> Result<Vec<OwnedFd>> {
+    cpus.iter()
+        .map(|cpu| sampling::cpu_clock(*cpu, hz))
+        .collect()
 }
 
 /// `TIF_NEED_RESCHED` of the kernels that lack `sched_set_need_resched_tp`, before 6.17
@@ -356,7 +443,7 @@ fn configure(
     rodata.min_irq_ns = ns(setup.irqs);
     rodata.min_softirq_ns = ns(setup.softirqs);
     rodata.min_softirq_delay_ns = ns(setup.softirqs);
-    rodata.lengths = setup.lengths.into();
+    rodata.lengths = setup.lengths;
     rodata.only_tgid = setup.only.tgid.unwrap_or(0).cast_signed();
     rodata.only_tid = setup.only.tid.unwrap_or(0).cast_signed();
     rodata.only_cgroup = setup.only.cgroup.unwrap_or(0);
@@ -370,7 +457,11 @@ fn configure(
         Some(By::Cgroup) => bpf::recorder::types::pt_hist_by::HIST_CGROUP,
     };
     if reschedules == Hook::Sampled {
-        rodata.resched_bit = resched_bit().unwrap_or(-1);
+        rodata.resched_bit = setup.sampled_bit.or_else(resched_bit).unwrap_or(-1);
+    }
+    if let Some(entry) = setup.late.and_then(|_| timer_entry()) {
+        rodata.timer_entry = entry;
+        rodata.timer_entry_end = entry + ENTRY_BYTES;
     }
     let per_cpu = switches + 3 * others;
     let cpus = cpus as u32;

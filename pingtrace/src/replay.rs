@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use report::loss::{Loss, LossId, Place};
 use report::model::{Counters, Point, Probe, Record, Run, Status, Summary};
 use report::saved::{self, Scan};
-use report::text::duration;
+use report::units::duration;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, ErrorKind, Read, Seek};
@@ -382,6 +382,9 @@ impl Replay {
             self.collector.found(id);
         }
         if self.complete {
+            if !record.blame.is_empty() {
+                self.collector.blame(probe.seq, record.blame.clone());
+            }
             self.collector.probe(probe);
         } else {
             self.collector.judged(record);

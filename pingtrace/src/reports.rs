@@ -3,10 +3,11 @@
 
 use crate::drops;
 use crate::names::NameBook;
-use crate::packet::{About, Entry, Family, Note, RecordPacket, Version};
+use crate::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
 use crate::server::{address, answered_in, left_by, stamps};
 use crate::table::Table;
 use bpf::pingtrace::types::{pt_owed, pt_record};
+use report::blame::{Blame, to_wire};
 use report::model::KernelDrop;
 use std::net::SocketAddr;
 
@@ -106,11 +107,7 @@ impl DropReports {
         }
         let mut drop = drops::local(&record.drop);
         self.names.name_drop(&mut drop);
-        let family = if record.family == 4 {
-            Family::V4
-        } else {
-            Family::V6
-        };
+        let family = family(&record);
         let device = left_by(&record);
         Some(Report {
             from: address(&record.local, device),
@@ -125,6 +122,30 @@ impl DropReports {
 fn is_lost(record: &pt_record) -> bool {
     let later = |e: &Entry| e.time > record.drop.ns;
     record.drop.ns != 0 && !stamps(record, 0).iter().any(later)
+}
+
+/// Of the client's packets.
+pub fn family(record: &pt_record) -> Family {
+    if record.family == 4 {
+        Family::V4
+    } else {
+        Family::V6
+    }
+}
+
+/// Who had the CPU in a probe's slow segments, as far as there is room; none if there is nothing to say.
+pub fn blame_message(record: &pt_record, blame: &[Blame]) -> Option<Vec<u8>> {
+    let length = usize::from(record.length);
+    let (session, sequence) = (record.session, record.sequence);
+    let mut packet = RecordPacket::new(family(record), Version::V1, session, sequence, length);
+    let text = to_wire(blame, packet.room() * packet::TEXT);
+    if text.is_empty() {
+        return None;
+    }
+    for note in Note::texts(About::Blame, &text, 0) {
+        packet.push_note(&note);
+    }
+    Some(packet.trimmed().finish())
 }
 
 /// What a small packet has no room for is left out, the least important last.

@@ -4,7 +4,7 @@ use crate::cli::{Cli, Command};
 use crate::client::{self, Outcome};
 use crate::collector::Collector;
 use crate::control::Control;
-use crate::diag::{irqoff, memleak};
+use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
@@ -31,9 +31,12 @@ pub fn run(cli: &Cli) -> ExitCode {
     let logger = start_logger(cli.debug());
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Iofsstat(args)) => iofsstat::run(args).map(|()| Outcome::Answered),
         Some(Command::Irqoff(args)) => companion(|control| irqoff::run(args, control)),
         Some(Command::Memleak(args)) => companion(|control| memleak::run(args, control)),
+        Some(Command::Nosched(args)) => companion(|control| nosched::run(args, control)),
         Some(Command::Replay(args)) => replay::run(args),
+        Some(Command::Runqlat(args)) => companion(|control| runqlat::run(args, control)),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
         None => client(cli),

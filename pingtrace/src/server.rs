@@ -2,20 +2,23 @@
 //! these come and go, and sends record packets to clients that cannot be stamped in band.
 
 use crate::cli::Cli;
+use crate::explain::{self, Explainer};
 use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::meter::Meter;
 use crate::packet::{self, Entry, Family, RecordPacket, Version};
-use crate::reports::DropReports;
+use crate::recorder;
+use crate::reports::{self, DropReports};
 use crate::socket::{Deliver, Options, ProbeSocket};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, bail};
-use bpf::pingtrace::types::{pt_owed, pt_record};
+use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::{LinkEvent, LinkEvents, Namespace, Netlink};
-use report::model::Point;
+use report::blame;
+use report::model::{Host, Point, Stamp};
 use report::text;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
@@ -49,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     let local = cli.nslocal || cli.userid.is_some();
     let setup = Setup {
         role,
+        explain: cli.explain,
         slots: SLOTS,
         only_netns: local.then_some(own),
         lab_clock: cli.lab_clock,
@@ -65,10 +69,15 @@ pub fn run(cli: &Cli) -> Result<()> {
     // Last: a reply that is stamped before its device is would be owed a record packet.
     tracer.attach();
     say_points(&tracer);
-    let mut meter = meter(cli, &tracer, &devices);
+    let mut recorder_storage = recorder::Storage::uninit();
+    let recording = cli
+        .explain
+        .map(|t| explain::Start::record(&mut recorder_storage, t));
+    let recording = recording.transpose()?;
+    let mut meter = meter(cli, &tracer, &devices, recording.as_ref());
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
-    let mut records = Records::new(own);
+    let mut records = Records::new(own, recording.as_ref().map(explain::Start::explainer));
     let mut signals = signals()?;
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();
@@ -98,9 +107,15 @@ pub fn run(cli: &Cli) -> Result<()> {
 const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";
 
 /// Counts what the programs of both objects take, if `--debug` asks for it.
-fn meter(cli: &Cli, tracer: &Tracer<'_>, devices: &Devices<'_>) -> Meter {
+fn meter(
+    cli: &Cli,
+    tracer: &Tracer<'_>,
+    devices: &Devices<'_>,
+    recording: Option<&explain::Start<'_>>,
+) -> Meter {
     let inband = devices.inband.iter().flat_map(Inband::programs);
-    let programs = tracer.programs().into_iter().chain(inband);
+    let recorder = recording.into_iter().flat_map(|r| r.recorder.programs());
+    let programs = tracer.programs().into_iter().chain(inband).chain(recorder);
     Meter::start(SLOTS, programs.filter(|_| cli.debug).collect())
 }
 
@@ -150,12 +165,12 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
                     .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
             };
             let words = [0, 4, 8, 12].map(word);
-            if let [Some(slot), Some(session), Some(sequence), Some(dropped)] = words {
+            if let [Some(slot), Some(session), Some(sequence), Some(what)] = words {
                 owed.borrow_mut().push(pt_owed {
                     slot,
                     session,
                     sequence,
-                    dropped,
+                    what,
                 });
             }
             0
@@ -291,6 +306,9 @@ struct Records {
     sockets: HashMap<SocketAddr, ProbeSocket>,
     limits: Limits,
     drops: DropReports,
+    explainer: Option<Explainer>,
+    /// Slow probes whose blame was sent.
+    blamed: u64,
     sent: u64,
     limited: u64,
     failed: u64,
@@ -305,9 +323,11 @@ struct Due {
 }
 
 impl Records {
-    fn new(own_netns: u32) -> Self {
+    fn new(own_netns: u32, explainer: Option<Explainer>) -> Self {
         Self {
             own_netns,
+            explainer,
+            blamed: 0,
             done: vec![(0, 0); SLOTS as usize],
             held: Vec::new(),
             sockets: HashMap::new(),
@@ -333,12 +353,14 @@ impl Records {
     /// The records whose time has come, of those that are new and those that are held.
     fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
         let now = monotonic_ns();
-        let (dropped, fresh): (Vec<_>, Vec<_>) = owed.drain(..).partition(|o| o.dropped != 0);
-        for o in dropped {
-            self.drops.add(now, o);
+        let mut all = std::mem::take(&mut self.held);
+        for o in owed.drain(..) {
+            match pt_owe(o.what) {
+                pt_owe::PT_OWE_DROP => self.drops.add(now, o),
+                pt_owe::PT_OWE_BLAME => self.blame(table, &o),
+                _ => all.push((now + TRAVEL_NS, o)),
+            }
         }
-        let fresh = fresh.into_iter().map(|o| (now + TRAVEL_NS, o));
-        let all: Vec<_> = self.held.drain(..).chain(fresh).collect();
         let mut due = Vec::new();
         for (until, o) in all {
             let Some(d) = self.open_record(table, &o) else {
@@ -371,6 +393,33 @@ impl Records {
         (answered_in(&due.record) == Some(self.own_netns)).then_some(due)
     }
 
+    /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
+    fn blame(&mut self, table: &Table, o: &pt_owed) {
+        let record = table.copy(o.slot);
+        let same = (record.session, record.sequence) == (o.session, o.sequence);
+        let Some(explainer) = self.explainer.as_mut().filter(|_| same) else {
+            return;
+        };
+        // A client on this kernel sees for itself.
+        let here = record.host == 0;
+        if answered_in(&record) != Some(self.own_netns) || record.version == 0 || here {
+            return;
+        }
+        let path: Vec<Stamp> = stamps(&record, 0).iter().map(at_server).collect();
+        let windows = blame::windows(&path, Host::Server, explainer.least_ns());
+        let blame = explainer.blame(&windows);
+        let Some(message) = reports::blame_message(&record, &blame) else {
+            return;
+        };
+        self.blamed += 1;
+        let device = left_by(&record);
+        let (from, to) = (
+            address(&record.local, device),
+            address(&record.peer, device),
+        );
+        self.transmit(from, to, reports::family(&record), &message);
+    }
+
     /// One packet a probe for version 0; as many probes as fit for version 1.
     fn send(&mut self, table: &Table, owed: &mut Vec<pt_owed>) {
         let mut due = self.due(table, owed);
@@ -397,11 +446,7 @@ impl Records {
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
     fn send_some(&mut self, due: &[Due]) -> usize {
         let head = &due[0].record;
-        let family = if head.family == 4 {
-            Family::V4
-        } else {
-            Family::V6
-        };
+        let family = reports::family(head);
         let version = if head.version == 0 {
             Version::V0
         } else {
@@ -509,6 +554,18 @@ pub(crate) fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
         .collect()
 }
 
+/// A stamp of this host.
+fn at_server(e: &Entry) -> Stamp {
+    Stamp {
+        point: e.point,
+        host: Host::Server,
+        ns: e.time,
+        cpu: e.cpu,
+        ifindex: e.ifindex,
+        netns: e.netns,
+    }
+}
+
 /// An address of a record; a link-local one means a host only together with a device.
 pub(crate) fn address(words: &[u32; 4], device: u32) -> SocketAddr {
     let mut octets = [0; 16];
@@ -581,6 +638,9 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
         "{written} replies stamped in band, {} record packets sent",
         records.sent
     );
+    if records.explainer.is_some() {
+        log::info!("{} slow probes explained", records.blamed);
+    }
     let kernel = tracer.losses();
     let losses = [
         (
@@ -606,6 +666,10 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
         (
             "dropped probes that no client was told of",
             records.drops.forgotten,
+        ),
+        (
+            "slow probes that were not explained: too many at once",
+            records.explainer.as_ref().map_or(0, |e| e.skipped),
         ),
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {

@@ -5,6 +5,17 @@ use blazesym::symbolize::{Input, Symbolized, Symbolizer};
 use blazesym::{MaybeDefault, Pid};
 use report::companion::Frame;
 
+/// Where these symbols of the kernel are; `None` where one is not there, or is hidden.
+pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
+    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    names.map(|name| {
+        let is_it = |line: &&str| line.split(' ').nth(2) == Some(name);
+        let line = symbols.lines().find(is_it)?;
+        let address = u64::from_str_radix(line.split(' ').next()?, 16).ok()?;
+        (address != 0).then_some(address)
+    })
+}
+
 /// Symbol tables, each read when it is first needed.
 #[derive(Default)]
 pub struct Symbols(Symbolizer);

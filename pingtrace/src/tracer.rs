@@ -2,6 +2,7 @@
 
 use crate::lab_clock::{self, LabClock};
 use crate::meter::{self, Programs};
+use crate::symbols;
 use crate::table::Table;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,8 @@ pub enum Role {
 pub struct Setup {
     /// Role.
     pub role: Role,
+    /// Server: tell of probes that stay this long in this host.
+    pub explain: Option<Duration>,
     /// Records in the table, a power of two.
     pub slots: u32,
     /// Stamp in this namespace only.
@@ -280,6 +284,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
         }
         Role::Server { .. } => {
             let setup = Setup {
+                explain: None,
                 role: *role,
                 slots: 1,
                 only_netns: None,
@@ -352,6 +357,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
             rodata.server = true;
             rodata.host_index = host;
             rodata.host_id = host_id.to_be();
+            rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
         }
     }
     open.maps
@@ -363,17 +369,13 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
 /// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, from which the programs find
 /// headers that a driver left in a page. Zeros where this kernel has none: there they see linear
 /// headers only.
-static PAGE_BASES: LazyLock<[u64; 2]> = LazyLock::new(|| {
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
-    let address = |name| {
-        let line = symbols.lines().find(|line| line.ends_with(name))?;
-        u64::from_str_radix(line.split(' ').next()?, 16).ok()
-    };
-    match [" page_offset_base", " vmemmap_base"].map(address) {
-        [Some(direct_map), Some(pages)] => [direct_map, pages],
-        _ => [0, 0],
-    }
-});
+static PAGE_BASES: LazyLock<[u64; 2]> =
+    LazyLock::new(
+        || match symbols::addresses(["page_offset_base", "vmemmap_base"]) {
+            [Some(direct_map), Some(pages)] => [direct_map, pages],
+            _ => [0, 0],
+        },
+    );
 
 /// Loads, and attaches, one program alone: the only test that tells the truth.
 fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {

@@ -16,6 +16,10 @@ use report::model::{
 };
 use report::verdict::{Baselines, Direction, judge};
 
+mod dice;
+
+use dice::Dice;
+
 /// 2026-11-03 01:14:07.25 UTC.
 const START_UNIX_NS: i64 = 1_793_668_447_250_000_000;
 /// Between probes.
@@ -56,29 +60,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Random numbers that are the same in every run (xorshift).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Between 0 and 1.
-    fn part(&mut self) -> f64 {
-        (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.roll().is_multiple_of(many)
-    }
-}
-
 fn capture(count: u32) -> Capture {
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut dice = Dice::default();
     let records: Vec<Record> = (0..count).map(|seq| record(seq, &mut dice)).collect();
     let mut slowest: Vec<Record> = records
         .iter()

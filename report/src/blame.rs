@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::companion::Class;
-use crate::model::{Host, Segment};
-use crate::text::duration;
+use crate::model::{Host, Owner, Point, Segment, Stamp};
+use crate::units::duration;
 
 /// Something that had a CPU for a time, `CLOCK_MONOTONIC` ns of its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,49 @@ pub struct Window {
     pub from_ns: u64,
     /// To.
     pub to_ns: u64,
-    /// The thread that waits, or works, in this segment; 0 for a packet.
-    pub tid: u32,
+}
+
+/// The segments of a host that took at least so long, by its own stamps alone. Wires have none.
+pub fn windows(path: &[Stamp], host: Host, least_ns: u64) -> Vec<Window> {
+    let mut places: BTreeMap<u16, &Stamp> = BTreeMap::new();
+    for stamp in path.iter().filter(|stamp| stamp.host == host) {
+        let last_counts = matches!(stamp.point, Point::LTxDevout | Point::RTxDevout);
+        let place = places.entry(stamp.point as u16).or_insert(stamp);
+        if last_counts {
+            *place = stamp;
+        }
+    }
+    let mut stamps: Vec<&Stamp> = places.into_values().collect();
+    stamps.sort_by_key(|stamp| stamp.ns);
+    let pairs = stamps.windows(2).map(|pair| (pair[0], pair[1]));
+    let window = |(from, to): (&Stamp, &Stamp)| {
+        // Between the hand-over and the return lies the wire.
+        let segment = segment_to(host, to.point).filter(|_| from.point != Point::LTxDevout)?;
+        Some(Window {
+            segment,
+            host,
+            cpu: to.cpu.or(from.cpu)?,
+            from_ns: from.ns,
+            to_ns: to.ns,
+        })
+    };
+    let long = |window: &Window| window.to_ns - window.from_ns >= least_ns;
+    pairs.filter_map(window).filter(long).collect()
+}
+
+/// The host's own segment that ends at a point.
+fn segment_to(host: Host, point: Point) -> Option<Segment> {
+    if point == Point::LRxUser {
+        return Some(Segment::LRxTaskRun);
+    }
+    let of_host = |segment: &Segment| {
+        let own = matches!(
+            segment.owner(),
+            Owner::Local | Owner::Receiver | Owner::Remote
+        );
+        own && segment.end() == Some((host, point))
+    };
+    Segment::ALL.into_iter().find(of_host)
 }
 
 /// A part of a window.
@@ -89,7 +130,7 @@ pub struct Blame {
 /// A class explains a segment if it took this part of it, in percent.
 const ENOUGH: u64 = 60;
 /// Parts that are kept, and pieces of a lane.
-const PARTS: usize = 8;
+const PARTS: usize = 16;
 const PIECES: usize = 256;
 /// Pieces shorter than this are not drawn, ns.
 const PIECE_NS: u64 = 1_000;
@@ -101,10 +142,31 @@ impl Blame {
         self.window_ns.saturating_sub(explained)
     }
 
-    /// The part that explains the segment, if one does.
+    /// The part that explains the segment, if one does: all that a task did counts together, and so
+    /// does all of one class. Of a task, what is closest to the hardware says most.
     pub fn culprit(&self) -> Option<&Part> {
-        let first = self.parts.first()?;
-        (first.ns * 100 >= self.window_ns * ENOUGH).then_some(first)
+        let enough = |alike: &dyn Fn(&Part) -> bool| {
+            let alike = self.parts.iter().filter(|part| alike(part));
+            alike.map(|part| part.ns).sum::<u64>() * 100 >= self.window_ns * ENOUGH
+        };
+        let of_task =
+            |part: &&Part| part.is_task() && enough(&|p| p.is_task() && p.tid == part.tid);
+        let of_class = |part: &&Part| enough(&|p| p.class == part.class);
+        let by_rank = self
+            .parts
+            .iter()
+            .filter(of_task)
+            .min_by_key(|part| rank(part.class));
+        by_rank.or_else(|| self.parts.iter().find(of_class))
+    }
+
+    /// How many other parts are of the culprit's class.
+    fn accomplices(&self, culprit: &Part) -> usize {
+        self.parts
+            .iter()
+            .filter(|part| part.class == culprit.class)
+            .count()
+            - 1
     }
 
     /// One line for people.
@@ -116,7 +178,8 @@ impl Blame {
             duration(self.window_ns),
             self.cpu
         );
-        for part in self.parts.iter().take(3) {
+        let telling = |part: &&Part| share(part.ns) > 0;
+        for part in self.parts.iter().filter(telling).take(3) {
             let _ = write!(
                 text,
                 " {} {} ({} %);",
@@ -132,19 +195,33 @@ impl Blame {
 }
 
 impl Part {
-    /// What it was, for people.
+    /// A task did it.
+    fn is_task(&self) -> bool {
+        matches!(
+            self.class,
+            Class::Irqoff | Class::Hard | Class::Lazy | Class::Cpu | Class::Own
+        )
+    }
+
+    /// What it was, and where if that is known, for people.
     pub fn words(&self) -> String {
+        match &self.function {
+            Some(function) => format!("{} in {function}", self.who_did_what()),
+            None => self.who_did_what(),
+        }
+    }
+
+    fn who_did_what(&self) -> String {
         let task = || format!("{}/{}", self.who, self.tid);
-        let place = self.function.as_deref();
-        let place = place.map_or_else(String::new, |function| format!(" in {function}"));
         match self.class {
-            Class::Own => format!("itself ({}){place}", task()),
+            Class::Own => format!("itself ({})", task()),
             Class::Hardirq => format!("interrupt {}", self.who),
-            Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {}{place}", self.who),
-            Class::Irqoff => format!("{} kept interrupts off{place}", task()),
-            Class::Hard | Class::Lazy => format!("{} did not schedule{place}", task()),
+            Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {}", self.who),
+            Class::Irqoff => format!("{} kept interrupts off", task()),
+            Class::Hard | Class::Lazy => format!("{} did not schedule", task()),
             Class::Quota => "quota of its cgroup used up".to_owned(),
-            Class::Cpu | Class::Stolen => format!("{} ran{place}", task()),
+            Class::Outside => "held up from outside this kernel".to_owned(),
+            Class::Cpu | Class::Stolen => format!("{} ran", task()),
         }
     }
 }
@@ -154,7 +231,7 @@ fn rank(class: Class) -> usize {
     match class {
         Class::Quota => 0,
         Class::Hardirq => 1,
-        Class::Irqoff | Class::Stolen => 2,
+        Class::Irqoff | Class::Outside | Class::Stolen => 2,
         Class::SoftirqRun | Class::SoftirqDelay => 3,
         Class::Hard | Class::Lazy => 4,
         Class::Cpu | Class::Own => 5,
@@ -176,11 +253,7 @@ pub fn join(spans: &[Span], window: &Window) -> Blame {
     let mut places: HashMap<(Class, &str, u32), usize> = HashMap::new();
     for piece in pieces(spans, window) {
         let span = &spans[piece.span];
-        let class = if span.tid == window.tid && span.tid != 0 && span.class == Class::Cpu {
-            Class::Own
-        } else {
-            span.class
-        };
+        let class = span.class;
         let place = *places
             .entry((class, &span.who, span.tid))
             .or_insert_with(|| {
@@ -289,6 +362,8 @@ pub struct BlameTally {
     probes: u64,
     /// Those that nothing was found to explain.
     unexplained: u64,
+    /// Slow probes that were not looked at: too many at once.
+    pub skipped: u64,
 }
 
 /// The same in JSON.
@@ -296,6 +371,8 @@ pub struct BlameTally {
 struct TallyLine {
     probes: u64,
     unexplained: u64,
+    #[serde(default)]
+    skipped: u64,
     culprits: Vec<BlameCount>,
 }
 
@@ -304,6 +381,7 @@ impl From<BlameTally> for TallyLine {
         Self {
             probes: tally.probes,
             unexplained: tally.unexplained,
+            skipped: tally.skipped,
             culprits: tally.list(),
         }
     }
@@ -319,6 +397,7 @@ impl From<TallyLine> for BlameTally {
             culprits: line.culprits.into_iter().map(culprit).collect(),
             probes: line.probes,
             unexplained: line.unexplained,
+            skipped: line.skipped,
         }
     }
 }
@@ -350,10 +429,14 @@ impl BlameTally {
             return;
         };
         let remote = longest.host == Host::Server;
-        let key = (remote, longest.segment, part.words());
+        let others = match longest.accomplices(part) {
+            0 => "",
+            _ => ", among others",
+        };
+        let key = (remote, longest.segment, part.who_did_what() + others);
         let (probes, ns) = self.culprits.entry(key).or_default();
         *probes += 1;
-        *ns += part.ns;
+        *ns += longest.window_ns - longest.unexplained_ns();
     }
 
     /// The most frequent first.
@@ -375,15 +458,19 @@ impl BlameTally {
 
     /// Nothing was to be explained.
     pub fn is_empty(&self) -> bool {
-        self.probes == 0
+        self.probes + self.skipped == 0
     }
 
     /// For people: a line each, and what nothing explains.
     pub fn text(&self) -> String {
-        if self.probes == 0 {
-            return String::new();
-        }
         let mut text = String::new();
+        if self.skipped > 0 {
+            let _ = writeln!(
+                text,
+                "{} slow probes were not explained: too many at once",
+                self.skipped
+            );
+        }
         for count in self.list().iter().take(PARTS) {
             let percent = count.probes * 100 / self.probes;
             let host = if count.host == Host::Server {
@@ -412,14 +499,31 @@ impl BlameTally {
     }
 }
 
-/// Separates parts, and the fields of one, in the form that a server sends.
+/// What separates blames, their parts, and the fields of one, in the form that a server sends.
+const BLAME: char = '&';
 const PART: char = '|';
 const FIELD: char = ';';
 
+/// As a server sends it: printable ASCII, and as many blames and parts as fit into so many bytes.
+pub fn to_wire(blame: &[Blame], most: usize) -> String {
+    blame.iter().fold(String::new(), |mut wire, blame| {
+        let room = most.saturating_sub(wire.len() + 1);
+        let next = blame.to_wire(room);
+        if !next.is_empty() && !wire.is_empty() {
+            wire.push(BLAME);
+        }
+        wire + &next
+    })
+}
+
+/// Reads what a server sent; what makes no sense is left out.
+pub fn from_wire(wire: &str) -> Vec<Blame> {
+    wire.split(BLAME).filter_map(Blame::from_wire).collect()
+}
+
 impl Blame {
-    /// As a server sends it: printable ASCII, with as many parts as fit into so many bytes; empty
-    /// if not even the window does.
-    pub fn to_wire(&self, most: usize) -> String {
+    /// With as many parts as fit; empty if not even the window does.
+    fn to_wire(&self, most: usize) -> String {
         let mut wire = format!("{};{};{}", self.segment.name(), self.cpu, self.window_ns);
         if wire.len() > most {
             return String::new();
@@ -448,8 +552,7 @@ impl Blame {
         wire
     }
 
-    /// Reads what a server sent; `None` if it makes no sense.
-    pub fn from_wire(wire: &str) -> Option<Self> {
+    fn from_wire(wire: &str) -> Option<Self> {
         let mut parts = wire.split(PART);
         let mut head = parts.next()?.split(FIELD);
         let segment = Segment::from_name(head.next()?)?;
@@ -490,7 +593,7 @@ fn part_from_wire(wire: &str) -> Option<Part> {
 /// What is not printable ASCII, or separates, as `%` and two hexadecimal digits.
 fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, b| {
-        let separates = matches!(char::from(b), PART | FIELD | '%');
+        let separates = matches!(char::from(b), BLAME | PART | FIELD | '%');
         if b.is_ascii_graphic() && !separates {
             escaped.push(char::from(b));
         } else {
@@ -546,7 +649,6 @@ mod tests {
             cpu: 1,
             from_ns: from * MS,
             to_ns: to * MS,
-            tid: 7,
         }
     }
 
@@ -562,7 +664,7 @@ mod tests {
     fn a_hog_is_to_blame() {
         let spans = [
             span(0, 12, Class::Cpu, "hog", 9),
-            span(12, 20, Class::Cpu, "pingtrace", 7),
+            span(12, 20, Class::Own, "pingtrace", 7),
         ];
         let blame = join(&spans, &window(1, 13));
         assert_eq!(
@@ -607,6 +709,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_task_did_counts_together() {
+        let spans = [
+            span(0, 10, Class::Cpu, "x", 9),
+            span(5, 9, Class::Irqoff, "x", 9),
+        ];
+        let blame = join(&spans, &window(0, 10));
+        assert_eq!(
+            parts(&blame),
+            [(Class::Cpu, "x", 6), (Class::Irqoff, "x", 4)]
+        );
+        assert_eq!(blame.culprit().unwrap().class, Class::Irqoff);
+    }
+
+    #[test]
     fn a_quota_is_nobody_elses_fault() {
         let spans = [
             span(0, 20, Class::Cpu, "x", 9),
@@ -629,18 +745,53 @@ mod tests {
         }
     }
 
+    #[test]
+    fn windows_are_of_one_host_and_of_no_wire() {
+        let stamp = |point, host, ns: u64, cpu| Stamp {
+            point,
+            host,
+            ns: ns * MS,
+            cpu,
+            ifindex: 0,
+            netns: 0,
+        };
+        let (client, server) = (Host::Client, Host::Server);
+        let path = [
+            stamp(Point::LTxUser, client, 0, None),
+            stamp(Point::LTxDevqueue, client, 3, Some(1)),
+            stamp(Point::LTxDevout, client, 4, Some(1)),
+            stamp(Point::RRxSoftirq, server, 1000, Some(0)),
+            stamp(Point::RRxNapi, server, 1005, Some(2)),
+            stamp(Point::LRxIprcv, client, 20, Some(0)),
+            stamp(Point::LRxWakeup, client, 21, Some(0)),
+            stamp(Point::LRxOncpu, client, 29, Some(1)),
+            stamp(Point::LRxUser, client, 30, None),
+        ];
+        let found = |host| -> Vec<_> {
+            let windows = windows(&path, host, 2 * MS);
+            windows
+                .iter()
+                .map(|w| (w.segment, w.cpu, (w.to_ns - w.from_ns) / MS))
+                .collect()
+        };
+        let local = [(Segment::LTxKern, 1, 3), (Segment::LRxTaskQueue, 1, 8)];
+        assert_eq!(found(client), local);
+        assert_eq!(found(server), [(Segment::RRxSoftirq, 2, 5)]);
+    }
+
     proptest! {
         #[test]
         fn the_wire_keeps_everything(who in "\\PC{0,15}", tid: u32, ns in 0..5 * MS, function in proptest::option::of("[a-z_]{1,20}")) {
             let part = Part { class: Class::Irqoff, who, tid, ns, function };
             let blame = Blame { host: Host::Server, ..join(&[], &window(0, 9)) };
             let blame = Blame { parts: vec![part], ..blame };
-            prop_assert_eq!(Blame::from_wire(&blame.to_wire(300)), Some(blame));
+            let all = vec![blame.clone(), blame];
+            prop_assert_eq!(from_wire(&to_wire(&all, 600)), all);
         }
 
         #[test]
         fn any_text_can_be_read(wire in ".{0,80}") {
-            let _ = Blame::from_wire(&wire);
+            let _ = from_wire(&wire);
         }
 
         #[test]

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::model::{Owner, Run, Segment};
 use crate::stats::Distribution;
-use crate::text::duration;
+use crate::units::duration;
 use crate::verdict::{Certainty, Verdict};
 
 /// Excess is told to this many significant digits.

@@ -181,9 +181,10 @@ fn exact(ns: u64, base: &mut Option<u64>) -> Leg {
 fn share(round: u64, estimate: &Estimate) -> (Leg, Leg) {
     let base = (estimate.base_ns.round() as u64).min(round);
     let excess = round - base;
-    let queued = (estimate.out.ns.round() as u64).min(excess);
-    let low = (estimate.out.lo_ns.floor() as u64).min(queued);
-    let high = (estimate.out.hi_ns.ceil() as u64).clamp(queued, excess);
+    let out = estimate.out_reported();
+    let queued = (out.ns.round() as u64).min(excess);
+    let low = (out.lo_ns.floor() as u64).min(queued);
+    let high = (out.hi_ns.ceil() as u64).clamp(queued, excess);
     let leg = |base_ns, queued, low, high| Leg {
         ns: base_ns + queued,
         bounds: Some((base_ns + low, base_ns + high)),

@@ -11,13 +11,19 @@ use serde::{Serialize, Serializer};
 
 mod chart;
 mod event;
+pub mod iofsstat;
 mod memleak;
 mod tally;
+mod waits;
 
-pub use chart::{Bar, Chart, Mark, Panel, Series, Unit};
-pub use event::{Class, Event, Frame, Kind, Ran, beyond_interrupt, event_header};
+pub use crate::units::Unit;
+pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
+pub use event::{
+    Class, Event, Frame, Kind, Ran, beyond_interrupt, beyond_tracing, event_header, function_of,
+};
 pub use memleak::{Cohort, Site, Verdict, memleak_header};
 pub use tally::Tally;
+pub use waits::{Form, Group, Lengths, Waits};
 
 /// A row of any companion.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,6 +31,14 @@ pub use tally::Tally;
 pub enum Row {
     /// irqoff, nosched, runqlat: something took longer than the threshold.
     Event(Box<Event>),
+    /// runqlat: how long everyone, a process or a cgroup waited.
+    Waits(Box<Waits>),
+    /// runqlat: how long the run queue of a CPU was.
+    Lengths(Lengths),
+    /// iofsstat: a device in a cycle.
+    Device(iofsstat::Device),
+    /// iofsstat: what a process did in a cycle.
+    Io(iofsstat::Io),
     /// memleak: the answer.
     Verdict(Verdict),
     /// memleak: who holds memory.
@@ -43,6 +57,10 @@ impl Row {
     pub fn text(&self) -> String {
         match self {
             Self::Event(event) => event.text(),
+            Self::Waits(waits) => waits.text(),
+            Self::Lengths(lengths) => lengths.text(),
+            Self::Device(device) => device.text(),
+            Self::Io(io) => io.text(),
             Self::Verdict(verdict) => verdict.text(),
             Self::Site(site) => site.text(),
             Self::Summary(summary) => summary.text(),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::confidence::{Bounds, CONFIDENCE, Change};
 use crate::model::{Run, Segment, Summary};
 use crate::saved::Saved;
-use crate::text::duration;
+use crate::units::duration;
 
 /// The quantiles that are compared, and their names.
 const ORDERS: [(f64, &str); 2] = [(0.5, "p50"), (0.99, "p99")];

@@ -15,6 +15,7 @@ use plotters_backend::BackendColor;
 use crate::companion::Chart;
 use crate::model::{Capture, Delay, Segment};
 
+mod axis;
 mod canvas;
 mod companion;
 mod page;
@@ -38,8 +39,10 @@ const WIDTH: i32 = 1400;
 const HEIGHT: i32 = 920;
 /// Empty space at the left and at the right, pixels.
 const MARGIN: i32 = 24;
-/// Where the waterfall begins, pixels from the top.
-const WATERFALL_TOP: i32 = 128;
+/// Where the first panel begins, pixels from the top.
+const PANELS_TOP: i32 = 128;
+/// Side of a coloured square of a key, pixels.
+const SWATCH: i32 = 10;
 /// Space between panels, pixels.
 const GAP: i32 = 26;
 /// Where the footnotes begin, pixels from the top.
@@ -195,7 +198,7 @@ fn run<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Result<(
     let end = waterfall::draw(
         canvas,
         capture,
-        Area::new(MARGIN, WATERFALL_TOP, WIDTH - MARGIN, 0),
+        Area::new(MARGIN, PANELS_TOP, WIDTH - MARGIN, 0),
     )?;
     let top = end + GAP;
     percentiles::draw(
@@ -272,6 +275,19 @@ fn footnotes<B: DrawingBackend>(
         y += 19;
     }
     Ok(())
+}
+
+/// A coloured square of a key with its text, centred at `y`; returns the x after it.
+fn swatch<B: DrawingBackend>(
+    canvas: &mut Canvas<B>,
+    (x, y): (i32, i32),
+    color: BackendColor,
+    text: &str,
+    ink: Ink,
+) -> Result<i32, Error> {
+    canvas.fill(Area::new(x, y - 5, x + SWATCH, y - 5 + SWATCH), color)?;
+    canvas.text((x + SWATCH + 5, y), text, ink)?;
+    Ok(x + SWATCH + 5 + canvas.width(text, ink))
 }
 
 /// A panel's heading; returns the x after it.

@@ -1112,10 +1112,10 @@ struct Hex(u64);
 
 /// All values of a distribution, as `HdrHistogram`'s V2 encoding, deflated, in base64: what its
 /// other implementations read and write as a string that begins with `HISTFAAAA`.
-struct Hdr(Histogram<u64>);
+pub(crate) struct Hdr(pub(crate) Histogram<u64>);
 
 impl Hdr {
-    fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
             .serialize(&self.0, &mut bytes)

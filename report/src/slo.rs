@@ -18,7 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::{Segment, Summary, Way};
-use crate::text::duration;
+use crate::units::duration;
 
 /// A mistake in an objective.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The slowest probes of a run.
 
+use crate::blame::Blame;
 use crate::model::Record;
 
 /// How many are kept unless told otherwise.
@@ -49,6 +50,17 @@ impl Slowest {
             .records
             .partition_point(|kept| total(kept) >= total(&record));
         self.records.insert(at, record);
+    }
+
+    /// Adds what became known of a probe later.
+    pub fn blame(&mut self, seq: u32, blame: &[Blame]) {
+        let kept = self
+            .records
+            .iter_mut()
+            .find(|record| record.probe.seq == seq);
+        if let Some(record) = kept {
+            record.blame.extend_from_slice(blame);
+        }
     }
 
     /// Slowest first.

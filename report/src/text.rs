@@ -15,34 +15,13 @@ use crate::model::{
     Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Summary, Symbol, Variation,
 };
 use crate::stats::Marks;
+use crate::units::duration;
 use crate::verdict::{Certainty, Verdict};
 
 /// Columns of the widest table or list.
 const WIDTH: usize = 110;
 /// Segments shown in the line of a probe: the culprit and the largest ones.
 const SHOWN: usize = 3;
-
-/// A duration in a unit that people read, to three significant digits: `812 ns`, `1.23 ms`.
-pub fn duration(ns: u64) -> String {
-    if ns < 1_000 {
-        return format!("{ns} ns");
-    }
-    let mut value = ns as f64 / 1e3;
-    let mut unit = "us";
-    for larger in ["ms", "s"] {
-        if value < 999.5 {
-            break;
-        }
-        value /= 1e3;
-        unit = larger;
-    }
-    let decimals = match value {
-        ..9.995 => 2,
-        ..99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$} {unit}")
-}
 
 /// One line for a recorded probe, with the local time of its send.
 ///

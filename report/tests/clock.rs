@@ -13,7 +13,7 @@ use common::data;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use report::clock::{ClockModel, Crossing, Estimate, Event, Glitch, State};
+use report::clock::{ClockModel, Crossing, Estimate, Event, Glitch, Queue, State};
 
 /// How far two implementations may differ, ns: they round differently.
 const TOLERANCE_NS: f64 = 10.0;
@@ -175,6 +175,75 @@ fn a_bad_stamp_is_a_glitch_and_moves_nothing() {
             .iter()
             .all(|ns| *ns < 50.0)
     );
+}
+
+#[test]
+fn slow_probes_do_not_deny_what_a_quick_one_shows() {
+    const MOVED_NS: i64 = 150_000;
+    let mut fates = quiet_but(60, 0);
+    // Wide enough to allow the clock where it was and where it is.
+    for k in [51, 52, 53, 54, 56, 57] {
+        (fates[k].out, fates[k].back) = (400_000, 400_000);
+    }
+    let mut made = crossings(&fates, 0, 20_000);
+    let later = shifted(&made.split_off(50), MOVED_NS);
+    made.extend(later);
+    let mut model = ClockModel::new();
+    let found: Vec<Estimate> = made.iter().map(|c| model.update(c)).collect();
+    assert_eq!(found[50].glitch, Some(Glitch::Unconfirmed));
+    for undecided in &found[51..55] {
+        let most = undecided.excess_ns + 2.0 * undecided.margin_ns;
+        assert_eq!((undecided.out.lo_ns, undecided.out.hi_ns), (0.0, most));
+    }
+    assert_eq!(event_name(&found[55]), "step", "{:?}", found[55]);
+    let off = found[59].out.ns - fates[59].out as f64;
+    assert!(off.abs() < 1_000.0, "{:?}", found[59]);
+    assert_eq!(model.counts().glitches, 0);
+}
+
+/// A recording of two clocks on one busy machine, 2 ms between probes, with the truth: the queueing
+/// of each way above its quickest, ns. No probe had both ways at their quickest.
+fn busy_wire() -> Vec<(Crossing, [f64; 2])> {
+    let text = fs::read_to_string(data("busy_wire.csv")).expect("recording");
+    let row = |line: &str| {
+        let cells: Vec<u64> = line.split(',').map(|c| c.parse().expect(line)).collect();
+        let [left_ns, arrived_ns, returned_ns, back_ns, out, back] = cells[..] else {
+            panic!("{line}")
+        };
+        let crossing = Crossing {
+            left_ns,
+            arrived_ns,
+            returned_ns,
+            back_ns,
+        };
+        (crossing, [out as f64, back as f64])
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn reported_bounds_allow_for_a_base_that_is_too_long() {
+    let mut model = ClockModel::new();
+    let mut rest = f64::INFINITY;
+    let (mut held, mut held_without, mut widths) = (0, 0, Vec::new());
+    let recorded = busy_wire();
+    for (crossing, [out, back]) in &recorded {
+        let found = model.update(crossing);
+        // Both bases together are shorter than the quickest round trip by this; whose it is
+        // nobody can see.
+        rest = rest.min(out + back);
+        let holds = |queue: Queue| queue.lo_ns <= *out && out - rest <= queue.hi_ns;
+        let told = found.out_reported();
+        assert!(told.lo_ns <= found.out.lo_ns && found.out.hi_ns <= told.hi_ns);
+        held += usize::from(holds(told));
+        held_without += usize::from(holds(found.out));
+        widths.push(told.hi_ns - told.lo_ns);
+    }
+    let enough = recorded.len() * 95 / 100;
+    assert!(held >= enough, "{held} of {}", recorded.len());
+    assert!(held_without < enough, "the recording shows nothing");
+    widths.sort_by(f64::total_cmp);
+    assert!(widths[widths.len() / 2] < 10_000.0, "{widths:?}");
 }
 
 #[test]

@@ -1,30 +1,39 @@
 //! What irqoff, nosched and runqlat have in common: they look at the recorder's rings some times
 //! a second, make events of what is in them, and end after a time or by a signal.
+//!
+//! What explains a record may be written after it: who got the CPU, or how long the interrupt took
+//! that a timer was late in. So records are looked at when they are [`SETTLE`] old.
 
+use super::floor;
 use super::{Results, Sink};
 use crate::control::Control;
 use crate::host;
-use crate::recorder::{Memory, Reader, Record, Recorder};
+use crate::recorder::{self, Memory, Reader, Record, Recorder};
 use crate::symbols::Symbols;
-use crate::units::{self, Time};
+use crate::units::{self, Time, monotonic_ns};
 use anyhow::Result;
 use bpf::recorder::types::{pt_record_type, pt_ring_of};
-use report::companion::{self, Event, Frame, Kind, Ran, Row, Summary, Tally, beyond_interrupt};
+use report::companion::{
+    self, Class, Event, Frame, Kind, Panel, Ran, Row, Summary, Tally, beyond_interrupt,
+    beyond_tracing,
+};
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// Between two looks at the rings; the ring of switches holds four times as much at 10 000 a
 /// second.
 const POLL: Duration = Duration::from_millis(100);
+/// Until a record is looked at.
+const SETTLE: Duration = Duration::from_millis(20);
+/// For so long records that were looked at still explain others.
+const KEEP: Duration = Duration::from_millis(50);
 /// Who ran instead: so many at most.
 const RAN: usize = 5;
 
 // A doc comment would be the help of the subcommand.
 #[derive(Clone, Debug, clap::Args)]
-#[expect(
-    missing_docs,
-    reason = "a doc comment here would be the help of the subcommand"
-)]
 pub struct Common {
     /// Stop after this time; a plain number is in s [default: endless]
     #[arg(value_name = "DURATION", value_parser = units::seconds)]
@@ -47,8 +56,64 @@ pub struct Watch<'a> {
     symbols: Symbols,
     sink: Sink,
     tally: Tally,
+    floor: String,
+    unexplained: Cell<u64>,
+}
+
+/// What a companion makes of its records.
+pub trait Find {
+    /// Events of the new records.
+    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event>;
+
+    /// Further rows; at the end those that are due then.
+    fn rows(&mut self, _watch: &Watch<'_>, _last: bool) -> Result<Vec<Row>> {
+        Ok(Vec::new())
+    }
+
+    /// Further parts of the picture, at the end.
+    fn panels(&mut self) -> Vec<Panel> {
+        Vec::new()
+    }
+
     /// What a reader has to know.
-    pub notes: Vec<String>,
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Records at one moment.
+pub struct Look<'m> {
+    /// To make events of, in order of their end.
+    pub new: Vec<Record>,
+    /// Those shortly before and after them, which may explain them.
+    around: Vec<Record>,
+    memory: &'m Memory,
+    switches: OnceCell<Vec<Vec<Record>>>,
+}
+
+impl Look<'_> {
+    /// The new ones and those around them.
+    pub fn all(&self) -> impl Iterator<Item = &Record> {
+        self.new.iter().chain(&self.around)
+    }
+
+    /// What is left of all switches of a CPU, the oldest first.
+    pub fn switches(&self, cpu: u32) -> &[Record] {
+        &self.every_switch()[cpu as usize]
+    }
+
+    /// The same of each CPU.
+    pub fn every_switch(&self) -> &[Vec<Record>] {
+        let ring = pt_ring_of::PT_RING_SWITCH.0 as usize;
+        self.switches.get_or_init(|| {
+            let of_cpu = |cpu| {
+                let mut switches = Vec::new();
+                self.memory.read(cpu, ring, 0, &mut switches);
+                switches
+            };
+            (0..self.memory.cpus()).map(of_cpu).collect()
+        })
+    }
 }
 
 impl<'a> Watch<'a> {
@@ -60,6 +125,7 @@ impl<'a> Watch<'a> {
         threshold: Duration,
         rings: &[pt_ring_of],
     ) -> Result<Self> {
+        let floor = floor::check(kind, threshold)?;
         let header = companion::event_header(kind);
         let sink = Sink::open(&common.results, kind.name(), &header)?;
         let memory = recorder.memory();
@@ -72,53 +138,94 @@ impl<'a> Watch<'a> {
             reader,
             symbols: Symbols::default(),
             tally: Tally::new(kind, threshold.as_nanos() as u64, start),
-            notes: Vec::new(),
+            floor,
+            unexplained: Cell::new(0),
             recorder,
             sink,
         })
     }
 
-    /// Until the time is over or a signal comes. `find` makes events of new records.
-    pub fn run(
-        mut self,
-        common: &Common,
-        control: &Control,
-        mut find: impl FnMut(&Self, Vec<Record>) -> Vec<Event>,
-    ) -> Result<()> {
+    /// Until the time is over or a signal comes.
+    pub fn run(mut self, common: &Common, control: &Control, mut find: impl Find) -> Result<()> {
         let end = common.duration.or(common.time).map(|t| Instant::now() + t);
+        log::info!("{}: watching. {}", self.kind.name(), self.floor);
         let mut next = Instant::now();
+        let (mut old, mut unsettled) = (Vec::new(), Vec::new());
         loop {
             next += POLL;
             let until = end.map_or(next, |end| end.min(next));
             let goes_on = control.sleep_until(until) && !self.sink.failed();
-            let records = self.reader.read(&self.memory);
-            for event in find(&self, records) {
-                self.tally.add(&event);
-                self.sink.row(&Row::Event(Box::new(event)))?;
+            let last = !goes_on || end.is_some_and(|end| Instant::now() >= end);
+            self.look(&mut find, (&mut old, &mut unsettled), last)?;
+            for row in find.rows(&self, last)? {
+                self.sink.row(&row)?;
             }
             self.sink.housekeep(control);
-            if !goes_on || end.is_some_and(|end| Instant::now() >= end) {
-                return self.finish();
+            if last {
+                return self.finish(&mut find);
             }
         }
     }
 
-    fn finish(self) -> Result<()> {
-        let overwritten = self.reader.overwritten;
-        let refused = self.recorder.refused();
-        let losses = [("overwritten", overwritten), ("no room in a map", refused)];
+    /// Makes events of what has settled; at the end, of all there is.
+    fn look(
+        &mut self,
+        find: &mut impl Find,
+        (old, unsettled): (&mut Vec<Record>, &mut Vec<Record>),
+        last: bool,
+    ) -> Result<()> {
+        let now = monotonic_ns();
+        unsettled.append(&mut self.reader.read(&self.memory));
+        unsettled.sort_by_key(|record| record.event.end_ns);
+        let settled = now - SETTLE.as_nanos() as u64;
+        let count = unsettled.partition_point(|r| last || r.event.end_ns <= settled);
+        let new: Vec<Record> = unsettled.drain(..count).collect();
+        let memory = std::sync::Arc::clone(&self.memory);
+        let look = Look {
+            new,
+            around: [&**old, &**unsettled].concat(),
+            memory: &memory,
+            switches: OnceCell::new(),
+        };
+        for event in find.events(self, &look) {
+            self.tally.add(&event);
+            self.sink.row(&Row::Event(Box::new(event)))?;
+        }
+        old.extend(look.new);
+        old.retain(|record| record.event.end_ns + KEEP.as_nanos() as u64 > now);
+        Ok(())
+    }
+
+    fn finish(self, find: &mut impl Find) -> Result<()> {
+        let losses = [
+            ("overwritten", self.reader.overwritten),
+            ("no room in a map", self.recorder.refused()),
+            ("stacks not taken", self.memory.refused_stacks()),
+            (
+                "events whose beginning was overwritten",
+                self.unexplained.get(),
+            ),
+        ];
+        let missing = self.recorder.missing();
+        let missing = (!missing.is_empty())
+            .then(|| format!("This kernel does not trace {}.", missing.join(", ")));
+        let mut notes = vec![self.floor];
+        notes.extend(missing);
+        notes.extend(find.notes());
         let summary = Summary {
             headline: self.tally.headline(),
             counts: self.tally.counts(),
-            lost: overwritten + refused,
+            lost: losses.iter().map(|(_, n)| n).sum(),
             losses: losses.map(|(name, n)| (name.to_owned(), n)).to_vec(),
-            notes: self.notes,
+            notes,
             ..Summary::default()
         };
         let tally = self.tally;
         let end = companion::Time(Time::now().unix_ns);
         self.sink.finish(summary, || {
-            tally.chart(&host::name().unwrap_or_default(), end)
+            let mut chart = tally.chart(&host::name().unwrap_or_default(), end);
+            chart.panels.append(&mut find.panels());
+            chart
         })
     }
 
@@ -132,18 +239,30 @@ impl<'a> Watch<'a> {
         &self.memory
     }
 
-    /// The stack of a record, without the interrupt that took it.
-    pub fn stack(&self, record: &Record) -> Vec<Frame> {
-        beyond_interrupt(self.symbols.kernel(&self.memory.stack(record)))
+    /// The stack of a record, without the interrupt that took it. `None` if it was not taken, or
+    /// overwritten; empty if the interrupt came upon user code.
+    pub fn stack(&self, record: &Record) -> Option<Vec<Frame>> {
+        let stack = self.memory.stack(record);
+        (!stack.is_empty()).then(|| beyond_tracing(beyond_interrupt(self.symbols.kernel(&stack))))
     }
 
     /// Who had the CPU from `from_ns` to `to_ns`, the longest first; the idle task is nobody.
-    pub fn ran(&self, cpu: u32, from_ns: u64, to_ns: u64, but: u32) -> Vec<Ran> {
-        let mut switches = Vec::new();
-        self.memory
-            .read(cpu, pt_ring_of::PT_RING_SWITCH.0 as usize, 0, &mut switches);
+    pub fn ran(
+        &self,
+        look: &Look<'_>,
+        cpu: u32,
+        (from_ns, to_ns): (u64, u64),
+        but: u32,
+    ) -> Vec<Ran> {
+        let switches = look.switches(cpu);
+        if switches
+            .first()
+            .is_none_or(|first| first.begin_ns() > from_ns)
+        {
+            self.unexplained.set(self.unexplained.get() + 1);
+        }
         let mut ran: HashMap<u32, Ran> = HashMap::new();
-        for record in &switches {
+        for record in switches {
             let begin = record.begin_ns().max(from_ns);
             let ns = record.event.end_ns.min(to_ns).saturating_sub(begin);
             let tid = record.event.tid;
@@ -159,7 +278,7 @@ impl<'a> Watch<'a> {
     }
 
     /// What all events have in common.
-    pub fn event(&self, record: &Record, class: companion::Class, lat_ns: u64) -> Event {
+    pub fn event(&self, record: &Record, class: Class, lat_ns: u64) -> Event {
         let tid = record.event.tid;
         Event {
             companion: self.kind,
@@ -173,11 +292,20 @@ impl<'a> Watch<'a> {
             vector: None,
             victim: None,
             nr_running: None,
+            quota_ns: None,
             ran: Vec::new(),
             stack: Vec::new(),
             container: (tid != 0).then(|| netns::container_of(tid)).flatten(),
         }
     }
+}
+
+/// Interrupts each CPU that is online so many times a second, as long as the result lives.
+pub fn tick(hz: Option<u32>) -> Result<Vec<OwnedFd>> {
+    let Some(hz) = hz else {
+        return Ok(Vec::new());
+    };
+    recorder::tick(&host::online_cpus()?, hz)
 }
 
 /// Whether a record is of this type.

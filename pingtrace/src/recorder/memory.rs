@@ -43,12 +43,13 @@ impl Record {
 
 /// A name as the kernel keeps it.
 pub fn comm(bytes: &[i8; 16]) -> String {
-    let bytes: Vec<u8> = bytes
-        .iter()
-        .map(|b| b.cast_unsigned())
-        .take_while(|b| *b != 0)
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    text(&bytes.map(i8::cast_unsigned))
+}
+
+/// The same, as bytes.
+pub fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|b| *b == 0);
+    String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
 /// What the kernel's programs write.
@@ -88,6 +89,12 @@ impl Memory {
         self.cpus.read(cpu as usize)
     }
 
+    /// Stacks that the kernel could not take.
+    pub fn refused_stacks(&self) -> u64 {
+        let of_cpu = |cpu| self.cpu(cpu).rings.map(|ring| u64::from(ring.refused));
+        (0..self.cpus()).flat_map(of_cpu).sum()
+    }
+
     /// The records of a ring from number `from` on, the oldest first, and the number of the next.
     /// The second is how many of them had been overwritten.
     pub fn read(&self, cpu: u32, ring: usize, from: u64, into: &mut Vec<Record>) -> (u64, u64) {
@@ -108,6 +115,27 @@ impl Memory {
             .min(head - first);
         into.drain(before..before + overtaken as usize);
         (head, (first + overtaken).saturating_sub(from))
+    }
+
+    /// The records of a ring whose intervals ended at `from_ns` or later, the youngest first. Each
+    /// writer's intervals end in order, so nothing before them is looked at.
+    pub fn since(&self, cpu: u32, ring: usize, from_ns: u64, into: &mut Vec<Record>) {
+        let size = u64::from(self.size(ring));
+        let head = self.head(cpu, ring);
+        let first = (head + 1).saturating_sub(size).min(head);
+        let before = into.len();
+        let record = |number| Record {
+            cpu,
+            ring,
+            event: self.events.read(self.place(cpu, ring, number)),
+        };
+        let young = |record: &Record| record.event.end_ns >= from_ns;
+        into.extend((first..head).rev().map(record).take_while(young));
+        fence(Ordering::Acquire);
+        // What was overwritten meanwhile were the oldest.
+        let overwritten = (self.head(cpu, ring) + 1).saturating_sub(size);
+        let safe = head.saturating_sub(overwritten.max(first));
+        into.truncate(before + safe as usize);
     }
 
     /// The addresses of a record's stack, the innermost first; none if there is none any more.

@@ -21,6 +21,12 @@
 //! deviations away, cannot be queueing: the clock was slewed or stepped. A round trip that stays
 //! above the base for five minutes is a longer path.
 //!
+//! The intervals are only as good as the base is. Where no probe has both ways at their quickest,
+//! `R0` is longer than both bases together, intervals contradict each other by the rest, and
+//! the filter, to which they are certain, follows each with a variance that is far too small: it
+//! moves the phase by the rest, and the rate by the rest over some milliseconds. What is
+//! [reported](Estimate::out_reported) is wider by what such intervals did of late.
+//!
 //! Units: nanoseconds of the client's clock, and nanoseconds per second for rates, in doubles
 //! relative to the first probe (integers are subtracted first); times in seconds since then.
 
@@ -29,7 +35,7 @@ use std::fmt;
 use super::Crossing;
 use super::base::{BaseRtt, Smallest};
 use super::gaussian::truncated;
-use crate::text::duration;
+use crate::units::duration;
 
 /// Noise of a stamp that is taken for nothing, ns; at least three of its standard deviations.
 const NOISE_NS: f64 = 1e3;
@@ -37,6 +43,8 @@ const NOISE_NS: f64 = 1e3;
 const IMPOSSIBLE: f64 = 4.5;
 /// Standard deviations to each side of a reported direction.
 const REPORTED: f64 = 4.0;
+/// A [`Doubt`] lasts for about so many probes.
+const REMEMBERED: f64 = 512.0;
 /// Random walk of the rate, ns/s per square root of a second: at first, and its limits.
 const WANDER: f64 = 10.0;
 const WANDER_MIN: f64 = 1.0;
@@ -129,8 +137,8 @@ fn signed(ns: f64) -> String {
 /// Why a probe taught the model nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Glitch {
-    /// Contradicts the clock as it was. The next probe says whether the clock stepped or the
-    /// stamps are bad.
+    /// Contradicts the clock as it was. The next probe that does not allow both says whether the
+    /// clock stepped or the stamps are bad; until then no direction is known.
     Unconfirmed,
     /// A round trip shorter than the path allows: bad stamps, unless a similar one follows.
     TooShort,
@@ -157,7 +165,8 @@ pub struct Estimate {
     /// By how much the clock was found elsewhere than predicted, in all, this probe's event
     /// included, ns: what two estimates may be wrong by against each other.
     pub moved_ns: f64,
-    /// After this probe. Outside [`State::Lock`] the bounds are those that hold for any clock.
+    /// After this probe. Outside [`State::Lock`], and after a [`Glitch::Unconfirmed`] until it is
+    /// decided, the bounds are those that hold for any clock.
     pub state: State,
     /// Base round trip `R0`, ns.
     pub base_ns: f64,
@@ -167,6 +176,9 @@ pub struct Estimate {
     pub margin_ns: f64,
     /// Client to server.
     pub out: Queue,
+    /// What the phase may be off by because of intervals that contradicted the clock of late and
+    /// were believed, ns: the bounds of `out` and `back` do not know of it.
+    pub doubt_ns: f64,
     /// Server to client.
     pub back: Queue,
     /// The probe was as quick as quick ones are, and so shows the clock.
@@ -300,6 +312,46 @@ impl Interval {
     }
 }
 
+/// What intervals did that contradicted the belief and were believed: the clock may as well be
+/// where it was thought to be before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    /// Largest contradiction of late: so far outside of an interval the phase may be, ns.
+    outside: f64,
+    /// What the phase may be off by, ns.
+    phase: f64,
+    /// What the rate may be off by, ns/s, and for how many seconds it has been.
+    rate: f64,
+    rate_since: f64,
+}
+
+impl Doubt {
+    /// One probe and `dt` seconds later.
+    fn age(&mut self, dt: f64) {
+        let left = 1.0 - 1.0 / REMEMBERED;
+        self.phase = left * self.phase + self.rate * dt;
+        self.outside *= left;
+        self.rate *= left;
+        self.rate_since += dt;
+    }
+
+    /// The phase was believed to be in an interval as wide as this.
+    fn confine(&mut self, width: f64) {
+        let most = width + self.outside;
+        self.phase = self.phase.min(most);
+        self.rate = self.rate.min(most / self.rate_since);
+    }
+
+    /// An interval contradicted by `beyond`, and changed the rate by so much.
+    fn add(&mut self, beyond: f64, rate: f64) {
+        self.outside = self.outside.max(beyond);
+        self.phase = self.phase.max(beyond);
+        if rate > self.rate {
+            (self.rate, self.rate_since) = (rate, 0.0);
+        }
+    }
+}
+
 /// Probes since the last quiet one: perhaps the path is another.
 #[derive(Clone, Copy, Debug, Default)]
 struct Elevated {
@@ -358,7 +410,11 @@ pub struct ClockModel {
     last_event: Option<u64>,
     /// Number and round trip of the last doubted short one.
     last_short: Option<(u64, f64)>,
-    unconfirmed: bool,
+    /// By how much a probe contradicted the clock, ns, until another says who was right. A slow one
+    /// that allows both says nothing: counted as a denial, it would have each quick probe among
+    /// slow ones thrown away, and the clock never found again.
+    unconfirmed: Option<f64>,
+    distrust: Doubt,
     relock: u8,
     /// Usual excess, ns.
     usual: f64,
@@ -395,6 +451,7 @@ impl ClockModel {
             estimate.glitch = Some(Glitch::Old);
             return estimate;
         }
+        self.distrust.age(dt);
         let mut belief = self.belief.after(dt, self.wander);
         let interval = self.interval(&probe);
         let beyond = interval.beyond(belief.phase);
@@ -402,16 +459,21 @@ impl ClockModel {
         let mut event = None;
         if sigmas > IMPOSSIBLE && beyond.abs() > NOISE_NS {
             let step = beyond.abs() > SLEW_MAX * dt + 4.0 * NOISE_NS;
-            if step && !self.unconfirmed && self.learnt >= SETTLED {
-                self.unconfirmed = true;
+            if step && self.unconfirmed.is_none() && self.learnt >= SETTLED {
+                self.unconfirmed = Some(beyond);
                 let mut estimate = self.estimate(&probe, &belief).without_direction();
                 estimate.glitch = Some(Glitch::Unconfirmed);
                 return estimate;
             }
+            self.unconfirmed = None;
             event = self.moved(&mut belief, interval, beyond, dt, step);
         } else {
-            self.counts.glitches += u64::from(self.unconfirmed);
-            self.learn_wander(belief.confine(interval));
+            let denies = |off: f64| interval.beyond(belief.phase + off).abs() > NOISE_NS;
+            if self.unconfirmed.is_some_and(denies) {
+                self.unconfirmed = None;
+                self.counts.glitches += 1;
+            }
+            self.confine(&mut belief, interval);
         }
         self.commit(belief, probe.at_s);
         self.look_back(&probe, crossing.back_ns, event)
@@ -588,7 +650,7 @@ impl ClockModel {
             }
         } else {
             belief.scale_variance(0.25 * beyond * beyond / belief.phase_var);
-            self.learn_wander(belief.confine(interval));
+            self.confine(belief, interval);
         }
         self.moved_ns += beyond.abs();
         if self.learnt < SETTLED {
@@ -624,6 +686,18 @@ impl ClockModel {
         belief.covariance = 0.0;
     }
 
+    fn confine(&mut self, belief: &mut Belief, interval: Interval) {
+        let beyond = interval.beyond(belief.phase).abs();
+        let rate = belief.rate;
+        // One that the variance allows for needs no more; nor does a phase just found anew.
+        let contradicts = beyond * beyond >= belief.phase_var && beyond <= JUMP_NS;
+        self.learn_wander(belief.confine(interval));
+        self.distrust.confine(interval.width());
+        if contradicts && self.learnt >= SETTLED {
+            self.distrust.add(beyond, (belief.rate - rate).abs());
+        }
+    }
+
     fn learn_wander(&mut self, surprise: f64) {
         let factor = (WANDER_GAIN * (surprise - 1.0).min(4.0)).exp();
         self.wander = (self.wander * factor).clamp(WANDER_MIN, WANDER_MAX);
@@ -636,7 +710,6 @@ impl ClockModel {
             ..belief
         };
         self.at_s = at_s;
-        self.unconfirmed = false;
         self.learnt += 1;
     }
 
@@ -713,11 +786,12 @@ impl ClockModel {
             margin_ns,
             out: queue(probe.out_ns - half - belief.phase),
             back: queue(probe.back_ns - half + belief.phase),
+            doubt_ns: self.distrust.phase,
             in_base: false,
             event: None,
             glitch: None,
         };
-        if state == State::Lock {
+        if state == State::Lock && self.unconfirmed.is_none() {
             estimate
         } else {
             estimate.without_direction()
@@ -726,6 +800,16 @@ impl ClockModel {
 }
 
 impl Estimate {
+    /// [`Self::out`] with bounds that allow for [`Self::doubt_ns`] too.
+    pub fn out_reported(&self) -> Queue {
+        let most = self.excess_ns + 2.0 * self.margin_ns;
+        Queue {
+            lo_ns: (self.out.lo_ns - self.doubt_ns).max(0.0),
+            hi_ns: (self.out.hi_ns + self.doubt_ns).min(most),
+            ..self.out
+        }
+    }
+
     /// With the bounds that hold whatever the clocks do.
     fn without_direction(mut self) -> Self {
         for queue in [&mut self.out, &mut self.back] {

@@ -1,6 +1,8 @@
 //! What a companion's picture shows: a headline and panels, each of a kind that is drawn alike
 //! for all of them.
 
+use crate::units::Unit;
+
 /// A picture of a companion's findings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chart {
@@ -10,80 +12,92 @@ pub struct Chart {
     pub headline: String,
     /// What else is worth a line.
     pub second: String,
-    /// From top to bottom.
+    /// From top to bottom; at most eight are drawn.
     pub panels: Vec<Panel>,
     /// What was lost, and what the reader has to know.
     pub notes: String,
 }
 
-/// How values of a panel are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// A duration, ns.
-    Nanoseconds,
-    /// Bytes, with binary prefixes.
-    Bytes,
-    /// Bytes a second.
-    BytesPerSecond,
-    /// A number.
-    Count,
-}
-
 /// A part of a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Panel {
-    /// Events on lanes (one a CPU, say) over time; a mark's height or shade says how long it took.
-    Timeline {
-        /// What it shows.
-        heading: String,
-        /// The left end, nanoseconds since the Unix epoch.
-        start_unix_ns: i64,
-        /// From the left to the right end, ns.
-        span_ns: u64,
-        /// Names of the lanes, from the top.
-        lanes: Vec<String>,
-        /// Names of the classes that [`Mark::class`] counts in; each has a colour.
-        classes: Vec<String>,
-        /// In any order.
-        marks: Vec<Mark>,
-    },
-    /// How often which value came, on a logarithmic value axis.
-    Histogram {
-        /// What it shows.
-        heading: String,
-        /// Of the values.
-        unit: Unit,
-        /// From (inclusive), to (exclusive) and how often; in order, without overlap.
-        buckets: Vec<(u64, u64, u64)>,
-    },
+    /// Events on lanes over time.
+    Timeline(Timeline),
+    /// How often which value came.
+    Histogram(Histogram),
     /// Series over time, one on top of the other.
-    Stacked {
-        /// What it shows.
-        heading: String,
-        /// Of the values.
-        unit: Unit,
-        /// The left end, nanoseconds since the Unix epoch.
-        start_unix_ns: i64,
-        /// Between two values, ns.
-        step_ns: u64,
-        /// From the bottom; all of one length.
-        series: Vec<Series>,
-    },
-    /// Named values side by side: the top of something.
-    Bars {
-        /// What it shows.
-        heading: String,
-        /// Of the values.
-        unit: Unit,
-        /// From the top.
-        bars: Vec<Bar>,
-    },
+    Stacked(Stacked),
+    /// Named values side by side.
+    Bars(Bars),
+}
+
+/// Events on lanes (one a CPU, say) over time; a mark's height says how long it took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timeline {
+    /// What it shows.
+    pub heading: String,
+    /// The left end, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i64,
+    /// From the left to the right end, ns.
+    pub span_ns: u64,
+    /// Names of the lanes, from the top. Of more than 64, those without a mark are left out, and
+    /// neighbours are joined if that is not enough.
+    pub lanes: Vec<String>,
+    /// Names of the classes that [`Mark::class`] counts in; each has a colour.
+    pub classes: Vec<String>,
+    /// In any order.
+    pub marks: Vec<Mark>,
+    /// What to say if there is no mark: `no event took longer than 200 us`.
+    pub empty: String,
+}
+
+/// How often which value came, on a logarithmic value axis.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// What it shows.
+    pub heading: String,
+    /// Of the values.
+    pub unit: Unit,
+    /// From (inclusive), to (exclusive) and how often; in order, without overlap.
+    pub buckets: Vec<(u64, u64, u64)>,
+    /// What to say if nothing was counted.
+    pub empty: String,
+}
+
+/// Series over time, one on top of the other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stacked {
+    /// What it shows.
+    pub heading: String,
+    /// Of the values.
+    pub unit: Unit,
+    /// The left end, nanoseconds since the Unix epoch.
+    pub start_unix_ns: i64,
+    /// How long a value is valid, ns.
+    pub step_ns: u64,
+    /// In any order: the largest is drawn on top, and of more than eight the rest is joined.
+    pub series: Vec<Series>,
+    /// What to say if there is no value.
+    pub empty: String,
+}
+
+/// Named values side by side: the top of something.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bars {
+    /// What it shows.
+    pub heading: String,
+    /// Of the values.
+    pub unit: Unit,
+    /// From the top; where there is no room, those at the end are summed up.
+    pub bars: Vec<Bar>,
+    /// What to say if there is no bar.
+    pub empty: String,
 }
 
 /// An event on a timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mark {
-    /// Which lane, from 0.
+    /// Which lane, from 0; the last one if there are fewer.
     pub lane: usize,
     /// Which class, from 0.
     pub class: usize,
@@ -91,7 +105,8 @@ pub struct Mark {
     pub at_ns: u64,
     /// How long it took, ns.
     pub ns: u64,
-    /// What to say under the pointer.
+    /// Who it was: the first line stands beside the longest marks, all of it under the pointer.
+    /// Time, lane, class and duration are said anyway.
     pub text: String,
 }
 
@@ -100,7 +115,7 @@ pub struct Mark {
 pub struct Series {
     /// Whose.
     pub name: String,
-    /// One a step.
+    /// One a step; what is not a number or negative counts as 0.
     pub values: Vec<f64>,
 }
 

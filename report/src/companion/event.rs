@@ -32,6 +32,9 @@ pub enum Class {
     SoftirqRun,
     /// The hypervisor ran something else.
     Stolen,
+    /// Nothing in this kernel had interrupts off: the hypervisor or the firmware, as far as that is
+    /// known, or a trap that nothing traces.
+    Outside,
     /// `need_resched` was set, and the kernel did not call the scheduler.
     Hard,
     /// A lazy reschedule was asked for: by design it may take until the next tick.
@@ -64,6 +67,7 @@ impl Class {
             Self::SoftirqDelay => "softirq waited",
             Self::SoftirqRun => "softirq ran",
             Self::Stolen => "vCPU stolen",
+            Self::Outside => "held up from outside (hypervisor or firmware)",
             Self::Hard => "did not schedule",
             Self::Lazy => "did not schedule (lazy)",
             Self::Cpu => "CPU taken",
@@ -86,6 +90,7 @@ impl Class {
             Self::SoftirqDelay => "softirq_delay",
             Self::SoftirqRun => "softirq_run",
             Self::Stolen => "stolen",
+            Self::Outside => "outside",
             Self::Hard => "hard",
             Self::Lazy => "lazy",
             Self::Cpu => "cpu",
@@ -165,7 +170,10 @@ pub struct Event {
     /// runqlat: runnable tasks on that CPU when it got it, itself included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nr_running: Option<u32>,
-    /// runqlat: who ran instead, the longest first.
+    /// runqlat: how much of it was for the quota of the cgroup, ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_ns: Option<u64>,
+    /// runqlat, softirqs that waited: who ran instead, the longest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ran: Vec<Ran>,
     /// Where the kernel was, the innermost first.
@@ -187,30 +195,56 @@ pub fn event_header(companion: Kind) -> String {
     format!("{time:<26} CPU {:<16}     TID    LAT(us) {own}\n", "COMM")
 }
 
+/// A stack without the program that took it, at a tracepoint (`kernel/trace/bpf_trace.c`).
+pub fn beyond_tracing(mut stack: Vec<Frame>) -> Vec<Frame> {
+    let tracing = |frame: &Frame| {
+        let name = frame.name.as_deref().unwrap_or_default();
+        ["bpf_prog_", "bpf_trace_run", "__bpf_trace_"]
+            .iter()
+            .any(|own| name.starts_with(own))
+    };
+    let own = stack.iter().position(|frame| !tracing(frame));
+    stack.drain(..own.unwrap_or(0));
+    stack
+}
+
 /// The part of a stack that an interrupt came upon: what lies beyond its own entry, if that is
-/// in it (arch/x86/entry, arch/arm64/kernel/entry.S).
+/// in it (arch/x86/entry, arch/arm64/kernel/entry.S). Nothing if that was user code.
 pub fn beyond_interrupt(stack: Vec<Frame>) -> Vec<Frame> {
     let is_entry = |frame: &Frame| {
         let name = frame.name.as_deref().unwrap_or_default();
         name.starts_with("asm_sysvec_")
             || name.starts_with("asm_common_interrupt")
             || name.starts_with("el1h_64_irq+")
+            || name.starts_with("el0t_64_irq+")
     };
     match stack.iter().position(is_entry) {
-        Some(entry) if entry + 1 < stack.len() => stack[entry + 1..].to_vec(),
-        _ => stack,
+        Some(entry) => stack[entry + 1..].to_vec(),
+        None => stack,
     }
 }
 
-/// Functions that tell nothing of who held things up: they turn on again what was off.
-const UNLOCKS: [&str; 6] = [
+/// Functions that tell nothing of who held things up: they turn on again what was off, or call the
+/// scheduler.
+const UNLOCKS: [&str; 9] = [
     "_raw_spin_unlock",
     "_raw_read_unlock",
     "_raw_write_unlock",
     "__local_bh_enable",
     "preempt_schedule",
     "__schedule",
+    "__cond_resched",
+    "irqentry_exit",
+    "exit_to_user_mode",
 ];
+
+/// The innermost function of a stack that did something of its own.
+pub fn function_of(stack: &[Frame]) -> Option<&str> {
+    let names = stack.iter().filter_map(|frame| frame.name.as_deref());
+    let functions = names.filter_map(|name| name.split('+').next());
+    let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
+    functions.filter(|name| *name != "schedule").find(telling)
+}
 
 impl Event {
     /// Who or what is to blame, as far as this row says.
@@ -219,24 +253,26 @@ impl Event {
         match self.class {
             Class::Hardirq | Class::SoftirqRun => self.vector.clone().unwrap_or_else(task),
             Class::Stolen => "the hypervisor".to_owned(),
+            Class::Outside => "nothing in this kernel".to_owned(),
             Class::Quota | Class::Own => task(),
             Class::SoftirqDelay | Class::Cpu => {
                 let longest = self.ran.first();
                 longest.map_or_else(task, |ran| format!("{}/{} ran", ran.comm, ran.tid))
             }
-            Class::Irqoff | Class::Hard | Class::Lazy => match self.function() {
+            Class::Irqoff | Class::Hard | Class::Lazy => match function_of(&self.stack) {
                 Some(function) => format!("{} in {function}", task()),
                 None => task(),
             },
         }
     }
 
-    /// The innermost function of the stack that did something of its own.
-    fn function(&self) -> Option<&str> {
-        let names = self.stack.iter().filter_map(|frame| frame.name.as_deref());
-        let functions = names.filter_map(|name| name.split('+').next());
-        let telling = |name: &&str| !UNLOCKS.iter().any(|unlock| name.starts_with(unlock));
-        functions.filter(|name| *name != "schedule").find(telling)
+    /// What a picture says of it: who is to blame, and below that the stack or who ran instead.
+    pub(super) fn label(&self) -> String {
+        let mut label = self.culprit() + "\n";
+        for ran in &self.ran {
+            let _ = writeln!(label, "{}/{} {} us", ran.comm, ran.tid, us(ran.ns));
+        }
+        label + &Frame::lines(&self.stack)
     }
 
     /// A row, and what belongs to it indented below.

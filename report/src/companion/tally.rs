@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::text::duration;
+use crate::units::duration;
 
-use super::{Chart, Class, Event, Kind, Mark, Panel, Time, Unit};
+use super::{Chart, Class, Event, Histogram, Kind, Mark, Panel, Time, Timeline, Unit};
 
 /// Marks that a picture keeps; what comes later is only counted.
 const MARKS: usize = 20_000;
@@ -77,7 +77,7 @@ impl Tally {
             class: 0,
             at_ns: since.saturating_sub(event.lat_ns),
             ns: event.lat_ns,
-            text: event.text(),
+            text: event.label(),
         }
     }
 
@@ -151,7 +151,7 @@ impl Tally {
             class: classes.binary_search(class).unwrap_or(0),
             ..mark.clone()
         };
-        Panel::Timeline {
+        Panel::Timeline(Timeline {
             heading: "When, where, how long".to_owned(),
             start_unix_ns: self.start.0,
             span_ns,
@@ -161,16 +161,18 @@ impl Tally {
                 .map(|class| class.words().to_owned())
                 .collect(),
             marks: self.marks.iter().map(place).collect(),
-        }
+            empty: self.headline(),
+        })
     }
 
     fn durations(&self) -> Panel {
         let row = |(bucket, count): (&u32, &u64)| (bound(*bucket), bound(bucket + 1), *count);
-        Panel::Histogram {
+        Panel::Histogram(Histogram {
             heading: "How long".to_owned(),
             unit: Unit::Nanoseconds,
             buckets: self.histogram.iter().map(row).collect(),
-        }
+            empty: self.headline(),
+        })
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use plotters_backend::BackendColor;
+
 use crate::model::{Capture, DelayStat, Record, Segment};
+use crate::units::duration;
 
 use super::canvas::Hint;
-use super::scale::{duration, local};
-use super::{Marks, Picture, color_of, marks, waterfall, words};
+use super::scale::local;
+use super::{Marks, Picture, color_of, companion, marks, waterfall, words};
 
 const STYLE: &str = "body{font:14px/1.45 'DejaVu Sans',Verdana,sans-serif;color:#1b1f26;background:#fff;\
 max-width:1400px;margin:0 auto;padding:0 12px 40px}svg{width:100%;height:auto}\
 h2{font-size:17px;margin:28px 0 6px}div.wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px}\
 th,td{padding:3px 9px;border-bottom:1px solid #e3e7ec;text-align:right;white-space:nowrap}\
 th{color:#5f6873;font-weight:600}th:first-child,td:first-child{text-align:left}\
-i{display:inline-block;width:10px;height:10px;margin-right:5px}.lost{color:#c41e1e;font-weight:600}";
+i{display:inline-block;width:10px;height:10px;margin-right:5px}td pre{margin:0;font:inherit;text-align:left}.lost{color:#c41e1e;font-weight:600}";
 
 /// A page with the drawing and, below it, its numbers.
 pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
@@ -22,7 +25,7 @@ pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
             let tables = [slowest(capture), percentiles(capture), counters(capture)];
             (words::title(capture).0, tables.concat())
         }
-        Picture::Companion(chart) => (chart.title.clone(), String::new()),
+        Picture::Companion(chart) => (chart.title.clone(), companion::tables(chart)),
     };
     let title = escape(&format!("pingtrace {title}"));
     format!(
@@ -49,7 +52,7 @@ fn rect(Hint { area, text }: &Hint) -> String {
 }
 
 /// Text as it may stand in XML and HTML, in and outside of attributes.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -67,7 +70,7 @@ fn escape(text: &str) -> String {
 }
 
 /// A section with a table; `cells` are HTML.
-fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
+pub(super) fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
     let row = |cells: &[String], tag: &str| {
         let between = format!("</{tag}><{tag}>");
         format!("<tr><{tag}>{}</{tag}></tr>\n", cells.join(&between))
@@ -86,12 +89,14 @@ fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
 
 /// A name with its colour and its marks.
 fn name(segment: Option<Segment>, marks: Marks) -> String {
-    let (r, g, b) = color_of(segment).rgb;
     let text = segment.map_or("total", Segment::name).to_owned() + &marks.suffix();
-    format!(
-        "<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>{}",
-        escape(&text)
-    )
+    square(color_of(segment)) + &escape(&text)
+}
+
+/// A square of this colour, as HTML.
+pub(super) fn square(color: BackendColor) -> String {
+    let (r, g, b) = color.rgb;
+    format!("<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>")
 }
 
 fn slowest(capture: &Capture) -> String {

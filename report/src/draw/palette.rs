@@ -66,6 +66,28 @@ pub(super) fn segment(segment: Segment) -> BackendColor {
     }
 }
 
+/// The series that are too many for a colour of their own.
+pub(super) const OTHER: BackendColor = rgb(0x98_A1AB);
+
+/// Colours of classes and of series, none of which belongs to an owner; the first ones differ
+/// most. Any two are 16 and more apart in CIE Lab, also as seen with protanopia, deuteranopia and
+/// tritanopia (Machado, Oliveira and Fernandes 2009).
+pub(super) const CLASSES: [BackendColor; 8] = [
+    rgb(0x1F_5FA8),
+    rgb(0xEE_7F1A),
+    rgb(0x5A_1A1A),
+    rgb(0x7C_B0E3),
+    rgb(0x9B_D770),
+    rgb(0x8A_6642),
+    rgb(0x0B_3C5D),
+    rgb(0x00_9E73),
+];
+
+/// The colour of a class; they repeat where there are too many.
+pub(super) fn class(number: usize) -> BackendColor {
+    CLASSES[number % CLASSES.len()]
+}
+
 /// Black or white: what is readable on `color`.
 pub(super) fn ink_on(color: BackendColor) -> BackendColor {
     let (r, g, b) = color.rgb;

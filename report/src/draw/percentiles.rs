@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use plotters::backend::DrawingBackend;
 
 use crate::model::{Capture, DelayStat, Segment};
+use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
-use super::scale::{Scale, duration};
-use super::{Error, Marks, color_of, heading, nothing, palette};
+use super::scale::Scale;
+use super::{Error, Marks, axis, color_of, heading, nothing, palette};
 
 /// Width of the names, pixels.
 const NAMES: i32 = 128;
@@ -16,8 +17,6 @@ const NAMES: i32 = 128;
 const COLUMN: i32 = 68;
 /// Height of the heading, pixels.
 const HEADING: i32 = 28;
-/// Height of the axis labels, pixels.
-const AXIS: i32 = 22;
 
 /// Draws the panel.
 pub(super) fn draw<B: DrawingBackend>(
@@ -37,7 +36,7 @@ pub(super) fn draw<B: DrawingBackend>(
         area.x0 + NAMES,
         area.y0 + HEADING,
         area.x1 - 3 * COLUMN,
-        area.y1 - AXIS,
+        area.y1 - axis::HEIGHT,
     );
     let Some(scale) = scale(&stats, plot) else {
         let empty = Area {
@@ -54,7 +53,7 @@ pub(super) fn draw<B: DrawingBackend>(
     key(canvas, (title + 24, area.y0 + 8))?;
     let names = ["p50", "p99", "max"].map(str::to_owned);
     columns(canvas, area, &names, area.y0 + 8, palette::FAINT)?;
-    axis(canvas, &scale, plot)?;
+    axis::values_below(canvas, &scale, plot, 6)?;
     for (k, stat) in stats.into_iter().enumerate() {
         let y = plot.y0 + k as i32 * pitch + pitch / 2;
         let marks = stat
@@ -97,16 +96,6 @@ fn key<B: DrawingBackend>(canvas: &mut Canvas<B>, (mut x, y): (i32, i32)) -> Res
 /// Height of a bar whose upper edge is `half` above the middle.
 fn thickness(half: i32) -> i32 {
     (2 * half - 1).max(1)
-}
-
-fn axis<B: DrawingBackend>(canvas: &mut Canvas<B>, scale: &Scale, plot: Area) -> Result<(), Error> {
-    let ink = Ink::new(12.0, palette::FAINT).center();
-    for (ns, text) in scale.ticks(6) {
-        let x = scale.at(ns as f64);
-        canvas.fill(Area::new(x, plot.y0, x + 1, plot.y1), palette::GRID)?;
-        canvas.text((x, plot.y1 + 11), &text, ink)?;
-    }
-    Ok(())
 }
 
 /// Three numbers at the right.

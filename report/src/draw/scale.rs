@@ -1,50 +1,16 @@
-//! Durations as text, axes, and their ticks.
+//! Axes and their ticks.
 
 use chrono::{DateTime, Local, Offset as _};
 
-/// Units of time, smallest first, and their nanoseconds.
-const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
+use crate::units::Unit;
 
-/// Three significant digits and a unit: `812 ns`, `1.23 us`, `12.4 ms`, `10.0 s`; seconds from
-/// 100 000 on as `1.16e5 s`, so that no duration is long.
-pub(super) fn duration(ns: u64) -> String {
-    let ns = ns as f64;
-    let fits = UNITS.iter().find(|(_, size)| ns / size < 999.5);
-    let (unit, size) = fits.copied().unwrap_or(UNITS[3]);
-    let value = ns / size;
-    if value >= 99_999.5 {
-        return format!("{value:.2e} {unit}");
-    }
-    let digits = match value {
-        _ if unit == "ns" => 0,
-        v if v >= 99.95 => 0,
-        v if v >= 9.995 => 1,
-        _ => 2,
-    };
-    format!("{value:.digits$} {unit}")
-}
-
-/// As [`duration`], without trailing zeros: for round values (`5 ms`).
-pub(super) fn round_duration(ns: u64) -> String {
-    let text = duration(ns);
-    let Some((value, unit)) = text.split_once(' ') else {
-        return text;
-    };
-    if !value.contains('.') || value.contains('e') {
-        return text;
-    }
-    format!(
-        "{} {unit}",
-        value.trim_end_matches('0').trim_end_matches('.')
-    )
-}
-
-/// A value axis in nanoseconds, mapped to pixels.
+/// A value axis, mapped to pixels; of nanoseconds unless [`Scale::of`] says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     lo: f64,
     hi: f64,
     log: bool,
+    unit: Unit,
     from: i32,
     to: i32,
 }
@@ -56,6 +22,7 @@ impl Scale {
             lo: 0.0,
             hi: max.max(1) as f64,
             log: false,
+            unit: Unit::Nanoseconds,
             from,
             to,
         }
@@ -69,6 +36,7 @@ impl Scale {
             lo,
             hi,
             log: true,
+            unit: Unit::Nanoseconds,
             from,
             to,
         }
@@ -83,24 +51,31 @@ impl Scale {
         }
     }
 
+    /// The same axis for values of this unit.
+    pub fn of(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
+
     /// Whether equal factors have equal lengths.
     pub fn is_log(&self) -> bool {
         self.log
     }
 
     /// The pixel of a value; values off the axis sit at its ends.
-    pub fn at(&self, ns: f64) -> i32 {
+    pub fn at(&self, value: f64) -> i32 {
         let part = if self.log {
-            (ns.max(1.0) / self.lo).ln() / (self.hi / self.lo).ln()
+            (value.max(1.0) / self.lo).ln() / (self.hi / self.lo).ln()
         } else {
-            (ns - self.lo) / (self.hi - self.lo)
+            (value - self.lo) / (self.hi - self.lo)
         };
         self.from + (part.clamp(0.0, 1.0) * f64::from(self.to - self.from)).round() as i32
     }
 
     /// Round values on the axis with their labels, about `want` of them.
     pub fn ticks(&self, want: usize) -> Vec<(u64, String)> {
-        if self.log {
+        if self.log && self.unit.is_binary() {
+            self.binary_ticks(want)
+        } else if self.log {
             self.log_ticks(want)
         } else {
             self.linear_ticks(want)
@@ -108,17 +83,17 @@ impl Scale {
     }
 
     fn linear_ticks(&self, want: usize) -> Vec<(u64, String)> {
-        let step = step_above((self.hi / want.max(1) as f64).max(1.0));
-        let largest = UNITS.iter().rfind(|(_, size)| *size <= self.hi);
-        let (unit, size) = largest.copied().unwrap_or(UNITS[0]);
+        let (unit, size) = self.unit.prefix(self.hi);
+        let step = (size * step_above(self.hi / want.max(1) as f64 / size)).max(1.0);
         let digits = (size / step).log10().ceil().max(0.0) as usize;
-        let label = |ns: u64| match ns as f64 / size {
+        let label = |at: u64| match at as f64 / size {
             0.0 => "0".to_owned(),
-            value if value >= 1e5 => duration(ns),
-            value => format!("{value:.digits$} {unit}"),
+            value if value >= 1e5 => self.unit.text(at),
+            value => format!("{value:.digits$} {unit}").trim_end().to_owned(),
         };
-        let values = (0..=(self.hi / step) as u64).map(|k| (k as f64 * step) as u64);
-        values.map(|ns| (ns, label(ns))).collect()
+        let count = (self.hi / step * 1.000_001) as u64;
+        let values = (0..=count).map(|k| (k as f64 * step).round() as u64);
+        values.map(|at| (at, label(at))).collect()
     }
 
     fn log_ticks(&self, want: usize) -> Vec<(u64, String)> {
@@ -137,7 +112,22 @@ impl Scale {
             .filter(|power| power.rem_euclid(every) == 0)
             .flat_map(|power| factors.iter().map(move |factor| factor * 10f64.powi(power)))
             .filter(|value| *value >= self.lo * 0.999 && *value <= self.hi * 1.001)
-            .map(|value| (value.round() as u64, round_duration(value.round() as u64)))
+            .map(|value| value.round() as u64)
+            .map(|value| (value, self.unit.round_text(value)))
+            .collect()
+    }
+
+    /// Powers of two: with binary prefixes, powers of ten are not round.
+    fn binary_ticks(&self, want: usize) -> Vec<(u64, String)> {
+        let (first, last) = (self.lo.log2().ceil() as i32, self.hi.log2().floor() as i32);
+        let every = [1, 2, 3, 5, 10]
+            .into_iter()
+            .find(|every| (last - first) / every <= want.max(1) as i32)
+            .unwrap_or(20);
+        (first..=last)
+            .filter(|power| power.rem_euclid(every) == 0)
+            .map(|power| 2f64.powi(power) as u64)
+            .map(|value| (value, self.unit.round_text(value)))
             .collect()
     }
 }
@@ -151,9 +141,9 @@ fn step_below(value: f64) -> f64 {
     factor.unwrap_or(1.0) * power
 }
 
-/// The smallest of 1, 2, 5 times a power of ten that is at least `value` (at least 1).
+/// The smallest of 1, 2, 5 times a power of ten that is at least `value`, which is above 0.
 fn step_above(value: f64) -> f64 {
-    let power = 10f64.powf((value * 0.999_999).log10().floor().max(0.0));
+    let power = 10f64.powf((value * 0.999_999).log10().floor());
     let factor = [1.0, 2.0, 5.0]
         .into_iter()
         .find(|factor| factor * power >= value * 0.999_999);
@@ -163,6 +153,11 @@ fn step_above(value: f64) -> f64 {
 /// A wall-clock time, nanoseconds since the Unix epoch, in the local time zone.
 pub(super) fn local(unix_ns: i64) -> DateTime<Local> {
     DateTime::from_timestamp_nanos(unix_ns).with_timezone(&Local)
+}
+
+/// The local time so many nanoseconds after a wall-clock time.
+pub(super) fn since(start_unix_ns: i64, since_ns: u64) -> DateTime<Local> {
+    local(start_unix_ns.saturating_add(i64::try_from(since_ns).unwrap_or(i64::MAX)))
 }
 
 const SECOND: u64 = 1_000_000_000;
@@ -197,44 +192,14 @@ pub(super) fn time_ticks(start_unix_ns: i64, span_ns: u64, want: usize) -> Vec<(
     let count = (i128::from(span_ns) - first).div_euclid(step_ns) + 1;
     (0..count)
         .map(|k| first + k * step_ns)
-        .map(|since| since as u64)
-        .map(|since| {
-            (
-                since,
-                local(start_unix_ns.saturating_add(i64::try_from(since).unwrap_or(i64::MAX)))
-                    .format(format)
-                    .to_string(),
-            )
-        })
+        .map(|at| at as u64)
+        .map(|at| (at, since(start_unix_ns, at).format(format).to_string()))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_three_digits() {
-        let cases = [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_000, "1.00 us"),
-            (999_499, "999 us"),
-            (999_500, "1.00 ms"),
-            (12_449_000, "12.4 ms"),
-            (99_960_000, "100 ms"),
-            (10_000_000_000, "10.0 s"),
-            (99_999_000_000_000, "99999 s"),
-            (u64::MAX, "1.84e10 s"),
-        ];
-        for (ns, text) in cases {
-            assert_eq!(duration(ns), text);
-        }
-        assert_eq!(round_duration(5_000_000), "5 ms");
-        assert_eq!(round_duration(100), "100 ns");
-        assert_eq!(round_duration(u64::MAX), "1.84e10 s");
-        assert_eq!(round_duration(1_500_000_000), "1.5 s");
-    }
 
     #[test]
     fn linear_ticks_share_a_unit() {
@@ -270,6 +235,33 @@ mod tests {
         );
         assert_eq!(labels(7, 7), ["5 ns", "10 ns", "20 ns", "50 ns"]);
         assert!(labels(1, u64::MAX).len() <= 12);
+    }
+
+    #[test]
+    fn ticks_of_other_units_are_round_in_them() {
+        let labels = |scale: Scale, unit| {
+            let ticks = scale.of(unit).ticks(4);
+            ticks.into_iter().map(|tick| tick.1).collect::<Vec<_>>()
+        };
+        let linear = |max| Scale::linear(max, 0, 100);
+        assert_eq!(
+            labels(linear(20 << 20), Unit::BytesPerSecond),
+            ["0", "5 MiB/s", "10 MiB/s", "15 MiB/s", "20 MiB/s"]
+        );
+        assert_eq!(
+            labels(linear(1 << 20), Unit::Bytes),
+            ["0", "0.5 MiB", "1.0 MiB"]
+        );
+        assert_eq!(labels(linear(7), Unit::Count), ["0", "2", "4", "6"]);
+        assert_eq!(labels(linear(9_000), Unit::Count), ["0", "5000"]);
+        assert_eq!(
+            labels(Scale::log(4096, 1 << 20, 0, 100), Unit::Bytes),
+            ["4 KiB", "16 KiB", "64 KiB", "256 KiB", "1 MiB"]
+        );
+        assert_eq!(
+            labels(Scale::log(1, 2_000, 0, 100), Unit::Count),
+            ["1", "10", "100", "1000"]
+        );
     }
 
     #[test]

@@ -1,19 +1,17 @@
 //! The totals over time.
 
+use chrono::{DateTime, Local};
 use plotters::backend::DrawingBackend;
 
 use crate::model::{Bucket, Capture};
+use crate::units::{Unit, duration};
 
 use super::canvas::{Area, Canvas, Ink};
-use super::scale::{Scale, duration, local, round_duration, time_ticks};
-use super::{Error, heading, nothing, palette};
+use super::scale::{Scale, since};
+use super::{Error, axis, heading, nothing, palette};
 
-/// Width of the value labels, pixels.
-const LABELS: i32 = 58;
 /// Height of the heading, pixels.
 const HEADING: i32 = 28;
-/// Height of the time labels, pixels.
-const AXIS: i32 = 22;
 /// Height of the strip of lost probes, pixels.
 const STRIP: i32 = 12;
 /// Buckets at most; more are joined.
@@ -57,7 +55,12 @@ pub(super) fn draw<B: DrawingBackend>(
     capture: &Capture,
     area: Area,
 ) -> Result<(), Error> {
-    let plot = Area::new(area.x0 + LABELS, area.y0 + HEADING, area.x1, area.y1 - AXIS);
+    let plot = Area::new(
+        area.x0 + axis::LABELS,
+        area.y0 + HEADING,
+        area.x1,
+        area.y1 - axis::HEIGHT,
+    );
     let columns = join(plot, &capture.series);
     let lost: u64 = columns
         .buckets
@@ -83,9 +86,9 @@ pub(super) fn draw<B: DrawingBackend>(
         );
     }
     key(canvas, lost, (title + 18, area.x1, area.y0 + 8))?;
-    times(canvas, &columns, capture.run.start_unix_ns)?;
+    axis::times(canvas, plot, capture.run.start_unix_ns, columns.span_ns())?;
     if let Some(scale) = scale {
-        grid(canvas, &scale, plot)?;
+        axis::values(canvas, &scale, plot, 6)?;
         band(canvas, &columns, &scale)?;
         mean(canvas, &columns, &scale)?;
         threshold(canvas, capture.run.threshold_ns, &scale, plot)?;
@@ -169,39 +172,6 @@ fn key<B: DrawingBackend>(
     Ok(())
 }
 
-/// Times below the plot.
-fn times<B: DrawingBackend>(
-    canvas: &mut Canvas<B>,
-    columns: &Columns,
-    start_unix_ns: i64,
-) -> Result<(), Error> {
-    let (plot, ink) = (columns.plot, Ink::new(12.0, palette::FAINT).center());
-    for (since, text) in time_ticks(start_unix_ns, columns.span_ns(), 6) {
-        let x = columns.x(since);
-        canvas.fill(Area::new(x, plot.y1, x + 1, plot.y1 + 4), palette::FAINT)?;
-        // The outermost labels stay inside the picture and clear of the value labels.
-        let half = canvas.width(&text, ink) / 2;
-        let x = x.min(plot.x1 - half);
-        canvas.text((x, plot.y1 + 13), &text, ink)?;
-    }
-    canvas.fill(
-        Area::new(plot.x0, plot.y1, plot.x1, plot.y1 + 1),
-        palette::FAINT,
-    )
-}
-
-fn grid<B: DrawingBackend>(canvas: &mut Canvas<B>, scale: &Scale, plot: Area) -> Result<(), Error> {
-    let ink = Ink::new(12.0, palette::FAINT).right();
-    for (ns, text) in scale.ticks(6) {
-        let y = scale.at(ns as f64);
-        if y < plot.y1 - 2 {
-            canvas.fill(Area::new(plot.x0, y, plot.x1, y + 1), palette::GRID)?;
-        }
-        canvas.text((plot.x0 - 6, y), &text, ink)?;
-    }
-    Ok(())
-}
-
 fn band<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     columns: &Columns,
@@ -260,7 +230,7 @@ fn threshold<B: DrawingBackend>(
     let y = scale.at(ns as f64);
     canvas.dashes(plot.x0, plot.x1, y, palette::INK)?;
     let (text, ink) = (
-        format!("threshold {}", round_duration(ns)),
+        format!("threshold {}", Unit::Nanoseconds.round_text(ns)),
         Ink::new(12.0, palette::INK).right(),
     );
     let above = y - 9;
@@ -294,9 +264,7 @@ fn hints<B: DrawingBackend>(canvas: &mut Canvas<B>, columns: &Columns, start_uni
         .filter(|(_, b)| b.count > 0 || b.lost > 0)
     {
         let (x0, x1) = columns.columns(k);
-        let begin =
-            start_unix_ns.saturating_add(i64::try_from(columns.begin(k)).unwrap_or(i64::MAX));
-        let text = hint(begin, bucket);
+        let text = hint(since(start_unix_ns, columns.begin(k)), bucket);
         canvas.hint(
             Area {
                 x0,
@@ -308,8 +276,8 @@ fn hints<B: DrawingBackend>(canvas: &mut Canvas<B>, columns: &Columns, start_uni
     }
 }
 
-fn hint(begin_unix_ns: i64, bucket: &Bucket) -> String {
-    let time = local(begin_unix_ns).format("%H:%M:%S%.3f");
+fn hint(begin: DateTime<Local>, bucket: &Bucket) -> String {
+    let time = begin.format("%H:%M:%S%.3f");
     let counts = format!("{time}: {} answered, {} lost", bucket.count, bucket.lost);
     if bucket.count == 0 {
         return counts;

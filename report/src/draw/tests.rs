@@ -217,7 +217,7 @@ fn captures() -> Vec<(&'static str, Capture)> {
 }
 
 /// Width, height and pixels.
-fn decode(file: &[u8]) -> (u32, u32, Vec<u8>) {
+pub(super) fn decode(file: &[u8]) -> (u32, u32, Vec<u8>) {
     let mut reader = png::Decoder::new(file).read_info().expect("a PNG header");
     let mut pixels = vec![0; reader.output_buffer_size()];
     let info = reader.next_frame(&mut pixels).expect("PNG data");

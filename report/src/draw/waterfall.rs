@@ -2,16 +2,21 @@
 
 use plotters::backend::DrawingBackend;
 
+use crate::blame::Blame;
 use crate::model::{Breakdown, Capture, Delay, Owner, Record};
+use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
-use super::scale::{Scale, duration, local};
+use super::scale::{Scale, local};
 use super::{Error, heading, marked_name, nothing, palette, words};
 
 /// Bars at most.
 const MOST: usize = 8;
 /// From one bar to the next, pixels.
 const PITCH: i32 = 41;
+/// Bars at most, and what each needs more, where it is known who had the CPU.
+const MOST_EXPLAINED: usize = 7;
+const LANE: i32 = 7;
 /// Height of a bar, pixels.
 const BAR: i32 = 24;
 /// Height of the heading, pixels.
@@ -29,7 +34,16 @@ pub(super) fn draw<B: DrawingBackend>(
     capture: &Capture,
     area: Area,
 ) -> Result<i32, Error> {
-    let shown = &capture.slowest[..capture.slowest.len().min(MOST)];
+    let explained = capture
+        .slowest
+        .iter()
+        .any(|record| !record.blame.is_empty());
+    let (most, pitch) = if explained {
+        (MOST_EXPLAINED, PITCH + LANE)
+    } else {
+        (MOST, PITCH)
+    };
+    let shown = &capture.slowest[..capture.slowest.len().min(most)];
     heading(canvas, (area.x0, area.y0 + 8), &panel_title(shown))?;
     let rows = Area::new(
         area.x0 + LABELS,
@@ -44,7 +58,7 @@ pub(super) fn draw<B: DrawingBackend>(
     }
     legend(canvas, shown, (area.x1, area.y0 + 8))?;
     let rows = Area {
-        y1: rows.y0 + shown.len() as i32 * PITCH,
+        y1: rows.y0 + shown.len() as i32 * pitch,
         ..rows
     };
     let most = shown
@@ -58,7 +72,7 @@ pub(super) fn draw<B: DrawingBackend>(
     }
     for (k, record) in shown.iter().enumerate() {
         let row = Area {
-            y0: rows.y0 + k as i32 * PITCH,
+            y0: rows.y0 + k as i32 * pitch,
             ..rows
         };
         label(canvas, record, (area.x0, row.y0))?;
@@ -197,6 +211,10 @@ fn bar<B: DrawingBackend>(
             unlabelled.push(delay);
         }
         canvas.hint(area, hint(delay, breakdown));
+        let blame = record.blame.iter().find(|b| b.segment == delay.segment);
+        if let Some(blame) = blame {
+            lane(canvas, blame, begin, scale, row.y0 + BAR)?;
+        }
         begin = end;
     }
     let end = Area {
@@ -204,12 +222,11 @@ fn bar<B: DrawingBackend>(
         y1: row.y0 + BAR,
         ..row
     };
-    below(
-        canvas,
-        breakdown,
-        &unlabelled,
-        Area::new(row.x0, row.y0 + BAR, row.x1, row.y0 + PITCH),
-    )?;
+    let under = Area::new(row.x0, row.y0 + BAR, row.x1, row.y0 + PITCH);
+    match record.blame.iter().max_by_key(|blame| blame.window_ns) {
+        Some(blame) => blamed(canvas, blame, under)?,
+        None => below(canvas, breakdown, &unlabelled, under)?,
+    }
     total(canvas, record, breakdown, end)
 }
 
@@ -240,6 +257,54 @@ fn piece<B: DrawingBackend>(
         canvas.text((area.x0 + area.width() / 2, area.y0 + BAR / 2), text, ink)?;
     }
     Ok(text == Some(both.as_str()))
+}
+
+/// Who had the CPU during a segment that began so long after the send, directly under it. Of
+/// another host's only the shares are known, not the order.
+fn lane<B: DrawingBackend>(
+    canvas: &mut Canvas<B>,
+    blame: &Blame,
+    begin: u64,
+    scale: &Scale,
+    top: i32,
+) -> Result<(), Error> {
+    let mut at = 0;
+    let shares = blame.parts.iter().enumerate().map(|(k, part)| {
+        at += part.ns;
+        (at - part.ns, part.ns, k)
+    });
+    let pieces = if blame.lane.is_empty() {
+        shares.collect()
+    } else {
+        blame.lane.clone()
+    };
+    for (at, ns, part) in pieces {
+        let Some(part) = blame.parts.get(part) else {
+            continue;
+        };
+        let [x0, x1] = [begin + at, begin + at + ns].map(|ns| scale.at(ns as f64));
+        let area = Area::new(x0, top + 2, x1.max(x0 + 1), top + LANE);
+        canvas.fill(area, palette::class(part.class as usize))?;
+        let text = format!("CPU {}: {} {}", blame.cpu, part.words(), duration(part.ns));
+        canvas.hint(area, text);
+    }
+    Ok(())
+}
+
+/// Under the lane: the same in words.
+fn blamed<B: DrawingBackend>(
+    canvas: &mut Canvas<B>,
+    blame: &Blame,
+    area: Area,
+) -> Result<(), Error> {
+    let (x, y) = (area.x0 + 2, area.y0 + LANE + 9);
+    if let Some(part) = blame.parts.first() {
+        let color = palette::class(part.class as usize);
+        canvas.fill(Area::new(x, y - 4, x + 9, y + 5), color)?;
+    }
+    let ink = Ink::new(12.0, palette::INK);
+    let text = canvas.fit(&blame.text(), ink, area.width() - 16);
+    canvas.text((x + 14, y), &text, ink)
 }
 
 /// Under the bar: those of the two largest segments that had no room in it, unless they hardly

@@ -8,10 +8,11 @@ use crate::model::{
     Summary,
 };
 
+use crate::units::{Unit, duration};
 use crate::verdict::Verdict;
 
 use super::Marks;
-use super::scale::{duration, local, round_duration};
+use super::scale::local;
 
 /// Medians of fewer probes say little about what is usual.
 const USUAL_COUNT: u64 = 10;
@@ -96,7 +97,7 @@ pub(super) fn headline(capture: &Capture) -> String {
         (Some((slowest, verdict)), _) => slowest_probe(slowest, verdict, &capture.summary),
         (None, Some(total)) if capture.run.threshold_ns > total.max => format!(
             "No probe reached {}: slowest {}, median {}",
-            round_duration(capture.run.threshold_ns),
+            Unit::Nanoseconds.round_text(capture.run.threshold_ns),
             duration(total.max),
             duration(total.p50)
         ),

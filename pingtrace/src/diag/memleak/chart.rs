@@ -4,7 +4,7 @@ use super::find::{Findings, Found, label, total};
 use super::{LOOKS, Look};
 use crate::host;
 use crate::units::Time;
-use report::companion::{Bar, Chart, Panel, Series, Unit};
+use report::companion::{Bar, Bars, Chart, Panel, Series, Stacked, Unit};
 use report::memleak::{Suspect, suspects};
 
 /// Series in the picture; the rest is one more.
@@ -59,13 +59,14 @@ fn stacked(look: &Look<'_>, sites: &[Found]) -> Panel {
         one.values.resize(length, 0.0);
     }
     let (start_unix_ns, step_ns) = steps(look, look.since);
-    Panel::Stacked {
+    Panel::Stacked(Stacked {
         heading: "allocated since the start and still there, by site".to_owned(),
         unit: Unit::Bytes,
         start_unix_ns,
         step_ns,
         series,
-    }
+        empty: "nothing that was allocated is still there".to_owned(),
+    })
 }
 
 /// When a look was, and the time between two.
@@ -85,11 +86,12 @@ fn largest(sites: &[Found]) -> Panel {
         value: site.row.bytes,
         text: format!("{} objects", site.row.live),
     };
-    Panel::Bars {
+    Panel::Bars(Bars {
         heading: "who holds most".to_owned(),
         unit: Unit::Bytes,
         bars: sites.iter().take(2 * SERIES).map(bar).collect(),
-    }
+        ..Bars::default()
+    })
 }
 
 fn grown(look: &Look<'_>) -> Panel {
@@ -100,9 +102,10 @@ fn grown(look: &Look<'_>) -> Panel {
         value: suspect.trend.grown.cast_unsigned(),
         text: format!("rises with {:.2}", suspect.trend.rising),
     };
-    Panel::Bars {
+    Panel::Bars(Bars {
         heading: "what has grown".to_owned(),
         unit: Unit::Bytes,
         bars: all.iter().take(2 * SERIES).map(bar).collect(),
-    }
+        empty: "nothing has grown".to_owned(),
+    })
 }

@@ -1,0 +1,136 @@
+//! What this machine can resolve: for a moment everything is recorded, however short, while a
+//! thread sleeps, another is busy and the clock ticks. What is usual then cannot be told from what
+//! is worth a report.
+
+use crate::inject::load::{CpuHog, Hog, Priority};
+use crate::inject::victim::{Victim, Wakes};
+use crate::recorder::{self, Reader, Record, Recorder, Setup, Storage};
+use anyhow::{Context, Result, bail};
+use bpf::recorder::types::{pt_record_type, pt_ring_of};
+use report::companion::Kind;
+use report::units::duration;
+use std::time::Duration;
+
+/// How long is looked.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two sleeps; also the armed clock's.
+const SLEEP: Duration = Duration::from_millis(1);
+/// Fewer records say nothing.
+const FEW: usize = 10;
+/// This many times what is usual can be told from it.
+const MARGIN: u64 = 2;
+/// No threshold is below this, ns: the recorder itself takes that long.
+const LEAST_NS: u64 = 5_000;
+
+/// What is to be measured, how it is recorded, and as which record.
+struct Measure {
+    what: &'static str,
+    setup: Setup,
+    record: pt_record_type,
+    ring: pt_ring_of,
+}
+
+/// What a threshold can be, for people; an error if this one is below.
+pub fn check(kind: Kind, threshold: Duration) -> Result<String> {
+    let measure = Measure::of(kind);
+    let usual = measure.usual_ns().context("measure what can be resolved")?;
+    let Some(usual) = usual.or((threshold.as_nanos() < LEAST_NS.into()).then_some(0)) else {
+        return Ok(format!(
+            "What threshold can be resolved here is unknown: too few {} in {LOOK:?}.",
+            measure.what
+        ));
+    };
+    let floor = (usual * MARGIN).max(LEAST_NS).next_multiple_of(1_000);
+    let (usual, least) = (duration(usual), floor / 1_000);
+    let what = measure.what;
+    if threshold < Duration::from_nanos(floor) {
+        let threshold = duration(threshold.as_nanos() as u64);
+        bail!(
+            "threshold {threshold} (-t) is below the {least} us that this machine can resolve now \
+             ({what} of {usual} are usual): use -t {least}us or more"
+        );
+    }
+    Ok(format!(
+        "Thresholds from {least} us on can be resolved here ({what} of {usual} are usual)."
+    ))
+}
+
+impl Measure {
+    fn of(kind: Kind) -> Self {
+        let everything = Some(Duration::from_nanos(1));
+        let setup = Setup::default();
+        match kind {
+            Kind::Irqoff => Self {
+                what: "delays of a timer",
+                setup: Setup {
+                    late: everything,
+                    ..setup
+                },
+                record: pt_record_type::PT_LATE,
+                ring: pt_ring_of::PT_RING_HARDIRQ,
+            },
+            Kind::Nosched => Self {
+                what: "delays of a reschedule",
+                setup: Setup {
+                    reschedules: everything,
+                    ..setup
+                },
+                record: pt_record_type::PT_RESCHED,
+                ring: pt_ring_of::PT_RING_EVENT,
+            },
+            Kind::Runqlat => Self {
+                what: "waits for a free CPU",
+                setup: Setup {
+                    waits: Some(Duration::ZERO),
+                    ..setup
+                },
+                record: pt_record_type::PT_WAIT,
+                ring: pt_ring_of::PT_RING_EVENT,
+            },
+        }
+    }
+
+    /// The median, ns; `None` if there were too few.
+    fn usual_ns(&self) -> Result<Option<u64>> {
+        let mut storage = Storage::uninit();
+        let mut recorder = Recorder::load(&mut storage, &self.setup)?;
+        let memory = recorder.memory();
+        recorder.attach()?;
+        let mut reader = Reader::new(&memory, &[self.ring]);
+        let cpu = rustix::thread::sched_getcpu();
+        let _ticks = recorder::tick(&[cpu as u32], (1_000 / SLEEP.as_millis()) as u32)?;
+        let slept = sleep_beside_a_hog(cpu)?;
+        let mine = |record: &&Record| {
+            let of_type = u32::from(record.event.r#type) == self.record.0;
+            let sleeper = self.record != pt_record_type::PT_WAIT || record.event.tid == slept;
+            record.cpu as usize == cpu && of_type && sleeper
+        };
+        let records = reader.read(&memory);
+        let mut all: Vec<u64> = records.iter().filter(mine).map(|r| r.event.ns).collect();
+        all.sort_unstable();
+        Ok((all.len() >= FEW).then(|| all[all.len() / 2]))
+    }
+}
+
+/// The sleeper's thread id: it goes before the busy one if this process may say so.
+fn sleep_beside_a_hog(cpu: usize) -> Result<u32> {
+    let hog = CpuHog::start(Hog {
+        cpu,
+        priority: Priority::Normal,
+        limit: LOOK,
+        burst: None,
+    });
+    let wakes = |priority| Wakes {
+        cpu,
+        priority,
+        interval: SLEEP,
+        limit: LOOK,
+    };
+    let sleeper = Victim::start(wakes(Priority::Fifo(1)))
+        .or_else(|_| Victim::start(wakes(Priority::Normal)))
+        .context("start a thread")?;
+    let tid = sleeper.tid();
+    sleeper.wait();
+    drop(hog);
+    Ok(tid)
+}

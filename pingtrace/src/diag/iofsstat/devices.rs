@@ -1,0 +1,127 @@
+//! Block devices by number, what they are called, and what lies below them; from sysfs.
+
+use crate::plan::Usage;
+use anyhow::{Result, bail};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Major and minor number.
+pub type Number = (u32, u32);
+
+/// The parts of a `dev_t` as the kernel keeps it (include/linux/kdev_t.h).
+pub fn number(dev: u32) -> Number {
+    (dev >> 20, dev & 0xf_ffff)
+}
+
+/// The device that `-d` names.
+#[derive(Clone, Debug)]
+pub struct Selected {
+    /// Its number.
+    pub number: Number,
+    /// What there is to say about it: what lies below, what it does not count.
+    pub notes: Vec<String>,
+}
+
+impl Selected {
+    /// Finds it by its name, with or without `/dev/`, or by a link to it.
+    pub fn find(wanted: &str) -> Result<Self> {
+        let path = Path::new("/dev").join(wanted);
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        // A / in a name is a ! in sysfs.
+        let name = path.strip_prefix("/dev").unwrap_or(&path).to_string_lossy();
+        let name = name.replace('/', "!");
+        let Some(number) = number_of(&name) else {
+            bail!(Usage(format!(
+                "no block device is called '{wanted}' (-d); /proc/diskstats lists them"
+            )))
+        };
+        let notes = [below(&name), counts_nothing(&name)];
+        let notes: Vec<_> = notes.into_iter().flatten().collect();
+        for note in &notes {
+            log::info!("{note}");
+        }
+        Ok(Self { number, notes })
+    }
+}
+
+/// The number of a device by its name in sysfs.
+pub fn number_of(name: &str) -> Option<Number> {
+    read_number(&Path::new("/sys/class/block").join(name))
+}
+
+fn read_number(sysfs: &Path) -> Option<Number> {
+    let text = fs::read_to_string(sysfs.join("dev")).ok()?;
+    let (major, minor) = text.trim().split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// What a device that is a stack of others lies on.
+fn below(name: &str) -> Option<String> {
+    let sysfs = PathBuf::from("/sys/class/block").join(name);
+    let slaves = fs::read_dir(sysfs.join("slaves")).into_iter().flatten();
+    let mut lower: Vec<_> = slaves
+        .flatten()
+        .map(|slave| slave.file_name().to_string_lossy().into_owned())
+        .collect();
+    lower.sort();
+    if let Ok(file) = fs::read_to_string(sysfs.join("loop/backing_file")) {
+        lower.push(format!("the file {}", file.trim_end()));
+    }
+    (!lower.is_empty()).then(|| {
+        format!(
+            "{name} is a stack on {}: what it hands on counts there again, for the thread that does",
+            lower.join(", ")
+        )
+    })
+}
+
+fn counts_nothing(name: &str) -> Option<String> {
+    let path = format!("/sys/class/block/{name}/queue/iostats");
+    let off = fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
+    off.then(|| format!("{name} counts nothing, and so has no rows: its queue/iostats is 0"))
+}
+
+/// A device as it is shown.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// The disk that it is, or is a part of.
+    pub disk: Number,
+}
+
+/// Devices that were asked for, each looked up once.
+#[derive(Default)]
+pub struct Devices(HashMap<Number, Option<Known>>);
+
+impl Devices {
+    /// A block device; `None` when there is none of that number.
+    pub fn get(&mut self, number: Number) -> Option<&Known> {
+        let known = self.0.entry(number);
+        known.or_insert_with(|| find(number)).as_ref()
+    }
+
+    /// The disk that a device is part of, or itself.
+    pub fn disk(&mut self, number: Number) -> Number {
+        self.get(number).map_or(number, |known| known.disk)
+    }
+
+    /// Its name, or else its number.
+    pub fn name(&mut self, number: Number) -> String {
+        let known = self.get(number).map(|known| known.name.clone());
+        known.unwrap_or_else(|| format!("{}:{}", number.0, number.1))
+    }
+}
+
+fn find(number: Number) -> Option<Known> {
+    let link = format!("/sys/dev/block/{}:{}", number.0, number.1);
+    let sysfs = fs::canonicalize(link).ok()?;
+    let name = sysfs.file_name()?.to_string_lossy().replace('!', "/");
+    let is_part = sysfs.join("partition").exists();
+    let disk = is_part.then(|| read_number(sysfs.parent()?)).flatten();
+    Some(Known {
+        name,
+        disk: disk.unwrap_or(number),
+    })
+}

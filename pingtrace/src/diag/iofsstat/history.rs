@@ -1,0 +1,89 @@
+//! Who moved how many bytes over time, for the picture.
+
+use super::cycle::Cycle;
+use crate::units::Time;
+use report::companion::{Chart, Panel, Series, Stacked, Summary, Unit};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Series of their own; the others are one.
+const MAX_SERIES: usize = 9;
+/// Cycles that are kept; of a longer run the last ones are drawn.
+const MAX_CYCLES: usize = 4096;
+
+/// Bytes a second by process or file, a value a cycle.
+#[derive(Default)]
+pub struct History {
+    cycles: std::collections::VecDeque<HashMap<String, f64>>,
+    dropped: u32,
+}
+
+impl History {
+    /// Adds a cycle.
+    pub fn add(&mut self, cycle: &Cycle) {
+        let mut values = HashMap::new();
+        for (name, bytes) in &cycle.volumes {
+            *values.entry(name.clone()).or_default() += *bytes as f64 * 1e9 / cycle.ns as f64;
+        }
+        self.cycles.push_back(values);
+        if self.cycles.len() > MAX_CYCLES {
+            self.cycles.pop_front();
+            self.dropped += 1;
+        }
+    }
+
+    /// The picture.
+    pub fn chart(&self, start: Time, cycle: Duration, by_file: bool, summary: &Summary) -> Chart {
+        let subject = if by_file { "file" } else { "process" };
+        let skipped = cycle * self.dropped;
+        Chart {
+            title: format!("iofsstat: {} cycles of {cycle:?}", self.cycles.len()),
+            headline: summary.headline.clone(),
+            second: String::new(),
+            panels: vec![Panel::Stacked(Stacked {
+                heading: format!("bytes read and written a second, by {subject}"),
+                unit: Unit::BytesPerSecond,
+                start_unix_ns: start.unix_ns + skipped.as_nanos() as i64,
+                step_ns: cycle.as_nanos() as u64,
+                series: self.series(),
+                empty: "Nothing was read or written.".to_owned(),
+            })],
+            notes: format!("{} lost", summary.lost),
+        }
+    }
+
+    fn series(&self) -> Vec<Series> {
+        let mut totals: HashMap<&str, f64> = HashMap::new();
+        for (name, value) in self.cycles.iter().flatten() {
+            *totals.entry(name).or_default() += value;
+        }
+        let mut names: Vec<_> = totals.into_iter().collect();
+        names.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+        let (own, others) = names.split_at(names.len().min(MAX_SERIES));
+        let value = |cycle: &HashMap<String, f64>, name: &str| cycle.get(name).copied();
+        let mut series: Vec<_> = own
+            .iter()
+            .map(|(name, _)| Series {
+                name: (*name).to_owned(),
+                values: self
+                    .cycles
+                    .iter()
+                    .map(|c| value(c, name).unwrap_or(0.0))
+                    .collect(),
+            })
+            .collect();
+        if !others.is_empty() {
+            let sum = |cycle| {
+                others
+                    .iter()
+                    .filter_map(|(name, _)| value(cycle, name))
+                    .sum()
+            };
+            series.push(Series {
+                name: format!("{} others", others.len()),
+                values: self.cycles.iter().map(sum).collect(),
+            });
+        }
+        series
+    }
+}

@@ -1,0 +1,170 @@
+//! Names of the processes and files that the programs counted: from what these saw when it
+//! happened, as a process may be gone by now, and from what still runs.
+
+use super::devices::{Devices, Number, number, number_of};
+use super::programs::Programs;
+use bpf::iofsstat::types::{io_path, io_process};
+use report::companion::iofsstat::Who;
+use report::iofsstat::mounts::{self, Mount, Names};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+/// Processes that are remembered.
+const MAX_PROCESSES: usize = 1 << 16;
+
+/// What is known about a process.
+#[derive(Clone, Debug)]
+struct Process {
+    comm: String,
+    kernel: bool,
+    container: Option<String>,
+}
+
+/// Looks names up, and remembers what may be gone when it is asked for again.
+#[derive(Default)]
+pub struct Book {
+    processes: HashMap<u64, Process>,
+    mounts: HashMap<u32, Vec<Mount>>,
+    /// Processes of which nothing is known but the id.
+    pub nameless: u64,
+}
+
+impl Book {
+    /// Forgets what may have changed since the last cycle.
+    pub fn next_cycle(&mut self) {
+        self.mounts.clear();
+        if self.processes.len() > MAX_PROCESSES {
+            self.processes.clear();
+        }
+    }
+
+    /// A process; `None` is nobody.
+    pub fn who(&mut self, programs: &Programs<'_>, who: u64) -> Option<Who> {
+        let tgid = tgid(who)?;
+        let process = self.process(programs, who);
+        let comm = process.map(|p| p.comm.clone());
+        let container = process.and_then(|p| p.container.clone());
+        if comm.is_none() {
+            self.nameless += 1;
+        }
+        Some(Who {
+            comm: comm.unwrap_or_else(|| "?".to_owned()),
+            pid: tgid,
+            tgid,
+            container,
+        })
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub fn is_kernel(&mut self, programs: &Programs<'_>, who: u64) -> bool {
+        self.process(programs, who).is_some_and(|p| p.kernel)
+    }
+
+    fn process(&mut self, programs: &Programs<'_>, who: u64) -> Option<&Process> {
+        if let Some(seen) = programs.process(who) {
+            let container = self.processes.remove(&who).map(|known| known.container);
+            let container = container.unwrap_or_else(|| container_of(who, &seen));
+            let process = Process {
+                comm: text(&seen.comm),
+                kernel: seen.kernel != 0,
+                container,
+            };
+            self.processes.insert(who, process);
+        }
+        self.processes.get(&who)
+    }
+
+    /// The full path of a file, as the process sees it if that still runs.
+    pub fn path(
+        &mut self,
+        programs: &Programs<'_>,
+        who: u64,
+        inode: u64,
+        fs: u32,
+    ) -> Option<String> {
+        let names = names(&programs.path(inode, fs)?);
+        let mounts = self.mounts_of(tgid(who).unwrap_or(0));
+        Some(names.path(number(fs), mounts))
+    }
+
+    /// The device of a file system, or what stands for it, and its disk if it has one.
+    pub fn device(&mut self, devices: &mut Devices, who: u64, fs: u32) -> (String, Option<Number>) {
+        let number = number(fs);
+        if let Some(known) = devices.get(number) {
+            return (known.name.clone(), Some(known.disk));
+        }
+        let mounts = self.mounts_of(tgid(who).unwrap_or(0));
+        let Some(mount) = mounts.iter().find(|m| (m.major, m.minor) == number) else {
+            return (devices.name(number), None);
+        };
+        let source = Path::new(&mount.source);
+        let device = source.starts_with("/dev").then(|| fs::canonicalize(source));
+        let Some(name) = device.and_then(|path| Some(path.ok()?.file_name()?.to_owned())) else {
+            return (mount.kind.clone(), None);
+        };
+        let name = name.to_string_lossy().into_owned();
+        let disk = number_of(&name);
+        (name, disk.map(|disk| devices.disk(disk)))
+    }
+
+    /// Mounts in the namespace of a process, or else in our own.
+    fn mounts_of(&mut self, pid: u32) -> &[Mount] {
+        self.mounts.entry(pid).or_insert_with(|| {
+            let of_process = fs::read_to_string(format!("/proc/{pid}/mountinfo"));
+            let text = of_process.or_else(|_| fs::read_to_string("/proc/self/mountinfo"));
+            mounts::parse(&text.unwrap_or_default())
+        })
+    }
+}
+
+/// The id of a process; `None` is nobody.
+pub fn tgid(who: u64) -> Option<u32> {
+    (who != 0).then_some((who >> 32) as u32)
+}
+
+/// By its cgroups now if it still runs, else by those that it was in when it was first seen.
+fn container_of(who: u64, seen: &io_process) -> Option<String> {
+    let pid = tgid(who)?;
+    let now = began(pid).is_some_and(|ticks| ticks == who as u32);
+    let now = now.then(|| netns::container_of(pid)).flatten();
+    let then = || {
+        let names = seen.cgroup.iter().map(|name| text(name.as_flattened()));
+        names
+            .rev()
+            .find_map(|name| netns::container_id(&name).map(str::to_owned))
+    };
+    now.or_else(then)
+}
+
+/// When a process began, in clock ticks of 10 ms since boot: field 22 of its stat.
+fn began(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_comm) = stat.rsplit_once(')')?;
+    let field = after_comm.split_ascii_whitespace().nth(19)?;
+    Some(field.parse::<u64>().ok()? as u32)
+}
+
+fn names(path: &io_path) -> Names {
+    let all = path.names.as_flattened();
+    let used = (path.used as usize).min(all.len());
+    let bytes: Vec<u8> = all[..used].iter().map(|c| c.cast_unsigned()).collect();
+    let names = bytes.split(|b| *b == 0).filter(|name| !name.is_empty());
+    Names {
+        names: names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect(),
+        cut: path.cut != 0,
+        deleted: path.deleted != 0,
+    }
+}
+
+/// A C string.
+fn text(chars: &[std::ffi::c_char]) -> String {
+    let bytes: Vec<u8> = chars
+        .iter()
+        .map(|c| *c as u8)
+        .take_while(|b| *b != 0)
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -1,0 +1,346 @@
+//! The kernel programs: which of them this kernel needs, and taking a cycle's counts from them.
+
+use super::Mode;
+use crate::meter::{self, Programs as Loaded};
+use anyhow::{Context, Result};
+use bpf::iofsstat::types::{
+    io_file_key, io_losses, io_notes, io_part, io_part_key, io_path, io_process, io_row,
+    io_row_key, io_use, io_use_key,
+};
+use bpf::iofsstat::{IofsstatSkel, IofsstatSkelBuilder, OpenIofsstatSkel};
+use libbpf_rs::btf::types::{FuncProto, Ptr, Typedef};
+use libbpf_rs::btf::{Btf, BtfKind};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, OpenObject};
+use report::iofsstat::Reading;
+use report::iofsstat::diskstats::{self, Device};
+use rustix::thread::{MembarrierCommand, membarrier};
+use std::fs;
+use std::mem::MaybeUninit;
+use std::thread;
+use std::time::Duration;
+
+/// Room for the loaded object, kept by the caller.
+pub type Storage = MaybeUninit<OpenObject>;
+
+/// Dirty folios that are remembered, at least and at most; 72 bytes each.
+const PAGES: (u32, u32) = (1 << 16, 1 << 20);
+/// Where the kernel cannot tell when its programs are done, they are after this long.
+const DONE_AFTER: Duration = Duration::from_millis(20);
+
+/// Programs of block mode.
+const BLOCK: [&str; 5] = [
+    "on_bio_queue",
+    "on_split",
+    "on_rq_issue",
+    "on_rq_complete",
+    "on_bio_complete",
+];
+
+/// The loaded and attached programs.
+pub struct Programs<'a> {
+    skel: IofsstatSkel<'a>,
+    _links: Vec<Link>,
+    loaded: Loaded,
+    epoch: u32,
+    /// What cannot be seen here, and why.
+    pub blind: Vec<String>,
+}
+
+/// What was counted from one cut to the next.
+pub struct Taken {
+    /// Requests.
+    pub rows: Vec<(io_row_key, io_row)>,
+    /// Whose pages were written.
+    pub parts: Vec<(io_part_key, io_part)>,
+    /// Calls.
+    pub uses: Vec<(io_use_key, io_use)>,
+    /// The devices just before and just after the cut.
+    pub devices: Vec<(Device, Reading)>,
+}
+
+impl<'a> Programs<'a> {
+    /// Loads and attaches what the mode needs; nothing is counted before the first cut.
+    pub fn attach(storage: &'a mut Storage, mode: Mode) -> Result<Self> {
+        let kernel = Kernel::read()?;
+        let mut open = IofsstatSkelBuilder::default()
+            .open(storage)
+            .context("open the programs of iofsstat")?;
+        let (wanted, blind) = kernel.programs(mode);
+        for mut program in open.open_object_mut().progs_mut() {
+            let on = program.name().to_str().is_some_and(|n| wanted.contains(&n));
+            program.set_autoload(on);
+        }
+        configure(&mut open, &kernel, mode)?;
+        let skel = open.load().map_err(refused)?;
+        let mut links = Vec::new();
+        for program in skel.object().progs_mut().filter(|p| p.autoload()) {
+            let name = program.name().display().to_string();
+            let link = program.attach();
+            links.push(link.with_context(|| format!("attach {name} of iofsstat"))?);
+        }
+        let loaded = meter::loaded(skel.object());
+        Ok(Self {
+            skel,
+            _links: links,
+            loaded,
+            epoch: 0,
+            blind,
+        })
+    }
+
+    fn bss(&self) -> &bpf::iofsstat::types::bss {
+        self.skel
+            .maps
+            .bss_data
+            .as_deref()
+            .expect("libbpf maps .bss")
+    }
+
+    /// Begins a new epoch, and takes what was counted in the last one.
+    pub fn cut(&mut self) -> Result<Taken> {
+        let last = self.epoch;
+        let before = read_devices()?;
+        self.epoch += 1;
+        let bss = self.skel.maps.bss_data.as_deref_mut();
+        bss.expect("libbpf maps .bss").epoch = self.epoch;
+        let after = read_devices()?;
+        wait_for_programs();
+        let maps = &self.skel.maps;
+        Ok(Taken {
+            rows: take(&maps.rows, |key: &io_row_key| key.epoch == last)?,
+            parts: take(&maps.parts, |key: &io_part_key| key.epoch == last)?,
+            uses: take(&maps.uses, |key: &io_use_key| key.epoch == last)?,
+            devices: pair(&before, after),
+        })
+    }
+
+    /// What could not be counted where it belongs, so far.
+    pub fn losses(&self) -> io_losses {
+        self.bss().losses
+    }
+
+    /// What is known not to be seen, so far.
+    pub fn notes(&self) -> io_notes {
+        self.bss().notes
+    }
+
+    /// Runs that the kernel left out as they would have interrupted themselves.
+    pub fn missed(&self) -> u64 {
+        meter::missed(&self.loaded)
+    }
+
+    /// What the kernel side knows of a process.
+    pub fn process(&self, who: u64) -> Option<io_process> {
+        look_up(&self.skel.maps.processes, &who)
+    }
+
+    /// What the kernel side knows of a file's path.
+    pub fn path(&self, inode: u64, fs: u32) -> Option<io_path> {
+        let key = io_file_key {
+            inode,
+            fs,
+            ..io_file_key::default()
+        };
+        look_up(&self.skel.maps.files, &key)
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "Result::map_err asks for this signature"
+)]
+fn refused(e: libbpf_rs::Error) -> anyhow::Error {
+    let remedy = match e.kind() {
+        ErrorKind::PermissionDenied => {
+            "permission denied; it needs root (CAP_BPF and CAP_PERFMON, CAP_SYS_ADMIN before Linux 5.8)"
+        }
+        _ => "Linux 5.10 or newer with BTF is needed; --debug tells more",
+    };
+    anyhow::anyhow!("load the programs of iofsstat: {remedy}: {e:#}")
+}
+
+fn configure(open: &mut OpenIofsstatSkel<'_>, kernel: &Kernel, mode: Mode) -> Result<()> {
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let rodata = rodata.context("the object has no .rodata")?;
+    rodata.bio_queue_second = kernel.bio_queue_second.into();
+    rodata.rq_issue_second = kernel.rq_issue_second.into();
+    rodata.split_second = kernel.split_second.into();
+    rodata.uring_layout = kernel.uring_layout;
+    rodata.page_shift = rustix::param::page_size().trailing_zeros();
+    rodata.split_writes = (mode == Mode::Misc).into();
+    rodata.count_files = (mode == Mode::Files).into();
+    rodata.own_tgid = std::process::id();
+    let pages = if mode == Mode::Misc { dirty_limit() } else { 1 };
+    open.maps
+        .owners
+        .set_max_entries(pages)
+        .context("size the table of dirty pages")
+}
+
+/// Folios that may be dirty at once, by the kernel's own limit.
+fn dirty_limit() -> u32 {
+    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix("nr_dirty_threshold "));
+    let pages = line.and_then(|n| n.parse().ok()).unwrap_or(PAGES.1);
+    pages.clamp(PAGES.0, PAGES.1)
+}
+
+/// Until every program that began in the last epoch is done with it.
+fn wait_for_programs() {
+    // They run as RCU readers, and this waits for all of those.
+    if membarrier(MembarrierCommand::Global).is_err() {
+        thread::sleep(DONE_AFTER);
+    }
+}
+
+fn read_devices() -> Result<Vec<Device>> {
+    let path = "/proc/diskstats";
+    let text = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+    diskstats::parse(&text).with_context(|| format!("read {path}"))
+}
+
+/// Devices that were there at both readings.
+fn pair(before: &[Device], after: Vec<Device>) -> Vec<(Device, Reading)> {
+    let with_reading = |device: Device| {
+        let same = |d: &&Device| (d.major, d.minor) == (device.major, device.minor);
+        let reading = Reading {
+            before: before.iter().find(same)?.counters,
+            after: device.counters,
+        };
+        Some((device, reading))
+    };
+    after.into_iter().filter_map(with_reading).collect()
+}
+
+/// Takes the entries of an epoch in which nothing is counted any more out of a map.
+fn take<K: Copy, V: Copy>(map: &impl MapCore, is_over: impl Fn(&K) -> bool) -> Result<Vec<(K, V)>> {
+    let keys: Vec<_> = map.keys().filter(|key| is_over(&plain(key))).collect();
+    let mut taken = Vec::with_capacity(keys.len());
+    for key in keys {
+        let context = || format!("read the map {}", map.name().display());
+        if let Some(value) = map.lookup(&key, MapFlags::ANY).with_context(context)? {
+            map.delete(&key).with_context(context)?;
+            taken.push((plain(&key), plain(&value)));
+        }
+    }
+    Ok(taken)
+}
+
+fn look_up<K, V: Copy>(map: &impl MapCore, key: &K) -> Option<V> {
+    let value = map.lookup(bytes(key), MapFlags::ANY).ok()??;
+    Some(plain(&value))
+}
+
+/// A key or value of a map.
+#[expect(
+    unsafe_code,
+    reason = "generated types from the bytes that libbpf-rs gives"
+)]
+fn plain<T: Copy>(bytes: &[u8]) -> T {
+    assert_eq!(bytes.len(), size_of::<T>());
+    // SAFETY: the length was checked; the types of this object's maps are integers, and arrays and
+    // structs of them, for which any bytes are valid.
+    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}
+
+#[expect(unsafe_code, reason = "the bytes of a generated type for libbpf-rs")]
+fn bytes<T>(key: &T) -> &[u8] {
+    // SAFETY: keys of this object's maps name their padding, so every byte is initialised.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<T>()) }
+}
+
+/// How this kernel's tracepoints look.
+struct Kernel {
+    /// A queue comes before the bio.
+    bio_queue_second: bool,
+    /// A queue comes before the request.
+    rq_issue_second: bool,
+    /// A queue comes before the bio.
+    split_second: bool,
+    /// See `uring_layout` in the programs.
+    uring_layout: u32,
+    dirty_folio: bool,
+    calls: bool,
+}
+
+impl Kernel {
+    fn read() -> Result<Self> {
+        let btf = Btf::from_vmlinux()
+            .context("read this kernel's types (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF)")?;
+        let first_is_queue = |tracepoint: &str| {
+            let first = parameters(&btf, tracepoint).into_iter().nth(1);
+            first.flatten().as_deref() == Some("request_queue")
+        };
+        Ok(Self {
+            bio_queue_second: first_is_queue("block_bio_queue"),
+            rq_issue_second: first_is_queue("block_rq_issue"),
+            split_second: first_is_queue("block_split"),
+            uring_layout: uring_layout(&parameters(&btf, "io_uring_complete")),
+            dirty_folio: !parameters(&btf, "writeback_dirty_folio").is_empty(),
+            calls: cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
+        })
+    }
+
+    /// The programs of a mode, and what is missing here.
+    fn programs(&self, mode: Mode) -> (Vec<&'static str>, Vec<String>) {
+        let dirty = if self.dirty_folio {
+            "on_dirty_folio"
+        } else {
+            "on_dirty_page"
+        };
+        let mut blind = Vec::new();
+        let mut wanted = match mode {
+            Mode::Block => BLOCK.to_vec(),
+            Mode::Misc => [&BLOCK[..], &[dirty, "on_forget_folio"]].concat(),
+            Mode::Files => vec![dirty, "on_add_folio"],
+        };
+        if mode == Mode::Files {
+            if self.calls {
+                wanted.push("on_sys_exit");
+            } else {
+                blind.push("not counted on this architecture: system calls".to_owned());
+            }
+            if self.uring_layout > 0 {
+                wanted.push("on_uring_complete");
+            } else {
+                blind.push("not counted on this kernel: io_uring (Linux 5.19 or newer)".to_owned());
+            }
+        }
+        (wanted, blind)
+    }
+}
+
+/// Names of the structs that the parameters of a tracepoint point to, the first one being the
+/// program's own data; none where there is no such tracepoint.
+fn parameters(btf: &Btf<'_>, tracepoint: &str) -> Vec<Option<String>> {
+    let name = format!("btf_trace_{tracepoint}");
+    let pointer = btf
+        .type_by_name::<Typedef<'_>>(&name)
+        .and_then(|t| t.next_type());
+    let function = pointer.and_then(|p| p.next_type());
+    let Some(Ok(function)) = function.map(FuncProto::try_from) else {
+        return Vec::new();
+    };
+    let target_name = |id| {
+        let pointer = btf.type_by_id::<Ptr<'_>>(id)?;
+        let target = pointer.next_type()?.skip_mods_and_typedefs();
+        if target.kind() == BtfKind::Struct {
+            return Some(target.name()?.to_str()?.to_owned());
+        }
+        Some(String::new())
+    };
+    function.iter().map(|p| target_name(p.ty)).collect()
+}
+
+/// `(ctx, request, user_data, result, ...)` from 5.19 on, `(ctx, request, entry)` from 6.14 on;
+/// before these the request is not to be had.
+fn uring_layout(parameters: &[Option<String>]) -> u32 {
+    match parameters {
+        [_, _, Some(_), Some(entry)] if entry == "io_uring_cqe" => 2,
+        [_, _, Some(_), None, None, ..] => 1,
+        _ => 0,
+    }
+}

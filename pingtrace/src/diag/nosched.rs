@@ -1,0 +1,163 @@
+//! `pingtrace nosched`: the kernel goes on although somebody else is to run.
+//!
+//! From when the scheduler is to be called on a CPU, until it is called there: since Linux 6.17
+//! both are traced. Before that, the flag of the running thread is looked at whenever a timer
+//! expires, and the switch ends it: what began between two timers is known only that far.
+
+use super::stolen::Stolen;
+use super::watch::{self, Common, Find, Look, Watch};
+use crate::control::Control;
+use crate::recorder::{Hook, Record, Recorder, Setup, Storage, comm};
+use crate::units;
+use anyhow::{Result, bail};
+use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};
+use report::companion::{Class, Event, Kind};
+use std::time::Duration;
+
+/// From the call of the scheduler to the switch it takes at most so long, ns; else the call led to
+/// none.
+const CALL_NS: u64 = 1_000_000;
+
+/// Find what keeps the scheduler waiting: kernel code that goes on when somebody else is to run
+///
+/// A row says when, on which CPU and in which task, how long the scheduler was not called although
+/// it was to be, and who got the CPU then (VICTIM). Class hard: at once; lazy: by design it may
+/// take until the next tick (kernels with lazy preemption); stolen, outside: the task was in user
+/// code, where nothing keeps the scheduler waiting, so the hypervisor or the firmware had the CPU.
+/// The stack is where the kernel was meanwhile, or else where it called the scheduler at last.
+#[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("log", |arg| arg.short('f')))]
+pub struct Args {
+    /// Report what takes at least this long; a plain number is in ms, also 200us
+    #[arg(short = 't', long, value_name = "THRESH", default_value = "10ms", value_parser = units::milliseconds)]
+    threshold: Duration,
+
+    /// Interrupt each CPU by a timer so many times a second: more stacks from within, and where
+    /// the flag is sampled, a smaller error
+    #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    arm: Option<u32>,
+
+    /// For tests: sample this bit of the thread's flags, as on older kernels
+    #[arg(long, value_name = "BIT", hide = true, value_parser = clap::value_parser!(i32).range(0..64))]
+    sampled: Option<i32>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Args {
+    /// Whether libbpf's messages are wanted.
+    pub fn debug(&self) -> bool {
+        self.common.results.debug
+    }
+}
+
+/// Watches until it is told to stop.
+pub fn run(args: &Args, control: &Control) -> Result<()> {
+    let mut storage = Storage::uninit();
+    let setup = Setup {
+        reschedules: Some(args.threshold),
+        sampled_bit: args.sampled,
+        ..Setup::default()
+    };
+    let recorder = Recorder::load(&mut storage, &setup)?;
+    if recorder.reschedules() == Hook::None {
+        bail!(
+            "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17), \
+             and which flag says so is not known for {}",
+            std::env::consts::ARCH
+        );
+    }
+    let rings = [pt_ring_of::PT_RING_EVENT, pt_ring_of::PT_RING_HARDIRQ];
+    let watch = Watch::start(
+        Kind::Nosched,
+        &args.common,
+        recorder,
+        args.threshold,
+        &rings,
+    )?;
+    let _ticks = watch::tick(args.arm)?;
+    let finder = Finder {
+        sampled: watch.recorder().reschedules() == Hook::Sampled,
+        stolen: Stolen::new(),
+    };
+    watch.run(&args.common, control, finder)
+}
+
+struct Finder {
+    sampled: bool,
+    stolen: Stolen,
+}
+
+impl Find for Finder {
+    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event> {
+        self.stolen.look();
+        // The idle task has nobody to hold up: it wakes from a halt.
+        let found = look.new.iter().filter(|record| {
+            watch::is(record, pt_record_type::PT_RESCHED) && record.event.tid != 0
+        });
+        found
+            .map(|record| self.event(watch, look, record))
+            .collect()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let sampled = "When a reschedule is asked for is not traced here (Linux 6.17): the flag was \
+                       sampled at each timer's expiry, so it began between LAT and MAX before its \
+                       end, and what is shorter than from one timer to the next may be missed.";
+        self.sampled
+            .then(|| sampled.to_owned())
+            .into_iter()
+            .collect()
+    }
+}
+
+impl Finder {
+    fn event(&self, watch: &Watch<'_>, look: &Look<'_>, record: &Record) -> Event {
+        let within = |sample: &&Record| {
+            let at = sample.event.end_ns;
+            watch::is(sample, pt_record_type::PT_SAMPLE)
+                && sample.cpu == record.cpu
+                && (record.begin_ns()..=record.event.end_ns).contains(&at)
+        };
+        let mut samples: Vec<&Record> = look.all().filter(within).collect();
+        samples.sort_by_key(|sample| sample.event.end_ns);
+        let stacks = samples.into_iter().filter_map(|sample| watch.stack(sample));
+        // The first that the timer took in the kernel; all in user code say that it was there.
+        let mut stacks: Vec<_> = stacks.collect();
+        stacks.sort_by_key(Vec::is_empty);
+        let stack = stacks.into_iter().next().or_else(|| watch.stack(record));
+        let class = self.class(record, stack.as_ref().is_some_and(Vec::is_empty));
+        Event {
+            most_ns: self.sampled.then(|| record.event.ns + record.event.wait_ns),
+            victim: victim(watch, look, record),
+            stack: stack.unwrap_or_default(),
+            ..watch.event(record, class, record.event.ns)
+        }
+    }
+
+    fn class(&self, record: &Record, in_user_code: bool) -> Class {
+        let lazy = u32::from(record.event.flags) & pt_record_flag::PT_LAZY.0 != 0;
+        match in_user_code {
+            true if self.stolen.explains(record.cpu, record.event.ns) => Class::Stolen,
+            true if !lazy => Class::Outside,
+            _ if lazy => Class::Lazy,
+            _ => Class::Hard,
+        }
+    }
+}
+
+/// Who got the CPU then; nobody if the same task went on, or nobody else wanted it any more.
+fn victim(watch: &Watch<'_>, look: &Look<'_>, record: &Record) -> Option<(String, u32)> {
+    let switches = look.switches(record.cpu);
+    let after = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
+    let switch = switches.get(after)?;
+    let tid = switch.event.other;
+    if tid == 0 || switch.event.end_ns > record.event.end_ns + CALL_NS {
+        return None;
+    }
+    let name = switches
+        .get(after + 1)
+        .map_or_else(|| comm(&watch.memory().cpu(record.cpu).comm), Record::comm);
+    Some((name, tid))
+}

@@ -1,0 +1,409 @@
+//! `pingtrace runqlat`: who waits for a CPU, and for whom.
+//!
+//! The kernel itself notes when a task is queued (`sched_info`), and each switch shows how long
+//! the next one waited: nothing has to be remembered. What it notes starts anew when a queued
+//! task moves to another CPU. Where the task had been preempted its departure is known, so the
+//! whole wait is; after a wake-up it is at least so long.
+
+use super::cgroups;
+use super::watch::{self, Common, Find, Look, Watch};
+use crate::control::Control;
+use crate::plan::Usage;
+use crate::recorder::{self, By, Only, Record, Recorder, Setup, Storage, bound, text};
+use crate::units::{self, Time};
+use anyhow::{Context, Result, ensure};
+use bpf::recorder::types::{pt_hist, pt_hist_key, pt_record_flag, pt_record_type, pt_ring_of};
+use clap::ValueEnum;
+use libbpf_rs::{MapCore, MapFlags};
+use report::companion::{self, Class, Event, Form, Group, Kind, Lengths, Panel, Row, Waits};
+use std::collections::{BTreeMap, HashMap};
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The kernel keeps so many bytes of a name.
+const LONGEST_COMM: usize = 15;
+
+/// Find who waits for a CPU, how long, and whether others had it or the quota was used up
+///
+/// A row says when, on which CPU, who waited and how long until it ran; class cpu (others had the
+/// CPU) or quota (of its cgroup: at least half of the wait); and how many were runnable there then,
+/// itself included. A queued task that moves to another CPU after its wake-up waits anew.
+#[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("log", |arg| arg.short('f')))]
+pub struct Args {
+    /// Report who waits at least this long; a plain number is in ms, also 200us
+    #[arg(short = 't', long, value_name = "THRESH", default_value = "50ms", value_parser = units::milliseconds)]
+    threshold: Duration,
+
+    /// Only the threads of this process
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+
+    /// Only this thread
+    #[arg(long, value_name = "TID", value_parser = clap::value_parser!(u32).range(1..))]
+    tid: Option<u32>,
+
+    /// Only who is in this cgroup of the CPU controller, not in those below; its directory
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+
+    /// Only threads of this name
+    #[arg(long, value_name = "NAME")]
+    comm: Option<String>,
+
+    /// Say who ran instead
+    #[arg(short = 'P', long)]
+    preempters: bool,
+
+    /// Show how long all of them waited, however short; log2: a bar an octave, hdr: percentiles
+    #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, default_missing_value = "log2", require_equals = true)]
+    hist: Option<HistForm>,
+
+    /// Whose waits count together in --hist
+    #[arg(long, value_enum, default_value = "all", requires = "hist")]
+    by: HistBy,
+
+    /// Show how long the run queues are
+    #[arg(long)]
+    len: bool,
+
+    /// Show --hist and --len for each interval of this length too; a plain number is in s
+    /// [default: at the end only]
+    #[arg(short, long, value_name = "T", value_parser = units::timeout)]
+    interval: Option<Duration>,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HistForm {
+    Log2,
+    Hdr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum HistBy {
+    All,
+    Process,
+    Cgroup,
+}
+
+impl Args {
+    /// Whether libbpf's messages are wanted.
+    pub fn debug(&self) -> bool {
+        self.common.results.debug
+    }
+
+    fn only(&self) -> Result<Only> {
+        for (id, option) in [(self.pid, "-p"), (self.tid, "--tid")] {
+            let there = |id: u32| Path::new(&format!("/proc/{id}")).exists();
+            if let Some(id) = id {
+                ensure!(
+                    there(id),
+                    "no process or thread {id} ({option}) is running here"
+                );
+            }
+        }
+        let comm = self.comm.clone().unwrap_or_default();
+        if comm.len() > LONGEST_COMM {
+            let why = format!(
+                "'{comm}' (--comm) is longer than the {LONGEST_COMM} bytes of a thread's name"
+            );
+            return Err(Usage(why).into());
+        }
+        Ok(Only {
+            tgid: self.pid,
+            tid: self.tid,
+            cgroup: self.cgroup.as_deref().map(cgroups::number).transpose()?,
+            comm,
+        })
+    }
+}
+
+/// Watches until it is told to stop.
+pub fn run(args: &Args, control: &Control) -> Result<()> {
+    let setup = Setup {
+        waits: Some(args.threshold),
+        only: args.only()?,
+        histogram: args.hist.map(|_| match args.by {
+            HistBy::All => By::All,
+            HistBy::Process => By::Process,
+            HistBy::Cgroup => By::Cgroup,
+        }),
+        lengths: args.len,
+        ..Setup::default()
+    };
+    ensure!(
+        recorder::knows_waits()?,
+        "runqlat: this kernel does not say how long a task waited: it was built without \
+         CONFIG_SCHED_INFO or CONFIG_FAIR_GROUP_SCHED"
+    );
+    let mut storage = Storage::uninit();
+    let recorder = Recorder::load(&mut storage, &setup)?;
+    let rings = [pt_ring_of::PT_RING_EVENT];
+    let watch = Watch::start(
+        Kind::Runqlat,
+        &args.common,
+        recorder,
+        args.threshold,
+        &rings,
+    )?;
+    let finder = Finder::new(args, &watch);
+    watch.run(&args.common, control, finder)
+}
+
+struct Finder<'a> {
+    args: &'a Args,
+    due: Option<Instant>,
+    /// Since the start, and since the last interval.
+    start: Distributions,
+    last: Distributions,
+    panels: Vec<Panel>,
+}
+
+/// What the kernel's programs have counted by a moment.
+#[derive(Clone)]
+struct Distributions {
+    at: Time,
+    waits: BTreeMap<u64, Counted>,
+    lengths: Vec<Vec<u64>>,
+}
+
+#[derive(Clone)]
+struct Counted {
+    comm: String,
+    counts: Vec<u64>,
+}
+
+impl Find for Finder<'_> {
+    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event> {
+        let waits = look.new.iter();
+        let waits = waits.filter(|record| watch::is(record, pt_record_type::PT_WAIT));
+        waits
+            .map(|record| self.event(watch, look, record))
+            .collect()
+    }
+
+    fn rows(&mut self, watch: &Watch<'_>, last: bool) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        if let Some(due) = self.due.filter(|due| *due <= Instant::now()) {
+            let now = Distributions::read(watch)?;
+            rows = self.rows_since(&self.last, &now);
+            self.last = now;
+            self.due = self.args.interval.map(|interval| due + interval);
+        }
+        if last {
+            let now = Distributions::read(watch)?;
+            rows.extend(self.rows_since(&self.start, &now));
+            self.panels = rows.iter().filter_map(panel).collect();
+        }
+        Ok(rows)
+    }
+
+    fn panels(&mut self) -> Vec<Panel> {
+        std::mem::take(&mut self.panels)
+    }
+}
+
+/// Of everyone's waits; a picture has no room for each process.
+fn panel(row: &Row) -> Option<Panel> {
+    match row {
+        Row::Waits(waits) if waits.pid.is_none() && waits.cgroup.is_none() => Some(waits.panel()),
+        _ => None,
+    }
+}
+
+impl<'a> Finder<'a> {
+    fn new(args: &'a Args, watch: &Watch<'_>) -> Self {
+        let start = Distributions::none(watch);
+        Self {
+            args,
+            due: args.interval.map(|interval| Instant::now() + interval),
+            last: start.clone(),
+            start,
+            panels: Vec::new(),
+        }
+    }
+
+    fn event(&self, watch: &Watch<'_>, look: &Look<'_>, record: &Record) -> Event {
+        let (waited, quota) = (record.event.ns, record.event.wait_ns);
+        let class = if quota > 0 && quota * 2 >= waited {
+            Class::Quota
+        } else {
+            Class::Cpu
+        };
+        let whole = departure(look, record).map(|from| record.event.end_ns - from);
+        let mut event = watch.event(record, class, whole.unwrap_or(waited));
+        event.nr_running = Some(record.event.runnable.into());
+        event.quota_ns = (quota > 0).then_some(quota);
+        if self.args.preempters {
+            let span = (record.begin_ns(), record.event.end_ns);
+            event.ran = watch.ran(look, record.cpu, span, event.tid);
+        }
+        event
+    }
+
+    /// The rows of an interval.
+    fn rows_since(&self, before: &Distributions, now: &Distributions) -> Vec<Row> {
+        let interval = (companion::Time(now.at.unix_ns), now.at.ns - before.at.ns);
+        let mut rows: Vec<Row> = Vec::new();
+        if let Some(form) = self.args.hist {
+            rows.extend(self.waits(before, now, interval, form));
+        }
+        if self.args.len {
+            let cpus = now.lengths.iter().zip(&before.lengths).zip(0..);
+            let lengths = cpus.map(|((now, before), cpu)| {
+                let ns = now.iter().zip(before).map(|(now, before)| now - before);
+                Lengths::new(interval, cpu, ns.collect())
+            });
+            rows.extend(
+                lengths
+                    .filter(|l| !l.length_ns.is_empty())
+                    .map(Row::Lengths),
+            );
+        }
+        rows
+    }
+
+    /// Of each group, those that waited most often first.
+    fn waits(
+        &self,
+        before: &Distributions,
+        now: &Distributions,
+        interval: (companion::Time, u64),
+        form: HistForm,
+    ) -> impl Iterator<Item = Row> {
+        let form = match form {
+            HistForm::Log2 => Form::Log2,
+            HistForm::Hdr => Form::Hdr,
+        };
+        let paths = match self.args.by {
+            HistBy::Cgroup => cgroups::paths(),
+            HistBy::All | HistBy::Process => HashMap::new(),
+        };
+        let of = |(id, counted): (&u64, &Counted)| {
+            let buckets = counted.since(before.waits.get(id));
+            let group = self.group(*id, &counted.comm, &paths);
+            Waits::new(group, interval, form, buckets)
+        };
+        let mut waits: Vec<Waits> = now.waits.iter().map(of).collect();
+        let all = self.args.by == HistBy::All;
+        waits.retain(|waits| waits.count > 0 || all);
+        waits.sort_by_key(|waits| std::cmp::Reverse(waits.count));
+        waits.into_iter().map(|waits| Row::Waits(Box::new(waits)))
+    }
+
+    fn group(&self, id: u64, comm: &str, paths: &HashMap<u32, String>) -> Group {
+        match self.args.by {
+            HistBy::All => Group::default(),
+            HistBy::Process => Group {
+                pid: Some(id as u32),
+                comm: Some(comm.to_owned()),
+                container: netns::container_of(id as u32),
+                ..Group::default()
+            },
+            HistBy::Cgroup => {
+                let path = paths.get(&(id as u32)).cloned();
+                Group {
+                    container: path
+                        .as_deref()
+                        .and_then(netns::container_id)
+                        .map(str::to_owned),
+                    cgroup: Some(path.unwrap_or_else(|| format!("cgroup {id}"))),
+                    ..Group::default()
+                }
+            }
+        }
+    }
+}
+
+/// When the task left its CPU runnable, whichever that was; `None` if it slept, or that is not
+/// known any more.
+fn departure(look: &Look<'_>, record: &Record) -> Option<u64> {
+    let left = |switches: &Vec<Record>| {
+        let before = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
+        let mut mine = switches[..before].iter().rev();
+        mine.find(|s| s.event.tid == record.event.tid).copied()
+    };
+    let last = look.every_switch().iter().filter_map(left);
+    let last = last.max_by_key(|switch| switch.event.end_ns)?;
+    let known = |switches: &Vec<Record>| {
+        let first = switches.first();
+        first.is_none_or(|first| first.begin_ns() <= last.event.end_ns)
+    };
+    if !look.every_switch().iter().all(known) {
+        return None;
+    }
+    let preempted = u32::from(last.event.flags) & pt_record_flag::PT_PREEMPTED.0 != 0;
+    preempted.then_some(last.event.end_ns)
+}
+
+impl Counted {
+    /// The buckets that are not empty: from, to, and how many since then.
+    fn since(&self, before: Option<&Self>) -> Vec<(u64, u64, u64)> {
+        let before = |k: usize| before.map_or(0, |before| before.counts[k]);
+        let new = self.counts.iter().enumerate();
+        let new = new.map(|(k, n)| (bound(k as u64), bound(k as u64 + 1), n - before(k)));
+        new.filter(|(.., n)| *n > 0).collect()
+    }
+}
+
+impl Distributions {
+    fn none(watch: &Watch<'_>) -> Self {
+        Self {
+            at: Time::now(),
+            waits: BTreeMap::new(),
+            lengths: lengths(watch, Time::now().ns),
+        }
+    }
+
+    fn read(watch: &Watch<'_>) -> Result<Self> {
+        let at = Time::now();
+        Ok(Self {
+            at,
+            waits: waits(watch).context("read the distributions")?,
+            lengths: lengths(watch, at.ns),
+        })
+    }
+}
+
+/// By the number of the group, all CPUs together.
+fn waits(watch: &Watch<'_>) -> Result<BTreeMap<u64, Counted>> {
+    let hists = &watch.recorder().maps().hists;
+    let mut found: BTreeMap<u64, Counted> = BTreeMap::new();
+    for key in hists.keys() {
+        let Some(value) = hists.lookup(&key, MapFlags::ANY)? else {
+            continue;
+        };
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
+        let id = number(&key[offset_of!(pt_hist_key, id)..][..size_of::<u64>()]);
+        let (counts, rest) = value.split_at(offset_of!(pt_hist, comm));
+        let counts = counts.chunks_exact(size_of::<u64>()).map(number);
+        let counted = found.entry(id).or_insert_with(|| Counted {
+            comm: text(&rest[..size_of_val(&pt_hist::default().comm)]),
+            counts: vec![0; counts.len()],
+        });
+        for (sum, n) in counted.counts.iter_mut().zip(counts) {
+            *sum += n;
+        }
+    }
+    Ok(found)
+}
+
+/// For how long the run queue of each CPU was how long, the time since its last change included.
+fn lengths(watch: &Watch<'_>, now: u64) -> Vec<Vec<u64>> {
+    let of_cpu = |cpu| {
+        let cpu = watch.memory().cpu(cpu);
+        let mut ns = cpu.lengths_ns.to_vec();
+        if let Some(current) = ns
+            .get_mut(cpu.length as usize)
+            .filter(|_| cpu.length_ns > 0)
+        {
+            *current += now.saturating_sub(cpu.length_ns);
+        }
+        ns
+    };
+    (0..watch.memory().cpus()).map(of_cpu).collect()
+}

@@ -1,0 +1,50 @@
+//! Time that the hypervisor gave to others, by CPU (proc(5), `/proc/stat`). It is counted in ticks
+//! of the clock, some time after it was taken.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// What was stolen between two looks.
+pub struct Stolen {
+    before: HashMap<u32, u64>,
+    taken_ns: HashMap<u32, u64>,
+}
+
+impl Stolen {
+    /// From now on.
+    pub fn new() -> Self {
+        Self {
+            before: read_steal(),
+            taken_ns: HashMap::new(),
+        }
+    }
+
+    /// Counts what was taken since the last look.
+    pub fn look(&mut self) {
+        let now = read_steal();
+        let taken = |(cpu, ns): (&u32, &u64)| {
+            let before = self.before.get(cpu).copied().unwrap_or(*ns);
+            (*cpu, ns.saturating_sub(before))
+        };
+        self.taken_ns = now.iter().map(taken).collect();
+        self.before = now;
+    }
+
+    /// Whether at least half of so long may be stolen time.
+    pub fn explains(&self, cpu: u32, ns: u64) -> bool {
+        self.taken_ns.get(&cpu).copied().unwrap_or(0) * 2 >= ns
+    }
+}
+
+/// Nanoseconds by CPU.
+fn read_steal() -> HashMap<u32, u64> {
+    let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = |line: &str| {
+        let mut words = line.strip_prefix("cpu")?.split_whitespace();
+        let cpu = words.next()?.parse().ok()?;
+        let steal: u64 = words.nth(7)?.parse().ok()?;
+        Some((cpu, steal * tick_ns))
+    };
+    stat.lines().filter_map(line).collect()
+}

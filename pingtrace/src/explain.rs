@@ -1,0 +1,269 @@
+//! `--explain`: the blame for slow probes. A recorder runs beside the probes; when one was slow,
+//! what it saw on the CPUs of the probe's stamps is joined with them. Each end does that for its
+//! own host by its own clock, so the clocks need not agree.
+
+use crate::recorder::{self, Hook, Memory, Record, Recorder, Setup, Storage};
+use crate::symbols::Symbols;
+use crate::units::monotonic_ns;
+use anyhow::{Context, Result};
+use bpf::recorder::types::{pt_record_flag, pt_record_type};
+use report::blame::{Blame, Span, Window, join};
+use report::companion::{Class, beyond_interrupt, function_of};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// What the recorder keeps: shorter than a segment that is worth explaining.
+const WAIT: Duration = Duration::from_micros(50);
+const LATE: Duration = Duration::from_micros(100);
+const IRQ: Duration = Duration::from_micros(20);
+/// Explaining takes at most this part of a CPU, and so much at once.
+const SHARE: u64 = 20;
+const BURST_NS: u64 = 20_000_000;
+/// Slow probes that wait for the explaining thread.
+const QUEUE: usize = 256;
+
+/// Explains slow probes of this host.
+pub struct Explainer {
+    memory: Arc<Memory>,
+    symbols: Symbols,
+    least_ns: u64,
+    tgid: u32,
+    /// When the share of a CPU was last used up to, `CLOCK_MONOTONIC` ns.
+    used_ns: u64,
+    /// Slow probes that were not explained because there were too many.
+    pub skipped: u64,
+}
+
+/// The running recorder, and what an explainer of it needs.
+pub struct Start<'a> {
+    /// As long as it lives, it records.
+    pub recorder: Recorder<'a>,
+    least: Duration,
+    tgid: u32,
+}
+
+impl<'a> Start<'a> {
+    /// Records from now on, to explain segments of at least so long.
+    pub fn record(storage: &'a mut Storage, least: Duration) -> Result<Self> {
+        let setup = Setup {
+            waits: Some(WAIT),
+            reschedules: Some(WAIT),
+            softirqs: Some(WAIT),
+            late: Some(LATE),
+            irqs: Some(IRQ),
+            ..Setup::default()
+        };
+        let mut recorder = Recorder::load(storage, &setup)?;
+        recorder.attach()?;
+        if recorder.reschedules() == Hook::None {
+            log::warn!("--explain: this kernel does not show who does not call the scheduler");
+        }
+        Ok(Self {
+            tgid: recorder.own_tgid(),
+            recorder,
+            least,
+        })
+    }
+
+    /// What explains, in the thread that calls this.
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.recorder.memory(), self.least, self.tgid)
+    }
+
+    /// What explains in a thread of its own: the thread that receives has no time for it.
+    pub fn in_background(&self) -> Result<Background> {
+        let (memory, least, tgid) = (self.recorder.memory(), self.least, self.tgid);
+        let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
+        let (done, results) = channel();
+        let explain = move || {
+            let mut explainer = Explainer::new(memory, least, tgid);
+            for (sequence, windows) in slow {
+                let blame = explainer.blame(&windows);
+                // Whoever asked may have given up.
+                let _ = done.send((sequence, blame, explainer.skipped));
+            }
+        };
+        let thread = thread::Builder::new().name("explainer".into());
+        thread
+            .spawn(explain)
+            .context("start the explaining thread")?;
+        Ok(Background {
+            least_ns: least.as_nanos() as u64,
+            queue,
+            results,
+            refused: 0,
+            skipped: 0,
+        })
+    }
+}
+
+/// An explainer in a thread of its own, which ends when this is dropped.
+pub struct Background {
+    least_ns: u64,
+    queue: SyncSender<(u32, Vec<Window>)>,
+    results: Receiver<(u32, Vec<Blame>, u64)>,
+    refused: u64,
+    skipped: u64,
+}
+
+impl Background {
+    /// What is shorter is not explained, ns.
+    pub fn least_ns(&self) -> u64 {
+        self.least_ns
+    }
+
+    /// Asks who had the CPU in these windows of a probe.
+    pub fn ask(&mut self, sequence: u32, windows: Vec<Window>) {
+        if !windows.is_empty() && self.queue.try_send((sequence, windows)).is_err() {
+            self.refused += 1;
+        }
+    }
+
+    /// The next answer, if there is one.
+    pub fn answer(&mut self) -> Option<(u32, Vec<Blame>)> {
+        let (sequence, blame, skipped) = self.results.try_recv().ok()?;
+        self.skipped = skipped;
+        Some((sequence, blame))
+    }
+
+    /// Slow probes that were not explained because there were too many.
+    pub fn skipped(&self) -> u64 {
+        self.refused + self.skipped
+    }
+}
+
+impl Explainer {
+    fn new(memory: Arc<Memory>, least: Duration, tgid: u32) -> Self {
+        let symbols = Symbols::default();
+        // Reads the table now, not when the first probe is slow.
+        symbols.kernel(&[u64::MAX]);
+        Self {
+            memory,
+            symbols,
+            least_ns: least.as_nanos() as u64,
+            tgid,
+            used_ns: 0,
+            skipped: 0,
+        }
+    }
+
+    /// What is shorter is not explained, ns.
+    pub fn least_ns(&self) -> u64 {
+        self.least_ns
+    }
+
+    /// Who had the CPU in each of these windows; nobody knows if that would cost too much.
+    pub fn blame(&mut self, windows: &[Window]) -> Vec<Blame> {
+        let begin = monotonic_ns();
+        self.used_ns = self.used_ns.max(begin.saturating_sub(BURST_NS * SHARE));
+        if self.used_ns > begin {
+            self.skipped += 1;
+            return Vec::new();
+        }
+        let one = |window: &Window| join(&self.spans(window), window);
+        let blame = windows.iter().map(one).collect();
+        self.used_ns += (monotonic_ns() - begin) * SHARE;
+        blame
+    }
+
+    /// What the recorder saw on the CPU of a window, meanwhile.
+    fn spans(&self, window: &Window) -> Vec<Span> {
+        let cpu = u32::from(window.cpu);
+        let mut records = Vec::new();
+        for ring in 0..recorder::RINGS {
+            self.memory.since(cpu, ring, window.from_ns, &mut records);
+        }
+        records.retain(|record| record.begin_ns() <= window.to_ns);
+        let samples: Vec<&Record> = records
+            .iter()
+            .filter(|r| is(r, pt_record_type::PT_SAMPLE))
+            .collect();
+        let spans = records.iter().filter_map(|record| self.span(record));
+        let mut spans: Vec<Span> = spans.chain(self.running(cpu)).collect();
+        for sample in samples {
+            let at = sample.event.end_ns;
+            let function = self.function(sample);
+            let hit = |span: &&mut Span| {
+                span.tid == sample.event.tid && span.from_ns <= at && at <= span.to_ns
+            };
+            let unnamed = spans
+                .iter_mut()
+                .filter(hit)
+                .filter(|s| s.function.is_none());
+            unnamed.for_each(|span| span.function.clone_from(&function));
+        }
+        spans
+    }
+
+    fn span(&self, record: &Record) -> Option<Span> {
+        let event = &record.event;
+        let flagged = |flag: pt_record_flag| u32::from(event.flags) & flag.0 != 0;
+        let (class, who) = match pt_record_type(u32::from(event.r#type)) {
+            pt_record_type::PT_SWITCH if event.tid != 0 => (self.task(event.tgid), record.comm()),
+            pt_record_type::PT_WAIT if event.tgid == self.tgid && event.wait_ns > 0 => {
+                (Class::Quota, record.comm())
+            }
+            pt_record_type::PT_RESCHED if flagged(pt_record_flag::PT_LAZY) => {
+                (Class::Lazy, record.comm())
+            }
+            pt_record_type::PT_RESCHED => (Class::Hard, record.comm()),
+            pt_record_type::PT_SOFTIRQ => (Class::SoftirqRun, recorder::softirq_name(event.other)),
+            pt_record_type::PT_IRQ => (Class::Hardirq, recorder::irq_name(record)),
+            pt_record_type::PT_LATE
+                if flagged(pt_record_flag::PT_ENTRY) && !flagged(pt_record_flag::PT_ENABLED) =>
+            {
+                (Class::Outside, record.comm())
+            }
+            pt_record_type::PT_LATE => (Class::Irqoff, record.comm()),
+            _ => return None,
+        };
+        let to_ns = match class {
+            Class::Quota => record.begin_ns() + event.wait_ns,
+            _ => event.end_ns,
+        };
+        Some(Span {
+            from_ns: record.begin_ns(),
+            to_ns,
+            class,
+            who,
+            tid: event.tid,
+            function: self.function(record),
+        })
+    }
+
+    /// Who has the CPU, and has not left it yet.
+    fn running(&self, cpu: u32) -> Option<Span> {
+        let state = self.memory.cpu(cpu);
+        (state.tid != 0 && state.since_ns != 0).then(|| Span {
+            from_ns: state.since_ns,
+            to_ns: u64::MAX,
+            class: self.task(state.tgid),
+            who: recorder::comm(&state.comm),
+            tid: state.tid,
+            function: None,
+        })
+    }
+
+    fn task(&self, tgid: u32) -> Class {
+        if tgid == self.tgid {
+            Class::Own
+        } else {
+            Class::Cpu
+        }
+    }
+
+    fn function(&self, record: &Record) -> Option<String> {
+        let addresses = self.memory.stack(record);
+        if addresses.is_empty() {
+            return None;
+        }
+        let stack = beyond_interrupt(self.symbols.kernel(&addresses));
+        function_of(&stack).map(str::to_owned)
+    }
+}
+
+fn is(record: &Record, kind: pt_record_type) -> bool {
+    u32::from(record.event.r#type) == kind.0
+}

@@ -1,0 +1,262 @@
+//! runqlat says how long a task waited, for what, and who ran instead.
+
+use super::harness::{Companion, Finished, alone, finish, program};
+use super::irqoff::{end_ns, median, number, summary};
+use pingtrace::inject::load::{CpuHog, Hog, Priority};
+use pingtrace::inject::quota::Quota;
+use pingtrace::inject::victim::{Victim, Wake, Wakes};
+use serde_json::Value;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+const CPU: usize = 1;
+const MS: Duration = Duration::from_millis(1);
+
+fn victim(interval: Duration, limit: Duration) -> Victim {
+    let wakes = Wakes {
+        cpu: CPU,
+        priority: Priority::Normal,
+        interval,
+        limit,
+    };
+    Victim::start(wakes).unwrap()
+}
+
+fn hog(priority: Priority, burst: Option<(Duration, Duration)>) -> CpuHog {
+    let hog = Hog {
+        cpu: CPU,
+        priority,
+        limit: Duration::from_secs(20),
+        burst,
+    };
+    CpuHog::start(hog).unwrap()
+}
+
+#[test]
+fn a_wait_is_as_long_as_its_victim_says() {
+    let _alone = alone();
+    let limit = Duration::from_secs(3);
+    let victim = victim(2 * MS, limit);
+    let runqlat = Companion::start(&format!("runqlat -t 5ms -P --tid {} -o json", victim.tid()));
+    let hog = hog(Priority::Fifo(10), Some((12 * MS, 60 * MS)));
+    let tid = u64::from(victim.tid());
+    let wakes = victim.wait();
+    drop(hog);
+    let run = runqlat.stop();
+    summary(&run);
+    let events = run.lines("event");
+    assert!(
+        events.iter().all(|event| number(event, "tid") == tid),
+        "{events:#?}"
+    );
+    assert!(
+        events.iter().all(|event| event["class"] == "cpu"),
+        "{events:#?}"
+    );
+    let error = |event: &Value| {
+        let end = end_ns(event);
+        let ran = |wake: &&Wake| wake.woke_ns.abs_diff(end) < 500_000;
+        let wake = wakes.iter().find(ran)?;
+        Some(wake.late_ns().abs_diff(number(event, "lat_ns")))
+    };
+    let errors: Vec<u64> = events.iter().filter_map(error).collect();
+    assert!(errors.len() >= 20, "only {} of {events:#?}", errors.len());
+    let behind_hog = events
+        .iter()
+        .filter(|event| event["ran"][0]["comm"] == "hog")
+        .count();
+    assert!(
+        behind_hog * 10 >= events.len() * 9,
+        "{behind_hog} of {events:#?}"
+    );
+    let error = median(errors.clone());
+    eprintln!("{error} ns off at the median of {}", errors.len());
+    assert!(error < 100_000, "{errors:?}");
+}
+
+#[test]
+fn a_quota_is_told_from_contention() {
+    let _alone = alone();
+    let quota = Quota::new(20 * MS, 100 * MS).unwrap();
+    let confined = hog(Priority::Normal, None);
+    if quota.confine_thread(confined.tid()).is_err() {
+        // Of cgroup v2, a whole process would have to go: this one is the test itself.
+        return;
+    }
+    let sleeper = victim(7 * MS, Duration::from_secs(3));
+    quota.confine_thread(sleeper.tid()).unwrap();
+    let args = format!(
+        "runqlat -t 20ms --cgroup {} -o json",
+        quota.path().display()
+    );
+    let runqlat = Companion::start(&args);
+    sleeper.wait();
+    drop(confined);
+    let throttled = quota.throttling().unwrap();
+    let run = runqlat.stop();
+    summary(&run);
+    let events = run.lines("event");
+    let of = |name: &str| events.iter().filter(|event| event["comm"] == name).count();
+    eprintln!(
+        "hog {}, victim {}, throttled {throttled:?}",
+        of("hog"),
+        of("victim")
+    );
+    assert!(of("hog") >= 8, "{events:#?} of {throttled:?}");
+    assert!(of("victim") >= 3, "{events:#?} of {throttled:?}");
+    assert!(
+        events.iter().all(|event| event["class"] == "quota"),
+        "{events:#?}"
+    );
+    assert!(
+        events
+            .iter()
+            .all(|e| number(e, "quota_ns") <= number(e, "lat_ns") + 100_000),
+        "{events:#?}"
+    );
+}
+
+/// A process that is always runnable, with two of its kind.
+struct Busy(std::process::Child);
+
+impl Busy {
+    fn start() -> Self {
+        let mut command = Command::new("taskset");
+        let command = command.args(["-c", "1", "sh", "-c", "ulimit -t 15; while :; do :; done"]);
+        Self(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn distributions_have_everyone_or_those_asked_for() {
+    let _alone = alone();
+    let busy = [Busy::start(), Busy::start(), Busy::start()];
+    thread::sleep(50 * MS);
+    let pid = busy[0].0.id();
+    let companions = [
+        "--hist --len -i 500ms".to_owned(),
+        format!("--hist=hdr --by process -p {pid}"),
+        "--hist --by cgroup --comm sh".to_owned(),
+    ];
+    let companions = companions.map(|args| Companion::start(&format!("runqlat {args} -o json")));
+    thread::sleep(Duration::from_millis(1_200));
+    let [all, process, cgroup] = companions.map(Companion::stop);
+    let waits = |run: &Finished| {
+        summary(run);
+        run.lines("waits")
+    };
+    let everyone = waits(&all);
+    let (whole, intervals) = everyone.split_last().unwrap();
+    assert!(intervals.len() >= 2, "{everyone:#?}");
+    let counted: u64 = intervals.iter().map(|w| number(w, "count")).sum();
+    assert!(
+        (1..=number(whole, "count")).contains(&counted),
+        "{everyone:#?}"
+    );
+    let lengths = all.lines("lengths");
+    let mine = lengths
+        .iter()
+        .rfind(|l| number(l, "cpu") == CPU as u64)
+        .unwrap();
+    assert!(mine["mean"].as_f64().unwrap() > 2.0, "{mine:#}");
+    let process = waits(&process);
+    assert_eq!(process.len(), 1, "{process:#?}");
+    assert_eq!(
+        (number(&process[0], "pid"), &process[0]["comm"]),
+        (u64::from(pid), &"sh".into())
+    );
+    assert!(
+        process[0]["hdr"].is_string() && number(&process[0], "max_ns") > 1_000_000,
+        "{process:#?}"
+    );
+    let cgroup = waits(&cgroup);
+    assert!(
+        cgroup
+            .iter()
+            .all(|w| w["cgroup"].as_str().unwrap().starts_with('/')),
+        "{cgroup:#?}"
+    );
+}
+
+/// One line of complaint with these words, and this exit status.
+fn refused(command: &mut Command, status: i32, words: &[&str]) {
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = finish(command.spawn().unwrap());
+    assert_eq!(run.status, status, "{run:#?}");
+    let lines: Vec<&str> = run.stderr.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), 1, "{run:#?}");
+    for word in words {
+        assert!(lines[0].contains(word), "no '{word}' in {}", lines[0]);
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let cases: [(&str, i32, &[&str]); 9] = [
+        ("runqlat -p 4194303 1", 1, &["no process", "4194303 (-p)"]),
+        ("runqlat --tid 4194303 1", 1, &["4194303 (--tid)"]),
+        (
+            "runqlat --cgroup /sys/fs/cgroup/none-such 1",
+            1,
+            &["find the cgroup", "No such file"],
+        ),
+        (
+            "runqlat --cgroup /usr 1",
+            1,
+            &["/usr (--cgroup) is no cgroup"],
+        ),
+        (
+            "runqlat --comm sixteen-or-longer 1",
+            2,
+            &["--comm", "15 bytes"],
+        ),
+        (
+            "irqoff -t 1us 1",
+            1,
+            &["threshold 1.00 us (-t)", "can resolve", "use -t"],
+        ),
+        (
+            "nosched -t 1us 1",
+            1,
+            &["threshold 1.00 us (-t)", "can resolve", "use -t"],
+        ),
+        (
+            "runqlat -t 0 1",
+            1,
+            &["threshold 0 ns (-t)", "can resolve", "use -t"],
+        ),
+        (
+            "irqoff -f /none-such/log 1",
+            1,
+            &["open the log /none-such/log"],
+        ),
+    ];
+    for (args, status, words) in cases {
+        refused(program().args(args.split(' ')), status, words);
+    }
+    for companion in ["irqoff", "nosched", "runqlat"] {
+        let binary = env!("CARGO_BIN_EXE_pingtrace");
+        let mut bare = Command::new("setpriv");
+        bare.args([
+            "--bounding-set=-bpf,-perfmon,-sys_admin",
+            "--inh-caps=-bpf,-perfmon,-sys_admin",
+            binary,
+            companion,
+            "1",
+        ]);
+        refused(&mut bare, 1, &["CAP_BPF"]);
+        let hide = format!("mount -t tmpfs none /sys/kernel/btf && exec {binary} {companion} 1");
+        let mut without_btf = Command::new("unshare");
+        without_btf.args(["-m", "sh", "-c", &hide]);
+        refused(&mut without_btf, 1, &["CONFIG_DEBUG_INFO_BTF"]);
+    }
+}
