@@ -113,11 +113,3 @@ pub fn loaded(object: &Object) -> Programs {
     let loaded = object.progs().filter(Program::autoload);
     loaded.filter_map(held).collect()
 }
-
-/// How often the kernel did not run a program because it was running on that CPU already: what it
-/// would have seen is lost. Counted for these kinds of programs since Linux 5.12 to 6.2.
-pub fn recursion_misses(programs: &Programs) -> u64 {
-    let missed = |(_, fd): &(String, OwnedFd)| program_info(fd.as_fd()).ok();
-    let infos = programs.iter().filter_map(missed);
-    infos.map(|info| info.recursion_misses).sum()
-}

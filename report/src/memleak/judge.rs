@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Leak, Suspect, Trend, size};
+use super::{Leak, Suspect, Trend};
+use crate::units::{Unit, bytes};
 
 /// Nothing is surer: what follows may differ from what was seen.
 const SUREST: f64 = 0.99;
@@ -78,8 +79,8 @@ fn weigh(evidence: &Evidence) -> Judgement {
                 "{}: {} seen to come and not to go, but the kernel's books grew by {} only: freed \
                  in bulk or by RCU",
                 evidence.what,
-                size(evidence.held_bytes),
-                size(grown)
+                bytes(evidence.held_bytes),
+                bytes(grown)
             ),
         };
     }
@@ -88,7 +89,7 @@ fn weigh(evidence: &Evidence) -> Judgement {
         return Judgement {
             leak: Leak::No,
             confidence: seen,
-            what: format!("{}: {} stay", evidence.what, size(evidence.held_bytes)),
+            what: format!("{}: {} stay", evidence.what, bytes(evidence.held_bytes)),
         };
     }
     growth(evidence, seen)
@@ -135,11 +136,15 @@ fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
     let mut words = format!(
         "{}: {} in {} objects stay",
         evidence.what,
-        size(evidence.held_bytes),
+        bytes(evidence.held_bytes),
         evidence.held
     );
     if let Some(trend) = evidence.trend.as_ref().filter(|t| t.per_s >= 1.0) {
-        let _ = write!(words, ", {}/s more", size(trend.per_s as u64));
+        let _ = write!(
+            words,
+            ", {} more",
+            Unit::BytesPerSecond.text(trend.per_s as u64)
+        );
     }
     if let Some((site, share)) = &evidence.site {
         let _ = write!(words, ", {:.0} % by {site}", 100.0 * share);
@@ -202,8 +207,8 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
 
 /// The verdict on what grows in the books and was not followed.
 pub fn unfollowed(suspect: &Suspect) -> Judgement {
-    let rate = size(suspect.trend.per_s.max(0.0) as u64);
-    let grown = size(u64::try_from(suspect.trend.grown).unwrap_or(0));
+    let rate = Unit::BytesPerSecond.text(suspect.trend.per_s.max(0.0) as u64);
+    let grown = bytes(u64::try_from(suspect.trend.grown).unwrap_or(0));
     let back = if suspect.reclaimable {
         "; the kernel takes it back when memory is short"
     } else {
@@ -213,7 +218,7 @@ pub fn unfollowed(suspect: &Suspect) -> Judgement {
         leak: Leak::Growing,
         confidence: suspect.trend.rising.min(SUREST),
         what: format!(
-            "{} has grown by {grown}, {rate}/s; not followed{back}",
+            "{} has grown by {grown}, {rate}; not followed{back}",
             suspect.what()
         ),
     }

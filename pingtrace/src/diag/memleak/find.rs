@@ -7,7 +7,7 @@ use crate::symbols::Symbols;
 use crate::units::monotonic_ns;
 use anyhow::Result;
 use bpf::memleak::types::ml_kind;
-use report::companion::{Cohort, Frame, Site};
+use report::companion::{Cohort, Frame, Site, beyond_tracing};
 use report::memleak::{
     Allocator, Cache, Evidence, Held, Judgement, Leak, Snapshot, Suspect, Trend, floor, judge,
     nothing_grows, suspects, unfollowed,
@@ -315,7 +315,6 @@ fn found(
         }
         None => (own, None),
     };
-    let always = user.is_some() || alloc == Allocator::Page || alloc == Allocator::Percpu;
     Found {
         row: Site {
             companion: "memleak",
@@ -332,7 +331,7 @@ fn found(
             age_max_ns: None,
             slope_bytes_per_s: None,
             cohorts: Vec::new(),
-            stack: if look.args.stacks || (always && user.is_some()) {
+            stack: if look.args.stacks || user.is_some() {
                 stack
             } else {
                 Vec::new()
@@ -396,53 +395,40 @@ fn from(mut stack: Vec<Frame>, call_site: u64) -> Vec<Frame> {
     stack
 }
 
-/// Functions that hand out memory for others, and the tracing below them.
-fn is_allocators(name: &str, alloc: Allocator) -> bool {
-    const ALWAYS: [&str; 6] = [
-        "bpf_",
-        "__bpf_",
-        "__traceiter_",
-        "perf_",
-        "trace_",
-        "__trace",
-    ];
-    const PAGE: [&str; 16] = [
-        "alloc_pages",
-        "__alloc_pages",
-        "alloc_frozen_pages",
-        "__alloc_frozen_pages",
-        "get_free_pages",
-        "__get_free_pages",
-        "get_zeroed_page",
-        "folio_alloc",
-        "__folio_alloc",
-        "vma_alloc_folio",
-        "___kmalloc_large",
-        "__kmalloc_large",
-        "__page_frag",
-        "make_alloc_exact",
-        "__get_pages",
-        "__alloc_",
-    ];
-    const PERCPU: [&str; 3] = ["pcpu_alloc", "__alloc_percpu", "alloc_percpu"];
+/// Functions that hand out memory for others.
+const FOR_PAGES: [&str; 14] = [
+    "alloc_pages",
+    "__alloc_pages",
+    "alloc_frozen_pages",
+    "__alloc_frozen_pages",
+    "get_free_pages",
+    "__get_free_pages",
+    "get_zeroed_page",
+    "folio_alloc",
+    "__folio_alloc",
+    "vma_alloc_folio",
+    "___kmalloc_large",
+    "__kmalloc_large",
+    "__page_frag",
+    "make_alloc_exact",
+];
+const FOR_PERCPU: [&str; 3] = ["pcpu_alloc", "__alloc_percpu", "alloc_percpu"];
+
+/// A stack from the function on that asked the allocator for memory.
+fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
+    let mut stack = beyond_tracing(stack);
     let own: &[&str] = match alloc {
-        Allocator::Page => &PAGE,
-        Allocator::Percpu => &PERCPU,
+        Allocator::Page => &FOR_PAGES,
+        Allocator::Percpu => &FOR_PERCPU,
         _ => &[],
     };
-    ALWAYS
-        .iter()
-        .chain(own)
-        .any(|prefix| name.starts_with(prefix))
-}
-
-fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
-    let own = |frame: &Frame| frame.name.as_ref().is_some_and(|n| is_allocators(n, alloc));
-    let beyond = stack.iter().position(|frame| !own(frame));
-    match beyond {
-        Some(at) => stack[at..].to_vec(),
-        None => stack,
-    }
+    let is_own = |frame: &Frame| {
+        let name = frame.name.as_deref().unwrap_or_default();
+        own.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let beyond = stack.iter().position(|frame| !is_own(frame));
+    stack.drain(..beyond.unwrap_or(0));
+    stack
 }
 
 /// Of pages that were touched, those that are still there.

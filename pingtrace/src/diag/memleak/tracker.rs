@@ -262,7 +262,7 @@ impl<'a> Tracker<'a> {
             ("sites_full", ml_count::ML_SITES_FULL),
             ("no_stack", ml_count::ML_NO_STACK),
         ])?;
-        lost.push(("nested".to_owned(), meter::recursion_misses(&self.programs)));
+        lost.push(("nested".to_owned(), meter::missed(&self.programs)));
         lost.retain(|(_, count)| *count > 0);
         let done = named(&[
             ("allocated", ml_count::ML_ALLOCS),
