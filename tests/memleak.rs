@@ -167,8 +167,8 @@ fn bpf_arrays_are_counted_in_vmalloc() {
         };
         sites.iter().find(is_mine).cloned()
     };
-    let held = during(args, hold);
-    let site = mine(&held).unwrap_or_else(|| panic!("{held:#?}"));
+    let found = during(args, hold);
+    let site = mine(&found).unwrap_or_else(|| panic!("{found:#?}"));
     assert!(site["bytes"].as_u64() >= Some(37 << 19), "{site:#}");
     assert!(site["live"].as_u64() <= Some(50), "{site:#}");
     assert!(site["stack"].is_array(), "{site:#}");
@@ -188,13 +188,13 @@ fn per_cpu_arrays_are_counted() {
     };
     let map = |_| MapHandle::create(MapType::PercpuArray, Some("held"), 4, 8, ENTRIES, &options);
     let hold = || -> Vec<_> { (0..MAPS).map(map).collect::<Result<_, _>>().unwrap() };
-    let held = during("-t percpu -s -i 2 -o json --top 100", hold);
-    let (live, _) = held_by(&held, "bpf_array_alloc_percpu");
-    let (same, _) = held_by(&held, "array_map_alloc");
+    let found = during("-t percpu -s -i 2 -o json --top 100", hold);
+    let (live, _) = held_by(&found, "bpf_array_alloc_percpu");
+    let (same, _) = held_by(&found, "array_map_alloc");
     assert_eq!(
         live.max(same),
         MAPS as u64 * u64::from(ENTRIES),
-        "{held:#?}"
+        "{found:#?}"
     );
 }
 
@@ -202,13 +202,13 @@ fn per_cpu_arrays_are_counted() {
 fn churn_is_no_leak() {
     let _alone = alone();
     let epoll = during("-n eventpoll_epi -i 3 -o json", || {
-        churn_epoll(20_000).unwrap()
+        churn_epoll(20_000).unwrap();
     });
     let found = verdict(&epoll);
     assert_eq!(found["leak"], "no", "{epoll:#?}");
     assert!(found["confidence"].as_f64() > Some(0.5), "{found:#}");
     let udp = during("-n skbuff_head_cache -i 2 -o json", || {
-        churn_udp(20_000).unwrap()
+        churn_udp(20_000).unwrap();
     });
     assert_eq!(verdict(&udp)["leak"], "no", "{udp:#?}");
 }
