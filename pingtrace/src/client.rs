@@ -561,11 +561,15 @@ impl<'a, 'k> Receiver<'a, 'k> {
         if now - sent_ns < least_ns.max(self.plan.threshold_ns) {
             return;
         }
-        let path = self.journey.path(sequence);
+        let mut path = self.journey.path(sequence);
+        // Where this thread was when it had the reply; without a sleep nothing else says it.
+        let here = rustix::thread::sched_getcpu() as u16;
+        let returned = path.iter_mut().filter(|s| s.point == Point::LRxUser);
+        returned.for_each(|stamp| stamp.cpu = Some(here));
         // Where both ends are on this kernel, this recorder saw both.
         let hosts = [Host::Client, Host::Server];
-        let here = if self.journey.is_one_kernel() { 2 } else { 1 };
-        let windows = hosts.iter().take(here);
+        let seen = if self.journey.is_one_kernel() { 2 } else { 1 };
+        let windows = hosts.iter().take(seen);
         let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
         explainer.ask(sequence, windows.collect());
     }

@@ -223,13 +223,19 @@ impl Explainer {
             Class::Quota => record.begin_ns() + event.wait_ns,
             _ => event.end_ns,
         };
+        let function = self.function(record);
+        // User code cannot put the scheduler off, and the idle task is to be nobody's fault.
+        let is_resched = matches!(class, Class::Hard | Class::Lazy);
+        if is_resched && (event.tid == 0 || function.is_none()) {
+            return None;
+        }
         Some(Span {
             from_ns: record.begin_ns(),
             to_ns,
             class,
             who,
             tid: event.tid,
-            function: self.function(record),
+            function,
         })
     }
 

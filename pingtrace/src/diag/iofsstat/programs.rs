@@ -256,10 +256,6 @@ fn bytes<T>(key: &T) -> &[u8] {
 }
 
 /// How this kernel's tracepoints look.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each tells something of its own"
-)]
 struct Kernel {
     /// A queue comes before the bio.
     bio_queue_second: bool,
