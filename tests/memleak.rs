@@ -157,7 +157,7 @@ fn a_packet_ring_is_counted_in_pages() {
 fn bpf_arrays_are_counted_in_vmalloc() {
     let _alone = alone();
     let args = "-t vmalloc -s -i 2 -o json --top 100";
-    let hold = || Arrays::hold(37, 1 << 19).unwrap();
+    let make = || Arrays::hold(37, 1 << 19).unwrap();
     // Whoever else loads programs makes such maps too, but not so many at once.
     let mine = |done: &Finished| {
         let sites = done.lines("site");
@@ -167,13 +167,13 @@ fn bpf_arrays_are_counted_in_vmalloc() {
         };
         sites.iter().find(is_mine).cloned()
     };
-    let found = during(args, hold);
-    let site = mine(&found).unwrap_or_else(|| panic!("{found:#?}"));
+    let held = during(args, make);
+    let site = mine(&held).unwrap_or_else(|| panic!("{held:#?}"));
     assert!(site["bytes"].as_u64() >= Some(37 << 19), "{site:#}");
     assert!(site["live"].as_u64() <= Some(50), "{site:#}");
     assert!(site["stack"].is_array(), "{site:#}");
     // Freed by RCU and a work queue, before the next look but one.
-    let released = during(args, || drop(hold()));
+    let released = during(args, || drop(make()));
     assert_eq!(mine(&released), None, "{released:#?}");
 }
 
@@ -187,14 +187,14 @@ fn per_cpu_arrays_are_counted() {
         ..Default::default()
     };
     let map = |_| MapHandle::create(MapType::PercpuArray, Some("held"), 4, 8, ENTRIES, &options);
-    let hold = || -> Vec<_> { (0..MAPS).map(map).collect::<Result<_, _>>().unwrap() };
-    let found = during("-t percpu -s -i 2 -o json --top 100", hold);
-    let (live, _) = held_by(&found, "bpf_array_alloc_percpu");
-    let (same, _) = held_by(&found, "array_map_alloc");
+    let make = || -> Vec<_> { (0..MAPS).map(map).collect::<Result<_, _>>().unwrap() };
+    let held = during("-t percpu -s -i 2 -o json --top 100", make);
+    let (live, _) = held_by(&held, "bpf_array_alloc_percpu");
+    let (same, _) = held_by(&held, "array_map_alloc");
     assert_eq!(
         live.max(same),
         MAPS as u64 * u64::from(ENTRIES),
-        "{found:#?}"
+        "{held:#?}"
     );
 }
 

@@ -121,8 +121,23 @@ without_fentry() {
     stop_server TERM
 }
 
+# Whether they load, run, and end well; what they find has tests where faults can be injected.
+companions() {
+    check "irqoff runs" pingtrace irqoff -t 1s --softirq 1
+    check "nosched runs" pingtrace nosched -t 1s 1
+    check "runqlat runs" pingtrace runqlat -t 1s --hist --len 1
+    check "iofsstat runs" pingtrace iofsstat -m
+    check "iofsstat -f runs" pingtrace iofsstat -f
+    check "memleak runs" pingtrace memleak -t slab -i 2
+    check "explain: server starts" start_server --nslocal --explain
+    measure explain 50 -c "$SERVER4" --nslocal --explain
+    stop_server TERM
+    check "companions: no program is left behind" no_programs
+}
+
 make_lab
 hooks_and_points
+companions
 one_kernel
 killed
 queues

@@ -1,7 +1,7 @@
 //! From what the tracker and the books say to sites, evidence, and the verdict.
 
 use super::pages::Pages;
-use super::tracker::{self, Follow, Key, RawSite};
+use super::tracker::{self, Follow, Key, RawSite, Tracker};
 use super::{LOOKS, Look, books};
 use crate::symbols::Symbols;
 use crate::units::monotonic_ns;
@@ -123,11 +123,7 @@ fn evidence(look: &Look<'_>, sites: &[Found]) -> Result<Vec<Evidence>> {
         let key = (site.row.alloc, site.row.cache.as_deref());
         groups.entry(key).or_default().push(site);
     }
-    let counts = look
-        .tracker
-        .as_ref()
-        .map(tracker::Tracker::counts)
-        .transpose()?;
+    let counts = look.tracker.as_ref().map(Tracker::counts).transpose()?;
     let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, n)| n).sum();
     let lost = counts.as_ref().map_or(0, |c| sum(&c.lost));
     let followed = counts.map_or(0, |c| sum(&c.done[..1]));
@@ -364,7 +360,11 @@ fn of_whom(look: &Look<'_>, site: &RawSite) -> (Allocator, Option<String>) {
 /// of the wanted ones is named.
 fn class_name(look: &Look<'_>, site: &RawSite) -> Option<String> {
     let caches = &look.snapshots.last()?.caches;
-    let of_size = |name: &&String| caches.get(*name).is_some_and(|c| c.size == site.size);
+    let only_kmalloc = look.tracker.as_ref().is_some_and(Tracker::names_caches);
+    let of_size = |name: &&String| {
+        let size = caches.get(*name).map(|c| c.size);
+        size == Some(site.size) && (!only_kmalloc || name.contains("kmalloc-"))
+    };
     let wanted = look.followed.iter().find_map(|f| match f {
         Follow::Slab(names) => names.iter().find(of_size),
         _ => None,

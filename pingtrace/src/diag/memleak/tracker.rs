@@ -123,6 +123,7 @@ pub struct Counts {
 pub struct Tracker<'a> {
     skel: MemleakSkel<'a>,
     programs: Programs,
+    names_caches: bool,
     /// Held: detached on drop.
     links: Vec<Link>,
 }
@@ -148,6 +149,7 @@ impl<'a> Tracker<'a> {
         let mut tracker = Self {
             skel,
             programs,
+            names_caches: has_cache_argument("kmem_cache_alloc"),
             links: Vec::new(),
         };
         tracker.links = tracker.attach(what)?;
@@ -196,6 +198,11 @@ impl<'a> Tracker<'a> {
             attached.with_context(|| format!("probe {function} in {}", library.display()))
         };
         probes.into_iter().map(attach).collect()
+    }
+
+    /// Whether the kernel says of which cache an object is, so that only kmalloc's are of a size.
+    pub fn names_caches(&self) -> bool {
+        self.names_caches
     }
 
     /// What comes from now on is of this age.
