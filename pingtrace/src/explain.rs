@@ -77,8 +77,10 @@ impl<'a> Start<'a> {
         let (memory, least, tgid) = (self.recorder.memory(), self.least, self.tgid);
         let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
         let (done, results) = channel();
+        let (ready, started) = channel();
         let explain = move || {
             let mut explainer = Explainer::new(memory, least, tgid);
+            let _ = ready.send(());
             for (sequence, windows) in slow {
                 let blame = explainer.blame(&windows);
                 // Whoever asked may have given up.
@@ -89,6 +91,8 @@ impl<'a> Start<'a> {
         thread
             .spawn(explain)
             .context("start the explaining thread")?;
+        // Reading the kernel's symbols would disturb the first probes.
+        started.recv().context("start the explaining thread")?;
         Ok(Background {
             least_ns: least.as_nanos() as u64,
             queue,
