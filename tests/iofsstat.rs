@@ -148,7 +148,7 @@ unsafe fn child(work: &Work) -> i32 {
             return 4;
         }
         match work.way {
-            Way::Mapped => return map(work, fd),
+            Way::Mapped => map(work, fd),
             Way::Buffered | Way::Direct => each(work, fd, MIB, 1),
             // A step that shares no factor with the number of blocks reaches each one once.
             Way::Random4k => each(work, fd, BLOCK, 331),
@@ -419,6 +419,172 @@ fn calls_and_mappings_count_for_process_file_and_container() {
             }
         }
     }
+}
+
+/// `struct iocb` of `include/uapi/linux/aio_abi.h`.
+#[repr(C)]
+#[derive(Default)]
+struct Iocb {
+    data: u64,
+    key: [u32; 2],
+    opcode: u16,
+    priority: i16,
+    fd: u32,
+    buffer: u64,
+    bytes: u64,
+    offset: i64,
+    more: [u64; 2],
+}
+
+/// Bytes of each of these writes.
+const PIECE: usize = 64 * 1024;
+const PWRITE: u16 = 1;
+
+/// Writes a piece of a file, and writes it to another one by sendfile, `copy_file_range`, splice by way
+/// of a pipe, AIO and `io_uring`; 0 is success.
+unsafe fn other_ways(from: &CString, to: &CString, buffer: *mut u8) -> i32 {
+    let piece = PIECE as isize;
+    // SAFETY: plain system calls on descriptors of our own and a buffer of a piece or more.
+    unsafe {
+        libc::prctl(libc::PR_SET_NAME, c"io-other".as_ptr());
+        let flags = libc::O_RDWR | libc::O_CREAT;
+        let from = libc::open(from.as_ptr(), flags, 0o600);
+        let to = libc::open(to.as_ptr(), flags, 0o600);
+        let none = std::ptr::null_mut();
+        if libc::pwrite(from, buffer.cast(), PIECE, 0) != piece
+            || libc::sendfile(to, from, none, PIECE) != piece
+        {
+            return 2;
+        }
+        let (mut there, mut pipe) = (0, [0; 2]);
+        libc::pipe(pipe.as_mut_ptr());
+        libc::fcntl(pipe[0], libc::F_SETPIPE_SZ, PIECE);
+        if libc::copy_file_range(from, &raw mut there, to, none, PIECE, 0) != piece {
+            return 3;
+        }
+        there = 0;
+        let piped = libc::splice(from, &raw mut there, pipe[1], none, PIECE, 0);
+        if piped <= 0 || libc::splice(pipe[0], none, to, none, piped as usize, 0) != piped {
+            return 4;
+        }
+        match by_aio(to, buffer) {
+            0 => by_uring(to, buffer),
+            failed => failed,
+        }
+    }
+}
+
+unsafe fn by_aio(to: i32, buffer: *mut u8) -> i32 {
+    let (mut context, mut result) = (0_u64, [0_i64; 4]);
+    let mut iocb = Iocb {
+        opcode: PWRITE,
+        fd: to.cast_unsigned(),
+        buffer: buffer as u64,
+        bytes: PIECE as u64,
+        ..Iocb::default()
+    };
+    let mut list = [&raw mut iocb];
+    // SAFETY: as the kernel wants them (include/uapi/linux/aio_abi.h).
+    unsafe {
+        libc::syscall(libc::SYS_io_setup, 1, &raw mut context);
+        libc::syscall(libc::SYS_io_submit, context, 1, list.as_mut_ptr());
+        libc::syscall(
+            libc::SYS_io_getevents,
+            context,
+            1,
+            1,
+            result.as_mut_ptr(),
+            0,
+        );
+        libc::syscall(libc::SYS_io_destroy, context);
+    }
+    if result[2] == PIECE as i64 { 0 } else { 5 }
+}
+
+unsafe fn by_uring(to: i32, buffer: *mut u8) -> i32 {
+    const OP_WRITE: u8 = 23;
+    const GETEVENTS: u32 = 1;
+    const SQES: i64 = 0x1000_0000;
+    // struct io_uring_params: offsets of the submission ring from word 10 on (head, tail, mask,
+    // entries, flags, dropped, array).
+    let mut params = [0_u32; 30];
+    // SAFETY: as the kernel wants them (include/uapi/linux/io_uring.h); one entry, used once.
+    unsafe {
+        let ring = libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) as i32;
+        if ring < 0 {
+            return 6;
+        }
+        let shared = |length, at| {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                access,
+                libc::MAP_SHARED,
+                ring,
+                at,
+            )
+        };
+        let (queue, entries) = (shared(BLOCK, 0), shared(BLOCK, SQES));
+        if queue == libc::MAP_FAILED || entries == libc::MAP_FAILED {
+            return 7;
+        }
+        // struct io_uring_sqe in words: opcode, fd, offset, address, length.
+        let entry = entries.cast::<u32>();
+        let address = buffer as u64;
+        let words = [
+            0,
+            to.cast_unsigned(),
+            0,
+            0,
+            address as u32,
+            (address >> 32) as u32,
+        ];
+        for (k, word) in words.into_iter().chain([PIECE as u32]).enumerate() {
+            entry.add(k).write(word);
+        }
+        entry.cast::<u8>().write(OP_WRITE);
+        let at = |bytes: u32| queue.cast::<u32>().add(bytes as usize / 4);
+        at(params[16]).write(0);
+        at(params[11]).write_volatile(1);
+        let none = std::ptr::null::<u8>();
+        let done = libc::syscall(libc::SYS_io_uring_enter, ring, 1, 1, GETEVENTS, none, 0);
+        libc::close(ring);
+        if done == 1 { 0 } else { 8 }
+    }
+}
+
+#[test]
+fn calls_other_than_read_and_write_count() {
+    let _alone = alone();
+    let disk = Disk::make("ext4");
+    let names = ["from", "to"].map(|name| disk.path(name));
+    let paths = names
+        .each_ref()
+        .map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
+    let mut buffer = vec![7_u8; PIECE];
+    let look = Look::start(&[&ENDLESS[..], &[disk.name(), "-f"]].concat());
+    let mut status = 0;
+    // SAFETY: the child makes system calls only, and ends by _exit.
+    unsafe {
+        let pid = libc::fork();
+        if pid == 0 {
+            libc::_exit(other_ways(&paths[0], &paths[1], buffer.as_mut_ptr()));
+        }
+        libc::waitpid(pid, &raw mut status, 0);
+    }
+    assert_eq!(status, 0);
+    let lines = look.end();
+    assert_eq!(lines.last().unwrap()["lost"], 0);
+    let of = |key: &str, k: usize| {
+        let file = names[k].to_str().unwrap();
+        sum(&lines, key, |l| {
+            l["comm"] == "io-other" && l["file"] == file
+        }) / PIECE as u64
+    };
+    // Read by three and written by one; written by these three, AIO and io_uring.
+    assert_eq!([of("wr_bytes", 0), of("rd_bytes", 0)], [1, 3], "{lines:#?}");
+    assert_eq!([of("wr_bytes", 1), of("rd_bytes", 1)], [5, 0], "{lines:#?}");
 }
 
 /// A cgroup that is called as a container's.

@@ -113,12 +113,9 @@ fn interrupts_that_were_off_are_found_and_never_longer() {
         "missed {missed:?}, over {over:?}, under by {} at the median",
         median(under)
     );
-    assert!(
-        missed.iter().all(|ns| *ns < 1_000_000),
-        "{missed:?} of {}",
-        spans.len()
-    );
-    // A vCPU that is taken away in between lasts longer.
+    let missed = missed.iter().filter(|ns| **ns >= 1_000_000).count();
+    assert!(missed * 20 <= spans.len(), "{missed} of {}", spans.len());
+    // Where the vCPU is taken away in between it lasts longer, or ends in another task.
     assert!(over.len() * 20 <= spans.len(), "{over:?}");
 }
 

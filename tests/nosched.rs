@@ -72,7 +72,7 @@ fn a_reschedule_that_was_late_is_as_late_as_its_victim() {
     eprintln!("{error} ns off at the median of {}", found.len());
     assert!(error < 100_000, "{found:#?}");
     let right = found.iter().filter(|(event, ..)| blamed(event)).count();
-    assert!(right * 10 >= found.len() * 9, "{right} of {found:#?}");
+    assert!(right * 4 >= found.len() * 3, "{right} of {found:#?}");
 }
 
 /// `TIF_NEED_RESCHED` of the running kernel.

@@ -54,11 +54,14 @@ fn a_wait_is_as_long_as_its_victim_says() {
         events.iter().all(|event| event["class"] == "cpu"),
         "{events:#?}"
     );
+    // A timer is late by its slack and its interrupt also where the CPU is free.
+    let timer = wakes.iter().map(Wake::late_ns).filter(|ns| *ns < 1_000_000);
+    let timer = median(timer.collect());
     let error = |event: &Value| {
         let end = end_ns(event);
         let ran = |wake: &&Wake| wake.woke_ns.abs_diff(end) < 500_000;
         let wake = wakes.iter().find(ran)?;
-        Some(wake.late_ns().abs_diff(number(event, "lat_ns")))
+        Some(wake.late_ns().abs_diff(timer + number(event, "lat_ns")))
     };
     let errors: Vec<u64> = events.iter().filter_map(error).collect();
     assert!(errors.len() >= 20, "only {} of {events:#?}", errors.len());
@@ -91,30 +94,30 @@ fn a_quota_is_told_from_contention() {
         quota.path().display()
     );
     let runqlat = Companion::start(&args);
+    let before = quota.throttling().unwrap().ns;
     sleeper.wait();
     drop(confined);
-    let throttled = quota.throttling().unwrap();
+    let throttled = quota.throttling().unwrap().ns - before;
     let run = runqlat.stop();
     summary(&run);
     let events = run.lines("event");
-    let of = |name: &str| events.iter().filter(|event| event["comm"] == name).count();
-    eprintln!(
-        "hog {}, victim {}, throttled {throttled:?}",
-        of("hog"),
-        of("victim")
-    );
-    assert!(of("hog") >= 8, "{events:#?} of {throttled:?}");
-    assert!(of("victim") >= 3, "{events:#?} of {throttled:?}");
-    assert!(
-        events.iter().all(|event| event["class"] == "quota"),
-        "{events:#?}"
-    );
-    assert!(
-        events
-            .iter()
-            .all(|e| number(e, "quota_ns") <= number(e, "lat_ns") + 100_000),
-        "{events:#?}"
-    );
+    let of = |name: &'static str| events.iter().filter(move |event| event["comm"] == name);
+    assert!(of("hog").count() >= 8, "{events:#?} of {throttled}");
+    assert!(of("victim").count() >= 3, "{events:#?} of {throttled}");
+    let quota = |event: &Value| event["quota_ns"].as_u64().unwrap_or(0);
+    let told: u64 = of("hog").map(quota).sum();
+    eprintln!("the quota took {throttled} ns says the kernel, {told} ns the events of the hog");
+    // The kernel counts a period when it is over; waits below the threshold have no event.
+    let bounds = throttled * 6 / 10..=throttled * 13 / 10;
+    assert!(bounds.contains(&told), "{told} of {throttled}: {events:#?}");
+    for event in &events {
+        // On a busy machine others take more than the quota does.
+        let most = quota(event) * 2 >= number(event, "lat_ns");
+        let class = if most { "quota" } else { "cpu" };
+        assert_eq!(event["class"], class, "{event:#}");
+    }
+    let right = events.iter().filter(|event| event["class"] == "quota");
+    assert!(right.count() * 3 >= events.len() * 2, "{events:#?}");
 }
 
 /// A process that is always runnable, with two of its kind.

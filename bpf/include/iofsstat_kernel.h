@@ -149,6 +149,9 @@ struct block_device {
 struct bvec_iter {
 	unsigned int bi_size, bi_idx, bi_bvec_done;
 };
+struct bvec_iter___7_3 {
+	unsigned int bi_offset;
+};
 struct bio {
 	struct bio *bi_next;
 	struct block_device *bi_bdev;

@@ -459,6 +459,16 @@ static __always_inline bool has_pages(__u32 op)
 
 /* --- block devices --- */
 
+/* What of the segment that a bio is at is behind it, bytes. */
+static __always_inline __u32 done_of(struct bio *bio)
+{
+	struct bvec_iter___7_3 *at = (void *)&bio->bi_iter;
+
+	if (bpf_core_field_exists(struct bvec_iter, bi_bvec_done))
+		return BPF_CORE_READ(bio, bi_iter.bi_bvec_done);
+	return BPF_CORE_READ(at, bi_offset);
+}
+
 static __always_inline __u32 dev_of_bio(struct bio *bio, struct gendisk **disk)
 {
 	if (bpf_core_field_exists(struct bio, bi_bdev)) {
@@ -511,7 +521,7 @@ int on_bio_queue(__u64 *ctx)
 	b.dev = dev_of_bio(bio, &disk);
 	b.bytes = bio->bi_iter.bi_size;
 	b.index = bio->bi_iter.bi_idx;
-	b.done = bio->bi_iter.bi_bvec_done;
+	b.done = done_of(bio);
 	b.op = bio->bi_opf & REQ_OP_MASK;
 	b.without_requests = disk->fops->submit_bio != NULL;
 	if (bpf_map_update_elem(&bios, &key, &b, BPF_ANY))
@@ -581,8 +591,7 @@ __noinline int count_bio(void)
 		count_bytes(w, take);
 		if (split_writes && w->direction == IO_WRITE) {
 			at.bi_idx = BPF_CORE_READ(bio, bi_iter.bi_idx);
-			at.bi_bvec_done = BPF_CORE_READ(bio, bi_iter.bi_bvec_done);
-			split_bio(w, bio, at.bi_idx, at.bi_bvec_done, take);
+			split_bio(w, bio, at.bi_idx, done_of(bio), take);
 		}
 	}
 	w->left -= take;
@@ -779,6 +788,15 @@ static __always_inline void own(__u64 folio)
 	}
 }
 
+/* The first argument as a number: with a pointer the verifier allows no arithmetic. */
+static __always_inline __u64 address(const __u64 *ctx)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), ctx);
+	return value;
+}
+
 static __always_inline int dirtied(__u64 folio, struct address_space *mapping)
 {
 	if (split_writes)
@@ -791,13 +809,13 @@ static __always_inline int dirtied(__u64 folio, struct address_space *mapping)
 SEC("?tp_btf/writeback_dirty_folio")
 int BPF_PROG(on_dirty_folio, struct folio *folio, struct address_space *mapping)
 {
-	return dirtied((__u64)folio, mapping);
+	return dirtied(address(ctx), mapping);
 }
 
 SEC("?tp_btf/writeback_dirty_page")
 int BPF_PROG(on_dirty_page, struct page *page, struct address_space *mapping)
 {
-	return dirtied((__u64)page, mapping);
+	return dirtied(address(ctx), mapping);
 }
 
 SEC("?tp_btf/mm_filemap_delete_from_page_cache")
@@ -814,7 +832,7 @@ int on_forget_folio(__u64 *ctx)
 SEC("?tp_btf/mm_filemap_add_to_page_cache")
 int on_add_folio(__u64 *ctx)
 {
-	__u64 folio = ctx[0];
+	__u64 folio = address(ctx);
 
 	if (is_in_fault())
 		count_use(BPF_CORE_READ(mapping_of(folio), host), NULL, IO_READ, bytes_of(folio));

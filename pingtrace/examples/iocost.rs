@@ -26,25 +26,24 @@ fn main() -> io::Result<()> {
     let seconds = seconds.parse().map_err(io::Error::other)?;
     let limit = Duration::from_secs_f64(seconds);
     let mut block = Box::new(Aligned([0; BLOCK]));
-    let (count, time) = match what.as_str() {
-        "getppid" => repeat(limit, |_| {
+    let (count, time) = if what == "getppid" {
+        repeat(limit, |_| {
             black_box(getppid());
             Ok(())
-        })?,
-        _ => {
-            let direct = if what == "requests" {
-                OFlags::DIRECT
-            } else {
-                OFlags::empty()
-            };
-            let file = open(file.as_str(), OFlags::RDONLY | direct, Mode::empty())?;
-            let blocks = rustix::fs::fstat(&file)?.st_size.cast_unsigned() / BLOCK as u64;
-            let span = if direct.is_empty() { 1 } else { blocks };
-            repeat(limit, |k| {
-                let at = k % span * BLOCK as u64;
-                Ok(pread(&file, &mut block.0[..], at).map(|_| ())?)
-            })?
-        }
+        })?
+    } else {
+        let direct = if what == "requests" {
+            OFlags::DIRECT
+        } else {
+            OFlags::empty()
+        };
+        let file = open(file.as_str(), OFlags::RDONLY | direct, Mode::empty())?;
+        let blocks = rustix::fs::fstat(&file)?.st_size.cast_unsigned() / BLOCK as u64;
+        let span = if direct.is_empty() { 1 } else { blocks };
+        repeat(limit, |k| {
+            let at = k % span * BLOCK as u64;
+            Ok(pread(&file, &mut block.0[..], at).map(|_| ())?)
+        })?
     };
     println!("{:.1}", time.as_nanos() as f64 / count as f64);
     Ok(())

@@ -13,7 +13,7 @@ mod inband;
 pub mod inject;
 mod journey;
 pub mod lab_clock;
-mod meter;
+pub mod meter;
 mod names;
 mod negotiation;
 mod output;

@@ -160,15 +160,6 @@ impl Blame {
         by_rank.or_else(|| self.parts.iter().find(of_class))
     }
 
-    /// How many other parts are of the culprit's class.
-    fn accomplices(&self, culprit: &Part) -> usize {
-        self.parts
-            .iter()
-            .filter(|part| part.class == culprit.class)
-            .count()
-            - 1
-    }
-
     /// One line for people.
     pub fn text(&self) -> String {
         let share = |ns: u64| ns * 100 / self.window_ns.max(1);
@@ -189,7 +180,10 @@ impl Blame {
             );
         }
         let rest = self.unexplained_ns();
-        let _ = write!(text, " unexplained {} ({} %)", duration(rest), share(rest));
+        if share(rest) > 0 || self.parts.is_empty() {
+            let _ = write!(text, " unexplained {} ({} %);", duration(rest), share(rest));
+        }
+        text.truncate(text.trim_end_matches(';').len());
         text
     }
 }
@@ -212,17 +206,22 @@ impl Part {
     }
 
     fn who_did_what(&self) -> String {
-        let task = || format!("{}/{}", self.who, self.tid);
-        match self.class {
-            Class::Own => format!("itself ({})", task()),
-            Class::Hardirq => format!("interrupt {}", self.who),
-            Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {}", self.who),
-            Class::Irqoff => format!("{} kept interrupts off", task()),
-            Class::Hard | Class::Lazy => format!("{} did not schedule", task()),
-            Class::Quota => "quota of its cgroup used up".to_owned(),
-            Class::Outside => "held up from outside this kernel".to_owned(),
-            Class::Cpu | Class::Stolen => format!("{} ran", task()),
-        }
+        did_what(self.class, &self.who, Some(self.tid))
+    }
+}
+
+/// Without a thread's id it was several.
+fn did_what(class: Class, who: &str, tid: Option<u32>) -> String {
+    let task = || tid.map_or_else(|| format!("{who} (several)"), |tid| format!("{who}/{tid}"));
+    match class {
+        Class::Own => format!("itself ({})", task()),
+        Class::Hardirq => format!("interrupt {who}"),
+        Class::SoftirqRun | Class::SoftirqDelay => format!("softirq {who}"),
+        Class::Irqoff => format!("{} kept interrupts off", task()),
+        Class::Hard | Class::Lazy => format!("{} did not schedule", task()),
+        Class::Quota => "quota of its cgroup used up".to_owned(),
+        Class::Outside => "held up from outside this kernel".to_owned(),
+        Class::Cpu | Class::Stolen => format!("{} ran", task()),
     }
 }
 
@@ -352,12 +351,16 @@ fn pieces(spans: &[Span], window: &Window) -> Vec<Piece> {
     pieces
 }
 
+/// Whether it is of the server's host, the segment, the class, and a name.
+type Culprit = (bool, Segment, Class, String);
+/// Probes, ns in all of them, and the task if it was always the same.
+type Toll = (u64, u64, Option<u32>);
+
 /// What was to blame over a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "TallyLine", into = "TallyLine")]
 pub struct BlameTally {
-    /// By host, segment and culprit: probes, and ns in all of them.
-    culprits: BTreeMap<(bool, Segment, String), (u64, u64)>,
+    culprits: BTreeMap<Culprit, Toll>,
     /// Probes with a blame.
     probes: u64,
     /// Those that nothing was found to explain.
@@ -391,7 +394,7 @@ impl From<TallyLine> for BlameTally {
     fn from(line: TallyLine) -> Self {
         let culprit = |c: BlameCount| {
             let remote = c.host == Host::Server;
-            ((remote, c.segment, c.culprit), (c.probes, c.ns))
+            ((remote, c.segment, c.class, c.who), (c.probes, c.ns, c.tid))
         };
         Self {
             culprits: line.culprits.into_iter().map(culprit).collect(),
@@ -409,8 +412,14 @@ pub struct BlameCount {
     pub host: Host,
     /// In which segment.
     pub segment: Segment,
-    /// Who.
-    pub culprit: String,
+    /// What it was.
+    pub class: Class,
+    /// A task's name, or which interrupt or softirq.
+    #[serde(rename = "comm")]
+    pub who: String,
+    /// The task, where it was always the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
     /// In so many probes.
     pub probes: u64,
     /// For so long, in all of them, ns.
@@ -429,14 +438,12 @@ impl BlameTally {
             return;
         };
         let remote = longest.host == Host::Server;
-        let others = match longest.accomplices(part) {
-            0 => "",
-            _ => ", among others",
-        };
-        let key = (remote, longest.segment, part.who_did_what() + others);
-        let (probes, ns) = self.culprits.entry(key).or_default();
+        let key = (remote, longest.segment, part.class, part.who.clone());
+        let explained = longest.window_ns - longest.unexplained_ns();
+        let (probes, ns, tid) = self.culprits.entry(key).or_insert((0, 0, Some(part.tid)));
         *probes += 1;
-        *ns += longest.window_ns - longest.unexplained_ns();
+        *ns += explained;
+        *tid = tid.filter(|tid| *tid == part.tid);
     }
 
     /// The most frequent first.
@@ -444,13 +451,17 @@ impl BlameTally {
         let mut list: Vec<BlameCount> = self
             .culprits
             .iter()
-            .map(|((remote, segment, culprit), (probes, ns))| BlameCount {
-                host: if *remote { Host::Server } else { Host::Client },
-                segment: *segment,
-                culprit: culprit.clone(),
-                probes: *probes,
-                ns: *ns,
-            })
+            .map(
+                |((remote, segment, class, who), (probes, ns, tid))| BlameCount {
+                    host: if *remote { Host::Server } else { Host::Client },
+                    segment: *segment,
+                    class: *class,
+                    who: who.clone(),
+                    tid: *tid,
+                    probes: *probes,
+                    ns: *ns,
+                },
+            )
             .collect();
         list.sort_by_key(|count| Reverse((count.probes, count.ns)));
         list
@@ -483,7 +494,7 @@ impl BlameTally {
                 "{percent:>4} % of {} explained probes: {} ({host} host) {}, {} in all",
                 self.probes,
                 count.segment.name(),
-                count.culprit,
+                did_what(count.class, &count.who, count.tid),
                 duration(count.ns)
             );
         }

@@ -195,7 +195,8 @@ fn slow_probes_do_not_deny_what_a_quick_one_shows() {
         let most = undecided.excess_ns + 2.0 * undecided.margin_ns;
         assert_eq!((undecided.out.lo_ns, undecided.out.hi_ns), (0.0, most));
     }
-    assert_eq!(event_name(&found[55]), "step", "{:?}", found[55]);
+    // In the half second since it may have been slewed there.
+    assert_eq!(event_name(&found[55]), "rate", "{:?}", found[55]);
     let off = found[59].out.ns - fates[59].out as f64;
     assert!(off.abs() < 1_000.0, "{:?}", found[59]);
     assert_eq!(model.counts().glitches, 0);

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 ///
 /// Each cycle shows the devices (as in iostat) and the processes behind them. Bytes of a process are
 /// those of its parts of completed requests, merged or not, so that they add up to what the device
-/// counted; a line under each device says whether they do, within one request. Latencies are in
+/// counted; a line below the rows says whether they do, within one request. Latencies are in
 /// milliseconds: q2c from the submission to the completion, d2c from the driver to the completion.
 ///
 /// Of buffered writes the page cache's writeback is seen, by the thread that does it: -m says whose
@@ -37,14 +37,13 @@ use std::time::{Duration, Instant};
 /// returned; and pages that a page fault on a mapping brought in or made dirty. Not seen are calls of
 /// 32-bit programs (counted as lost), splice by `io_uring`, and AIO results read in user space (said).
 ///
-/// Cost, measured by scripts/bench.sh on a 2-core virtual machine: without options 0.7 us a request;
-/// -f 0.1 us a system call of any kind and 0.4 us a read or write; -m 1 us a page-cache folio
-/// written.
+/// Cost, measured by scripts/bench.sh on a busy 2-core virtual machine: without options 0.5 to 0.8 us a
+/// request; -f 0.1 us a system call of any kind, and 0.2 to 0.5 us a read or write; -m besides 1 to
+/// 2 us a folio (a piece of the page cache, 4 KiB or more) that is written.
 ///
 /// Needs root (`CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN` before Linux 5.8) and Linux 5.10 with BTF.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 #[derive(Clone, Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// Only this device: a disk or a partition
     #[arg(short, long, value_name = "DEV")]

@@ -312,6 +312,17 @@ impl Interval {
     }
 }
 
+/// A probe contradicted the clock, and none has said yet who was right. A slow one that allows both
+/// says nothing: counted as a denial, it would have each quick probe among slow ones thrown
+/// away, and the clock never found again.
+#[derive(Clone, Copy, Debug)]
+struct Unconfirmed {
+    /// By how much the clock would be elsewhere, ns.
+    beyond: f64,
+    /// When it was not contradicted yet, s.
+    since_s: f64,
+}
+
 /// What intervals did that contradicted the belief and were believed: the clock may as well be
 /// where it was thought to be before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -410,10 +421,7 @@ pub struct ClockModel {
     last_event: Option<u64>,
     /// Number and round trip of the last doubted short one.
     last_short: Option<(u64, f64)>,
-    /// By how much a probe contradicted the clock, ns, until another says who was right. A slow one
-    /// that allows both says nothing: counted as a denial, it would have each quick probe among
-    /// slow ones thrown away, and the clock never found again.
-    unconfirmed: Option<f64>,
+    unconfirmed: Option<Unconfirmed>,
     distrust: Doubt,
     relock: u8,
     /// Usual excess, ns.
@@ -458,9 +466,11 @@ impl ClockModel {
         let sigmas = beyond.abs() / belief.phase_var.sqrt();
         let mut event = None;
         if sigmas > IMPOSSIBLE && beyond.abs() > NOISE_NS {
-            let step = beyond.abs() > SLEW_MAX * dt + 4.0 * NOISE_NS;
+            let since_s = self.unconfirmed.map_or(self.at_s, |first| first.since_s);
+            let slewed = SLEW_MAX * (probe.at_s - since_s);
+            let step = beyond.abs() > slewed + 4.0 * NOISE_NS;
             if step && self.unconfirmed.is_none() && self.learnt >= SETTLED {
-                self.unconfirmed = Some(beyond);
+                self.unconfirmed = Some(Unconfirmed { beyond, since_s });
                 let mut estimate = self.estimate(&probe, &belief).without_direction();
                 estimate.glitch = Some(Glitch::Unconfirmed);
                 return estimate;
@@ -468,7 +478,8 @@ impl ClockModel {
             self.unconfirmed = None;
             event = self.moved(&mut belief, interval, beyond, dt, step);
         } else {
-            let denies = |off: f64| interval.beyond(belief.phase + off).abs() > NOISE_NS;
+            let denies =
+                |first: Unconfirmed| interval.beyond(belief.phase + first.beyond).abs() > NOISE_NS;
             if self.unconfirmed.is_some_and(denies) {
                 self.unconfirmed = None;
                 self.counts.glitches += 1;

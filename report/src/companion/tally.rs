@@ -104,7 +104,11 @@ impl Tally {
             };
         };
         let all: u64 = self.classes.values().sum();
-        let most = self.culprits.iter().max_by_key(|(_, (_, ns))| *ns);
+        // What is not of this kernel comes last: nothing here can be done about it.
+        let foreign = |class: &Class| matches!(class, Class::Stolen | Class::Outside);
+        let weight =
+            |((class, _), (_, ns)): &(&(Class, String), &(u64, u64))| (!foreign(class), *ns);
+        let most = self.culprits.iter().max_by_key(weight);
         let (culprit, share) = most.map_or((String::new(), 0), |((class, name), (n, _))| {
             (format!("{}: {name}", class.words()), *n)
         });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Major and minor number.
 pub type Number = (u32, u32);
 
-/// The parts of a `dev_t` as the kernel keeps it (include/linux/kdev_t.h).
+/// The parts of a `dev_t` as the kernel keeps it (`include/linux/kdev_t.h`).
 pub fn number(dev: u32) -> Number {
     (dev >> 20, dev & 0xf_ffff)
 }

@@ -37,6 +37,9 @@ const BLOCK: [&str; 5] = [
     "on_bio_complete",
 ];
 
+/// Where the programs know the system calls and how their arguments are passed.
+const CALLS: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
 /// The loaded and attached programs.
 pub struct Programs<'a> {
     skel: IofsstatSkel<'a>,
@@ -163,13 +166,13 @@ fn refused(e: libbpf_rs::Error) -> anyhow::Error {
 fn configure(open: &mut OpenIofsstatSkel<'_>, kernel: &Kernel, mode: Mode) -> Result<()> {
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
-    rodata.bio_queue_second = kernel.bio_queue_second.into();
-    rodata.rq_issue_second = kernel.rq_issue_second.into();
-    rodata.split_second = kernel.split_second.into();
+    rodata.bio_queue_second = kernel.bio_queue_second;
+    rodata.rq_issue_second = kernel.rq_issue_second;
+    rodata.split_second = kernel.split_second;
     rodata.uring_layout = kernel.uring_layout;
     rodata.page_shift = rustix::param::page_size().trailing_zeros();
-    rodata.split_writes = (mode == Mode::Misc).into();
-    rodata.count_files = (mode == Mode::Files).into();
+    rodata.split_writes = mode == Mode::Misc;
+    rodata.count_files = mode == Mode::Files;
     rodata.own_tgid = std::process::id();
     let pages = if mode == Mode::Misc { dirty_limit() } else { 1 };
     open.maps
@@ -253,6 +256,10 @@ fn bytes<T>(key: &T) -> &[u8] {
 }
 
 /// How this kernel's tracepoints look.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each tells something of its own"
+)]
 struct Kernel {
     /// A queue comes before the bio.
     bio_queue_second: bool,
@@ -262,8 +269,8 @@ struct Kernel {
     split_second: bool,
     /// See `uring_layout` in the programs.
     uring_layout: u32,
-    dirty_folio: bool,
-    calls: bool,
+    /// Who dirties is told by folio, not by page: which of two programs.
+    dirty: &'static str,
 }
 
 impl Kernel {
@@ -279,26 +286,24 @@ impl Kernel {
             rq_issue_second: first_is_queue("block_rq_issue"),
             split_second: first_is_queue("block_split"),
             uring_layout: uring_layout(&parameters(&btf, "io_uring_complete")),
-            dirty_folio: !parameters(&btf, "writeback_dirty_folio").is_empty(),
-            calls: cfg!(any(target_arch = "x86_64", target_arch = "aarch64")),
+            dirty: if parameters(&btf, "writeback_dirty_folio").is_empty() {
+                "on_dirty_page"
+            } else {
+                "on_dirty_folio"
+            },
         })
     }
 
     /// The programs of a mode, and what is missing here.
     fn programs(&self, mode: Mode) -> (Vec<&'static str>, Vec<String>) {
-        let dirty = if self.dirty_folio {
-            "on_dirty_folio"
-        } else {
-            "on_dirty_page"
-        };
         let mut blind = Vec::new();
         let mut wanted = match mode {
             Mode::Block => BLOCK.to_vec(),
-            Mode::Misc => [&BLOCK[..], &[dirty, "on_forget_folio"]].concat(),
-            Mode::Files => vec![dirty, "on_add_folio"],
+            Mode::Misc => [&BLOCK[..], &[self.dirty, "on_forget_folio"]].concat(),
+            Mode::Files => vec![self.dirty, "on_add_folio"],
         };
         if mode == Mode::Files {
-            if self.calls {
+            if CALLS {
                 wanted.push("on_sys_exit");
             } else {
                 blind.push("not counted on this architecture: system calls".to_owned());
@@ -324,7 +329,7 @@ fn parameters(btf: &Btf<'_>, tracepoint: &str) -> Vec<Option<String>> {
     let Some(Ok(function)) = function.map(FuncProto::try_from) else {
         return Vec::new();
     };
-    let target_name = |id| {
+    let points_to = |id| {
         let pointer = btf.type_by_id::<Ptr<'_>>(id)?;
         let target = pointer.next_type()?.skip_mods_and_typedefs();
         if target.kind() == BtfKind::Struct {
@@ -332,7 +337,7 @@ fn parameters(btf: &Btf<'_>, tracepoint: &str) -> Vec<Option<String>> {
         }
         Some(String::new())
     };
-    function.iter().map(|p| target_name(p.ty)).collect()
+    function.iter().map(|p| points_to(p.ty)).collect()
 }
 
 /// `(ctx, request, user_data, result, ...)` from 5.19 on, `(ctx, request, entry)` from 6.14 on;

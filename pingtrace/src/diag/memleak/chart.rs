@@ -65,7 +65,7 @@ fn stacked(look: &Look<'_>, sites: &[Found]) -> Panel {
         start_unix_ns,
         step_ns,
         series,
-        empty: "nothing that was allocated is still there".to_owned(),
+        empty: "Nothing that was followed stays.".to_owned(),
     })
 }
 
@@ -90,7 +90,7 @@ fn largest(sites: &[Found]) -> Panel {
         heading: "who holds most".to_owned(),
         unit: Unit::Bytes,
         bars: sites.iter().take(2 * SERIES).map(bar).collect(),
-        ..Bars::default()
+        empty: "Nothing.".to_owned(),
     })
 }
 
@@ -106,6 +106,6 @@ fn grown(look: &Look<'_>) -> Panel {
         heading: "what has grown".to_owned(),
         unit: Unit::Bytes,
         bars: all.iter().take(2 * SERIES).map(bar).collect(),
-        empty: "nothing has grown".to_owned(),
+        empty: "Nothing.".to_owned(),
     })
 }
