@@ -362,8 +362,8 @@ fn class_name(look: &Look<'_>, site: &RawSite) -> Option<String> {
     let caches = &look.snapshots.last()?.caches;
     let only_kmalloc = look.tracker.as_ref().is_some_and(Tracker::names_caches);
     let of_size = |name: &&String| {
-        let bytes = caches.get(*name).map(|c| c.size);
-        bytes == Some(site.size) && (!only_kmalloc || name.contains("kmalloc-"))
+        let same = caches.get(*name).is_some_and(|c| c.size == site.size);
+        same && (!only_kmalloc || name.contains("kmalloc-"))
     };
     let wanted = look.followed.iter().find_map(|f| match f {
         Follow::Slab(names) => names.iter().find(of_size),
