@@ -361,11 +361,12 @@ fn has_tracepoint(kernel: &Btf<'_>, name: &str) -> bool {
 /// The exact hook if this kernel has both of its tracepoints.
 fn reschedule_hook(forced_bit: Option<i32>) -> Hook {
     let exact = forced_bit.is_none()
+        && may_trace_reschedules(kernel_version())
         && Btf::from_vmlinux().is_ok_and(|kernel| {
             has_tracepoint(&kernel, "sched_set_need_resched_tp")
                 && has_tracepoint(&kernel, "sched_entry_tp")
         });
-    match forced_bit.or_else(resched_bit) {
+    match forced_bit.or_else(|| resched_bit(kernel_version())) {
         _ if exact => Hook::Exact,
         Some(_) => Hook::Sampled,
         None => Hook::None,
@@ -405,13 +406,34 @@ pub fn tick(cpus: &[u32], hz: u32) -> Result<Vec<OwnedFd>> {
         .collect()
 }
 
-/// `TIF_NEED_RESCHED` of the kernels that lack `sched_set_need_resched_tp`, before 6.17
-/// (`arch/*/include/asm/thread_info.h`).
-fn resched_bit() -> Option<i32> {
+/// Whether a program at `sched_set_need_resched_tp` does no harm. A program that is called again
+/// while it runs returns at once, and up to Linux 6.19 that is found out before its RCU section
+/// begins. Later kernels begin and end the section in each call; its end may ask for a reschedule
+/// (`rcu_read_unlock_special`), which calls the program again, and so on: 7.2 ran into the guard
+/// page of its stack, and panicked.
+fn may_trace_reschedules(version: (u32, u32)) -> bool {
+    version < (7, 0)
+}
+
+/// `TIF_NEED_RESCHED` where `sched_set_need_resched_tp` is not there, or must not be used: of
+/// `arch/*/include/asm/thread_info.h`, on x86 since 6.18 of `include/asm-generic/thread_info_tif.h`.
+fn resched_bit(version: (u32, u32)) -> Option<i32> {
     match std::env::consts::ARCH {
-        "x86_64" => Some(3),
-        "aarch64" => Some(1),
+        "x86_64" if version < (6, 18) => Some(3),
+        "x86_64" => Some(4),
+        "aarch64" if version < (7, 0) => Some(1),
         _ => None,
+    }
+}
+
+/// Of the running kernel: 6, 18. What cannot be read counts as the latest.
+fn kernel_version() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-', '+']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (u32::MAX, 0),
     }
 }
 
@@ -457,7 +479,10 @@ fn configure(
         Some(By::Cgroup) => bpf::recorder::types::pt_hist_by::HIST_CGROUP,
     };
     if reschedules == Hook::Sampled {
-        rodata.resched_bit = setup.sampled_bit.or_else(resched_bit).unwrap_or(-1);
+        rodata.resched_bit = setup
+            .sampled_bit
+            .or_else(|| resched_bit(kernel_version()))
+            .unwrap_or(-1);
     }
     if let Some(entry) = setup.late.and_then(|_| timer_entry()) {
         rodata.timer_entry = entry;
@@ -477,4 +502,17 @@ fn configure(
     };
     open.maps.hists.set_max_entries(histograms)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reschedules_are_traced_only_where_that_does_no_harm() {
+        assert!(may_trace_reschedules((6, 17)) && may_trace_reschedules((6, 19)));
+        assert!(!may_trace_reschedules((7, 0)) && !may_trace_reschedules((7, 2)));
+        assert!(!may_trace_reschedules((u32::MAX, 0)));
+        assert_ne!(kernel_version(), (u32::MAX, 0));
+    }
 }

@@ -1,6 +1,6 @@
 //! `pingtrace nosched`: the kernel goes on although somebody else is to run.
 //!
-//! From when the scheduler is to be called on a CPU, until it is called there: since Linux 6.17
+//! From when the scheduler is to be called on a CPU, until it is called there: in Linux 6.17 to 6.19
 //! both are traced. Before that, the flag of the running thread is looked at whenever a timer
 //! expires, and the switch ends it: what began between two timers is known only that far.
 
@@ -63,7 +63,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let recorder = Recorder::load(&mut storage, &setup)?;
     if recorder.reschedules() == Hook::None {
         bail!(
-            "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17), \
+            "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
              and which flag says so is not known for {}",
             std::env::consts::ARCH
         );
@@ -102,7 +102,7 @@ impl Find for Finder {
     }
 
     fn notes(&self) -> Vec<String> {
-        let sampled = "When a reschedule is asked for is not traced here (Linux 6.17): the flag was \
+        let sampled = "When a reschedule is asked for is not traced here (Linux 6.17 to 6.19): the flag was \
                        sampled at each timer's expiry, so it began between LAT and MAX before its \
                        end, and what is shorter than from one timer to the next may be missed.";
         self.sampled
