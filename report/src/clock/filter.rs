@@ -530,7 +530,7 @@ impl ClockModel {
 
     /// Standard deviation of [`ClockModel::rate_ppm`].
     pub fn rate_sd_ppm(&self) -> f64 {
-        self.belief.rate_var.sqrt() * 1e-3
+        self.belief.rate_var.max(0.0).sqrt() * 1e-3
     }
 
     /// The phase at the last probe, ns relative to the first one's arrival minus departure.

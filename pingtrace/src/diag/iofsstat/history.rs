@@ -11,6 +11,8 @@ const MAX_SERIES: usize = 9;
 /// Cycles that are kept; of a longer run the last ones are drawn.
 const MAX_CYCLES: usize = 4096;
 
+const NOTHING: &str = "Nothing was read or written.";
+
 /// Bytes a second by process or file, a value a cycle.
 #[derive(Default)]
 pub struct History {
@@ -38,27 +40,44 @@ impl History {
         let skipped = cycle * self.dropped;
         Chart {
             title: format!("iofsstat: {} cycles of {cycle:?}", self.cycles.len()),
-            headline: summary.headline.clone(),
-            second: String::new(),
+            headline: self.answer(cycle),
+            second: summary.headline.clone(),
             panels: vec![Panel::Stacked(Stacked {
                 heading: format!("bytes read and written a second, by {subject}"),
                 unit: Unit::BytesPerSecond,
                 start_unix_ns: start.unix_ns + skipped.as_nanos() as i64,
                 step_ns: cycle.as_nanos() as u64,
                 series: self.series(),
-                empty: "Nothing was read or written.".to_owned(),
+                empty: NOTHING.to_owned(),
             })],
             notes: format!("{} lost", summary.lost),
         }
     }
 
-    fn series(&self) -> Vec<Series> {
+    /// Who moved most, in one sentence.
+    fn answer(&self, cycle: Duration) -> String {
+        let names = self.largest();
+        let bytes = |rate: f64| Unit::Bytes.text((rate * cycle.as_secs_f64()) as u64);
+        let all = names.iter().map(|(_, rate)| rate).sum();
+        names.first().map_or_else(
+            || NOTHING.to_owned(),
+            |(name, rate)| format!("{name} moved most: {} of {}", bytes(*rate), bytes(all)),
+        )
+    }
+
+    /// Names and the sum of their values, the largest first.
+    fn largest(&self) -> Vec<(&str, f64)> {
         let mut totals: HashMap<&str, f64> = HashMap::new();
         for (name, value) in self.cycles.iter().flatten() {
             *totals.entry(name).or_default() += value;
         }
-        let mut names: Vec<_> = totals.into_iter().collect();
+        let mut names: Vec<_> = totals.into_iter().filter(|(_, sum)| *sum > 0.0).collect();
         names.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(b.0)));
+        names
+    }
+
+    fn series(&self) -> Vec<Series> {
+        let names = self.largest();
         let (own, others) = names.split_at(names.len().min(MAX_SERIES));
         let value = |cycle: &HashMap<String, f64>, name: &str| cycle.get(name).copied();
         let mut series: Vec<_> = own
