@@ -302,9 +302,10 @@ fn a_growing_process_is_followed_by_its_page_faults() {
             .unwrap()
             .contains(&format!("/{me}"))
     );
-    // malloc() keeps what is freed unless it is larger than anything freed before.
+    // malloc() gives blocks back at once from 32 MiB on; smaller ones only if nothing as large
+    // was freed before (DEFAULT_MMAP_THRESHOLD_MAX).
     let released = during(&format!("-p {me} -i 3 -o json --top 100"), || {
-        let leaker = leaker(2 * STEP, 10);
+        let leaker = leaker(33 << 20, 3);
         thread::sleep(800 * MS);
         drop(leaker);
     });
