@@ -356,7 +356,12 @@ fn writers_and_readers_have_every_byte_of_theirs() {
                 0 if *way == Way::Direct => sum(&written, "wr_bytes", by),
                 parts => parts,
             };
-            assert_eq!(wr, *size as u64, "{kind} {comm}: {written:#?}");
+            // A mapped page that is dirtied again while it is written goes to the disk twice.
+            let twice = if *way == Way::Mapped { 64 * 1024 } else { 0 };
+            assert!(
+                (*size..=size + twice).contains(&(wr as usize)),
+                "{kind} {comm}: {wr} of {size}: {written:#?}"
+            );
             // Beside its data a reader may read what the file system keeps about it.
             let got = sum(&read, "rd_bytes", |l| l["pid"] == readers[k] && !is_part(l));
             assert!(
