@@ -335,7 +335,7 @@ bench_recorder() {
     value() { awk -v key="$1" '$1 == key { print $2 }' "$work/recorder"; }
     row "a switch without, with the whole recorder" "$(value bare_ns), $(value recorded_ns) ns" ""
     row "more, median of the pairs" "$(value more_percent) %" "goal 8 % or less"
-    row "more, without reschedules" "$(value without_reschedules_more_percent) %" ""
+    row "more, with reschedules traced (nosched)" "$(value traced_reschedules_more_percent) %" ""
     row "of a CPU, 10 000 switches + softirqs a second" "$(value share_percent) %" "goal below 0.5 %"
     awk '$1 ~ /^on_/ { printf "  %-30s %6s ns a run, the accounting included\n", $1, $2 }' "$work/recorder"
 }

@@ -77,9 +77,6 @@ struct ipv6hdr {
 /* include/linux/sched/prio.h */
 enum { MAX_RT_PRIO = 100 };
 
-/* kernel/sched/sched.h: the clock was not brought up to date. */
-enum { RQCF_ACT_SKIP = 0x02 };
-
 /* include/linux/interrupt.h */
 enum { NET_RX_SOFTIRQ = 3 };
 
@@ -140,7 +137,7 @@ struct sched_info {
 };
 struct rq {
 	__u64 clock;
-	unsigned int nr_running, clock_update_flags;
+	unsigned int nr_running;
 };
 /* How long it was throttled: the last of these that the kernel has is the best. */
 struct cfs_rq {

@@ -83,10 +83,6 @@ struct pt_ring {
 	__u32 refused; /* stacks that could not be taken */
 };
 
-struct pt_total {
-	__u64 count, ns;
-};
-
 /* Sizes of the rings, powers of two; set before loading, with max_entries of their maps. */
 struct pt_sizes {
 	__u32 switches, others;
@@ -100,20 +96,20 @@ struct pt_cpu {
 	__u32 tid, tgid;
 	char comm[PT_COMM];
 
+	/* Since when the scheduler is to be called; 0: it is not. Other CPUs set it. */
+	__u64 resched_ns;
+	__u64 resched_clear_ns; /* sampled: when it was last seen not to be called */
+	__s64 clock_offset_ns; /* CLOCK_MONOTONIC less the run queue's clock */
+	__u32 clock_late; /* switches in a row at which that clock seemed to be late */
+
+	__u32 resched_lazy;
+	__u64 resched_bits; /* of the flags of its task that say so */
+
 	__u64 irq_entry_ns, vector_entry_ns;
 	__u64 timer_ns; /* the last time when irqs were certainly on: a timer expired */
 	__u64 raise_ns[PT_SOFTIRQS], entry_ns[PT_SOFTIRQS];
 
-	/* Since when the scheduler is to be called; 0: it is not. Other CPUs set it. */
-	__u64 resched_ns;
-	__u32 resched_lazy;
-	__u64 resched_bits; /* of the flags of its task that say so */
-	__u64 resched_clear_ns; /* sampled: when it was last seen not to be called */
 	__u32 length; /* of the run queue, since length_ns */
 	__u64 length_ns;
-	__u64 clock_offset_ns; /* CLOCK_MONOTONIC less the run queue's clock */
-
-	/* Everything, however short. */
-	struct pt_total switches, irqs, softirqs[PT_SOFTIRQS];
 	__u64 lengths_ns[PT_LENGTHS]; /* how long the run queue had which length */
 } __attribute__((aligned(64)));

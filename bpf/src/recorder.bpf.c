@@ -28,18 +28,18 @@ enum pt_hist_by { HIST_OFF, HIST_ALL, HIST_TGID, HIST_CGROUP };
 const volatile enum pt_hist_by hist_by = HIST_OFF;
 const volatile bool lengths = false;
 
-/* Whether sched_set_need_resched_tp tells, or else which bit of the flags, and its tick. */
-const volatile __s32 resched_bit = -1;
+/* Whether the flags of the running thread are looked at, instead of where they are set. */
+const volatile bool sampled = false;
 
-/* The bit that stands for a reschedule that cannot wait; 0: unknown, all count as such. */
+/* The flag that calls the scheduler at once; 0: not known, where they are set all count as such. */
 __u64 hard_bit;
 /* Where a timer's interrupt enters the kernel, on x86; 0: unknown. */
 const volatile __u64 timer_entry = 0, timer_entry_end = 0;
 
-/* To find that out: which bits were set for this CPU meanwhile. */
+/* To find that out: which flags a timer's expiry on this CPU has set meanwhile. */
 bool calibrating;
-int calibrated_cpu;
-__u64 bits_seen;
+__u32 calibrated_cpu;
+__u64 flags_before, flags_set;
 
 __u64 hist_refused, throttles_refused;
 
@@ -254,7 +254,7 @@ static __always_inline __u64 quota_ns(struct task_struct *task, __u64 now, __u64
 }
 
 /* Tasks leave one by one, the first says since when. */
-static __always_inline void note_throttle(struct cfs_rq *cfs, __u64 now)
+static __noinline void note_throttle(struct cfs_rq *cfs, __u64 now)
 {
 	struct pt_throttle new = { .from_ns = now, .before_ns = throttled_ns(cfs) }, *t;
 	__u64 key = (__u64)cfs;
@@ -266,8 +266,8 @@ static __always_inline void note_throttle(struct cfs_rq *cfs, __u64 now)
 		throttles_refused++;
 }
 
-static __always_inline void record_wait(struct pt_cpu *c, struct task_struct *next, __u64 now,
-					__u64 wait, __u32 runnable)
+static __noinline void record_wait(struct pt_cpu *c, struct task_struct *next, __u64 now,
+				   __u64 wait, __u32 runnable)
 {
 	__u32 cgroup = cgroup_of(next);
 	struct pt_event *e;
@@ -316,7 +316,7 @@ static __always_inline __u32 my_queue(void)
 	return BPF_CORE_READ(task, se.cfs_rq, rq, nr_running);
 }
 
-static __always_inline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __u8 flags)
+static __noinline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __u8 flags)
 {
 	__u64 since = c->resched_ns;
 	struct pt_event *e;
@@ -335,33 +335,48 @@ static __always_inline void record_resched(void *ctx, struct pt_cpu *c, __u64 no
 }
 
 /*
- * `next` has been queued since last_queued, of the run queue's own clock (kernel/sched/stats.h).
- * __schedule has just brought that up to date, but not where a wake-up asked for this switch:
- * then it is as old as that.
+ * Follows the run queue's clock, which is as of __schedule's begin, but of the wake-up that asked
+ * for this switch if one did (rq_clock_skip_update), which may be long ago. So what counts is the
+ * least offset, with an allowance for the drift of two clocks, until too many in a row were more.
  */
+static __always_inline void follow_clock(struct pt_cpu *c, struct rq *rq, __u64 now)
+{
+	enum { DRIFT_SHIFT = 11, TOO_MANY = 16 }; /* 488 ppm */
+	__s64 offset = now - rq->clock;
+	__s64 most = c->clock_offset_ns + ((now - c->since_ns) >> DRIFT_SHIFT);
+
+	if (c->since_ns && offset > most && ++c->clock_late < TOO_MANY) {
+		c->clock_offset_ns = most;
+		return;
+	}
+	c->clock_offset_ns = offset;
+	c->clock_late = 0;
+}
+
+/* `next` has been queued since last_queued, of the run queue's own clock (kernel/sched/stats.h). */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	__u64 now = bpf_ktime_get_ns(), wait = 0, queued = next->sched_info.last_queued;
 	struct pt_cpu *c = this_cpu();
-	struct rq *rq = NULL;
 	struct pt_event *e;
 	__u32 runnable = 0;
 
 	if (!c)
 		return 0;
-	if (resched_bit >= 0) {
-		record_resched(ctx, c, now, PT_SAMPLED);
-		c->resched_clear_ns = now;
-	}
 	e = next_event(c, PT_RING_SWITCH);
 	if (!e)
 		return 0;
+	if (sampled) {
+		if (c->resched_ns)
+			record_resched(ctx, c, now, PT_SAMPLED);
+		c->resched_clear_ns = now;
+	}
 	if (bpf_core_field_exists(next->se.cfs_rq)) {
-		rq = next->se.cfs_rq->rq;
-		if (!(rq->clock_update_flags & RQCF_ACT_SKIP))
-			c->clock_offset_ns = now - rq->clock;
-		if (next->pid && queued && c->clock_offset_ns && now > c->clock_offset_ns + queued)
+		struct rq *rq = next->se.cfs_rq->rq;
+
+		follow_clock(c, rq, now);
+		if (next->pid && queued && (__s64)(now - c->clock_offset_ns - queued) > 0)
 			wait = now - c->clock_offset_ns - queued;
 		runnable = rq->nr_running;
 		if (bpf_core_field_exists(prev->se.cfs_rq->throttle_count) &&
@@ -384,7 +399,6 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 	c->tid = next->pid;
 	c->tgid = next->tgid;
 	copy_comm(c->comm, next->comm);
-	c->switches.count++;
 	if (lengths)
 		count_length(c, now, next->pid ? runnable : 0);
 	if (next->pid && (wait >= min_wait_ns || hist_by != HIST_OFF))
@@ -399,8 +413,6 @@ int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 	__u32 key = cpu;
 	struct pt_cpu *c;
 
-	if (calibrating && cpu == calibrated_cpu)
-		bits_seen |= 1ULL << (bit & 63);
 	c = bpf_map_lookup_elem(&cpus, &key);
 	if (!c)
 		return 0;
@@ -417,12 +429,17 @@ int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 	return 0;
 }
 
-/* The scheduler takes back what is asked for on its way, which nothing else shows. */
-static __always_inline bool is_asked_for(struct pt_cpu *c)
+static __always_inline unsigned long current_flags(void)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 
-	return BPF_CORE_READ(task, thread_info.flags) & c->resched_bits;
+	return BPF_CORE_READ(task, thread_info.flags);
+}
+
+/* The scheduler takes back what is asked for on its way, which nothing else shows. */
+static __always_inline bool is_asked_for(struct pt_cpu *c)
+{
+	return current_flags() & c->resched_bits;
 }
 
 /* At the head of __schedule, so also where the same task goes on. */
@@ -437,6 +454,23 @@ int BPF_PROG(on_sched_entry)
 		record_resched(ctx, c, bpf_ktime_get_ns(), 0);
 	c->resched_ns = 0;
 	return 0;
+}
+
+/*
+ * Whether the scheduler is to be called is looked at wherever the recorder is at work anyway: at
+ * the end of interrupts and softirqs, which are what mostly asks for it, and at each timer. Not of
+ * the idle task, which has nobody to hold up.
+ */
+static __always_inline void sample_resched(struct pt_cpu *c, __u64 now)
+{
+	if (!sampled)
+		return;
+	if (!(__u32)bpf_get_current_pid_tgid() || !(current_flags() & hard_bit)) {
+		c->resched_ns = 0;
+		c->resched_clear_ns = now;
+	} else if (!c->resched_ns) {
+		c->resched_ns = now;
+	}
 }
 
 /* ---- softirqs ---- */
@@ -471,9 +505,12 @@ int BPF_PROG(on_softirq_exit, unsigned int vector)
 	struct pt_event *e;
 
 	vector &= PT_SOFTIRQS - 1;
-	if (!c || !c->entry_ns[vector])
+	if (!c)
 		return 0;
 	now = bpf_ktime_get_ns();
+	sample_resched(c, now);
+	if (!c->entry_ns[vector])
+		return 0;
 	entry = c->entry_ns[vector];
 	raise = c->raise_ns[vector];
 	ran = now - entry;
@@ -482,8 +519,6 @@ int BPF_PROG(on_softirq_exit, unsigned int vector)
 	/* Raised anew while it ran: that one waits from now on. */
 	if (raise <= entry)
 		c->raise_ns[vector] = 0;
-	c->softirqs[vector].count++;
-	c->softirqs[vector].ns += ran;
 	if (ran < min_softirq_ns && waited < min_softirq_delay_ns)
 		return 0;
 	e = current_event(c, PT_RING_SOFTIRQ, PT_SOFTIRQ, now, ran);
@@ -502,11 +537,8 @@ static __always_inline int end_irq(struct pt_cpu *c, __u64 entry, __u32 number, 
 	__u64 now = bpf_ktime_get_ns();
 	struct pt_event *e;
 
-	if (!entry)
-		return 0;
-	c->irqs.count++;
-	c->irqs.ns += now - entry;
-	if (now - entry < min_irq_ns)
+	sample_resched(c, now);
+	if (!entry || now - entry < min_irq_ns)
 		return 0;
 	e = current_event(c, PT_RING_HARDIRQ, PT_IRQ, now, now - entry);
 	if (!e)
@@ -573,6 +605,16 @@ int BPF_PROG(on_local_timer_exit)
 	return exit_vector(PT_LOCAL_TIMER);
 }
 
+SEC("?tp_btf/reschedule_exit")
+int BPF_PROG(on_reschedule_exit)
+{
+	struct pt_cpu *c = this_cpu();
+
+	if (c)
+		sample_resched(c, bpf_ktime_get_ns());
+	return 0;
+}
+
 SEC("?tp_btf/call_function_entry")
 int BPF_PROG(on_call_function_entry)
 {
@@ -605,21 +647,6 @@ static __always_inline void take_sample(void *ctx, struct pt_cpu *c, __u64 now)
 		return;
 	e->stack = take_stack(ctx, c, PT_RING_HARDIRQ);
 	publish(c, PT_RING_HARDIRQ);
-}
-
-/* Without sched_set_need_resched_tp: whether the flag is seen set since some timer's expiry. */
-static __always_inline void sample_resched(struct pt_cpu *c, __u64 now)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	unsigned long flags = BPF_CORE_READ(task, thread_info.flags);
-
-	if (flags >> resched_bit & 1) {
-		if (!c->resched_ns)
-			c->resched_ns = now;
-		return;
-	}
-	c->resched_ns = 0;
-	c->resched_clear_ns = now;
 }
 
 /*
@@ -673,17 +700,18 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!c || BPF_CORE_READ(timer, is_soft))
 		return 0;
+	if (calibrating && bpf_get_smp_processor_id() == calibrated_cpu)
+		flags_before = current_flags();
 	last = c->timer_ns;
 	c->timer_ns = now;
 	if (lengths)
 		count_length(c, now, tid ? my_queue() : 0);
 	if (!tid)
 		return 0;
-	if (resched_bit >= 0)
-		sample_resched(c, now);
+	sample_resched(c, now);
 	/* Where the kernel is that does not call the scheduler. */
 	if (c->resched_ns && now > c->resched_ns && now - c->resched_ns >= min_resched_ns / 4 &&
-	    (resched_bit >= 0 || is_asked_for(c)))
+	    (sampled || is_asked_for(c)))
 		take_sample(ctx, c, now);
 	bpf_probe_read_kernel(&expired, sizeof(expired), (void *)ctx->args[1]);
 	late = expired - BPF_CORE_READ(timer, node.expires);
@@ -697,6 +725,15 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 	e->stack = take_stack(ctx, c, PT_RING_HARDIRQ);
 	e->flags = interrupted(e);
 	publish(c, PT_RING_HARDIRQ);
+	return 0;
+}
+
+/* Only while it is being found out how a reschedule that cannot wait looks. */
+SEC("?raw_tp/hrtimer_expire_exit")
+int on_hrtimer_expired(void *ctx)
+{
+	if (calibrating && bpf_get_smp_processor_id() == calibrated_cpu)
+		flags_set |= current_flags() & ~flags_before;
 	return 0;
 }
 

@@ -26,7 +26,7 @@ fn main() -> Result<()> {
         .nth(1)
         .map_or(Ok(0.4), |text| text.parse())?;
     let each = Duration::from_secs_f64(seconds);
-    let kinds = [None, Some(without_reschedules()), Some(everything())];
+    let kinds = [None, Some(of_blame()), Some(with_traced_reschedules())];
     let mut runs = [const { Vec::new() }; 3];
     for round in 0..ROUNDS {
         // Which one is first changes, so that what becomes slower in time hits all.
@@ -42,20 +42,21 @@ fn main() -> Result<()> {
         let pairs = runs[kind].iter().zip(&runs[0]);
         100.0 * (median(pairs.map(|(with, without)| with / without).collect()) - 1.0)
     };
-    println!("more_percent {:.1}", more(2));
-    println!("without_reschedules_more_percent {:.1}", more(1));
-    let [bare, _, recorded] = runs.clone().map(median);
+    println!("more_percent {:.1}", more(1));
+    println!("traced_reschedules_more_percent {:.1}", more(2));
+    let [bare, recorded, _] = runs.clone().map(median);
     println!("bare_ns {bare:.0}");
     println!("recorded_ns {recorded:.0}");
     programs(each)
 }
 
-/// With the thresholds of a blame.
-fn everything() -> Setup {
+/// As for a blame.
+fn of_blame() -> Setup {
     let limit = |us| Some(Duration::from_micros(us));
     Setup {
         waits: limit(50),
         reschedules: limit(50),
+        sampled: true,
         late: limit(100),
         irqs: limit(20),
         softirqs: limit(50),
@@ -63,10 +64,11 @@ fn everything() -> Setup {
     }
 }
 
-fn without_reschedules() -> Setup {
+/// Reschedules are traced when they are asked for, as nosched does.
+fn with_traced_reschedules() -> Setup {
     Setup {
-        reschedules: None,
-        ..everything()
+        sampled: false,
+        ..of_blame()
     }
 }
 
@@ -79,7 +81,7 @@ fn record<'a>(storage: &'a mut Storage, setup: &Setup) -> Result<Recorder<'a>> {
 /// What the programs take at this load, each and together.
 fn programs(each: Duration) -> Result<()> {
     let mut storage = Storage::uninit();
-    let recorder = record(&mut storage, &everything())?;
+    let recorder = record(&mut storage, &of_blame())?;
     let meter = Meter::start(0, recorder.programs());
     let before = meter.read();
     let receiver = UdpSocket::bind("127.0.0.1:0")?;
@@ -103,7 +105,7 @@ fn programs(each: Duration) -> Result<()> {
         }
         let cost = ns as f64 / runs as f64;
         println!("{} {cost:.0}", after.program);
-        let scheduler = ["on_sched_switch", "on_sched_entry"].contains(&after.program.as_str());
+        let scheduler = after.program == "on_sched_switch";
         if scheduler || after.program.starts_with("on_softirq") {
             share += cost * RATE / 1e9;
         }

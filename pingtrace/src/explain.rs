@@ -50,6 +50,7 @@ impl<'a> Start<'a> {
         let setup = Setup {
             waits: Some(WAIT),
             reschedules: Some(WAIT),
+            sampled: true,
             softirqs: Some(WAIT),
             late: Some(LATE),
             irqs: Some(IRQ),
@@ -58,7 +59,9 @@ impl<'a> Start<'a> {
         let mut recorder = Recorder::load(storage, &setup)?;
         recorder.attach()?;
         if recorder.reschedules() == Hook::None {
-            log::warn!("--explain: this kernel does not show who does not call the scheduler");
+            log::warn!(
+                "--explain: who does not call the scheduler cannot be seen (root, or CAP_SYS_NICE, is needed)"
+            );
         }
         Ok(Self {
             tgid: recorder.own_tgid(),

@@ -20,6 +20,7 @@ use libbpf_rs::btf::types::{Struct, Typedef};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Link, OpenObject, ProgramMut};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,8 +44,9 @@ pub struct Setup {
     pub lengths: bool,
     /// Reschedules that take this long.
     pub reschedules: Option<Duration>,
-    /// Samples this bit of the flags of a thread instead, whatever else the kernel offers.
-    pub sampled_bit: Option<i32>,
+    /// Samples whether the scheduler is to be called, also where that is traced: at about half of
+    /// the cost of the whole recorder.
+    pub sampled: bool,
     /// Timers that are this late.
     pub late: Option<Duration>,
     /// Hard interrupts that take this long.
@@ -82,7 +84,8 @@ pub enum By {
 pub enum Hook {
     /// When they are asked for, exactly. Since Linux 6.17.
     Exact,
-    /// Whether they are asked for, at each expiry of a timer: up to its period too short.
+    /// Whether they are asked for, at the end of each interrupt, softirq, and timer: up to the
+    /// time from one to the next too short.
     Sampled,
     /// Not at all.
     None,
@@ -106,8 +109,10 @@ const MANY_CPUS: usize = 64;
 const HISTOGRAMS: u32 = 1024;
 /// At most so long is the code at which an interrupt enters the kernel (x86).
 const ENTRY_BYTES: u64 = 64;
-/// Attempts to find out how a reschedule that cannot wait looks.
-const CALIBRATIONS: usize = 5;
+/// Attempts to find out which flag calls the scheduler at once.
+const CALIBRATIONS: usize = 20;
+/// So many of them must agree.
+const ENOUGH: usize = 3;
 /// Attempts to find out who this process is.
 const OWN_TRIALS: usize = 10;
 
@@ -115,16 +120,14 @@ impl<'a> Recorder<'a> {
     /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
     pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
         let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
-        let reschedules = setup
-            .reschedules
-            .map_or(Hook::None, |_| reschedule_hook(setup.sampled_bit));
+        let kernel = kernel_types()?;
+        let reschedules = reschedule_hook(setup, &kernel);
         let mut missing = Vec::new();
         let mut open = RecorderSkelBuilder::default()
             .open(storage)
             .context("open the recorder's programs")?;
         configure(&mut open, setup, cpus, reschedules)?;
         let wanted = programs(setup, reschedules);
-        let kernel = kernel_types()?;
         for mut program in open.open_object_mut().progs_mut() {
             let name = program.name().to_str().unwrap_or_default();
             let tracepoint = wanted.iter().find(|(p, _)| *p == name).map(|(_, t)| *t);
@@ -155,15 +158,17 @@ impl<'a> Recorder<'a> {
     /// Records from now on.
     pub fn attach(&mut self) -> Result<()> {
         for program in self.skel.object().progs_mut() {
-            if !program.autoload() || program.name() == "on_clock" {
-                continue;
+            let later = ["on_clock", "on_hrtimer_expired"].map(OsStr::new);
+            if program.autoload() && !later.contains(&program.name()) {
+                self.links.push(attach(&program)?);
             }
-            let name = program.name().to_string_lossy().into_owned();
-            let link = attach(&program, &name);
-            self.links.push(link?);
         }
-        if self.reschedules == Hook::Exact {
-            self.calibrate();
+        if self.reschedules != Hook::None {
+            let hard = self.calibrate();
+            let known = hard.inspect_err(|e| log::debug!("which flag calls the scheduler: {e:#}"));
+            if known.is_err() && self.reschedules == Hook::Sampled {
+                self.reschedules = Hook::None;
+            }
         }
         Ok(())
     }
@@ -228,31 +233,33 @@ impl<'a> Recorder<'a> {
         bss.map_or(0, |bss| bss.hist_refused + bss.throttles_refused)
     }
 
-    /// Finds out which bit stands for a reschedule that cannot wait: the one that is set each time
-    /// when a real-time thread wakes on this CPU. Without the right to make one, all count as such.
-    fn calibrate(&mut self) {
+    /// Finds out which flag of a thread calls the scheduler at once: the one that is set each time
+    /// when a timer wakes a real-time thread on its CPU.
+    fn calibrate(&mut self) -> Result<()> {
+        let _link = attach(&self.skel.progs.on_hrtimer_expired)?;
         let cpu = rustix::thread::sched_getcpu();
-        let mut common = u64::MAX;
+        let (mut common, mut told) = (u64::MAX, 0);
         for _ in 0..CALIBRATIONS {
-            let Some(bss) = self.skel.maps.bss_data.as_deref_mut() else {
-                return;
-            };
-            bss.bits_seen = 0;
-            bss.calibrated_cpu = cpu as i32;
+            let bss = self.skel.maps.bss_data.as_deref_mut();
+            let bss = bss.context("the object has no .bss")?;
+            bss.flags_set = 0;
+            bss.calibrated_cpu = cpu as u32;
             bss.calibrating = true;
             let woken = wake_real_time(cpu);
             bss.calibrating = false;
-            if let Err(e) = woken {
-                log::debug!("lazy reschedules cannot be told from others: {e}");
-                return;
+            woken.context("wake a real-time thread (CAP_SYS_NICE is needed)")?;
+            // Nothing: its timer expired while somebody else was to run anyway.
+            if bss.flags_set == 0 {
+                continue;
             }
-            common &= bss.bits_seen;
-            if common.is_power_of_two() {
+            common &= bss.flags_set;
+            told += 1;
+            if told >= ENOUGH && common.is_power_of_two() {
                 bss.hard_bit = common;
-                return;
+                return Ok(());
             }
         }
-        log::debug!("lazy reschedules cannot be told from others: bits {common:#x}");
+        bail!("one of {common:#x}")
     }
 }
 
@@ -305,10 +312,9 @@ pub fn irq_name(record: &Record) -> String {
     }
 }
 
-fn attach(program: &ProgramMut<'_>, name: &str) -> Result<Link> {
-    program
-        .attach()
-        .with_context(|| format!("attach {name} of the recorder"))
+fn attach(program: &ProgramMut<'_>) -> Result<Link> {
+    let link = program.attach();
+    link.with_context(|| format!("attach {} of the recorder", program.name().display()))
 }
 
 /// The trace points of the programs that a setup needs; none where it is no tracepoint.
@@ -316,6 +322,9 @@ fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'stati
     let mut wanted = BTreeSet::from([("on_sched_switch", "sched_switch"), ("on_clock", "")]);
     if setup.late.is_some() || setup.lengths || reschedules != Hook::None {
         wanted.insert(("on_hrtimer_expire", "hrtimer_expire_entry"));
+    }
+    if reschedules != Hook::None {
+        wanted.insert(("on_hrtimer_expired", "hrtimer_expire_exit"));
     }
     if reschedules == Hook::Exact {
         wanted.extend([
@@ -327,27 +336,37 @@ fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'stati
         wanted.extend([
             ("on_softirq_raise", "softirq_raise"),
             ("on_softirq_entry", "softirq_entry"),
-            ("on_softirq_exit", "softirq_exit"),
         ]);
     }
     if setup.irqs.is_some() {
-        wanted.extend([
-            ("on_irq_entry", "irq_handler_entry"),
-            ("on_irq_exit", "irq_handler_exit"),
-        ]);
+        wanted.insert(("on_irq_entry", "irq_handler_entry"));
         if cfg!(target_arch = "x86_64") {
             wanted.extend([
                 ("on_local_timer_entry", "local_timer_entry"),
-                ("on_local_timer_exit", "local_timer_exit"),
                 ("on_call_function_entry", "call_function_entry"),
-                ("on_call_function_exit", "call_function_exit"),
                 (
                     "on_call_function_single_entry",
                     "call_function_single_entry",
                 ),
+            ]);
+        }
+    }
+    let sampled = reschedules == Hook::Sampled;
+    if setup.softirqs.is_some() || sampled {
+        wanted.insert(("on_softirq_exit", "softirq_exit"));
+    }
+    if setup.irqs.is_some() || sampled {
+        wanted.insert(("on_irq_exit", "irq_handler_exit"));
+        if cfg!(target_arch = "x86_64") {
+            wanted.extend([
+                ("on_local_timer_exit", "local_timer_exit"),
+                ("on_call_function_exit", "call_function_exit"),
                 ("on_call_function_single_exit", "call_function_single_exit"),
             ]);
         }
+    }
+    if sampled && cfg!(target_arch = "x86_64") {
+        wanted.insert(("on_reschedule_exit", "reschedule_exit"));
     }
     wanted
 }
@@ -358,18 +377,15 @@ fn has_tracepoint(kernel: &Btf<'_>, name: &str) -> bool {
         .is_some()
 }
 
-/// The exact hook if this kernel has both of its tracepoints.
-fn reschedule_hook(forced_bit: Option<i32>) -> Hook {
-    let exact = forced_bit.is_none()
-        && may_trace_reschedules(kernel_version())
-        && Btf::from_vmlinux().is_ok_and(|kernel| {
-            has_tracepoint(&kernel, "sched_set_need_resched_tp")
-                && has_tracepoint(&kernel, "sched_entry_tp")
-        });
-    match forced_bit.or_else(|| resched_bit(kernel_version())) {
-        _ if exact => Hook::Exact,
-        Some(_) => Hook::Sampled,
+/// The exact hook if it is wanted, and this kernel has both of its tracepoints.
+fn reschedule_hook(setup: &Setup, kernel: &Btf<'_>) -> Hook {
+    let traced = may_trace_reschedules(kernel_version())
+        && has_tracepoint(kernel, "sched_set_need_resched_tp")
+        && has_tracepoint(kernel, "sched_entry_tp");
+    match setup.reschedules {
         None => Hook::None,
+        Some(_) if traced && !setup.sampled => Hook::Exact,
+        Some(_) => Hook::Sampled,
     }
 }
 
@@ -413,17 +429,6 @@ pub fn tick(cpus: &[u32], hz: u32) -> Result<Vec<OwnedFd>> {
 /// page of its stack, and panicked.
 fn may_trace_reschedules(version: (u32, u32)) -> bool {
     version < (7, 0)
-}
-
-/// `TIF_NEED_RESCHED` where `sched_set_need_resched_tp` is not there, or must not be used: of
-/// `arch/*/include/asm/thread_info.h`, on x86 since 6.18 of `include/asm-generic/thread_info_tif.h`.
-fn resched_bit(version: (u32, u32)) -> Option<i32> {
-    match std::env::consts::ARCH {
-        "x86_64" if version < (6, 18) => Some(3),
-        "x86_64" => Some(4),
-        "aarch64" if version < (7, 0) => Some(1),
-        _ => None,
-    }
 }
 
 /// Of the running kernel: 6, 18. What cannot be read counts as the latest.
@@ -478,12 +483,7 @@ fn configure(
         Some(By::Process) => bpf::recorder::types::pt_hist_by::HIST_TGID,
         Some(By::Cgroup) => bpf::recorder::types::pt_hist_by::HIST_CGROUP,
     };
-    if reschedules == Hook::Sampled {
-        rodata.resched_bit = setup
-            .sampled_bit
-            .or_else(|| resched_bit(kernel_version()))
-            .unwrap_or(-1);
-    }
+    rodata.sampled = reschedules == Hook::Sampled;
     if let Some(entry) = setup.late.and_then(|_| timer_entry()) {
         rodata.timer_entry = entry;
         rodata.timer_entry_end = entry + ENTRY_BYTES;

@@ -1,8 +1,9 @@
 //! `pingtrace nosched`: the kernel goes on although somebody else is to run.
 //!
 //! From when the scheduler is to be called on a CPU, until it is called there: in Linux 6.17 to 6.19
-//! both are traced. Before that, the flag of the running thread is looked at whenever a timer
-//! expires, and the switch ends it: what began between two timers is known only that far.
+//! both are traced. Elsewhere the flag of the running thread is looked at whenever an interrupt, a
+//! softirq, or a timer's expiry ends, and the switch ends it: what began between two of them is
+//! known only that far.
 
 use super::stolen::Stolen;
 use super::watch::{self, Common, Find, Look, Watch};
@@ -37,9 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     arm: Option<u32>,
 
-    /// For tests: sample this bit of the thread's flags, as on older kernels
-    #[arg(long, value_name = "BIT", hide = true, value_parser = clap::value_parser!(i32).range(0..64))]
-    sampled: Option<i32>,
+    /// Look for the flag at interrupts, softirqs and timers, also where it is traced when it is
+    /// set: costs less
+    #[arg(long)]
+    sampled: bool,
 
     #[command(flatten)]
     common: Common,
@@ -57,17 +59,10 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let setup = Setup {
         reschedules: Some(args.threshold),
-        sampled_bit: args.sampled,
+        sampled: args.sampled,
         ..Setup::default()
     };
     let recorder = Recorder::load(&mut storage, &setup)?;
-    if recorder.reschedules() == Hook::None {
-        bail!(
-            "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
-             and which flag says so is not known for {}",
-            std::env::consts::ARCH
-        );
-    }
     let rings = [pt_ring_of::PT_RING_EVENT, pt_ring_of::PT_RING_HARDIRQ];
     let watch = Watch::start(
         Kind::Nosched,
@@ -76,6 +71,12 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         args.threshold,
         &rings,
     )?;
+    if watch.recorder().reschedules() == Hook::None {
+        bail!(
+            "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
+             and which flag says so was not found out (root, or CAP_SYS_NICE, is needed; --debug says more)"
+        );
+    }
     let _ticks = watch::tick(args.arm)?;
     let finder = Finder {
         sampled: watch.recorder().reschedules() == Hook::Sampled,
@@ -102,9 +103,10 @@ impl Find for Finder {
     }
 
     fn notes(&self) -> Vec<String> {
-        let sampled = "When a reschedule is asked for is not traced here (Linux 6.17 to 6.19): the flag was \
-                       sampled at each timer's expiry, so it began between LAT and MAX before its \
-                       end, and what is shorter than from one timer to the next may be missed.";
+        let sampled = "When a reschedule is asked for is not traced here (that is Linux 6.17 to 6.19, \
+                       without --sampled): the flag was sampled at the end of interrupts, softirqs and \
+                       timers, so it began between LAT and MAX before its end, and what is shorter \
+                       than from one of them to the next may be missed.";
         self.sampled
             .then(|| sampled.to_owned())
             .into_iter()
