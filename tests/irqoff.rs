@@ -94,6 +94,11 @@ fn interrupts_that_were_off_are_found_and_never_longer() {
         let found = of_span(&events, "irqoff", span);
         let mine = found.iter().find(|e| has_frame(e, "do_timerfd_settime"));
         let Some(event) = mine else {
+            let near = |e: &&Value| end_ns(e).abs_diff(span.to_ns) < 12_000_000;
+            eprintln!(
+                "missed {span:?}: {:#?}",
+                events.iter().filter(near).collect::<Vec<_>>()
+            );
             missed.push(span.ns());
             continue;
         };

@@ -5,6 +5,8 @@
 //! the table of records and a counter with the receiver. An adaptive run (`-A`) sends from the
 //! receiving thread instead, one probe at each reply.
 
+mod fates;
+
 use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
 use crate::control::Control;
@@ -21,15 +23,15 @@ use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
+use fates::{Fate, Fates, Overflows, index_of};
 use report::blame;
-use report::loss::{Evidence, LossId, Word, autopsy};
+use report::loss::{Evidence, autopsy};
 use report::model::{Counters, Host, Point, Status};
 use report::slo::Judged;
-use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 
 /// A reply that takes longer than this many timeouts is not waited for any more.
@@ -92,19 +94,10 @@ pub fn run(
     };
     let tracer = start_tracer(&mut storage, &setup);
     let table = match &tracer {
-        Some(t) => Arc::clone(&t.table),
+        Some(tracer) => Arc::clone(&tracer.table),
         None => Arc::new(Table::anonymous(setup.slots)?),
     };
-    if let Some(filter) = tracer.as_ref().and_then(Tracer::socket_filter) {
-        socket
-            .attach_filter(filter)
-            .context("attach the filter to the client's socket")?;
-    }
-    if tracer.is_none()
-        && let Err(e) = socket.enable_timestamps()
-    {
-        log::warn!("no SO_TIMESTAMPING stamps either: {e}");
-    }
+    prepare(&socket, tracer.as_ref())?;
     let mut recorder_storage = recorder::Storage::uninit();
     let recording = cli
         .explain
@@ -112,23 +105,7 @@ pub fn run(
     let recording = recording.transpose()?;
     let explainer = recording.as_ref().map(explain::Start::in_background);
     let explainer = explainer.transpose()?;
-    let format = match cli.mode {
-        Mode::Auto | Mode::Inband => Format::Inband,
-        Mode::Compact => Format::Compact,
-        Mode::Pingpong => Format::Plain,
-    };
-    let shared = Shared {
-        table,
-        socket,
-        session,
-        start_ns: monotonic_ns(),
-        sent: AtomicU64::new(0),
-        send_errors: AtomicU32::new(0),
-        format: AtomicU8::new(format as u8),
-        question: AtomicU64::new(0),
-        done: AtomicBool::new(false),
-        failure: Mutex::new(None),
-    };
+    let shared = Shared::new(table, socket, session, Format::first(cli.mode));
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| cli.debug);
@@ -147,6 +124,20 @@ pub fn run(
         })?;
     }
     receiver.finish()
+}
+
+/// Has the socket's own filter stamp what arrives, or else the kernel.
+fn prepare(socket: &ProbeSocket, tracer: Option<&Tracer<'_>>) -> Result<()> {
+    let Some(tracer) = tracer else {
+        if let Err(e) = socket.enable_timestamps() {
+            log::warn!("no SO_TIMESTAMPING stamps either: {e}");
+        }
+        return Ok(());
+    };
+    tracer.socket_filter().map_or(Ok(()), |filter| {
+        let attached = socket.attach_filter(filter);
+        attached.context("attach the filter to the client's socket")
+    })
 }
 
 fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a>> {
@@ -174,69 +165,6 @@ fn arrival_at_server(packet: &Packet<'_>) -> Option<u64> {
 /// When, `CLOCK_MONOTONIC` ns, and on which CPU.
 type Moment = Option<(u64, u16)>;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Flying,
-    Answered,
-    Lost(LossId),
-}
-
-/// What is known of the youngest probe of a slot.
-#[derive(Clone, Copy)]
-struct Known {
-    index: u64,
-    fate: Fate,
-    /// What the server said of it.
-    word: Option<Word>,
-    /// When it arrived at the server, on that clock, ns.
-    arrived_ns: Option<u64>,
-}
-
-impl Known {
-    const fn new(index: u64) -> Self {
-        Self {
-            index,
-            fate: Fate::Flying,
-            word: None,
-            arrived_ns: None,
-        }
-    }
-}
-
-/// When the socket's receive buffer was full, as far as its counter tells.
-#[derive(Default)]
-struct Overflows {
-    dropped: u32,
-    read_ns: u64,
-    /// The counter rose in these times, `CLOCK_MONOTONIC` ns.
-    spans: VecDeque<(u64, u64)>,
-}
-
-impl Overflows {
-    /// Older times are forgotten.
-    const SPANS: usize = 64;
-
-    fn note(&mut self, dropped: u32, now: u64) {
-        let since = std::mem::replace(&mut self.read_ns, now);
-        if std::mem::replace(&mut self.dropped, dropped) == dropped {
-            return;
-        }
-        match self.spans.back_mut() {
-            Some(last) if last.1 == since => last.1 = now,
-            _ => self.spans.push_back((since, now)),
-        }
-        if self.spans.len() > Self::SPANS {
-            self.spans.pop_front();
-        }
-    }
-
-    fn at(&self, ns: u64) -> bool {
-        self.spans
-            .iter()
-            .any(|&(from, to)| (from..=to).contains(&ns))
-    }
-}
-
 /// Takes replies, and finds out what became of every probe.
 struct Receiver<'a, 'k> {
     plan: &'a Plan,
@@ -245,16 +173,9 @@ struct Receiver<'a, 'k> {
     collector: &'a mut Collector,
     journey: Journey,
     negotiation: Negotiation,
-    /// By slot.
-    known: Vec<Known>,
-    /// All probes below it have their fate.
-    oldest: u64,
-    /// The highest index that was answered, plus one.
-    frontier: u64,
+    fates: Fates,
     /// When the socket's receive buffer was full.
     overflows: Overflows,
-    /// Of all probes below it the fate is known, or the server's word.
-    asked: u64,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     epoch_ns: i64,
     housekeeping_ns: u64,
@@ -287,10 +208,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             collector,
             journey: Journey::new(identity),
             negotiation: Negotiation::new(mode),
-            known: vec![Known::new(u64::MAX); shared.table.slots() as usize],
-            oldest: 0,
-            frontier: 0,
-            asked: 0,
+            fates: Fates::new(shared.table.slots()),
             overflows: Overflows::default(),
             epoch_ns: realtime_ns() - monotonic_ns().cast_signed(),
             housekeeping_ns: 0,
@@ -334,7 +252,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
             let sent_ns = self.sent_ns(index).unwrap_or(0);
             loop {
                 self.receive()?;
-                if self.fate(index) == Fate::Answered || control.stop.load(Ordering::Relaxed) {
+                if self.fates.fate(index) == Fate::Answered || control.stop.load(Ordering::Relaxed)
+                {
                     break;
                 }
                 if self.housekeep(control).saturating_sub(sent_ns) >= plan.timeout_ns {
@@ -351,42 +270,14 @@ impl<'a, 'k> Receiver<'a, 'k> {
         Ok(())
     }
 
+    /// Probes sent so far.
+    fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Acquire)
+    }
+
     /// Whether any probe is without a fate.
     fn in_flight(&self) -> bool {
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        (self.oldest..sent).any(|index| self.fate(index) == Fate::Flying)
-    }
-
-    fn fate(&self, index: u64) -> Fate {
-        self.known(index).map_or(Fate::Flying, |known| known.fate)
-    }
-
-    fn known(&self, index: u64) -> Option<&Known> {
-        let known = &self.known[self.slot(index)];
-        (known.index == index).then_some(known)
-    }
-
-    fn known_mut(&mut self, index: u64) -> &mut Known {
-        let slot = self.slot(index);
-        let known = &mut self.known[slot];
-        if known.index != index {
-            *known = Known::new(index);
-        }
-        known
-    }
-
-    fn slot(&self, index: u64) -> usize {
-        (index as u32 & (self.shared.table.slots() - 1)) as usize
-    }
-
-    /// The youngest probe that was sent with this sequence number, which wraps.
-    fn index_of(&self, sequence: u32) -> Option<u64> {
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        let back = (sent as u32).wrapping_sub(sequence);
-        if back == 0 {
-            return None;
-        }
-        sent.checked_sub(u64::from(back))
+        self.fates.flying(self.sent()).next().is_some()
     }
 
     /// Waits for one packet, for a tick at most.
@@ -462,7 +353,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 return;
             }
         }
-        self.take_words(&packet);
+        self.fates
+            .take_words(&packet, self.shared.sent.load(Ordering::Acquire));
         self.take_blame(&packet);
         let dropped = self.journey.dropped(&packet);
         if packet.is_record() {
@@ -482,7 +374,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// An echo reply of the other end's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64) {
         let sequence = packet.sequence;
-        let Some(index) = self.index_of(sequence) else {
+        let Some(index) = index_of(sequence, self.sent()) else {
             if self.collecting {
                 self.journey.late(packet);
             } else {
@@ -496,7 +388,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             return;
         };
         let arrived_ns = arrival_at_server(packet);
-        let before = self.fate(index);
+        let before = self.fates.fate(index);
         if before == Fate::Answered {
             self.count_duplicate(index, arrived_ns);
             let sent_unix_ns = self.unix_ns(sent_ns);
@@ -509,10 +401,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         } else {
             Status::Ok
         };
-        self.known_mut(index).arrived_ns = arrived_ns;
+        self.fates.of_mut(index).arrived_ns = arrived_ns;
         self.count_answer(index, before, status);
-        self.known_mut(index).fate = Fate::Answered;
-        self.advance();
         let (woken, oncpu) = self.sleep_before(now);
         let arrival = Arrival {
             sequence,
@@ -587,11 +477,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     fn count_answer(&mut self, index: u64, before: Fate, status: Status) {
-        let overtaken = index < self.frontier;
-        let at_server = |index: u64| self.known(index).and_then(|known| known.arrived_ns);
-        let first = self.frontier.checked_sub(1).and_then(at_server);
-        let both = at_server(index).zip(first).filter(|_| overtaken);
-        self.frontier = self.frontier.max(index + 1);
+        let (overtaken, both) = self.fates.answered(index);
         let counters: &mut Counters = self.collector.counters();
         counters.replied += 1;
         counters.late += u64::from(status == Status::Late);
@@ -606,47 +492,22 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// A request that was doubled arrived at the server twice; a reply that was doubled tells of
     /// the same arrival again.
     fn count_duplicate(&mut self, index: u64, arrived_ns: Option<u64>) {
-        let first = self.known(index).and_then(|known| known.arrived_ns);
-        if let Some((first, second)) = first.zip(arrived_ns) {
+        if let Some((first, second)) = self.fates.arrived_ns(index).zip(arrived_ns) {
             let counters = self.collector.counters();
             counters.dup_out += u64::from(first != second);
             counters.dup_in += u64::from(first == second);
         }
     }
 
-    /// What the server says of probes that nobody answered yet.
-    fn take_words(&mut self, packet: &Packet<'_>) {
-        for note in packet.notes() {
-            let Note::Window { back, words } = note else {
-                continue;
-            };
-            let first = packet.sequence.wrapping_sub(u32::from(back));
-            for (sequence, word) in (0..).map(|k| first.wrapping_add(k)).zip(words) {
-                let index = word.and_then(|_| self.index_of(sequence));
-                if let Some(index) = index.filter(|i| self.fate(*i) == Fate::Flying) {
-                    self.known_mut(index).word = word;
-                }
-            }
-        }
-    }
-
     /// Has the next probes ask for the oldest of those that were sent before `before_ns`, are not
-    /// answered, and of which the server has not said anything.
-    fn ask(&mut self, before_ns: u64) {
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        self.asked = self.asked.max(self.oldest);
-        while self.asked < sent && !self.is_open(self.asked) {
-            self.asked += 1;
-        }
-        let overdue =
-            self.asked < sent && self.sent_ns(self.asked).is_some_and(|at| at <= before_ns);
-        let question = if overdue { self.asked + 1 } else { 0 };
+    /// answered, and of which the server has not said anything; which one that is.
+    fn ask(&mut self, before_ns: u64) -> u64 {
+        let sent = self.sent();
+        let open = self.fates.oldest_open(sent);
+        let overdue = open < sent && self.sent_ns(open).is_some_and(|at| at <= before_ns);
+        let question = if overdue { open + 1 } else { 0 };
         self.shared.question.store(question, Ordering::Relaxed);
-    }
-
-    fn is_open(&self, index: u64) -> bool {
-        let known = self.known(index);
-        known.is_none_or(|known| known.fate == Fate::Flying && known.word.is_none())
+        open
     }
 
     /// Wake-up and switch-in of this thread's last sleep; the breakdown drops what precedes the
@@ -718,41 +579,30 @@ impl<'a, 'k> Receiver<'a, 'k> {
         now
     }
 
-    /// Passes over probes that have their fate: their slots can be used again.
-    fn advance(&mut self) {
-        while self.fate(self.oldest) != Fate::Flying {
-            self.oldest += 1;
-        }
-    }
-
     /// Finds the probes that will not be answered any more, before their slots are used again.
     fn expire(&mut self, now: u64) {
-        let sent = self.shared.sent.load(Ordering::Acquire);
+        let sent = self.sent();
         let slots = u64::from(self.shared.table.slots());
-        while self.oldest < sent {
-            let slot_is_needed = sent - self.oldest > slots - slots / 8;
-            if self.fate(self.oldest) == Fate::Flying {
-                match self.sent_ns(self.oldest) {
-                    Some(at)
-                        if !slot_is_needed
-                            && now.saturating_sub(at) < self.patience_ns(self.oldest) =>
-                    {
-                        break;
-                    }
-                    sent => {
-                        self.evicted += u64::from(sent.is_none());
-                        self.lose(self.oldest);
-                    }
+        while self.fates.oldest() < sent {
+            let oldest = self.fates.oldest();
+            let slot_is_needed = sent - oldest > slots - slots / 8;
+            if self.fates.fate(oldest) == Fate::Flying {
+                let sent_ns = self.sent_ns(oldest);
+                let patient = |at: u64| now.saturating_sub(at) < self.patience_ns(oldest);
+                if !slot_is_needed && sent_ns.is_some_and(patient) {
+                    return;
                 }
+                self.evicted += u64::from(sent_ns.is_none());
+                self.lose(oldest);
             }
-            self.oldest += 1;
+            self.fates.pass();
         }
     }
 
     /// How long after its send a probe is given up.
     fn patience_ns(&self, index: u64) -> u64 {
         let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
-        let timeouts = if inband && self.negotiation.expects() && self.is_open(index) {
+        let timeouts = if inband && self.negotiation.expects() && self.fates.is_open(index) {
             NO_WORD_TIMEOUTS
         } else {
             GIVE_UP_TIMEOUTS
@@ -775,13 +625,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
         let evidence = Evidence {
             socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
-            word: self.known(index).and_then(|known| known.word),
+            word: self.fates.of(index).and_then(|known| known.word),
             sees_queue: self.sees(Point::LTxDevqueue),
             sees_driver: self.sees(Point::LTxDevout),
         };
         let loss = autopsy(&probe, drops, evidence);
         let id = self.collector.lost(probe, loss);
-        self.known_mut(index).fate = Fate::Lost(id);
+        self.fates.of_mut(index).fate = Fate::Lost(id);
     }
 
     /// Programs see what they are attached to; a driver may give no software time stamp, so of
@@ -796,8 +646,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn update_counters(&mut self) {
         let losses = self.tracer.as_ref().map(Tracer::losses).unwrap_or_default();
         let journey = self.journey.counts;
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        let in_use = sent.saturating_sub(self.oldest);
+        let sent = self.sent();
+        let in_use = sent.saturating_sub(self.fates.oldest());
         let slots = self.shared.table.slots();
         self.collector
             .table_use(in_use.min(slots.into()) as u32, self.evicted);
@@ -825,11 +675,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
             .finished(u64::MAX, self.negotiation.expects(), |probe| {
                 collector.probe(probe);
             });
-        let sent = self.shared.sent.load(Ordering::Acquire);
-        for index in self.oldest..sent {
-            if self.fate(index) == Fate::Flying {
-                self.lose(index);
-            }
+        let unanswered: Vec<u64> = self.fates.flying(self.sent()).collect();
+        for index in unanswered {
+            self.lose(index);
         }
         self.take_explanations();
         self.update_counters();
@@ -857,11 +705,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.collecting = true;
         let format = self.shared.format.load(Ordering::Relaxed);
         let mut probes = Format::probes(self.plan, self.shared.session);
-        let first = self.shared.sent.load(Ordering::Acquire);
+        let first = self.sent();
         for index in first..first + COLLECT_MOST {
             let sent_ns = monotonic_ns();
-            self.ask(sent_ns);
-            let before = (self.journey.waiting(), self.asked);
+            let before = (self.journey.waiting(), self.ask(sent_ns));
             if before == (0, first) {
                 break;
             }
@@ -876,8 +723,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             let mut now = before;
             while now == before && monotonic_ns() - sent_ns < COLLECT_WAIT_NS {
                 self.receive()?;
-                self.ask(sent_ns);
-                now = (self.journey.waiting(), self.asked);
+                now = (self.journey.waiting(), self.ask(sent_ns));
             }
             if now == before && index + 1 >= first + COLLECT_PROBES {
                 break;

@@ -28,6 +28,15 @@ impl Format {
     /// In the order of the discriminants.
     pub const ALL: [Self; 4] = [Self::Inband, Self::Compact, Self::V0, Self::Plain];
 
+    /// What a run in this mode begins with.
+    pub fn first(mode: Mode) -> Self {
+        match mode {
+            Mode::Auto | Mode::Inband => Self::Inband,
+            Mode::Compact => Self::Compact,
+            Mode::Pingpong => Self::Plain,
+        }
+    }
+
     /// One probe template for each format, indexed by it.
     pub fn probes(plan: &Plan, session: u32) -> [Probe; 4] {
         Self::ALL.map(|f| {

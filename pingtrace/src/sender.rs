@@ -38,6 +38,22 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Of a run that starts now.
+    pub fn new(table: Arc<Table>, socket: ProbeSocket, session: u32, format: Format) -> Self {
+        Self {
+            table,
+            socket,
+            session,
+            start_ns: monotonic_ns(),
+            sent: AtomicU64::new(0),
+            send_errors: AtomicU32::new(0),
+            format: AtomicU8::new(format as u8),
+            question: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }
+    }
+
     /// The question that the probe with this index carries: how many sequence numbers back the
     /// oldest probe is that it is about, and how long ago that one was sent, ns.
     pub fn question(&self, index: u64, now: u64) -> Option<(u16, u64)> {

@@ -1,0 +1,366 @@
+//! The line of a probe.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ProbeRead;
+use super::value::{Clock, Place, Time, is_default, read_symbol, symbol};
+use crate::blame::Blame;
+use crate::loss::{Direction, Loss, Place as LostAt};
+use crate::model::{
+    Breakdown, Delay, Host, KernelDrop, Names, Owner, Point, Probe, Record, Segment, Stamp, Status,
+};
+use crate::verdict::{Certainty, Verdict};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ProbeLine<'a> {
+    seq: u32,
+    time: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_ns: Option<u64>,
+    peer: IpAddr,
+    status: Status,
+    clock: Clock,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_ns: Option<u64>,
+    points: Vec<StampLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    delays: Vec<DelayLine>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unordered: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<VerdictLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blame: Vec<BlameLine<'a>>,
+}
+
+impl<'a> ProbeLine<'a> {
+    pub(super) fn new(record: &'a Record, names: &'a Names) -> Self {
+        let Record {
+            probe,
+            breakdown,
+            verdict,
+            loss,
+            blame,
+        } = record;
+        let start = probe
+            .path
+            .iter()
+            .find(|stamp| stamp.point == Point::LTxUser);
+        let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
+        Self {
+            seq: probe.seq,
+            time: Time(probe.sent_unix_ns),
+            start_ns: start.map(|stamp| stamp.ns),
+            peer: probe.peer,
+            status: probe.status,
+            clock: Clock::from(probe.clock),
+            total_ns: breakdown.as_ref().map(|breakdown| breakdown.total_ns),
+            points: probe
+                .path
+                .iter()
+                .map(|stamp| StampLine::new(stamp, names))
+                .collect(),
+            delays: delays.map(DelayLine::from).collect(),
+            unordered: breakdown
+                .as_ref()
+                .map_or(0, |breakdown| breakdown.unordered),
+            verdict: verdict.as_ref().map(VerdictLine::from),
+            loss: loss.as_ref().map(LossLine::from),
+            blame: blame.iter().map(BlameLine::from).collect(),
+        }
+    }
+}
+
+impl From<ProbeLine<'_>> for ProbeRead {
+    fn from(line: ProbeLine) -> Self {
+        let mut names = Names::default();
+        let path = line
+            .points
+            .into_iter()
+            .map(|stamp| stamp.into_stamp(&mut names))
+            .collect();
+        let probe = Probe {
+            seq: line.seq,
+            sent_unix_ns: line.time.0,
+            peer: line.peer,
+            status: line.status,
+            clock: line.clock.into(),
+            path,
+        };
+        let breakdown = line.total_ns.map(|total_ns| Breakdown {
+            total_ns,
+            delays: line.delays.iter().map(Delay::from).collect(),
+            unordered: line.unordered,
+            wire: None,
+        });
+        let record = Record {
+            probe,
+            breakdown,
+            verdict: line.verdict.as_ref().map(Verdict::from),
+            loss: line.loss.map(Loss::from),
+            blame: line
+                .blame
+                .into_iter()
+                .map(|b| b.blame.into_owned())
+                .collect(),
+        };
+        Self { record, names }
+    }
+}
+
+/// Who had the CPU during a segment.
+#[derive(Serialize, Deserialize)]
+struct BlameLine<'a> {
+    #[serde(flatten)]
+    blame: Cow<'a, Blame>,
+    unexplained_ns: u64,
+}
+
+impl<'a> From<&'a Blame> for BlameLine<'a> {
+    fn from(blame: &'a Blame) -> Self {
+        Self {
+            unexplained_ns: blame.unexplained_ns(),
+            blame: Cow::Borrowed(blame),
+        }
+    }
+}
+
+/// Where a probe was lost.
+#[derive(Serialize, Deserialize)]
+struct LossLine<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<DropLine<'a>>,
+}
+
+impl<'a> From<&'a Loss> for LossLine<'a> {
+    fn from(loss: &'a Loss) -> Self {
+        Self {
+            place: loss.place,
+            direction: loss.place.direction(),
+            last: loss.last,
+            drop: loss.drop.as_ref().map(DropLine::from),
+        }
+    }
+}
+
+impl From<LossLine<'_>> for Loss {
+    fn from(line: LossLine) -> Self {
+        Self {
+            place: line.place,
+            last: line.last,
+            drop: line.drop.map(KernelDrop::from),
+        }
+    }
+}
+
+/// What a kernel said when it dropped a packet.
+#[derive(Serialize, Deserialize)]
+struct DropLine<'a> {
+    host: Host,
+    reply: bool,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+impl<'a> From<&'a KernelDrop> for DropLine<'a> {
+    fn from(drop: &'a KernelDrop) -> Self {
+        Self {
+            host: drop.host,
+            reply: drop.reply,
+            ns: drop.ns,
+            reason: symbol(&drop.reason),
+            location: symbol(&drop.location),
+            place: Place {
+                ifindex: drop.ifindex,
+                dev: drop.device.as_deref().map(Cow::Borrowed),
+                netns: drop.netns,
+                netns_name: drop.netns_name.as_deref().map(Cow::Borrowed),
+            },
+        }
+    }
+}
+
+impl From<DropLine<'_>> for KernelDrop {
+    fn from(line: DropLine) -> Self {
+        Self {
+            host: line.host,
+            reply: line.reply,
+            ns: line.ns,
+            netns: line.place.netns,
+            ifindex: line.place.ifindex,
+            reason: read_symbol(line.reason),
+            location: read_symbol(line.location),
+            device: line.place.dev.map(Cow::into_owned),
+            netns_name: line.place.netns_name.map(Cow::into_owned),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StampLine<'a> {
+    point: Point,
+    ns: u64,
+    host: Host,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+impl<'a> StampLine<'a> {
+    fn new(stamp: &Stamp, names: &'a Names) -> Self {
+        let Stamp {
+            point,
+            host,
+            ns,
+            cpu,
+            ifindex,
+            netns,
+        } = *stamp;
+        Self {
+            point,
+            ns,
+            host,
+            cpu,
+            place: Place::new(host, netns, ifindex, names),
+        }
+    }
+
+    /// The stamp; its names go to `names`.
+    fn into_stamp(self, names: &mut Names) -> Stamp {
+        let Self {
+            point,
+            ns,
+            host,
+            cpu,
+            place,
+        } = self;
+        let Place {
+            ifindex,
+            dev,
+            netns,
+            netns_name,
+        } = place;
+        if let Some(name) = netns_name {
+            names.netns.insert((host, netns), name.into_owned());
+        }
+        if let Some(name) = dev {
+            names
+                .device
+                .insert((host, netns, ifindex), name.into_owned());
+        }
+        Stamp {
+            point,
+            host,
+            ns,
+            cpu,
+            ifindex,
+            netns,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DelayLine {
+    delay: Segment,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    merged: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    clamped: bool,
+}
+
+impl From<&Delay> for DelayLine {
+    fn from(delay: &Delay) -> Self {
+        Self {
+            delay: delay.segment,
+            ns: delay.ns,
+            lo: delay.bounds.map(|(lo, _)| lo),
+            hi: delay.bounds.map(|(_, hi)| hi),
+            merged: delay.merged,
+            clamped: delay.clamped,
+        }
+    }
+}
+
+impl From<&DelayLine> for Delay {
+    fn from(line: &DelayLine) -> Self {
+        Self {
+            segment: line.delay,
+            ns: line.ns,
+            bounds: line.lo.zip(line.hi),
+            merged: line.merged,
+            clamped: line.clamped,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct VerdictLine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
+    owner: Owner,
+    excess_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+    certainty: Certainty,
+    sure: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+}
+
+impl From<&Verdict> for VerdictLine {
+    fn from(verdict: &Verdict) -> Self {
+        let Verdict {
+            owner,
+            segment,
+            excess_ns,
+            bounds,
+            certainty,
+            cpu,
+        } = *verdict;
+        Self {
+            segment,
+            owner,
+            excess_ns,
+            lo: bounds.map(|(lo, _)| lo),
+            hi: bounds.map(|(_, hi)| hi),
+            certainty,
+            sure: certainty == Certainty::Sure,
+            cpu,
+        }
+    }
+}
+
+impl From<&VerdictLine> for Verdict {
+    fn from(line: &VerdictLine) -> Self {
+        Self {
+            owner: line.owner,
+            segment: line.segment,
+            excess_ns: line.excess_ns,
+            bounds: line.lo.zip(line.hi),
+            certainty: line.certainty,
+            cpu: line.cpu,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The line of a summary.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::iter;
+
+use serde::{Deserialize, Serialize};
+
+use super::value::{Hdr, Numbers, Time, TotalOr, read_symbol, symbol};
+use crate::blame::BlameTally;
+use crate::causes::Cause;
+use crate::clock::{ClockSummary, Counts, State};
+use crate::loss::{Direction, LossCount, Place as LostAt};
+use crate::model::{Counters, DelayStat, OwnCost, Owner, Segment, Summary, Variation, Way};
+use crate::slo::{Judged, Value};
+
+/// How many probes were lost at one place for one reason.
+#[derive(Serialize, Deserialize)]
+struct LossEntry<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    count: u64,
+}
+
+impl<'a> From<&'a LossCount> for LossEntry<'a> {
+    fn from(count: &'a LossCount) -> Self {
+        Self {
+            place: count.place,
+            direction: count.place.direction(),
+            reason: count.reason.as_ref().and_then(symbol),
+            location: count.location.as_ref().and_then(symbol),
+            count: count.count,
+        }
+    }
+}
+
+impl From<LossEntry<'_>> for LossCount {
+    fn from(line: LossEntry) -> Self {
+        let named = |name: Option<Cow<'_, str>>| name.map(|n| read_symbol(Some(n)));
+        Self {
+            place: line.place,
+            reason: named(line.reason),
+            location: named(line.location),
+            count: line.count,
+        }
+    }
+}
+
+/// The slow probes with one cause.
+#[derive(Serialize, Deserialize)]
+struct CauseLine {
+    owner: Owner,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
+    count: u64,
+    sure: u64,
+    min: u64,
+    p50: u64,
+    max: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_count: Option<u64>,
+}
+
+/// How many slow probes each owner answers for.
+fn by_owner(causes: &[Cause]) -> BTreeMap<Owner, u64> {
+    let mut owners = BTreeMap::new();
+    for cause in causes {
+        *owners.entry(cause.owner).or_default() += cause.count;
+    }
+    owners
+}
+
+impl From<&Cause> for CauseLine {
+    fn from(cause: &Cause) -> Self {
+        let Cause {
+            owner,
+            segment,
+            count,
+            sure,
+            min_ns,
+            p50_ns,
+            max_ns,
+            cpu,
+        } = *cause;
+        Self {
+            owner,
+            segment,
+            count,
+            sure,
+            min: min_ns,
+            p50: p50_ns,
+            max: max_ns,
+            cpu: cpu.map(|(cpu, _)| cpu),
+            cpu_count: cpu.map(|(_, count)| count),
+        }
+    }
+}
+
+impl From<&CauseLine> for Cause {
+    fn from(line: &CauseLine) -> Self {
+        Self {
+            owner: line.owner,
+            segment: line.segment,
+            count: line.count,
+            sure: line.sure,
+            min_ns: line.min,
+            p50_ns: line.p50,
+            max_ns: line.max,
+            cpu: line.cpu.zip(line.cpu_count),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct StatLine<'a> {
+    pub(super) time: Time,
+    elapsed_ns: u64,
+    #[serde(flatten)]
+    counters: Counters,
+    delays: Vec<DelayEntry>,
+    verdicts: BTreeMap<Owner, u64>,
+    causes: Vec<CauseLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_slip: Option<Numbers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<ClockLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    jitter: Vec<JitterLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    slo: Vec<JudgedLine>,
+    #[serde(rename = "self", skip_serializing_if = "Option::is_none")]
+    own: Option<OwnCost>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    losses: Vec<LossEntry<'a>>,
+    #[serde(default, skip_serializing_if = "BlameTally::is_empty")]
+    blame: Cow<'a, BlameTally>,
+}
+
+impl<'a> StatLine<'a> {
+    pub(super) fn new(summary: &'a Summary, time_unix_ns: i64) -> Self {
+        let histograms = summary.histograms.iter().cloned().map(Hdr);
+        let histograms = histograms.map(Some).chain(iter::repeat_with(|| None));
+        let entry = |(stat, hdr): (&DelayStat, Option<Hdr>)| DelayEntry {
+            delay: TotalOr(stat.segment),
+            numbers: stat.into(),
+            hdr,
+        };
+        Self {
+            time: Time(time_unix_ns),
+            elapsed_ns: summary.elapsed_ns,
+            counters: summary.counters,
+            delays: summary.delays.iter().zip(histograms).map(entry).collect(),
+            verdicts: by_owner(&summary.causes),
+            causes: summary.causes.iter().map(CauseLine::from).collect(),
+            send_slip: summary.send_slip.as_ref().map(Numbers::from),
+            jitter: summary.jitter.iter().map(JitterLine::from).collect(),
+            slo: summary.slo.iter().map(JudgedLine::from).collect(),
+            own: summary.own.clone(),
+            clock: summary.clock.as_ref().map(ClockLine::from),
+            losses: summary.losses.iter().map(LossEntry::from).collect(),
+            blame: Cow::Borrowed(&summary.blame),
+        }
+    }
+}
+
+impl From<StatLine<'_>> for Summary {
+    fn from(line: StatLine) -> Self {
+        let mut histograms = Vec::new();
+        let delay = |entry: DelayEntry| {
+            histograms.extend(entry.hdr.map(|hdr| hdr.0));
+            entry.numbers.into_stat(entry.delay.0)
+        };
+        let delays: Vec<_> = line.delays.into_iter().map(delay).collect();
+        Self {
+            elapsed_ns: line.elapsed_ns,
+            counters: line.counters,
+            histograms: Some(histograms)
+                .filter(|all| all.len() == delays.len())
+                .unwrap_or_default(),
+            delays,
+            causes: line.causes.iter().map(Cause::from).collect(),
+            send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
+            clock: line.clock.map(ClockSummary::from),
+            jitter: line.jitter.into_iter().map(Variation::from).collect(),
+            slo: line.slo.into_iter().map(Judged::from).collect(),
+            own: line.own,
+            losses: line.losses.into_iter().map(LossCount::from).collect(),
+            blame: line.blame.into_owned(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClockLine {
+    state: State,
+    rate_ppm: f64,
+    rate_sd_ppm: f64,
+    events: Events,
+    glitches: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_base_age_ns: Option<u64>,
+}
+
+impl From<&ClockSummary> for ClockLine {
+    fn from(clock: &ClockSummary) -> Self {
+        let Counts {
+            rate,
+            step,
+            path,
+            glitches,
+        } = clock.counts;
+        let rounded = |ppm: f64| (ppm * 1e4).round() / 1e4;
+        Self {
+            state: clock.state,
+            rate_ppm: rounded(clock.rate_ppm),
+            rate_sd_ppm: rounded(clock.rate_sd_ppm),
+            events: Events { rate, step, path },
+            glitches,
+            in_base_age_ns: clock.in_base_age_ns,
+        }
+    }
+}
+
+impl From<ClockLine> for ClockSummary {
+    fn from(line: ClockLine) -> Self {
+        let Events { rate, step, path } = line.events;
+        Self {
+            state: line.state,
+            rate_ppm: line.rate_ppm,
+            rate_sd_ppm: line.rate_sd_ppm,
+            counts: Counts {
+                rate,
+                step,
+                path,
+                glitches: line.glitches,
+            },
+            in_base_age_ns: line.in_base_age_ns,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Events {
+    rate: u64,
+    step: u64,
+    path: u64,
+}
+
+/// The total, or a segment.
+#[derive(Serialize, Deserialize)]
+struct DelayEntry {
+    delay: TotalOr,
+    #[serde(flatten)]
+    numbers: Numbers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hdr: Option<Hdr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JitterLine {
+    direction: Way,
+    ipdv: Numbers,
+    rfc3550_ns: u64,
+}
+
+impl From<&Variation> for JitterLine {
+    fn from(variation: &Variation) -> Self {
+        Self {
+            direction: variation.direction,
+            ipdv: (&variation.ipdv).into(),
+            rfc3550_ns: variation.rfc3550_ns,
+        }
+    }
+}
+
+impl From<JitterLine> for Variation {
+    fn from(line: JitterLine) -> Self {
+        Self {
+            direction: line.direction,
+            ipdv: line.ipdv.into_stat(None),
+            rfc3550_ns: line.rfc3550_ns,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct JudgedLine {
+    objective: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_percent: Option<f64>,
+    met: bool,
+}
+
+impl From<&Judged> for JudgedLine {
+    fn from(judged: &Judged) -> Self {
+        let (measured_ns, measured_percent) = match judged.measured {
+            Some(Value::Ns(ns)) => (Some(ns.round() as u64), None),
+            Some(Value::Percent(percent)) => (None, Some(percent)),
+            None => (None, None),
+        };
+        Self {
+            objective: judged.objective.clone(),
+            measured_ns,
+            measured_percent,
+            met: judged.met,
+        }
+    }
+}
+
+impl From<JudgedLine> for Judged {
+    fn from(line: JudgedLine) -> Self {
+        let ns = line.measured_ns.map(|ns| Value::Ns(ns as f64));
+        Self {
+            objective: line.objective,
+            measured: ns.or(line.measured_percent.map(Value::Percent)),
+            met: line.met,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What several lines have in common: values that are written as strings, places, distributions.
+
+use std::borrow::Cow;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use chrono::{DateTime, SecondsFormat, Utc};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{
+    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
+};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::clock::State;
+use crate::loss::{Direction, Place as LostAt};
+use crate::model::{
+    ClockRelation, DelayStat, Host, Names, Owner, Point, Segment, Status, Symbol, Way,
+};
+use crate::verdict::Certainty;
+
+/// The name of the total among the delays of a `stat` line.
+const TOTAL: &str = "total";
+
+/// [`ClockRelation`] by name.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Clock {
+    Same,
+    Separate,
+}
+
+impl From<ClockRelation> for Clock {
+    fn from(clock: ClockRelation) -> Self {
+        match clock {
+            ClockRelation::Same => Self::Same,
+            ClockRelation::Separate => Self::Separate,
+        }
+    }
+}
+
+impl From<Clock> for ClockRelation {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::Same => Self::Same,
+            Clock::Separate => Self::Separate,
+        }
+    }
+}
+
+/// What is written as a string, and read back from one.
+macro_rules! as_string {
+    ($($kind:ty: $what:literal, $write:expr, $read:expr;)*) => { $(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let write: fn(&Self) -> Cow<'static, str> = $write;
+                serializer.serialize_str(&write(self))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                let read: fn(&str) -> Option<Self> = $read;
+                read(&text).ok_or_else(|| D::Error::custom(format!("unknown {} {text:?}", $what)))
+            }
+        }
+    )* };
+}
+
+/// Nanoseconds since the Unix epoch, written with microseconds.
+pub(super) struct Time(pub(super) i64);
+
+/// A number in hexadecimal digits.
+pub(super) struct Hex(pub(super) u64);
+
+/// All values of a distribution, as `HdrHistogram`'s V2 encoding, deflated, in base64: what its
+/// other implementations read and write as a string that begins with `HISTFAAAA`.
+pub(crate) struct Hdr(pub(crate) Histogram<u64>);
+
+impl Hdr {
+    pub(crate) fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .expect("a Vec takes everything, and no count is beyond 63 bits");
+        BASE64_STANDARD.encode(bytes)
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = BASE64_STANDARD.decode(text).ok()?;
+        HdrReader::new()
+            .deserialize(&mut bytes.as_slice())
+            .ok()
+            .map(Self)
+    }
+}
+
+/// A segment, or the total.
+pub(super) struct TotalOr(pub(super) Option<Segment>);
+
+as_string! {
+    Point: "point", |point| point.name().into(), Self::from_name;
+    Segment: "segment", |segment| segment.name().into(), Self::from_name;
+    Way: "direction", |way| way.name().into(), Self::from_name;
+    Hdr: "histogram", |hdr| hdr.encode().into(), Self::decode;
+    Owner: "owner", |owner| owner.name().into(), Self::from_name;
+    Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
+    Status: "status", |status| status.name().into(), Self::from_name;
+    State: "state", |state| state.name().into(), Self::from_name;
+    Host: "host", |host| host.name(), Self::from_name;
+    LostAt: "place", |place| place.name().into(), Self::from_name;
+    Direction: "direction", |direction| direction.name().into(), Self::from_name;
+    Hex: "number", |hex| format!("{:016x}", hex.0).into(),
+        |text| u64::from_str_radix(text, 16).ok().map(Self);
+    TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),
+        |text| match text {
+            TOTAL => Some(Self(None)),
+            name => Segment::from_name(name).map(Some).map(Self),
+        };
+    Time: "time",
+        |time| DateTime::<Utc>::from_timestamp_nanos(time.0)
+            .to_rfc3339_opts(SecondsFormat::Micros, true).into(),
+        |text| DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt().map(Self);
+}
+
+/// Whether a value is the one that an absent field stands for.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A device and its namespace.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Place<'a> {
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) ifindex: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dev: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) netns: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) netns_name: Option<Cow<'a, str>>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(host: Host, netns: u32, ifindex: u32, names: &'a Names) -> Self {
+        Self {
+            ifindex,
+            dev: names.device_of(host, netns, ifindex).map(Cow::Borrowed),
+            netns,
+            netns_name: names.netns_of(host, netns).map(Cow::Borrowed),
+        }
+    }
+}
+
+/// A name, or the number that nobody has a name for; none if nothing is known.
+pub(super) fn symbol(symbol: &Symbol) -> Option<Cow<'_, str>> {
+    (!symbol.is_unknown()).then(|| match &symbol.name {
+        Some(name) => Cow::Borrowed(name.as_str()),
+        None => Cow::Owned(symbol.to_string()),
+    })
+}
+
+pub(super) fn read_symbol(name: Option<Cow<'_, str>>) -> Symbol {
+    Symbol {
+        number: 0,
+        name: name.map(Cow::into_owned),
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Numbers {
+    count: u64,
+    min: u64,
+    mean: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+impl From<&DelayStat> for Numbers {
+    fn from(stat: &DelayStat) -> Self {
+        let DelayStat {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+            ..
+        } = *stat;
+        Self {
+            count,
+            min,
+            mean: mean.round() as u64,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        }
+    }
+}
+
+impl Numbers {
+    pub(super) fn into_stat(self, segment: Option<Segment>) -> DelayStat {
+        let Self {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        } = self;
+        DelayStat {
+            segment,
+            count,
+            min,
+            mean: mean as f64,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        }
+    }
+}
