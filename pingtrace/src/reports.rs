@@ -4,7 +4,7 @@
 use crate::drops;
 use crate::names::NameBook;
 use crate::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
-use crate::server::{address, answered_in, left_by, stamps};
+use crate::server::records::{address, answered_in, left_by, stamps};
 use crate::table::Table;
 use bpf::pingtrace::types::{pt_owed, pt_record};
 use report::blame::{Blame, to_wire};

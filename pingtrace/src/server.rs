@@ -1,43 +1,36 @@
 //! The server: its programs do the work in the kernel. User space attaches them to devices as
 //! these come and go, and sends record packets to clients that cannot be stamped in band.
 
+mod devices;
+pub mod records;
+
 use crate::cli::Cli;
-use crate::explain::{self, Explainer};
+use crate::explain;
 use crate::host::{self, ServerLock};
 use crate::inband::Inband;
 use crate::meter::Meter;
-use crate::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::packet::Family;
 use crate::recorder;
-use crate::reports::{self, DropReports};
 use crate::socket::{Deliver, Options, ProbeSocket};
-use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::monotonic_ns;
-use anyhow::{Context, Result, bail};
-use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
+use anyhow::{Context, Result};
+use bpf::pingtrace::types::pt_owed;
+use devices::Devices;
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
-use netns::{LinkEvent, LinkEvents, Namespace, Netlink};
-use report::blame;
-use report::model::{Host, Point, Stamp};
+use netns::Namespace;
+use records::Records;
 use report::text;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// Requests whose replies have not left yet; a record is about 1.6 kB.
 const SLOTS: u32 = 8192;
-/// Record packets a second: to one client, and to all.
-const SOURCE_RATE: u64 = 20_000;
-const TOTAL_RATE: u64 = 50_000;
-/// Clients whose rate is remembered, and local addresses that have a socket.
-const MAX_SOURCES: usize = 4096;
-const MAX_SOCKETS: usize = 64;
 
 /// Runs until SIGINT, SIGTERM or the end of `-t`.
 pub fn run(cli: &Cli) -> Result<()> {
@@ -58,8 +51,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         lab_clock: cli.lab_clock,
         own_netns: own,
     };
-    if let Some(clock) = cli.lab_clock {
-        let epoch = clock.epoch_ns;
+    if let Some(epoch) = cli.lab_clock.map(|clock| clock.epoch_ns) {
         log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
     }
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
@@ -96,10 +88,7 @@ pub fn run(cli: &Cli) -> Result<()> {
     summarize(&tracer, &devices, &records);
     meter.most_in_use = tracer.table.waiting();
     meter.evicted = tracer.losses().evicted;
-    let elapsed_ns = monotonic_ns() - start_ns;
-    for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
-        log::info!("{line}");
-    }
+    say_cost(&meter, monotonic_ns() - start_ns);
     drop(sockets);
     Ok(())
 }
@@ -215,404 +204,9 @@ fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
     Ok(sockets)
 }
 
-/// The devices that replies leave by.
-struct Devices<'a> {
-    inband: Option<Inband<'a>>,
-    events: LinkEvents,
-    chosen: Vec<String>,
-}
-
-impl<'a> Devices<'a> {
-    fn open(
-        storage: &'a mut MaybeUninit<libbpf_rs::OpenObject>,
-        tracer: &Tracer<'_>,
-        setup: &Setup,
-        own: u32,
-        chosen: &[String],
-    ) -> Result<Self> {
-        let inband = Inband::load(storage, tracer, setup, own)
-            .map_err(|e| log::warn!("no in-band stamps, record packets instead: {e:#}"))
-            .ok();
-        let events = LinkEvents::open().context("watch the network devices")?;
-        let mut this = Self {
-            inband,
-            events,
-            chosen: chosen.to_vec(),
-        };
-        let links = Netlink::open()?
-            .links()
-            .context("list the network devices")?;
-        for name in chosen {
-            if !links.iter().any(|l| l.name == *name) {
-                bail!("there is no device {name} (-I) in this network namespace");
-            }
-        }
-        for link in &links {
-            if let Some(inband) = &this.inband {
-                inband.remove_stale(link);
-            }
-            this.add(link);
-        }
-        Ok(this)
-    }
-
-    fn add(&mut self, link: &netns::Link) {
-        let Some(inband) = &mut self.inband else {
-            return;
-        };
-        let wanted = self.chosen.is_empty() || self.chosen.contains(&link.name);
-        if !link.up || !wanted {
-            inband.forget(link.index);
-            return;
-        }
-        match inband.attach(link) {
-            Ok(Some(how)) => log::info!("stamping replies that leave by {} ({how})", link.name),
-            Ok(None) => {}
-            Err(e) => log::warn!(
-                "no in-band stamps on {}, record packets instead: {e:#}",
-                link.name
-            ),
-        }
-    }
-
-    /// Follows devices that appear, go up or down, or vanish.
-    fn update(&mut self) -> Result<()> {
-        for event in self.events.read().context("watch the network devices")? {
-            match event {
-                LinkEvent::Added { link } | LinkEvent::Changed { link } => self.add(&link),
-                LinkEvent::Removed { index } => {
-                    if let Some(inband) = &mut self.inband {
-                        inband.forget(index);
-                    }
-                }
-                LinkEvent::Resync { links } => links.iter().for_each(|l| self.add(l)),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How long a record waits for its reply's way through further devices of this host.
-const TRAVEL_NS: u64 = 2_000_000;
-
-/// Sends what the programs owe to clients.
-struct Records {
-    /// The namespace whose probes are served; others have a server of their own, or none.
-    own_netns: u32,
-    /// By slot: session and sequence number of the last record that was sent.
-    done: Vec<(u32, u32)>,
-    /// Replies that have left one device and not the last one yet, and until when they are held.
-    held: Vec<(u64, pt_owed)>,
-    sockets: HashMap<SocketAddr, ProbeSocket>,
-    limits: Limits,
-    drops: DropReports,
-    explainer: Option<Explainer>,
-    /// Slow probes whose blame was sent.
-    blamed: u64,
-    sent: u64,
-    limited: u64,
-    failed: u64,
-    /// Another probe took the record before its packet was sent.
-    reused: u64,
-}
-
-/// One probe whose stamps go out.
-struct Due {
-    slot: u32,
-    record: pt_record,
-}
-
-impl Records {
-    fn new(own_netns: u32, explainer: Option<Explainer>) -> Self {
-        Self {
-            own_netns,
-            explainer,
-            blamed: 0,
-            done: vec![(0, 0); SLOTS as usize],
-            held: Vec::new(),
-            sockets: HashMap::new(),
-            limits: Limits::default(),
-            drops: DropReports::new(own_netns),
-            sent: 0,
-            limited: 0,
-            failed: 0,
-            reused: 0,
-        }
-    }
-
-    /// When to look again without any event.
-    fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
-        self.held
-            .iter()
-            .map(|(until, _)| *until)
-            .chain(self.drops.wake_at())
-            .chain(deadline)
-            .min()
-    }
-
-    /// The records whose time has come, of those that are new and those that are held.
-    fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
-        let now = monotonic_ns();
-        let mut all = std::mem::take(&mut self.held);
-        for o in owed.drain(..) {
-            match pt_owe(o.what) {
-                pt_owe::PT_OWE_DROP => self.drops.add(now, o),
-                pt_owe::PT_OWE_BLAME => self.blame(table, &o),
-                _ => all.push((now + TRAVEL_NS, o)),
-            }
-        }
-        let mut due = Vec::new();
-        for (until, o) in all {
-            let Some(d) = self.open_record(table, &o) else {
-                continue;
-            };
-            if d.has_left() || now >= until {
-                due.push(d);
-            } else {
-                self.held.push((until, o));
-            }
-        }
-        due
-    }
-
-    /// The record that an event means, if it is still that one, not sent yet, and of a probe that
-    /// this namespace answered.
-    fn open_record(&mut self, table: &Table, o: &pt_owed) -> Option<Due> {
-        if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
-            return None;
-        }
-        let record = table.copy(o.slot);
-        if (record.session, record.sequence) != (o.session, o.sequence) {
-            self.reused += 1;
-            return None;
-        }
-        let due = Due {
-            slot: o.slot,
-            record,
-        };
-        (answered_in(&due.record) == Some(self.own_netns)).then_some(due)
-    }
-
-    /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
-    fn blame(&mut self, table: &Table, o: &pt_owed) {
-        let record = table.copy(o.slot);
-        let same = (record.session, record.sequence) == (o.session, o.sequence);
-        let Some(explainer) = self.explainer.as_mut().filter(|_| same) else {
-            return;
-        };
-        // A client on this kernel sees for itself.
-        let here = record.host == 0;
-        if answered_in(&record) != Some(self.own_netns) || record.version == 0 || here {
-            return;
-        }
-        let path: Vec<Stamp> = stamps(&record, 0).iter().map(at_server).collect();
-        let windows = blame::windows(&path, Host::Server, explainer.least_ns());
-        let blame = explainer.blame(&windows);
-        let Some(message) = reports::blame_message(&record, &blame) else {
-            return;
-        };
-        self.blamed += 1;
-        let device = left_by(&record);
-        let (from, to) = (
-            address(&record.local, device),
-            address(&record.peer, device),
-        );
-        self.transmit(from, to, reports::family(&record), &message);
-    }
-
-    /// One packet a probe for version 0; as many probes as fit for version 1.
-    fn send(&mut self, table: &Table, owed: &mut Vec<pt_owed>) {
-        let mut due = self.due(table, owed);
-        due.sort_by_key(|d| (d.record.peer, d.record.session));
-        let mut rest = due.as_slice();
-        while let Some(first) = rest.first() {
-            let most = if first.record.version == 0 {
-                1
-            } else {
-                MAX_BATCH
-            };
-            let same = |d: &&Due| {
-                d.record.peer == first.record.peer && d.record.session == first.record.session
-            };
-            let batch = rest.iter().take(most).take_while(same).count();
-            let taken = self.send_some(&rest[..batch]);
-            rest = &rest[taken..];
-        }
-        for report in self.drops.due(table, monotonic_ns()) {
-            self.transmit(report.from, report.to, report.family, &report.message);
-        }
-    }
-
-    /// Sends the stamps of as many of these probes of one session as fit; returns how many.
-    fn send_some(&mut self, due: &[Due]) -> usize {
-        let head = &due[0].record;
-        let family = reports::family(head);
-        let version = if head.version == 0 {
-            Version::V0
-        } else {
-            Version::V1
-        };
-        let mut packet = RecordPacket::new(
-            family,
-            version,
-            head.session,
-            head.sequence,
-            usize::from(head.length),
-        );
-        let mut taken = 0;
-        for d in due {
-            let back = head.sequence.wrapping_sub(d.record.sequence).cast_signed();
-            let Ok(back) = i16::try_from(back) else {
-                break;
-            };
-            let entries = stamps(&d.record, back);
-            if taken > 0 && entries.len() > packet.room() {
-                break;
-            }
-            for e in &entries {
-                packet.push(e);
-            }
-            self.done[d.slot as usize] = (d.record.session, d.record.sequence);
-            taken += 1;
-        }
-        let device = left_by(&due[0].record);
-        self.transmit(
-            address(&head.local, device),
-            address(&head.peer, device),
-            family,
-            &packet.finish(),
-        );
-        taken
-    }
-
-    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, message: &[u8]) {
-        if !self.limits.take(monotonic_ns(), to) {
-            self.limited += 1;
-            return;
-        }
-        match self
-            .socket(from, family)
-            .and_then(|s| Ok(s.send(message, &to.into())?))
-        {
-            Ok(()) => self.sent += 1,
-            Err(e) => {
-                self.failed += 1;
-                log::debug!("cannot send a record packet to {}: {e:#}", to.ip());
-            }
-        }
-    }
-
-    /// A socket that sends from the address that was probed.
-    fn socket(&mut self, from: SocketAddr, family: Family) -> Result<&ProbeSocket> {
-        if self.sockets.len() >= MAX_SOCKETS && !self.sockets.contains_key(&from) {
-            self.sockets.clear();
-        }
-        if let std::collections::hash_map::Entry::Vacant(e) = self.sockets.entry(from) {
-            e.insert(ProbeSocket::sender(family, from)?);
-        }
-        self.sockets.get(&from).context("no socket")
-    }
-}
-
-/// Probes in one record packet; their distance must fit in 16 bits.
-const MAX_BATCH: usize = 64;
-
-/// The namespace of the last device that received the request.
-pub(crate) fn answered_in(record: &pt_record) -> Option<u32> {
-    let mut request = entries(record, REQUEST).rev();
-    let received = request.find(|e| e.point == Point::RRxDevrcv);
-    received.map(|e| e.netns)
-}
-
-/// The first device that the reply left by; 0 if that was not seen.
-pub(crate) fn left_by(record: &pt_record) -> u32 {
-    let mut reply = entries(record, REPLY);
-    let queued = reply.find(|e| e.point == Point::RTxDevqueue);
-    queued.map_or(0, |e| e.ifindex)
-}
-
-impl Due {
-    /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
-    /// further way is its own.
-    fn has_left(&self) -> bool {
-        let last = entries(&self.record, REPLY).next_back();
-        self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
-    }
-}
-
-fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Item = Entry> + '_ {
-    let used = usize::from(record.used[direction]);
-    let stamps = record.stamp[direction].iter().take(used);
-    stamps.filter_map(packet::from_record)
-}
-
-/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
-pub(crate) fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
-    entries(record, REQUEST)
-        .chain(entries(record, REPLY))
-        .map(|e| Entry { back, ..e })
-        .collect()
-}
-
-/// A stamp of this host.
-fn at_server(e: &Entry) -> Stamp {
-    Stamp {
-        point: e.point,
-        host: Host::Server,
-        ns: e.time,
-        cpu: e.cpu,
-        ifindex: e.ifindex,
-        netns: e.netns,
-    }
-}
-
-/// An address of a record; a link-local one means a host only together with a device.
-pub(crate) fn address(words: &[u32; 4], device: u32) -> SocketAddr {
-    let mut octets = [0; 16];
-    for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_ne_bytes());
-    }
-    match Ipv6Addr::from(octets).to_canonical() {
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
-        ip => SocketAddr::new(ip, 0),
-    }
-}
-
-/// What keeps a flood of requests from becoming a flood of record packets.
-#[derive(Debug, Default)]
-struct Limits {
-    sources: HashMap<SocketAddr, Bucket>,
-    total: Bucket,
-}
-
-impl Limits {
-    /// Whether one more packet may go to this client now.
-    fn take(&mut self, now: u64, to: SocketAddr) -> bool {
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&to) {
-            self.sources.clear();
-        }
-        let source = self.sources.entry(to).or_default();
-        source.take(now, SOURCE_RATE) && self.total.take(now, TOTAL_RATE)
-    }
-}
-
-/// A token bucket that holds a tenth of a second.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    /// When the bucket would have been empty, monotonic ns.
-    empty_ns: u64,
-}
-
-impl Bucket {
-    fn take(&mut self, now: u64, per_second: u64) -> bool {
-        const BURST_NS: u64 = 100_000_000;
-        let empty = self.empty_ns.max(now.saturating_sub(BURST_NS));
-        let after = empty + crate::units::SECOND / per_second;
-        if after > now {
-            return false;
-        }
-        self.empty_ns = after;
-        true
+fn say_cost(meter: &Meter, elapsed_ns: u64) {
+    for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
+        log::info!("{line}");
     }
 }
 
@@ -674,49 +268,5 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
         log::warn!("{what}: {count}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let mut bucket = Bucket::default();
-        let start = 10 * crate::units::SECOND;
-        let burst = (0..1000).filter(|_| bucket.take(start, 1000)).count();
-        assert_eq!(burst, 100);
-        let later = start + crate::units::SECOND / 100;
-        assert_eq!((0..1000).filter(|_| bucket.take(later, 1000)).count(), 10);
-    }
-
-    #[test]
-    fn many_sources_share_one_limit_and_little_memory() {
-        let mut limits = Limits::default();
-        let start = 10 * crate::units::SECOND;
-        let client = |n: usize| SocketAddr::new(Ipv6Addr::from(n as u128).into(), 0);
-        let burst = |limits: &mut Limits, now, sources: usize, each: usize| {
-            let asked = (0..sources * each).map(|n| client(n % sources));
-            asked.filter(|to| limits.take(now, *to)).count() as u64
-        };
-        assert_eq!(burst(&mut limits, start, 1, 9_000), SOURCE_RATE / 10);
-        let rest = (TOTAL_RATE - SOURCE_RATE) / 10;
-        assert_eq!(burst(&mut limits, start, 90_000, 1), rest);
-        assert!(limits.sources.len() <= MAX_SOURCES);
-        let later = start + crate::units::SECOND / 100;
-        assert_eq!(burst(&mut limits, later, 9_000, 1), TOTAL_RATE / 100);
-    }
-
-    #[test]
-    fn addresses_are_mapped_back() {
-        let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
-        assert_eq!(address(&v4, 3), "10.0.0.1:0".parse().unwrap());
-    }
-
-    #[test]
-    fn link_local_addresses_have_their_device() {
-        let link_local = [0xfe80_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
-        assert_eq!(address(&link_local, 3), "[fe80::1%3]:0".parse().unwrap());
     }
 }

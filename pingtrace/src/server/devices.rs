@@ -1,0 +1,85 @@
+//! Stamps replies on the devices that they leave by.
+
+use crate::inband::Inband;
+use crate::tracer::{Setup, Tracer};
+use anyhow::{Context, Result, bail};
+use netns::{LinkEvent, LinkEvents, Netlink};
+use std::mem::MaybeUninit;
+
+/// The devices that replies leave by.
+pub struct Devices<'a> {
+    pub inband: Option<Inband<'a>>,
+    pub events: LinkEvents,
+    chosen: Vec<String>,
+}
+
+impl<'a> Devices<'a> {
+    /// All that are up, or those that are chosen.
+    pub fn open(
+        storage: &'a mut MaybeUninit<libbpf_rs::OpenObject>,
+        tracer: &Tracer<'_>,
+        setup: &Setup,
+        own: u32,
+        chosen: &[String],
+    ) -> Result<Self> {
+        let inband = Inband::load(storage, tracer, setup, own)
+            .map_err(|e| log::warn!("no in-band stamps, record packets instead: {e:#}"))
+            .ok();
+        let events = LinkEvents::open().context("watch the network devices")?;
+        let mut this = Self {
+            inband,
+            events,
+            chosen: chosen.to_vec(),
+        };
+        let links = Netlink::open()?
+            .links()
+            .context("list the network devices")?;
+        for name in chosen {
+            if !links.iter().any(|l| l.name == *name) {
+                bail!("there is no device {name} (-I) in this network namespace");
+            }
+        }
+        for link in &links {
+            if let Some(inband) = &this.inband {
+                inband.remove_stale(link);
+            }
+            this.add(link);
+        }
+        Ok(this)
+    }
+
+    fn add(&mut self, link: &netns::Link) {
+        let Some(inband) = &mut self.inband else {
+            return;
+        };
+        let wanted = self.chosen.is_empty() || self.chosen.contains(&link.name);
+        if !link.up || !wanted {
+            inband.forget(link.index);
+            return;
+        }
+        match inband.attach(link) {
+            Ok(Some(how)) => log::info!("stamping replies that leave by {} ({how})", link.name),
+            Ok(None) => {}
+            Err(e) => log::warn!(
+                "no in-band stamps on {}, record packets instead: {e:#}",
+                link.name
+            ),
+        }
+    }
+
+    /// Follows devices that appear, go up or down, or vanish.
+    pub fn update(&mut self) -> Result<()> {
+        for event in self.events.read().context("watch the network devices")? {
+            match event {
+                LinkEvent::Added { link } | LinkEvent::Changed { link } => self.add(&link),
+                LinkEvent::Removed { index } => {
+                    if let Some(inband) = &mut self.inband {
+                        inband.forget(index);
+                    }
+                }
+                LinkEvent::Resync { links } => links.iter().for_each(|l| self.add(l)),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,391 @@
+//! Record packets: what the programs owe to clients that cannot be stamped in band, or of which
+//! stamps came later.
+
+use super::SLOTS;
+use crate::explain::Explainer;
+use crate::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::reports::{self, DropReports};
+use crate::socket::ProbeSocket;
+use crate::table::{REPLY, REQUEST, Table};
+use crate::units::monotonic_ns;
+use anyhow::{Context, Result};
+use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
+use report::blame;
+use report::model::{Host, Point, Stamp};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// Record packets a second: to one client, and to all.
+const SOURCE_RATE: u64 = 20_000;
+const TOTAL_RATE: u64 = 50_000;
+/// Clients whose rate is remembered, and local addresses that have a socket.
+const MAX_SOURCES: usize = 4096;
+const MAX_SOCKETS: usize = 64;
+/// How long a record waits for its reply's way through further devices of this host.
+const TRAVEL_NS: u64 = 2_000_000;
+
+/// Sends what the programs owe to clients.
+pub struct Records {
+    /// The namespace whose probes are served; others have a server of their own, or none.
+    own_netns: u32,
+    /// By slot: session and sequence number of the last record that was sent.
+    done: Vec<(u32, u32)>,
+    /// Replies that have left one device and not the last one yet, and until when they are held.
+    held: Vec<(u64, pt_owed)>,
+    sockets: HashMap<SocketAddr, ProbeSocket>,
+    limits: Limits,
+    pub drops: DropReports,
+    pub explainer: Option<Explainer>,
+    /// Slow probes whose blame was sent.
+    pub blamed: u64,
+    pub sent: u64,
+    pub limited: u64,
+    pub failed: u64,
+    /// Another probe took the record before its packet was sent.
+    pub reused: u64,
+}
+
+/// One probe whose stamps go out.
+struct Due {
+    slot: u32,
+    record: pt_record,
+}
+
+impl Records {
+    /// Nothing is owed yet.
+    pub fn new(own_netns: u32, explainer: Option<Explainer>) -> Self {
+        Self {
+            own_netns,
+            explainer,
+            blamed: 0,
+            done: vec![(0, 0); SLOTS as usize],
+            held: Vec::new(),
+            sockets: HashMap::new(),
+            limits: Limits::default(),
+            drops: DropReports::new(own_netns),
+            sent: 0,
+            limited: 0,
+            failed: 0,
+            reused: 0,
+        }
+    }
+
+    /// When to look again without any event.
+    pub fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
+        self.held
+            .iter()
+            .map(|(until, _)| *until)
+            .chain(self.drops.wake_at())
+            .chain(deadline)
+            .min()
+    }
+
+    /// The records whose time has come, of those that are new and those that are held.
+    fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
+        let now = monotonic_ns();
+        let mut all = std::mem::take(&mut self.held);
+        for o in owed.drain(..) {
+            match pt_owe(o.what) {
+                pt_owe::PT_OWE_DROP => self.drops.add(now, o),
+                pt_owe::PT_OWE_BLAME => self.blame(table, &o),
+                _ => all.push((now + TRAVEL_NS, o)),
+            }
+        }
+        let mut due = Vec::new();
+        for (until, o) in all {
+            let Some(d) = self.open_record(table, &o) else {
+                continue;
+            };
+            if d.has_left() || now >= until {
+                due.push(d);
+            } else {
+                self.held.push((until, o));
+            }
+        }
+        due
+    }
+
+    /// The record that an event means, if it is still that one, not sent yet, and of a probe that
+    /// this namespace answered.
+    fn open_record(&mut self, table: &Table, o: &pt_owed) -> Option<Due> {
+        if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
+            return None;
+        }
+        let record = table.copy(o.slot);
+        if (record.session, record.sequence) != (o.session, o.sequence) {
+            self.reused += 1;
+            return None;
+        }
+        let due = Due {
+            slot: o.slot,
+            record,
+        };
+        (answered_in(&due.record) == Some(self.own_netns)).then_some(due)
+    }
+
+    /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
+    fn blame(&mut self, table: &Table, o: &pt_owed) {
+        let record = table.copy(o.slot);
+        let same = (record.session, record.sequence) == (o.session, o.sequence);
+        let Some(explainer) = self.explainer.as_mut().filter(|_| same) else {
+            return;
+        };
+        // A client on this kernel sees for itself.
+        let here = record.host == 0;
+        if answered_in(&record) != Some(self.own_netns) || record.version == 0 || here {
+            return;
+        }
+        let path: Vec<Stamp> = stamps(&record, 0).iter().map(at_server).collect();
+        let windows = blame::windows(&path, Host::Server, explainer.least_ns());
+        let blame = explainer.blame(&windows);
+        let Some(message) = reports::blame_message(&record, &blame) else {
+            return;
+        };
+        self.blamed += 1;
+        let device = left_by(&record);
+        let (from, to) = (
+            address(&record.local, device),
+            address(&record.peer, device),
+        );
+        self.transmit(from, to, reports::family(&record), &message);
+    }
+
+    /// One packet a probe for version 0; as many probes as fit for version 1.
+    pub fn send(&mut self, table: &Table, owed: &mut Vec<pt_owed>) {
+        let mut due = self.due(table, owed);
+        due.sort_by_key(|d| (d.record.peer, d.record.session));
+        let mut rest = due.as_slice();
+        while let Some(first) = rest.first() {
+            let most = if first.record.version == 0 {
+                1
+            } else {
+                MAX_BATCH
+            };
+            let same = |d: &&Due| {
+                d.record.peer == first.record.peer && d.record.session == first.record.session
+            };
+            let batch = rest.iter().take(most).take_while(same).count();
+            let taken = self.send_some(&rest[..batch]);
+            rest = &rest[taken..];
+        }
+        for report in self.drops.due(table, monotonic_ns()) {
+            self.transmit(report.from, report.to, report.family, &report.message);
+        }
+    }
+
+    /// Sends the stamps of as many of these probes of one session as fit; returns how many.
+    fn send_some(&mut self, due: &[Due]) -> usize {
+        let head = &due[0].record;
+        let family = reports::family(head);
+        let version = if head.version == 0 {
+            Version::V0
+        } else {
+            Version::V1
+        };
+        let mut packet = RecordPacket::new(
+            family,
+            version,
+            head.session,
+            head.sequence,
+            usize::from(head.length),
+        );
+        let mut taken = 0;
+        for d in due {
+            let back = head.sequence.wrapping_sub(d.record.sequence).cast_signed();
+            let Ok(back) = i16::try_from(back) else {
+                break;
+            };
+            let entries = stamps(&d.record, back);
+            if taken > 0 && entries.len() > packet.room() {
+                break;
+            }
+            for e in &entries {
+                packet.push(e);
+            }
+            self.done[d.slot as usize] = (d.record.session, d.record.sequence);
+            taken += 1;
+        }
+        let device = left_by(&due[0].record);
+        self.transmit(
+            address(&head.local, device),
+            address(&head.peer, device),
+            family,
+            &packet.finish(),
+        );
+        taken
+    }
+
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, message: &[u8]) {
+        if !self.limits.take(monotonic_ns(), to) {
+            self.limited += 1;
+            return;
+        }
+        match self
+            .socket(from, family)
+            .and_then(|s| Ok(s.send(message, &to.into())?))
+        {
+            Ok(()) => self.sent += 1,
+            Err(e) => {
+                self.failed += 1;
+                log::debug!("cannot send a record packet to {}: {e:#}", to.ip());
+            }
+        }
+    }
+
+    /// A socket that sends from the address that was probed.
+    fn socket(&mut self, from: SocketAddr, family: Family) -> Result<&ProbeSocket> {
+        if self.sockets.len() >= MAX_SOCKETS && !self.sockets.contains_key(&from) {
+            self.sockets.clear();
+        }
+        if let std::collections::hash_map::Entry::Vacant(e) = self.sockets.entry(from) {
+            e.insert(ProbeSocket::sender(family, from)?);
+        }
+        self.sockets.get(&from).context("no socket")
+    }
+}
+
+/// Probes in one record packet; their distance must fit in 16 bits.
+const MAX_BATCH: usize = 64;
+
+/// The namespace of the last device that received the request.
+pub fn answered_in(record: &pt_record) -> Option<u32> {
+    let mut request = entries(record, REQUEST).rev();
+    let received = request.find(|e| e.point == Point::RRxDevrcv);
+    received.map(|e| e.netns)
+}
+
+/// The first device that the reply left by; 0 if that was not seen.
+pub fn left_by(record: &pt_record) -> u32 {
+    let mut reply = entries(record, REPLY);
+    let queued = reply.find(|e| e.point == Point::RTxDevqueue);
+    queued.map_or(0, |e| e.ifindex)
+}
+
+impl Due {
+    /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
+    /// further way is its own.
+    fn has_left(&self) -> bool {
+        let last = entries(&self.record, REPLY).next_back();
+        self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
+    }
+}
+
+fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Item = Entry> + '_ {
+    let used = usize::from(record.used[direction]);
+    let stamps = record.stamp[direction].iter().take(used);
+    stamps.filter_map(packet::from_record)
+}
+
+/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
+pub fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
+    entries(record, REQUEST)
+        .chain(entries(record, REPLY))
+        .map(|e| Entry { back, ..e })
+        .collect()
+}
+
+/// A stamp of this host.
+fn at_server(e: &Entry) -> Stamp {
+    Stamp {
+        point: e.point,
+        host: Host::Server,
+        ns: e.time,
+        cpu: e.cpu,
+        ifindex: e.ifindex,
+        netns: e.netns,
+    }
+}
+
+/// An address of a record; a link-local one means a host only together with a device.
+pub fn address(words: &[u32; 4], device: u32) -> SocketAddr {
+    let mut octets = [0; 16];
+    for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
+        chunk.copy_from_slice(&word.to_ne_bytes());
+    }
+    match Ipv6Addr::from(octets).to_canonical() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
+        ip => SocketAddr::new(ip, 0),
+    }
+}
+
+/// What keeps a flood of requests from becoming a flood of record packets.
+#[derive(Debug, Default)]
+struct Limits {
+    sources: HashMap<SocketAddr, Bucket>,
+    total: Bucket,
+}
+
+impl Limits {
+    /// Whether one more packet may go to this client now.
+    fn take(&mut self, now: u64, to: SocketAddr) -> bool {
+        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&to) {
+            self.sources.clear();
+        }
+        let source = self.sources.entry(to).or_default();
+        source.take(now, SOURCE_RATE) && self.total.take(now, TOTAL_RATE)
+    }
+}
+
+/// A token bucket that holds a tenth of a second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    /// When the bucket would have been empty, monotonic ns.
+    empty_ns: u64,
+}
+
+impl Bucket {
+    fn take(&mut self, now: u64, per_second: u64) -> bool {
+        const BURST_NS: u64 = 100_000_000;
+        let empty = self.empty_ns.max(now.saturating_sub(BURST_NS));
+        let after = empty + crate::units::SECOND / per_second;
+        if after > now {
+            return false;
+        }
+        self.empty_ns = after;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::default();
+        let start = 10 * crate::units::SECOND;
+        let burst = (0..1000).filter(|_| bucket.take(start, 1000)).count();
+        assert_eq!(burst, 100);
+        let later = start + crate::units::SECOND / 100;
+        assert_eq!((0..1000).filter(|_| bucket.take(later, 1000)).count(), 10);
+    }
+
+    #[test]
+    fn many_sources_share_one_limit_and_little_memory() {
+        let mut limits = Limits::default();
+        let start = 10 * crate::units::SECOND;
+        let client = |n: usize| SocketAddr::new(Ipv6Addr::from(n as u128).into(), 0);
+        let burst = |limits: &mut Limits, now, sources: usize, each: usize| {
+            let asked = (0..sources * each).map(|n| client(n % sources));
+            asked.filter(|to| limits.take(now, *to)).count() as u64
+        };
+        assert_eq!(burst(&mut limits, start, 1, 9_000), SOURCE_RATE / 10);
+        let rest = (TOTAL_RATE - SOURCE_RATE) / 10;
+        assert_eq!(burst(&mut limits, start, 90_000, 1), rest);
+        assert!(limits.sources.len() <= MAX_SOURCES);
+        let later = start + crate::units::SECOND / 100;
+        assert_eq!(burst(&mut limits, later, 9_000, 1), TOTAL_RATE / 100);
+    }
+
+    #[test]
+    fn addresses_are_mapped_back() {
+        let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
+        assert_eq!(address(&v4, 3), "10.0.0.1:0".parse().unwrap());
+    }
+
+    #[test]
+    fn link_local_addresses_have_their_device() {
+        let link_local = [0xfe80_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+        assert_eq!(address(&link_local, 3), "[fe80::1%3]:0".parse().unwrap());
+    }
+}
