@@ -141,7 +141,10 @@ fn two_clocks_are_replayed_to_the_last_digit() {
     let schema = jsonschema::validator_for(&schema).unwrap();
     for line in again.stdout.lines() {
         let parsed: Value = serde_json::from_str(line).unwrap();
-        let wrong: Vec<_> = schema.iter_errors(&parsed).collect();
+        let wrong = schema.iter_errors(&parsed);
+        let wrong: Vec<_> = wrong
+            .map(|e| format!("{e} at {}", e.instance_path()))
+            .collect();
         assert!(wrong.is_empty(), "{wrong:#?}: {line}");
     }
     late_ways_are_those_of_the_verdicts(&live);

@@ -74,7 +74,7 @@ pub(super) struct Time(pub(super) i64);
 pub(super) struct Hex(pub(super) u64);
 
 /// All values of a distribution, as `HdrHistogram`'s V2 encoding, deflated, in base64: what its
-/// other implementations read and write as a string that begins with `HISTFAAAA`.
+/// other implementations read and write as a string that begins with `HISTF`.
 pub(crate) struct Hdr(pub(crate) Histogram<u64>);
 
 impl Hdr {
