@@ -83,10 +83,14 @@ fn sampled_it_is_as_late_as_a_period_allows() {
         notes.contains("sampled at the end of interrupts"),
         "{notes}"
     );
-    let within = |(event, due, to): &&(Value, u64, u64)| {
+    // Somebody else may have asked for the CPU before the victim did, but not later.
+    let over = |(event, due, to): &(Value, u64, u64)| number(event, "lat_ns").abs_diff(to - due);
+    let over = median(found.iter().map(over).collect());
+    assert!(over < 200_000, "{over} ns of {found:#?}");
+    let reaches = |(event, due, to): &&(Value, u64, u64)| {
         let (least, most) = (number(event, "lat_ns"), number(event, "most_ns"));
-        least <= to - due + 200_000 && most + 200_000 >= to - due
+        least <= most && most + 200_000 >= to - due
     };
-    let right = found.iter().filter(within).count();
+    let right = found.iter().filter(reaches).count();
     assert!(right * 10 >= found.len() * 9, "{right} of {found:#?}");
 }

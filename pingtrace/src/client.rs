@@ -444,7 +444,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     /// Who had this host's CPUs while a probe was slow.
     fn explain(&mut self, sequence: u32, sent_ns: u64, now: u64) {
-        let Some(explainer) = &mut self.explainer else {
+        let Some(explainer) = &self.explainer else {
             return;
         };
         let least_ns = explainer.least_ns();
@@ -461,18 +461,17 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let seen = if self.journey.is_one_kernel() { 2 } else { 1 };
         let windows = hosts.iter().take(seen);
         let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
-        explainer.ask(sequence, windows.collect());
+        let windows: Vec<_> = windows.collect();
+        if !windows.is_empty() {
+            self.collector.expect_blame(sequence);
+            explainer.ask(sequence, windows);
+        }
     }
 
     /// Passes on what was explained meanwhile.
     fn take_explanations(&mut self) {
-        let Some(explainer) = &mut self.explainer else {
-            return;
-        };
-        while let Some((sequence, blame)) = explainer.answer() {
-            if !blame.is_empty() {
-                self.collector.blame(sequence, blame);
-            }
+        for (sequence, blame) in self.explainer.iter().flat_map(explain::Background::answers) {
+            self.collector.blame(sequence, blame);
         }
     }
 
@@ -657,11 +656,6 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
         counters.no_remote = journey.no_remote;
-        let skipped = self
-            .explainer
-            .as_ref()
-            .map_or(0, explain::Background::skipped);
-        self.collector.unexplained(skipped);
     }
 
     /// Brings the last late stamps home, and gives every probe its fate.
@@ -679,7 +673,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         for index in unanswered {
             self.lose(index);
         }
-        self.take_explanations();
+        let explainer = self.explainer.take();
+        let answers = explain::Background::last_answers;
+        for (sequence, blame) in explainer.into_iter().flat_map(answers) {
+            self.collector.blame(sequence, blame);
+        }
         self.update_counters();
         let failure = self
             .shared

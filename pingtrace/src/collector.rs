@@ -155,16 +155,19 @@ impl Collector {
         self.explained = explained;
     }
 
-    /// So many slow probes were not explained.
-    pub fn unexplained(&mut self, count: u64) {
-        self.blame_tally.skipped = count;
+    /// Somebody was asked to explain this slow probe; it counts as not explained if no blame comes
+    /// before it is written.
+    pub fn expect_blame(&mut self, seq: u32) {
+        self.blame(seq, Vec::new());
     }
 
     /// Who had a host's CPUs while this probe was slow.
     pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
         self.slowest.blame(seq, &blame);
-        if self.blame.len() >= MOST_BLAMED {
-            self.blame.pop_first();
+        if self.blame.len() >= MOST_BLAMED
+            && let Some((_, oldest)) = self.blame.pop_first()
+        {
+            self.blame_tally.skipped += u64::from(oldest.is_empty());
         }
         self.blame.entry(seq).or_default().extend(blame);
     }
@@ -262,6 +265,7 @@ impl Collector {
     /// A record that is complete.
     fn write(&mut self, mut record: Record) {
         let blame = self.blame.remove(&record.probe.seq);
+        self.blame_tally.skipped += u64::from(blame.as_ref().is_some_and(Vec::is_empty));
         record.blame.extend(blame.unwrap_or_default());
         self.blame_tally.count(&record.blame);
         if record.breakdown.is_some() {

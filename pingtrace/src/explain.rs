@@ -4,15 +4,16 @@
 
 use crate::recorder::{self, Hook, Memory, Record, Recorder, Setup, Storage};
 use crate::symbols::Symbols;
-use crate::units::monotonic_ns;
+use crate::units::{monotonic_ns, thread_cpu_ns};
 use anyhow::{Context, Result};
 use bpf::recorder::types::{pt_record_flag, pt_record_type};
 use report::blame::{Blame, Span, Window, join};
 use report::companion::{Class, beyond_interrupt, function_of};
+use std::iter;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the recorder keeps: shorter than a segment that is worth explaining.
 const WAIT: Duration = Duration::from_micros(50);
@@ -23,6 +24,8 @@ const SHARE: u64 = 20;
 const BURST_NS: u64 = 20_000_000;
 /// Slow probes that wait for the explaining thread.
 const QUEUE: usize = 256;
+/// At the end of a run, answers are waited for so long.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Explains slow probes of this host.
 pub struct Explainer {
@@ -34,6 +37,25 @@ pub struct Explainer {
     used_ns: u64,
     /// Slow probes that were not explained because there were too many.
     pub skipped: u64,
+    /// Probes that one stall made slow come one after the other, and have the same to be read.
+    seen: Seen,
+}
+
+/// What a CPU did.
+#[derive(Default)]
+struct Seen {
+    cpu: u16,
+    /// From when on it is complete, ns.
+    from_ns: u64,
+    /// Until when, ns.
+    to_ns: u64,
+    spans: Vec<Span>,
+}
+
+impl Seen {
+    fn covers(&self, window: &Window) -> bool {
+        self.cpu == window.cpu && self.from_ns <= window.from_ns && window.to_ns < self.to_ns
+    }
 }
 
 /// The running recorder, and what an explainer of it needs.
@@ -86,8 +108,10 @@ impl<'a> Start<'a> {
             let _ = ready.send(());
             for (sequence, windows) in slow {
                 let blame = explainer.blame(&windows);
-                // Whoever asked may have given up.
-                let _ = done.send((sequence, blame, explainer.skipped));
+                if !blame.is_empty() {
+                    // Whoever asked may have given up.
+                    let _ = done.send((sequence, blame));
+                }
             }
         };
         let thread = thread::Builder::new().name("explainer".into());
@@ -100,19 +124,16 @@ impl<'a> Start<'a> {
             least_ns: least.as_nanos() as u64,
             queue,
             results,
-            refused: 0,
-            skipped: 0,
         })
     }
 }
 
-/// An explainer in a thread of its own, which ends when this is dropped.
+/// An explainer in a thread of its own, which ends when this is dropped. It answers in the order of
+/// the questions, but not those that are too many at once.
 pub struct Background {
     least_ns: u64,
     queue: SyncSender<(u32, Vec<Window>)>,
-    results: Receiver<(u32, Vec<Blame>, u64)>,
-    refused: u64,
-    skipped: u64,
+    results: Receiver<(u32, Vec<Blame>)>,
 }
 
 impl Background {
@@ -122,22 +143,24 @@ impl Background {
     }
 
     /// Asks who had the CPU in these windows of a probe.
-    pub fn ask(&mut self, sequence: u32, windows: Vec<Window>) {
-        if !windows.is_empty() && self.queue.try_send((sequence, windows)).is_err() {
-            self.refused += 1;
-        }
+    pub fn ask(&self, sequence: u32, windows: Vec<Window>) {
+        let _ = self.queue.try_send((sequence, windows));
     }
 
-    /// The next answer, if there is one.
-    pub fn answer(&mut self) -> Option<(u32, Vec<Blame>)> {
-        let (sequence, blame, skipped) = self.results.try_recv().ok()?;
-        self.skipped = skipped;
-        Some((sequence, blame))
+    /// The answers that there are by now.
+    pub fn answers(&self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
+        self.results.try_iter()
     }
 
-    /// Slow probes that were not explained because there were too many.
-    pub fn skipped(&self) -> u64 {
-        self.refused + self.skipped
+    /// The answers to all that was asked, if they come soon.
+    pub fn last_answers(self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
+        let Self { queue, results, .. } = self;
+        drop(queue);
+        let deadline = Instant::now() + LAST_ANSWERS;
+        iter::from_fn(move || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            results.recv_timeout(left).ok()
+        })
     }
 }
 
@@ -153,6 +176,7 @@ impl Explainer {
             tgid,
             used_ns: 0,
             skipped: 0,
+            seen: Seen::default(),
         }
     }
 
@@ -163,26 +187,33 @@ impl Explainer {
 
     /// Who had the CPU in each of these windows; nobody knows if that would cost too much.
     pub fn blame(&mut self, windows: &[Window]) -> Vec<Blame> {
-        let begin = monotonic_ns();
-        self.used_ns = self.used_ns.max(begin.saturating_sub(BURST_NS * SHARE));
-        if self.used_ns > begin {
+        let now = monotonic_ns();
+        self.used_ns = self.used_ns.max(now.saturating_sub(BURST_NS * SHARE));
+        if self.used_ns > now {
             self.skipped += 1;
             return Vec::new();
         }
-        let one = |window: &Window| join(&self.spans(window), window);
+        // Time off the CPU costs nobody anything, and where there are faults there is much of it.
+        let begin = thread_cpu_ns();
+        let one = |window: &Window| {
+            if !self.seen.covers(window) {
+                self.seen = self.look(window);
+            }
+            join(&self.seen.spans, window)
+        };
         let blame = windows.iter().map(one).collect();
-        self.used_ns += (monotonic_ns() - begin) * SHARE;
+        self.used_ns += (thread_cpu_ns() - begin) * SHARE;
         blame
     }
 
-    /// What the recorder saw on the CPU of a window, meanwhile.
-    fn spans(&self, window: &Window) -> Vec<Span> {
+    /// What the recorder saw on the CPU of a window since its begin.
+    fn look(&self, window: &Window) -> Seen {
         let cpu = u32::from(window.cpu);
+        let to_ns = monotonic_ns();
         let mut records = Vec::new();
         for ring in 0..recorder::RINGS {
             self.memory.since(cpu, ring, window.from_ns, &mut records);
         }
-        records.retain(|record| record.begin_ns() <= window.to_ns);
         let samples: Vec<&Record> = records
             .iter()
             .filter(|r| is(r, pt_record_type::PT_SAMPLE))
@@ -201,7 +232,12 @@ impl Explainer {
                 .filter(|s| s.function.is_none());
             unnamed.for_each(|span| span.function.clone_from(&function));
         }
-        spans
+        Seen {
+            cpu: window.cpu,
+            from_ns: window.from_ns,
+            to_ns,
+            spans,
+        }
     }
 
     fn span(&self, record: &Record) -> Option<Span> {
