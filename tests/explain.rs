@@ -220,9 +220,9 @@ fn a_quota_is_blamed() {
     let most = |probe: &&&Value| quota_ns(probe) > 20_000_000;
     let explained = |probe: &&&Value| probe["blame"].is_array();
     let explained: Vec<&&Value> = hit.iter().filter(explained).collect();
-    let count = explained.iter().filter(|p| most(*p)).count();
+    let count = explained.iter().filter(|p| most(p)).count();
     println!("quota: {count} of {}, {} hit", explained.len(), hit.len());
-    let wrong = explained.iter().filter(|p| !most(*p)).map(|p| brief(p));
+    let wrong = explained.iter().filter(|p| !most(p)).map(|p| brief(p));
     let wrong: Vec<String> = wrong.take(3).collect();
     assert!(
         explained.len() >= 10,
