@@ -495,7 +495,7 @@ static __always_inline void tell_of_drop(struct pt_record *rec, const struct pac
 	if (!p->version || !(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
 		return;
 	rec->state |= PT_REC_TOLD;
-	tell(p, hash, true);
+	tell(p, hash, PT_OWE_DROP);
 }
 
 /* A packet that is sent may have no device yet, only a socket. */

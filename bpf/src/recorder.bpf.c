@@ -384,9 +384,10 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 			note_throttle(prev->se.cfs_rq, now);
 	}
 	e->end_ns = now;
-	e->ns = c->since_ns ? now - c->since_ns : 0;
 	e->wait_ns = wait;
 	e->tid = prev->pid;
+	/* A kernel may keep programs from running in a task: since when this one ran is unknown. */
+	e->ns = c->since_ns && e->tid == c->tid ? now - c->since_ns : 0;
 	e->tgid = prev->tgid;
 	e->other = next->pid;
 	e->stack = 0;
