@@ -119,9 +119,9 @@ fn interrupts_that_were_off_are_found_and_never_longer() {
         median(under)
     );
     let missed = missed.iter().filter(|ns| **ns >= 1_000_000).count();
-    assert!(missed * 20 <= spans.len(), "{missed} of {}", spans.len());
     // Where the vCPU is taken away in between it lasts longer, or ends in another task.
-    assert!(over.len() * 20 <= spans.len(), "{over:?}");
+    assert!(missed * 10 <= spans.len(), "{missed} of {}", spans.len());
+    assert!(over.len() * 10 <= spans.len(), "{over:?}");
 }
 
 /// The events for a stall of 5 ms each.
