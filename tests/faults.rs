@@ -104,7 +104,8 @@ fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
     let there = |p: &&Value| delay(p, segment) > 3_000_000;
     let nowhere_else = |p: &&Value| total(p) - delay(p, segment) < 3_000_000;
     assert_verdict(&most(slow, |p| there(p) && nowhere_else(p)), segment);
-    assert_eq!(count(&run, "no_remote"), 0, "{:#}", run.stat());
+    // Some kernels run no programs in softirqs that interrupt a task which they protect.
+    assert!(count(&run, "no_remote") <= 3, "{:#}", run.stat());
 }
 
 /// A thread of higher priority keeps the woken client from its CPU.
