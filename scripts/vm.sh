@@ -33,8 +33,9 @@ kernel that cannot be fetched is skipped, and the end says why. Ends with an err
 failed. Missing packages are installed, which needs root:
 ${PACKAGES[*]}
 
-PINGTRACE=/path/to/binary in the environment is used instead of building. DEBIAN_MIRROR and
-DEBIAN_SECURITY_MIRROR replace the mirrors that this machine's own apt uses.
+PINGTRACE=/path/to/binary in the environment is used instead of building. GUEST_PARAMETERS are added
+to the kernels' command lines (preempt=lazy). DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR replace the
+mirrors that this machine's own apt uses.
 END
 }
 
@@ -211,7 +212,8 @@ boot() {
         -M pc -cpu max,la57=off -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$initrd" \
         -append "console=ttyS0 rdinit=/init panic=-1 mitigations=off random.trust_cpu=on \
-quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script drift_ppm=$DRIFT_PPM" \
+quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script drift_ppm=$DRIFT_PPM \
+${GUEST_PARAMETERS:-}" \
         -accel tcg,thread=multi -serial "file:$log.console" -serial "file:$log" \
         -drive "file=$disk,format=raw,if=virtio,cache=unsafe" "$@" >"$log.qemu" 2>&1 </dev/null &
     wait $! ||

@@ -98,11 +98,11 @@ struct pt_cpu {
 
 	/* Since when the scheduler is to be called; 0: it is not. Other CPUs set it. */
 	__u64 resched_ns;
+	__u64 hard_ns; /* since when at once, and not at the next tick */
 	__u64 resched_clear_ns; /* sampled: when it was last seen not to be called */
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC less the run queue's clock */
 	__u32 clock_late; /* switches in a row at which that clock seemed to be late */
 
-	__u32 resched_lazy;
 	__u64 resched_bits; /* of the flags of its task that say so */
 
 	__u64 irq_entry_ns, vector_entry_ns;

@@ -316,18 +316,28 @@ static __always_inline __u32 my_queue(void)
 	return BPF_CORE_READ(task, se.cfs_rq, rq, nr_running);
 }
 
+static __always_inline bool is_late(__u64 since, __u64 now)
+{
+	return since && since <= now && now - since >= min_resched_ns;
+}
+
+/*
+ * What could wait until the next tick becomes hard there: it is a lazy one, unless it took too long
+ * even so.
+ */
 static __noinline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __u8 flags)
 {
-	__u64 since = c->resched_ns;
+	bool lazy = !is_late(c->hard_ns, now);
+	__u64 since = lazy ? c->resched_ns : c->hard_ns;
 	struct pt_event *e;
 
-	c->resched_ns = 0;
-	if (!since || since > now || now - since < min_resched_ns)
+	c->resched_ns = c->hard_ns = 0;
+	if (!is_late(since, now))
 		return;
 	e = current_event(c, PT_RING_EVENT, PT_RESCHED, now, now - since);
 	if (!e)
 		return;
-	e->flags = flags | (c->resched_lazy ? PT_LAZY : 0);
+	e->flags = flags | (lazy ? PT_LAZY : 0);
 	if (flags & PT_SAMPLED && c->resched_clear_ns)
 		e->wait_ns = since - c->resched_clear_ns;
 	e->stack = take_stack(ctx, c, PT_RING_EVENT);
@@ -411,22 +421,22 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 SEC("?tp_btf/sched_set_need_resched_tp")
 int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 {
+	__u64 now = bpf_ktime_get_ns(), asked = 1ULL << (bit & 63);
 	__u32 key = cpu;
 	struct pt_cpu *c;
 
 	c = bpf_map_lookup_elem(&cpus, &key);
 	if (!c)
 		return 0;
-	/*
-	 * A lazy one becomes hard at the next tick: the wait began with the first. But not with
-	 * what was asked for, and taken back, within the scheduler.
-	 */
+	/* Not since what was asked for, and taken back, within the scheduler. */
 	if (!c->resched_ns || !(task->thread_info.flags & c->resched_bits)) {
-		c->resched_ns = bpf_ktime_get_ns();
+		c->resched_ns = now;
+		c->hard_ns = 0;
 		c->resched_bits = 0;
 	}
-	c->resched_bits |= 1ULL << (bit & 63);
-	c->resched_lazy = hard_bit && 1ULL << (bit & 63) != hard_bit;
+	c->resched_bits |= asked;
+	if (!c->hard_ns && (!hard_bit || asked == hard_bit))
+		c->hard_ns = now;
 	return 0;
 }
 
@@ -470,7 +480,7 @@ static __always_inline void sample_resched(struct pt_cpu *c, __u64 now)
 		c->resched_ns = 0;
 		c->resched_clear_ns = now;
 	} else if (!c->resched_ns) {
-		c->resched_ns = now;
+		c->resched_ns = c->hard_ns = now;
 	}
 }
 

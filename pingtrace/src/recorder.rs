@@ -197,6 +197,12 @@ impl<'a> Recorder<'a> {
         self.reschedules
     }
 
+    /// Whether reschedules that may wait until the next tick are known as such.
+    pub fn tells_lazy(&self) -> bool {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.is_some_and(|bss| bss.hard_bit != 0)
+    }
+
     /// Tracepoints that this kernel does not have.
     pub fn missing(&self) -> &[String] {
         &self.missing

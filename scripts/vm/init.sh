@@ -10,6 +10,7 @@ export PATH=/usr/sbin:/bin HOME=/
 mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs run /run
+mount -t debugfs debugfs /sys/kernel/debug
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 while read -r module; do

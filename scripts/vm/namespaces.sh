@@ -135,9 +135,33 @@ companions() {
     check "companions: no program is left behind" no_programs
 }
 
+# Two tasks that stay in the kernel for longer than a tick, where a reschedule may wait for that.
+lazy_reschedules() {
+    local pids=
+    grep -q '(lazy)' /sys/kernel/debug/sched/preempt || return 0
+    for _ in 1 2; do
+        dd if=/dev/zero of=/dev/null bs=128M count=1000 2>dd.err &
+        pids="$pids $!"
+    done
+    check "lazy: nosched runs" watch_reschedules
+    # shellcheck disable=SC2086  # two numbers
+    kill $pids
+    grep -q 'Lazy ones are not seen' nosched.json ||
+        check "lazy: reschedules that wait for the tick are lazy" mostly_lazy
+}
+
+watch_reschedules() { pingtrace nosched -t 2ms -o json 5 >nosched.json; }
+
+mostly_lazy() {
+    jq -sc 'map(select(.type == "event") | {class, comm}) | group_by(.) | map(.[0] + {count: length})' \
+        nosched.json
+    [ "$(grep -c '"class":"lazy"' nosched.json)" -gt "$(grep -c '"class":"hard"' nosched.json)" ]
+}
+
 make_lab
 hooks_and_points
 companions
+lazy_reschedules
 one_kernel
 killed
 queues

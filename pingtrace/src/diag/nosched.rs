@@ -80,6 +80,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let _ticks = watch::tick(args.arm)?;
     let finder = Finder {
         sampled: watch.recorder().reschedules() == Hook::Sampled,
+        tells_lazy: watch.recorder().tells_lazy(),
         stolen: Stolen::new(),
     };
     watch.run(&args.common, control, finder)
@@ -87,6 +88,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
 
 struct Finder {
     sampled: bool,
+    tells_lazy: bool,
     stolen: Stolen,
 }
 
@@ -106,11 +108,12 @@ impl Find for Finder {
         let sampled = "When a reschedule is asked for is not traced here (that is Linux 6.17 to 6.19, \
                        without --sampled): the flag was sampled at the end of interrupts, softirqs and \
                        timers, so it began between LAT and MAX before its end, and what is shorter \
-                       than from one of them to the next may be missed.";
-        self.sampled
-            .then(|| sampled.to_owned())
-            .into_iter()
-            .collect()
+                       than from one of them to the next may be missed. Lazy ones are not seen.";
+        let untold = "Lazy reschedules are shown as hard ones: which flag is which was not found out \
+                      (root, or CAP_SYS_NICE, is needed; --debug says more).";
+        let notes = [(self.sampled, sampled), (!self.tells_lazy, untold)];
+        let said = notes.iter().filter(|(is_so, _)| *is_so);
+        said.map(|(_, note)| (*note).to_owned()).collect()
     }
 }
 
