@@ -7,7 +7,9 @@ use pingtrace::inject::quota::Quota;
 use pingtrace::inject::stall::{Kind, Stall};
 use pingtrace::inject::victim::{Victim, Wake, Wakes};
 use serde_json::Value;
+use std::fs;
 use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -143,6 +145,55 @@ fn a_quota_is_told_from_contention() {
     }
     let right = events.iter().filter(|event| event["class"] == "quota");
     assert!(right.count() * 3 >= events.len() * 2, "{events:#?}");
+}
+
+/// A cgroup of a container engine's name, in another one's.
+struct Container(PathBuf);
+
+impl Container {
+    fn within(parent: &Path, id: &str) -> Self {
+        let dir = parent.join(format!("docker-{id}.scope"));
+        fs::create_dir(&dir).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        for tid in fs::read_to_string(self.0.join("tasks")).unwrap().lines() {
+            // Or it has ended.
+            let _ = fs::write(self.0.join("../tasks"), tid);
+        }
+        fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+#[test]
+fn a_row_says_in_which_container_its_task_is() {
+    const ID: &str = "5c0ffee05c0ffee05c0ffee05c0ffee05c0ffee05c0ffee05c0ffee05c0ffee0";
+    let _alone = alone();
+    let quota = Quota::new(20 * MS, 100 * MS).unwrap();
+    let confined = hog(Priority::Normal, None);
+    if quota.confine_thread(confined.tid()).is_err() {
+        // Of cgroup v2, a whole process would have to go: this one is the test itself.
+        return;
+    }
+    let container = Container::within(quota.path(), ID);
+    fs::write(container.0.join("tasks"), confined.tid().to_string()).unwrap();
+    let args = format!(
+        "runqlat -t 20ms --tid {} --hist --by cgroup -o json",
+        confined.tid()
+    );
+    let runqlat = Companion::start(&args);
+    thread::sleep(Duration::from_secs(1));
+    let run = runqlat.stop();
+    drop((confined, container));
+    summary(&run);
+    let events = run.lines("event");
+    assert!(events.len() >= 5, "{events:#?}");
+    assert!(events.iter().all(|e| e["container"] == ID), "{events:#?}");
+    let waits = run.lines("waits");
+    assert!(waits.iter().any(|w| w["container"] == ID), "{waits:#?}");
 }
 
 /// A process that is always runnable, with two of its kind.
