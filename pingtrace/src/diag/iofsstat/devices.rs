@@ -76,10 +76,12 @@ fn below(name: &str) -> Option<String> {
     })
 }
 
+/// Drivers without requests (zram, dm, md) count themselves, whatever their queue says.
 fn counts_nothing(name: &str) -> Option<String> {
-    let path = format!("/sys/class/block/{name}/queue/iostats");
-    let off = fs::read_to_string(path).is_ok_and(|text| text.trim() == "0");
-    off.then(|| format!("{name} counts nothing, and so has no rows: its queue/iostats is 0"))
+    let sysfs = Path::new("/sys/class/block").join(name);
+    let off = fs::read_to_string(sysfs.join("queue/iostats")).is_ok_and(|text| text.trim() == "0");
+    (off && sysfs.join("mq").exists())
+        .then(|| format!("{name} counts nothing, and so has no rows: its queue/iostats is 0"))
 }
 
 /// A device as it is shown.
