@@ -5,9 +5,10 @@ set -euo pipefail
 # Each kernel alone; then the oldest and the newest as two hosts, both ways: what a driver gives
 # the stack differs.
 readonly RUNS=(6.1 6.12 newest 5.10 "5.10,newest" "newest,5.10")
-readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool clang \
+readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool dmsetup clang \
     libc6-dev linux-libc-dev)
-readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf)
+readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf loop dm_mod \
+    raid0)
 readonly META=linux-image-cloud-amd64
 # A guest says everything that it has to say within this time, also on a busy machine.
 readonly GUEST_SECONDS=400
@@ -188,7 +189,7 @@ payload_archive() {
     mkdir -p "$root/payload"
     clang -O2 -Wall -Werror scripts/vm/fill.c -o "$work/fill"
     cp "$binary" "$work/pingtrace"
-    add_programs "$work/pingtrace" "$work/fill" ip tc jq bpftool
+    add_programs "$work/pingtrace" "$work/fill" ip tc jq bpftool dmsetup
     cp scripts/vm/*.sh scripts/vm/*.jq "$root/payload/"
     mv "$root/payload/init.sh" "$root/init"
     chmod +x "$root/init" "$root"/payload/*.sh

@@ -187,6 +187,11 @@ struct hrtimer {
 	struct timerqueue_node node;
 	__u8 is_soft;
 };
+
+struct hrtimer_sleeper {
+	struct hrtimer timer;
+	struct task_struct *task;
+};
 #pragma clang attribute pop
 
 /* Registers, for the kprobe alternatives (PT_REGS_PARM1). */

@@ -36,9 +36,9 @@ __u64 hard_bit;
 /* Where a timer's interrupt enters the kernel, on x86; 0: unknown. */
 const volatile __u64 timer_entry = 0, timer_entry_end = 0;
 
-/* To find that out: which flags a timer's expiry on this CPU has set meanwhile. */
-bool calibrating;
-__u32 calibrated_cpu;
+/* To find that out: which flags the end of this process's sleep on this CPU has set. */
+bool calibrating, is_own_sleep;
+__u32 calibrated_cpu, calibrated_tgid;
 __u64 flags_before, flags_set;
 
 __u64 hist_refused, throttles_refused;
@@ -711,8 +711,12 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!c || BPF_CORE_READ(timer, is_soft))
 		return 0;
-	if (calibrating && bpf_get_smp_processor_id() == calibrated_cpu)
+	if (calibrating && bpf_get_smp_processor_id() == calibrated_cpu) {
+		__u32 tgid = BPF_CORE_READ((struct hrtimer_sleeper *)timer, task, tgid);
+
+		is_own_sleep = !calibrated_tgid || tgid == calibrated_tgid;
 		flags_before = current_flags();
+	}
 	last = c->timer_ns;
 	c->timer_ns = now;
 	if (lengths)
@@ -743,7 +747,7 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 SEC("?raw_tp/hrtimer_expire_exit")
 int on_hrtimer_expired(void *ctx)
 {
-	if (calibrating && bpf_get_smp_processor_id() == calibrated_cpu)
+	if (calibrating && is_own_sleep && bpf_get_smp_processor_id() == calibrated_cpu)
 		flags_set |= current_flags() & ~flags_before;
 	return 0;
 }

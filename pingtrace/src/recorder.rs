@@ -243,6 +243,7 @@ impl<'a> Recorder<'a> {
     /// when a timer wakes a real-time thread on its CPU.
     fn calibrate(&mut self) -> Result<()> {
         let _link = attach(&self.skel.progs.on_hrtimer_expired)?;
+        let tgid = self.own_tgid();
         let cpu = rustix::thread::sched_getcpu();
         let (mut common, mut told) = (u64::MAX, 0);
         for _ in 0..CALIBRATIONS {
@@ -250,6 +251,7 @@ impl<'a> Recorder<'a> {
             let bss = bss.context("the object has no .bss")?;
             bss.flags_set = 0;
             bss.calibrated_cpu = cpu as u32;
+            bss.calibrated_tgid = tgid;
             bss.calibrating = true;
             let woken = wake_real_time(cpu);
             bss.calibrating = false;

@@ -158,9 +158,48 @@ mostly_lazy() {
     [ "$(grep -c '"class":"lazy"' nosched.json)" -gt "$(grep -c '"class":"hard"' nosched.json)" ]
 }
 
+# Devices that are stacks of others: each counts what goes through it.
+stacked_devices() {
+    for n in 0 1 2; do
+        truncate -s 16M "disk$n"
+        losetup "/dev/loop$n" "disk$n"
+    done
+    check "dm: a linear device" make_linear
+    check "dm: written to the byte" stacked dm-0 loop0
+    check "md: a striped device" make_striped
+    check "md: written to the byte" stacked md_test loop1
+}
+
+make_linear() { echo 0 32768 linear /dev/loop0 0 | dmsetup --noudevsync create linear; }
+
+# Without mdadm, and without metadata on the disks (Documentation/admin-guide/md.rst).
+make_striped() {
+    local md=/sys/block/md_test/md n
+    echo md_test >/sys/module/md_mod/parameters/new_array || return
+    echo none >$md/metadata_version && echo raid0 >$md/level || return
+    echo 2 >$md/raid_disks && echo 65536 >$md/chunk_size || return
+    for n in 1 2; do
+        echo "7:$n" >$md/new_dev && echo $((n - 1)) >"$md/dev-loop$n/slot" || return
+    done
+    echo active >$md/array_state
+}
+
+# stacked DEVICE LOWER: what goes through both is counted at both, and the upper says what is below.
+stacked() {
+    local lower="$2"
+    pingtrace iofsstat -d "$1" -c 5 >stacked.out 2>&1 &
+    within 20 grep -q counting stacked.out
+    dd if=/dev/zero of="/dev/$1" bs=64k count=100 oflag=direct 2>dd.err || cat dd.err
+    wait $!
+    grep -E "^$1: rows|stack on" stacked.out | sort -u
+    grep -q "$1 is a stack on .*$lower" stacked.out &&
+        grep -q "^$1: rows: .* written 6553600 of 6553600 B: agree" stacked.out
+}
+
 make_lab
 hooks_and_points
 companions
+stacked_devices
 lazy_reschedules
 one_kernel
 killed
