@@ -180,6 +180,7 @@ make_striped() {
     echo 2 >$md/raid_disks && echo 65536 >$md/chunk_size || return
     for n in 1 2; do
         echo "7:$n" >$md/new_dev && echo $((n - 1)) >"$md/dev-loop$n/slot" || return
+        echo 16384 >"$md/dev-loop$n/size" || return
     done
     echo active >$md/array_state
 }
