@@ -30,7 +30,7 @@ end_to_end() {
 # Those that fail get a second chance, each alone, unless they are many.
 end_to_end_steadily() {
     local output failed name
-    if output=$(end_to_end | tee /dev/stderr); then
+    if output=$(end_to_end | tee -a /dev/stderr); then
         return
     fi
     mapfile -t failed < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' <<<"$output")
