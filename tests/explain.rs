@@ -120,7 +120,7 @@ fn held_up(probe: &Value, spans: &Spans) -> Option<u64> {
 }
 
 /// For how long this class is blamed on the culprit, and the culprit in all, between the reply's
-/// arrival and the client's turn.
+/// arrival and the client's turn; with what the hypervisor took away from it.
 fn blamed_ns(probe: &Value, class: &str, culprit: &str) -> (u64, u64) {
     let blame = probe["blame"].as_array().map_or(&[][..], Vec::as_slice);
     let waits = ["l_rx_task_waking", "l_rx_task_queue", "l_rx_task_run"];
@@ -129,11 +129,14 @@ fn blamed_ns(probe: &Value, class: &str, culprit: &str) -> (u64, u64) {
         .iter()
         .filter(of)
         .filter_map(|b| b["parts"].as_array());
-    let parts = parts.flatten().filter(|part| part["comm"] == culprit);
-    parts.fold((0, 0), |(of_class, all), part| {
-        let ns = part["ns"].as_u64().unwrap_or(0);
-        (of_class + ns * u64::from(part["class"] == class), all + ns)
-    })
+    let its = |part: &&Value| part["comm"] == culprit || part["class"] == "outside";
+    parts
+        .flatten()
+        .filter(its)
+        .fold((0, 0), |(of_class, all), part| {
+            let ns = part["ns"].as_u64().unwrap_or(0);
+            (of_class + ns * u64::from(part["class"] == class), all + ns)
+        })
 }
 
 /// For how long the quota is blamed, whichever thread of the client it held up.
