@@ -135,8 +135,9 @@ fn a_leaker_grows() {
     let all = 16 * STEP as u64;
     until("it has grown", || leaker.held() == all);
     let during = resident();
-    assert!(during >= before + all * 9 / 10, "{before}, then {during}");
+    // The allocator may give back meanwhile what tests before this one held.
+    assert!(during >= before + all / 2, "{before}, then {during}");
     drop(leaker);
     let after = resident();
-    assert!(after < before + all / 2, "{before}, {during}, then {after}");
+    assert!(after + all / 2 < during, "{before}, {during}, then {after}");
 }
