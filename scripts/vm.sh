@@ -129,6 +129,8 @@ fetch() {
     done
     image=$(find "$work/files" -name "vmlinuz*" -type f | head -n 1)
     [[ -n "$image" ]] || return 1
+    # A kernel whose modules are in a package that the mirror does not have (6.19).
+    [[ -n "$(find "$work/files" -name '*.ko*' -print -quit)" ]] || return 1
     cp "$image" "$directory/vmlinuz"
     base_archive "$work/files" "$directory/base.cpio"
     echo "${MODULES[*]}" >"$directory/modules"

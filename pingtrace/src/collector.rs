@@ -165,6 +165,7 @@ impl Collector {
     pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
         self.slowest.blame(seq, &blame);
         if self.blame.len() >= MOST_BLAMED
+            && !self.blame.contains_key(&seq)
             && let Some((_, oldest)) = self.blame.pop_first()
         {
             self.blame_tally.skipped += u64::from(oldest.is_empty());

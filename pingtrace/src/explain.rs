@@ -144,6 +144,7 @@ impl Background {
 
     /// Asks who had the CPU in these windows of a probe.
     pub fn ask(&self, sequence: u32, windows: Vec<Window>) {
+        // What finds no place has no answer, and counts as not explained.
         let _ = self.queue.try_send((sequence, windows));
     }
 

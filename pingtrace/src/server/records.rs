@@ -105,36 +105,41 @@ impl Records {
         due
     }
 
-    /// The record that an event means, if it is still that one, not sent yet, and of a probe that
-    /// this namespace answered.
+    /// The record that an event means, unless it was sent already.
     fn open_record(&mut self, table: &Table, o: &pt_owed) -> Option<Due> {
         if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
             return None;
         }
+        let record = self.record(table, o)?;
+        Some(Due {
+            slot: o.slot,
+            record,
+        })
+    }
+
+    /// The record that an event means, if it is still that one, and of a probe that this namespace
+    /// answered.
+    fn record(&mut self, table: &Table, o: &pt_owed) -> Option<pt_record> {
         let record = table.copy(o.slot);
         if (record.session, record.sequence) != (o.session, o.sequence) {
             self.reused += 1;
             return None;
         }
-        let due = Due {
-            slot: o.slot,
-            record,
-        };
-        (answered_in(&due.record) == Some(self.own_netns)).then_some(due)
+        (answered_in(&record) == Some(self.own_netns)).then_some(record)
     }
 
     /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
     fn blame(&mut self, table: &Table, o: &pt_owed) {
-        let record = table.copy(o.slot);
-        let same = (record.session, record.sequence) == (o.session, o.sequence);
-        let Some(explainer) = self.explainer.as_mut().filter(|_| same) else {
+        let Some(record) = self.record(table, o) else {
             return;
         };
         // A client on this kernel sees for itself.
-        let here = record.host == 0;
-        if answered_in(&record) != Some(self.own_netns) || record.version == 0 || here {
+        if record.version == 0 || record.host == 0 {
             return;
         }
+        let Some(explainer) = &mut self.explainer else {
+            return;
+        };
         let path: Vec<Stamp> = stamps(&record, 0).iter().map(at_server).collect();
         let windows = blame::windows(&path, Host::Server, explainer.least_ns());
         let blame = explainer.blame(&windows);
