@@ -16,6 +16,8 @@
 
 use hdrhistogram::Histogram;
 
+use crate::quantile::{Quantile, at_rank};
+
 /// How sure a difference is at least.
 pub const CONFIDENCE: f64 = 0.99;
 /// The error of each side of the interval of one of two quantiles.
@@ -42,10 +44,10 @@ pub struct Change {
 }
 
 impl Bounds {
-    /// Of the quantile of this order (0 to 1), with half of the error that a difference may have.
-    pub fn of(histogram: &Histogram<u64>, order: f64) -> Self {
-        let (lower, upper) = ranks(histogram.len(), order, TAIL);
-        let value = |rank| nth(histogram, rank);
+    /// Of the quantile of this order with half of the error that a difference may have.
+    pub fn of(histogram: &Histogram<u64>, order: Quantile) -> Self {
+        let (lower, upper) = ranks(histogram.len(), order.part(), TAIL);
+        let value = |rank| at_rank(histogram, rank);
         Self {
             lo: lower.map(|rank| histogram.lowest_equivalent(value(rank))),
             hi: upper.map(|rank| histogram.highest_equivalent(value(rank))),
@@ -69,18 +71,6 @@ impl Change {
     pub fn moved(&self) -> bool {
         self.lo.is_some_and(|lo| lo > 0) || self.hi.is_some_and(|hi| hi < 0)
     }
-}
-
-/// The `rank`-th smallest value, from 1, to the histogram's resolution.
-fn nth(histogram: &Histogram<u64>, rank: u64) -> u64 {
-    let mut seen = 0;
-    let mut buckets = histogram.iter_recorded().map(|bucket| {
-        seen += bucket.count_since_last_iteration();
-        (seen, bucket.value_iterated_to())
-    });
-    buckets
-        .find(|(seen, _)| *seen >= rank)
-        .map_or(histogram.max(), |(_, value)| value)
 }
 
 /// The largest rank whose value is above the quantile of order `p`, and the smallest whose value
@@ -127,6 +117,9 @@ fn binomial(n: u64, p: f64) -> (u64, Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const P50: Quantile = Quantile::P50;
+    const P99: Quantile = Quantile::P99;
 
     /// xorshift64*.
     struct Random(u64);
@@ -178,10 +171,10 @@ mod tests {
     }
 
     /// How often of `trials` the bounds miss the true quantile.
-    fn misses(trials: u32, count: u64, order: f64, seed: u64) -> u32 {
+    fn misses(trials: u32, count: u64, order: Quantile, seed: u64) -> u32 {
         let mut random = Random(seed);
         let mean = 100_000.0;
-        let truth = (-mean * (1.0 - order).ln()) as u64;
+        let truth = (-mean * (1.0 - order.part()).ln()) as u64;
         let miss = |_: &u32| {
             let bounds = Bounds::of(&histogram(count, || random.exponential(mean)), order);
             bounds.lo.is_some_and(|lo| lo > truth) || bounds.hi.is_some_and(|hi| hi < truth)
@@ -192,9 +185,9 @@ mod tests {
     /// At most 0.5 % are missed: more than 9 of 400 would be a chance of one in 10^4.
     #[test]
     fn bounds_cover_the_true_quantile() {
-        for (order, count) in [(0.5, 30), (0.5, 1_000), (0.99, 200), (0.99, 1_500)] {
+        for (order, count) in [(P50, 30), (P50, 1_000), (P99, 200), (P99, 1_500)] {
             let misses = misses(400, count, order, 0x5eed ^ count);
-            assert!(misses <= 9, "{misses} of 400 missed, {order} of {count}");
+            assert!(misses <= 9, "{misses} of 400 missed, {order:?} of {count}");
         }
     }
 
@@ -207,7 +200,7 @@ mod tests {
         for _ in 0..100 {
             let mut sample = |shift: u64| {
                 let values = histogram(1_000, || shift + random.exponential(100_000.0));
-                (values.value_at_quantile(0.5), Bounds::of(&values, 0.5))
+                (P50.of(&values), Bounds::of(&values, P50))
             };
             let (before, same, after) = (sample(0), sample(0), sample(shift));
             let change = Change::between(before, after);
@@ -223,15 +216,15 @@ mod tests {
     #[test]
     fn bounds_have_the_histograms_resolution() {
         let same = histogram(1_000, || 5_000_000);
-        let Bounds { lo, hi } = Bounds::of(&same, 0.5);
+        let Bounds { lo, hi } = Bounds::of(&same, P50);
         let (lo, hi) = (lo.unwrap(), hi.unwrap());
         assert!(
             lo <= 5_000_000 && 5_000_000 <= hi && hi - lo < 5_000,
             "{lo} to {hi}"
         );
         let change = Change::between(
-            (5_000_000, Bounds::of(&same, 0.5)),
-            (5_000_100, Bounds::of(&same, 0.5)),
+            (5_000_000, Bounds::of(&same, P50)),
+            (5_000_100, Bounds::of(&same, P50)),
         );
         assert!(!change.moved());
     }
@@ -239,10 +232,10 @@ mod tests {
     #[test]
     fn too_few_values_have_no_bounds() {
         let few = histogram(100, || 7);
-        let Bounds { lo, hi } = Bounds::of(&few, 0.99);
+        let Bounds { lo, hi } = Bounds::of(&few, P99);
         assert_eq!((lo, hi), (Some(7), None));
-        assert_eq!(Bounds::of(&histogram(0, || 7), 0.5), Bounds::default());
-        let from = (7, Bounds::of(&few, 0.99));
+        assert_eq!(Bounds::of(&histogram(0, || 7), P50), Bounds::default());
+        let from = (7, Bounds::of(&few, P99));
         let change = Change::between(
             from,
             (

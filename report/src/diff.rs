@@ -10,11 +10,12 @@ use serde::Serialize;
 
 use crate::confidence::{Bounds, CONFIDENCE, Change};
 use crate::model::{Run, Segment, Summary};
+use crate::quantile::Quantile;
 use crate::saved::Saved;
 use crate::units::duration;
 
 /// The quantiles that are compared, and their names.
-const ORDERS: [(f64, &str); 2] = [(0.5, "p50"), (0.99, "p99")];
+const ORDERS: [(Quantile, &str); 2] = [(Quantile::P50, "p50"), (Quantile::P99, "p99")];
 /// Segments that the first sentence names.
 const NAMED: usize = 4;
 
@@ -219,7 +220,7 @@ fn side(summary: &Summary, segment: Option<Segment>) -> Option<Side> {
         .position(|stat| stat.segment == segment)?;
     let (stat, histogram) = (&summary.delays[at], summary.histograms.get(at)?);
     let inside = |ns: u64| ns.clamp(stat.min, stat.max);
-    let quantile = |(order, _)| inside(histogram.value_at_quantile(order));
+    let quantile = |(order, _): (Quantile, _)| inside(order.of(histogram));
     let bounds = |(order, _)| {
         let Bounds { lo, hi } = Bounds::of(histogram, order);
         Bounds {

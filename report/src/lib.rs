@@ -18,6 +18,7 @@ pub mod loss;
 pub mod memleak;
 pub mod model;
 mod names;
+pub mod quantile;
 pub mod saved;
 pub mod series;
 pub mod slo;

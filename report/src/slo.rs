@@ -18,6 +18,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::model::{Segment, Summary, Way};
+use crate::quantile::Quantile;
 use crate::units::duration;
 
 /// A mistake in an objective.
@@ -44,8 +45,7 @@ enum Statistic {
     Min,
     Mean,
     Max,
-    /// 0 to 1.
-    Quantile(f64),
+    Quantile(Quantile),
 }
 
 /// A part of the probes sent.
@@ -142,8 +142,7 @@ impl Statistic {
             Self::Max => stat.max as f64,
             Self::Quantile(quantile) => {
                 let histogram = summary.histograms.get(index)?;
-                let value = histogram.value_at_quantile(quantile);
-                value.clamp(stat.min, stat.max) as f64
+                quantile.of(histogram).clamp(stat.min, stat.max) as f64
             }
         })
     }
@@ -338,11 +337,8 @@ fn statistic(word: &str) -> Option<Statistic> {
         "mean" => Statistic::Mean,
         "max" => Statistic::Max,
         _ => {
-            let digits = word.strip_prefix('p')?;
-            let plain = digits.starts_with(|c: char| c.is_ascii_digit());
-            let percent: f64 = digits.parse().ok().filter(|_| plain)?;
-            let inside = percent > 0.0 && percent < 100.0;
-            inside.then_some(Statistic::Quantile(percent / 100.0))?
+            let percent = word.strip_prefix('p')?;
+            Statistic::Quantile(percent.parse().ok()?)
         }
     })
 }
@@ -414,6 +410,23 @@ mod tests {
         assert_eq!(judged[12].to_string(), "loss < 0.49 %: 0.4975 %");
     }
 
+    /// Of 1000 values `percent / 100.0` took the largest for the 99.9th percentile.
+    #[test]
+    fn a_percentile_is_the_one_that_the_table_shows() {
+        let summary = summary();
+        let total = &summary.delays[0];
+        for (order, shown) in [
+            ("p50", total.p50),
+            ("p90", total.p90),
+            ("p99", total.p99),
+            ("p99.9", total.p999),
+        ] {
+            let judged = objectives(&format!("{order}(total)<1s")).judge(&summary);
+            assert_eq!(judged[0].measured, Some(Value::Ns(shown as f64)), "{order}");
+        }
+        assert!(total.p999 < total.max);
+    }
+
     #[test]
     fn what_no_probe_had_is_missed_and_says_so() {
         for text in ["p99(r_rx_softirq)<1s", "min(remote)<1s", "jitter(out)<1s"] {
@@ -441,6 +454,8 @@ mod tests {
             ("loss<5%,", 9, "the end", "min, mean, max"),
             ("p100(total)<5us", 1, "'p100'", "percentile such as p99.9"),
             ("p-1(total)<5us", 1, "'p-1'", "percentile"),
+            ("p1e1(total)<5us", 1, "'p1e1'", "percentile"),
+            ("p0(total)<5us", 1, "'p0'", "percentile"),
             ("pinf(total)<5us", 1, "'pinf'", "percentile"),
             (
                 "p99(tot)<5us",

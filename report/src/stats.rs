@@ -18,6 +18,7 @@ use crate::loss::{Direction, Loss, LossId, Losses, Place};
 use crate::model::{
     Breakdown, Counters, Delay, DelayStat, Probe, Segment, Summary, Variation, Way,
 };
+use crate::quantile::Quantile;
 use crate::verdict::Verdict;
 
 /// Largest delay that the histograms tell apart, nanoseconds: 100 s. Longer ones count as this in
@@ -73,14 +74,12 @@ impl Distribution {
         self.histogram.len()
     }
 
-    /// A quantile (0 to 1), nanoseconds; 0 if nothing was recorded.
-    pub(crate) fn quantile(&self, quantile: f64) -> u64 {
+    /// A quantile, nanoseconds; 0 if nothing was recorded.
+    pub(crate) fn quantile(&self, quantile: Quantile) -> u64 {
         if self.histogram.is_empty() {
             return 0;
         }
-        self.histogram
-            .value_at_quantile(quantile)
-            .clamp(self.min, self.max)
+        quantile.of(&self.histogram).clamp(self.min, self.max)
     }
 
     /// In one line; `segment` is only the label.
@@ -91,10 +90,10 @@ impl Distribution {
             count,
             min: if count == 0 { 0 } else { self.min },
             mean: self.sum as f64 / count.max(1) as f64,
-            p50: self.quantile(0.5),
-            p90: self.quantile(0.9),
-            p99: self.quantile(0.99),
-            p999: self.quantile(0.999),
+            p50: self.quantile(Quantile::P50),
+            p90: self.quantile(Quantile::P90),
+            p99: self.quantile(Quantile::P99),
+            p999: self.quantile(Quantile::P999),
             max: self.max,
         }
     }

@@ -6,12 +6,19 @@ use serde::Serialize;
 
 use super::{Histogram, Kind, Panel, Time, Unit};
 use crate::json::Hdr;
+use crate::quantile::Quantile;
 use crate::units::duration;
 
 /// The longest bar, in characters.
 const BAR: usize = 40;
 /// Percentiles of the table.
-const PERCENTILES: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.99];
+const PERCENTILES: [(&str, Quantile); 5] = [
+    ("50", Quantile::P50),
+    ("90", Quantile::P90),
+    ("99", Quantile::P99),
+    ("99.9", Quantile::P999),
+    ("99.99", Quantile::P9999),
+];
 
 /// How a distribution is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +91,7 @@ impl Waits {
         form: Form,
         buckets: Vec<(u64, u64, u64)>,
     ) -> Self {
-        let percentile = |percent: f64| percentile(&buckets, percent);
+        let percentile = |order| percentile(&buckets, order);
         Self {
             companion: Kind::Runqlat,
             time,
@@ -96,10 +103,10 @@ impl Waits {
             form,
             hdr: (form == Form::Hdr).then(|| hdr(&buckets)),
             count: buckets.iter().map(|(.., n)| n).sum(),
-            p50_ns: percentile(50.0),
-            p99_ns: percentile(99.0),
-            p999_ns: percentile(99.9),
-            max_ns: percentile(100.0),
+            p50_ns: percentile(Quantile::P50),
+            p99_ns: percentile(Quantile::P99),
+            p999_ns: percentile(Quantile::P999),
+            max_ns: percentile(Quantile::MAX),
             buckets,
         }
     }
@@ -164,26 +171,23 @@ impl Waits {
     }
 
     fn table(&self) -> String {
-        PERCENTILES.iter().fold(String::new(), |mut text, percent| {
-            let wait = duration(percentile(&self.buckets, *percent));
-            let _ = writeln!(text, "    p{percent:<6} {wait:>8}");
-            text
-        })
+        PERCENTILES
+            .iter()
+            .fold(String::new(), |mut text, (name, order)| {
+                let wait = duration(percentile(&self.buckets, *order));
+                let _ = writeln!(text, "    p{name:<6} {wait:>8}");
+                text
+            })
     }
 }
 
 /// The middle of the bucket in which this percentile lies; 0 of none.
-fn percentile(buckets: &[(u64, u64, u64)], percent: f64) -> u64 {
-    let all: u64 = buckets.iter().map(|(.., n)| n).sum();
-    let rank = (percent / 100.0 * all as f64).ceil() as u64;
-    let mut below = 0;
-    for (from, to, n) in buckets {
-        below += n;
-        if below >= rank {
-            return from + (to - from) / 2;
-        }
-    }
-    0
+fn percentile(buckets: &[(u64, u64, u64)], order: Quantile) -> u64 {
+    let at = order.position(buckets.iter().map(|(.., n)| *n));
+    at.map_or(0, |at| {
+        let (from, to, _) = buckets[at];
+        from + (to - from) / 2
+    })
 }
 
 /// The middles of the buckets.
@@ -272,7 +276,7 @@ mod tests {
         assert_eq!((waits.count, waits.p50_ns), (100, 1152));
         assert_eq!((waits.p99_ns, waits.p999_ns), (1408, 4608));
         assert_eq!(waits.max_ns, 4608);
-        assert_eq!(percentile(&[], 50.0), 0);
+        assert_eq!(percentile(&[], Quantile::P50), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use plotters::backend::DrawingBackend;
 
 use crate::companion::{Histogram, Unit};
+use crate::quantile::Quantile;
 
 use super::super::canvas::{Area, Canvas, Ink};
 use super::super::scale::Scale;
@@ -167,8 +168,9 @@ fn bar<B: DrawingBackend>(
 /// Dashed lines where percentiles end, each with its name and bound above the plot.
 fn marks<B: DrawingBackend>(canvas: &mut Canvas<B>, view: &View) -> Result<(), Error> {
     let mut bounds: Vec<(String, u64)> = Vec::new();
-    for (name, part) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-        let bound = bound(view.buckets, part);
+    let orders = [Quantile::P50, Quantile::P99, Quantile::MAX];
+    for (name, order) in ["p50", "p99", "max"].into_iter().zip(orders) {
+        let bound = bound(view.buckets, order);
         match bounds.last_mut() {
             Some((names, last)) if *last == bound => names.extend([", ", name]),
             _ => bounds.push((name.to_owned(), bound)),
@@ -195,15 +197,13 @@ fn total(buckets: &[Bucket]) -> u128 {
     buckets.iter().map(|bucket| u128::from(bucket.2)).sum()
 }
 
-/// The upper bound of the bucket below which this part of the values ends.
-pub(super) fn bound(buckets: &[Bucket], part: f64) -> u64 {
-    let rank = ((total(buckets) as f64 * part).ceil() as u128).clamp(1, total(buckets).max(1));
-    let mut below = 0;
-    let reached = buckets.iter().find(|bucket| {
-        below += u128::from(bucket.2);
-        below >= rank
-    });
-    reached.or(buckets.last()).map_or(0, |bucket| bucket.1)
+/// The upper bound of the bucket in which this quantile lies.
+pub(super) fn bound(buckets: &[Bucket], order: Quantile) -> u64 {
+    let at = order.position(buckets.iter().map(|(.., n)| *n));
+    let reached = at.map(|at| buckets[at]);
+    reached
+        .or(buckets.last().copied())
+        .map_or(0, |bucket| bucket.1)
 }
 
 /// Values of this bucket and of all before it, percent.

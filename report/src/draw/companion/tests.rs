@@ -4,6 +4,7 @@ use super::super::tests::decode;
 use super::super::{Format, Picture, render};
 use super::*;
 use crate::companion::{Bar, Bars, Histogram, Mark, Series, Stacked, Timeline, Unit};
+use crate::quantile::Quantile;
 
 const START_UNIX_NS: i64 = 1_793_668_447_250_000_000;
 const SECOND: u64 = 1_000_000_000;
@@ -275,12 +276,11 @@ fn neighbours_are_joined_where_all_of_too_many_lanes_have_marks() {
 #[test]
 fn percentiles_are_upper_bounds_of_buckets() {
     let buckets = [(0, 1, 50), (1, 2, 49), (2, 4, 0), (4, 8, 1), (8, 16, 0)];
-    assert_eq!(histogram::bound(&buckets, 0.5), 1);
-    assert_eq!(histogram::bound(&buckets, 0.51), 2);
-    assert_eq!(histogram::bound(&buckets, 0.99), 2);
-    assert_eq!(histogram::bound(&buckets, 1.0), 8);
+    let bound = |percent: &str| histogram::bound(&buckets, percent.parse().unwrap());
+    assert_eq!((bound("50"), bound("51"), bound("99")), (1, 2, 2));
+    assert_eq!(histogram::bound(&buckets, Quantile::MAX), 8);
     assert_eq!(histogram::percent(&buckets, 1), (49.0, 99.0));
-    assert_eq!(histogram::bound(&[], 0.5), 0);
+    assert_eq!(histogram::bound(&[], Quantile::P50), 0);
     let svg = text(
         &chart(vec![Panel::Histogram(histogram(&buckets))]),
         Format::Svg,
