@@ -8,6 +8,7 @@
 
 mod cleanup;
 mod clocks;
+mod counts;
 mod diff;
 mod explain;
 mod faults;

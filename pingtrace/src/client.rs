@@ -5,14 +5,15 @@
 //! the table of records and a counter with the receiver. An adaptive run (`-A`) sends from the
 //! receiving thread instead, one probe at each reply.
 
-mod fates;
+mod overflows;
+mod session;
 
 use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
 use crate::control::Control;
 use crate::explain;
 use crate::host;
-use crate::journey::{Arrival, Identity, Journey};
+use crate::journey::{Arrival, Identity, Journey, Unanswered};
 use crate::negotiation::{Format, Negotiation};
 use crate::packet::{self, About, Note, Packet, Version};
 use crate::plan::Plan;
@@ -23,21 +24,18 @@ use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
-use fates::{Fate, Fates, Overflows, index_of};
+use overflows::Overflows;
 use report::blame;
 use report::loss::{Evidence, autopsy};
 use report::model::{Counters, Host, Point, Status};
 use report::slo::Judged;
+use session::{Answer, Event, FirstAnswer, Session, index_of};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-/// A reply that takes longer than this many timeouts is not waited for any more.
-const GIVE_UP_TIMEOUTS: u64 = 3;
-/// Nor one of which the server can still say what became of it, after this many.
-const NO_WORD_TIMEOUTS: u64 = 10;
 /// How often the loop looks at clocks and counters, apart from packets.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
 /// Extra probes at the end, which only bring late stamps home: so many at least, and further ones
@@ -173,7 +171,9 @@ struct Receiver<'a, 'k> {
     collector: &'a mut Collector,
     journey: Journey,
     negotiation: Negotiation,
-    fates: Fates,
+    session: Session,
+    /// Every reply that had arrived by then was read, `CLOCK_MONOTONIC` ns.
+    drained_ns: u64,
     /// When the socket's receive buffer was full.
     overflows: Overflows,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
@@ -183,8 +183,6 @@ struct Receiver<'a, 'k> {
     explainer: Option<explain::Background>,
     buffer: Vec<MaybeUninit<u8>>,
     collecting: bool,
-    /// Probes given up because another one needed their record.
-    evicted: u64,
 }
 
 impl<'a, 'k> Receiver<'a, 'k> {
@@ -196,6 +194,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         mode: Mode,
     ) -> Self {
         let identity = Identity {
+            session: shared.session,
             peer: plan.ip,
             // Without programs of its own, the client sees no hop but its socket's.
             own_namespace_only: plan.own_namespace_only || tracer.is_none(),
@@ -208,34 +207,34 @@ impl<'a, 'k> Receiver<'a, 'k> {
             collector,
             journey: Journey::new(identity),
             negotiation: Negotiation::new(mode),
-            fates: Fates::new(shared.table.slots()),
+            session: Session::new(shared.table.slots(), plan.timeout_ns),
+            drained_ns: 0,
             overflows: Overflows::default(),
             epoch_ns: realtime_ns() - monotonic_ns().cast_signed(),
             housekeeping_ns: 0,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
             explainer: None,
             collecting: false,
-            evicted: 0,
         }
     }
 
     /// Receives until every probe of the sender has its fate.
     fn open_loop(&mut self, control: &Control) -> Result<()> {
-        let mut drained_at = None;
+        let mut done_ns = None;
         loop {
             self.receive()?;
             let now = self.housekeep(control);
             if !self.shared.done.load(Ordering::Acquire) {
                 continue;
             }
-            if !self.in_flight() {
-                return Ok(());
-            }
-            let end = *drained_at.get_or_insert(now + self.plan.timeout_ns);
-            if now >= end
-                || control.stop.load(Ordering::Relaxed)
-                    && now + self.plan.timeout_ns >= end + STOP_GRACE_NS
-            {
+            self.learn_of_sends();
+            let done_ns = *done_ns.get_or_insert(now);
+            let wait_ns = if control.stopped() {
+                STOP_GRACE_NS
+            } else {
+                self.session.last_wait_ns()
+            };
+            if self.session.in_flight() == 0 || self.drained_ns >= done_ns + wait_ns {
                 return Ok(());
             }
         }
@@ -249,14 +248,15 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if control.stop.load(Ordering::Relaxed) || !sender.send(index) {
                 break;
             }
-            let sent_ns = self.sent_ns(index).unwrap_or(0);
+            self.learn_of_sends();
+            let sent_ns = self.session.sent_ns(index).unwrap_or(0);
             loop {
                 self.receive()?;
-                if self.fates.fate(index) == Fate::Answered || control.stop.load(Ordering::Relaxed)
-                {
+                if !self.session.is_in_flight(index) || control.stop.load(Ordering::Relaxed) {
                     break;
                 }
-                if self.housekeep(control).saturating_sub(sent_ns) >= plan.timeout_ns {
+                self.housekeep(control);
+                if self.drained_ns.saturating_sub(sent_ns) >= plan.timeout_ns {
                     break;
                 }
             }
@@ -270,14 +270,34 @@ impl<'a, 'k> Receiver<'a, 'k> {
         Ok(())
     }
 
-    /// Probes sent so far.
-    fn sent(&self) -> u64 {
-        self.shared.sent.load(Ordering::Acquire)
+    /// Takes notice of what the sender sent meanwhile.
+    fn learn_of_sends(&mut self) {
+        let sent = self.shared.sent.load(Ordering::Acquire);
+        let mut events = Vec::new();
+        while self.session.sent() < sent {
+            let index = self.session.sent();
+            let sent_ns = self.shared.sent_ns(index);
+            if let Some(sent_ns) = sent_ns.filter(|_| !self.shared.table.is_mapped()) {
+                let table = &self.shared.table;
+                table.prepare(self.shared.session, index as u32, sent_ns);
+            }
+            self.session.send(sent_ns, |event| events.push(event));
+            for event in events.drain(..) {
+                self.session_event(event);
+            }
+        }
     }
 
-    /// Whether any probe is without a fate.
-    fn in_flight(&self) -> bool {
-        self.fates.flying(self.sent()).next().is_some()
+    fn session_event(&mut self, event: Event) {
+        match event {
+            Event::RecordEnds(index) => self.journey.copy_record(&self.shared.table, index),
+            Event::Forgotten(index, sent_ns) => {
+                let due_ns = self.shared.start_ns + index * self.plan.interval_ns.unwrap_or(0);
+                let sent_unix_ns = self.unix_ns(sent_ns.unwrap_or(due_ns));
+                let probe = self.journey.forgotten(index, sent_ns, sent_unix_ns);
+                self.collector.forgotten(probe);
+            }
+        }
     }
 
     /// Waits for one packet, for a tick at most.
@@ -293,6 +313,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
         };
         let now = monotonic_ns();
         let (received, arrived) = received.context("receive from the raw socket")?;
+        self.learn_of_sends();
+        if let Some(at) = arrived {
+            self.drained_ns = self.drained_ns.max((at - self.epoch_ns).cast_unsigned());
+        }
         match received {
             Received::Reply(message, from) => {
                 if let Some(at) = arrived {
@@ -353,8 +377,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 return;
             }
         }
-        self.fates
-            .take_words(&packet, self.shared.sent.load(Ordering::Acquire));
+        self.take_words(&packet);
         self.take_blame(&packet);
         let dropped = self.journey.dropped(&packet);
         if packet.is_record() {
@@ -374,7 +397,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// An echo reply of the other end's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64) {
         let sequence = packet.sequence;
-        let Some(index) = index_of(sequence, self.sent()) else {
+        let Some(index) = index_of(sequence, self.session.sent()) else {
             if self.collecting {
                 self.journey.late(packet);
             } else {
@@ -382,36 +405,41 @@ impl<'a, 'k> Receiver<'a, 'k> {
             }
             return;
         };
-        let Some(sent_ns) = self.shared.table.sent_ns(self.shared.session, sequence) else {
-            // Its record was reused long ago: it counts as lost, or was a duplicate.
-            self.collector.counters().dup += 1;
-            return;
-        };
         let arrived_ns = arrival_at_server(packet);
-        let before = self.fates.fate(index);
-        if before == Fate::Answered {
-            self.count_duplicate(index, arrived_ns);
-            let sent_unix_ns = self.unix_ns(sent_ns);
-            let probe = self.journey.duplicate(sequence, sent_ns, sent_unix_ns, now);
-            self.collector.dup(probe);
-            return;
+        match self.session.answer(index, now, arrived_ns) {
+            Answer::First(answer) => self.answered(index, packet, answer, now),
+            Answer::Duplicate {
+                sent_ns,
+                arrived_ns: first,
+            } => {
+                self.count_duplicate(first, arrived_ns);
+                let sent_unix_ns = self.unix_ns(sent_ns);
+                let probe = self.journey.duplicate(sequence, sent_ns, sent_unix_ns, now);
+                self.collector.dup(probe);
+            }
+            Answer::Unmatched => self.collector.counters().unmatched += 1,
         }
-        let status = if now - sent_ns > self.plan.timeout_ns {
-            Status::Late
-        } else {
-            Status::Ok
-        };
-        self.fates.of_mut(index).arrived_ns = arrived_ns;
-        self.count_answer(index, before, status);
+    }
+
+    /// The first answer to a probe.
+    fn answered(&mut self, index: u64, packet: &Packet<'_>, answer: FirstAnswer, now: u64) {
+        self.count_answer(&answer);
+        let sent_ns = answer.sent_ns;
         let (woken, oncpu) = self.sleep_before(now);
         let arrival = Arrival {
-            sequence,
+            index,
             sent_ns,
             sent_unix_ns: self.unix_ns(sent_ns),
             received_ns: now,
             woken,
             oncpu,
-            status,
+            status: match answer {
+                FirstAnswer {
+                    amends: Some(_), ..
+                } => Status::Amended,
+                FirstAnswer { late: true, .. } => Status::Late,
+                FirstAnswer { late: false, .. } => Status::Ok,
+            },
         };
         let deadline = now + self.plan.timeout_ns + self.plan.interval_ns.unwrap_or(0);
         if self
@@ -422,7 +450,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         } else {
             self.no_stamps(now);
         }
-        self.explain(sequence, sent_ns, now);
+        self.explain(index as u32, sent_ns, now);
     }
 
     /// What the server says of who had its CPU.
@@ -475,36 +503,52 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    fn count_answer(&mut self, index: u64, before: Fate, status: Status) {
-        let (overtaken, both) = self.fates.answered(index);
+    fn count_answer(&mut self, answer: &FirstAnswer) {
+        let both = answer.arrivals;
         let counters: &mut Counters = self.collector.counters();
         counters.replied += 1;
-        counters.late += u64::from(status == Status::Late);
-        counters.reordered += u64::from(overtaken);
+        counters.late += u64::from(answer.late);
+        counters.reordered += u64::from(answer.overtaken);
         counters.reordered_out += u64::from(both.is_some_and(|(this, other)| this > other));
         counters.reordered_in += u64::from(both.is_some_and(|(this, other)| this <= other));
-        if let Fate::Lost(id) = before {
-            self.collector.found(id);
+        if let Some(id) = answer.amends {
+            self.collector.found(id, answer.sent_ns);
         }
     }
 
     /// A request that was doubled arrived at the server twice; a reply that was doubled tells of
     /// the same arrival again.
-    fn count_duplicate(&mut self, index: u64, arrived_ns: Option<u64>) {
-        if let Some((first, second)) = self.fates.arrived_ns(index).zip(arrived_ns) {
+    fn count_duplicate(&mut self, first_ns: Option<u64>, second_ns: Option<u64>) {
+        if let Some((first, second)) = first_ns.zip(second_ns) {
             let counters = self.collector.counters();
             counters.dup_out += u64::from(first != second);
             counters.dup_in += u64::from(first == second);
         }
     }
 
-    /// Has the next probes ask for the oldest of those that were sent before `before_ns`, are not
-    /// answered, and of which the server has not said anything; which one that is.
-    fn ask(&mut self, before_ns: u64) -> u64 {
-        let sent = self.sent();
-        let open = self.fates.oldest_open(sent);
-        let overdue = open < sent && self.sent_ns(open).is_some_and(|at| at <= before_ns);
-        let question = if overdue { open + 1 } else { 0 };
+    /// What the server says of probes that nobody answered yet.
+    fn take_words(&mut self, packet: &Packet<'_>) {
+        let sent = self.session.sent();
+        for note in packet.notes() {
+            let Note::Window { back, words } = note else {
+                continue;
+            };
+            let first = packet.sequence.wrapping_sub(u32::from(back));
+            for (sequence, word) in (0..).map(|k| first.wrapping_add(k)).zip(words) {
+                if let Some((index, word)) = index_of(sequence, sent).zip(word) {
+                    self.session.hear(index, word);
+                }
+            }
+        }
+    }
+
+    /// Has the next probes ask for the oldest of those that were sent before `before_ns`, are in
+    /// flight, and of which the server has not said anything; which one that is, if any.
+    fn ask(&mut self, before_ns: u64) -> Option<u64> {
+        let open = self.session.oldest_open();
+        let sent_ns = |index| self.session.sent_ns(index);
+        let overdue = open.filter(|index| sent_ns(*index).is_some_and(|at| at <= before_ns));
+        let question = overdue.map_or(0, |index| index + 1);
         self.shared.question.store(question, Ordering::Relaxed);
         open
     }
@@ -561,7 +605,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.housekeeping_ns = now + HOUSEKEEPING_NS;
         self.epoch_ns = realtime_ns() - now.cast_signed();
         self.overflows.note(self.shared.socket.dropped(), now);
-        self.expire(now);
+        self.drained_ns = self.drained_ns.max(self.journey.read_up_to_ns());
+        if self.shared.socket.is_drained() {
+            self.drained_ns = now;
+        }
+        self.expire();
         self.take_explanations();
         self.ask(now.saturating_sub(self.plan.timeout_ns));
         self.hand_out(now);
@@ -578,59 +626,39 @@ impl<'a, 'k> Receiver<'a, 'k> {
         now
     }
 
-    /// Finds the probes that will not be answered any more, before their slots are used again.
-    fn expire(&mut self, now: u64) {
-        let sent = self.sent();
-        let slots = u64::from(self.shared.table.slots());
-        while self.fates.oldest() < sent {
-            let oldest = self.fates.oldest();
-            let slot_is_needed = sent - oldest > slots - slots / 8;
-            if self.fates.fate(oldest) == Fate::Flying {
-                let sent_ns = self.sent_ns(oldest);
-                let patient = |at: u64| now.saturating_sub(at) < self.patience_ns(oldest);
-                if !slot_is_needed && sent_ns.is_some_and(patient) {
-                    return;
-                }
-                self.evicted += u64::from(sent_ns.is_none());
-                self.lose(oldest);
-            }
-            self.fates.pass();
+    /// Gives up the probes that will not be answered any more. What waits in the socket may be
+    /// their answers: after a stall of this very process it is.
+    fn expire(&mut self) {
+        let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
+        let words = inband && self.negotiation.expects();
+        while let Some(index) = self.session.expired(self.drained_ns, words) {
+            self.lose(index);
         }
     }
 
-    /// How long after its send a probe is given up.
-    fn patience_ns(&self, index: u64) -> u64 {
-        let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
-        let timeouts = if inband && self.negotiation.expects() && self.fates.is_open(index) {
-            NO_WORD_TIMEOUTS
-        } else {
-            GIVE_UP_TIMEOUTS
-        };
-        timeouts * self.plan.timeout_ns
-    }
-
-    /// When a probe was sent, unless its record has been reused since.
-    fn sent_ns(&self, index: u64) -> Option<u64> {
-        self.shared.table.sent_ns(self.shared.session, index as u32)
-    }
-
+    /// A probe in flight is not waited for any more.
     fn lose(&mut self, index: u64) {
-        let due = self.shared.start_ns + index * self.plan.interval_ns.unwrap_or(0);
-        let sent_ns = self.sent_ns(index).unwrap_or(due);
+        let Some(sent_ns) = self.session.sent_ns(index) else {
+            return;
+        };
         let sent_unix_ns = self.unix_ns(sent_ns);
-        let (probe, drops) =
-            self.journey
-                .lost(&self.shared.table, index as u32, sent_ns, sent_unix_ns);
+        let Unanswered {
+            probe,
+            drops,
+            seen_here,
+        } = self
+            .journey
+            .lost(&self.shared.table, index, sent_ns, sent_unix_ns);
         let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
         let evidence = Evidence {
             socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
-            word: self.fates.of(index).and_then(|known| known.word),
-            sees_queue: self.sees(Point::LTxDevqueue),
-            sees_driver: self.sees(Point::LTxDevout),
+            word: self.session.word(index),
+            sees_queue: seen_here && self.sees(Point::LTxDevqueue),
+            sees_driver: seen_here && self.sees(Point::LTxDevout),
         };
         let loss = autopsy(&probe, drops, evidence);
         let id = self.collector.lost(probe, loss);
-        self.fates.of_mut(index).fate = Fate::Lost(id);
+        self.session.lose(index, id);
     }
 
     /// Programs see what they are attached to; a driver may give no software time stamp, so of
@@ -645,13 +673,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn update_counters(&mut self) {
         let losses = self.tracer.as_ref().map(Tracer::losses).unwrap_or_default();
         let journey = self.journey.counts;
-        let sent = self.sent();
-        let in_use = sent.saturating_sub(self.fates.oldest());
+        let (sent, in_flight) = (self.session.sent(), self.session.in_flight());
         let slots = self.shared.table.slots();
         self.collector
-            .table_use(in_use.min(slots.into()) as u32, self.evicted);
+            .table_use(in_flight.min(slots.into()) as u32, journey.evicted);
         let counters = self.collector.counters();
         counters.sent = sent;
+        counters.in_flight = in_flight;
         counters.send_errors = u64::from(self.shared.send_errors.load(Ordering::Relaxed));
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
@@ -661,7 +689,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Brings the last late stamps home, and gives every probe its fate.
     fn finish(mut self) -> Result<Outcome> {
         self.hand_out(monotonic_ns());
-        if self.negotiation.expects() && (self.journey.waiting() > 0 || self.in_flight()) {
+        self.learn_of_sends();
+        if self.negotiation.expects()
+            && (self.journey.waiting() > 0 || self.session.in_flight() > 0)
+        {
             self.collect()?;
         }
         let collector = &mut *self.collector;
@@ -669,8 +700,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
             .finished(u64::MAX, self.negotiation.expects(), |probe| {
                 collector.probe(probe);
             });
-        let unanswered: Vec<u64> = self.fates.flying(self.sent()).collect();
-        for index in unanswered {
+        // Those that were not waited for that long, as the run was ended, stay in flight.
+        let overdue_ns = self.drained_ns.saturating_sub(self.plan.timeout_ns);
+        for index in self.session.in_flight_since(overdue_ns) {
             self.lose(index);
         }
         let explainer = self.explainer.take();
@@ -703,11 +735,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.collecting = true;
         let format = self.shared.format.load(Ordering::Relaxed);
         let mut probes = Format::probes(self.plan, self.shared.session);
-        let first = self.sent();
+        let first = self.session.sent();
         for index in first..first + COLLECT_MOST {
             let sent_ns = monotonic_ns();
             let before = (self.journey.waiting(), self.ask(sent_ns));
-            if before == (0, first) {
+            if before == (0, None) {
                 break;
             }
             if format == Format::Inband as u8 {

@@ -15,7 +15,7 @@ use report::clock::WireSplit;
 use report::hops::HopStats;
 use report::loss::{Loss, LossId};
 use report::model::{
-    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Status, Summary,
+    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Summary,
 };
 use report::series::Series;
 use report::slo::{Judged, Objectives};
@@ -304,9 +304,25 @@ impl Collector {
         id
     }
 
-    /// A lost probe was answered after all.
-    pub fn found(&mut self, id: LossId) {
+    /// A probe that was lost, sent at `sent_ns`, was answered after all.
+    pub fn found(&mut self, id: LossId, sent_ns: u64) {
         self.stats.found(id);
+        self.series.found(sent_ns.saturating_sub(self.start_ns));
+    }
+
+    /// A probe of which nobody knows what became of it.
+    pub fn forgotten(&mut self, probe: Probe) {
+        self.stats.counters.forgotten += 1;
+        if let Some(sent) = probe.path.first() {
+            self.slip(probe.seq, sent.ns);
+        }
+        self.record(Record {
+            probe,
+            breakdown: None,
+            verdict: None,
+            loss: None,
+            blame: Vec::new(),
+        });
     }
 
     /// Whether any answered probe had this point.
@@ -365,6 +381,7 @@ impl Collector {
 
     /// The run so far, with what its statistics do not know.
     fn complete(&self, now: u64, stats: Summary) -> Summary {
+        debug_assert!(stats.counters.balance(), "{:?}", stats.counters);
         Summary {
             clock: self.wire.summary(now),
             own: self.meter.as_ref().map(Meter::read),
@@ -451,7 +468,7 @@ impl Collector {
 
 /// Whether the wire out, or the wire in, is known to have made a probe late.
 fn late_on(record: &Record) -> (bool, bool) {
-    let late = record.probe.status == Status::Late;
+    let late = record.probe.status.is_late();
     let sure = record
         .verdict
         .filter(|v| late && v.certainty == Certainty::Sure);

@@ -17,6 +17,8 @@ use std::net::IpAddr;
 /// What the client asks of a run, as far as joining needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
+    /// Session id.
+    pub session: u32,
     /// The host that is probed.
     pub peer: IpAddr,
     /// Stamps of the own namespace only are wanted, so a server on the same kernel has its own.
@@ -28,8 +30,8 @@ pub struct Identity {
 /// What user space knows of a reply.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// Sequence number.
-    pub sequence: u32,
+    /// Which probe; its low 32 bits are the sequence number.
+    pub index: u64,
     /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
     pub sent_ns: u64,
     /// Wall-clock time of the send, ns since the Unix epoch.
@@ -44,6 +46,31 @@ pub struct Arrival {
     pub status: Status,
 }
 
+impl Arrival {
+    /// The sequence number.
+    fn sequence(&self) -> u32 {
+        self.index as u32
+    }
+}
+
+/// A probe that was not answered.
+pub struct Unanswered {
+    /// With the stamps of both hosts.
+    pub probe: Probe,
+    /// What their kernels dropped of it.
+    pub drops: Vec<KernelDrop>,
+    /// Its record was there: what has no stamp in it did not happen.
+    pub seen_here: bool,
+}
+
+/// What a probe's record held.
+#[derive(Debug, Default)]
+struct Copied {
+    request: Vec<Stamp>,
+    reply: Vec<Stamp>,
+    drop: Option<pt_drop>,
+}
+
 /// Counts of what did not fit together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
@@ -53,6 +80,8 @@ pub struct Counts {
     pub orphans: u64,
     /// Answered probes that ended without the remote stamps they waited for.
     pub no_remote: u64,
+    /// Probes whose record was reused before it was read.
+    pub evicted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +90,8 @@ struct Pending {
     request: Vec<Stamp>,
     reply: Vec<Stamp>,
     remote: Vec<Stamp>,
+    /// What this host's kernel dropped.
+    drop: Option<pt_drop>,
     provisional: Option<Stamp>,
     same_kernel: bool,
     handed_over: bool,
@@ -73,6 +104,8 @@ struct Pending {
 const LATE_WITHIN: u64 = 64;
 /// Probes whose stamps are kept although their reply has not come yet.
 const MAX_EARLY: usize = 8192;
+/// Probes whose record was copied before it was reused.
+const MAX_COPIES: usize = 32_768;
 
 /// Probes that wait for the rest of their stamps, oldest reply first.
 pub struct Journey {
@@ -81,6 +114,10 @@ pub struct Journey {
     spare: Vec<Pending>,
     /// Stamps that overtook their probe's own reply, by sequence number.
     early: BTreeMap<u32, Vec<Entry>>,
+    /// What the records of probes in flight held when they were reused, by index.
+    copies: BTreeMap<u64, Copied>,
+    /// When the last reply that was read reached the socket, as far as that is known, ns.
+    at_socket_ns: u64,
     /// What the server's kernel dropped, by sequence number.
     drops: BTreeMap<u32, KernelDrop>,
     /// The server runs on this kernel, in this namespace.
@@ -110,6 +147,8 @@ impl Journey {
             waiting: VecDeque::new(),
             spare: Vec::new(),
             early: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            at_socket_ns: 0,
             drops: BTreeMap::new(),
             server_netns: None,
             answered: 0,
@@ -137,19 +176,10 @@ impl Journey {
         p.deadline_ns = deadline_ns;
         self.answered += 1;
         p.number = self.answered;
-        let unknown = &mut self.counts.unknown_points;
-        let mut at_socket = None;
-        for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
-            table.stamps(arrival.sequence, direction, |e| match e {
-                Some(e) => {
-                    if e.point == Point::LRxSkdataready {
-                        at_socket = Some(e.time);
-                    }
-                    into.push(local(&e));
-                }
-                None => *unknown += 1,
-            });
-        }
+        self.take_record(table, arrival.index, &mut p);
+        let at_socket = p.reply.iter().rfind(|s| s.point == Point::LRxSkdataready);
+        let at_socket = at_socket.map(|s| s.ns);
+        self.at_socket_ns = self.at_socket_ns.max(at_socket.unwrap_or(0));
         // A sleep that ended before the reply reached the socket was another reply's.
         let after = |(ns, _): &(u64, u16)| at_socket.is_some_and(|socket| socket <= *ns);
         p.arrival = Some(Arrival {
@@ -157,11 +187,70 @@ impl Journey {
             oncpu: arrival.oncpu.filter(after),
             ..arrival
         });
-        for e in self.early.remove(&arrival.sequence).unwrap_or_default() {
+        for e in self.early.remove(&arrival.sequence()).unwrap_or_default() {
             p.take(&e);
         }
         self.waiting.push_back(p);
         self.remote(packet) > 0
+    }
+
+    /// Takes what this host saw of a probe from its record, or from the copy; whether there was any
+    /// of the two.
+    fn take_record(&mut self, table: &Table, index: u64, p: &mut Pending) -> bool {
+        let copied = self.copies.remove(&index);
+        let mut unknown = 0;
+        let read = table.read(self.identity.session, index as u32, |slot| {
+            for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
+                slot.stamps(direction, |e| match e {
+                    Some(e) => into.push(local(&e)),
+                    None => unknown += 1,
+                });
+            }
+            p.drop = slot.dropped();
+        });
+        if read.is_some() {
+            self.counts.unknown_points += unknown;
+            return true;
+        }
+        // What was read may be another probe's.
+        let Copied {
+            request,
+            reply,
+            drop,
+        } = copied.unwrap_or_default();
+        (p.request, p.reply, p.drop) = (request, reply, drop);
+        let known = !p.request.is_empty() || !p.reply.is_empty() || p.drop.is_some();
+        self.counts.evicted += u64::from(!known);
+        known
+    }
+
+    /// Copies the record of a probe in flight, which is about to be reused; of too many, those of
+    /// the oldest are forgotten.
+    pub fn copy_record(&mut self, table: &Table, index: u64) {
+        let mut p = Pending::default();
+        if !self.take_record(table, index, &mut p) {
+            return;
+        }
+        if self.copies.len() >= MAX_COPIES {
+            self.copies.pop_first();
+        }
+        let Pending {
+            request,
+            reply,
+            drop,
+            ..
+        } = p;
+        let copied = Copied {
+            request,
+            reply,
+            drop,
+        };
+        self.copies.insert(index, copied);
+    }
+
+    /// Replies that reached the socket before this have been read, `CLOCK_MONOTONIC` ns.
+    pub fn read_up_to_ns(&self) -> u64 {
+        self.at_socket_ns
     }
 
     /// Stamps of the server, for this probe or for older ones; returns how many were taken.
@@ -275,7 +364,7 @@ impl Journey {
         self.waiting
             .iter_mut()
             .rev()
-            .find(|p| p.arrival.is_some_and(|a| a.sequence == sequence))
+            .find(|p| p.arrival.is_some_and(|a| a.sequence() == sequence))
     }
 
     /// The server is on this kernel, and this host's own stamps are all there are.
@@ -288,7 +377,7 @@ impl Journey {
         let mut path = Vec::new();
         let waiting = self.waiting.iter().rev();
         let mut arrived = waiting.filter_map(|p| Some((p, p.arrival.as_ref()?)));
-        if let Some((p, a)) = arrived.find(|(_, a)| a.sequence == sequence) {
+        if let Some((p, a)) = arrived.find(|(_, a)| a.sequence() == sequence) {
             self.lay_all(p, a, &mut path);
         }
         path
@@ -330,18 +419,14 @@ impl Journey {
     pub fn lost(
         &mut self,
         table: &Table,
-        seq: u32,
+        index: u64,
         sent_ns: u64,
         sent_unix_ns: i64,
-    ) -> (Probe, Vec<KernelDrop>) {
+    ) -> Unanswered {
+        let seq = index as u32;
         let mut p = Pending::default();
-        let mut drops = Vec::new();
-        if table.sent_at(seq) == sent_ns {
-            for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
-                table.stamps(seq, direction, |e| into.extend(e.as_ref().map(local)));
-            }
-            drops.extend(table.dropped(seq).map(|d| self.dropped_here(&d)));
-        }
+        let seen_here = self.take_record(table, index, &mut p);
+        let mut drops: Vec<_> = p.drop.iter().map(|d| self.dropped_here(d)).collect();
         drops.extend(self.drops.remove(&seq));
         for e in self.early.remove(&seq).unwrap_or_default() {
             p.take(&e);
@@ -353,7 +438,24 @@ impl Journey {
         if p.same_kernel || self.server_netns.is_some() {
             probe.clock = self.one_clock();
         }
-        (probe, drops)
+        Unanswered {
+            probe,
+            drops,
+            seen_here,
+        }
+    }
+
+    /// A probe of which nobody knows what became of it.
+    pub fn forgotten(&mut self, index: u64, sent_ns: Option<u64>, sent_unix_ns: i64) -> Probe {
+        let seq = index as u32;
+        self.copies.remove(&index);
+        let path = sent_ns.map(|ns| user(Point::LTxUser, ns, None));
+        self.alone(
+            seq,
+            sent_unix_ns,
+            Status::Forgotten,
+            path.into_iter().collect(),
+        )
     }
 
     /// On one kernel, the server's drops are those in its namespace.
@@ -399,6 +501,7 @@ impl Journey {
         p.request.clear();
         p.reply.clear();
         p.remote.clear();
+        p.drop = None;
         p.provisional = None;
         p.same_kernel = false;
         p.handed_over = false;
@@ -415,7 +518,7 @@ impl Journey {
         path.clear();
         self.lay_all(p, &a, &mut path);
         self.scratch = Probe {
-            seq: a.sequence,
+            seq: a.sequence(),
             sent_unix_ns: a.sent_unix_ns,
             peer: self.identity.peer,
             status: a.status,

@@ -336,8 +336,12 @@ impl Replay {
     fn take(&mut self, record: Record) -> bool {
         self.pass_time(&record.probe);
         match record.probe.status {
-            Status::Ok | Status::Late => self.answered(record),
+            Status::Ok | Status::Late | Status::Amended => self.answered(record),
             Status::Lost => self.lost(record),
+            Status::Forgotten => {
+                self.collector.counters().sent += 1;
+                self.collector.forgotten(record.probe);
+            }
             Status::Dup => self.collector.dup(record.probe),
         }
         !self.collector.outputs_failed()
@@ -376,10 +380,10 @@ impl Replay {
         let counters = self.collector.counters();
         counters.sent += u64::from(found.is_none());
         counters.replied += 1;
-        counters.late += u64::from(probe.status == Status::Late);
+        counters.late += u64::from(probe.status.is_late());
         counters.reordered += u64::from(overtaken);
         if let Some(id) = found {
-            self.collector.found(id);
+            self.collector.found(id, sent_at(probe));
         }
         if self.complete {
             if !record.blame.is_empty() {

@@ -9,8 +9,41 @@ use crate::table::Table;
 use crate::units::{SECOND, monotonic_ns};
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
+
+/// When the youngest probes were sent, `CLOCK_MONOTONIC` ns: more of them than there are records.
+pub struct SendTimes(Vec<AtomicU64>);
+
+impl SendTimes {
+    /// The times of this many probes are kept at least.
+    const MIN: usize = 65_536;
+
+    /// For a table of this many records, a power of two.
+    fn new(records: u32) -> Self {
+        let length = (8 * records as usize).max(Self::MIN);
+        Self((0..length).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn place(&self, index: u64) -> &AtomicU64 {
+        &self.0[index as usize & (self.0.len() - 1)]
+    }
+
+    /// Before the count of probes sent says that this one was.
+    fn set(&self, index: u64, ns: u64) {
+        // Whoever reads the new value where it wants the old one sees the count that tells so.
+        fence(Ordering::Release);
+        self.place(index).store(ns, Ordering::Relaxed);
+    }
+
+    /// `None` if younger probes took its place.
+    fn get(&self, index: u64, sent: &AtomicU64) -> Option<u64> {
+        let ns = self.place(index).load(Ordering::Relaxed);
+        fence(Ordering::Acquire);
+        // The place is being taken from the moment on at which so many were sent.
+        (sent.load(Ordering::Relaxed) < index + self.0.len() as u64).then_some(ns)
+    }
+}
 
 /// What the sender and the receiver share.
 pub struct Shared {
@@ -25,6 +58,7 @@ pub struct Shared {
     /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
     /// the wire is its low 32 bits.
     pub sent: AtomicU64,
+    send_times: SendTimes,
     /// Sends that failed.
     pub send_errors: AtomicU32,
     /// A [`Format`], chosen by the receiver.
@@ -41,6 +75,7 @@ impl Shared {
     /// Of a run that starts now.
     pub fn new(table: Arc<Table>, socket: ProbeSocket, session: u32, format: Format) -> Self {
         Self {
+            send_times: SendTimes::new(table.slots()),
             table,
             socket,
             session,
@@ -62,8 +97,13 @@ impl Shared {
         }
         let oldest = self.question.load(Ordering::Relaxed).checked_sub(1)?;
         let back = u16::try_from(index.checked_sub(oldest)?).ok()?;
-        let sent_ns = self.table.sent_ns(self.session, oldest as u32)?;
+        let sent_ns = self.sent_ns(oldest)?;
         Some((back, now.saturating_sub(sent_ns)))
+    }
+
+    /// When a probe was sent, `CLOCK_MONOTONIC` ns, if that is still known.
+    pub fn sent_ns(&self, index: u64) -> Option<u64> {
+        self.send_times.get(index, &self.sent)
     }
 }
 
@@ -171,7 +211,10 @@ impl<'a> Sender<'a> {
         let shared = self.shared;
         let format = usize::from(shared.format.load(Ordering::Relaxed));
         let now = monotonic_ns();
-        shared.table.prepare(shared.session, sequence, now);
+        shared.send_times.set(index, now);
+        if shared.table.is_mapped() {
+            shared.table.prepare(shared.session, sequence, now);
+        }
         let question = shared.question(index, now);
         let message = self.probes[format].asking(sequence, now, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.

@@ -252,6 +252,11 @@ impl ProbeSocket {
         }
     }
 
+    /// Whether every message that arrived has been received.
+    pub fn is_drained(&self) -> bool {
+        rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes == 0)
+    }
+
     /// Waits up to [`RECEIVE_TICK`] for one message.
     pub fn receive<'b>(&self, buffer: &'b mut [MaybeUninit<u8>]) -> io::Result<Received<'b>> {
         match self.socket.recv_from(buffer) {

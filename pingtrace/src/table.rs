@@ -15,7 +15,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{Ordering, fence};
 
-/// Direction index of [`Snapshot::stamps`]: request, then reply.
+/// Direction index of [`Slot::stamps`]: request, then reply.
 pub const REQUEST: usize = 0;
 /// See [`REQUEST`].
 pub const REPLY: usize = 1;
@@ -24,10 +24,12 @@ pub const REPLY: usize = 1;
 pub struct Table {
     base: *mut pt_record,
     mask: u32,
+    /// Programs in the kernel write it.
+    mapped: bool,
 }
 
-// SAFETY: every access below is volatile and of a plain value; the threads that share a table
-// touch a record in turn (the sender before its packet exists, the receiver after its reply).
+// SAFETY: every access below is volatile and of a plain value, and a record that the sender reuses
+// while the receiver reads it is given to nobody (`Table::read`).
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}
@@ -51,6 +53,7 @@ impl Table {
         Ok(Self {
             base: base.cast(),
             mask: slots - 1,
+            mapped: true,
         })
     }
 
@@ -70,7 +73,14 @@ impl Table {
         Ok(Self {
             base: base.cast(),
             mask: slots - 1,
+            mapped: false,
         })
+    }
+
+    /// Programs in the kernel stamp the probes: a record must be there before its probe leaves.
+    /// Else only the receiver uses the table.
+    pub fn is_mapped(&self) -> bool {
+        self.mapped
     }
 
     /// Number of probes that can be in flight.
@@ -89,62 +99,53 @@ impl Table {
         // SAFETY: `rec` points into the mapping; fields are plain integers.
         unsafe {
             (&raw mut (*rec).state).write_volatile(0);
+            // First of all, so that whoever reads the last one's record meanwhile sees that it ended.
+            (&raw mut (*rec).sequence).write_volatile(sequence);
+            fence(Ordering::Release);
             (&raw mut (*rec).session).write_volatile(session);
             (&raw mut (*rec).used).write_volatile([0, 0]);
             (&raw mut (*rec).drop.ns).write_volatile(0);
             (&raw mut (*rec).sent_ns).write_volatile(sent_ns);
-            (&raw mut (*rec).sequence).write_volatile(sequence);
             fence(Ordering::Release);
             (&raw mut (*rec).state).write_volatile(pt_state::PT_REC_LIVE.0);
         }
     }
 
-    /// When probe `sequence` was sent; `None` when its record has been reused since.
-    pub fn sent_ns(&self, session: u32, sequence: u32) -> Option<u64> {
+    /// Whether the record of this sequence number still is that probe's.
+    fn is_of(&self, session: u32, sequence: u32) -> bool {
         let rec = self.at(sequence);
         // SAFETY: `rec` points into the mapping; fields are plain integers.
         unsafe {
-            let sent = (&raw const (*rec).sent_ns).read_volatile();
-            let same = (&raw const (*rec).sequence).read_volatile() == sequence
-                && (&raw const (*rec).session).read_volatile() == session;
-            (same && sent != 0).then_some(sent)
+            (&raw const (*rec).sequence).read_volatile() == sequence
+                && (&raw const (*rec).session).read_volatile() == session
+                && (&raw const (*rec).sent_ns).read_volatile() != 0
         }
     }
 
-    /// When the probe was sent whose record is in this sequence number's slot, ns.
-    pub fn sent_at(&self, sequence: u32) -> u64 {
-        let rec = self.at(sequence);
-        // SAFETY: `rec` points into the mapping; the field is a plain integer.
-        unsafe { (&raw const (*rec).sent_ns).read_volatile() }
-    }
-
-    /// The last packet of the probe that this host's kernel dropped, as far as it is known.
-    pub fn dropped(&self, sequence: u32) -> Option<pt_drop> {
-        let rec = self.at(sequence);
-        // SAFETY: `rec` points into the mapping; fields are plain integers.
-        let drop = unsafe { (&raw const (*rec).drop).read_volatile() };
-        (drop.ns != 0).then_some(drop)
-    }
-
-    /// Gives the stamps of one direction to `each`, an unknown point as `None`.
-    pub fn stamps(&self, sequence: u32, direction: usize, mut each: impl FnMut(Option<Entry>)) {
-        let rec = self.at(sequence);
-        // SAFETY: `rec` points into the mapping; `used` is cut to the array's length.
-        unsafe {
-            let used = usize::from((&raw const (*rec).used[direction]).read_volatile());
-            let stamps = &raw const (*rec).stamp[direction];
-            for i in 0..used.min((*stamps).len()) {
-                each(packet::from_record(
-                    &(&raw const (*stamps)[i]).read_volatile(),
-                ));
-            }
+    /// Reads the record of a probe; `None` if it was reused before or meanwhile, and what was read
+    /// may be another probe's.
+    pub fn read<R>(
+        &self,
+        session: u32,
+        sequence: u32,
+        read: impl FnOnce(&Slot<'_>) -> R,
+    ) -> Option<R> {
+        if !self.is_of(session, sequence) {
+            return None;
         }
+        let slot = Slot {
+            rec: self.at(sequence),
+            table: std::marker::PhantomData,
+        };
+        let result = read(&slot);
+        fence(Ordering::Acquire);
+        self.is_of(session, sequence).then_some(result)
     }
 
     /// Adds a stamp to a probe's record, if it still is that probe's: what the programs do in the
     /// kernel, for stamps that user space gets another way. Only for an anonymous table.
     pub fn push(&self, session: u32, sequence: u32, direction: usize, point: Point, ns: u64) {
-        if self.sent_ns(session, sequence).is_none() {
+        if self.mapped || !self.is_of(session, sequence) {
             return;
         }
         let rec = self.at(sequence);
@@ -178,6 +179,36 @@ impl Table {
     pub fn copy(&self, slot: u32) -> pt_record {
         // SAFETY: the pointer is into the mapping, and any bytes are a valid record.
         unsafe { self.at(slot).read_volatile() }
+    }
+}
+
+/// The record of a probe, which may be reused at any time: see [`Table::read`].
+pub struct Slot<'a> {
+    rec: *const pt_record,
+    table: std::marker::PhantomData<&'a Table>,
+}
+
+impl Slot<'_> {
+    /// The last packet of the probe that this host's kernel dropped, as far as it is known.
+    pub fn dropped(&self) -> Option<pt_drop> {
+        // SAFETY: the pointer is into the table's mapping; fields are plain integers.
+        let drop = unsafe { (&raw const (*self.rec).drop).read_volatile() };
+        (drop.ns != 0).then_some(drop)
+    }
+
+    /// Gives the stamps of one direction to `each`, an unknown point as `None`.
+    pub fn stamps(&self, direction: usize, mut each: impl FnMut(Option<Entry>)) {
+        let rec = self.rec;
+        // SAFETY: the pointer is into the table's mapping; `used` is cut to the array's length.
+        unsafe {
+            let used = usize::from((&raw const (*rec).used[direction]).read_volatile());
+            let stamps = &raw const (*rec).stamp[direction];
+            for i in 0..used.min((*stamps).len()) {
+                each(packet::from_record(
+                    &(&raw const (*stamps)[i]).read_volatile(),
+                ));
+            }
+        }
     }
 }
 

@@ -99,8 +99,12 @@ pub enum Status {
     Ok,
     /// Answered after the timeout.
     Late,
+    /// The same, after it was reported as lost: this amends that report. In every format `late`.
+    Amended,
     /// Not answered.
     Lost,
+    /// Given up because too many were in flight at once: whether it was answered is not known.
+    Forgotten,
     /// A further answer to a probe that had one already.
     Dup,
 }
@@ -389,7 +393,7 @@ pub struct DelayStat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counters {
-    /// Probes sent.
+    /// Probes sent: each of them is replied, lost, forgotten or in flight.
     pub sent: u64,
     /// Probes answered, late ones included.
     pub replied: u64,
@@ -400,12 +404,19 @@ pub struct Counters {
     pub late_out: u64,
     /// Of these, the wire in did.
     pub late_in: u64,
-    /// Not answered.
+    /// Not answered, as far as it is known by now; of an interval, given up in it.
     pub lost: u64,
     /// Of these, the request was lost; of the rest, neither is known.
     pub lost_out: u64,
     /// Of these, the reply was lost.
     pub lost_in: u64,
+    /// Reported as lost and answered after all: they are among `replied`, no longer among `lost`.
+    pub amended: u64,
+    /// Given up because too many were in flight at once: what became of them is not known.
+    pub forgotten: u64,
+    /// Sent, and neither answered nor given up yet; of an interval, at its end.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub in_flight: u64,
     /// Further answers to an answered probe.
     pub dup: u64,
     /// Of these, the request arrived twice; of the rest, neither is known.
@@ -436,11 +447,20 @@ pub struct Counters {
     pub send_errors: u64,
     /// ICMP errors received for our probes.
     pub icmp_errors: u64,
+    /// Answers to probes of which nothing is known any more: the first one, or a further one.
+    pub unmatched: u64,
+}
+
+/// Whether a count is the one that an absent field stands for.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Counters {
-    /// What was counted since `earlier`. A probe that was given up before and answered since is
-    /// no loss that this could take back: then `lost` is 0.
+    /// What was counted since `earlier`. Of probes that were lost, those count that were given up
+    /// since, even if they were answered then: `amended` says how many were, whenever they had been
+    /// given up.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let since = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
@@ -450,9 +470,12 @@ impl Counters {
             late: since(|c| c.late),
             late_out: since(|c| c.late_out),
             late_in: since(|c| c.late_in),
-            lost: since(|c| c.lost),
+            lost: since(|c| c.lost + c.amended),
             lost_out: since(|c| c.lost_out),
             lost_in: since(|c| c.lost_in),
+            amended: since(|c| c.amended),
+            forgotten: since(|c| c.forgotten),
+            in_flight: self.in_flight,
             dup: since(|c| c.dup),
             dup_out: since(|c| c.dup_out),
             dup_in: since(|c| c.dup_in),
@@ -468,7 +491,15 @@ impl Counters {
             unknown_points: since(|c| c.unknown_points),
             send_errors: since(|c| c.send_errors),
             icmp_errors: since(|c| c.icmp_errors),
+            unmatched: since(|c| c.unmatched),
         }
+    }
+
+    /// Whether each probe sent is counted once, for a run so far.
+    pub fn balance(&self) -> bool {
+        self.replied + self.lost + self.forgotten + self.in_flight == self.sent
+            && self.late <= self.replied
+            && self.amended <= self.late
     }
 
     /// This part of the probes sent, in percent; 0 while none was sent.

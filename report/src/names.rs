@@ -405,8 +405,18 @@ impl Way {
 }
 
 impl Status {
-    /// All statuses.
-    pub const ALL: [Self; 4] = [Self::Ok, Self::Late, Self::Lost, Self::Dup];
+    /// All statuses that have a name of their own.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Late, Self::Lost, Self::Forgotten, Self::Dup];
+
+    /// Whether the probe counts as answered.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Ok | Self::Late | Self::Amended)
+    }
+
+    /// Whether it was answered after the timeout.
+    pub const fn is_late(self) -> bool {
+        matches!(self, Self::Late | Self::Amended)
+    }
 
     /// The status with this name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -417,8 +427,9 @@ impl Status {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
-            Self::Late => "late",
+            Self::Late | Self::Amended => "late",
             Self::Lost => "lost",
+            Self::Forgotten => "forgotten",
             Self::Dup => "dup",
         }
     }

@@ -4,7 +4,7 @@
 use std::io::{self, BufRead};
 
 use crate::json::{self, Line};
-use crate::model::{Names, Probe, Record, Run, Status, Summary};
+use crate::model::{Names, Probe, Record, Run, Summary};
 
 /// The end of a saved run.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +118,7 @@ impl Scan {
             Line::Probe(read) => {
                 self.recorded += 1;
                 self.first.get_or_insert_with(|| read.record.probe.clone());
-                let answered = matches!(read.record.probe.status, Status::Ok | Status::Late);
+                let answered = read.record.probe.status.is_answered();
                 self.answered += u64::from(answered);
                 self.names.add(read.names);
             }

@@ -50,6 +50,13 @@ impl Series {
         bucket.lost = bucket.lost.saturating_add(1);
     }
 
+    /// A probe that was lost was answered after all: when it was sent, nanoseconds since the run's
+    /// start.
+    pub fn found(&mut self, since_start_ns: u64) {
+        let bucket = self.bucket(since_start_ns);
+        bucket.lost = bucket.lost.saturating_sub(1);
+    }
+
     /// Width of a bucket in nanoseconds, and the buckets from the run's start: what a
     /// [`crate::model::Capture`] holds.
     pub fn snapshot(&self) -> (u64, Vec<Bucket>) {

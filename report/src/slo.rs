@@ -122,7 +122,8 @@ impl Metric {
             Self::Share(share) => {
                 let counters = &summary.counters;
                 let part = match share {
-                    Share::Loss => counters.lost,
+                    // What is forgotten may have been lost: no objective is met by it.
+                    Share::Loss => counters.lost + counters.forgotten,
                     Share::Late => counters.late,
                     Share::Dup => counters.dup,
                 };

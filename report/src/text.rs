@@ -12,7 +12,7 @@ use crate::hops::{HopStat, HopStats};
 use crate::loss::{Loss, LossCount};
 use crate::model::{
     Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, KernelDrop, Names, OwnCost, Owner,
-    Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Summary, Symbol, Variation,
+    Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
 };
 use crate::stats::Marks;
 use crate::units::duration;
@@ -54,6 +54,9 @@ where
             Some(loss) => push_loss(&mut line, loss),
             None => push_last_seen(&mut line, probe),
         },
+    }
+    if probe.status == Status::Amended {
+        line.push_str("; answered after all, was counted as lost");
     }
     for blame in &record.blame {
         push(
@@ -292,16 +295,22 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
         sent,
         replied,
         lost,
+        forgotten,
+        in_flight,
         recorded,
         ..
     } = summary.counters;
     let percent = summary.counters.percent_of_sent(lost);
     push(
         text,
-        format_args!(
-            "sent {sent}, replied {replied}, lost {lost} ({percent:.2} %), recorded {recorded}"
-        ),
+        format_args!("sent {sent}, replied {replied}, lost {lost} ({percent:.2} %), "),
     );
+    for (count, what) in [(forgotten, "forgotten"), (in_flight, "still in flight")] {
+        if count > 0 {
+            push(text, format_args!("{what} {count}, "));
+        }
+    }
+    push(text, format_args!("recorded {recorded}"));
     if run.threshold_ns > 0 {
         push(text, format_args!(" (from {})", duration(run.threshold_ns)));
     }
@@ -525,13 +534,28 @@ where
     Tz::Offset: Display,
 {
     let time = DateTime::from_timestamp_nanos(time_unix_ns).with_timezone(zone);
-    let Counters { sent, lost, .. } = interval.counters;
+    let Counters {
+        sent,
+        lost,
+        amended,
+        forgotten,
+        in_flight,
+        ..
+    } = interval.counters;
     let mut line = format!(
         "{} last {}: sent {sent}, lost {lost} ({:.2} %)",
         time.format("%H:%M:%S%.3f"),
         duration(interval.elapsed_ns),
         interval.counters.percent_of_sent(lost),
     );
+    let further = [
+        (amended, "answered after all"),
+        (forgotten, "forgotten"),
+        (in_flight, "in flight"),
+    ];
+    for (count, what) in further.into_iter().filter(|(count, _)| *count > 0) {
+        push(&mut line, format_args!(", {what} {count}"));
+    }
     let (totals, segments): (Vec<_>, Vec<_>) = interval
         .delays
         .iter()
@@ -595,13 +619,15 @@ fn push_directions(text: &mut String, counters: &Counters) {
     push_list(text, "directions: ", items);
 }
 
-/// Every counter that is 0 in a run without trouble, with its name for people. `sent`, `replied`,
-/// `lost` and `recorded` are always shown.
-fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
+/// Every counter that is 0 in a run without trouble, with its name for people. What became of the
+/// probes sent, and how many were recorded, is shown elsewhere.
+fn oddities(counters: &Counters) -> [(&'static str, u64); 13] {
     let Counters {
         sent: _,
         replied: _,
         lost: _,
+        forgotten: _,
+        in_flight: _,
         recorded: _,
         lost_out: _,
         lost_in: _,
@@ -612,6 +638,7 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
         reordered_out: _,
         reordered_in: _,
         late,
+        amended,
         dup,
         reordered,
         no_remote,
@@ -622,9 +649,11 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
         unknown_points,
         send_errors,
         icmp_errors,
+        unmatched,
     } = *counters;
     [
         ("late replies", late),
+        ("probes answered after they were counted as lost", amended),
         ("duplicate replies", dup),
         ("reordered replies", reordered),
         ("replies without remote stamps", no_remote),
@@ -635,6 +664,7 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 11] {
         ("unknown points", unknown_points),
         ("send errors", send_errors),
         ("ICMP errors", icmp_errors),
+        ("replies to forgotten probes", unmatched),
     ]
 }
 

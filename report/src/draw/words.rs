@@ -240,12 +240,15 @@ pub(super) fn notes(used: Marks) -> String {
 }
 
 /// Every counter and its name.
-pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 15] {
+pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 19] {
     [
         ("sent", counters.sent),
         ("replied", counters.replied),
         ("late", counters.late),
         ("lost", counters.lost),
+        ("answered after all", counters.amended),
+        ("forgotten", counters.forgotten),
+        ("still in flight", counters.in_flight),
         ("duplicates", counters.dup),
         ("reordered", counters.reordered),
         ("recorded", counters.recorded),
@@ -257,6 +260,7 @@ pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 15] {
         ("unknown points", counters.unknown_points),
         ("send errors", counters.send_errors),
         ("ICMP errors", counters.icmp_errors),
+        ("unmatched replies", counters.unmatched),
     ]
 }
 
@@ -280,7 +284,9 @@ pub(super) fn status(record: &Record) -> &'static str {
     match record.probe.status {
         Status::Ok => "",
         Status::Late => "late",
+        Status::Amended => "late, was counted as lost",
         Status::Lost => "lost",
+        Status::Forgotten => "forgotten",
         Status::Dup => "duplicate",
     }
 }

@@ -22,6 +22,9 @@ pub(super) struct ProbeLine<'a> {
     start_ns: Option<u64>,
     peer: IpAddr,
     status: Status,
+    /// What was said of the probe in an earlier line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amends: Option<Status>,
     clock: Clock,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_ns: Option<u64>,
@@ -58,6 +61,7 @@ impl<'a> ProbeLine<'a> {
             start_ns: start.map(|stamp| stamp.ns),
             peer: probe.peer,
             status: probe.status,
+            amends: (probe.status == Status::Amended).then_some(Status::Lost),
             clock: Clock::from(probe.clock),
             total_ns: breakdown.as_ref().map(|breakdown| breakdown.total_ns),
             points: probe
@@ -88,7 +92,10 @@ impl From<ProbeLine<'_>> for ProbeRead {
             seq: line.seq,
             sent_unix_ns: line.time.0,
             peer: line.peer,
-            status: line.status,
+            status: match (line.status, line.amends) {
+                (Status::Late, Some(Status::Lost)) => Status::Amended,
+                (status, _) => status,
+            },
             clock: line.clock.into(),
             path,
         };

@@ -1,0 +1,436 @@
+//! What became of each probe: a state machine without sockets, clocks and threads.
+//!
+//! A probe is sent once, in the order of the indices, and then *in flight* until it is *answered*,
+//! given up as *lost*, or *forgotten*. A lost one may be answered after all, and counts as answered
+//! from then on. At any time each probe sent is in exactly one of these states.
+//!
+//! The record that collects a probe's stamps in the kernel is reused long before a slow answer is
+//! there: [`Event::RecordEnds`] says when it must be copied. What became of a probe is kept for
+//! longer, and in three places: of the youngest probes in a ring; of those that are older and in
+//! flight, or lost, by index. All three are bounded. A probe that has no room there is forgotten:
+//! whether it was answered cannot be known, so it is neither lost nor answered.
+
+use report::loss::{LossId, Word};
+use std::collections::BTreeMap;
+
+/// Youngest probes of which everything is known, at least.
+const MIN_RECENT: usize = 65_536;
+/// Probes that are in flight although they are no longer among the youngest; and lost ones that
+/// may still be answered.
+const MAX_OVERDUE: usize = 65_536;
+/// A probe is given up after this many timeouts.
+const GIVE_UP_TIMEOUTS: u64 = 3;
+/// One of which the server can still say what became of it, after this many.
+const NO_WORD_TIMEOUTS: u64 = 10;
+/// But no probe is given up before this many times the longest round trip that was seen.
+const GIVE_UP_ROUND_TRIPS: u64 = 2;
+
+/// What became of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeState {
+    /// Sent, and nothing came back yet.
+    InFlight,
+    /// Answered.
+    Answered,
+    /// Given up, and counted there.
+    Lost(LossId),
+    /// Given up without knowing.
+    Forgotten,
+}
+
+/// What is known of a probe.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// `CLOCK_MONOTONIC`, ns.
+    sent_ns: u64,
+    /// When it arrived at the server, on that clock, ns.
+    arrived_ns: Option<u64>,
+    /// What the server said of it.
+    word: Option<Word>,
+    state: ProbeState,
+}
+
+impl Known {
+    const NOTHING: Self = Self {
+        sent_ns: 0,
+        arrived_ns: None,
+        word: None,
+        state: ProbeState::Forgotten,
+    };
+
+    /// Neither is it known what became of it, nor what the server says.
+    fn is_open(&self) -> bool {
+        self.state == ProbeState::InFlight && self.word.is_none()
+    }
+}
+
+/// What the owner of the session has to do about a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The record of this probe, which is in flight, is about to be reused: copy it.
+    RecordEnds(u64),
+    /// This probe is forgotten; and when it was sent, if that is known.
+    Forgotten(u64, Option<u64>),
+}
+
+/// The first answer to a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstAnswer {
+    /// When the probe was sent, ns.
+    pub sent_ns: u64,
+    /// It took longer than the timeout.
+    pub late: bool,
+    /// It was counted as lost there.
+    pub amends: Option<LossId>,
+    /// An answer to a later probe came before it.
+    pub overtaken: bool,
+    /// Then: when this one and the later one arrived at the server, if that is known.
+    pub arrivals: Option<(u64, u64)>,
+}
+
+/// What an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The first one.
+    First(FirstAnswer),
+    /// A further one.
+    Duplicate {
+        /// When the probe was sent, ns.
+        sent_ns: u64,
+        /// When its first copy arrived at the server, on that clock, ns.
+        arrived_ns: Option<u64>,
+    },
+    /// One of the two: nothing is known of the probe any more.
+    Unmatched,
+}
+
+/// How long a probe is waited for, ns.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    timeout_ns: u64,
+    /// The longest of this and of the last generation, ns.
+    round_trips: [u64; 2],
+    began_ns: u64,
+}
+
+impl Patience {
+    /// A round trip was seen to take this long.
+    fn learn(&mut self, round_trip_ns: u64, now: u64) {
+        if now.saturating_sub(self.began_ns) >= NO_WORD_TIMEOUTS * self.timeout_ns {
+            self.round_trips = [0, self.round_trips[0]];
+            self.began_ns = now;
+        }
+        self.round_trips[0] = self.round_trips[0].max(round_trip_ns);
+    }
+
+    /// So many timeouts, or as long as round trips take.
+    fn of(&self, timeouts: u64) -> u64 {
+        let [now, before] = self.round_trips;
+        let slowest = now.max(before).saturating_mul(GIVE_UP_ROUND_TRIPS);
+        self.timeout_ns.saturating_mul(timeouts).max(slowest)
+    }
+}
+
+/// The probes of a run.
+pub struct Session {
+    /// The youngest probes, by the low bits of their index.
+    recent: Vec<Known>,
+    /// Those before them that are in flight.
+    overdue: BTreeMap<u64, Known>,
+    /// Those before them that were given up, and may be answered after all.
+    lost: BTreeMap<u64, Known>,
+    /// Probes sent.
+    sent: u64,
+    in_flight: u64,
+    /// Every recent probe below is in flight no more.
+    oldest: u64,
+    /// The highest index that was answered, plus one.
+    frontier: u64,
+    /// Of no probe below it is the server's word wanted.
+    asked: u64,
+    /// A probe's record is copied when this many younger ones have been sent.
+    record_lasts: u64,
+    max_overdue: usize,
+    patience: Patience,
+}
+
+impl Session {
+    /// `records`, a power of two, are used in turn.
+    pub fn new(records: u32, timeout_ns: u64) -> Self {
+        let recent = (2 * records as usize).max(MIN_RECENT);
+        Self::with_room(recent, MAX_OVERDUE, records, timeout_ns)
+    }
+
+    /// `recent` is a power of two, and no smaller than `records`.
+    fn with_room(recent: usize, max_overdue: usize, records: u32, timeout_ns: u64) -> Self {
+        Self {
+            recent: vec![Known::NOTHING; recent],
+            overdue: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            sent: 0,
+            in_flight: 0,
+            oldest: 0,
+            frontier: 0,
+            asked: 0,
+            record_lasts: u64::from(records - records / 8),
+            max_overdue,
+            patience: Patience {
+                timeout_ns,
+                round_trips: [0, 0],
+                began_ns: 0,
+            },
+        }
+    }
+
+    /// Probes sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Probes that are in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// The next probe was sent, at `sent_ns` if that is known.
+    pub fn send(&mut self, sent_ns: Option<u64>, mut event: impl FnMut(Event)) {
+        let index = self.sent;
+        let place = self.place(index);
+        if let Some(oldest) = index.checked_sub(self.recent.len() as u64) {
+            self.leave(oldest, self.recent[place], &mut event);
+        }
+        self.sent += 1;
+        self.recent[place] = match sent_ns {
+            Some(sent_ns) => Known {
+                sent_ns,
+                state: ProbeState::InFlight,
+                ..Known::NOTHING
+            },
+            None => Known::NOTHING,
+        };
+        if sent_ns.is_some() {
+            self.in_flight += 1;
+        } else {
+            event(Event::Forgotten(index, None));
+        }
+        let ending = self.sent.checked_sub(self.record_lasts + 1);
+        if let Some(ending) = ending.filter(|index| self.is_in_flight(*index)) {
+            event(Event::RecordEnds(ending));
+        }
+    }
+
+    /// A probe is no longer among the youngest.
+    fn leave(&mut self, index: u64, known: Known, event: &mut impl FnMut(Event)) {
+        match known.state {
+            ProbeState::InFlight => {
+                self.overdue.insert(index, known);
+                if self.overdue.len() > self.max_overdue
+                    && let Some((index, known)) = self.overdue.pop_first()
+                {
+                    self.in_flight -= 1;
+                    event(Event::Forgotten(index, Some(known.sent_ns)));
+                }
+            }
+            ProbeState::Lost(_) => self.keep_lost(index, known),
+            ProbeState::Answered | ProbeState::Forgotten => {}
+        }
+        self.oldest = self.oldest.max(index + 1);
+    }
+
+    fn keep_lost(&mut self, index: u64, known: Known) {
+        self.lost.insert(index, known);
+        if self.lost.len() > self.max_overdue {
+            self.lost.pop_first();
+        }
+    }
+
+    /// An answer to a probe came at `now`; `arrived_ns` is when the probe arrived at the server, on
+    /// that clock.
+    pub fn answer(&mut self, index: u64, now: u64, arrived_ns: Option<u64>) -> Answer {
+        let Some(known) = self.known(index).copied() else {
+            return Answer::Unmatched;
+        };
+        let amends = match known.state {
+            ProbeState::Forgotten => return Answer::Unmatched,
+            ProbeState::Answered => {
+                return Answer::Duplicate {
+                    sent_ns: known.sent_ns,
+                    arrived_ns: known.arrived_ns,
+                };
+            }
+            ProbeState::Lost(id) => Some(id),
+            ProbeState::InFlight => None,
+        };
+        let (overtaken, arrivals) = self.order(index, arrived_ns);
+        let round_trip_ns = now.saturating_sub(known.sent_ns);
+        self.patience.learn(round_trip_ns, now);
+        if let Some(known) = self.known_mut(index) {
+            known.arrived_ns = arrived_ns;
+        }
+        self.settle(index, ProbeState::Answered);
+        Answer::First(FirstAnswer {
+            sent_ns: known.sent_ns,
+            late: round_trip_ns > self.patience.timeout_ns,
+            amends,
+            overtaken,
+            arrivals,
+        })
+    }
+
+    /// Whether a later probe was answered before, and then when both arrived at the server.
+    fn order(&mut self, index: u64, arrived_ns: Option<u64>) -> (bool, Option<(u64, u64)>) {
+        let overtaken = index < self.frontier;
+        let first = self.frontier.checked_sub(1);
+        let first = first.and_then(|first| self.known(first)?.arrived_ns);
+        self.frontier = self.frontier.max(index + 1);
+        (overtaken, arrived_ns.zip(first).filter(|_| overtaken))
+    }
+
+    /// The oldest probe that is in flight, if it has been for so long at `now` that it is to be
+    /// given up; `words`: the server says what became of probes.
+    pub fn expired(&mut self, now: u64, words: bool) -> Option<u64> {
+        let index = self.oldest_in_flight()?;
+        let known = self.known(index)?;
+        let timeouts = if words && known.is_open() {
+            NO_WORD_TIMEOUTS
+        } else {
+            GIVE_UP_TIMEOUTS
+        };
+        (now.saturating_sub(known.sent_ns) >= self.patience.of(timeouts)).then_some(index)
+    }
+
+    /// How long the last probes of a run are waited for, ns.
+    pub fn last_wait_ns(&self) -> u64 {
+        self.patience.of(1)
+    }
+
+    /// Those in flight that were sent at `before_ns` or before, the oldest first.
+    pub fn in_flight_since(&self, before_ns: u64) -> Vec<u64> {
+        let old = |known: &Known| known.state == ProbeState::InFlight && known.sent_ns <= before_ns;
+        let overdue = self.overdue.iter();
+        let overdue = overdue
+            .filter(|(_, known)| old(known))
+            .map(|(index, _)| *index);
+        let recent = (self.oldest..self.sent).filter(|index| self.known(*index).is_some_and(old));
+        overdue.chain(recent).collect()
+    }
+
+    /// A probe in flight is given up, and counted there.
+    pub fn lose(&mut self, index: u64, id: LossId) {
+        self.settle(index, ProbeState::Lost(id));
+    }
+
+    /// The server says what it saw of a probe.
+    pub fn hear(&mut self, index: u64, word: Word) {
+        if let Some(known) = self.known_mut(index)
+            && known.state == ProbeState::InFlight
+        {
+            known.word = Some(word);
+        }
+    }
+
+    /// What the server said of a probe.
+    pub fn word(&self, index: u64) -> Option<Word> {
+        self.known(index)?.word
+    }
+
+    /// When a probe was sent, ns, if that is still known.
+    pub fn sent_ns(&self, index: u64) -> Option<u64> {
+        let known = self.known(index)?;
+        (known.sent_ns != 0).then_some(known.sent_ns)
+    }
+
+    /// Whether a probe was sent and nothing came back yet.
+    pub fn is_in_flight(&self, index: u64) -> bool {
+        let known = self.known(index);
+        known.is_some_and(|known| known.state == ProbeState::InFlight)
+    }
+
+    /// The oldest probe in flight of which the server has said nothing.
+    pub fn oldest_open(&mut self) -> Option<u64> {
+        let overdue = self.overdue.range(self.asked..);
+        let overdue = overdue.map(|(index, known)| (*index, known.is_open()));
+        let first = overdue
+            .filter(|(_, open)| *open)
+            .map(|(index, _)| index)
+            .next();
+        if let Some(index) = first {
+            self.asked = index;
+            return Some(index);
+        }
+        self.asked = self.asked.max(self.oldest);
+        while self.asked < self.sent {
+            if self.known(self.asked).is_some_and(Known::is_open) {
+                return Some(self.asked);
+            }
+            self.asked += 1;
+        }
+        None
+    }
+
+    fn oldest_in_flight(&mut self) -> Option<u64> {
+        if let Some((index, _)) = self.overdue.first_key_value() {
+            return Some(*index);
+        }
+        while self.oldest < self.sent {
+            if self.is_in_flight(self.oldest) {
+                return Some(self.oldest);
+            }
+            self.oldest += 1;
+        }
+        None
+    }
+
+    /// A probe is in flight, or lost, no more.
+    fn settle(&mut self, index: u64, state: ProbeState) {
+        if self.is_in_flight(index) {
+            self.in_flight -= 1;
+        }
+        if self.is_recent(index) {
+            let place = self.place(index);
+            self.recent[place].state = state;
+            return;
+        }
+        let overdue = self.overdue.remove(&index);
+        let known = self.lost.remove(&index).or(overdue);
+        if let (ProbeState::Lost(_), Some(known)) = (state, known) {
+            self.keep_lost(index, Known { state, ..known });
+        }
+    }
+
+    fn known(&self, index: u64) -> Option<&Known> {
+        if self.is_recent(index) {
+            return Some(&self.recent[self.place(index)]);
+        }
+        self.overdue.get(&index).or_else(|| self.lost.get(&index))
+    }
+
+    fn known_mut(&mut self, index: u64) -> Option<&mut Known> {
+        if self.is_recent(index) {
+            let place = self.place(index);
+            return Some(&mut self.recent[place]);
+        }
+        let overdue = self.overdue.get_mut(&index);
+        overdue.or_else(|| self.lost.get_mut(&index))
+    }
+
+    fn is_recent(&self, index: u64) -> bool {
+        index < self.sent && self.sent - index <= self.recent.len() as u64
+    }
+
+    fn place(&self, index: u64) -> usize {
+        index as usize & (self.recent.len() - 1)
+    }
+}
+
+/// The youngest of the first `sent` probes with this sequence number, which wraps.
+pub fn index_of(sequence: u32, sent: u64) -> Option<u64> {
+    let back = (sent as u32).wrapping_sub(sequence);
+    if back == 0 {
+        return None;
+    }
+    sent.checked_sub(u64::from(back))
+}
+
+#[cfg(test)]
+mod tests;
