@@ -148,7 +148,7 @@ bench_load() {
     $quick && seconds=5
     title "Load: 20 000 probes a second for $seconds s"
     start_server
-    ip netns exec "$client" "$binary" -c "$ADDRESS" -i 50 -t "$seconds" -m 10s -o json \
+    ip netns exec "$client" "$binary" -c "$ADDRESS" -i 50us -t "$seconds" -m 10s -o json \
         >"$work/run" 2>"$work/client.err" &
     client_pid=$!
     sleep $((seconds / 3))

@@ -217,7 +217,7 @@ fn fast_probes_are_complete_and_cost_no_memory() {
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let child = pingtrace(
         &lab.client.ns,
-        &format!("-c {} --nslocal -i 50 -t 5 -m 10s -o json", lab.server.v4),
+        &format!("-c {} --nslocal -i 50us -t 5 -m 10s -o json", lab.server.v4),
     );
     thread::sleep(2000 * MS);
     let early = resident_kb(child.id());

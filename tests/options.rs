@@ -1,6 +1,6 @@
 //! Options that shape the packets reach the wire.
 
-use super::harness::{Server, client, finish, pingtrace, points};
+use super::harness::{Server, client, finish, pingtrace, points, program, start};
 use netns::{Lab, Namespace, Netlink};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::Read;
@@ -70,4 +70,73 @@ fn a_link_local_server_is_reached_by_its_zone() {
     let elsewhere = client(&lab.client.ns, "-c fe80::77:2%aside -C 1 -W 50ms -o json");
     assert_eq!(elsewhere.status, 3, "{elsewhere:#?}");
     assert_eq!(elsewhere.lines("run")[0]["client"]["dev"], "aside");
+}
+
+#[test]
+fn the_help_is_grouped_and_ends_with_examples() {
+    let ns = Namespace::anonymous().unwrap();
+    for help in ["-h", "--help"] {
+        let done = client(&ns, help);
+        assert_eq!((done.status, done.stderr.as_str()), (0, ""), "{done:#?}");
+        let place = |words: &str| {
+            let found = done.stdout.find(words);
+            found.unwrap_or_else(|| panic!("no '{words}' in {}", done.stdout))
+        };
+        let headings = [
+            "What to probe:",
+            "How often and how long:",
+            "What to record:",
+            "Output:",
+            "Diagnosis:",
+            "Addressing:",
+            "Server:",
+            "Examples:",
+        ];
+        assert!(headings.map(place).is_sorted(), "{}", done.stdout);
+        let examples = &done.stdout[place("Examples:")..];
+        assert_eq!(
+            examples.matches("\n    pingtrace -c ").count(),
+            3,
+            "{examples}"
+        );
+        assert!(examples.contains("pingtrace segments"), "{examples}");
+    }
+}
+
+/// What `segments` explains is what a run shows.
+#[test]
+fn segments_explains_what_a_run_names() {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "");
+    let explained = client(&lab.client.ns, "segments");
+    assert_eq!(explained.status, 0, "{explained:#?}");
+    let first_words: Vec<_> = explained
+        .stdout
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    let run = client(&lab.client.ns, "-c 10.77.0.2 -i 5ms -C 10 -o json");
+    let probes = run.probes();
+    let delays = probes.iter().flat_map(|p| p["delays"].as_array().unwrap());
+    let names: Vec<_> = delays.map(|d| d["delay"].as_str().unwrap()).collect();
+    assert!(!names.is_empty(), "{run:#?}");
+    for name in names.into_iter().chain(probes.iter().flat_map(points)) {
+        assert!(first_words.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_error() {
+    let ns = Namespace::anonymous().unwrap();
+    for args in ["segments", "--help", "memleak --help"] {
+        let mut command = program();
+        command.args(args.split_whitespace());
+        let mut child = start(&ns, &mut command);
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        let mut told = child.stderr.take().unwrap();
+        told.read_to_string(&mut stderr).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "{args}");
+    }
 }

@@ -436,7 +436,7 @@ fn a_reader_that_stops_reading_stops_nothing_but_the_printing() {
     const PROBES: u64 = 20_000;
     let (lab, directory) = lab();
     let log = |name: &str| directory.path().join(format!("pingtrace.log.{name}"));
-    let args = format!("-i 150 -C {PROBES} -o text,log");
+    let args = format!("-i 150us -C {PROBES} -o text,log");
     let run = launch_words(&lab, directory.path(), &args);
     let ended = || fs::read_to_string(log("stat")).is_ok_and(|t| t.contains("\"stat\""));
     until("the log is complete", ended);

@@ -68,7 +68,7 @@ impl Error {
     }
 
     fn reason(&self) -> String {
-        let cause = plain(&self.cause);
+        let cause = reason(&self.cause);
         match &self.hint {
             Some(hint) => format!("{cause} ({hint})"),
             None => cause,
@@ -83,10 +83,23 @@ impl Error {
     }
 }
 
-/// The system's text inside a sentence: no capital, no "(os error 1)".
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+/// A message without the error numbers that [`io::Error`] puts behind its words, "(os error 1)".
+pub fn without_numbers(message: &str) -> String {
+    let mut parts = message.split(" (os error ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-');
+        match digits.strip_prefix(')') {
+            Some(rest) => text += rest,
+            None => text.extend([" (os error ", part]),
+        }
+    }
+    text
+}
+
+/// The system's words inside a sentence: no capital, no number.
+pub fn reason(error: &io::Error) -> String {
+    let text = without_numbers(&error.to_string());
     let mut letters = text.chars();
     match letters.next() {
         Some(first) => first.to_lowercase().chain(letters).collect(),
@@ -106,6 +119,18 @@ mod tests {
             error.to_string(),
             "add veth va in netns inode 4026532653: operation not permitted; needs CAP_NET_ADMIN"
         );
+    }
+
+    #[test]
+    fn error_numbers_are_left_out_and_nothing_else() {
+        let refused = io::Error::from_raw_os_error(Errno::PERM.raw_os_error());
+        let chain = format!("a: {refused}: {refused}; b (os error of c)");
+        assert_eq!(
+            without_numbers(&chain),
+            "a: Operation not permitted: Operation not permitted; b (os error of c)"
+        );
+        assert_eq!(reason(&refused), "operation not permitted");
+        assert_eq!(without_numbers(""), "");
     }
 
     #[test]

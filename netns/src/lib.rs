@@ -17,7 +17,7 @@ mod qdisc;
 mod route;
 mod tap;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, reason, without_numbers};
 pub use lab::{Host, Lab, Router, TapLab};
 pub use links::{Link, LinkEvent, LinkEvents};
 pub use names::{NamespaceNames, container_id, container_of};

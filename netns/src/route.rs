@@ -3,7 +3,7 @@
 use crate::{Error, Netlink, Result};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteVia},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType, RouteVia},
 };
 use rustix::io::Errno;
 use std::net::IpAddr;
@@ -19,6 +19,8 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// The largest packet in bytes: what path MTU discovery or the route says, else the link's.
     pub mtu: u32,
+    /// The destination is the broadcast address of a link.
+    pub is_broadcast: bool,
 }
 
 impl Netlink {
@@ -44,6 +46,7 @@ impl Netlink {
             prefsrc: found.prefsrc,
             gateway: found.gateway,
             mtu: found.mtu.unwrap_or_default(),
+            is_broadcast: found.is_broadcast,
         })
     }
 }
@@ -65,11 +68,15 @@ struct Found {
     prefsrc: Option<IpAddr>,
     gateway: Option<IpAddr>,
     mtu: Option<u32>,
+    is_broadcast: bool,
 }
 
 impl From<RouteMessage> for Found {
     fn from(message: RouteMessage) -> Self {
-        let mut found = Self::default();
+        let mut found = Self {
+            is_broadcast: message.header.kind == RouteType::Broadcast,
+            ..Self::default()
+        };
         for attribute in message.attributes {
             match attribute {
                 RouteAttribute::Oif(index) => found.ifindex = Some(index),
@@ -146,6 +153,7 @@ mod tests {
                 prefsrc: Some(from),
                 gateway: None,
                 mtu: 1500,
+                is_broadcast: false,
             };
             assert_eq!(route, expected);
         }
@@ -163,6 +171,14 @@ mod tests {
             assert_eq!(route.gateway, Some(via));
             assert_eq!(route.ifindex, lab.client.ifindex);
         }
+    }
+
+    #[test]
+    fn the_broadcast_address_of_a_link_is_known() {
+        let lab = Lab::veth_pair().unwrap();
+        let route = |to: &str| route_in(&lab.client.ns, to.parse().unwrap(), None).unwrap();
+        assert!(route("10.77.0.255").is_broadcast);
+        assert!(!route("10.77.0.2").is_broadcast);
     }
 
     #[test]

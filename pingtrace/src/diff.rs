@@ -1,11 +1,12 @@
 //! `pingtrace diff A B`: what changed between two saved runs.
 
+use crate::printer;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use report::diff::Diff;
 use report::saved::{self, Saved};
 use std::fs::File;
-use std::io::{self, BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Compare two saved runs: which segments moved, by how much, and how sure that is
@@ -45,9 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
         Output::Text => diff.text(),
         Output::Json => diff.json() + "\n",
     };
-    io::stdout()
-        .write_all(result.as_bytes())
-        .context("write the result to stdout")
+    printer::to_stdout(&result)
 }
 
 /// The file with the statistics of a log of which this one has the records: FILE.stat of FILE.seq.

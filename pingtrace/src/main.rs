@@ -1,9 +1,11 @@
 //! pingtrace: says which segment made a probe slow, how sure that is, and whose it is.
 
-use clap::Parser;
-use pingtrace::{cli::Cli, run::run};
+use pingtrace::{cli::Cli, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    run(&Cli::parse())
+    match Cli::from_args() {
+        Ok(cli) => run::run(&cli),
+        Err(e) => run::failure(&e),
+    }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use netns::{Namespace, Netlink};
 use report::model::{Endpoint, Run};
 use socket2::SockAddr;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// Room for the stamps that one reply has to carry; also version 0's documented minimum.
 pub const MIN_SIZE: usize = 144;
@@ -73,7 +73,11 @@ impl Plan {
     /// Checks name, route, size and device.
     pub fn new(cli: &Cli) -> Result<Self> {
         let host = cli.client.as_deref().context("no host")?;
+        if let Some(remedy) = no_host(host) {
+            return Err(Usage(remedy).into());
+        }
         let peer = resolve(host, cli)?;
+        one_host(host, peer.ip())?;
         if cli.interface.len() > 1 {
             return Err(Usage("a client sends from one device: give -I once".to_owned()).into());
         }
@@ -105,7 +109,7 @@ impl Plan {
             count: cli.count,
             time_ns: cli.time.map(|t| t.as_nanos() as u64),
             timeout_ns: cli.timeout.as_nanos() as u64,
-            threshold_ns: cli.maxdelay.as_nanos() as u64,
+            threshold_ns: cli.threshold.as_nanos() as u64,
             own_namespace_only: cli.nslocal || cli.userid.is_some(),
             two_hosts: cli.userid.is_some(),
             netns: Namespace::current()
@@ -157,6 +161,63 @@ impl Plan {
     pub fn only_netns(&self) -> Option<u32> {
         self.own_namespace_only.then_some(self.netns)
     }
+}
+
+/// What to say of a text that names no host, such as a URL.
+fn no_host(host: &str) -> Option<String> {
+    let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
+    let bare = bare.split(['/', '?', '#']).next().unwrap_or_default();
+    let bare = without_port(bare.rsplit('@').next().unwrap_or_default());
+    if bare.trim().is_empty() {
+        return Some(format!(
+            "'{host}' (-c) names no host: give a name or an address"
+        ));
+    }
+    if host.parse::<u32>().is_ok() {
+        return Some(format!(
+            "'{host}' is a number: -c names the host, -C the number of probes: -c HOST -C {host}"
+        ));
+    }
+    (bare != host).then(|| {
+        let what = match host.split_once('/') {
+            Some(_) if host.contains("://") => "is a URL",
+            Some(_) => "is a network or a path",
+            None => "has a port or brackets",
+        };
+        format!("'{host}' {what}, and ICMP knows hosts only: -c {bare}")
+    })
+}
+
+/// Without `:80`, and without the brackets that separate an IPv6 address from it.
+fn without_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    match host.split_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    }
+}
+
+/// Refuses an address that means none or many.
+fn one_host(host: &str, ip: IpAddr) -> Result<()> {
+    let route = || Netlink::open().ok()?.route_get(ip, None).ok();
+    let why = if ip.is_unspecified() {
+        let own = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
+        format!("is no host's address; this host itself is {own}")
+    } else if ip.is_multicast() {
+        "is a multicast address, and would be answered by many hosts: name one of them".to_owned()
+    } else if ip == IpAddr::V4(Ipv4Addr::BROADCAST) || route().is_some_and(|r| r.is_broadcast) {
+        "is a broadcast address, and would be answered by many hosts: name one of them".to_owned()
+    } else {
+        return Ok(());
+    };
+    let of = if host == ip.to_string() {
+        String::new()
+    } else {
+        format!(" ({ip})")
+    };
+    Err(Usage(format!("{host}{of} {why}")).into())
 }
 
 /// A name, an address, or a link-local address with its zone.
@@ -223,4 +284,47 @@ fn device(to: SocketAddr, options: &Options) -> Option<String> {
     };
     let route = netlink.route_get(to.ip(), zone).ok()?;
     netlink.link_name(route.ifindex).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_host_is_refused_with_the_host_in_it() {
+        for (typed, host) in [
+            ("http://web1/x?y", "-c web1"),
+            ("https://me@web1:8443", "-c web1"),
+            ("http://[::1]:80/", "-c ::1"),
+            ("web1:80", "-c web1"),
+            ("[fe80::1%eth0]", "-c fe80::1%eth0"),
+            ("10.0.0.0/24", "-c 10.0.0.0"),
+            ("5", "-C 5"),
+            ("", "a name or an address"),
+            (" ", "a name or an address"),
+            ("http://", "a name or an address"),
+        ] {
+            let said = no_host(typed).unwrap_or_else(|| panic!("'{typed}' is taken for a host"));
+            assert!(said.ends_with(host) && said.contains(typed), "{said}");
+        }
+        for host in [
+            "web1",
+            "10.0.0.1",
+            "::1",
+            "fe80::1%eth0",
+            "1.2",
+            "a-b.c",
+            "2001:db8::80",
+        ] {
+            assert_eq!(no_host(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_none_or_many_are_refused() {
+        for many in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+            assert!(one_host(many, many.parse().unwrap()).is_err(), "{many}");
+        }
+        assert!(one_host("localhost", "127.0.0.1".parse().unwrap()).is_ok());
+    }
 }

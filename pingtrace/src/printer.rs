@@ -43,7 +43,7 @@ impl Printer {
         let print = move || {
             let printed = print_all(&results, out);
             failed.fetch_or(printed.is_err(), Ordering::Relaxed);
-            printed
+            unless_reader_left(printed)
         };
         let thread = thread::Builder::new().name("printer".into()).spawn(print);
         Ok(Self {
@@ -90,6 +90,20 @@ impl Printer {
             );
         }
         Ok(())
+    }
+}
+
+/// Writes all of a result to stdout.
+pub fn to_stdout(result: &str) -> Result<()> {
+    let written = io::stdout().write_all(result.as_bytes());
+    unless_reader_left(written).context("write the result to stdout")
+}
+
+/// A reader that leaves, such as `head`, has what it wanted: that is no error.
+fn unless_reader_left(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
     }
 }
 

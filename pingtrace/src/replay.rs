@@ -41,8 +41,8 @@ pub struct Args {
 
     /// Record only probes that take at least this long; a plain number is in us [default: as the
     /// run did]
-    #[arg(short, long, value_name = "T", value_parser = units::microseconds)]
-    maxdelay: Option<Duration>,
+    #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", allow_hyphen_values = true, value_parser = units::microseconds)]
+    threshold: Option<Duration>,
 
     #[command(flatten)]
     results: Results,
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     }
     let mut run = saved.run()?.clone();
     run.start_ns = Some(start.ns);
-    let threshold = args.maxdelay.map_or(0, |t| t.as_nanos() as u64);
+    let threshold = args.threshold.map_or(0, |t| t.as_nanos() as u64);
     run.threshold_ns = run.threshold_ns.max(threshold);
     let names = saved.scan.names.clone();
     let mut collector = Collector::new(&args.results, run, Source::Saved(names))?;

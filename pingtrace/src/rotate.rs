@@ -77,7 +77,7 @@ impl RotatingFile {
     /// logrotate). On error the old file stays in use.
     pub fn reopen(&mut self) -> io::Result<()> {
         self.open_path().map_err(|e| {
-            let text = format!("open log {}: {}", self.path.display(), reason(&e));
+            let text = format!("open log {}: {}", self.path.display(), netns::reason(&e));
             io::Error::new(e.kind(), text)
         })
     }
@@ -132,7 +132,7 @@ impl RotatingFile {
             Ok(()) => self.roll_failed = false,
             Err(error) if !self.roll_failed => {
                 self.roll_failed = true;
-                let (path, reason) = (self.path.display(), reason(&error));
+                let (path, reason) = (self.path.display(), netns::reason(&error));
                 log::warn!("log {path}: cannot roll over, and may pass its limit: {reason}");
             }
             Err(_) => {}
@@ -311,7 +311,7 @@ impl Outage {
         self.lost_now += 1;
         (self.lost_now == 1).then(|| {
             let lost = lines(self.lost_now + self.lost_before);
-            let reason = reason(error);
+            let reason = netns::reason(error);
             format!("{reason}; {lost} lost so far, more are counted until writing works again")
         })
     }
@@ -328,17 +328,6 @@ fn lines(count: u64) -> String {
     match count {
         1 => "1 line".into(),
         _ => format!("{count} lines"),
-    }
-}
-
-/// The system's text inside a sentence: no capital, no "(os error 28)".
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) => first.to_lowercase().chain(letters).collect(),
-        None => String::new(),
     }
 }
 

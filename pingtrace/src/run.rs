@@ -8,11 +8,12 @@ use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
-use crate::{diff, replay, schedule, selftest, server};
+use crate::{diff, printer, replay, schedule, selftest, server};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
 use log::{LevelFilter, Record};
+use report::glossary;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -36,6 +37,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Memleak(args)) => companion(|control| memleak::run(args, control)),
         Some(Command::Nosched(args)) => companion(|control| nosched::run(args, control)),
         Some(Command::Replay(args)) => replay::run(args),
+        Some(Command::Segments) => {
+            printer::to_stdout(&glossary::text()).map(|()| Outcome::Answered)
+        }
         Some(Command::Runqlat(args)) => companion(|control| runqlat::run(args, control)),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
         None if cli.server => server::run(cli).map(|()| Outcome::Answered),
@@ -48,11 +52,14 @@ pub fn run(cli: &Cli) -> ExitCode {
             ExitCode::from(UNANSWERED)
         }
         Ok(Outcome::Missed) => ExitCode::from(MISSED),
-        Err(e) => {
-            eprintln!("pingtrace: {e:#}");
-            ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
-        }
+        Err(e) => failure(&e),
     }
+}
+
+/// Says why nothing came of it; the exit status for that.
+pub fn failure(e: &anyhow::Error) -> ExitCode {
+    eprintln!("pingtrace: {}", netns::without_numbers(&format!("{e:#}")));
+    ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
 }
 
 /// A companion, until a signal ends it.
@@ -100,14 +107,13 @@ fn start_logger(debug: bool) -> Result<flexi_logger::LoggerHandle> {
 }
 
 fn line(out: &mut dyn Write, _now: &mut DeferredNow, record: &Record<'_>) -> std::io::Result<()> {
+    let message = netns::without_numbers(&record.args().to_string());
     match record.level() {
-        log::Level::Info => write!(out, "pingtrace: {}", record.args()),
-        level => write!(
-            out,
-            "pingtrace: {}: {}",
-            level.as_str().to_ascii_lowercase(),
-            record.args()
-        ),
+        log::Level::Info => write!(out, "pingtrace: {message}"),
+        level => {
+            let level = level.as_str().to_ascii_lowercase();
+            write!(out, "pingtrace: {level}: {message}")
+        }
     }
 }
 

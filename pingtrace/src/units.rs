@@ -52,6 +52,9 @@ fn nanoseconds(clock: ClockId) -> u64 {
 
 /// A duration; `plain` is the unit, in nanoseconds, of a number without one.
 fn duration(text: &str, plain: u64) -> Result<Duration, String> {
+    if text.starts_with('-') {
+        return Err(format!("'{text}' is not a duration, e.g. 10ms"));
+    }
     let split = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -91,10 +94,46 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     duration(text, SECOND)
 }
 
-/// A time between probes: 0 would flood.
+/// Below this, a time between probes makes a load that has to be meant: it needs its unit.
+const FLOOD: Duration = Duration::from_millis(1);
+
+/// A time between probes. A plain number is in microseconds; one that would flood is refused, as
+/// other tools' users mean seconds by it.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let hint = "0 would flood: use -A to send the next probe at each reply";
-    some(microseconds(text)?, hint)
+    let interval = some(microseconds(text)?, hint)?;
+    let is_plain = text.ends_with(|last: char| last.is_ascii_digit() || last == '.');
+    if is_plain && interval < FLOOD {
+        let rate = 1.0 / interval.as_secs_f64();
+        return Err(format!(
+            "without a unit this is {text} us, {rate:.0} probes a second: \
+             use -i {text}s or -i {text}ms, or -i {text}us if the flood is meant"
+        ));
+    }
+    Ok(interval)
+}
+
+/// How long to run.
+pub fn run_time(text: &str) -> Result<Duration, String> {
+    let hint = "0 would end before anything is measured: leave it out for an endless run";
+    some(seconds(text)?, hint)
+}
+
+/// How many probes to send.
+pub fn count(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|count| *count > 0);
+    number.ok_or_else(|| {
+        format!(
+            "'{text}' is not a number of probes from 1 to {}: leave -C out for an endless run",
+            u32::MAX
+        )
+    })
+}
+
+/// The size of a message, bytes; whether it fits is found out with the route.
+pub fn message_size(text: &str) -> Result<usize, String> {
+    text.parse()
+        .map_err(|_| format!("'{text}' is not a number of bytes, e.g. 556"))
 }
 
 /// How long to wait for a reply.
@@ -149,6 +188,33 @@ mod tests {
         for bad in ["", "ms", "1x", "-1", "1e99s", "1.2.3"] {
             assert!(microseconds(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_interval_that_floods_needs_its_unit() {
+        for plain in ["1", "0.2", "50", "999"] {
+            let said = interval(plain).unwrap_err();
+            assert!(said.contains(&format!("{plain} us")), "{said}");
+            assert!(said.contains(&format!("-i {plain}s ")), "{said}");
+            assert!(said.contains(&format!("-i {plain}us")), "{said}");
+            assert!(interval(&format!("{plain}us")).is_ok(), "{plain}us");
+        }
+        assert_eq!(interval("1000"), Ok(Duration::from_millis(1)));
+        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+        assert!(interval("0").unwrap_err().contains("-A"));
+        assert!(interval("0us").unwrap_err().contains("-A"));
+    }
+
+    #[test]
+    fn what_would_measure_nothing_is_refused() {
+        for text in ["0", "-5", "-5s", "0ms"] {
+            assert!(run_time(text).is_err(), "{text}");
+        }
+        for text in ["0", "-5", "", "1.5", "x", "4294967296"] {
+            assert!(count(text).unwrap_err().contains("endless"), "{text}");
+        }
+        assert_eq!(count("7"), Ok(7));
+        assert!(message_size("-5").is_err());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! totals over time; what the marks mean and what went wrong. One function draws all of it, on
 //! any backend of plotters.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use plotters_backend::BackendColor;
 
 use crate::companion::Chart;
 use crate::model::{Capture, Delay, Segment};
+use crate::stats::Marks;
 
 mod axis;
 mod canvas;
@@ -204,7 +204,7 @@ fn run<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Result<(
     percentiles::draw(
         canvas,
         capture,
-        &marks,
+        marks,
         Area::new(MARGIN, top, 724, NOTES_TOP - 16),
     )?;
     series::draw(
@@ -212,7 +212,7 @@ fn run<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Result<(
         capture,
         Area::new(760, top, WIDTH - MARGIN, NOTES_TOP - 16),
     )?;
-    footnotes(canvas, capture, &marks)
+    footnotes(canvas, capture, marks)
 }
 
 fn header<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Result<(), Error> {
@@ -255,13 +255,10 @@ fn headlines<B: DrawingBackend>(
 fn footnotes<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     capture: &Capture,
-    marks: &BTreeMap<Segment, Marks>,
+    marks: Marks,
 ) -> Result<(), Error> {
-    let used = marks
-        .values()
-        .fold(Marks::default(), |all, marks| all.and(*marks));
     let lines = [
-        (words::notes(used), palette::FAINT),
+        (words::notes(marks), palette::FAINT),
         (words::oddities(&capture.summary.counters), palette::INK),
     ];
     let mut y = NOTES_TOP + 4;
@@ -313,63 +310,18 @@ fn nothing<B: DrawingBackend>(canvas: &mut Canvas<B>, area: Area, text: &str) ->
     )
 }
 
-/// What qualifies a segment's time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Marks {
-    merged: bool,
-    clamped: bool,
-    estimated: bool,
-}
-
-impl Marks {
-    fn of(delay: &Delay) -> Self {
-        Self {
-            merged: delay.merged,
-            clamped: delay.clamped,
-            estimated: delay.bounds.is_some(),
-        }
-    }
-
-    fn and(self, other: Self) -> Self {
-        Self {
-            merged: self.merged || other.merged,
-            clamped: self.clamped || other.clamped,
-            estimated: self.estimated || other.estimated,
-        }
-    }
-
-    /// What stands behind the segment's name.
-    fn suffix(self) -> String {
-        let marks = [
-            (self.merged, '*'),
-            (self.clamped, '^'),
-            (self.estimated, '~'),
-        ];
-        marks
-            .into_iter()
-            .filter(|(set, _)| *set)
-            .map(|(_, mark)| mark)
-            .collect()
-    }
-}
-
 /// The marks of each segment, over all probes at hand.
-fn marks(capture: &Capture) -> BTreeMap<Segment, Marks> {
-    let mut marks = BTreeMap::<Segment, Marks>::new();
-    let delays = capture
-        .slowest
-        .iter()
-        .filter_map(|record| record.breakdown.as_ref());
-    for delay in delays.flat_map(|breakdown| &breakdown.delays) {
-        let all = marks.entry(delay.segment).or_default();
-        *all = all.and(Marks::of(delay));
-    }
+fn marks(capture: &Capture) -> Marks {
+    let mut marks = Marks::default();
+    let breakdowns = capture.slowest.iter().filter_map(|r| r.breakdown.as_ref());
+    let delays = breakdowns.flat_map(|breakdown| &breakdown.delays);
+    delays.for_each(|delay| marks.note(delay));
     marks
 }
 
 /// A segment's name and marks.
 fn marked_name(delay: &Delay) -> String {
-    delay.segment.name().to_owned() + &Marks::of(delay).suffix()
+    delay.segment.name().to_owned() + &Marks::from_delay(delay).symbols()
 }
 
 /// The colour of a row or a bar: the segment's, or the total's.

@@ -10,6 +10,7 @@ pub mod confidence;
 pub mod confusion;
 pub mod diff;
 pub mod draw;
+pub mod glossary;
 pub mod hops;
 pub mod iofsstat;
 pub mod jitter;

@@ -261,6 +261,17 @@ pub struct Delay {
     pub clamped: bool,
 }
 
+/// What qualifies the time of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It is an estimate with bounds.
+    Estimated,
+    /// Points inside were missing.
+    Merged,
+    /// It was cut at the packet's arrival.
+    Clamped,
+}
+
 /// Human names of namespaces and devices, for both hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::clock::State;
-use crate::model::{Host, Names, Owner, Point, Segment, Status, Symbol, Way};
+use crate::model::{Delay, Host, Mark, Names, Owner, Point, Segment, Status, Symbol, Way};
 use crate::verdict::Certainty;
 
 impl Point {
@@ -88,6 +88,34 @@ impl Point {
             Self::RTxDevqueue => "r_tx_devqueue",
             Self::MTxQueueecho => "m_tx_queueecho",
             Self::MTxQueuereply => "m_tx_queuereply",
+        }
+    }
+
+    /// What is traced there, and which of several stamps counts.
+    pub const fn hook(self) -> &'static str {
+        match self {
+            Self::LTxUser => "clock_gettime just before sendmsg",
+            Self::LTxDevqueue => "net_dev_queue of the request, first device",
+            Self::LTxDevout => "net_dev_start_xmit of the request, last device",
+            Self::RRxIcmprcv => "icmp_rcv of the request (fentry or kprobe), else a socket filter",
+            Self::RTxDevout => "net_dev_start_xmit of the reply, last device",
+            Self::LRxIprcv => "netif_receive_skb of the reply, first device",
+            Self::LRxSkdataready => "filter on the client's socket",
+            Self::LRxWakeup => "sched_wakeup of the receiving thread",
+            Self::LRxUser => "clock_gettime after recvmsg",
+            Self::RRxDevrcv => "netif_receive_skb of the request, first device",
+            Self::LRxSoftirq => "softirq_raise of NET_RX on the CPU that received the reply",
+            Self::MTxDevecho => "net_dev_start_xmit of the request",
+            Self::MRxDevecho => "netif_receive_skb of the request",
+            Self::MTxDevreply => "net_dev_start_xmit of the reply",
+            Self::MRxDevreply => "netif_receive_skb of the reply",
+            Self::LRxNapi => "softirq_entry of NET_RX on the CPU that received the reply",
+            Self::LRxOncpu => "sched_switch to the receiving thread",
+            Self::RRxSoftirq => "softirq_raise of NET_RX on the CPU that received the request",
+            Self::RRxNapi => "softirq_entry of NET_RX on the CPU that received the request",
+            Self::RTxDevqueue => "net_dev_queue of the reply, first device",
+            Self::MTxQueueecho => "net_dev_queue of the request",
+            Self::MTxQueuereply => "net_dev_queue of the reply",
         }
     }
 
@@ -223,6 +251,61 @@ impl Segment {
         })
     }
 
+    /// The points that it lies between, where those have stamps.
+    pub const fn span(self) -> Option<(Point, Point)> {
+        Some(match self {
+            Self::LTxKern => (Point::LTxUser, Point::LTxDevqueue),
+            Self::LTxQdisc | Self::LTxPath => (Point::LTxDevqueue, Point::LTxDevout),
+            Self::LTxOutlink => (Point::LTxDevout, Point::RRxSoftirq),
+            Self::RRxSoftirq => (Point::RRxSoftirq, Point::RRxNapi),
+            Self::RRxNapi => (Point::RRxNapi, Point::RRxDevrcv),
+            Self::RRxKern => (Point::RRxDevrcv, Point::RRxIcmprcv),
+            Self::RTxKern => (Point::RRxIcmprcv, Point::RTxDevqueue),
+            Self::RTxQdisc => (Point::RTxDevqueue, Point::RTxDevout),
+            Self::LRxInlink => (Point::RTxDevout, Point::LRxSoftirq),
+            Self::LRxSoftirq => (Point::LRxSoftirq, Point::LRxNapi),
+            Self::LRxNapi => (Point::LRxNapi, Point::LRxIprcv),
+            Self::LRxKern => (Point::LRxIprcv, Point::LRxSkdataready),
+            Self::LRxTaskWaking => (Point::LRxSkdataready, Point::LRxWakeup),
+            Self::LRxTaskQueue => (Point::LRxWakeup, Point::LRxOncpu),
+            Self::LRxTaskRun => (Point::LRxOncpu, Point::LRxUser),
+            Self::Remote => (Point::LTxDevout, Point::LRxSoftirq),
+            Self::Unattributed => return None,
+        })
+    }
+
+    /// What happens in it, in one sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::LTxKern => "System call, routing and netfilter, up to the device's queue.",
+            Self::LTxQdisc => "Queueing discipline of the client's device.",
+            Self::LTxPath => {
+                "Instead of l_tx_qdisc where several devices or namespaces are crossed."
+            }
+            Self::LTxOutlink => "Driver and NIC of the client, the network, NIC of the server.",
+            Self::RRxSoftirq | Self::LRxSoftirq => {
+                "From the raise of NET_RX until that softirq runs on the CPU."
+            }
+            Self::RRxNapi | Self::LRxNapi => {
+                "From the softirq's begin until the driver hands the packet to the stack."
+            }
+            Self::RRxKern => "IP, netfilter, further devices and namespaces, up to icmp_rcv.",
+            Self::RTxKern => "The kernel makes the reply and routes it, up to the device's queue.",
+            Self::RTxQdisc => "Queueing discipline of the server's devices.",
+            Self::LRxInlink => "Driver and NIC of the server, the network, NIC of the client.",
+            Self::LRxKern => "IP, netfilter, further devices and namespaces, up to the socket.",
+            Self::LRxTaskWaking => "From the packet in the socket to the wake-up of the receiver.",
+            Self::LRxTaskQueue => "The receiver is runnable and waits for a CPU.",
+            Self::LRxTaskRun => {
+                "The receiver runs until recvmsg returns, or was busy when the reply came."
+            }
+            Self::Remote => {
+                "Both wires and the server together, as there were no stamps of a server."
+            }
+            Self::Unattributed => "Time that no pair of stamps gives to one owner.",
+        }
+    }
+
     /// What a probe does in it, for a sentence.
     pub const fn doing(self) -> &'static str {
         match self {
@@ -276,6 +359,40 @@ const _: () = {
         i += 1;
     }
 };
+
+impl Mark {
+    /// All marks.
+    pub const ALL: [Self; 3] = [Self::Estimated, Self::Merged, Self::Clamped];
+
+    /// What stands behind the name or the time of the segment.
+    pub const fn symbol(self) -> char {
+        match self {
+            Self::Estimated => '~',
+            Self::Merged => '*',
+            Self::Clamped => '!',
+        }
+    }
+
+    /// What it means, without its symbol.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Estimated => {
+                "estimate, as the hosts have a clock each; out and in together are exact"
+            }
+            Self::Merged => "includes a neighbour whose point was missing",
+            Self::Clamped => "only the part above the wire's base; the rest is counted as wire",
+        }
+    }
+
+    /// Whether a delay has it.
+    pub const fn is_on(self, delay: &Delay) -> bool {
+        match self {
+            Self::Estimated => delay.bounds.is_some(),
+            Self::Merged => delay.merged,
+            Self::Clamped => delay.clamped,
+        }
+    }
+}
 
 impl Owner {
     /// All owners.
@@ -345,6 +462,15 @@ impl Certainty {
         Self::ALL
             .into_iter()
             .find(|certainty| certainty.name() == name)
+    }
+
+    /// What it says of a verdict.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Sure => "the owner is so, whatever the bounds of the estimates allow",
+            Self::Provisional => "so unless a clock moved since the last quiet probe",
+            Self::Undecided => "the bounds of the estimates support no owner",
+        }
     }
 
     /// Its name in every format.

@@ -16,7 +16,7 @@ use crate::causes::Causes;
 use crate::jitter::{Delays, Pairs};
 use crate::loss::{Direction, Loss, LossId, Losses, Place};
 use crate::model::{
-    Breakdown, Counters, Delay, DelayStat, Probe, Segment, Summary, Variation, Way,
+    Breakdown, Counters, Delay, DelayStat, Mark, Probe, Segment, Summary, Variation, Way,
 };
 use crate::quantile::Quantile;
 use crate::verdict::Verdict;
@@ -101,45 +101,40 @@ impl Distribution {
 
 /// Which segments were ever estimated, merged or clamped: what a summary must explain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    estimated: u32,
-    merged: u32,
-    clamped: u32,
-}
+pub struct Marks([u32; Mark::ALL.len()]);
 
 impl Marks {
+    /// Those of one segment of a probe.
+    pub fn from_delay(delay: &Delay) -> Self {
+        let mut marks = Self::default();
+        marks.note(delay);
+        marks
+    }
+
     /// Notes the marks of one segment of a probe.
     pub fn note(&mut self, delay: &Delay) {
         let bit = 1 << delay.segment as u32;
-        self.estimated |= if delay.bounds.is_some() { bit } else { 0 };
-        self.merged |= if delay.merged { bit } else { 0 };
-        self.clamped |= if delay.clamped { bit } else { 0 };
+        for mark in Mark::ALL.into_iter().filter(|mark| mark.is_on(delay)) {
+            self.0[mark as usize] |= bit;
+        }
     }
 
     /// Those of a single segment.
     #[must_use]
-    pub fn of(&self, segment: Segment) -> Self {
+    pub fn of(self, segment: Segment) -> Self {
         let bit = 1 << segment as u32;
-        Self {
-            estimated: self.estimated & bit,
-            merged: self.merged & bit,
-            clamped: self.clamped & bit,
-        }
+        Self(self.0.map(|segments| segments & bit))
     }
 
-    /// Some segment was an estimate with bounds.
-    pub fn estimated(&self) -> bool {
-        self.estimated != 0
+    /// Those that some segment has.
+    pub fn used(self) -> impl Iterator<Item = Mark> {
+        let is_used = move |mark: &Mark| self.0[*mark as usize] != 0;
+        Mark::ALL.into_iter().filter(is_used)
     }
 
-    /// Some segment contained neighbours whose points were missing.
-    pub fn merged(&self) -> bool {
-        self.merged != 0
-    }
-
-    /// Some softirq or NAPI span was cut at the packet's arrival.
-    pub fn clamped(&self) -> bool {
-        self.clamped != 0
+    /// Their symbols.
+    pub fn symbols(self) -> String {
+        self.used().map(Mark::symbol).collect()
     }
 }
 

@@ -85,10 +85,9 @@ fn push_breakdown(line: &mut String, breakdown: &Breakdown, verdict: Option<&Ver
     let mut delays: Vec<&Delay> = breakdown.delays.iter().collect();
     delays.sort_by_key(|delay| (Some(delay.segment) != culprit, Reverse(delay.ns)));
     let shown = delays.into_iter().take(SHOWN).map(|delay| {
-        let mut marks = Marks::default();
-        marks.note(delay);
+        let marks = Marks::from_delay(delay);
         let (name, ns) = (delay.segment.name(), duration(delay.ns));
-        format!("{name} {ns}{}{}", symbols(marks), range(delay))
+        format!("{name} {ns}{}{}", marks.symbols(), range(delay))
     });
     line.push_str(&shown.collect::<Vec<_>>().join(", "));
 }
@@ -157,17 +156,6 @@ fn cause(reason: Option<&Symbol>, location: Option<&Symbol>) -> String {
         (None, Some(location)) => format!("dropped in {location}"),
         (None, None) => "dropped by the kernel".into(),
     }
-}
-
-/// What the marks of a segment look like behind its time or name.
-fn symbols(marks: Marks) -> String {
-    let symbol = |set, symbol| if set { symbol } else { "" };
-    [
-        symbol(marks.estimated(), "~"),
-        symbol(marks.merged(), "*"),
-        symbol(marks.clamped(), "!"),
-    ]
-    .concat()
 }
 
 /// All stamps of a probe, a line each, in path order: the time since the previous one where both
@@ -332,7 +320,7 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
     for stat in delays {
         let name = stat.segment.map_or_else(
             || "total".into(),
-            |segment| format!("{}{}", segment.name(), symbols(marks.of(segment))),
+            |segment| format!("{}{}", segment.name(), marks.of(segment).symbols()),
         );
         let owner = stat.segment.map_or("", |segment| segment.owner().label());
         push(
@@ -689,22 +677,8 @@ fn push_not_seen(text: &mut String, run: &Run) {
 }
 
 fn push_legend(text: &mut String, marks: Marks) {
-    let legend = [
-        (
-            marks.estimated(),
-            "~ estimate, as the hosts have a clock each; out and in together are exact",
-        ),
-        (
-            marks.merged(),
-            "* includes a neighbour whose point was missing",
-        ),
-        (
-            marks.clamped(),
-            "! only the part above the wire's base; the rest is counted as wire",
-        ),
-    ];
-    for (_, line) in legend.iter().filter(|(used, _)| *used) {
-        push(text, format_args!("{line}\n"));
+    for mark in marks.used() {
+        push(text, format_args!("{} {}\n", mark.symbol(), mark.meaning()));
     }
 }
 

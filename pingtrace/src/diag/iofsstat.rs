@@ -54,8 +54,8 @@ pub struct Args {
     pid: Option<u32>,
 
     /// Length of a cycle; a plain number is in s
-    #[arg(short, long, value_name = "T", default_value = "1s", value_parser = cycle_length)]
-    cycle: Duration,
+    #[arg(short = 'c', long, alias = "cycle", value_name = "T", default_value = "1s", allow_hyphen_values = true, value_parser = cycle_length)]
+    interval: Duration,
 
     /// Rows of processes a cycle, the largest first [default: all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,8 +91,8 @@ pub struct Args {
     nodiskstat: bool,
 
     /// Go on for this long; a plain number is in s, 0 until SIGINT [default: one cycle]
-    #[arg(short = 'T', long, value_name = "T", value_parser = units::seconds)]
-    timeout: Option<Duration>,
+    #[arg(short = 'T', long, alias = "timeout", value_name = "T", allow_hyphen_values = true, value_parser = units::seconds)]
+    time: Option<Duration>,
 
     /// The same as -o json
     #[arg(short, long, conflicts_with = "output")]
@@ -150,7 +150,7 @@ impl Args {
 
     /// When the last cycle ends.
     fn end(&self, start: Instant) -> Option<Instant> {
-        let timeout = self.timeout.unwrap_or(self.cycle);
+        let timeout = self.time.unwrap_or(self.interval);
         (!timeout.is_zero()).then(|| start + timeout)
     }
 
@@ -172,12 +172,12 @@ pub fn run(args: &Args) -> Result<()> {
     let mut programs = Programs::attach(&mut storage, args.mode())?;
     let mut sink = Sink::open(&args.results(), "iofsstat", "")?;
     let mut looker = Looker::new(args, selected, &mut programs)?;
-    log::info!("counting; a cycle takes {:?}", args.cycle);
+    log::info!("counting; a cycle takes {:?}", args.interval);
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());
     let mut next = Instant::now();
     loop {
-        next += args.cycle;
+        next += args.interval;
         let until = end.map_or(next, |end| next.min(end));
         let on = control.sleep_until(until) && !sink.failed();
         sink.housekeep(&control);
@@ -191,7 +191,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     let summary = looker.summary(&programs);
-    let (start, cycle) = (sink.start(), args.cycle);
+    let (start, cycle) = (sink.start(), args.interval);
     sink.finish(summary.clone(), || {
         let history = history.unwrap_or_default();
         history.chart(start, cycle, args.fs, &summary)

@@ -30,7 +30,7 @@ use std::time::Duration;
 #[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
     /// Report what takes at least this long; a plain number is in ms, also 200us
-    #[arg(short = 't', long, value_name = "THRESH", default_value = "10ms", value_parser = units::milliseconds)]
+    #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "10ms", value_parser = units::milliseconds)]
     threshold: Duration,
 
     /// Softirqs too: how long they waited, and ran

@@ -59,8 +59,8 @@ pub struct Args {
     what: What,
 
     /// How long to look; a plain number is in s, at least 1
-    #[arg(short, long, value_name = "SECS", default_value = "300s", value_parser = units::look)]
-    interval: Duration,
+    #[arg(short = 'i', long, alias = "interval", value_name = "T", default_value = "300s", allow_hyphen_values = true, value_parser = units::look)]
+    time: Duration,
 
     /// Follow only this slab cache, by its name in /proc/slabinfo or an alias of it
     #[arg(short = 'n', long, value_name = "CACHE")]
@@ -302,7 +302,7 @@ impl<'a> Look<'a> {
 
     /// Reads the books again and again; begins to follow what grows, unless that was settled.
     fn watch(&mut self, control: &Control, sink: &mut Sink) -> Result<()> {
-        let step = self.args.interval / LOOKS;
+        let step = self.args.time / LOOKS;
         for look in 1..=LOOKS {
             let goes_on = control.sleep_until(self.begun + step * look);
             sink.housekeep(control);
@@ -383,7 +383,7 @@ impl<'a> Look<'a> {
 
     /// What was found; looks on for a while when slab seems to leak.
     fn settle(&mut self, control: &Control) -> Result<Findings> {
-        let until = Instant::now() + (self.args.interval / 2).clamp(SETTLE_LEAST, SETTLE);
+        let until = Instant::now() + (self.args.time / 2).clamp(SETTLE_LEAST, SETTLE);
         let follows_slab = self.followed.iter().any(|f| matches!(f, Follow::Slab(_)));
         loop {
             let findings = find::conclude(self)?;

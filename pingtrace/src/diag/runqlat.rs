@@ -33,7 +33,7 @@ const LONGEST_COMM: usize = 15;
 #[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
     /// Report who waits at least this long; a plain number is in ms, also 200us
-    #[arg(short = 't', long, value_name = "THRESH", default_value = "50ms", value_parser = units::milliseconds)]
+    #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "50ms", value_parser = units::milliseconds)]
     threshold: Duration,
 
     /// Only the threads of this process

@@ -36,11 +36,11 @@ const RAN: usize = 5;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Common {
     /// Stop after this time; a plain number is in s [default: endless]
-    #[arg(value_name = "DURATION", value_parser = units::seconds)]
+    #[arg(value_name = "DURATION", value_parser = units::run_time)]
     pub duration: Option<Duration>,
 
     /// The same as DURATION
-    #[arg(short = 'T', long, value_name = "SECS", value_parser = units::seconds, conflicts_with = "duration")]
+    #[arg(short = 'T', long, value_name = "T", allow_hyphen_values = true, value_parser = units::run_time, conflicts_with = "duration")]
     pub time: Option<Duration>,
 
     #[command(flatten)]

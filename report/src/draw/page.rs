@@ -89,7 +89,7 @@ pub(super) fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> Strin
 
 /// A name with its colour and its marks.
 fn name(segment: Option<Segment>, marks: Marks) -> String {
-    let text = segment.map_or("total", Segment::name).to_owned() + &marks.suffix();
+    let text = segment.map_or("total", Segment::name).to_owned() + &marks.symbols();
     square(color_of(segment)) + &escape(&text)
 }
 
@@ -154,7 +154,7 @@ fn cell(record: &Record, segment: Segment) -> String {
     };
     let (title, marks) = (
         escape(&waterfall::hint(delay, breakdown)),
-        Marks::of(delay).suffix(),
+        Marks::from_delay(delay).symbols(),
     );
     format!(
         "<span title=\"{title}\">{}{marks}</span>",
@@ -163,10 +163,7 @@ fn cell(record: &Record, segment: Segment) -> String {
 }
 
 fn notes(capture: &Capture) -> String {
-    let used = marks(capture)
-        .into_values()
-        .fold(Marks::default(), Marks::and);
-    let notes = escape(&words::notes(used));
+    let notes = escape(&words::notes(marks(capture)));
     if notes.is_empty() {
         notes
     } else {
@@ -190,11 +187,8 @@ fn percentiles(capture: &Capture) -> String {
     .map(str::to_owned);
     let marks = marks(capture);
     let row = |stat: &&DelayStat| {
-        let marks = stat
-            .segment
-            .and_then(|segment| marks.get(&segment))
-            .copied()
-            .unwrap_or_default();
+        let marks = stat.segment.map(|segment| marks.of(segment));
+        let marks = marks.unwrap_or_default();
         let mut cells = vec![name(stat.segment, marks), stat.count.to_string()];
         let mean = stat.mean.round() as u64;
         cells.extend(

@@ -1,7 +1,5 @@
 //! The distribution of the total and of each segment, one row each, on a logarithmic axis.
 
-use std::collections::BTreeMap;
-
 use plotters::backend::DrawingBackend;
 
 use crate::model::{Capture, DelayStat, Segment};
@@ -22,7 +20,7 @@ const HEADING: i32 = 28;
 pub(super) fn draw<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     capture: &Capture,
-    marks: &BTreeMap<Segment, Marks>,
+    marks: Marks,
     area: Area,
 ) -> Result<(), Error> {
     let title = heading(canvas, (area.x0, area.y0 + 8), "Delay by segment")?;
@@ -56,11 +54,8 @@ pub(super) fn draw<B: DrawingBackend>(
     axis::values_below(canvas, &scale, plot, 6)?;
     for (k, stat) in stats.into_iter().enumerate() {
         let y = plot.y0 + k as i32 * pitch + pitch / 2;
-        let marks = stat
-            .segment
-            .and_then(|segment| marks.get(&segment))
-            .copied()
-            .unwrap_or_default();
+        let marks = stat.segment.map(|segment| marks.of(segment));
+        let marks = marks.unwrap_or_default();
         let area = Area::new(area.x0, y, area.x1, y + pitch);
         row(canvas, stat, marks, &scale, area)?;
     }
@@ -124,7 +119,7 @@ fn row<B: DrawingBackend>(
     area: Area,
 ) -> Result<(), Error> {
     let y = area.y0;
-    let name = stat.segment.map_or("total", Segment::name).to_owned() + &marks.suffix();
+    let name = stat.segment.map_or("total", Segment::name).to_owned() + &marks.symbols();
     let ink = Ink::new(12.5, palette::INK);
     let ink = if stat.segment.is_none() {
         ink.bold()

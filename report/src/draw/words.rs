@@ -217,26 +217,10 @@ pub(super) fn second(capture: &Capture) -> String {
 
 /// What the marks behind segment names mean; empty if none is used.
 pub(super) fn notes(used: Marks) -> String {
-    let notes = [
-        (
-            used.merged,
-            "* a stamp inside was missing: neighbouring segments are included",
-        ),
-        (
-            used.clamped,
-            "^ cut short: the softirq was raised before the packet arrived",
-        ),
-        (
-            used.estimated,
-            "~ estimate: two clocks, so only wire out and wire in together are exact",
-        ),
-    ];
-    notes
-        .into_iter()
-        .filter(|(used, _)| *used)
-        .map(|(_, note)| note)
-        .collect::<Vec<_>>()
-        .join("   ·   ")
+    let notes = used
+        .used()
+        .map(|mark| format!("{} {}", mark.symbol(), mark.meaning()));
+    notes.collect::<Vec<_>>().join("   ·   ")
 }
 
 /// Every counter and its name.

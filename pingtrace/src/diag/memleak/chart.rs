@@ -76,7 +76,7 @@ fn steps(look: &Look<'_>, first: usize) -> (i64, u64) {
     let ago = now.ns.saturating_sub(at).cast_signed();
     (
         now.unix_ns - ago,
-        look.args.interval.as_nanos() as u64 / u64::from(LOOKS),
+        look.args.time.as_nanos() as u64 / u64::from(LOOKS),
     )
 }
 
