@@ -13,6 +13,7 @@ mod diff;
 mod explain;
 mod faults;
 mod forged;
+mod goes_on;
 mod harness;
 mod holders;
 mod iofsstat;

@@ -2,7 +2,7 @@
 
 use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::lab_clock::LabClock;
-use crate::plan::Usage;
+use crate::plan::{DEFAULT_SIZE, Usage};
 use crate::{diff, replay, schedule, selftest, units};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -65,7 +65,7 @@ pub struct Cli {
         short = 'b',
         long,
         value_name = "BYTES",
-        default_value_t = 556,
+        default_value_t = DEFAULT_SIZE,
         allow_hyphen_values = true,
         value_parser = units::message_size,
         conflicts_with = "server",

@@ -13,13 +13,14 @@ use crate::collector::Collector;
 use crate::control::Control;
 use crate::explain;
 use crate::host;
+use crate::icmp_error::IcmpError;
 use crate::journey::{Arrival, Identity, Journey, Unanswered};
 use crate::negotiation::{Format, Negotiation};
 use crate::packet::{self, About, Note, Packet, Version};
 use crate::plan::Plan;
 use crate::recorder;
 use crate::sender::{Sender, Shared};
-use crate::socket::{self, MAX_MESSAGE, ProbeSocket, Received};
+use crate::socket::{MAX_MESSAGE, ProbeSocket, Received};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
@@ -29,7 +30,7 @@ use report::blame;
 use report::loss::{Evidence, autopsy};
 use report::model::{Counters, Host, Point, Status};
 use report::slo::Judged;
-use session::{Answer, Event, FirstAnswer, Session, index_of};
+use session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -317,32 +318,36 @@ impl<'a, 'k> Receiver<'a, 'k> {
         if let Some(at) = arrived {
             self.drained_ns = self.drained_ns.max((at - self.epoch_ns).cast_unsigned());
         }
+        if self.tracer.is_none() {
+            self.take_sent_stamps();
+        }
         match received {
             Received::Reply(message, from) => {
                 if let Some(at) = arrived {
-                    self.take_timestamps(message, at);
+                    self.take_arrival(message, at);
                 }
                 self.reply(message, from, now);
             }
-            Received::Error(e) if e.id == self.shared.session as u16 => self.icmp_error(&e),
-            Received::Error(_) | Received::Nothing => {}
+            Received::Error(e) => self.icmp_error(&e),
+            Received::Nothing => {}
         }
         self.buffer = buffer;
         Ok(())
     }
 
-    /// Without BPF: puts the socket's own stamps where the programs would have put theirs.
-    fn take_timestamps(&mut self, message: &[u8], arrived: i64) {
-        let Shared {
-            table,
-            session,
-            socket,
-            ..
-        } = self.shared;
-        let monotonic = |real: i64| (real - self.epoch_ns).cast_unsigned();
-        socket.sent_stamps(|number, point, at| {
-            table.push(*session, number, REQUEST, point, monotonic(at));
+    /// Without BPF: puts the socket's own stamps of sends where the programs would have put theirs.
+    fn take_sent_stamps(&self) {
+        let shared = self.shared;
+        let session = shared.session;
+        shared.socket.sent_stamps(session, |sequence, point, at| {
+            let ns = (at - self.epoch_ns).cast_unsigned();
+            shared.table.push(session, sequence, REQUEST, point, ns);
         });
+    }
+
+    /// Likewise, the stamp of a reply's arrival.
+    fn take_arrival(&self, message: &[u8], arrived: i64) {
+        let Shared { table, session, .. } = self.shared;
         if let Ok(p) = packet::parse(message, self.plan.family)
             && !p.is_record()
         {
@@ -351,13 +356,21 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 p.sequence,
                 REPLY,
                 Point::LRxIprcv,
-                monotonic(arrived),
+                (arrived - self.epoch_ns).cast_unsigned(),
             );
         }
     }
 
-    fn icmp_error(&mut self, e: &socket::IcmpError) {
-        self.collector.icmp_error(e);
+    /// Believed only if it quotes a probe in flight.
+    fn icmp_error(&mut self, e: &IcmpError) {
+        let (session, peer) = (self.shared.session, self.plan.ip);
+        let quoted = e.probe(session, peer);
+        let index = quoted.and_then(|low| index_of_low(low, self.session.sent()));
+        if index.is_some_and(|index| self.session.is_in_flight(index)) {
+            self.collector.icmp_error(e);
+        } else if e.concerns(session, peer) {
+            self.collector.counters().icmp_unrelated += 1;
+        }
     }
 
     fn reply(&mut self, message: &[u8], from: IpAddr, now: u64) {

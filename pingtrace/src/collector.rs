@@ -2,9 +2,9 @@
 //! from the journey to the outputs.
 
 use crate::cli::{Output, Results};
+use crate::icmp_error::IcmpError;
 use crate::meter::{Meter, Programs};
 use crate::output::{End, Message, Outputs, Source, Stat};
-use crate::socket::IcmpError;
 use crate::timestamps;
 use crate::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
@@ -342,7 +342,7 @@ impl Collector {
         });
     }
 
-    /// Somebody on the way, or the peer, refused a probe: told once for each who and why.
+    /// Somebody on the way, or the peer, refused a probe in flight: told once for each who and why.
     pub fn icmp_error(&mut self, e: &IcmpError) {
         self.stats.counters.icmp_errors += 1;
         if self.told_errors.len() < TOLD_ERRORS && self.told_errors.insert((e.from, e.kind, e.code))

@@ -9,6 +9,7 @@ pub mod diff;
 mod drops;
 mod explain;
 mod host;
+mod icmp_error;
 mod inband;
 pub mod inject;
 mod journey;

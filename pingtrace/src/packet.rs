@@ -246,6 +246,17 @@ pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
     })
 }
 
+/// The sequence number of a session's probe in a packet with headers that are not looked at.
+pub fn find_probe(packet: &[u8], session: u32) -> Option<u32> {
+    let is_probe = |icmp: &&[u8]| {
+        be16(icmp, 12) == MAGIC
+            && be32(icmp, 16) == session
+            && (be16(icmp, 4), be16(icmp, 6)) == (session as u16, be16(icmp, 22))
+    };
+    let found = packet.windows(V0_HEADER).find(is_probe)?;
+    Some(be32(found, 20))
+}
+
 /// The bytes of the entries in use, checked against what arrived.
 fn entries(icmp: &[u8], version: Version) -> Result<&[u8], Malformed> {
     let num = usize::from(icmp[9]);

@@ -4,21 +4,28 @@
 use crate::cli::{Cli, Mode};
 use crate::host;
 use crate::packet::{Family, V1_HEADER};
-use crate::socket::{self, Options};
+use crate::socket::{self, MAX_MESSAGE, Options};
 use crate::units::realtime_ns;
 use anyhow::{Context, Result, bail};
-use netns::{Namespace, Netlink};
+use netns::{Link, Namespace, Netlink};
 use report::model::{Endpoint, Run};
 use socket2::SockAddr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// Room for the stamps that one reply has to carry; also version 0's documented minimum.
 pub const MIN_SIZE: usize = 144;
+/// Unless another is asked for. With an IP header of either version it stays within 552 bytes, Linux'
+/// smallest path MTU: no path MTU cache, at whichever end, has a probe or its reply fragmented.
+pub const DEFAULT_SIZE: usize = 512;
 /// More packets than this are not in flight; a record is about 1.6 kB.
 const MAX_SLOTS: u32 = 32_768;
 const MIN_SLOTS: u32 = 512;
 /// One after the other, a timeout now and then: few records, which stay in the CPU's cache.
 const ADAPTIVE_SLOTS: u32 = 64;
+
+/// Bytes of an IP header without options.
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
 
 /// What was typed cannot be done on any host.
 #[derive(Clone, Debug)]
@@ -85,8 +92,9 @@ impl Plan {
             device: cli.interface.first().cloned(),
             tos: cli.tos,
         };
-        let (source, mtu) = socket::route(peer, &options)?;
-        check_size(cli, peer.is_ipv4(), mtu, host)?;
+        let source = socket::source(peer, &options)?;
+        let device = device(peer, &options);
+        check_size(cli, peer.is_ipv4(), device.as_ref())?;
         Ok(Self {
             peer: peer.into(),
             ip: peer.ip(),
@@ -96,7 +104,7 @@ impl Plan {
                 Family::V6
             },
             source,
-            device: device(peer, &options),
+            device: device.map(|link| link.name).or(options.device.clone()),
             options,
             mode: match cli.mode {
                 Mode::Auto => "auto",
@@ -251,39 +259,42 @@ fn zone_index(zone: &str) -> Result<u32> {
         .index)
 }
 
-fn check_size(cli: &Cli, v4: bool, mtu: usize, host: &str) -> Result<()> {
+/// A path MTU cache is not asked, as sends do not believe it either.
+fn check_size(cli: &Cli, v4: bool, device: Option<&Link>) -> Result<()> {
     let min = if cli.mode == Mode::Pingpong {
         V1_HEADER
     } else {
         MIN_SIZE
     };
-    let max = mtu.saturating_sub(if v4 { 20 } else { 40 });
-    if cli.size < min {
-        let size = cli.size;
+    let size = cli.size;
+    if size < min {
         let why = format!("size {size} (-b) is below the minimum of {min} bytes");
         return Err(Usage(why).into());
     }
-    if cli.size > max {
+    let header = if v4 { IPV4_HEADER } else { IPV6_HEADER };
+    let (name, mtu) = device.map_or(("this host", u32::MAX), |d| (&d.name, d.mtu));
+    // The loopback's MTU is one more than an IP packet's largest length.
+    let max = (mtu as usize).min(MAX_MESSAGE) - header;
+    if size > max {
         bail!(
-            "size {} (-b) is above {max} bytes, what the route to {host} carries unfragmented (MTU {mtu})",
-            cli.size
+            "size {size} (-b) is above {max} bytes, what {name} sends in one packet (MTU {mtu}); use a smaller size"
         );
     }
     Ok(())
 }
 
 /// The device that the kernel would choose; unknown is no error here.
-fn device(to: SocketAddr, options: &Options) -> Option<String> {
-    if options.device.is_some() {
-        return options.device.clone();
-    }
+fn device(to: SocketAddr, options: &Options) -> Option<Link> {
     let mut netlink = Netlink::open().ok()?;
+    if let Some(name) = &options.device {
+        return netlink.link_named(name).ok();
+    }
     let zone = match to {
         SocketAddr::V6(to) => Some(to.scope_id()).filter(|zone| *zone != 0),
         SocketAddr::V4(_) => None,
     };
     let route = netlink.route_get(to.ip(), zone).ok()?;
-    netlink.link_name(route.ifindex).ok()
+    netlink.link(route.ifindex).ok()
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
-//! The raw ICMP socket: options, sending, receiving, and what an ICMP error says.
+//! The raw ICMP socket: options, sending and receiving.
 
 #![expect(
     unsafe_code,
     reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER"
 )]
 
-use crate::packet::Family;
+use crate::icmp_error::IcmpError;
+use crate::packet::{self, Family, V0_HEADER};
 use crate::timestamps;
 use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;
@@ -23,6 +24,10 @@ pub const RECEIVE_TICK: Duration = Duration::from_millis(20);
 pub const MAX_MESSAGE: usize = 65_535;
 /// Asked for; enough for a second of probes at 20 000 a second.
 const RECEIVE_BUFFER: usize = 32 << 20;
+
+/// Longest headers before the ICMP message of a sent packet that is shown with its stamp: Ethernet
+/// with two VLAN tags, and IP.
+const SENT_HEADERS: usize = 22 + 40;
 
 /// Options that a user can set.
 #[derive(Clone, Debug, Default)]
@@ -54,27 +59,10 @@ pub enum Deliver {
 pub enum Received<'a> {
     /// An echo reply's ICMP message, and who sent it.
     Reply(&'a [u8], IpAddr),
-    /// An ICMP error about one of our probes.
+    /// An ICMP error about a packet of this host.
     Error(IcmpError),
     /// Nothing within [`RECEIVE_TICK`], or something else's message.
     Nothing,
-}
-
-/// An ICMP error that answers a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IcmpError {
-    /// Who says so.
-    pub from: IpAddr,
-    /// ICMP type.
-    pub kind: u8,
-    /// ICMP code.
-    pub code: u8,
-    /// Id of the probe (low 16 bits of the session).
-    pub id: u16,
-    /// Low 16 bits of the probe's sequence number.
-    pub sequence: u16,
-    /// The message is `ICMPv6`.
-    pub v6: bool,
 }
 
 impl ProbeSocket {
@@ -114,19 +102,21 @@ impl ProbeSocket {
                 &(RECEIVE_BUFFER as i32),
             );
         }
-        let (level, discover, dont) = match self.family {
+        // Never fragment, and take the device's MTU as the limit: the kernel's path MTU cache holds
+        // what anybody's "fragmentation needed" said, for ten minutes.
+        let (level, discover, probe) = match self.family {
             Family::V4 => (
                 libc::IPPROTO_IP,
                 libc::IP_MTU_DISCOVER,
-                libc::IP_PMTUDISC_DO,
+                libc::IP_PMTUDISC_PROBE,
             ),
             Family::V6 => (
                 libc::IPPROTO_IPV6,
                 libc::IPV6_MTU_DISCOVER,
-                libc::IPV6_PMTUDISC_DO,
+                libc::IPV6_PMTUDISC_PROBE,
             ),
         };
-        self.set(level, discover, &dont)
+        self.set(level, discover, &probe)
             .context("forbid fragmentation")?;
         self.deliver(Deliver::RepliesAndErrors)
             .context("set the ICMP type filter")?;
@@ -229,13 +219,16 @@ impl ProbeSocket {
         self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &timestamps::FLAGS)
     }
 
-    /// Gives the stamps of sends that have arrived: number of the send, point, `CLOCK_REALTIME` ns.
-    pub fn sent_stamps(&self, mut each: impl FnMut(u32, Point, i64)) {
-        let mut nothing = [MaybeUninit::uninit(); 1];
+    /// Gives the stamps of a session's sends that have arrived: sequence number, point,
+    /// `CLOCK_REALTIME` ns.
+    pub fn sent_stamps(&self, session: u32, mut each: impl FnMut(u32, Point, i64)) {
+        let mut packet = [MaybeUninit::uninit(); SENT_HEADERS + V0_HEADER];
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-        while let Ok(stamped) = timestamps::receive(&self.socket, &mut nothing, flags) {
-            if let (Some((number, point)), Some(at)) = (stamped.sent, stamped.at_ns) {
-                each(number, point, at);
+        while let Ok(stamped) = timestamps::receive(&self.socket, &mut packet, flags) {
+            let sequence = packet::find_probe(written(&packet, stamped.length), session);
+            if let (Some(sequence), Some(point), Some(at)) = (sequence, stamped.sent, stamped.at_ns)
+            {
+                each(sequence, point, at);
             }
         }
     }
@@ -273,9 +266,7 @@ impl ProbeSocket {
         length: usize,
         from: &SockAddr,
     ) -> Received<'b> {
-        let buffer = &buffer[..length];
-        // SAFETY: the kernel has written `length` bytes.
-        let bytes = unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) };
+        let bytes = written(buffer, length);
         let Some(from) = from.as_socket().map(|a| a.ip()) else {
             return Received::Nothing;
         };
@@ -285,7 +276,7 @@ impl ProbeSocket {
         if message.first() == Some(&self.family.reply()) {
             return Received::Reply(message, from);
         }
-        icmp_error(message, self.family, from).map_or(Received::Nothing, Received::Error)
+        IcmpError::parse(message, self.family, from).map_or(Received::Nothing, Received::Error)
     }
 
     /// The ICMP message: an IPv4 raw socket gives the IP header too.
@@ -300,82 +291,19 @@ impl ProbeSocket {
     }
 }
 
+/// The first `length` bytes of a buffer, which the kernel has written.
+fn written(buffer: &[MaybeUninit<u8>], length: usize) -> &[u8] {
+    let buffer = &buffer[..length];
+    // SAFETY: the kernel has written `length` bytes.
+    unsafe { std::slice::from_raw_parts(buffer.as_ptr().cast::<u8>(), length) }
+}
+
 /// The tick passed, or a signal came.
 fn is_nothing(e: &io::Error) -> bool {
     matches!(
         e.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
-}
-
-/// Reads the echo request that an ICMP error quotes (RFC 792, RFC 4443).
-fn icmp_error(message: &[u8], family: Family, from: IpAddr) -> Option<IcmpError> {
-    let (kind, code) = (*message.first()?, *message.get(1)?);
-    let quoted = message.get(8..)?;
-    let echo = match family {
-        Family::V4 => {
-            let ip = Ipv4Packet::new(quoted)?;
-            quoted.get(usize::from(ip.get_header_length()) * 4..)?
-        }
-        Family::V6 => pnet_packet::ipv6::Ipv6Packet::new(quoted).map(|_| quoted.get(40..))??,
-    };
-    if echo.first()? != &family.request() || echo.len() < 8 {
-        return None;
-    }
-    let word = |at: usize| u16::from_be_bytes([echo[at], echo[at + 1]]);
-    Some(IcmpError {
-        from,
-        kind,
-        code,
-        id: word(4),
-        sequence: word(6),
-        v6: family == Family::V6,
-    })
-}
-
-impl std::fmt::Display for IcmpError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = if self.v6 {
-            icmpv6_name(self.kind, self.code)
-        } else {
-            icmp_name(self.kind, self.code)
-        };
-        write!(
-            f,
-            "{} says: {what} (ICMP{} type {} code {})",
-            self.from,
-            if self.v6 { "v6" } else { "" },
-            self.kind,
-            self.code
-        )
-    }
-}
-
-const fn icmp_name(kind: u8, code: u8) -> &'static str {
-    match (kind, code) {
-        (3, 0) => "network unreachable",
-        (3, 1) => "host unreachable",
-        (3, 2) => "protocol unreachable",
-        (3, 4) => "fragmentation needed, but forbidden: use a smaller size (-b)",
-        (3, 9 | 10 | 13) => "communication administratively prohibited",
-        (3, _) => "destination unreachable",
-        (11, _) => "time exceeded on the way",
-        (12, _) => "parameter problem",
-        _ => "ICMP error",
-    }
-}
-
-const fn icmpv6_name(kind: u8, code: u8) -> &'static str {
-    match (kind, code) {
-        (1, 0) => "no route to destination",
-        (1, 1) => "communication administratively prohibited",
-        (1, 3) => "address unreachable",
-        (1, _) => "destination unreachable",
-        (2, _) => "packet too big: use a smaller size (-b)",
-        (3, _) => "hop limit exceeded on the way",
-        (4, _) => "parameter problem",
-        _ => "ICMPv6 error",
-    }
 }
 
 fn explain_open(e: &io::Error) -> anyhow::Error {
@@ -393,7 +321,7 @@ pub fn explain_send(e: &io::Error, to: IpAddr, size: usize) -> String {
             "there is no route to it; see 'ip route get'".to_owned()
         }
         Some(libc::EMSGSIZE) => {
-            format!("{size} bytes of ICMP exceed the path's MTU; use a smaller size (-b)")
+            format!("{size} bytes of ICMP exceed the device's MTU; use a smaller size (-b)")
         }
         Some(libc::EACCES | libc::EPERM) => {
             "a route or a firewall rule on this host prohibits it".to_owned()
@@ -417,9 +345,8 @@ fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// The address that this host would send from, and the MTU of the route: asked of a UDP socket
-/// that sends nothing.
-pub fn route(to: SocketAddr, options: &Options) -> Result<(IpAddr, usize)> {
+/// The address that this host would send from: asked of a UDP socket that sends nothing.
+pub fn source(to: SocketAddr, options: &Options) -> Result<IpAddr> {
     let domain = Domain::for_address(to);
     let probe =
         Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).context("open a UDP socket")?;
@@ -435,12 +362,8 @@ pub fn route(to: SocketAddr, options: &Options) -> Result<(IpAddr, usize)> {
     if let Err(e) = probe.connect(&connect_to.into()) {
         bail!("{}", explain_send(&e, to.ip(), 0));
     }
-    let local = probe
-        .local_addr()
-        .ok()
-        .and_then(|a| a.as_socket())
-        .map_or(unspecified(to.ip()), |a| a.ip());
-    Ok((local, mtu(&probe, to.is_ipv6())))
+    let local = probe.local_addr().ok().and_then(|a| a.as_socket());
+    Ok(local.map_or(unspecified(to.ip()), |a| a.ip()))
 }
 
 fn unspecified(like: IpAddr) -> IpAddr {
@@ -448,31 +371,5 @@ fn unspecified(like: IpAddr) -> IpAddr {
         Ipv4Addr::UNSPECIFIED.into()
     } else {
         Ipv6Addr::UNSPECIFIED.into()
-    }
-}
-
-/// `IP_MTU` of a connected socket; the largest possible where the kernel does not say.
-fn mtu(socket: &Socket, v6: bool) -> usize {
-    let (level, name) = if v6 {
-        (libc::IPPROTO_IPV6, libc::IPV6_MTU)
-    } else {
-        (libc::IPPROTO_IP, libc::IP_MTU)
-    };
-    let mut value = 0_i32;
-    let mut length = size_of_val(&value) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes into `value`.
-    let r = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    if r == 0 && value > 0 {
-        value as usize
-    } else {
-        MAX_MESSAGE
     }
 }

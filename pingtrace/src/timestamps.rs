@@ -12,13 +12,12 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddr};
 
-/// What is asked of `SO_TIMESTAMPING`. Stamps of sends are matched by number, without the packet.
+/// What is asked of `SO_TIMESTAMPING`. Stamps of sends come with the packet, which says what it is:
+/// the kernel's own numbers count some of the sends that fail and not others.
 pub const FLAGS: u32 = libc::SOF_TIMESTAMPING_TX_SCHED
     | libc::SOF_TIMESTAMPING_TX_SOFTWARE
     | libc::SOF_TIMESTAMPING_RX_SOFTWARE
     | libc::SOF_TIMESTAMPING_SOFTWARE
-    | libc::SOF_TIMESTAMPING_OPT_ID
-    | libc::SOF_TIMESTAMPING_OPT_TSONLY
     | libc::SOF_TIMESTAMPING_OPT_CMSG;
 
 /// The points that they give, and from what.
@@ -40,8 +39,8 @@ pub struct Stamped {
     pub from: SockAddr,
     /// The kernel's stamp, `CLOCK_REALTIME` ns.
     pub at_ns: Option<i64>,
-    /// For a stamp of a send: which send of this socket, counted from 0, and what it stamps.
-    pub sent: Option<(u32, Point)>,
+    /// What it stamps, if it is of a send.
+    pub sent: Option<Point>,
 }
 
 /// Receives with `MSG_ERRQUEUE | MSG_DONTWAIT` for stamps of sends, or 0 for messages.
@@ -107,10 +106,9 @@ impl Stamped {
             {
                 const SCM_TSTAMP_SND: i32 = 0;
                 const SCM_TSTAMP_SCHED: i32 = 1;
-                let number = int(data, 12).cast_unsigned();
                 self.sent = match int(data, 8) {
-                    SCM_TSTAMP_SND => Some((number, Point::LTxDevout)),
-                    SCM_TSTAMP_SCHED => Some((number, Point::LTxDevqueue)),
+                    SCM_TSTAMP_SND => Some(Point::LTxDevout),
+                    SCM_TSTAMP_SCHED => Some(Point::LTxDevqueue),
                     _ => None,
                 };
             }

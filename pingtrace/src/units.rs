@@ -133,7 +133,7 @@ pub fn count(text: &str) -> Result<u32, String> {
 /// The size of a message, bytes; whether it fits is found out with the route.
 pub fn message_size(text: &str) -> Result<usize, String> {
     text.parse()
-        .map_err(|_| format!("'{text}' is not a number of bytes, e.g. 556"))
+        .map_err(|_| format!("'{text}' is not a number of bytes, e.g. 512"))
 }
 
 /// How long to wait for a reply.

@@ -456,10 +456,16 @@ pub struct Counters {
     pub unknown_points: u64,
     /// Sends that failed.
     pub send_errors: u64,
-    /// ICMP errors received for our probes.
+    /// ICMP errors that quote a probe in flight.
     pub icmp_errors: u64,
     /// Answers to probes of which nothing is known any more: the first one, or a further one.
     pub unmatched: u64,
+    /// ICMP errors that quote no probe in flight, about packets to the peer or with the session's
+    /// id: forged, another program's, or too late.
+    pub icmp_unrelated: u64,
+    /// Probes of the schedule that had not left when the time was over: the client could not keep
+    /// up.
+    pub unsent: u64,
 }
 
 /// Whether a count is the one that an absent field stands for.
@@ -503,6 +509,8 @@ impl Counters {
             send_errors: since(|c| c.send_errors),
             icmp_errors: since(|c| c.icmp_errors),
             unmatched: since(|c| c.unmatched),
+            icmp_unrelated: since(|c| c.icmp_unrelated),
+            unsent: since(|c| c.unsent),
         }
     }
 

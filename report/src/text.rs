@@ -609,7 +609,7 @@ fn push_directions(text: &mut String, counters: &Counters) {
 
 /// Every counter that is 0 in a run without trouble, with its name for people. What became of the
 /// probes sent, and how many were recorded, is shown elsewhere.
-fn oddities(counters: &Counters) -> [(&'static str, u64); 13] {
+fn oddities(counters: &Counters) -> [(&'static str, u64); 15] {
     let Counters {
         sent: _,
         replied: _,
@@ -638,6 +638,8 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 13] {
         send_errors,
         icmp_errors,
         unmatched,
+        icmp_unrelated,
+        unsent,
     } = *counters;
     [
         ("late replies", late),
@@ -653,6 +655,8 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 13] {
         ("send errors", send_errors),
         ("ICMP errors", icmp_errors),
         ("replies to forgotten probes", unmatched),
+        ("ICMP errors about no probe in flight", icmp_unrelated),
+        ("probes not sent in time", unsent),
     ]
 }
 

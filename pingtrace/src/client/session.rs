@@ -432,5 +432,11 @@ pub fn index_of(sequence: u32, sent: u64) -> Option<u64> {
     sent.checked_sub(u64::from(back))
 }
 
+/// The youngest of the first `sent` probes whose sequence number has these low 16 bits.
+pub fn index_of_low(low: u16, sent: u64) -> Option<u64> {
+    let back = (sent as u16).wrapping_sub(low);
+    index_of((sent as u32).wrapping_sub(u32::from(back)), sent)
+}
+
 #[cfg(test)]
 mod tests;

@@ -224,7 +224,7 @@ pub(super) fn notes(used: Marks) -> String {
 }
 
 /// Every counter and its name.
-pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 19] {
+pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 21] {
     [
         ("sent", counters.sent),
         ("replied", counters.replied),
@@ -245,6 +245,11 @@ pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 19] {
         ("send errors", counters.send_errors),
         ("ICMP errors", counters.icmp_errors),
         ("unmatched replies", counters.unmatched),
+        (
+            "ICMP errors about no probe in flight",
+            counters.icmp_unrelated,
+        ),
+        ("probes not sent in time", counters.unsent),
     ]
 }
 

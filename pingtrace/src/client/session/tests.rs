@@ -254,6 +254,12 @@ proptest! {
             _ if back < 1 << 32 => prop_assert_eq!(found, Some(index)),
             _ => prop_assert!(found.is_none_or(|found| found > index)),
         }
+        let low = index_of_low(index as u16, sent);
+        match back {
+            0 => prop_assert_eq!(low, None, "not sent yet"),
+            _ if back < 1 << 16 => prop_assert_eq!(low, Some(index)),
+            _ => prop_assert!(low.is_none_or(|found| found > index)),
+        }
     }
 }
 
