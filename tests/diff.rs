@@ -54,7 +54,10 @@ fn a_slow_queue_is_what_moved() {
     let text = diff(directory.path(), "quick.json slow.json");
     said(&text, 0, &[]);
     assert!(text.stdout.starts_with("l_tx_qdisc moved"), "{text:#?}");
-    assert!(text.stdout.contains("correlated"), "{text:#?}");
+    assert!(
+        text.stdout.contains("in the course of each run"),
+        "{text:#?}"
+    );
     assert!(
         text.stdout.lines().skip(4).all(|l| l.len() <= 110),
         "{text:#?}"
@@ -78,14 +81,15 @@ fn a_slow_queue_is_what_moved() {
         assert!(bound("lo") <= bound("change_ns") && bound("change_ns") <= bound("hi"));
         assert_eq!(of(name)["a"]["count"], 300);
     }
+    let p99 = &of("l_tx_qdisc")["p99"];
     assert!(
-        of("l_tx_qdisc")["p99"]["hi"].is_null(),
-        "300 probes have no bound: {json:#}"
+        p99["hi"].is_null() && p99["no_interval"] == "few_probes",
+        "{json:#}"
     );
     assert!(of("r_rx_kern")["p50"]["change_ns"].as_i64().unwrap().abs() < 1_000_000);
 
     let same = diff(directory.path(), "slow.json slow.json");
-    assert!(same.stdout.starts_with("nothing moved"), "{same:#?}");
+    assert!(same.stdout.starts_with("no segment moved\n"), "{same:#?}");
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn of_several_runs_in_a_file_the_last_counts() {
     }
     let run = diff(directory.path(), "all.json all.stat");
     said(&run, 0, &[]);
-    assert!(run.stdout.starts_with("nothing moved"), "{run:#?}");
+    assert!(run.stdout.starts_with("no segment moved\n"), "{run:#?}");
     assert!(
         run.stdout.contains("the last of 2 runs in the file"),
         "{run:#?}"

@@ -1,8 +1,10 @@
 //! `pingtrace diff A B`: what changed between two saved runs.
 
 use crate::printer;
+use crate::units;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use report::confidence::MinEffect;
 use report::diff::Diff;
 use report::saved::{self, Saved};
 use std::fs::File;
@@ -12,8 +14,10 @@ use std::path::{Path, PathBuf};
 /// Compare two saved runs: which segments moved, by how much, and how sure that is
 ///
 /// A and B are what `-o json` wrote, or log files: FILE.stat, or FILE.seq for the FILE.stat beside
-/// it. Percentiles of all probes are compared, not of the recorded ones alone. Of several
-/// runs in one file the last counts. Exit status: 0 whatever moved; 1 a file could not be read.
+/// it. Percentiles of all probes are compared, not of the recorded ones alone. A segment moved if
+/// it changed by more than a repetition of the run would show, as far as the runs' own course tells,
+/// and by --min-effect at least. Of several runs in one file the last counts. Exit status: 0 whatever
+/// moved; 1 a file could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The run to compare with
@@ -23,6 +27,11 @@ pub struct Args {
     /// The run that is compared
     #[arg(value_name = "B")]
     after: PathBuf,
+
+    /// The smallest change that matters: a percentage of what A has, a time, or both: then it has
+    /// to reach both
+    #[arg(long, value_name = "PERCENT,TIME", default_value = "10%,1us", value_parser = min_effect)]
+    min_effect: MinEffect,
 
     /// How to say it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
@@ -37,11 +46,33 @@ enum Output {
     Json,
 }
 
+/// `10%`, `5us`, or `10%,5us`.
+fn min_effect(text: &str) -> Result<MinEffect, String> {
+    let mut min = MinEffect {
+        percent: 0.0,
+        ns: 0,
+    };
+    for part in text.split(',').map(str::trim) {
+        if let Some(number) = part.strip_suffix('%') {
+            let percent = number.trim().parse().ok();
+            let percent = percent.filter(|percent| (0.0..=1e6).contains(percent));
+            min.percent = percent.ok_or_else(|| format!("'{part}' is no percentage, e.g. 10%"))?;
+        } else if part.ends_with(|c: char| c.is_ascii_alphabetic()) {
+            min.ns = units::microseconds(part)?.as_nanos() as u64;
+        } else {
+            return Err(format!(
+                "'{part}' is neither a percentage nor a time with its unit, e.g. 10%,1us"
+            ));
+        }
+    }
+    Ok(min)
+}
+
 /// Compares, and writes to stdout.
 pub fn run(args: &Args) -> Result<()> {
     let names = [&args.before, &args.after].map(|path| path.display().to_string());
     let (a, b) = (read(&args.before)?, read(&args.after)?);
-    let diff = Diff::new((&names[0], &a), (&names[1], &b));
+    let diff = Diff::new((&names[0], &a), (&names[1], &b), args.min_effect);
     let result = match args.output {
         Output::Text => diff.text(),
         Output::Json => diff.json() + "\n",
@@ -62,4 +93,35 @@ fn read(path: &Path) -> Result<Saved> {
         File::open(path).with_context(|| format!("open the saved run {}", path.display()))?;
     saved::read(BufReader::new(file))
         .with_context(|| format!("read the saved run {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smallest_effect_is_a_part_a_time_or_both() {
+        for (text, percent, ns) in [
+            ("10%,1us", 10.0, 1_000),
+            ("1us, 10 %", 10.0, 1_000),
+            ("2.5%", 2.5, 0),
+            ("3 ms", 0.0, 3_000_000),
+            ("0%", 0.0, 0),
+        ] {
+            assert_eq!(min_effect(text), Ok(MinEffect { percent, ns }), "{text}");
+        }
+        for wrong in [
+            "",
+            "10",
+            "ten%",
+            "-1%",
+            "inf%",
+            "nan%",
+            "10%,",
+            "5 parsecs",
+            "us",
+        ] {
+            assert!(min_effect(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,34 +1,51 @@
 //! Two runs side by side: which segments moved, by how much, and how sure that is.
 //!
-//! Percentiles and their confidence intervals come from the histograms of all probes, not from
-//! the recorded ones; see [`confidence`](crate::confidence).
+//! Percentiles come from the histograms of all probes, not from the recorded ones; how sure a
+//! change is comes from how the percentiles varied in the course of each run, see
+//! [`confidence`](crate::confidence).
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::confidence::{Bounds, CONFIDENCE, Change};
-use crate::model::{Run, Segment, Summary};
-use crate::quantile::Quantile;
+use crate::confidence::{CONFIDENCE, Change, MinEffect, Order, Variance};
+use crate::model::{Run, Segment, Spread, Summary};
 use crate::saved::Saved;
 use crate::units::duration;
 
-/// The quantiles that are compared, and their names.
-const ORDERS: [(Quantile, &str); 2] = [(Quantile::P50, "p50"), (Quantile::P99, "p99")];
 /// Segments that the first sentence names.
 const NAMED: usize = 4;
+const ORDERS: usize = Order::ALL.len();
 
-/// Of one run, the count of a delay and its quantiles, nanoseconds, as in [`ORDERS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a change has no interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum NoInterval {
+    /// Values were cut at the packet's arrival: what was measured is the cut.
+    Clamped,
+    /// The run has too few parts with enough probes for this percentile.
+    FewProbes,
+    /// The run was saved without them.
+    NotSaved,
+}
+
+/// A percentile of a run, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Percentile {
+    ns: u64,
+    variance: Result<Variance, NoInterval>,
+}
+
+/// Of one run, the count of a delay and its percentiles, as in [`Order::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Side {
     count: u64,
-    quantiles: [u64; ORDERS.len()],
-    bounds: [Bounds; ORDERS.len()],
+    percentiles: [Percentile; ORDERS],
 }
 
 /// One delay in both runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Row {
     /// Absent for the total.
     segment: Option<Segment>,
@@ -36,33 +53,32 @@ struct Row {
 }
 
 impl Row {
+    fn new(segment: Option<Segment>, runs: [&Summary; 2]) -> Option<Self> {
+        let sides = runs.map(|summary| side(summary, segment));
+        sides
+            .iter()
+            .any(Option::is_some)
+            .then_some(Self { segment, sides })
+    }
+
     fn name(&self) -> &'static str {
         self.segment.map_or("total", Segment::name)
     }
 
-    /// The change of each quantile, if both runs have the delay.
-    fn changes(&self) -> Option<[Change; ORDERS.len()]> {
+    /// Both runs' percentiles of each order, if both have the delay.
+    fn pairs(&self) -> Option<[(Percentile, Percentile); ORDERS]> {
         let [Some(a), Some(b)] = self.sides else {
             return None;
         };
-        let change = |at: usize| {
-            let of = |side: Side| (side.quantiles[at], side.bounds[at]);
-            Change::between(of(a), of(b))
-        };
-        Some(std::array::from_fn(change))
+        Some(std::array::from_fn(|at| {
+            (a.percentiles[at], b.percentiles[at])
+        }))
     }
+}
 
-    /// The largest change beyond its bounds, and the quantile's name.
-    fn moved(&self) -> Option<(&'static str, Change)> {
-        let named = ORDERS
-            .map(|(_, name)| name)
-            .into_iter()
-            .zip(self.changes()?);
-        named
-            .filter(|(_, change)| change.moved())
-            .rev()
-            .max_by_key(|(_, change)| change.ns.unsigned_abs())
-    }
+/// Why the change of a percentile has no interval, if it has none.
+fn no_interval((a, b): &(Percentile, Percentile)) -> Option<NoInterval> {
+    a.variance.err().or(b.variance.err())
 }
 
 /// Two runs, compared.
@@ -72,36 +88,61 @@ pub struct Diff<'a> {
     runs: [(&'a str, &'a Saved); 2],
     /// The total first, then the segments in path order.
     rows: Vec<Row>,
+    min: MinEffect,
+    /// Changes that have an interval.
+    comparisons: usize,
 }
 
 impl<'a> Diff<'a> {
-    /// Compares two runs; each with its name, such as that of its file.
-    pub fn new(a: (&'a str, &'a Saved), b: (&'a str, &'a Saved)) -> Self {
+    /// Compares two runs, each with its name, such as that of its file; what changed by less than
+    /// `min` did not move.
+    pub fn new(a: (&'a str, &'a Saved), b: (&'a str, &'a Saved), min: MinEffect) -> Self {
         let all = [None].into_iter().chain(Segment::ALL.map(Some));
-        let row = |segment| Row {
-            segment,
-            sides: [a, b].map(|(_, saved)| side(&saved.summary, segment)),
-        };
+        let summaries = [a, b].map(|(_, saved)| &saved.summary);
+        let rows: Vec<Row> = all.filter_map(|of| Row::new(of, summaries)).collect();
+        let pairs = rows.iter().filter_map(Row::pairs).flatten();
+        let comparisons = pairs.filter(|pair| no_interval(pair).is_none()).count();
         Self {
             runs: [a, b],
-            rows: all
-                .map(row)
-                .filter(|row| row.sides.iter().any(Option::is_some))
-                .collect(),
+            rows,
+            min,
+            comparisons,
         }
     }
 
-    /// Segments that changed by more than their interval, by the size of their largest change.
+    /// The change of each percentile, if both runs have the delay.
+    fn changes(&self, row: &Row) -> Option<[Change; ORDERS]> {
+        let known = |p: Percentile| (p.ns, p.variance.ok());
+        let change = |(a, b)| Change::between(known(a), known(b), self.comparisons);
+        Some(row.pairs()?.map(change))
+    }
+
+    /// The largest change that is one, and the percentile's name.
+    fn moved(&self, row: &Row) -> Option<(&'static str, Change)> {
+        let named = Order::ALL.map(Order::name).into_iter();
+        named
+            .zip(self.changes(row)?)
+            .filter(|(_, change)| change.moved(&self.min))
+            .rev()
+            .max_by_key(|(_, change)| change.ns.unsigned_abs())
+    }
+
+    /// Segments that moved, by the size of their largest change.
     fn movers(&self) -> Vec<(&'static str, &'static str, Change)> {
         let rows = self.rows.iter().filter(|row| row.segment.is_some());
         let mut movers: Vec<_> = rows
             .filter_map(|row| {
-                row.moved()
+                self.moved(row)
                     .map(|(order, change)| (row.name(), order, change))
             })
             .collect();
         movers.sort_by_key(|(.., change)| Reverse(change.ns.unsigned_abs()));
         movers
+    }
+
+    /// Segments that moved, by the size of their largest change.
+    pub fn moved_segments(&self) -> Vec<&'static str> {
+        self.movers().into_iter().map(|(name, ..)| name).collect()
     }
 
     /// For people: the answer in a sentence, the two runs, a table, and what the intervals mean.
@@ -116,13 +157,16 @@ impl<'a> Diff<'a> {
         text.push('\n');
         self.push_table(&mut text);
         self.push_incomparable(&mut text);
+        self.push_no_intervals(&mut text);
+        let MinEffect { percent, ns } = self.min;
         push(
             &mut text,
             format_args!(
-                "\nIn brackets: where the change lies with a confidence of {:.0} %, from the order statistics of all\n\
-                 probes; ? where there are too few. Probes close in time are correlated, so the doubt is larger\n\
-                 than these intervals say.\n",
-                CONFIDENCE * 100.0
+                "\nIn brackets: where the change lies, all of them at once with a confidence of {:.0} %, from how the\n\
+                 percentiles varied in the course of each run: a repetition is taken to differ as much. Moved is\n\
+                 what changed for sure, and by {percent} % and {} at least (--min-effect).\n",
+                CONFIDENCE * 100.0,
+                duration(ns),
             ),
         );
         text
@@ -134,21 +178,12 @@ impl<'a> Diff<'a> {
             format!("{name} {order} {}", in_one_unit(change))
         };
         let Some((first, rest)) = movers.split_first() else {
-            let total = self.rows.iter().find(|row| row.segment.is_none());
-            return match total.and_then(Row::moved) {
-                Some((order, change)) => format!(
-                    "no segment moved beyond its interval, but the total did: {order} {}\n",
-                    in_one_unit(&change)
-                ),
-                None => "nothing moved beyond its interval\n".into(),
-            };
+            return self.nothing_moved();
         };
         let (name, order, change) = first;
         let change = in_one_unit(change);
         if rest.is_empty() {
-            return format!(
-                "{name} moved: {order} {change}; nothing else moved beyond its interval\n"
-            );
+            return format!("{name} moved: {order} {change}; no other segment moved\n");
         }
         let named: Vec<_> = rest.iter().take(NAMED - 1).map(said).collect();
         let more = match rest.len().saturating_sub(NAMED - 1) {
@@ -161,21 +196,38 @@ impl<'a> Diff<'a> {
         )
     }
 
+    fn nothing_moved(&self) -> String {
+        let total = self.rows.iter().find(|row| row.segment.is_none());
+        if let Some((order, change)) = total.and_then(|row| self.moved(row)) {
+            let change = in_one_unit(&change);
+            return format!("no segment moved, but the total did: {order} {change}\n");
+        }
+        if self.comparisons > 0 {
+            return "no segment moved\n".into();
+        }
+        let median = total.and_then(Row::pairs).map(|[median, _]| median);
+        let why = median.as_ref().and_then(no_interval);
+        let why = why.map_or("the runs have no delay in common", |why| {
+            why.why(Order::P50)
+        });
+        format!("whether a segment moved is not known: {why}\n")
+    }
+
     fn push_table(&self, text: &mut String) {
         push(text, format_args!("{:<16}", "segment"));
-        for (_, order) in ORDERS {
+        for order in Order::ALL.map(Order::name) {
             let [a, b] = ["A", "B"].map(|run| format!("{order} {run}"));
             push(text, format_args!(" {a:>8} {b:>8}  {:<26}", "change"));
         }
         *text = format!("{}\n", text.trim_end());
         for row in &self.rows {
-            let [Some(a), Some(b)] = row.sides else {
+            let Some(changes) = self.changes(row) else {
                 continue;
             };
-            let changes = row.changes().into_iter().flatten();
             let mut line = format!("{:<16}", row.name());
-            for (at, change) in changes.enumerate() {
-                let [a, b] = [a, b].map(|side| duration(side.quantiles[at]));
+            for change in changes {
+                let to = change.from.saturating_add_signed(change.ns);
+                let [a, b] = [change.from, to].map(duration);
                 push(
                     &mut line,
                     format_args!(" {a:>8} {b:>8}  {:<26}", in_one_unit(&change)),
@@ -198,18 +250,85 @@ impl<'a> Diff<'a> {
         }
     }
 
+    /// Which changes have no interval, and why.
+    fn push_no_intervals(&self, text: &mut String) {
+        let pairs: Vec<_> = self
+            .rows
+            .iter()
+            .filter_map(|row| Some((row.name(), row.pairs()?)))
+            .collect();
+        for (at, order) in Order::ALL.into_iter().enumerate() {
+            for reason in NoInterval::ALL {
+                let has = pairs
+                    .iter()
+                    .filter(|(_, pairs)| no_interval(&pairs[at]) == Some(reason));
+                let names: Vec<_> = has.map(|(name, _)| *name).collect();
+                let of = match names.len() {
+                    0 => continue,
+                    all if all == pairs.len() => "any delay".to_owned(),
+                    1..=NAMED => names.join(", "),
+                    many => format!("{many} delays"),
+                };
+                let (order_name, why) = (order.name(), reason.why(order));
+                push(
+                    text,
+                    format_args!("no interval for {order_name} of {of}: {why}\n"),
+                );
+            }
+        }
+    }
+
     /// One JSON line, as the schema says.
     pub fn json(&self) -> String {
         let [a, b] = self.runs.map(|(name, saved)| RunLine::new(name, saved));
         let line = DiffLine {
             kind: "diff",
             confidence: CONFIDENCE,
+            min_effect: MinEffectLine {
+                percent: self.min.percent,
+                ns: self.min.ns,
+            },
             a,
             b,
-            delays: self.rows.iter().map(RowLine::new).collect(),
-            moved: self.movers().into_iter().map(|(name, ..)| name).collect(),
+            delays: self.rows.iter().map(|row| self.row_line(row)).collect(),
+            moved: self.moved_segments(),
         };
         serde_json::to_string(&line).expect("keys are strings and nothing else can fail")
+    }
+
+    fn row_line(&self, row: &Row) -> RowLine {
+        let [a, b] = row.sides.map(|side| side.map(SideLine::from));
+        let pairs = row.pairs().into_iter().flatten();
+        let changes = self.changes(row).into_iter().flatten();
+        let mut lines = changes.zip(pairs).map(|(change, pair)| ChangeLine {
+            change_ns: change.ns,
+            lo: change.lo,
+            hi: change.hi,
+            moved: change.moved(&self.min),
+            no_interval: no_interval(&pair),
+        });
+        RowLine {
+            delay: row.name(),
+            a,
+            b,
+            p50: lines.next(),
+            p99: lines.next(),
+        }
+    }
+}
+
+impl NoInterval {
+    const ALL: [Self; 3] = [Self::Clamped, Self::FewProbes, Self::NotSaved];
+
+    fn why(self, order: Order) -> &'static str {
+        match (self, order) {
+            (Self::Clamped, _) => "too many values were cut at the packet's arrival",
+            (Self::FewProbes, Order::P50) => "too few probes; it takes about 200 in each run",
+            (Self::FewProbes, Order::P99) => "too few probes; it takes about 1300 in each run",
+            (Self::NotSaved, _) => {
+                "a run of an earlier version, saved without how its delays varied"
+            }
+        }
     }
 }
 
@@ -219,19 +338,32 @@ fn side(summary: &Summary, segment: Option<Segment>) -> Option<Side> {
         .iter()
         .position(|stat| stat.segment == segment)?;
     let (stat, histogram) = (&summary.delays[at], summary.histograms.get(at)?);
-    let inside = |ns: u64| ns.clamp(stat.min, stat.max);
-    let quantile = |(order, _): (Quantile, _)| inside(order.of(histogram));
-    let bounds = |(order, _)| {
-        let Bounds { lo, hi } = Bounds::of(histogram, order);
-        Bounds {
-            lo: lo.map(inside),
-            hi: hi.map(inside),
+    let percentile = |order: Order| {
+        let parts = summary.spreads.get(at).ok_or(NoInterval::NotSaved);
+        let parts = parts.and_then(|spread| parts_of(spread, order, stat.count));
+        let variance = parts.and_then(|parts| {
+            Variance::new(order, segment, parts, histogram).ok_or(NoInterval::FewProbes)
+        });
+        Percentile {
+            ns: order.quantile().of(histogram).clamp(stat.min, stat.max),
+            variance,
         }
     };
     Some(Side {
         count: stat.count,
-        quantiles: ORDERS.map(quantile),
-        bounds: ORDERS.map(bounds),
+        percentiles: Order::ALL.map(percentile),
+    })
+}
+
+/// The percentiles of the parts, unless as many values were cut as half of those above the percentile.
+fn parts_of(spread: &Spread, order: Order, count: u64) -> Result<&[u64], NoInterval> {
+    let above = (1.0 - order.quantile().part()) * count as f64;
+    if spread.clamped as f64 > above / 2.0 {
+        return Err(NoInterval::Clamped);
+    }
+    Ok(match order {
+        Order::P50 => &spread.p50,
+        Order::P99 => &spread.p99,
     })
 }
 
@@ -281,7 +413,7 @@ fn start(run: &Run) -> String {
 
 /// `+3.10 [+2.90, +3.40] ms`; `?` for a bound that is not known.
 fn in_one_unit(change: &Change) -> String {
-    let Change { ns, lo, hi } = *change;
+    let Change { ns, lo, hi, .. } = *change;
     let all = [Some(ns), lo, hi].into_iter().flatten();
     let largest = all.map(i64::unsigned_abs).max().unwrap_or(0);
     let (scale, unit) = match largest {
@@ -308,12 +440,20 @@ fn in_one_unit(change: &Change) -> String {
 struct DiffLine<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
+    /// That all changes lie within their bounds.
     confidence: f64,
+    min_effect: MinEffectLine,
     a: RunLine<'a>,
     b: RunLine<'a>,
     delays: Vec<RowLine>,
     /// By the size of their largest change.
     moved: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct MinEffectLine {
+    percent: f64,
+    ns: u64,
 }
 
 #[derive(Serialize)]
@@ -354,6 +494,8 @@ struct ChangeLine {
     #[serde(skip_serializing_if = "Option::is_none")]
     hi: Option<i64>,
     moved: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_interval: Option<NoInterval>,
 }
 
 impl<'a> RunLine<'a> {
@@ -368,41 +510,13 @@ impl<'a> RunLine<'a> {
     }
 }
 
-impl RowLine {
-    fn new(row: &Row) -> Self {
-        let [a, b] = row.sides.map(|side| {
-            side.map(
-                |Side {
-                     count, quantiles, ..
-                 }| SideLine {
-                    count,
-                    p50: quantiles[0],
-                    p99: quantiles[1],
-                },
-            )
-        });
-        let [p50, p99] = match row.changes() {
-            Some(changes) => changes.map(|change| Some(ChangeLine::from(change))),
-            None => [None, None],
-        };
+impl From<Side> for SideLine {
+    fn from(side: Side) -> Self {
+        let [p50, p99] = side.percentiles.map(|percentile| percentile.ns);
         Self {
-            delay: row.name(),
-            a,
-            b,
+            count: side.count,
             p50,
             p99,
-        }
-    }
-}
-
-impl From<Change> for ChangeLine {
-    fn from(change: Change) -> Self {
-        let Change { ns, lo, hi } = change;
-        Self {
-            change_ns: ns,
-            lo,
-            hi,
-            moved: change.moved(),
         }
     }
 }
@@ -418,7 +532,10 @@ mod tests {
 
     #[test]
     fn a_change_is_in_one_unit() {
-        let change = |ns, lo, hi| in_one_unit(&Change { ns, lo, hi });
+        let change = |ns, lo, hi| {
+            let from = 0;
+            in_one_unit(&Change { from, ns, lo, hi })
+        };
         for (said, expected) in [
             (
                 change(3_100_000, Some(2_900_000), Some(3_400_000)),

@@ -24,6 +24,7 @@ pub mod saved;
 pub mod series;
 pub mod slo;
 pub mod slowest;
+mod spans;
 pub mod stats;
 pub mod text;
 pub mod units;

@@ -400,6 +400,18 @@ pub struct DelayStat {
     pub max: u64,
 }
 
+/// How a delay varied in the course of a run: percentiles of consecutive parts of it, in order, of
+/// as many parts as have enough probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// Values of the whole run that were cut at the packet's arrival ([`Delay::clamped`]).
+    pub clamped: u64,
+    /// Medians, nanoseconds.
+    pub p50: Vec<u64>,
+    /// 99th percentiles, nanoseconds.
+    pub p99: Vec<u64>,
+}
+
 /// Losses and oddities of a run; every one is shown in every format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -617,6 +629,8 @@ pub struct Summary {
     pub jitter: Vec<Variation>,
     /// All values of each of `delays`, in the same order; only at the end of a run.
     pub histograms: Vec<Histogram<u64>>,
+    /// How each of `delays` varied, in the same order; only at the end of a run.
+    pub spreads: Vec<Spread>,
     /// What became of the run's objectives; only at the end of a run.
     pub slo: Vec<Judged>,
     /// What the client itself cost.

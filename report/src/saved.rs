@@ -5,6 +5,7 @@ use std::io::{self, BufRead};
 
 use crate::json::{self, Line};
 use crate::model::{Names, Probe, Record, Run, Summary};
+use crate::spans::Spans;
 
 /// The end of a saved run.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,12 +52,17 @@ pub fn read(lines: impl BufRead) -> Result<Saved, Error> {
     let mut scan = Scan::default();
     scan.read(lines)?;
     let last = if scan.earlier > 0 { "last " } else { "" };
-    let (_, summary) = scan.stat.ok_or(Error::NoEnd(last))?;
+    let (_, mut summary) = scan.stat.ok_or(Error::NoEnd(last))?;
     if summary.counters.replied == 0 {
         return Err(Error::Unanswered);
     }
     if summary.histograms.is_empty() {
         return Err(Error::NoEnd(last));
+    }
+    if summary.spreads.is_empty() && scan.answered == summary.counters.replied {
+        // Of a version that did not save them, and every probe is there.
+        let of = summary.delays.iter().map(|stat| stat.segment);
+        summary.spreads = of.map(|of| scan.spans.spread(of)).collect();
     }
     Ok(Saved {
         run: scan.run,
@@ -81,6 +87,8 @@ pub struct Scan {
     pub recorded: u64,
     /// Those that were answered.
     pub answered: u64,
+    /// How the delays of those varied.
+    spans: Spans,
     /// Its first recorded probe.
     pub first: Option<Probe>,
     /// The names of namespaces and devices; of several for one, the first.
@@ -120,6 +128,9 @@ impl Scan {
                 self.first.get_or_insert_with(|| read.record.probe.clone());
                 let answered = read.record.probe.status.is_answered();
                 self.answered += u64::from(answered);
+                if let Some(breakdown) = &read.record.breakdown {
+                    self.spans.record(breakdown);
+                }
                 self.names.add(read.names);
             }
             Line::Interval { .. } | Line::Other => {}

@@ -19,6 +19,7 @@ use crate::model::{
     Breakdown, Counters, Delay, DelayStat, Mark, Probe, Segment, Summary, Variation, Way,
 };
 use crate::quantile::Quantile;
+use crate::spans::Spans;
 use crate::verdict::Verdict;
 
 /// Largest delay that the histograms tell apart, nanoseconds: 100 s. Longer ones count as this in
@@ -253,6 +254,7 @@ pub struct Stats {
     pairs: Pairs,
     marks: Marks,
     losses: Losses,
+    spans: Spans,
 }
 
 impl Default for Stats {
@@ -274,6 +276,7 @@ impl Stats {
             pairs: Pairs::new(),
             marks: Marks::default(),
             losses: Losses::default(),
+            spans: Spans::default(),
         }
     }
 
@@ -307,6 +310,7 @@ impl Stats {
     /// Counts an answered probe: its total, its segments, and its stamps that were out of order.
     pub fn record(&mut self, breakdown: &Breakdown) {
         self.interval.record(Of::Total, breakdown.total_ns);
+        self.spans.record(breakdown);
         self.counters.unordered += u64::from(breakdown.unordered);
         for delay in &breakdown.delays {
             self.marks.note(delay);
@@ -356,12 +360,13 @@ impl Stats {
         }
     }
 
-    /// Like [`Stats::summary`], with the histograms: for the end of a run.
+    /// Like [`Stats::summary`], with the histograms and spreads: for the end of a run.
     pub fn last_summary(&self, elapsed_ns: u64) -> Summary {
         let run = self.run();
         let histograms = run.delays().map(|(_, values)| values.histogram.clone());
         Summary {
             histograms: histograms.collect(),
+            spreads: run.delays().map(|(of, _)| self.spans.spread(of)).collect(),
             losses: self.losses.counts(),
             ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
         }

@@ -6,12 +6,12 @@ use std::iter;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{Hdr, Numbers, Time, TotalOr, read_symbol, symbol};
+use super::value::{Hdr, Numbers, Time, TotalOr, is_default, read_symbol, symbol};
 use crate::blame::BlameTally;
 use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
 use crate::loss::{Direction, LossCount, Place as LostAt};
-use crate::model::{Counters, DelayStat, OwnCost, Owner, Segment, Summary, Variation, Way};
+use crate::model::{Counters, DelayStat, OwnCost, Owner, Segment, Spread, Summary, Variation, Way};
 use crate::slo::{Judged, Value};
 
 /// How many probes were lost at one place for one reason.
@@ -146,16 +146,20 @@ impl<'a> StatLine<'a> {
     pub(super) fn new(summary: &'a Summary, time_unix_ns: i64) -> Self {
         let histograms = summary.histograms.iter().cloned().map(Hdr);
         let histograms = histograms.map(Some).chain(iter::repeat_with(|| None));
-        let entry = |(stat, hdr): (&DelayStat, Option<Hdr>)| DelayEntry {
+        let spreads = summary.spreads.iter().map(SpreadLine::from);
+        let spreads = spreads.map(Some).chain(iter::repeat_with(|| None));
+        let entry = |((stat, hdr), spread): ((&DelayStat, _), _)| DelayEntry {
             delay: TotalOr(stat.segment),
             numbers: stat.into(),
             hdr,
+            spread,
         };
+        let delays = summary.delays.iter().zip(histograms).zip(spreads);
         Self {
             time: Time(time_unix_ns),
             elapsed_ns: summary.elapsed_ns,
             counters: summary.counters,
-            delays: summary.delays.iter().zip(histograms).map(entry).collect(),
+            delays: delays.map(entry).collect(),
             verdicts: by_owner(&summary.causes),
             causes: summary.causes.iter().map(CauseLine::from).collect(),
             send_slip: summary.send_slip.as_ref().map(Numbers::from),
@@ -171,9 +175,10 @@ impl<'a> StatLine<'a> {
 
 impl From<StatLine<'_>> for Summary {
     fn from(line: StatLine) -> Self {
-        let mut histograms = Vec::new();
+        let (mut histograms, mut spreads) = (Vec::new(), Vec::new());
         let delay = |entry: DelayEntry| {
             histograms.extend(entry.hdr.map(|hdr| hdr.0));
+            spreads.extend(entry.spread.map(Spread::from));
             entry.numbers.into_stat(entry.delay.0)
         };
         let delays: Vec<_> = line.delays.into_iter().map(delay).collect();
@@ -181,6 +186,9 @@ impl From<StatLine<'_>> for Summary {
             elapsed_ns: line.elapsed_ns,
             counters: line.counters,
             histograms: Some(histograms)
+                .filter(|all| all.len() == delays.len())
+                .unwrap_or_default(),
+            spreads: Some(spreads)
                 .filter(|all| all.len() == delays.len())
                 .unwrap_or_default(),
             delays,
@@ -260,6 +268,31 @@ struct DelayEntry {
     numbers: Numbers,
     #[serde(skip_serializing_if = "Option::is_none")]
     hdr: Option<Hdr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spread: Option<SpreadLine>,
+}
+
+/// Percentiles of consecutive parts of the run.
+#[derive(Serialize, Deserialize)]
+struct SpreadLine {
+    #[serde(default, skip_serializing_if = "is_default")]
+    clamped: u64,
+    p50: Vec<u64>,
+    p99: Vec<u64>,
+}
+
+impl From<&Spread> for SpreadLine {
+    fn from(spread: &Spread) -> Self {
+        let Spread { clamped, p50, p99 } = spread.clone();
+        Self { clamped, p50, p99 }
+    }
+}
+
+impl From<SpreadLine> for Spread {
+    fn from(line: SpreadLine) -> Self {
+        let SpreadLine { clamped, p50, p99 } = line;
+        Self { clamped, p50, p99 }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
