@@ -4,7 +4,7 @@ use netns::{Lab, Namespace};
 use pingtrace::inject::forwarder::{Forwarder, Plan};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -326,5 +326,51 @@ pub fn pin(pid: u32, cpu: usize) {
         let error = std::io::Error::last_os_error();
         let is_gone = error.raw_os_error() == Some(libc::ESRCH);
         assert!(result == 0 || is_gone, "pin {tid}: {error}");
+    }
+}
+
+/// What a child writes to stderr.
+pub type Story = BufReader<ChildStderr>;
+
+/// A child whose stderr is piped, and that.
+pub fn with_story(mut child: Child) -> (Child, Story) {
+    let story = BufReader::new(child.stderr.take().expect("piped"));
+    (child, story)
+}
+
+/// To its end; what it still has to say is read meanwhile.
+pub fn end(child: Child, story: Story) -> Finished {
+    let rest = thread::spawn(move || story.lines().map_while(Result::ok).collect::<Vec<_>>());
+    let out = child.wait_with_output().expect("wait for pingtrace");
+    Finished {
+        status: out.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(out.stdout).expect("UTF-8"),
+        stderr: rest.join().expect("reader").join("\n"),
+    }
+}
+
+/// Waits until it says this.
+pub fn hear(story: &mut impl BufRead, words: &str) {
+    let mut line = String::new();
+    while !line.contains(words) {
+        line.clear();
+        let bytes = story.read_line(&mut line).expect("its story");
+        assert!(bytes > 0, "it never said '{words}'");
+    }
+}
+
+/// It ended with this status and one line, which has these words.
+pub fn refused(done: &Finished, status: i32, words: &[&str]) {
+    let furniture =
+        |l: &&str| !l.is_empty() && !l.starts_with("Usage:") && !l.starts_with("For more");
+    let lines: Vec<_> = done.stderr.lines().filter(furniture).collect();
+    assert_eq!(
+        (done.status, done.stdout.as_str()),
+        (status, ""),
+        "{done:#?}"
+    );
+    assert_eq!(lines.len(), 1, "{done:#?}");
+    for word in words {
+        assert!(lines[0].contains(word), "no '{word}' in: {}", lines[0]);
     }
 }

@@ -29,6 +29,8 @@ mod options;
 mod outputs;
 mod packets;
 mod points;
+mod processes;
+mod refuse;
 mod replay;
 mod runqlat;
 mod selftest;

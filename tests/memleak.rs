@@ -2,16 +2,18 @@
 //! release, and churn is no leak. Others on this machine allocate too, so a count may be a little
 //! larger than what this test holds.
 
-use super::harness::{Finished, alone, finish, kill, program, until};
+use super::harness::{
+    Finished, Story, alone, end, finish, hear, kill, program, refused, until, with_story,
+};
+use super::refuse::{self, BPF_ITER_CREATE, BPF_RAW_TRACEPOINT_OPEN, Refuse};
 use libbpf_rs::{MapHandle, MapType, query::ProgInfoIter};
 use pingtrace::inject::holders::{
     Arrays, EventFds, Growth, Leaker, PacketRing, Skbs, churn_epoll, churn_udp,
 };
 use serde_json::Value;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,41 +21,25 @@ const SCHEMA: &str = include_str!("../report/schema/pingtrace.schema.json");
 const MS: Duration = Duration::from_millis(1);
 
 /// Started with these arguments; its story is in the second.
-fn spawn(args: &str) -> (Child, BufReader<std::process::ChildStderr>) {
-    let mut child = program()
-        .arg("memleak")
-        .args(args.split_whitespace())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("start pingtrace");
-    let story = BufReader::new(child.stderr.take().expect("piped"));
-    (child, story)
+fn spawn(args: &str) -> (Child, Story) {
+    let child = memleak(args).spawn().expect("start pingtrace");
+    with_story(child)
 }
 
-/// To its end; what it still has to say is read meanwhile.
-fn end(child: Child, story: BufReader<std::process::ChildStderr>) -> Finished {
-    let rest = thread::spawn(move || story.lines().map_while(Result::ok).collect::<Vec<_>>());
-    let out = child.wait_with_output().expect("wait for pingtrace");
-    Finished {
-        status: out.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(out.stdout).expect("UTF-8"),
-        stderr: rest.join().expect("reader").join("\n"),
-    }
+fn memleak(args: &str) -> Command {
+    let mut command = program();
+    command.arg("memleak").args(args.split_whitespace());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 /// Runs it, and does this as soon as it follows allocations. What that returns is held to the end.
 fn during<T>(args: &str, act: impl FnOnce() -> T) -> Finished {
     let (child, mut story) = spawn(args);
-    let mut line = String::new();
-    while !line.contains("following") {
-        line.clear();
-        assert!(
-            story.read_line(&mut line).expect("its story") > 0,
-            "it never followed: {args}"
-        );
-    }
+    hear(&mut story, "following");
     thread::sleep(300 * MS);
     let held = act();
     let done = end(child, story);
@@ -420,8 +406,8 @@ fn what_cannot_be_looked_at_is_said_in_a_line() {
             &["no_such_cache", "-n", "/proc/slabinfo"],
         ),
         ("-p 999999999", 1, &["no process 999999999", "-p"]),
-        ("-i 0", 2, &["--interval", "1 s"]),
-        ("-i soon", 2, &["--interval", "unknown unit"]),
+        ("-i 0", 2, &["--time", "1 s"]),
+        ("-i soon", 2, &["--time", "unknown unit"]),
         ("-r 0", 2, &["--rate"]),
         ("-t page -n dentry", 2, &["-n", "-t slab"]),
         ("-t slab -p 1", 2, &["-p", "-t user"]),
@@ -432,18 +418,94 @@ fn what_cannot_be_looked_at_is_said_in_a_line() {
     }
 }
 
-fn refused(done: &Finished, status: i32, words: &[&str]) {
-    let furniture =
-        |l: &&str| !l.is_empty() && !l.starts_with("Usage:") && !l.starts_with("For more");
-    let lines: Vec<_> = done.stderr.lines().filter(furniture).collect();
-    assert_eq!(
-        (done.status, done.stdout.as_str()),
-        (status, ""),
+/// Run in a kernel that refuses this. It goes on, says so once, and has a verdict.
+fn without(args: &str, refuse: Refuse, program: &str, missing: &str) -> Finished {
+    let args = format!("{args} -o json --top 1000");
+    let (child, story) = with_story(refuse::spawn(&mut memleak(&args), refuse));
+    let done = end(child, story);
+    assert_eq!(done.status, 0, "{refuse:?}: {done:#?}");
+    let notes = summary(&done)["notes"].clone();
+    let notes: Vec<_> = notes.as_array().into_iter().flatten().collect();
+    let said = notes.iter().filter(|note| {
+        let note = note.as_str().unwrap_or_default();
+        note.contains(&format!("refuses the program {program}")) && note.contains(missing)
+    });
+    assert_eq!(said.count(), 1, "{refuse:?}: {done:#?}");
+    assert!(verdict(&done)["what"].is_string(), "{done:#?}");
+    done
+}
+
+#[test]
+fn any_program_may_be_refused() {
+    let _alone = alone();
+    let me = std::process::id();
+    let (faults, malloc) = (format!("-p {me} -i 1"), format!("-p {me} --malloc -i 1"));
+    let cases = [
+        ("-t slab -i 1", "ml_kfree", "all of slab not followed"),
+        ("-t page -i 1", "ml_page_alloc", "pages not followed"),
+        (
+            "-t percpu -i 1",
+            "ml_percpu_free",
+            "per-CPU memory not followed",
+        ),
+        ("-t vmalloc -s -i 1", "ml_vmap_alloc", "no stacks"),
+        (&faults, "ml_fault", "not followed"),
+        (&malloc, "ml_free", "not followed"),
+    ];
+    for (args, program, missing) in cases {
+        let done = without(args, Refuse::Program(program), program, missing);
+        assert!(done.lines("site").len() <= 100, "{done:#?}");
+    }
+    let attach = Refuse::Command(BPF_RAW_TRACEPOINT_OPEN);
+    without("-t page -i 1", attach, "ml_page_free", "pages not followed");
+}
+
+#[test]
+fn pages_are_followed_without_their_check_from_the_start_or_at_the_end() {
+    let _alone = alone();
+    let late = Refuse::Command(BPF_ITER_CREATE);
+    for refuse in [Refuse::Program("ml_page_check"), late] {
+        let done = without("-t page -i 1", refuse, "ml_page_check", "stay counted");
+        assert!(done.stderr.contains("following pages"), "{done:#?}");
+        let allocated = &summary(&done)["counts"]["allocated"];
+        assert!(allocated.as_u64() > Some(0), "{done:#?}");
+    }
+}
+
+#[test]
+fn a_program_that_is_refused_in_the_middle_costs_no_result() {
+    let _alone = alone();
+    allow_files();
+    let refuse = Refuse::Program("ml_kfree");
+    let (child, story) = with_story(refuse::spawn(&mut memleak("-i 4 -o json"), refuse));
+    let held = leak_eventfds(4200 * MS);
+    let done = end(child, story);
+    drop(held);
+    assert_eq!(done.status, 0, "{done:#?}");
+    assert_eq!(verdict(&done)["leak"], "growing", "{done:#?}");
+    assert!(
+        done.stderr.contains("refuses the program ml_kfree"),
         "{done:#?}"
     );
-    assert_eq!(lines.len(), 1, "{done:#?}");
-    for word in words {
-        assert!(lines[0].contains(word), "no '{word}' in: {}", lines[0]);
+}
+
+#[test]
+fn what_ended_early_is_unknown() {
+    let _alone = alone();
+    for args in ["-i 60", "-c -i 60", "-t page -i 60"] {
+        let (child, mut story) = spawn(&format!("{args} -o text,json"));
+        hear(&mut story, "ALLOC");
+        kill(child.id(), libc::SIGINT);
+        let done = end(child, story);
+        assert_eq!(done.status, 0, "{done:#?}");
+        let found = verdict(&done);
+        assert_eq!(found["leak"], "unknown", "{args}: {done:#?}");
+        assert!(found.get("confidence").is_none(), "{done:#?}");
+        let what = found["what"].as_str().unwrap();
+        assert!(
+            what.contains("ended after") && what.ends_with("of 60 s"),
+            "{what}"
+        );
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// How soon a signal ends a wait.
 const TICK: Duration = Duration::from_millis(50);
+/// How often a wait asks whether it is over.
+const ASK: Duration = Duration::from_millis(500);
 
 /// Set by signals: end the run; reopen the logs.
 #[derive(Debug, Default)]
@@ -46,6 +48,19 @@ impl Control {
                 return !self.stopped();
             }
             thread::sleep(left.min(TICK));
+        }
+    }
+
+    /// The same, and ends too when `is_over`, which is asked twice a second.
+    pub fn sleep_unless(&self, until: Instant, mut is_over: impl FnMut() -> bool) -> bool {
+        loop {
+            let next = until.min(Instant::now() + ASK);
+            if !self.sleep_until(next) || is_over() {
+                return false;
+            }
+            if next == until {
+                return true;
+            }
         }
     }
 }

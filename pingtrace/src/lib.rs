@@ -21,6 +21,7 @@ mod output;
 pub mod packet;
 mod plan;
 mod printer;
+mod process;
 pub mod recorder;
 pub mod replay;
 mod reports;

@@ -57,6 +57,8 @@ impl Allocator {
 pub enum Leak {
     /// Nothing that stays.
     No,
+    /// Too little was seen for an answer.
+    Unknown,
     /// It grows, but that it is never given back is not shown.
     Growing,
     /// It grows steadily, and what is old is not given back.
@@ -68,6 +70,7 @@ impl Leak {
     pub fn words(self) -> &'static str {
         match self {
             Self::No => "no leak",
+            Self::Unknown => "unknown",
             Self::Growing => "growing",
             Self::Yes => "leak",
         }

@@ -9,8 +9,9 @@ mod programs;
 use super::{Output, Results, Sink};
 use crate::control::Control;
 use crate::plan::Usage;
+use crate::process::Process;
 use crate::units;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use cycle::{Cycle, Looker};
 use devices::Selected;
 use history::History;
@@ -18,7 +19,6 @@ use programs::{Programs, Storage};
 use report::companion::Row;
 use report::companion::iofsstat::{block_header, device_header, file_header};
 use report::iofsstat::select::Thresholds;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Say which process reads and writes which device or file, to the byte
@@ -166,7 +166,7 @@ impl Args {
 /// Looks on, until the time is over or a signal comes.
 pub fn run(args: &Args) -> Result<()> {
     let selected = args.device.as_deref().map(Selected::find).transpose()?;
-    check_pid(args.pid)?;
+    let process = args.pid.map(find_process).transpose()?;
     let control = Control::by_signals()?;
     let mut storage = Storage::uninit();
     let mut programs = Programs::attach(&mut storage, args.mode())?;
@@ -179,7 +179,10 @@ pub fn run(args: &Args) -> Result<()> {
     loop {
         next += args.interval;
         let until = end.map_or(next, |end| next.min(end));
-        let on = control.sleep_until(until) && !sink.failed();
+        // Its pages may be written after its end, by others.
+        let over = |process: &Process| args.mode() != Mode::Misc && process.has_ended();
+        let is_over = || process.as_ref().is_some_and(over);
+        let on = control.sleep_unless(until, is_over) && !sink.failed();
         sink.housekeep(&control);
         let cycle = looker.cut(&mut programs)?;
         if let Some(history) = &mut history {
@@ -190,7 +193,12 @@ pub fn run(args: &Args) -> Result<()> {
             break;
         }
     }
-    let summary = looker.summary(&programs);
+    let mut summary = looker.summary(&programs);
+    if let Some(process) = process.filter(Process::has_ended) {
+        let note = format!("process {} (-p) has ended", process.id);
+        log::warn!("{note}");
+        summary.notes.push(note);
+    }
     let (start, cycle) = (sink.start(), args.interval);
     sink.finish(summary.clone(), || {
         let history = history.unwrap_or_default();
@@ -198,13 +206,9 @@ pub fn run(args: &Args) -> Result<()> {
     })
 }
 
-fn check_pid(pid: Option<u32>) -> Result<()> {
-    match pid {
-        Some(pid) if !Path::new(&format!("/proc/{pid}")).exists() => {
-            bail!(Usage(format!("no process has the id {pid} (-p)")))
-        }
-        _ => Ok(()),
-    }
+fn find_process(pid: u32) -> Result<Process> {
+    let missing = || Usage(format!("no process has the id {pid} (-p)"));
+    Process::find(pid).ok_or_else(|| missing().into())
 }
 
 /// Writes a cycle: devices, then processes, each with its header.

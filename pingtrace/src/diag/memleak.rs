@@ -9,24 +9,26 @@ mod books;
 mod chart;
 mod find;
 mod pages;
+mod programs;
 mod tracker;
 
 use super::{Results, Sink};
 use crate::control::Control;
 use crate::plan::Usage;
+use crate::process::Process;
 use crate::units::{self, monotonic_ns};
-use anyhow::{Result, bail};
+use anyhow::{Context, Error, Result, bail, ensure};
 use books::Books;
 use clap::ValueEnum;
 use find::Findings;
+use programs::Refusal;
 use report::companion::{Row, Summary, Time, Verdict, memleak_header};
 use report::memleak::{Allocator, Areas, Leak, Snapshot, Suspect, suspects};
 use rustix::thread::CapabilitySet;
 use std::collections::HashMap;
 use std::mem;
-use std::path::Path;
 use std::time::{Duration, Instant};
-use tracker::{Follow, Key, Options, Storage, Tracker};
+use tracker::{Counts, Follow, Key, Options, RawSite, Storage, Storages, Tracker};
 
 /// Looks at the books in an interval.
 const LOOKS: u32 = 20;
@@ -160,15 +162,30 @@ impl Args {
             (Some(Allocator::Page), _) => Follow::Page,
             (Some(Allocator::Vmalloc), _) => Follow::Vmalloc,
             (Some(Allocator::Percpu), _) => Follow::Percpu,
-            (Some(Allocator::User), Some(pid)) => {
-                if !Path::new(&format!("/proc/{pid}/status")).exists() {
-                    bail!("no process {pid} (-p)");
-                }
-                self.user(pid)
-            }
+            (Some(Allocator::User), Some(pid)) => self.user(pid),
             (Some(Allocator::User), None) | (None, _) => return Ok(None),
         };
         Ok((!self.check).then_some(follow))
+    }
+
+    /// The process to follow, which runs and has memory.
+    fn process(&self) -> Result<Option<Process>> {
+        let Some(pid) = self.pid else {
+            return Ok(None);
+        };
+        let process = Process::find(pid).with_context(|| {
+            format!(
+                "no process {pid} (-p): it has ended, or never was; `ps -e` lists those that run"
+            )
+        })?;
+        ensure!(
+            books::process(pid).is_some(),
+            "process {pid} (-p) is a kernel thread, which has no memory of its own: try -t slab"
+        );
+        if !self.malloc && !programs::has_tracepoint("page_fault_user") {
+            bail!("this kernel has no tracepoint page_fault_user: use --malloc (with -p)");
+        }
+        Ok(Some(process))
     }
 
     fn user(&self, pid: u32) -> Follow {
@@ -183,22 +200,24 @@ impl Args {
 /// Looks for the interval, or until it is told to stop, and says what it found.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let allocator = args.allocator()?;
+    let process = args.process()?;
     let books = Books::open(allocator, args.pid)?;
     let follow = args.follow(allocator, &books)?;
     if !args.check {
         check_capabilities()?;
     }
-    let mut storage = Storage::uninit();
-    let mut look = Look::new(args, books, &mut storage);
+    let mut storages = [Storage::uninit(), Storage::uninit()];
+    let mut look = Look::new(args, books, process, &mut storages);
     look.read()?;
     if let Some(follow) = follow {
         look.follow(vec![follow])?;
     }
     look.begun = Instant::now();
     let mut sink = Sink::open(&args.results, "memleak", &memleak_header())?;
-    look.watch(control, &mut sink)?;
-    let findings = look.settle(control)?;
-    look.tell(&findings, sink)
+    look.watch(control, &mut sink);
+    let findings = look.settle(control);
+    look.tell(&findings, sink)?;
+    look.failure.map_or(Ok(()), Err)
 }
 
 /// BPF needs both; `CAP_SYS_ADMIN` includes them.
@@ -220,9 +239,16 @@ struct Look<'a> {
     books: Books,
     begun: Instant,
     snapshots: Vec<Snapshot>,
-    storage: Option<&'a mut Storage>,
+    storages: Option<&'a mut Storages>,
     tracker: Option<Tracker<'a>>,
     followed: Vec<Follow>,
+    /// What was to be followed, and is not.
+    refused: Vec<Follow>,
+    /// The one that is looked at, unless that is over.
+    process: Option<Process>,
+    /// What the tracker held, and what it counted, when it was read last.
+    raw: Vec<RawSite>,
+    counts: Counts,
     /// Which look is the first with the tracker, and what was suspected then.
     since: usize,
     suspected: Vec<Suspect>,
@@ -232,24 +258,46 @@ struct Look<'a> {
     /// Bytes by site over time.
     samples: Vec<(u64, HashMap<Key, u64>)>,
     notes: Vec<String>,
+    /// Why it ended before its time.
+    cut: Option<Cut>,
+    /// Why it could not look any further.
+    failure: Option<Error>,
+}
+
+/// The end of a look before its time.
+struct Cut {
+    /// Of the time, from 0 to 1.
+    share: f64,
+    why: String,
 }
 
 impl<'a> Look<'a> {
-    fn new(args: &'a Args, books: Books, storage: &'a mut Storage) -> Self {
+    fn new(
+        args: &'a Args,
+        books: Books,
+        process: Option<Process>,
+        storages: &'a mut Storages,
+    ) -> Self {
         Self {
             args,
             books,
             begun: Instant::now(),
             snapshots: Vec::new(),
-            storage: Some(storage),
+            storages: Some(storages),
             tracker: None,
             followed: Vec::new(),
+            refused: Vec::new(),
+            process,
+            raw: Vec::new(),
+            counts: Counts::default(),
             since: 0,
             suspected: Vec::new(),
             areas: Areas::default(),
             ages: vec![monotonic_ns()],
             samples: Vec::new(),
             notes: Vec::new(),
+            cut: None,
+            failure: None,
         }
     }
 
@@ -261,18 +309,50 @@ impl<'a> Look<'a> {
             self.areas.observe(age, &snapshot.areas);
         }
         self.snapshots.push(snapshot);
-        if let Some(tracker) = &self.tracker {
-            let sites = tracker.sites()?;
-            let bytes = sites.iter().map(|site| (site.key, site.bytes)).collect();
-            self.samples.push((monotonic_ns(), bytes));
+        self.read_tracker()
+    }
+
+    /// What the tracker holds. Of a process that has ended, what it had before that remains.
+    fn read_tracker(&mut self) -> Result<()> {
+        let Some(tracker) = &self.tracker else {
+            return Ok(());
+        };
+        let mut raw = tracker.sites()?;
+        let faults = self.followed.iter().find_map(|f| match f {
+            Follow::Faults(pid) => Some(*pid),
+            _ => None,
+        });
+        if let Some(pid) = faults {
+            let looked = pages::only_present(tracker, pid, &mut raw);
+            if books::process(pid).is_none() {
+                return Ok(());
+            }
+            looked?;
         }
+        self.counts = tracker.counts()?;
+        let bytes = raw.iter().map(|site| (site.key, site.bytes)).collect();
+        self.samples.push((monotonic_ns(), bytes));
+        self.raw = raw;
         Ok(())
+    }
+
+    /// Reads it once more; `false` when that fails, and the look is over.
+    fn read_on(&mut self) -> bool {
+        let read = self.read();
+        let Err(e) = read else {
+            return true;
+        };
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let e = e.context(format!("looked no further than {seconds:.1} s"));
+        self.notes.push(format!("{e:#}"));
+        self.failure = Some(e);
+        false
     }
 
     /// Starts to follow; the books are read anew, so that both begin together.
     fn follow(&mut self, mut what: Vec<Follow>) -> Result<()> {
         self.followed.clone_from(&what);
-        let can_trace_areas = tracker::has_tracepoint("alloc_vmap_area");
+        let can_trace_areas = programs::has_tracepoint("alloc_vmap_area");
         if self.args.stacks && what.contains(&Follow::Vmalloc) && !can_trace_areas {
             let note = "no stacks of vmalloc: this kernel has no alloc_vmap_area (Linux 6.2)";
             self.notes.push(note.to_owned());
@@ -280,7 +360,7 @@ impl<'a> Look<'a> {
         // The books know all of vmalloc but the stacks.
         what.retain(|f| *f != Follow::Vmalloc || (self.args.stacks && can_trace_areas));
         if !what.is_empty()
-            && let Some(storage) = self.storage.take()
+            && let Some(storages) = self.storages.take()
         {
             let options = Options {
                 stack_rate: self.args.stacks.then_some(self.args.rate),
@@ -290,7 +370,9 @@ impl<'a> Look<'a> {
                     .last()
                     .map_or_else(Default::default, |s| s.caches.clone()),
             };
-            self.tracker = Some(Tracker::start(storage, &what, &options)?);
+            let (tracker, refusals) = Tracker::start(storages, &what, &options)?;
+            self.tracker = tracker;
+            self.do_without(&refusals);
         }
         for follow in &self.followed {
             log::info!("following {follow}");
@@ -300,23 +382,75 @@ impl<'a> Look<'a> {
         self.read()
     }
 
+    /// What these programs would have shown is missing.
+    fn do_without(&mut self, refusals: &[Refusal]) {
+        for refusal in refusals {
+            let note = refusal.note(&self.followed);
+            log::warn!("{note}");
+            self.notes.push(note);
+        }
+        let is_blind = |f: &Follow| *f != Follow::Vmalloc && programs::is_blind(f, refusals);
+        let blind = self.followed.extract_if(.., |f| is_blind(f));
+        self.refused.extend(blind);
+    }
+
     /// Reads the books again and again; begins to follow what grows, unless that was settled.
-    fn watch(&mut self, control: &Control, sink: &mut Sink) -> Result<()> {
+    fn watch(&mut self, control: &Control, sink: &mut Sink) {
         let step = self.args.time / LOOKS;
         for look in 1..=LOOKS {
-            let goes_on = control.sleep_until(self.begun + step * look);
+            let until = self.begun + step * look;
+            let goes_on = control.sleep_unless(until, || self.process_has_ended());
             sink.housekeep(control);
             self.grow_older(look);
-            self.read()?;
-            if !goes_on || sink.failed() {
-                break;
+            if self.cut.is_some() {
+                return;
+            }
+            let could_read = self.read_on();
+            if !goes_on || !could_read || sink.failed() {
+                self.cut = (look < LOOKS).then(|| self.cut_off("ended"));
+                return;
             }
             let may_start = (FIRST_START..=LAST_START).contains(&look);
-            if self.followed.is_empty() && !self.args.check && may_start {
-                self.follow_what_grows()?;
+            let is_open = self.followed.is_empty() && self.refused.is_empty();
+            if is_open && !self.args.check && may_start {
+                self.follow_what_grows();
             }
         }
-        Ok(())
+    }
+
+    /// Whether the process has ended, and nothing else is followed.
+    fn process_has_ended(&mut self) -> bool {
+        let Some(process) = self.process.take_if(|process| process.has_ended()) else {
+            return false;
+        };
+        let cut = self.cut_off(&format!("process {} ended", self.name_of(process.id)));
+        log::warn!("{}", cut.why);
+        if let Err(e) = self.read_tracker() {
+            let note = format!("its last memory is not known: {e:#}");
+            self.notes.push(note);
+        }
+        if self.followed.len() > 1 {
+            self.notes.push(cut.why);
+            return false;
+        }
+        self.cut = Some(cut);
+        true
+    }
+
+    fn cut_off(&self, what: &str) -> Cut {
+        let (seen, whole) = (self.begun.elapsed(), self.args.time);
+        let (seen, whole) = (seen.as_secs_f64(), whole.as_secs_f64());
+        Cut {
+            share: seen / whole,
+            why: format!("{what} after {seen:.1} s of {whole:.0} s"),
+        }
+    }
+
+    /// The name and number of a process, the name as it was seen last.
+    fn name_of(&self, pid: u32) -> String {
+        let mut seen = self.snapshots.iter().rev();
+        let process = seen.find_map(|s| s.processes.get(&pid));
+        format!("{}/{pid}", process.map_or("", |p| &p.comm))
     }
 
     /// Objects that come from now on are younger.
@@ -333,18 +467,24 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn follow_what_grows(&mut self) -> Result<()> {
+    fn follow_what_grows(&mut self) {
         let all = suspects(&self.snapshots, self.books.reclaimable());
         let grow: Vec<_> = all.into_iter().filter(Suspect::grows).collect();
         let what = self.worth_following(&grow);
         if what.is_empty() {
-            return Ok(());
+            return;
         }
         self.suspected = grow;
         for suspect in &self.suspected {
             log::debug!("grows: {}", suspect.what());
         }
-        self.follow(what)
+        self.process = what.iter().find_map(|f| Process::find(f.process()?));
+        if let Err(e) = self.follow(what) {
+            let note = format!("only the kernel's books are read: {e:#}");
+            log::warn!("{note}");
+            self.notes.push(note);
+            self.refused.append(&mut self.followed);
+        }
     }
 
     /// Kernel allocators that grow; from the middle of the time on also reclaimable caches, or the
@@ -382,21 +522,37 @@ impl<'a> Look<'a> {
     }
 
     /// What was found; looks on for a while when slab seems to leak.
-    fn settle(&mut self, control: &Control) -> Result<Findings> {
+    fn settle(&mut self, control: &Control) -> Findings {
         let until = Instant::now() + (self.args.time / 2).clamp(SETTLE_LEAST, SETTLE);
         let follows_slab = self.followed.iter().any(|f| matches!(f, Follow::Slab(_)));
+        self.check_pages();
         loop {
-            let findings = find::conclude(self)?;
-            if findings.judgement.leak == Leak::No || !follows_slab || Instant::now() >= until {
-                return Ok(findings);
+            let findings = find::conclude(self);
+            let grows = findings.judgement.leak > Leak::Unknown;
+            if !grows || !follows_slab || self.failure.is_some() || Instant::now() >= until {
+                return findings;
             }
             if control.stopped() {
                 let note = "ended before frees by RCU could arrive: perhaps less leaks";
                 self.notes.push(note.to_owned());
-                return Ok(findings);
+                return findings;
             }
             control.sleep_until(Instant::now() + SETTLE_STEP);
-            self.read()?;
+            self.read_on();
+        }
+    }
+
+    /// Pages whose free no program saw leave the tracker.
+    fn check_pages(&mut self) {
+        let Some(tracker) = &mut self.tracker else {
+            return;
+        };
+        if let Err(refusal) = tracker.check_pages() {
+            self.do_without(&[refusal]);
+        }
+        if let Err(e) = self.read_tracker() {
+            self.notes
+                .push(format!("as of the look before the last: {e:#}"));
         }
     }
 
@@ -406,24 +562,20 @@ impl<'a> Look<'a> {
             companion: "memleak",
             time: Time(units::realtime_ns()),
             leak: findings.judgement.leak,
-            confidence: findings.judgement.confidence,
+            confidence: findings.judgement.confidence(),
             what: findings.judgement.what.clone(),
         }))?;
         for site in findings.sites.iter().take(self.args.top) {
             sink.row(&Row::Site(Box::new(site.row.clone())))?;
         }
-        let summary = self.summary(findings)?;
+        let summary = self.summary(findings);
         sink.finish(summary, || chart::of(self, findings))
     }
 
-    fn summary(&mut self, findings: &Findings) -> Result<Summary> {
+    fn summary(&mut self, findings: &Findings) -> Summary {
+        let judgement = &findings.judgement;
         let mut summary = Summary {
-            headline: format!(
-                "{} (confidence {:.2}): {}",
-                findings.judgement.leak.words(),
-                findings.judgement.confidence,
-                findings.judgement.what
-            ),
+            headline: format!("{}: {}", judgement.headline(), judgement.what),
             counts: vec![
                 ("looks".to_owned(), self.snapshots.len() as u64),
                 ("sites".to_owned(), findings.sites.len() as u64),
@@ -431,12 +583,10 @@ impl<'a> Look<'a> {
             notes: mem::take(&mut self.notes),
             ..Summary::default()
         };
-        if let Some(tracker) = &self.tracker {
-            let counts = tracker.counts()?;
-            summary.counts.extend(counts.done);
-            summary.lost = counts.lost.iter().map(|(_, n)| n).sum();
-            summary.losses = counts.lost;
-        }
+        let counts = mem::take(&mut self.counts);
+        summary.counts.extend(counts.done);
+        summary.lost = counts.lost.iter().map(|(_, n)| n).sum();
+        summary.losses = counts.lost;
         for cache in findings.caches() {
             let aliases = books::aliases(cache);
             if !aliases.is_empty() {
@@ -446,6 +596,6 @@ impl<'a> Look<'a> {
                 ));
             }
         }
-        Ok(summary)
+        summary
     }
 }

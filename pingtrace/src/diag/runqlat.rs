@@ -9,6 +9,7 @@ use super::cgroups;
 use super::watch::{self, Common, Find, Look, Watch};
 use crate::control::Control;
 use crate::plan::Usage;
+use crate::process::Process;
 use crate::recorder::{self, By, Only, Record, Recorder, Setup, Storage, bound, text};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, ensure};
@@ -18,7 +19,7 @@ use libbpf_rs::{MapCore, MapFlags};
 use report::companion::{self, Class, Event, Form, Group, Kind, Lengths, Panel, Row, Waits};
 use std::collections::{BTreeMap, HashMap};
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The kernel keeps so many bytes of a name.
@@ -96,16 +97,20 @@ impl Args {
         self.common.results.debug
     }
 
+    /// The process and the thread that are asked for, which run.
+    fn processes(&self) -> Result<Vec<Process>> {
+        let asked = [(self.pid, "-p"), (self.tid, "--tid")];
+        let asked = asked
+            .into_iter()
+            .filter_map(|(id, option)| Some((id?, option)));
+        let find = |(id, option)| {
+            Process::find(id)
+                .with_context(|| format!("no process or thread {id} ({option}) is running here"))
+        };
+        asked.map(find).collect()
+    }
+
     fn only(&self) -> Result<Only> {
-        for (id, option) in [(self.pid, "-p"), (self.tid, "--tid")] {
-            let there = |id: u32| Path::new(&format!("/proc/{id}")).exists();
-            if let Some(id) = id {
-                ensure!(
-                    there(id),
-                    "no process or thread {id} ({option}) is running here"
-                );
-            }
-        }
         let comm = self.comm.clone().unwrap_or_default();
         if comm.len() > LONGEST_COMM {
             let why = format!(
@@ -124,6 +129,7 @@ impl Args {
 
 /// Watches until it is told to stop.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
+    let processes = args.processes()?;
     let setup = Setup {
         waits: Some(args.threshold),
         only: args.only()?,
@@ -150,12 +156,14 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         args.threshold,
         &rings,
     )?;
-    let finder = Finder::new(args, &watch);
+    let finder = Finder::new(args, processes, &watch);
     watch.run(&args.common, control, finder)
 }
 
 struct Finder<'a> {
     args: &'a Args,
+    /// Nobody else is asked for; of none, everybody is.
+    processes: Vec<Process>,
     due: Option<Instant>,
     /// Since the start, and since the last interval.
     start: Distributions,
@@ -205,6 +213,15 @@ impl Find for Finder<'_> {
     fn panels(&mut self) -> Vec<Panel> {
         std::mem::take(&mut self.panels)
     }
+
+    fn over(&self) -> Option<String> {
+        let ended = self.processes.iter().find(|process| process.has_ended())?;
+        Some(format!("process or thread {} has ended", ended.id))
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.over().into_iter().collect()
+    }
 }
 
 /// Of everyone's waits; a picture has no room for each process.
@@ -216,10 +233,11 @@ fn panel(row: &Row) -> Option<Panel> {
 }
 
 impl<'a> Finder<'a> {
-    fn new(args: &'a Args, watch: &Watch<'_>) -> Self {
+    fn new(args: &'a Args, processes: Vec<Process>, watch: &Watch<'_>) -> Self {
         let start = Distributions::none(watch);
         Self {
             args,
+            processes,
             due: args.interval.map(|interval| Instant::now() + interval),
             last: start.clone(),
             start,

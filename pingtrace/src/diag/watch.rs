@@ -75,6 +75,11 @@ pub trait Find {
         Vec::new()
     }
 
+    /// Why no more can come, such as the end of the process that was asked for.
+    fn over(&self) -> Option<String> {
+        None
+    }
+
     /// What a reader has to know.
     fn notes(&self) -> Vec<String> {
         Vec::new()
@@ -154,7 +159,11 @@ impl<'a> Watch<'a> {
         loop {
             next += POLL;
             let until = end.map_or(next, |end| end.min(next));
-            let goes_on = control.sleep_until(until) && !self.sink.failed();
+            let over = find.over();
+            let goes_on = over.is_none() && control.sleep_until(until) && !self.sink.failed();
+            if let Some(why) = over {
+                log::warn!("{why}");
+            }
             let last = !goes_on || end.is_some_and(|end| Instant::now() >= end);
             self.look(&mut find, (&mut old, &mut unsettled), last)?;
             for row in find.rows(&self, last)? {

@@ -14,19 +14,18 @@ pub struct Verdict {
     pub time: Time,
     /// Whether it leaks.
     pub leak: Leak,
-    /// How sure that is, from 0 to 1.
-    #[serde(serialize_with = "two_digits")]
-    pub confidence: f64,
+    /// How sure that is, from 0 to 1; absent when it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "two_digits")]
+    pub confidence: Option<f64>,
     /// Of what, and why.
     pub what: String,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde asks for this signature"
-)]
-fn two_digits<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64((value * 100.0).round() / 100.0)
+#[expect(clippy::ref_option, reason = "serde asks for this signature")]
+fn two_digits<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+    value
+        .map(|value| (value * 100.0).round() / 100.0)
+        .serialize(serializer)
 }
 
 /// Objects of one age.
@@ -99,11 +98,12 @@ fn columns(alloc: &str, cache: &str, numbers: [&str; 5], site: &str) -> String {
 
 impl Verdict {
     pub(super) fn text(&self) -> String {
+        let confidence = self.confidence.map(|c| format!("{c:.2}"));
         format!(
-            "{:<26} {:<8} {:>10.2} {}\n",
+            "{:<26} {:<8} {:>10} {}\n",
             self.time.text(),
             self.leak.words(),
-            self.confidence,
+            confidence.as_deref().unwrap_or("-"),
             self.what
         )
     }
@@ -187,7 +187,7 @@ mod tests {
             companion: "memleak",
             time: Time(0),
             leak: Leak::Yes,
-            confidence: 0.934_567,
+            confidence: Some(0.934_567),
             what: "slab cache x".to_owned(),
         };
         let json = Row::Verdict(verdict.clone()).json();
@@ -197,5 +197,26 @@ mod tests {
         );
         let text = Row::Verdict(verdict).text();
         assert!(text.contains(" leak ") && text.contains("0.93"), "{text}");
+    }
+
+    #[test]
+    fn a_verdict_that_is_unknown_has_no_confidence() {
+        let verdict = Verdict {
+            companion: "memleak",
+            time: Time(0),
+            leak: Leak::Unknown,
+            confidence: None,
+            what: "2 looks".to_owned(),
+        };
+        let json = Row::Verdict(verdict.clone()).json();
+        assert!(
+            json.ends_with(r#""leak":"unknown","what":"2 looks"}"#),
+            "{json}"
+        );
+        let text = Row::Verdict(verdict).text();
+        assert!(
+            text.contains(" unknown ") && text.contains(" - 2 looks"),
+            "{text}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Leak, Suspect, Trend};
+use super::{ENOUGH, Leak, Suspect, Trend};
 use crate::units::{Unit, bytes};
 
 /// Nothing is surer: what follows may differ from what was seen.
@@ -14,6 +14,8 @@ const SURE: f64 = 0.95;
 const KEPT: f64 = 0.8;
 /// Of what a tracker holds, the books have to show at least this share.
 const CONFIRMED: f64 = 0.5;
+/// A "no" that is less sure than this is no answer.
+const ANSWER: f64 = 0.5;
 /// What is left of the confidence where the kernel has no book to compare with, or one that is
 /// too coarse for so little.
 const UNCONFIRMED: f64 = 0.8;
@@ -41,10 +43,14 @@ pub struct Evidence {
     pub trend: Option<Trend>,
     /// Addresses that came again although no free was seen.
     pub reused: u64,
+    /// How often the tracker was read since it follows this.
+    pub looks: usize,
     /// Allocations that were followed, and what was not.
     pub followed: u64,
     /// Lost: tables full, programs not run.
     pub lost: u64,
+    /// Whether what is held is still in use was not looked at, as it is of pages.
+    pub unchecked: bool,
     /// The kernel takes it back when memory is short.
     pub reclaimable: bool,
 }
@@ -60,11 +66,59 @@ pub struct Judgement {
     pub what: String,
 }
 
+impl Judgement {
+    /// Nothing can be said.
+    pub fn unknown(what: String) -> Self {
+        Self {
+            leak: Leak::Unknown,
+            confidence: 0.0,
+            what,
+        }
+    }
+
+    /// How sure it is, where there is an answer.
+    pub fn confidence(&self) -> Option<f64> {
+        (self.leak != Leak::Unknown).then_some(self.confidence)
+    }
+
+    /// The answer in a few words.
+    pub fn headline(&self) -> String {
+        let confidence = self.confidence();
+        let confidence = confidence.map(|c| format!(" (confidence {c:.2})"));
+        self.leak.words().to_owned() + &confidence.unwrap_or_default()
+    }
+
+    /// The same after this share of the time that was asked for: what does not grow by then may
+    /// grow later. `why` says how it ended.
+    #[must_use]
+    pub fn cut_off(mut self, share: f64, why: &str) -> Self {
+        if self.leak == Leak::No {
+            self.confidence *= share;
+        }
+        self.what = format!("{}; {why}", self.what);
+        self.settled()
+    }
+
+    fn settled(mut self) -> Self {
+        self.confidence = self.confidence.clamp(0.0, SUREST);
+        if self.leak == Leak::No && self.confidence < ANSWER {
+            return Self::unknown(self.what);
+        }
+        self
+    }
+}
+
 /// Weighs what the tracker holds against the kernel's books.
 pub fn judge(evidence: &Evidence) -> Judgement {
-    let mut judgement = weigh(evidence);
-    judgement.confidence = judgement.confidence.clamp(0.0, SUREST);
-    judgement
+    if evidence.looks < ENOUGH {
+        let looks = evidence.looks;
+        return Judgement::unknown(format!(
+            "{}: {} stay; {looks} looks, and a trend takes {ENOUGH}",
+            evidence.what,
+            bytes(evidence.held_bytes)
+        ));
+    }
+    weigh(evidence).settled()
 }
 
 fn weigh(evidence: &Evidence) -> Judgement {
@@ -109,7 +163,8 @@ fn growth(evidence: &Evidence, seen: f64) -> Judgement {
         && kept >= KEPT
         && is_confirmable(evidence)
         && !evidence.reclaimable;
-    let agree = agreement(evidence);
+    let checked = if evidence.unchecked { UNCONFIRMED } else { 1.0 };
+    let agree = agreement(evidence) * checked;
     let (leak, confidence) = if leaks {
         (Leak::Yes, rising * kept * agree * seen)
     } else {
@@ -194,15 +249,16 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
     let sure = |s: &Suspect| s.trend.surely_below(s.floor);
     let firm = suspects.iter().filter(|s| !s.reclaimable);
     let least = firm.min_by(|a, b| sure(a).total_cmp(&sure(b)))?;
-    Some(Judgement {
+    let none = Judgement {
         leak: Leak::No,
-        confidence: sure(least).min(SUREST),
+        confidence: sure(least),
         what: format!(
             "none of {} caches, callers and processes grows; least sure: {}",
             suspects.len(),
             least.what()
         ),
-    })
+    };
+    Some(none.settled())
 }
 
 /// The verdict on what grows in the books and was not followed.
@@ -244,6 +300,7 @@ mod tests {
             noise: 20_000,
             kept: Some(1.0),
             trend: trend([0, 64_000, 128_000, 192_000, 256_000, 320_000]),
+            looks: 6,
             followed: 5000,
             ..Evidence::default()
         }
@@ -330,5 +387,36 @@ mod tests {
         });
         assert_eq!(verdict.leak, Leak::No);
         assert!(verdict.confidence > 0.98, "{verdict:?}");
+    }
+
+    #[test]
+    fn too_few_looks_are_no_answer() {
+        let verdict = judge(&Evidence {
+            looks: 4,
+            ..leaking()
+        });
+        assert_eq!((verdict.leak, verdict.confidence()), (Leak::Unknown, None));
+        assert_eq!(verdict.headline(), "unknown");
+    }
+
+    #[test]
+    fn a_look_that_ended_early_says_no_only_as_far_as_it_looked() {
+        let nothing = || {
+            judge(&Evidence {
+                held: 10,
+                held_bytes: 640,
+                books: Some(0),
+                ..leaking()
+            })
+        };
+        let most = nothing().cut_off(0.8, "ended after 8 s of 10 s");
+        assert_eq!(most.leak, Leak::No);
+        assert!(most.confidence < 0.8, "{most:?}");
+        assert!(most.what.ends_with("; ended after 8 s of 10 s"), "{most:?}");
+        let little = nothing().cut_off(0.3, "ended after 3 s of 10 s");
+        assert_eq!(little.leak, Leak::Unknown, "{little:?}");
+        // What leaks by then does leak.
+        let leak = judge(&leaking()).cut_off(0.3, "ended after 3 s of 10 s");
+        assert_eq!(leak.leak, Leak::Yes, "{leak:?}");
     }
 }

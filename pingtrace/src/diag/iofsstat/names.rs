@@ -3,6 +3,7 @@
 
 use super::devices::{Devices, Number, number, number_of};
 use super::programs::Programs;
+use crate::process;
 use bpf::iofsstat::types::{io_path, io_process};
 use report::companion::iofsstat::Who;
 use report::iofsstat::mounts::{self, Mount, Names};
@@ -126,7 +127,7 @@ pub fn tgid(who: u64) -> Option<u32> {
 /// By its cgroups now if it still runs, else by those that it was in when it was first seen.
 fn container_of(who: u64, seen: &io_process) -> Option<String> {
     let pid = tgid(who)?;
-    let now = began(pid).is_some_and(|ticks| ticks == who as u32);
+    let now = process::began(pid).is_some_and(|ticks| ticks as u32 == who as u32);
     let now = now.then(|| netns::container_of(pid)).flatten();
     let then = || {
         let names = seen.cgroup.iter().map(|name| text(name.as_flattened()));
@@ -135,14 +136,6 @@ fn container_of(who: u64, seen: &io_process) -> Option<String> {
             .find_map(|name| netns::container_id(&name).map(str::to_owned))
     };
     now.or_else(then)
-}
-
-/// When a process began, in clock ticks of 10 ms since boot: field 22 of its stat.
-fn began(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_comm) = stat.rsplit_once(')')?;
-    let field = after_comm.split_ascii_whitespace().nth(19)?;
-    Some(field.parse::<u64>().ok()? as u32)
 }
 
 fn names(path: &io_path) -> Names {

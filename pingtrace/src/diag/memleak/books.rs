@@ -128,7 +128,8 @@ fn file(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path} (root may)"))
 }
 
-fn process(pid: u32) -> Option<Process> {
+/// Its memory; `None` of one that has none, or has none any more.
+pub fn process(pid: u32) -> Option<Process> {
     status(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 

@@ -19,11 +19,7 @@ pub fn of(look: &Look<'_>, findings: &Findings) -> Chart {
             "memleak on {}, {seconds:.0} s",
             host::name().unwrap_or_default()
         ),
-        headline: format!(
-            "{} (confidence {:.2})",
-            judgement.leak.words(),
-            judgement.confidence
-        ),
+        headline: judgement.headline(),
         second: judgement.what.clone(),
         panels: if findings.sites.is_empty() {
             vec![grown(look)]

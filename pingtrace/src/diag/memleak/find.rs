@@ -1,15 +1,13 @@
 //! From what the tracker and the books say to sites, evidence, and the verdict.
 
-use super::pages::Pages;
 use super::tracker::{self, Follow, Key, RawSite, Tracker};
 use super::{LOOKS, Look, books};
 use crate::symbols::Symbols;
 use crate::units::monotonic_ns;
-use anyhow::Result;
 use bpf::memleak::types::ml_kind;
 use report::companion::{Cohort, Frame, Site, beyond_tracing};
 use report::memleak::{
-    Allocator, Cache, Evidence, Held, Judgement, Leak, Snapshot, Suspect, Trend, floor, judge,
+    Allocator, Cache, Evidence, Held, Judgement, Snapshot, Suspect, Trend, floor, judge,
     nothing_grows, suspects, unfollowed,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,8 +42,8 @@ pub struct Found {
 }
 
 /// Everything that is known by now.
-pub fn conclude(look: &Look<'_>) -> Result<Findings> {
-    let mut sites = tracked_sites(look)?;
+pub fn conclude(look: &Look<'_>) -> Findings {
+    let mut sites = tracked_sites(look);
     sites.extend(area_sites(look));
     let mut sites = merge(sites);
     sites.retain(|site| site.row.live > 0);
@@ -61,28 +59,44 @@ pub fn conclude(look: &Look<'_>) -> Result<Findings> {
             .find(|c| c.live > 0)
             .map(|c| c.age_ns);
     }
-    let judgement = verdict(look, &sites)?;
-    Ok(Findings { judgement, sites })
+    let judgement = verdict(look, &sites);
+    let judgement = match &look.cut {
+        Some(cut) => judgement.cut_off(cut.share, &cut.why),
+        None => judgement,
+    };
+    Findings { judgement, sites }
 }
 
 /// The worst of all verdicts; of equal ones that on the most bytes.
-fn verdict(look: &Look<'_>, sites: &[Found]) -> Result<Judgement> {
-    let evidence = evidence(look, sites)?;
-    let weigh = |e: &Evidence| (judge(e), e.held_bytes);
-    let judged = evidence.iter().map(weigh);
-    let worst = judged.max_by_key(|(judgement, bytes)| (judgement.leak, *bytes));
-    if let Some((judgement, _)) = worst {
-        return Ok(judgement);
-    }
+fn verdict(look: &Look<'_>, sites: &[Found]) -> Judgement {
+    let evidence = evidence(look, sites);
+    let mut judged: Vec<(Judgement, u64)> = { evidence.iter() }
+        .map(|e| (judge(e), e.held_bytes))
+        .collect();
     let all = suspects(&look.snapshots, look.books.reclaimable());
     let all = of_interest(look, all);
-    let none = nothing_grows(&all);
-    let first = all.iter().find(|s| s.grows()).map(unfollowed);
-    Ok(none.or(first).unwrap_or_else(|| Judgement {
-        leak: Leak::No,
-        confidence: 0.0,
-        what: "ended before anything could have a trend".to_owned(),
-    }))
+    if judged.is_empty() {
+        judged.extend(nothing_grows(&all).map(|judgement| (judgement, 0)));
+    }
+    let nothing_followed = look.followed.is_empty();
+    let is_refused = |s: &&Suspect| {
+        let refused = look.refused.iter();
+        { refused }.any(|follow| follow.allocator() == s.allocator)
+    };
+    let mut unseen = all
+        .iter()
+        .filter(|s| s.grows() && (nothing_followed || is_refused(s)));
+    judged.extend(
+        unseen
+            .next()
+            .map(|s| (unfollowed(s), s.trend.grown.cast_unsigned())),
+    );
+    let worst = judged.into_iter();
+    let worst = worst.max_by_key(|(judgement, bytes)| (judgement.leak, *bytes));
+    worst.map_or_else(
+        || Judgement::unknown("too few looks for a trend".to_owned()),
+        |(judgement, _)| judgement,
+    )
 }
 
 fn of_interest(look: &Look<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
@@ -102,7 +116,7 @@ fn of_interest(look: &Look<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
 }
 
 /// One for each cache, and one for each other allocator that is followed.
-fn evidence(look: &Look<'_>, sites: &[Found]) -> Result<Vec<Evidence>> {
+fn evidence(look: &Look<'_>, sites: &[Found]) -> Vec<Evidence> {
     let mut groups: BTreeMap<(Allocator, Option<&str>), Vec<&Found>> = BTreeMap::new();
     for follow in &look.followed {
         match follow {
@@ -123,16 +137,15 @@ fn evidence(look: &Look<'_>, sites: &[Found]) -> Result<Vec<Evidence>> {
         let key = (site.row.alloc, site.row.cache.as_deref());
         groups.entry(key).or_default().push(site);
     }
-    let counts = look.tracker.as_ref().map(Tracker::counts).transpose()?;
     let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, n)| n).sum();
-    let lost = counts.as_ref().map_or(0, |c| sum(&c.lost));
-    let followed = counts.map_or(0, |c| sum(&c.done[..1]));
+    let lost = sum(&look.counts.lost);
+    let followed = sum(look.counts.done.get(..1).unwrap_or_default());
     let each = |((allocator, cache), sites): ((Allocator, Option<&str>), Vec<&Found>)| Evidence {
         followed,
         lost,
         ..group(look, allocator, cache, &sites)
     };
-    Ok(groups.into_iter().map(each).collect())
+    groups.into_iter().map(each).collect()
 }
 
 fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&Found]) -> Evidence {
@@ -157,6 +170,9 @@ fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&F
             _ => 0,
         },
         kept: kept(sites),
+        looks: look.snapshots.len() - look.since,
+        unchecked: allocator == Allocator::Page
+            && !look.tracker.as_ref().is_some_and(Tracker::checks_pages),
         trend: Trend::of(&total(sites)),
         reused: sum(|site| site.reused),
         reclaimable: cache.is_some_and(|name| look.books.reclaimable().contains(name)),
@@ -165,31 +181,20 @@ fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&F
 }
 
 fn subject(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> String {
-    let pid = look.followed.iter().find_map(|f| match f {
-        Follow::Faults(pid) | Follow::Malloc(pid) => Some(*pid),
-        _ => None,
-    });
-    let comm = |pid| {
-        Some(
-            look.snapshots
-                .iter()
-                .rev()
-                .find_map(|s| s.processes.get(pid))?
-                .comm
-                .clone(),
-        )
-    };
-    match (allocator, cache, pid) {
+    match (allocator, cache, user(look)) {
         (Allocator::Slab, Some(name), _) => format!("slab cache {name}"),
         (Allocator::Slab, None, _) => "slab".to_owned(),
         (Allocator::Page, ..) => "pages".to_owned(),
         (Allocator::Vmalloc, ..) => "vmalloc".to_owned(),
         (Allocator::Percpu, ..) => "per-CPU memory".to_owned(),
-        (Allocator::User, _, Some(pid)) => {
-            format!("process {}/{pid}", comm(&pid).unwrap_or_default())
-        }
+        (Allocator::User, _, Some(pid)) => format!("process {}", look.name_of(pid)),
         (Allocator::User, ..) => "process".to_owned(),
     }
+}
+
+/// The process that is followed.
+fn user(look: &Look<'_>) -> Option<u32> {
+    look.followed.iter().find_map(Follow::process)
 }
 
 /// By how much the kernel's own books grew while it was followed.
@@ -250,28 +255,14 @@ fn cohorts(look: &Look<'_>, site: &Found) -> Vec<Cohort> {
 }
 
 /// Sites of the tracker, named.
-fn tracked_sites(look: &Look<'_>) -> Result<Vec<Found>> {
-    let Some(tracker) = &look.tracker else {
-        return Ok(Vec::new());
-    };
-    if look.followed.contains(&Follow::Page) {
-        tracker.check_pages()?;
-    }
-    let mut raw = tracker.sites()?;
-    let user = look.followed.iter().find_map(|f| match f {
-        Follow::Faults(pid) | Follow::Malloc(pid) => Some(*pid),
-        _ => None,
-    });
-    if let Some(Follow::Faults(pid)) = look.followed.first() {
-        only_present(look, *pid, &mut raw)?;
-    }
+fn tracked_sites(look: &Look<'_>) -> Vec<Found> {
     let symbols = Symbols::default();
-    let stacks = stacks(&raw);
-    let named = raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
+    let stacks = stacks(&look.raw);
+    let named = look.raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
     // Areas are known from the books; here only their stacks.
     let told = named.filter(|s| s.kind != ml_kind::ML_VMALLOC);
-    let found = told.map(|site| found(look, site, &stacks, &symbols, user));
-    Ok(found.collect())
+    let found = told.map(|site| found(look, site, &stacks, &symbols));
+    found.collect()
 }
 
 /// The stack that most live objects of a site had.
@@ -291,9 +282,9 @@ fn found(
     site: &RawSite,
     stacks: &HashMap<Key, &RawSite>,
     symbols: &Symbols,
-    user: Option<u32>,
 ) -> Found {
     let (alloc, cache) = of_whom(look, site);
+    let user = user(look).filter(|_| alloc == Allocator::User);
     let named = |frames: &[u64]| match user {
         Some(pid) => symbols.user(pid, frames),
         None => beyond_allocator(symbols.kernel(frames), alloc),
@@ -431,27 +422,6 @@ fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
     stack
 }
 
-/// Of pages that were touched, those that are still there.
-fn only_present(look: &Look<'_>, pid: u32, raw: &mut [RawSite]) -> Result<()> {
-    let Some(tracker) = &look.tracker else {
-        return Ok(());
-    };
-    let Ok(mut pages) = Pages::of(pid) else {
-        return Ok(()); // it has ended, and nothing is left of it
-    };
-    let mut live: HashMap<Key, (u64, [u64; tracker::AGES as usize])> = HashMap::new();
-    for (address, site, age) in tracker.objects()? {
-        let bytes = pages.bytes(address);
-        let (sum, ages) = live.entry(site).or_default();
-        *sum += bytes;
-        ages[age as usize % ages.len()] += u64::from(bytes > 0);
-    }
-    for site in raw {
-        (site.bytes, site.live) = live.get(&site.key).copied().unwrap_or_default();
-    }
-    Ok(())
-}
-
 /// Sites of vmalloc, from the books.
 fn area_sites(look: &Look<'_>) -> Vec<Found> {
     if !look.followed.contains(&Follow::Vmalloc) {
@@ -513,13 +483,12 @@ fn area_series(look: &Look<'_>, caller: &str) -> Vec<(u64, u64)> {
 
 /// Stacks of live areas by the places that are in them.
 fn area_stacks(look: &Look<'_>) -> HashMap<String, Vec<Frame>> {
-    let raw = look.tracker.as_ref().and_then(|t| t.sites().ok());
-    let mut raw = raw.unwrap_or_default();
-    raw.retain(|s| s.kind == ml_kind::ML_VMALLOC && s.live() > 0);
+    let is_area = |s: &&RawSite| s.kind == ml_kind::ML_VMALLOC && s.live() > 0;
+    let mut raw: Vec<&RawSite> = look.raw.iter().filter(is_area).collect();
     raw.sort_by_key(|site| std::cmp::Reverse(site.bytes));
     let symbols = Symbols::default();
     let mut stacks = HashMap::new();
-    for site in &raw {
+    for site in raw {
         let stack = symbols.kernel(&site.frames);
         for (at, frame) in stack.iter().enumerate() {
             let place = frame.name.clone().unwrap_or_default();

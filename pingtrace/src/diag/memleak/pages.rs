@@ -4,8 +4,10 @@
 //! that is looked up at the end. With huge pages one fault brings many: then the whole folio
 //! counts for who touched it first.
 
+use super::tracker::{AGES, Key, RawSite, Tracker};
 use anyhow::{Context, Result};
-use std::collections::HashSet;
+use bpf::memleak::types::ml_kind;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -21,7 +23,7 @@ const THP: u64 = 1 << 22;
 const LARGEST: u64 = 512;
 
 /// The pages of a process.
-pub struct Pages {
+struct Pages {
     map: File,
     /// Not everyone may read it; then each page counts for one.
     flags: Option<File>,
@@ -31,7 +33,7 @@ pub struct Pages {
 
 impl Pages {
     /// Of this process, which has to run.
-    pub fn of(pid: u32) -> Result<Self> {
+    fn of(pid: u32) -> Result<Self> {
         let map = format!("/proc/{pid}/pagemap");
         Ok(Self {
             map: File::open(&map).with_context(|| format!("open {map} (root may)"))?,
@@ -43,7 +45,7 @@ impl Pages {
 
     /// Bytes that the first touch of this address brought and that are still there; 0 for pages of
     /// files, and for a folio that was counted before.
-    pub fn bytes(&mut self, address: u64) -> u64 {
+    fn bytes(&mut self, address: u64) -> u64 {
         let entry = word(&self.map, address / self.page_size).unwrap_or(0);
         if entry & (PRESENT | SWAPPED) == 0 || entry & OF_FILE != 0 {
             return 0;
@@ -68,6 +70,22 @@ impl Pages {
         let pages = 1 + tails.count() as u64;
         if self.folios.insert(head) { pages } else { 0 }
     }
+}
+
+/// Of pages that this process touched, those that are still there.
+pub fn only_present(tracker: &Tracker<'_>, pid: u32, raw: &mut [RawSite]) -> Result<()> {
+    let mut pages = Pages::of(pid)?;
+    let mut live: HashMap<Key, (u64, [u64; AGES as usize])> = HashMap::new();
+    for (address, site, age) in tracker.objects()? {
+        let bytes = pages.bytes(address);
+        let (sum, ages) = live.entry(site).or_default();
+        *sum += bytes;
+        ages[age as usize % ages.len()] += u64::from(bytes > 0);
+    }
+    for site in raw.iter_mut().filter(|s| s.kind == ml_kind::ML_FAULT) {
+        (site.bytes, site.live) = live.get(&site.key).copied().unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn word(file: &File, index: u64) -> Option<u64> {

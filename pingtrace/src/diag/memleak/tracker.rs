@@ -2,15 +2,14 @@
 
 #![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
 
+use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
 use crate::meter::{self, Programs};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use bpf::memleak::types::{ml_class, ml_count, ml_held, ml_key, ml_kind, ml_site};
 use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};
-use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
-use libbpf_rs::btf::{Btf, BtfType};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, UprobeOpts};
-use report::memleak::Cache;
+use report::memleak::{Allocator, Cache};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -21,6 +20,8 @@ use std::path::PathBuf;
 
 /// Where a loaded object lives.
 pub type Storage = MaybeUninit<OpenObject>;
+/// A second one is for when the first attempt to load fails.
+pub type Storages = [Storage; 2];
 
 /// Ages that are told apart.
 pub const AGES: u32 = 16;
@@ -46,6 +47,27 @@ pub enum Follow {
     Malloc(u32),
 }
 
+impl Follow {
+    /// The process.
+    pub fn process(&self) -> Option<u32> {
+        match self {
+            Self::Faults(pid) | Self::Malloc(pid) => Some(*pid),
+            _ => None,
+        }
+    }
+
+    /// Who hands it out.
+    pub fn allocator(&self) -> Allocator {
+        match self {
+            Self::Slab(_) => Allocator::Slab,
+            Self::Page => Allocator::Page,
+            Self::Vmalloc => Allocator::Vmalloc,
+            Self::Percpu => Allocator::Percpu,
+            Self::Faults(_) | Self::Malloc(_) => Allocator::User,
+        }
+    }
+}
+
 impl fmt::Display for Follow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,6 +83,7 @@ impl fmt::Display for Follow {
 }
 
 /// How it is followed.
+#[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// Stacks of one in so many slab objects.
     pub stack_rate: Option<u32>,
@@ -112,6 +135,7 @@ impl RawSite {
 }
 
 /// What the programs counted, by name.
+#[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// What they did.
     pub done: Vec<(String, u64)>,
@@ -124,60 +148,80 @@ pub struct Tracker<'a> {
     skel: MemleakSkel<'a>,
     programs: Programs,
     names_caches: bool,
+    /// Reads which pages are still in use, where the kernel allows it.
+    page_check: Option<Link>,
     /// Held: detached on drop.
     links: Vec<Link>,
 }
 
 impl<'a> Tracker<'a> {
-    /// Loads and attaches what is needed, and nothing else.
-    pub fn start(storage: &'a mut Storage, what: &[Follow], options: &Options<'_>) -> Result<Self> {
-        let mut open = MemleakSkelBuilder::default()
-            .open(storage)
-            .context("open the programs that follow allocations")?;
-        set_constants(&mut open, what, options)?;
-        let wanted = programs(what)?;
-        for mut program in open.open_object_mut().progs_mut() {
-            let name = program.name().to_string_lossy().into_owned();
-            program.set_autoload(wanted.contains(&&*name));
-        }
-        let held = open.maps.held.set_max_entries(options.objects);
-        held.context("set the size of the table of objects")?;
-        let skel = open.load().context(
-            "load the programs that follow allocations (needs CAP_BPF, CAP_PERFMON, and BTF)",
-        )?;
-        let programs = meter::loaded(skel.object());
+    /// Loads and attaches what is needed, and nothing else. What the kernel refuses is done
+    /// without: `None` when nothing can be followed then. An error is none of a program.
+    pub fn start(
+        [first, second]: &'a mut Storages,
+        what: &[Follow],
+        options: &Options<'_>,
+    ) -> Result<(Option<Self>, Vec<Refusal>)> {
+        let mut what = what.to_vec();
+        let all = programs::of_all(&what);
+        let mut refusals = Vec::new();
+        let skel = match load(first, &all, &what, options) {
+            Ok(skel) => skel,
+            Err(e) => {
+                refusals = find_refused(&all, &what, options);
+                if refusals.is_empty() {
+                    return Err(e);
+                }
+                what.retain(|follow| !programs::is_blind(follow, &refusals));
+                if what.is_empty() {
+                    return Ok((None, refusals));
+                }
+                let mut rest = programs::of_all(&what);
+                rest.retain(|name| !refusals.iter().any(|r| r.program == *name));
+                load(second, &rest, &what, options)?
+            }
+        };
         let mut tracker = Self {
+            programs: meter::loaded(skel.object()),
             skel,
-            programs,
             names_caches: has_cache_argument("kmem_cache_alloc"),
+            page_check: None,
             links: Vec::new(),
         };
-        tracker.links = tracker.attach(what)?;
-        Ok(tracker)
-    }
-
-    fn attach(&mut self, what: &[Follow]) -> Result<Vec<Link>> {
-        let mut links = Vec::new();
-        // What frees comes first: what is freed before it is known to be there does no harm.
-        let mut programs: Vec<_> = self.skel.object_mut().progs_mut().collect();
-        programs.sort_by_key(|p| !p.name().to_string_lossy().contains("free"));
-        for program in programs {
-            let name = program.name().to_string_lossy().into_owned();
-            let is_traced = program.section().to_string_lossy().contains("raw_tp/");
-            if program.autoload() && is_traced {
-                links.push(program.attach().with_context(|| format!("attach {name}"))?);
+        for follow in &what {
+            match tracker.attach(follow) {
+                Ok(links) => tracker.links.extend(links),
+                Err(refusal) => refusals.push(refusal),
             }
         }
-        for follow in what {
-            if let Follow::Malloc(pid) = follow {
-                links.extend(self.attach_malloc(*pid)?);
-            }
+        if let Err(refusal) = tracker.attach_page_check() {
+            refusals.push(refusal);
         }
-        Ok(links)
+        let follows = !tracker.links.is_empty();
+        Ok((follows.then_some(tracker), refusals))
     }
 
-    fn attach_malloc(&self, pid: u32) -> Result<Vec<Link>> {
-        let library = c_library(pid)?;
+    /// What frees comes first: what is freed before it is known to be there does no harm.
+    fn attach(&self, follow: &Follow) -> Result<Vec<Link>, Refusal> {
+        if let Follow::Malloc(pid) = follow {
+            return self.attach_malloc(*pid);
+        }
+        let mut names = programs::of(follow);
+        names.retain(|name| *name != PAGE_CHECK);
+        names.sort_by_key(|name| !name.contains("free"));
+        let attach = |name: &str| {
+            let mut all = self.skel.object().progs_mut();
+            let program = all.find(|p| p.name() == name)?;
+            let link = program.attach();
+            Some(link.map_err(|e| Refusal::new(name, "attach", &e)))
+        };
+        names.into_iter().filter_map(attach).collect()
+    }
+
+    fn attach_malloc(&self, pid: u32) -> Result<Vec<Link>, Refusal> {
+        let library = c_library(pid);
+        let library =
+            library.map_err(|e| Refusal::new("ml_malloc", "attach", &format!("{e:#}")))?;
         let progs = &self.skel.progs;
         let probes = [
             (&progs.ml_free, "free", false),
@@ -195,9 +239,20 @@ impl<'a> Tracker<'a> {
                 ..UprobeOpts::default()
             };
             let attached = program.attach_uprobe_with_opts(pid.cast_signed(), &library, 0, options);
-            attached.with_context(|| format!("probe {function} in {}", library.display()))
+            let step = format!("attach to {function} in {}", library.display());
+            attached.map_err(|e| Refusal::new(&program.name().to_string_lossy(), &step, &e))
         };
         probes.into_iter().map(attach).collect()
+    }
+
+    fn attach_page_check(&mut self) -> Result<(), Refusal> {
+        let program = &self.skel.progs.ml_page_check;
+        if program.autoload() {
+            let link = program.attach_iter(self.skel.maps.held.as_fd());
+            let link = link.map_err(|e| Refusal::new(PAGE_CHECK, "attach", &e))?;
+            self.page_check = Some(link);
+        }
+        Ok(())
     }
 
     /// Whether the kernel says of which cache an object is, so that only kmalloc's are of a size.
@@ -241,15 +296,24 @@ impl<'a> Tracker<'a> {
     }
 
     /// Takes pages that nobody refers to any more from the books: their free was not seen.
-    pub fn check_pages(&self) -> Result<()> {
-        let program = &self.skel.progs.ml_page_check;
-        let link = program.attach_iter(self.skel.maps.held.as_fd());
-        let link = link.context("attach ml_page_check")?;
-        let mut nothing = Vec::new();
-        let mut iter = Iter::new(&link).context("look at the pages")?;
-        iter.read_to_end(&mut nothing)
-            .context("look at the pages")?;
-        Ok(())
+    pub fn check_pages(&mut self) -> Result<(), Refusal> {
+        let Some(link) = &self.page_check else {
+            return Ok(());
+        };
+        let run = || -> Result<()> {
+            Iter::new(link)?.read_to_end(&mut Vec::new())?;
+            Ok(())
+        };
+        let checked = run().map_err(|e| Refusal::new(PAGE_CHECK, "run", &format!("{e:#}")));
+        if checked.is_err() {
+            self.page_check = None;
+        }
+        checked
+    }
+
+    /// Whether [`check_pages`](Self::check_pages) does anything.
+    pub fn checks_pages(&self) -> bool {
+        self.page_check.is_some()
     }
 
     /// What was done, and what was lost.
@@ -312,6 +376,41 @@ fn raw_site(key: &ml_key, site: &ml_site) -> RawSite {
             .take_while(|a| *a != 0)
             .collect(),
     }
+}
+
+/// Loads these programs.
+fn load<'a>(
+    storage: &'a mut Storage,
+    names: &[&str],
+    what: &[Follow],
+    options: &Options<'_>,
+) -> Result<MemleakSkel<'a>> {
+    let mut open = MemleakSkelBuilder::default()
+        .open(storage)
+        .context("open the programs that follow allocations")?;
+    set_constants(&mut open, what, options)?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let name = program.name().to_string_lossy().into_owned();
+        program.set_autoload(names.contains(&&*name));
+    }
+    let held = open.maps.held.set_max_entries(options.objects);
+    held.context("set the size of the table of objects")?;
+    open.load()
+        .context("load the programs that follow allocations (needs CAP_BPF, CAP_PERFMON, and BTF)")
+}
+
+/// Those that the kernel does not load, each tried alone with a small table.
+fn find_refused(names: &[&str], what: &[Follow], options: &Options<'_>) -> Vec<Refusal> {
+    let options = Options {
+        objects: 1,
+        ..*options
+    };
+    let refused = |name: &&str| {
+        let mut storage = Storage::uninit();
+        let error = load(&mut storage, &[name], what, &options).err()?;
+        Some(Refusal::new(name, "load", &error.root_cause()))
+    };
+    names.iter().filter_map(refused).collect()
 }
 
 fn set_constants(
@@ -392,106 +491,6 @@ fn slab_functions() -> [[u64; 2]; 2] {
     let found = ["allocate_slab", "new_slab"].map(range);
     let inlined = ["___slab_alloc", "__slab_alloc"].map(range);
     [0, 1].map(|k| found[k].or(inlined[k]).unwrap_or_default())
-}
-
-/// The programs for what is followed, on this kernel.
-fn programs(what: &[Follow]) -> Result<Vec<&'static str>> {
-    let mut names = Vec::new();
-    for follow in what {
-        match follow {
-            Follow::Slab(caches) => names.extend(slab_programs(caches)),
-            Follow::Page => names.extend(["ml_page_alloc", "ml_page_free", "ml_page_check"]),
-            Follow::Vmalloc => names.extend(["ml_vmap_alloc", "ml_vmap_free"]),
-            Follow::Percpu => names.extend(percpu_programs()),
-            Follow::Faults(_) if !has_tracepoint("page_fault_user") => {
-                bail!("this kernel has no tracepoint page_fault_user: use --malloc (with -p)");
-            }
-            Follow::Faults(_) => names.push("ml_fault"),
-            Follow::Malloc(_) => names.extend([
-                "ml_malloc",
-                "ml_calloc",
-                "ml_realloc",
-                "ml_malloc_returns",
-                "ml_free",
-            ]),
-        }
-    }
-    Ok(names)
-}
-
-/// kmalloc's own caches are seen by kmalloc only, and the others by `kmem_cache_alloc` only.
-fn slab_programs(caches: &[String]) -> Vec<&'static str> {
-    let of_kmalloc = |name: &String| name.contains("kmalloc-");
-    let (kmalloc, cache) = match caches {
-        [] => (true, true),
-        _ => (
-            caches.iter().any(of_kmalloc),
-            !caches.iter().all(of_kmalloc),
-        ),
-    };
-    let nodes = has_tracepoint("kmem_cache_alloc_node");
-    let mut names = vec!["ml_kfree"];
-    if kmalloc {
-        let (any, node) = if has_cache_argument("kmalloc") {
-            ("ml_kmalloc_cache", "ml_kmalloc_node_cache")
-        } else {
-            ("ml_kmalloc", "ml_kmalloc_node")
-        };
-        names.push(any);
-        names.extend(nodes.then_some(node));
-    }
-    if cache {
-        let (any, node) = if has_cache_argument("kmem_cache_alloc") {
-            ("ml_cache_alloc", "ml_cache_alloc_node")
-        } else {
-            ("ml_cache_alloc_sized", "ml_cache_alloc_node_sized")
-        };
-        names.push(any);
-        names.extend(nodes.then_some(node));
-        names.push(if has_cache_argument("kmem_cache_free") {
-            "ml_cache_free_wanted"
-        } else {
-            "ml_cache_free"
-        });
-    }
-    names
-}
-
-fn percpu_programs() -> [&'static str; 2] {
-    // The call site came first in 5.18; void * counts too.
-    let arguments = tracepoint("percpu_alloc_percpu", |_, proto| proto.len());
-    let alloc = match arguments {
-        Some(..=8) => "ml_percpu_alloc_old",
-        _ => "ml_percpu_alloc",
-    };
-    [alloc, "ml_percpu_free"]
-}
-
-/// Looks at the type of a tracepoint, if the kernel has it.
-fn tracepoint<T>(name: &str, look: impl FnOnce(&Btf<'_>, FuncProto<'_>) -> T) -> Option<T> {
-    let btf = Btf::from_vmlinux().ok()?;
-    let named = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
-    let pointer = Ptr::try_from(named.next_type()?).ok()?;
-    let proto = FuncProto::try_from(pointer.next_type()?).ok()?;
-    Some(look(&btf, proto))
-}
-
-/// Whether the kernel has this tracepoint.
-pub fn has_tracepoint(name: &str) -> bool {
-    tracepoint(name, |_, _| ()).is_some()
-}
-
-/// Whether its third argument is a `struct kmem_cache *`.
-fn has_cache_argument(name: &str) -> bool {
-    let is_cache = |btf: &Btf<'_>, proto: FuncProto<'_>| {
-        // Before the arguments there is the program's own context.
-        let third = proto.iter().nth(3)?;
-        let pointer: BtfType<'_> = btf.type_by_id(third.ty)?;
-        let target = Ptr::try_from(pointer).ok()?.next_type()?;
-        let cache = Struct::try_from(target.skip_mods_and_typedefs()).ok()?;
-        Some(cache.name()? == "kmem_cache")
-    };
-    tracepoint(name, is_cache).flatten().unwrap_or(false)
 }
 
 /// The C library of a process, or the program itself where that is static.
