@@ -284,10 +284,11 @@ pub fn times(probe: &Value) -> Vec<u64> {
         .collect()
 }
 
-/// The sum of all segments of a probe.
+/// The sum of all segments of a probe that its total consists of.
 pub fn sum(probe: &Value) -> u64 {
     let delays = probe["delays"].as_array().expect("delays");
-    delays.iter().filter_map(|d| d["ns"].as_u64()).sum()
+    let of_total = delays.iter().filter(|d| d["delay"] != "l_tx_late");
+    of_total.filter_map(|d| d["ns"].as_u64()).sum()
 }
 
 /// A probe's status.

@@ -18,6 +18,7 @@ mod harness;
 mod holders;
 mod iofsstat;
 mod irqoff;
+mod late;
 mod limits;
 mod loss;
 mod memleak;

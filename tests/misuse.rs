@@ -83,7 +83,7 @@ fn a_wrong_command_line_is_refused() {
                 "--slo",
                 "column 13",
                 "'eth0'",
-                "total or a segment (l_tx_kern",
+                "total, response or a segment (l_tx_late",
             ],
         ),
         (&["-s"], &["--server", "--client"]),

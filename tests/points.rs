@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// All points that this kernel gives without a sleep, in path order.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 15] = [
+    "l_tx_due",
     "l_tx_user",
     "l_tx_devqueue",
     "l_tx_devout",
@@ -102,7 +103,7 @@ fn a_sleeping_client_has_its_wakeup() {
             .into_iter()
             .filter(|p| !p.ends_with("softirq") && !p.ends_with("napi"))
             .collect();
-        expected.splice(9..9, ["l_rx_wakeup", "l_rx_oncpu"]);
+        expected.splice(10..10, ["l_rx_wakeup", "l_rx_oncpu"]);
         let probes = run.probes();
         assert_eq!(probes.len(), 100);
         let mut slept = 0;
@@ -195,6 +196,7 @@ fn assert_complete(run: &Finished, one_clock: bool) {
         assert_eq!(sleepless, ALL, "{probe:#}");
         assert_summed(probe);
         let hard = [
+            "l_tx_due",
             "l_tx_user",
             "l_tx_devqueue",
             "l_tx_devout",

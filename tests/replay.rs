@@ -218,7 +218,7 @@ fn what_was_not_recorded_is_not_guessed() {
 
     // A higher threshold than the run's own counts fewer, and not other ones.
     let fewer = place.replay("slow.json -m 2500 -o json");
-    let over = |p: &Value| p["total_ns"].as_u64().is_none_or(|ns| ns >= 2_500_000);
+    let over = |p: &Value| p["response_ns"].as_u64().is_none_or(|ns| ns >= 2_500_000);
     let mut expected = live.probes();
     expected.retain(over);
     assert_eq!(fewer.probes(), expected);
@@ -254,7 +254,7 @@ fn a_threshold_and_intervals_can_be_chosen_afterwards() {
         "all.json -m {median}ns --stat-interval 0.1 -o json"
     ));
     warned(&again, &[]);
-    let slow = |p: &&Value| p["total_ns"].as_u64() >= Some(median);
+    let slow = |p: &&Value| p["response_ns"].as_u64() >= Some(median);
     let expected = live.probes().iter().filter(slow).count();
     assert_eq!(again.probes().len(), expected);
     assert_eq!(again.stat()["recorded"], expected);

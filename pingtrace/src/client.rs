@@ -44,6 +44,9 @@ const HOUSEKEEPING_NS: u64 = 10_000_000;
 const COLLECT_PROBES: u64 = 4;
 const COLLECT_MOST: u64 = 64;
 const COLLECT_WAIT_NS: u64 = 50_000_000;
+/// The first probe is due this long after everything is ready: until then the threads have started,
+/// which is no lateness of the sender.
+const LEAD_NS: u64 = 20_000_000;
 /// After a signal, replies that are under way get this long.
 const STOP_GRACE_NS: u64 = 100_000_000;
 
@@ -104,7 +107,9 @@ pub fn run(
     let recording = recording.transpose()?;
     let explainer = recording.as_ref().map(explain::Start::in_background);
     let explainer = explainer.transpose()?;
-    let shared = Shared::new(table, socket, session, Format::first(cli.mode));
+    let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
+    let start_ns = monotonic_ns() + lead_ns;
+    let shared = Shared::new(table, socket, session, Format::first(cli.mode), start_ns);
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| cli.debug);
@@ -293,8 +298,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         match event {
             Event::RecordEnds(index) => self.journey.copy_record(&self.shared.table, index),
             Event::Forgotten(index, sent_ns) => {
-                let due_ns = self.shared.start_ns + index * self.plan.interval_ns.unwrap_or(0);
-                let sent_unix_ns = self.unix_ns(sent_ns.unwrap_or(due_ns));
+                let at_ns = sent_ns.or(self.due_ns(index));
+                let sent_unix_ns = self.unix_ns(at_ns.unwrap_or(self.shared.start_ns));
                 let probe = self.journey.forgotten(index, sent_ns, sent_unix_ns);
                 self.collector.forgotten(probe);
             }
@@ -437,11 +442,13 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// The first answer to a probe.
     fn answered(&mut self, index: u64, packet: &Packet<'_>, answer: FirstAnswer, now: u64) {
         self.count_answer(&answer);
-        let sent_ns = answer.sent_ns;
+        let (due_ns, sent_ns) = (self.due_ns(index), answer.sent_ns);
         let (woken, oncpu) = self.sleep_before(now);
         let arrival = Arrival {
             index,
+            due_ns,
             sent_ns,
+            sent_cpu: self.shared.sent_cpu(index),
             sent_unix_ns: self.unix_ns(sent_ns),
             received_ns: now,
             woken,
@@ -463,7 +470,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         } else {
             self.no_stamps(now);
         }
-        self.explain(index as u32, sent_ns, now);
+        self.explain(index as u32, due_ns.unwrap_or(sent_ns), now);
     }
 
     /// What the server says of who had its CPU.
@@ -484,12 +491,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     /// Who had this host's CPUs while a probe was slow.
-    fn explain(&mut self, sequence: u32, sent_ns: u64, now: u64) {
+    fn explain(&mut self, sequence: u32, due_ns: u64, now: u64) {
         let Some(explainer) = &self.explainer else {
             return;
         };
         let least_ns = explainer.least_ns();
-        if now - sent_ns < least_ns.max(self.plan.threshold_ns) {
+        if now.saturating_sub(due_ns) < least_ns.max(self.plan.threshold_ns) {
             return;
         }
         let mut path = self.journey.path(sequence);
@@ -578,6 +585,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
             valid(sleep.woken_ns, sleep.woken_cpu),
             valid(sleep.oncpu_ns, sleep.oncpu_cpu),
         )
+    }
+
+    /// When the schedule, if there is one, wants this probe to leave, `CLOCK_MONOTONIC` ns.
+    fn due_ns(&self, index: u64) -> Option<u64> {
+        let interval_ns = self.plan.interval_ns?;
+        Some(self.shared.start_ns + index * interval_ns)
     }
 
     fn unix_ns(&self, monotonic: u64) -> i64 {

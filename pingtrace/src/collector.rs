@@ -108,7 +108,8 @@ impl Collector {
     ) {
         self.meter = Some(Meter::start(records, programs));
         self.run.start_ns = Some(start_ns);
-        self.run.start_unix_ns = realtime_ns() - (monotonic_ns() - start_ns).cast_signed();
+        self.run.start_unix_ns =
+            realtime_ns() - monotonic_ns().cast_signed() + start_ns.cast_signed();
         if let Some(tracer) = tracer {
             self.run.points.clone_from(&tracer.points);
         }
@@ -118,6 +119,9 @@ impl Collector {
         }
         let user = [Point::LTxUser, Point::LRxUser].map(|p| (p, "clock_gettime".to_owned()));
         self.run.points.extend(user);
+        if self.run.interval_ns.is_some() {
+            self.run.points.push((Point::LTxDue, "schedule".to_owned()));
+        }
         self.run.points.sort_by_key(|(p, _)| *p);
         self.start(start_ns);
     }
@@ -181,12 +185,12 @@ impl Collector {
         if let Some(event) = self.wire.estimate().and_then(|estimate| estimate.event) {
             log::info!("probe {}: {event}", probe.seq);
         }
-        let sent = probe.path.first().map_or(0, |s| s.ns);
+        let sent = probe.sent_ns().unwrap_or(0);
         self.docket.learn(&self.scratch, sent);
         self.count(probe, sent);
-        let total = self.scratch.total_ns;
-        let recorded = total >= self.run.threshold_ns;
-        if !recorded && !self.slowest.wants(total) {
+        let response = self.scratch.response_ns();
+        let recorded = response >= self.run.threshold_ns;
+        if !recorded && !self.slowest.wants(response) {
             return;
         }
         let mut record = Record {
@@ -199,7 +203,7 @@ impl Collector {
         if recorded {
             self.record(record.clone());
         }
-        if self.slowest.wants(total) {
+        if self.slowest.wants(response) {
             record.verdict = self.docket.provisional(&record);
             record.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
             self.slowest.offer(record);
@@ -213,9 +217,9 @@ impl Collector {
             return;
         };
         self.scratch.clone_from(breakdown);
-        let sent = record.probe.path.first().map_or(0, |s| s.ns);
+        let sent = record.probe.sent_ns().unwrap_or(0);
         self.count(&record.probe, sent);
-        if self.scratch.total_ns >= self.run.threshold_ns {
+        if self.scratch.response_ns() >= self.run.threshold_ns {
             self.stats.counters.recorded += 1;
             self.docket.pass(record.clone());
         }
@@ -291,7 +295,7 @@ impl Collector {
     /// A probe that is not waited for any more.
     pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
         let id = self.stats.lost(&loss);
-        let sent = probe.path.first().map_or(0, |s| s.ns);
+        let sent = probe.sent_ns().unwrap_or(0);
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);
         self.record(Record {
@@ -313,8 +317,8 @@ impl Collector {
     /// A probe of which nobody knows what became of it.
     pub fn forgotten(&mut self, probe: Probe) {
         self.stats.counters.forgotten += 1;
-        if let Some(sent) = probe.path.first() {
-            self.slip(probe.seq, sent.ns);
+        if let Some(sent_ns) = probe.sent_ns() {
+            self.slip(probe.seq, sent_ns);
         }
         self.record(Record {
             probe,

@@ -32,8 +32,12 @@ pub struct Identity {
 pub struct Arrival {
     /// Which probe; its low 32 bits are the sequence number.
     pub index: u64,
+    /// `l_tx_due`, `CLOCK_MONOTONIC` ns, if there is a schedule.
+    pub due_ns: Option<u64>,
     /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
     pub sent_ns: u64,
+    /// On this CPU, if that is still known.
+    pub sent_cpu: Option<u16>,
     /// Wall-clock time of the send, ns since the Unix epoch.
     pub sent_unix_ns: i64,
     /// `l_rx_user`, `CLOCK_MONOTONIC` ns.
@@ -535,7 +539,8 @@ impl Journey {
     fn lay_all(&self, p: &Pending, a: &Arrival, path: &mut Vec<Stamp>) {
         let of_thread =
             |point, at: Option<(u64, u16)>| at.map(|(ns, cpu)| user(point, ns, Some(cpu)));
-        path.push(user(Point::LTxUser, a.sent_ns, None));
+        path.extend(a.due_ns.map(|ns| user(Point::LTxDue, ns, None)));
+        path.push(user(Point::LTxUser, a.sent_ns, a.sent_cpu));
         self.lay(p, path);
         path.extend(of_thread(Point::LRxWakeup, a.woken));
         path.extend(of_thread(Point::LRxOncpu, a.oncpu));

@@ -305,7 +305,7 @@ fn reading(path: &Path) -> String {
 
 /// When a probe was sent, on the client's clock.
 fn sent_at(probe: &Probe) -> u64 {
-    probe.path.first().map_or(0, |stamp| stamp.ns)
+    probe.sent_ns().unwrap_or(0)
 }
 
 /// Gives the collector what the client of a live run would.

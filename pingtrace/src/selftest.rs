@@ -119,7 +119,7 @@ struct Seen {
     record: Record,
     /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
     sent_ns: u64,
-    total_ns: u64,
+    response_ns: u64,
     out: Entry,
     back: Entry,
 }
@@ -157,8 +157,8 @@ fn probes(written: &str, wire: &forwarder::Outcome) -> Result<Vec<Seen>> {
 fn seen(record: Record, entries: &HashMap<(u32, bool), Entry>) -> Option<Seen> {
     let seq = record.probe.seq;
     Some(Seen {
-        sent_ns: record.probe.path.first()?.ns,
-        total_ns: record.breakdown.as_ref()?.total_ns,
+        sent_ns: record.probe.sent_ns()?,
+        response_ns: record.breakdown.as_ref()?.response_ns(),
         out: *entries.get(&(seq, true))?,
         back: *entries.get(&(seq, false))?,
         record,
@@ -167,13 +167,17 @@ fn seen(record: Record, entries: &HashMap<(u32, bool), Entry>) -> Option<Seen> {
 
 /// The probes that a fault hit. One whose total shows that the fault passed it by is none.
 fn trials<'p>(fault: &'p Fault, probes: &'p [Seen]) -> impl Iterator<Item = Trial> + 'p {
-    let usual_ns = probes.iter().map(|seen| seen.total_ns).min().unwrap_or(0);
+    let usual_ns = probes
+        .iter()
+        .map(|seen| seen.response_ns)
+        .min()
+        .unwrap_or(0);
     probes.iter().filter_map(move |seen| {
         let injected_ns = fault.injected_ns(seen)?;
         let trial = Trial {
             injected: fault.segment,
             injected_ns,
-            excess_ns: seen.total_ns - usual_ns,
+            excess_ns: seen.response_ns - usual_ns,
             verdict: seen.record.verdict,
         };
         (trial.excess_ns >= injected_ns / 2).then_some(trial)

@@ -9,11 +9,12 @@ use crate::table::Table;
 use crate::units::{SECOND, monotonic_ns};
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
-/// When the youngest probes were sent, `CLOCK_MONOTONIC` ns: more of them than there are records.
-pub struct SendTimes(Vec<AtomicU64>);
+/// When the youngest probes were sent, `CLOCK_MONOTONIC` ns, and on which CPU: more of them than
+/// there are records.
+pub struct SendTimes(Vec<(AtomicU64, AtomicU16)>);
 
 impl SendTimes {
     /// The times of this many probes are kept at least.
@@ -22,26 +23,30 @@ impl SendTimes {
     /// For a table of this many records, a power of two.
     fn new(records: u32) -> Self {
         let length = (8 * records as usize).max(Self::MIN);
-        Self((0..length).map(|_| AtomicU64::new(0)).collect())
+        let places = (0..length).map(|_| (AtomicU64::new(0), AtomicU16::new(0)));
+        Self(places.collect())
     }
 
-    fn place(&self, index: u64) -> &AtomicU64 {
+    fn place(&self, index: u64) -> &(AtomicU64, AtomicU16) {
         &self.0[index as usize & (self.0.len() - 1)]
     }
 
     /// Before the count of probes sent says that this one was.
-    fn set(&self, index: u64, ns: u64) {
+    fn set(&self, index: u64, ns: u64, cpu: u16) {
         // Whoever reads the new value where it wants the old one sees the count that tells so.
         fence(Ordering::Release);
-        self.place(index).store(ns, Ordering::Relaxed);
+        let (time, on) = self.place(index);
+        time.store(ns, Ordering::Relaxed);
+        on.store(cpu, Ordering::Relaxed);
     }
 
     /// `None` if younger probes took its place.
-    fn get(&self, index: u64, sent: &AtomicU64) -> Option<u64> {
-        let ns = self.place(index).load(Ordering::Relaxed);
+    fn get(&self, index: u64, sent: &AtomicU64) -> Option<(u64, u16)> {
+        let (time, on) = self.place(index);
+        let found = (time.load(Ordering::Relaxed), on.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         // The place is being taken from the moment on at which so many were sent.
-        (sent.load(Ordering::Relaxed) < index + self.0.len() as u64).then_some(ns)
+        (sent.load(Ordering::Relaxed) < index + self.0.len() as u64).then_some(found)
     }
 }
 
@@ -72,14 +77,20 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Of a run that starts now.
-    pub fn new(table: Arc<Table>, socket: ProbeSocket, session: u32, format: Format) -> Self {
+    /// Of a run that starts at `start_ns`.
+    pub fn new(
+        table: Arc<Table>,
+        socket: ProbeSocket,
+        session: u32,
+        format: Format,
+        start_ns: u64,
+    ) -> Self {
         Self {
             send_times: SendTimes::new(table.slots()),
             table,
             socket,
             session,
-            start_ns: monotonic_ns(),
+            start_ns,
             sent: AtomicU64::new(0),
             send_errors: AtomicU32::new(0),
             format: AtomicU8::new(format as u8),
@@ -103,7 +114,14 @@ impl Shared {
 
     /// When a probe was sent, `CLOCK_MONOTONIC` ns, if that is still known.
     pub fn sent_ns(&self, index: u64) -> Option<u64> {
-        self.send_times.get(index, &self.sent)
+        let (ns, _) = self.send_times.get(index, &self.sent)?;
+        Some(ns)
+    }
+
+    /// The CPU that a probe was sent on, if that is still known.
+    pub fn sent_cpu(&self, index: u64) -> Option<u16> {
+        let (_, cpu) = self.send_times.get(index, &self.sent)?;
+        Some(cpu)
     }
 }
 
@@ -211,7 +229,8 @@ impl<'a> Sender<'a> {
         let shared = self.shared;
         let format = usize::from(shared.format.load(Ordering::Relaxed));
         let now = monotonic_ns();
-        shared.send_times.set(index, now);
+        let cpu = rustix::thread::sched_getcpu() as u16;
+        shared.send_times.set(index, now, cpu);
         if shared.table.is_mapped() {
             shared.table.prepare(shared.session, sequence, now);
         }

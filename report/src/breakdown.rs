@@ -13,7 +13,8 @@
 //! care: nothing but this host can have held the packet since.
 //!
 //! The spans telescope, so the segments sum to the total exactly, whatever was missing, out of
-//! order or estimated.
+//! order or estimated. What precedes the send is beside it: [`Segment::LTxLate`] heads the path
+//! where there is a schedule, and is no part of the total.
 
 use crate::clock::{Crossing, Leg, WireSplit};
 use crate::model::{Breakdown, ClockRelation, Delay, Host, Point, Probe, Segment, Stamp};
@@ -77,6 +78,12 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
     into.total_ns = total_ns;
     into.unordered = picked.unordered;
     into.delays.reserve(Segment::ALL.len());
+    if let Some(due) = picked.due {
+        match start.checked_sub(due) {
+            Some(ns) => into.delays.push(exact(Segment::LTxLate, ns, false)),
+            None => into.unordered += 1,
+        }
+    }
     let mut segments = Segments {
         delays: &mut into.delays,
         unattributed: Sum::default(),
@@ -98,6 +105,7 @@ struct Softirq {
 /// The stamps that count, by their place in the chain.
 #[derive(Default)]
 struct Picked {
+    due: Option<u64>,
     at: [Option<u64>; CHAIN.len()],
     client: Softirq,
     server: Softirq,
@@ -130,6 +138,7 @@ impl Picked {
     fn slot(&mut self, stamp: &Stamp) -> Option<(&mut Option<u64>, bool)> {
         let at = &mut self.at;
         let slot = match (stamp.host, stamp.point) {
+            (Host::Client, Point::LTxDue) => &mut self.due,
             (Host::Client, Point::LTxUser) => &mut at[TX_USER],
             (Host::Client, Point::LTxDevqueue) => &mut at[TX_DEVQUEUE],
             (Host::Client, Point::LTxDevout) => return Some((&mut at[TX_DEVOUT], true)),
@@ -337,13 +346,7 @@ impl Segments<'_> {
         for to in first + 1..=last {
             if let (Some(start), Some(end)) = (picked.at[from], picked.at[to]) {
                 let (segment, merged) = segment_between(from, to, self.several_devices);
-                self.push(Delay {
-                    segment,
-                    ns: end - start,
-                    bounds: None,
-                    merged,
-                    clamped: false,
-                });
+                self.push(exact(segment, end - start, merged));
                 from = to;
             }
         }
@@ -447,6 +450,17 @@ impl Segments<'_> {
                 clamped: false,
             });
         }
+    }
+}
+
+/// A segment between two stamps of one host.
+fn exact(segment: Segment, ns: u64, merged: bool) -> Delay {
+    Delay {
+        segment,
+        ns,
+        bounds: None,
+        merged,
+        clamped: false,
     }
 }
 

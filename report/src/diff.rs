@@ -129,7 +129,8 @@ impl<'a> Diff<'a> {
 
     /// Segments that moved, by the size of their largest change.
     fn movers(&self) -> Vec<(&'static str, &'static str, Change)> {
-        let rows = self.rows.iter().filter(|row| row.segment.is_some());
+        let stage = |row: &&Row| row.segment.is_some_and(|s| s != Segment::Response);
+        let rows = self.rows.iter().filter(stage);
         let mut movers: Vec<_> = rows
             .filter_map(|row| {
                 self.moved(row)

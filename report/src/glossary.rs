@@ -13,8 +13,8 @@ pub fn text() -> String {
 
 fn segments() -> String {
     let mut text = "\
-Segments, in path order; those of a probe add up to its total exactly. A segment whose first point
-has no stamp begins at the last stamp before it.
+Segments, in path order; those of a probe, but l_tx_late, add up to its total exactly. A segment
+whose first point has no stamp begins at the last stamp before it.
 
 "
     .to_owned();

@@ -62,6 +62,8 @@ pub enum Point {
     MTxQueueecho = 20,
     /// `net_dev_queue` of the reply where it is forwarded.
     MTxQueuereply = 21,
+    /// When the schedule wanted the probe to leave. Never on the wire.
+    LTxDue = 22,
 }
 
 /// Which host took a stamp, and so whose clock it is on.
@@ -136,6 +138,15 @@ pub struct Probe {
     pub path: Vec<Stamp>,
 }
 
+impl Probe {
+    /// When it was sent, `CLOCK_MONOTONIC` of the client, nanoseconds; absent where that is unknown.
+    pub fn sent_ns(&self) -> Option<u64> {
+        let mut stamps = self.path.iter();
+        let sent = stamps.find(|stamp| stamp.point == Point::LTxUser);
+        sent.map(|stamp| stamp.ns)
+    }
+}
+
 /// Something of a kernel: its number there, and its name once somebody has looked it up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Symbol {
@@ -187,6 +198,11 @@ pub struct KernelDrop {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Segment {
+    /// No stage, and so in no breakdown: all that a user of the schedule waited for, which is
+    /// `l_tx_late` and the total.
+    Response,
+    /// `l_tx_due` to `l_tx_user`: the sender had no CPU, or was stopped. Not part of the total.
+    LTxLate,
     /// `l_tx_user` to `l_tx_devqueue`: system call, routing, netfilter.
     LTxKern,
     /// `l_tx_devqueue` to `l_tx_devout`, one device: queueing discipline.
@@ -286,12 +302,35 @@ pub struct Names {
 pub struct Breakdown {
     /// `l_rx_user` minus `l_tx_user`, nanoseconds.
     pub total_ns: u64,
-    /// The segments in path order, each at most once; their `ns` sum to `total_ns`.
+    /// The segments in path order, each at most once; the `ns` of all but [`Segment::LTxLate`] sum
+    /// to `total_ns`.
     pub delays: Vec<Delay>,
     /// Stamps that contradicted their neighbours by more than the clock's granularity and were left out.
     pub unordered: u32,
     /// Both wires together, where the hosts have a clock each.
     pub wire: Option<WireExcess>,
+}
+
+impl Breakdown {
+    /// How late the probe left against its schedule, nanoseconds; absent where there is none.
+    pub fn late_ns(&self) -> Option<u64> {
+        let late = self.delays.first()?;
+        (late.segment == Segment::LTxLate).then_some(late.ns)
+    }
+
+    /// From when the probe was due to when its answer was there, nanoseconds; the total where
+    /// there is no schedule.
+    pub fn response_ns(&self) -> u64 {
+        self.total_ns.saturating_add(self.late_ns().unwrap_or(0))
+    }
+
+    /// The total, and where there is a schedule the response, nanoseconds, as [`DelayStat`] names
+    /// them.
+    pub fn sums(&self) -> impl Iterator<Item = (Option<Segment>, u64)> {
+        let response = self.late_ns().map(|_| self.response_ns());
+        let response = response.map(|ns| (Some(Segment::Response), ns));
+        [(None, self.total_ns)].into_iter().chain(response)
+    }
 }
 
 /// What is known of both wires together without knowing how the clocks stand.

@@ -8,7 +8,7 @@ use crate::verdict::Certainty;
 
 impl Point {
     /// All points, in the order of their numbers on the wire.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::LTxUser,
         Self::LTxDevqueue,
         Self::LTxDevout,
@@ -31,10 +31,12 @@ impl Point {
         Self::RTxDevqueue,
         Self::MTxQueueecho,
         Self::MTxQueuereply,
+        Self::LTxDue,
     ];
 
     /// The points that the table of segments is made of, in path order.
-    pub const PATH: [Self; 16] = [
+    pub const PATH: [Self; 17] = [
+        Self::LTxDue,
         Self::LTxUser,
         Self::LTxDevqueue,
         Self::LTxDevout,
@@ -55,7 +57,8 @@ impl Point {
 
     /// The point with this number on the wire.
     pub fn from_wire(number: u16) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
+        let point = Self::ALL.get(usize::from(number)).copied();
+        point.filter(|point| *point != Self::LTxDue)
     }
 
     /// The point with this name.
@@ -88,6 +91,7 @@ impl Point {
             Self::RTxDevqueue => "r_tx_devqueue",
             Self::MTxQueueecho => "m_tx_queueecho",
             Self::MTxQueuereply => "m_tx_queuereply",
+            Self::LTxDue => "l_tx_due",
         }
     }
 
@@ -116,6 +120,7 @@ impl Point {
             Self::RTxDevqueue => "net_dev_queue of the reply, first device",
             Self::MTxQueueecho => "net_dev_queue of the request",
             Self::MTxQueuereply => "net_dev_queue of the reply",
+            Self::LTxDue => "when the schedule wants the probe to leave",
         }
     }
 
@@ -124,7 +129,8 @@ impl Point {
     pub const fn is_device(self) -> bool {
         !matches!(
             self,
-            Self::LTxUser
+            Self::LTxDue
+                | Self::LTxUser
                 | Self::RRxIcmprcv
                 | Self::LRxSkdataready
                 | Self::LRxWakeup
@@ -177,8 +183,10 @@ impl std::fmt::Display for Symbol {
 }
 
 impl Segment {
-    /// All segments in path order; what is not on the path comes last.
-    pub const ALL: [Self; 18] = [
+    /// All segments in path order, behind the sum of them; what is not on the path comes last.
+    pub const ALL: [Self; 20] = [
+        Self::Response,
+        Self::LTxLate,
         Self::LTxKern,
         Self::LTxQdisc,
         Self::LTxPath,
@@ -207,6 +215,8 @@ impl Segment {
     /// Its name in every format.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Response => "response",
+            Self::LTxLate => "l_tx_late",
             Self::LTxKern => "l_tx_kern",
             Self::LTxQdisc => "l_tx_qdisc",
             Self::LTxPath => "l_tx_path",
@@ -231,6 +241,7 @@ impl Segment {
     /// The stamp at which it ends, where that is one host's.
     pub const fn end(self) -> Option<(Host, Point)> {
         Some(match self {
+            Self::LTxLate => (Host::Client, Point::LTxUser),
             Self::LTxKern => (Host::Client, Point::LTxDevqueue),
             Self::LTxQdisc | Self::LTxPath => (Host::Client, Point::LTxDevout),
             Self::RRxSoftirq => (Host::Server, Point::RRxNapi),
@@ -243,7 +254,8 @@ impl Segment {
             Self::LRxKern => (Host::Client, Point::LRxSkdataready),
             Self::LRxTaskWaking => (Host::Client, Point::LRxWakeup),
             Self::LRxTaskQueue => (Host::Client, Point::LRxOncpu),
-            Self::LRxTaskRun
+            Self::Response
+            | Self::LRxTaskRun
             | Self::LTxOutlink
             | Self::LRxInlink
             | Self::Remote
@@ -254,6 +266,8 @@ impl Segment {
     /// The points that it lies between, where those have stamps.
     pub const fn span(self) -> Option<(Point, Point)> {
         Some(match self {
+            Self::Response => (Point::LTxDue, Point::LRxUser),
+            Self::LTxLate => (Point::LTxDue, Point::LTxUser),
             Self::LTxKern => (Point::LTxUser, Point::LTxDevqueue),
             Self::LTxQdisc | Self::LTxPath => (Point::LTxDevqueue, Point::LTxDevout),
             Self::LTxOutlink => (Point::LTxDevout, Point::RRxSoftirq),
@@ -277,6 +291,8 @@ impl Segment {
     /// What happens in it, in one sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
+            Self::Response => "Not a segment: l_tx_late and all others together.",
+            Self::LTxLate => "The sender had no CPU, or was stopped; not part of the total.",
             Self::LTxKern => "System call, routing and netfilter, up to the device's queue.",
             Self::LTxQdisc => "Queueing discipline of the client's device.",
             Self::LTxPath => {
@@ -309,6 +325,8 @@ impl Segment {
     /// What a probe does in it, for a sentence.
     pub const fn doing(self) -> &'static str {
         match self {
+            Self::Response => "from when it was due to its answer",
+            Self::LTxLate => "due, while the sender had no CPU (l_tx_late)",
             Self::LTxKern => "on the way from sendmsg to the device (l_tx_kern)",
             Self::LTxQdisc => "queued in the sending device's qdisc (l_tx_qdisc)",
             Self::LTxPath => "on the way through the sending host's devices (l_tx_path)",
@@ -331,7 +349,8 @@ impl Segment {
     /// Who is responsible for the time spent in it.
     pub const fn owner(self) -> Owner {
         match self {
-            Self::LTxKern
+            Self::LTxLate
+            | Self::LTxKern
             | Self::LTxQdisc
             | Self::LTxPath
             | Self::LRxSoftirq
@@ -346,7 +365,7 @@ impl Segment {
                 Owner::Remote
             }
             Self::Remote => Owner::WireOrRemote,
-            Self::Unattributed => Owner::Unknown,
+            Self::Unattributed | Self::Response => Owner::Unknown,
         }
     }
 }
@@ -614,7 +633,8 @@ mod tests {
     #[test]
     fn names_and_numbers_are_read_back() {
         for point in Point::ALL {
-            assert_eq!(Point::from_wire(point as u16), Some(point));
+            let on_wire = (point != Point::LTxDue).then_some(point);
+            assert_eq!(Point::from_wire(point as u16), on_wire);
             assert_eq!(Point::from_name(point.name()), Some(point));
         }
         for segment in Segment::ALL {
@@ -634,6 +654,7 @@ mod tests {
     #[test]
     fn unknown_names_and_numbers_are_refused() {
         assert_eq!(Point::from_wire(22), None);
+        assert_eq!(Point::from_wire(23), None);
         assert_eq!(Point::from_name("l_tx_users"), None);
         assert_eq!(Host::from_name("transit"), None);
     }

@@ -282,8 +282,10 @@ impl<'a> Reader<'a> {
             return self.argument(&names, |name| Way::from_name(name).map(Metric::Jitter));
         }
         let statistic = statistic(word).ok_or_else(|| self.mistake(start, METRICS))?;
-        let names = Segment::ALL.map(Segment::name).join(", ");
-        self.argument(&format!("total or a segment ({names})"), |name| {
+        let [response, segments @ ..] = Segment::ALL.map(Segment::name);
+        let names = segments.join(", ");
+        let expected = format!("total, {response} or a segment ({names})");
+        self.argument(&expected, |name| {
             let of = match name {
                 "total" => None,
                 name => Some(Segment::from_name(name)?),
@@ -462,9 +464,14 @@ mod tests {
                 "p99(tot)<5us",
                 5,
                 "'tot'",
-                "total or a segment (l_tx_kern, ",
+                "total, response or a segment (l_tx_late, ",
             ),
-            ("p99 total<5us", 5, "'total'", "'(' and total or a segment"),
+            (
+                "p99 total<5us",
+                5,
+                "'total'",
+                "'(' and total, response or a segment",
+            ),
             ("p99(total<5us", 10, "'<'", "')'"),
             ("jitter(up)<5us", 8, "'up'", "out, in, rtt"),
             ("loss<1%, \u{e9}9(total)<1s", 10, "'\u{e9}9'", "percentile"),

@@ -1,7 +1,7 @@
 //! The slowest probes of a run.
 
 use crate::blame::Blame;
-use crate::model::Record;
+use crate::model::{Breakdown, Record};
 
 /// How many are kept unless told otherwise.
 const DEFAULT_COUNT: usize = 8;
@@ -29,26 +29,26 @@ impl Slowest {
         }
     }
 
-    /// Whether a probe with this total, nanoseconds, would be kept: ask before cloning it.
-    pub fn wants(&self, total_ns: u64) -> bool {
+    /// Whether a probe with this response time, nanoseconds, would be kept: ask before cloning it.
+    pub fn wants(&self, response_ns: u64) -> bool {
         let full = self.records.len() >= self.count;
         self.count > 0
             && (!full
                 || self
                     .records
                     .last()
-                    .is_some_and(|last| total_ns > total(last)))
+                    .is_some_and(|last| response_ns > response(last)))
     }
 
     /// Keeps a record if it is among the slowest; one without a total never is.
     pub fn offer(&mut self, record: Record) {
-        if record.breakdown.is_none() || !self.wants(total(&record)) {
+        if record.breakdown.is_none() || !self.wants(response(&record)) {
             return;
         }
         self.records.truncate(self.count - 1);
         let at = self
             .records
-            .partition_point(|kept| total(kept) >= total(&record));
+            .partition_point(|kept| response(kept) >= response(&record));
         self.records.insert(at, record);
     }
 
@@ -69,11 +69,8 @@ impl Slowest {
     }
 }
 
-fn total(record: &Record) -> u64 {
-    record
-        .breakdown
-        .as_ref()
-        .map_or(0, |breakdown| breakdown.total_ns)
+fn response(record: &Record) -> u64 {
+    record.breakdown.as_ref().map_or(0, Breakdown::response_ns)
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ impl Default for Spans {
 impl Spans {
     /// Counts an answered probe.
     pub(crate) fn record(&mut self, breakdown: &Breakdown) {
-        self.delays[0].record(breakdown.total_ns);
+        for (of, ns) in breakdown.sums() {
+            self.delays[index(of)].record(ns);
+        }
         for delay in &breakdown.delays {
             let parts = &mut self.delays[index(Some(delay.segment))];
             parts.record(delay.ns);

@@ -4,9 +4,11 @@
 //! None of them suffers from coordinated omission, the mistake of measuring least while it is
 //! slowest. The schedule is an open loop: probe k is due at a fixed time whatever became of
 //! those before it, a sender that was held up sends what it missed at once, and every probe that
-//! was sent is counted as answered or lost. A delay counts from the actual send, since it is the
-//! path that is measured; how late the sends were is a distribution of its own, the send slip. A
-//! lost probe has no delay, so percentiles are those of the answered probes, and the loss stands
+//! was sent is counted as answered or lost. The total counts from the actual send, since it is the
+//! path that is measured; how late the send was is the segment before it, `l_tx_late`, and both
+//! together are the response: what a user of the schedule waited for. Percentiles of the response
+//! are those that are usually meant by free of coordinated omission. The send slip is the lateness
+//! of all probes, lost ones too. A lost probe has no delay, so percentiles are those of the answered probes, and the loss stands
 //! beside them. Only an adaptive run (`-A`), which waits for each reply by intention, has the
 //! fault: a probe of 1 s there stands for one second, not for all that would have been sent in it.
 
@@ -309,8 +311,10 @@ impl Stats {
 
     /// Counts an answered probe: its total, its segments, and its stamps that were out of order.
     pub fn record(&mut self, breakdown: &Breakdown) {
-        self.interval.record(Of::Total, breakdown.total_ns);
         self.spans.record(breakdown);
+        for (of, ns) in breakdown.sums() {
+            self.interval.record(of.map_or(Of::Total, Of::Segment), ns);
+        }
         self.counters.unordered += u64::from(breakdown.unordered);
         for delay in &breakdown.delays {
             self.marks.note(delay);

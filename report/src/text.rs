@@ -322,7 +322,10 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
             || "total".into(),
             |segment| format!("{}{}", segment.name(), marks.of(segment).symbols()),
         );
-        let owner = stat.segment.map_or("", |segment| segment.owner().label());
+        let owner = match stat.segment {
+            None | Some(Segment::Response) => "",
+            Some(segment) => segment.owner().label(),
+        };
         push(
             text,
             format_args!("{name:<18} {owner:<16} {:>9}", stat.count),
@@ -547,6 +550,7 @@ where
     let (totals, segments): (Vec<_>, Vec<_>) = interval
         .delays
         .iter()
+        .filter(|stat| stat.segment != Some(Segment::Response))
         .partition(|stat| stat.segment.is_none());
     let time = |stat: &DelayStat| stat.mean * stat.count as f64;
     let largest = segments
@@ -672,7 +676,10 @@ fn push_oddities(text: &mut String, oddities: &[(&str, u64)]) {
 /// Points of the table that no hook of this run can see.
 fn push_not_seen(text: &mut String, run: &Run) {
     let seen = |point: &Point| run.points.iter().any(|(seen, _)| seen == point);
-    let missing = Point::PATH.into_iter().filter(|point| !seen(point));
+    // What answers send has no schedule.
+    let adaptive = |point: &Point| *point == Point::LTxDue && run.interval_ns.is_none();
+    let missing = Point::PATH.into_iter();
+    let missing = missing.filter(|point| !seen(point) && !adaptive(point));
     push_list(
         text,
         "points not available: ",

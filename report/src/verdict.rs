@@ -77,6 +77,10 @@ const WORTH_A_VERDICT: u64 = 10;
 /// queue that was full from the first probe on is one. A wire may need any time.
 const HOST_MOST_NS: u64 = 1_000_000;
 
+/// A sender that sleeps wakes up this much after its time, at the most, with nothing wrong: a timer,
+/// an idle CPU, a switch.
+const USUALLY_LATE_NS: u64 = 200_000;
+
 /// The baseline of each segment: the shortest time that it took in the last half hour or hour.
 #[derive(Clone, Debug)]
 pub struct Baselines {
@@ -113,6 +117,7 @@ impl Baselines {
         let [now, before] = &self.least;
         let least = ns.min(now[segment as usize]).min(before[segment as usize]);
         match segment.owner() {
+            _ if segment == Segment::LTxLate => least.max(USUALLY_LATE_NS).min(ns),
             Owner::Local | Owner::Receiver | Owner::Remote => least.min(HOST_MOST_NS),
             _ => least,
         }
@@ -188,7 +193,7 @@ fn decide(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Opti
     let excess_ns: u64 = all.iter().map(|excess| excess.ns).sum();
     // Of equals, the first in path order.
     let culprit = all.iter().rev().max_by_key(|excess| excess.ns)?;
-    if excess_ns < (breakdown.total_ns / WORTH_A_VERDICT).max(1) {
+    if excess_ns < (breakdown.response_ns() / WORTH_A_VERDICT).max(1) {
         return None;
     }
     let others = all
@@ -361,7 +366,7 @@ impl Docket {
 
 /// When the probe was sent, on the client's clock.
 fn sent_at(record: &Record) -> u64 {
-    record.probe.path.first().map_or(0, |stamp| stamp.ns)
+    record.probe.sent_ns().unwrap_or(0)
 }
 
 /// Nothing confirmed the direction in time.

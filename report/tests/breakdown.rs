@@ -146,7 +146,9 @@ fn every_case() {
 /// What holds for every breakdown.
 fn check_laws(probe: &Probe, breakdown: &Breakdown) {
     let sum: u64 = breakdown.delays.iter().map(|delay| delay.ns).sum();
-    assert_eq!(sum, breakdown.total_ns, "{probe:?}\n{breakdown:?}");
+    assert_eq!(sum, breakdown.response_ns(), "{probe:?}\n{breakdown:?}");
+    let late = breakdown.late_ns().unwrap_or(0);
+    assert_eq!(sum - late, breakdown.total_ns, "{probe:?}\n{breakdown:?}");
     let on_path = |segment: &Segment| *segment != Segment::Remote;
     let order: Vec<Segment> = breakdown
         .delays

@@ -134,7 +134,7 @@ fn probe(record: &Record, segments: &BTreeSet<Segment>) -> Vec<String> {
     let total = record
         .breakdown
         .as_ref()
-        .map_or_else(lost, |b| format!("{} {status}", duration(b.total_ns)));
+        .map_or_else(lost, |b| format!("{} {status}", duration(b.response_ns())));
     let mut cells = vec![format!("#{}", record.probe.seq), time, total];
     cells.extend(segments.iter().map(|segment| cell(record, *segment)));
     cells

@@ -49,8 +49,9 @@ pub(super) fn segment(segment: Segment) -> BackendColor {
     match segment {
         Segment::LTxKern | Segment::LRxKern => rgb(0x7C_B0E3),
         Segment::LTxQdisc => rgb(0x1F_5FA8),
+        Segment::Response => TOTAL,
         Segment::LTxPath | Segment::LRxTaskWaking => rgb(0x12_3F78),
-        Segment::LRxNapi => rgb(0x2F_72BC),
+        Segment::LTxLate | Segment::LRxNapi => rgb(0x2F_72BC),
         Segment::LRxTaskQueue => rgb(0x3B_80CB),
         Segment::LRxSoftirq => rgb(0xAC_CFF1),
         Segment::RRxSoftirq => rgb(0xB8_1457),

@@ -64,11 +64,22 @@ pub(super) fn draw<B: DrawingBackend>(
     let most = shown
         .iter()
         .filter_map(|record| record.breakdown.as_ref())
-        .map(|b| b.total_ns)
+        .map(Breakdown::response_ns)
         .max();
     let scale = most.map(|most| Scale::linear(most, rows.x0, rows.x1));
     if let Some(scale) = &scale {
-        axis(canvas, scale, rows)?;
+        let due = |record: &Record| {
+            record
+                .breakdown
+                .as_ref()
+                .is_some_and(|b| b.late_ns().is_some())
+        };
+        let since = if shown.iter().any(due) {
+            "since due"
+        } else {
+            "since send"
+        };
+        axis(canvas, scale, rows, since)?;
     }
     for (k, record) in shown.iter().enumerate() {
         let row = Area {
@@ -152,7 +163,12 @@ fn legend<B: DrawingBackend>(
 }
 
 /// Grid lines behind the bars, and their values below.
-fn axis<B: DrawingBackend>(canvas: &mut Canvas<B>, scale: &Scale, rows: Area) -> Result<(), Error> {
+fn axis<B: DrawingBackend>(
+    canvas: &mut Canvas<B>,
+    scale: &Scale,
+    rows: Area,
+    since: &str,
+) -> Result<(), Error> {
     let ink = Ink::new(12.5, palette::FAINT).center();
     for (ns, text) in scale.ticks(10) {
         let x = scale.at(ns as f64);
@@ -161,7 +177,7 @@ fn axis<B: DrawingBackend>(canvas: &mut Canvas<B>, scale: &Scale, rows: Area) ->
     }
     canvas.text(
         (rows.x0 - 16, rows.y1 + 10),
-        "since send",
+        since,
         Ink::new(12.5, palette::FAINT).right(),
     )
 }
@@ -321,7 +337,7 @@ fn below<B: DrawingBackend>(
         .filter(|delay| delay.ns > 0)
         .collect();
     largest.sort_by_key(|delay| std::cmp::Reverse(delay.ns));
-    let matters = |delay: &&&Delay| delay.ns >= breakdown.total_ns / 20;
+    let matters = |delay: &&&Delay| delay.ns >= breakdown.response_ns() / 20;
     let named = largest
         .iter()
         .take(2)
@@ -352,7 +368,7 @@ fn total<B: DrawingBackend>(
     let ink = Ink::new(15.0, palette::INK).bold().right();
     canvas.text(
         (right, area.y0 + BAR / 2),
-        &duration(breakdown.total_ns),
+        &duration(breakdown.response_ns()),
         ink,
     )?;
     let status = words::status(record);
@@ -365,13 +381,13 @@ fn total<B: DrawingBackend>(
 
 /// What there is to know about a segment of a probe.
 pub(super) fn hint(delay: &Delay, breakdown: &Breakdown) -> String {
-    let percent = 100.0 * delay.ns as f64 / breakdown.total_ns.max(1) as f64;
+    let percent = 100.0 * delay.ns as f64 / breakdown.response_ns().max(1) as f64;
     let mut lines = vec![
         format!(
             "{}: {} ({percent:.1} % of {})",
             delay.segment.name(),
             duration(delay.ns),
-            duration(breakdown.total_ns)
+            duration(breakdown.response_ns())
         ),
         delay.segment.owner().label().to_owned(),
     ];

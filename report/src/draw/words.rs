@@ -115,7 +115,7 @@ pub(super) fn headline(capture: &Capture) -> String {
 }
 
 fn slowest_probe(slowest: &Breakdown, verdict: Option<&Verdict>, summary: &Summary) -> String {
-    let total = duration(slowest.total_ns);
+    let total = duration(slowest.response_ns());
     if let Some(open) = verdict.filter(|verdict| verdict.segment.is_none()) {
         let excess = duration(open.excess_ns);
         return match open.owner {

@@ -28,6 +28,9 @@ pub(super) struct ProbeLine<'a> {
     clock: Clock,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_ns: Option<u64>,
+    /// From when it was due, where there is a schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_ns: Option<u64>,
     points: Vec<StampLine<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     delays: Vec<DelayLine>,
@@ -50,20 +53,20 @@ impl<'a> ProbeLine<'a> {
             loss,
             blame,
         } = record;
-        let start = probe
-            .path
-            .iter()
-            .find(|stamp| stamp.point == Point::LTxUser);
         let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
         Self {
             seq: probe.seq,
             time: Time(probe.sent_unix_ns),
-            start_ns: start.map(|stamp| stamp.ns),
+            start_ns: probe.sent_ns(),
             peer: probe.peer,
             status: probe.status,
             amends: (probe.status == Status::Amended).then_some(Status::Lost),
             clock: Clock::from(probe.clock),
             total_ns: breakdown.as_ref().map(|breakdown| breakdown.total_ns),
+            response_ns: breakdown
+                .as_ref()
+                .filter(|breakdown| breakdown.late_ns().is_some())
+                .map(Breakdown::response_ns),
             points: probe
                 .path
                 .iter()
