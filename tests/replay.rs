@@ -171,7 +171,7 @@ fn one_clock_gives_the_same_text_picture_and_log() {
     let _server = Server::start(&lab.server.ns, "");
     let outputs = |name: &str| format!("-n -o text,json,imagelog --image {name}.svg --log {name}");
     let args = format!(
-        "-c 10.77.0.2 -i 2ms -C 300 --logsize 200K {}",
+        "-c 10.77.0.2 -i 2ms -C 300 --logsize 250K {}",
         outputs("live")
     );
     let live = place.save(&lab.client.ns, "live.json", &args);
