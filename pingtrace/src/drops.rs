@@ -1,15 +1,12 @@
 //! Names for what a kernel says when it drops a packet: reasons from its BTF, as their numbers
 //! differ from kernel to kernel, and functions from its symbol table.
 
-use crate::symbols::Symbols;
+use crate::symbols::Kernel;
 use bpf::pingtrace::types::pt_drop;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{Enum, EnumMember};
 use report::model::{Host, KernelDrop, Symbol};
 use std::collections::HashMap;
-
-/// Functions whose names are kept; a kernel drops packets at some dozens of places.
-const MAX_LOCATIONS: usize = 256;
 
 /// A drop as the programs of this host saw it, its names not looked up yet.
 pub fn local(drop: &pt_drop) -> KernelDrop {
@@ -31,7 +28,7 @@ pub fn local(drop: &pt_drop) -> KernelDrop {
 #[derive(Default)]
 pub struct DropNames {
     reasons: Option<HashMap<u64, String>>,
-    locations: HashMap<u64, Option<String>>,
+    functions: Kernel,
 }
 
 impl DropNames {
@@ -48,13 +45,7 @@ impl DropNames {
         if symbol.name.is_some() || symbol.number == 0 {
             return;
         }
-        if self.locations.len() >= MAX_LOCATIONS {
-            self.locations.clear();
-        }
-        let known = self.locations.entry(symbol.number);
-        symbol
-            .name
-            .clone_from(known.or_insert_with_key(|at| Symbols::default().function(*at)));
+        symbol.name = self.functions.function(symbol.number);
     }
 }
 

@@ -1,13 +1,27 @@
 //! Names for addresses, of the kernel and of processes.
 
-use blazesym::symbolize::source::{Kernel, Process, Source};
+mod kernel;
+
+use crate::units::monotonic_ns;
+use blazesym::Pid;
+use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
-use blazesym::{MaybeDefault, Pid};
+use kernel::{Found, KernelSymbols};
+use libbpf_rs::libbpf_sys;
 use report::companion::Frame;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fs;
+
+/// Reading the kernel's table again takes at most this part of the time, and so much of it at once.
+const SHARE: u64 = 20;
+const BURST_NS: u64 = 2_000_000_000;
+/// Addresses in no function that are remembered.
+const MAX_UNKNOWN: usize = 4096;
 
 /// Where these symbols of the kernel are; `None` where one is not there, or is hidden.
 pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
-    let symbols = std::fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     names.map(|name| {
         let is_it = |line: &&str| line.split(' ').nth(2) == Some(name);
         let line = symbols.lines().find(is_it)?;
@@ -16,35 +30,36 @@ pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
     })
 }
 
-/// Symbol tables, each read when it is first needed.
+/// Symbol tables, each read when it is first needed, and the kernel's again when code was loaded since.
 #[derive(Default)]
-pub struct Symbols(Symbolizer);
+pub struct Symbols {
+    processes: Symbolizer,
+    kernel: RefCell<Kernel>,
+}
 
 impl Symbols {
     /// A kernel stack. Where `kernel.kptr_restrict` hides the symbols, or nothing is known of an
     /// address, the address remains.
     pub fn kernel(&self, addresses: &[u64]) -> Vec<Frame> {
-        let kernel = Kernel {
-            // The uncompressed image is seldom there, and /proc/kallsyms has the modules too.
-            vmlinux: MaybeDefault::None,
-            ..Kernel::default()
+        let mut kernel = self.kernel.borrow_mut();
+        kernel.prepare(addresses);
+        let name = |found: Found<'_>| format!("{}+{:#x}", found.name, found.offset);
+        let frame = |address: &u64| Frame {
+            address: *address,
+            name: kernel.find(*address).map(name),
         };
-        self.frames(&Source::Kernel(kernel), addresses)
+        addresses.iter().map(frame).collect()
     }
 
     /// The kernel's function that holds an address.
     pub fn function(&self, address: u64) -> Option<String> {
-        let name = self.kernel(&[address]).pop()?.name?;
-        name.split('+').next().map(str::to_owned)
+        self.kernel.borrow_mut().function(address)
     }
 
     /// A stack of a process that still runs, or else plain addresses.
     pub fn user(&self, pid: u32, addresses: &[u64]) -> Vec<Frame> {
-        self.frames(&Source::Process(Process::new(Pid::from(pid))), addresses)
-    }
-
-    fn frames(&self, source: &Source<'_>, addresses: &[u64]) -> Vec<Frame> {
-        let found = self.0.symbolize(source, Input::AbsAddr(addresses));
+        let source = Source::Process(Process::new(Pid::from(pid)));
+        let found = self.processes.symbolize(&source, Input::AbsAddr(addresses));
         let found = found.unwrap_or_else(|e| {
             log::debug!("name addresses: {e:#}");
             Vec::new()
@@ -57,6 +72,132 @@ impl Symbols {
     }
 }
 
+/// The kernel's symbols as they were when they were last read.
+#[derive(Default)]
+pub struct Kernel {
+    symbols: Option<KernelSymbols>,
+    loaded: Loaded,
+    /// Code was loaded since, and the table could not be read again yet.
+    is_old: bool,
+    /// Addresses for which the table was read again, in vain.
+    unknown: HashSet<u64>,
+    /// Until when the time for reading is used up, `CLOCK_MONOTONIC` ns.
+    used_ns: u64,
+}
+
+impl Kernel {
+    /// The function that holds an address.
+    pub fn function(&mut self, address: u64) -> Option<String> {
+        self.prepare(&[address]);
+        self.find(address).map(|found| found.name.to_owned())
+    }
+
+    /// Reads the table if it is not there yet, and again if one of these addresses may belong to code
+    /// that was loaded since.
+    fn prepare(&mut self, addresses: &[u64]) {
+        let Some(symbols) = &self.symbols else {
+            self.read();
+            return;
+        };
+        let is_new = |address: &u64| !self.unknown.contains(address);
+        let mut missing = addresses
+            .iter()
+            .filter(|address| is_kernel(**address) && symbols.find(**address).is_none());
+        // A trampoline comes without a new program or module.
+        let is_missing = missing.any(is_new);
+        let may_be_old = |address: &u64| symbols.find(*address).is_none_or(|f| f.loaded);
+        if is_missing || addresses.iter().any(may_be_old) {
+            self.is_old |= self.loaded != self.loaded.now();
+        }
+        if (self.is_old || is_missing) && self.has_time() {
+            let begin = monotonic_ns();
+            self.read();
+            self.used_ns += (monotonic_ns() - begin) * SHARE;
+        }
+        self.remember_unknown(addresses);
+    }
+
+    fn read(&mut self) {
+        // Before the table: what is loaded meanwhile makes it old.
+        let loaded = self.loaded.now();
+        if loaded != self.loaded {
+            self.unknown.clear();
+        }
+        self.loaded = loaded;
+        self.symbols = Some(KernelSymbols::read());
+        self.is_old = false;
+    }
+
+    fn has_time(&mut self) -> bool {
+        let now = monotonic_ns();
+        self.used_ns = self.used_ns.max(now.saturating_sub(BURST_NS * SHARE));
+        self.used_ns <= now
+    }
+
+    fn remember_unknown(&mut self, addresses: &[u64]) {
+        if self.is_old {
+            return;
+        }
+        if self.unknown.len() > MAX_UNKNOWN {
+            self.unknown.clear();
+        }
+        let missing = addresses
+            .iter()
+            .filter(|address| self.find(**address).is_none());
+        let missing: Vec<u64> = missing.copied().collect();
+        self.unknown.extend(missing);
+    }
+
+    /// The function that holds this address. Where other code may have been loaded since, nobody
+    /// knows.
+    fn find(&self, address: u64) -> Option<Found<'_>> {
+        let found = self.symbols.as_ref()?.find(address)?;
+        (!found.loaded || !self.is_old).then_some(found)
+    }
+}
+
+/// Kernel addresses are those of the upper half.
+fn is_kernel(address: u64) -> bool {
+    address >> 63 != 0
+}
+
+/// Which code was loaded into the kernel; another value if more was loaded since.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Loaded {
+    /// `/proc/modules`.
+    modules: String,
+    /// The last BPF program's number, as they are given in ascending order; 0 where one may not ask.
+    program: u32,
+}
+
+impl Loaded {
+    /// As it is now; this is how it was.
+    fn now(&self) -> Self {
+        Self {
+            modules: fs::read_to_string("/proc/modules").unwrap_or_default(),
+            program: last_program(self.program),
+        }
+    }
+}
+
+/// The last BPF program's number; `known` if none came after it.
+fn last_program(known: u32) -> u32 {
+    let mut last = known;
+    loop {
+        let mut next = 0;
+        #[expect(
+            unsafe_code,
+            reason = "libbpf-rs lists programs only with all about them"
+        )]
+        // SAFETY: it writes a number of 32 bits to where one is.
+        let result = unsafe { libbpf_sys::bpf_prog_get_next_id(last, &raw mut next) };
+        if result != 0 {
+            return last;
+        }
+        last = next;
+    }
+}
+
 fn name(symbol: &Symbolized<'_>) -> Option<String> {
     let symbol = symbol.as_sym()?;
     Some(format!("{}+{:#x}", symbol.name, symbol.offset))
@@ -65,7 +206,12 @@ fn name(symbol: &Symbolized<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use bpf::burn::BurnSkelBuilder;
+    use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use libbpf_rs::{Program, ProgramMut};
+    use std::mem::MaybeUninit;
+    use std::os::fd::AsFd;
 
     #[test]
     fn functions_of_kernel_and_process_have_names() {
@@ -80,5 +226,66 @@ mod tests {
         let frames = symbols.user(std::process::id(), &[here]);
         let name = frames[0].name.as_deref().unwrap();
         assert!(name.contains("functions_of_kernel"), "{name}");
+    }
+
+    /// Where a program's code begins, and its length.
+    fn code_of(program: &ProgramMut<'_>) -> (u64, u64) {
+        let id = Program::id_from_fd(program.as_fd()).unwrap();
+        let options = ProgInfoQueryOptions::default()
+            .include_jited_ksyms(true)
+            .include_jited_func_lens(true);
+        let mut all = ProgInfoIter::with_query_opts(options);
+        let info = all.find(|info| info.id == id).unwrap();
+        (
+            info.jited_ksyms[0] as u64,
+            u64::from(info.jited_func_lens[0]),
+        )
+    }
+
+    /// Programs that are loaded after the table was read have names too, and end where they end.
+    #[test]
+    fn code_that_is_loaded_later_has_a_name() {
+        let symbols = Symbols::default();
+        assert_eq!(symbols.function(0xffff_ffff_0000_1234), None);
+        let mut object = MaybeUninit::uninit();
+        let open = BurnSkelBuilder::default().open(&mut object).unwrap();
+        let loaded = open.load().unwrap();
+        let (start, length) = code_of(&loaded.progs.burn_softirq);
+        let name = |address| symbols.kernel(&[address]).pop().unwrap().name;
+        let last = name(start + length - 1).unwrap_or_default();
+        assert!(last.starts_with("bpf_prog_"), "{last}");
+        assert!(
+            last.ends_with(&format!("_burn_softirq+{:#x}", length - 1)),
+            "{last}"
+        );
+        let behind = name(start + length).unwrap_or_default();
+        assert!(!behind.contains(&format!("+{length:#x}")), "{behind}");
+    }
+
+    /// Without time to read the table again, what may be other code by now has no name.
+    #[test]
+    fn an_old_table_names_only_what_stays() {
+        let [ip_rcv] = addresses(["ip_rcv"]);
+        let ip_rcv = ip_rcv.unwrap();
+        let mut kernel = Kernel::default();
+        kernel.prepare(&[ip_rcv]);
+        kernel.used_ns = u64::MAX;
+        let mut object = MaybeUninit::uninit();
+        let open = BurnSkelBuilder::default().open(&mut object).unwrap();
+        let loaded = open.load().unwrap();
+        let (start, _) = code_of(&loaded.progs.burn_softirq);
+        kernel.prepare(&[ip_rcv, start]);
+        assert!(kernel.is_old && kernel.find(start).is_none());
+        assert_eq!(
+            kernel.find(ip_rcv).map(|f| (f.name, f.offset)),
+            Some(("ip_rcv", 0))
+        );
+        kernel.used_ns = 0;
+        kernel.prepare(&[start]);
+        assert!(kernel.find(start).is_some_and(|f| f.loaded));
+        assert!(kernel.used_ns > 0);
+        let nobodys = 0xffff_ffff_0000_1234;
+        kernel.prepare(&[nobodys]);
+        assert!(kernel.unknown.contains(&nobodys) || kernel.is_old);
     }
 }
