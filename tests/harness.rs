@@ -3,7 +3,9 @@
 use netns::{Lab, Namespace};
 use pingtrace::inject::forwarder::{Forwarder, Plan};
 use serde_json::Value;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -374,4 +376,40 @@ pub fn refused(done: &Finished, status: i32, words: &[&str]) {
     for word in words {
         assert!(lines[0].contains(word), "no '{word}' in: {}", lines[0]);
     }
+}
+
+/// A pseudo-terminal with so many columns: the side of the person, and that of the program.
+pub fn terminal(columns: u16) -> (File, OwnedFd) {
+    let (mut person, mut program) = (0, 0);
+    let size = libc::winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: both numbers are written, and the size is read, during the call.
+    let result = unsafe {
+        libc::openpty(
+            &raw mut person,
+            &raw mut program,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            &raw const size,
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: two descriptors that nobody else owns.
+    unsafe { (File::from_raw_fd(person), OwnedFd::from_raw_fd(program)) }
+}
+
+/// All that a terminal was sent, until the last program that has it ends.
+pub fn shown(mut terminal: File) -> String {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    // Then it says EIO.
+    while let Ok(count @ 1..) = terminal.read(&mut buffer) {
+        bytes.extend(&buffer[..count]);
+    }
+    String::from_utf8(bytes)
+        .expect("UTF-8")
+        .replace("\r\n", "\n")
 }

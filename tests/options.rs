@@ -1,9 +1,12 @@
 //! Options that shape the packets reach the wire.
 
-use super::harness::{Server, client, finish, pingtrace, points, program, start};
+use super::harness::{
+    Finished, Server, client, finish, pingtrace, points, program, shown, start, terminal,
+};
 use netns::{Lab, Namespace, Netlink};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::Read;
+use std::process::Stdio;
 use std::time::Duration;
 
 #[test]
@@ -60,6 +63,9 @@ fn a_link_local_server_is_reached_by_its_zone() {
             let begun = run.lines("run").pop().unwrap();
             assert_eq!(begun["mode"], used, "{args}: {}", run.stderr);
             assert_eq!(begun["client"]["dev"], dev.as_str(), "{begun:#}");
+            let typed = zone.split(' ').nth(1).filter(|host| host.contains('%'));
+            let host = begun["server"].get("host").and_then(|host| host.as_str());
+            assert_eq!(host, typed, "{begun:#}");
             let stamped = |p: &&serde_json::Value| points(p).contains(&"r_tx_devout");
             // The records of the last probes can come too late; those are counted.
             let with = run.probes().iter().filter(stamped).count() as u64;
@@ -139,4 +145,92 @@ fn a_reader_that_leaves_early_is_no_error() {
         let status = child.wait().unwrap();
         assert_eq!((status.code(), stderr.as_str()), (Some(0), ""), "{args}");
     }
+}
+
+/// Without the sequences that set colours.
+fn colourless(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| all + part.split_once('m').unwrap().1)
+}
+
+#[test]
+fn text_fits_the_terminal_and_is_coloured_there_alone() {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "");
+    let run = |columns: u16, more: &str, no_color: &str| {
+        let (person, slave) = terminal(columns);
+        let mut command = program();
+        let args = format!("-c 10.77.0.2 -i 5ms -C 25 -n {more}");
+        command.args(args.split_whitespace()).stdin(Stdio::null());
+        command.env("TERM", "xterm").env("NO_COLOR", no_color);
+        command.stdout(slave).stderr(Stdio::null());
+        let mut child = lab.client.ns.run(|| command.spawn()).unwrap().unwrap();
+        drop(command);
+        let text = shown(person);
+        assert!(child.wait().unwrap().success(), "{text}");
+        text
+    };
+    for columns in [80, 100, 132] {
+        let text = run(columns, "", "");
+        assert!(text.contains("\u{1b}["), "{text}");
+        let text = colourless(&text);
+        assert!(text.contains("sent 25, replied 25"), "{text}");
+        for line in text.lines() {
+            assert!(line.chars().count() <= columns.into(), "{columns}: {line}");
+        }
+    }
+    for (more, no_color) in [("", "1"), ("--color never", "")] {
+        assert!(!run(80, more, no_color).contains('\u{1b}'), "{more}");
+    }
+    let piped = |more| client(&lab.client.ns, &format!("-c 10.77.0.2 -C 1 {more}")).stdout;
+    assert!(!piped("").contains('\u{1b}'));
+    assert!(piped("--color always").contains("\u{1b}["));
+}
+
+#[test]
+fn the_typed_name_stands_beside_the_address() {
+    let lab = Lab::veth_pair().unwrap();
+    let run = |args: &str| client(&lab.client.ns, &format!("-4 -c localhost {args}"));
+    let text = run("-C 1").stdout;
+    let (probe, summary) = text.split_once('\n').unwrap();
+    assert!(probe.contains("#0 localhost (127.0.0.1) ok"), "{text}");
+    assert!(summary.contains("localhost (127.0.0.1): "), "{text}");
+    let json = run("-C 1 -o json");
+    let begun = &json.lines("run")[0]["server"];
+    assert_eq!(
+        (&begun["host"], &begun["addr"]),
+        (&"localhost".into(), &"127.0.0.1".into())
+    );
+}
+
+#[test]
+fn times_are_local_or_utc() {
+    let lab = Lab::veth_pair().unwrap();
+    let run = |utc: &[&str]| -> (String, Finished) {
+        let mut command = program();
+        command.env("TZ", "XYZ-5:30");
+        command
+            .args(["-c", "10.77.0.2", "-C", "1", "-o", "text,json"])
+            .args(utc);
+        let done = finish(start(&lab.client.ns, &mut command));
+        let time = done.probes()[0]["time"].as_str().unwrap().to_owned();
+        (time, done)
+    };
+    // 2026-01-01T12:34:56.789012Z
+    let (time, done) = run(&["--utc"]);
+    assert!(
+        done.stderr.contains(&format!("{}     #0 ", &time[11..23])),
+        "{time}: {done:#?}"
+    );
+    let (time, done) = run(&[]);
+    assert!(!done.stderr.contains(&time[11..16]), "{time}: {done:#?}");
+}
+
+#[test]
+fn few_probes_are_counted_and_not_given_in_percent() {
+    let lab = Lab::veth_pair().unwrap();
+    let run = client(&lab.client.ns, "-c 10.77.0.9 -C 3 -i 5ms -W 50ms");
+    assert_eq!(run.status, 3, "{run:#?}");
+    assert!(run.stdout.contains("replied 0, lost 3 of 3"), "{run:#?}");
 }

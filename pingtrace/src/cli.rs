@@ -3,6 +3,7 @@
 use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::lab_clock::LabClock;
 use crate::plan::{DEFAULT_SIZE, Usage};
+use crate::terminal::Color;
 use crate::{diff, replay, schedule, selftest, units};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -118,6 +119,15 @@ pub struct Cli {
         reason = "a doc comment here would be the help of the program"
     )]
     pub results: Results,
+
+    /// Colour the names of owners and segments in text: client blue, receiver teal, wire out
+    /// orange, wire in yellow, server red
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto, global = true, help_heading = heading::OUTPUT)]
+    pub color: Color,
+
+    /// Times and schedules in UTC, not in local time
+    #[arg(long, global = true, help_heading = heading::OUTPUT)]
+    pub utc: bool,
 
     /// Tell more, libbpf's messages too
     #[arg(long, help_heading = heading::OUTPUT)]

@@ -282,8 +282,9 @@ impl Collector {
         self.outputs.send(Message::Record(Box::new(record)));
     }
 
+    /// When a lost probe of a saved run was sent can be unknown (0), and so is how late that was.
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
-        if let Some(interval) = self.run.interval_ns {
+        if let Some(interval) = self.run.interval_ns.filter(|_| sent_ns > 0) {
             // Modulo 2^32 probes, after which sequence numbers begin anew.
             let since_start = u128::from(sent_ns.saturating_sub(self.start_ns));
             let due = u128::from(sequence) * u128::from(interval);

@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::printer::{Full, Printer};
 use crate::rotate::RotatingFile;
 use crate::units::{self, Time};
-use crate::{cli, output};
+use crate::{cli, output, terminal};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use report::companion::{Chart, Row, Summary};
@@ -74,6 +74,8 @@ pub enum Output {
 /// time is dropped and counted.
 pub struct Sink {
     text: Option<Printer>,
+    /// Where text goes.
+    screen: terminal::Output,
     json: Option<Printer>,
     log: Option<RotatingFile>,
     log_json: bool,
@@ -105,12 +107,18 @@ impl Sink {
         let stdout = || Printer::start(io::stdout(), Full::Drop, Arc::clone(&unread));
         let stderr = || Printer::start(io::stderr(), Full::Drop, Arc::clone(&unread));
         let text = || if json { stderr() } else { stdout() };
+        let screen = if json {
+            terminal::Output::Stderr
+        } else {
+            terminal::Output::Stdout
+        };
         let mut text = wants(Output::Text).then(text).transpose()?;
         if let Some(text) = &mut text {
-            text.print(header.to_owned());
+            text.print(screen.style().render(header));
         }
         Ok(Self {
             text,
+            screen,
             json: json.then(stdout).transpose()?,
             log,
             log_json: json,
@@ -148,7 +156,7 @@ impl Sink {
             printer.print(json);
         }
         if let Some(printer) = &mut self.text {
-            printer.print(text());
+            printer.print(self.screen.style().render(&text()));
         }
         Ok(())
     }
@@ -159,7 +167,7 @@ impl Sink {
             log.write_all(line.as_bytes()).context("write the log")?;
         }
         if let Some(printer) = &mut self.text {
-            printer.print(line.to_owned());
+            printer.print(self.screen.style().render(line));
         }
         Ok(())
     }

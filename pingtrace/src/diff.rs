@@ -1,7 +1,6 @@
 //! `pingtrace diff A B`: what changed between two saved runs.
 
-use crate::printer;
-use crate::units;
+use crate::{printer, terminal, units};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use report::confidence::MinEffect;
@@ -74,7 +73,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (read(&args.before)?, read(&args.after)?);
     let diff = Diff::new((&names[0], &a), (&names[1], &b), args.min_effect);
     let result = match args.output {
-        Output::Text => diff.text(),
+        Output::Text => terminal::Output::Stdout.style().render(&diff.text()),
         Output::Json => diff.json() + "\n",
     };
     printer::to_stdout(&result)

@@ -34,6 +34,7 @@ mod server;
 pub mod socket;
 pub mod symbols;
 mod table;
+pub mod terminal;
 mod timestamps;
 mod tracer;
 pub mod units;

@@ -7,6 +7,7 @@ use crate::cli::{Output, Results};
 use crate::names::NameBook;
 use crate::printer::{Full, Printer};
 use crate::rotate::{RotatingFile, suffixed};
+use crate::terminal;
 use anyhow::{Context, Result, anyhow, bail};
 use report::hops::HopStats;
 use report::model::{Capture, Names, Record, Run, Summary};
@@ -118,7 +119,10 @@ struct Logs {
 }
 
 struct Writer {
+    run: Run,
     text: Option<Printer>,
+    /// Where text goes.
+    screen: terminal::Output,
     json: Option<Printer>,
     logs: Option<Logs>,
     image: Option<PathBuf>,
@@ -142,6 +146,12 @@ impl Writer {
             .then(|| image_path(&wanted.image))
             .transpose()?;
         Ok(Self {
+            run: Run::default(),
+            screen: if json {
+                terminal::Output::Stderr
+            } else {
+                terminal::Output::Stdout
+            },
             text: wanted
                 .wants(Output::Text)
                 .then(|| if json { stderr() } else { stdout() })
@@ -161,7 +171,10 @@ impl Writer {
     fn run(mut self, messages: &Receiver<Message>) -> Result<()> {
         while let Ok(message) = messages.recv() {
             match message {
-                Message::Run(run) => self.run_line(&run)?,
+                Message::Run(run) => {
+                    self.run_line(&run)?;
+                    self.run = *run;
+                }
                 Message::Record(mut record) => {
                     self.names.name(&mut record);
                     self.record(&record)?;
@@ -193,12 +206,14 @@ impl Writer {
             print(&mut self.json, || line + "\n");
         }
         let (names, namespaces) = (self.names.names(), self.namespaces);
+        let (run, screen) = (&self.run, self.screen);
         print(&mut self.text, || {
-            let mut lines = text::probe_line(record) + "\n";
+            let style = screen.style();
+            let mut lines = text::probe_line(record, run, &style) + "\n";
             if namespaces {
                 lines += &text::hops(record, names);
             }
-            lines
+            style.render(&lines)
         });
         Ok(())
     }
@@ -225,7 +240,10 @@ impl Writer {
         self.stat(&line)?;
         if self.intervals {
             print(&mut self.json, || line + "\n");
-            print(&mut self.text, || text::interval(interval, time_unix_ns));
+            let (run, style) = (&self.run, self.screen.style());
+            print(&mut self.text, || {
+                style.render(&text::interval(interval, time_unix_ns, run))
+            });
         }
         Ok(())
     }
@@ -256,20 +274,21 @@ impl Writer {
         let slowest = capture.slowest.iter();
         slowest.for_each(|r| self.names.learn(&r.probe));
         let mut json = json::stat_line(&capture.summary, time_unix_ns) + "\n";
-        let mut text = text::summary(&capture.run, &capture.summary, marks);
+        let style = self.screen.style();
+        let mut text = text::summary(&capture.run, &capture.summary, marks, &style);
         self.stat(json.trim_end())?;
         if let Some(hops) = &hops {
             let line = json::hops_line(hops, self.names.names());
             self.sequence(&line)?;
             json += &(line + "\n");
             text.push('\n');
-            text += &text::hop_table(hops, self.names.names());
+            text += &text::hop_table(hops, self.names.names(), &style);
         }
         let drawn = self.draw(capture);
         let finish = |printer: Option<Printer>, last| printer.map_or(Ok(()), |p| p.finish(last));
         let printed = [
             finish(self.json.take(), json),
-            finish(self.text.take(), text),
+            finish(self.text.take(), style.render(&text)),
         ];
         drawn?;
         printed.into_iter().collect::<Result<()>>()?;

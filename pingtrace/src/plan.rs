@@ -42,7 +42,9 @@ impl std::error::Error for Usage {}
 /// A capture, ready to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Whom to probe.
+    /// Whom to probe, as it was typed.
+    pub host: String,
+    /// The same as a socket address.
     pub peer: SockAddr,
     /// Its address.
     pub ip: IpAddr,
@@ -96,6 +98,7 @@ impl Plan {
         let device = device(peer, &options);
         check_size(cli, peer.is_ipv4(), device.as_ref())?;
         Ok(Self {
+            host: host.to_owned(),
             peer: peer.into(),
             ip: peer.ip(),
             family: if peer.is_ipv4() {
@@ -138,6 +141,7 @@ impl Plan {
                 host_id: Some(host::id()).filter(|id| *id != 0),
             },
             server: Endpoint {
+                host: Some(self.host.clone()).filter(|host| *host != self.ip.to_string()),
                 addr: Some(self.ip),
                 ..Endpoint::default()
             },

@@ -8,7 +8,7 @@ use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
-use crate::{diff, printer, replay, schedule, selftest, server};
+use crate::{diff, printer, replay, schedule, selftest, server, terminal};
 use anyhow::{Context, Result};
 use flexi_logger::{DeferredNow, LogSpecification, Logger};
 use libbpf_rs::PrintLevel;
@@ -29,6 +29,10 @@ const MISSED: u8 = 4;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
+    if cli.utc {
+        terminal::use_utc();
+    }
+    cli.color.choose();
     let logger = start_logger(cli.debug());
     let result = logger.and_then(|_handle| match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
@@ -38,7 +42,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Some(Command::Nosched(args)) => companion(|control| nosched::run(args, control)),
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Segments) => {
-            printer::to_stdout(&glossary::text()).map(|()| Outcome::Answered)
+            printer::to_stdout(&terminal::Output::Stdout.style().render(&glossary::text()))
+                .map(|()| Outcome::Answered)
         }
         Some(Command::Runqlat(args)) => companion(|control| runqlat::run(args, control)),
         Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),

@@ -26,6 +26,7 @@ pub mod slo;
 pub mod slowest;
 mod spans;
 pub mod stats;
+pub mod style;
 pub mod text;
 pub mod units;
 pub mod verdict;

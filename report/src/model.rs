@@ -382,7 +382,7 @@ pub struct Record {
 /// One end of a run, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Host name, where known.
+    /// Host name, where known; of the server the name that was typed, with its zone.
     pub host: Option<String>,
     /// Address that the probes use.
     pub addr: Option<IpAddr>,
@@ -390,6 +390,18 @@ pub struct Endpoint {
     pub dev: Option<String>,
     /// Hash of the kernel's boot id, where known.
     pub host_id: Option<u64>,
+}
+
+impl Endpoint {
+    /// Its name and its address, as far as they are known: `web1 (10.0.0.2)`, `fe80::1%eth0`.
+    pub fn label(&self) -> Option<String> {
+        let is_in = |host: &str, addr: &str| host == addr || host.starts_with(&format!("{addr}%"));
+        match (&self.host, self.addr.map(|addr| addr.to_string())) {
+            (Some(host), Some(addr)) if !is_in(host, &addr) => Some(format!("{host} ({addr})")),
+            (None, addr) => addr,
+            (host, _) => host.clone(),
+        }
+    }
 }
 
 /// A run: what was asked for, and what could be seen.

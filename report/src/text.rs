@@ -11,11 +11,13 @@ use crate::clock::{ClockSummary, Counts};
 use crate::hops::{HopStat, HopStats};
 use crate::loss::{Loss, LossCount};
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Host, KernelDrop, Names, OwnCost, Owner,
-    Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
+    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, KernelDrop, Names,
+    OwnCost, Owner, Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Status, Summary,
+    Symbol, Variation,
 };
 use crate::stats::Marks;
-use crate::units::duration;
+use crate::style::Style;
+use crate::units::{duration, share};
 use crate::verdict::{Certainty, Verdict};
 
 /// Columns of the widest table or list.
@@ -25,31 +27,33 @@ const SHOWN: usize = 3;
 
 /// One line for a recorded probe, with the local time of its send.
 ///
-/// `14:03:22.123    #17 10.0.0.2 ok   5.13 ms  remote host +5.02 ms: r_rx_softirq 5.03 ms, ...`:
-/// time, sequence number, peer, status, total; who made it slow and by how much over its
-/// baseline (`?` if that is provisional); the segment it was, and the largest of the others, three
-/// in all. [`summary`] explains the marks behind times.
-pub fn probe_line(record: &Record) -> String {
-    probe_line_in(record, &Local)
+/// `14:03:22.123    #17 web1 (10.0.0.2) ok   5.13 ms  remote host +5.02 ms: r_rx_softirq 5.03 ms, ...`:
+/// time, with its date where that is not the one of the run's start; sequence number, peer, status,
+/// total; who made it slow and by how much over its baseline (`?` if that is provisional); the
+/// segment it was, and the largest of the others, three in all if there is room. [`summary`] explains
+/// the marks behind times.
+pub fn probe_line(record: &Record, run: &Run, style: &Style) -> String {
+    probe_line_in(record, run, style, &Local)
 }
 
 /// Like [`probe_line`], in this time zone.
-pub fn probe_line_in<Tz>(record: &Record, zone: &Tz) -> String
+pub fn probe_line_in<Tz>(record: &Record, run: &Run, style: &Style, zone: &Tz) -> String
 where
     Tz: TimeZone,
     Tz::Offset: Display,
 {
     let probe = &record.probe;
-    let time = DateTime::from_timestamp_nanos(probe.sent_unix_ns).with_timezone(zone);
+    let server = Some(&run.server).filter(|server| server.addr == Some(probe.peer));
+    let peer = server.and_then(Endpoint::label);
     let mut line = format!(
         "{} {:>6} {} {:<4}",
-        time.format("%H:%M:%S%.3f"),
+        time_of_day(probe.sent_unix_ns, run.start_unix_ns, zone),
         format!("#{}", probe.seq),
-        probe.peer,
+        peer.unwrap_or_else(|| probe.peer.to_string()),
         probe.status.name(),
     );
     match &record.breakdown {
-        Some(breakdown) => push_breakdown(&mut line, breakdown, record.verdict.as_ref()),
+        Some(breakdown) => push_breakdown(&mut line, breakdown, record.verdict.as_ref(), style),
         None => match &record.loss {
             Some(loss) => push_loss(&mut line, loss),
             None => push_last_seen(&mut line, probe),
@@ -67,6 +71,22 @@ where
     line
 }
 
+/// `14:03:22.123`; with the date in front where that is another one than at the run's start.
+fn time_of_day<Tz>(unix_ns: i64, start_unix_ns: i64, zone: &Tz) -> String
+where
+    Tz: TimeZone,
+    Tz::Offset: Display,
+{
+    let at = |ns| DateTime::from_timestamp_nanos(ns).with_timezone(zone);
+    let (time, start) = (at(unix_ns), at(start_unix_ns));
+    let format = if time.date_naive() == start.date_naive() {
+        "%H:%M:%S%.3f"
+    } else {
+        "%Y-%m-%d %H:%M:%S%.3f"
+    };
+    time.format(format).to_string()
+}
+
 fn host(host: Host) -> &'static str {
     match host {
         Host::Client => "local host",
@@ -75,7 +95,12 @@ fn host(host: Host) -> &'static str {
     }
 }
 
-fn push_breakdown(line: &mut String, breakdown: &Breakdown, verdict: Option<&Verdict>) {
+fn push_breakdown(
+    line: &mut String,
+    breakdown: &Breakdown,
+    verdict: Option<&Verdict>,
+    style: &Style,
+) {
     push(line, format_args!(" {:>7}  ", duration(breakdown.total_ns)));
     if let Some(verdict) = verdict {
         let excess = duration(verdict.excess_ns);
@@ -89,7 +114,11 @@ fn push_breakdown(line: &mut String, breakdown: &Breakdown, verdict: Option<&Ver
         let (name, ns) = (delay.segment.name(), duration(delay.ns));
         format!("{name} {ns}{}{}", marks.symbols(), range(delay))
     });
-    line.push_str(&shown.collect::<Vec<_>>().join(", "));
+    let shown: Vec<_> = shown.collect();
+    let used = line.chars().count();
+    let fits = |count: &usize| style.has_room(used + shown[..*count].join(", ").chars().count());
+    let count = (2..=shown.len()).rev().find(fits);
+    line.push_str(&shown[..count.unwrap_or(1).min(shown.len())].join(", "));
 }
 
 /// The owner, with its doubt.
@@ -203,20 +232,51 @@ fn signed(from_ns: u64, to_ns: u64) -> String {
     format!("{sign}{}", duration(to_ns.abs_diff(from_ns)))
 }
 
+/// A column of a table of durations: its name, and its value in nanoseconds.
+type Column = (&'static str, fn(&DelayStat) -> u64);
+/// Its width, with the space before it.
+const COLUMN: usize = 9;
+/// Width of a hop's other columns.
+const HOP_WIDTH: usize = 64;
+/// In order of display; where the terminal has no room for all, the highest numbers go first.
+const HOP_COLUMNS: [(usize, Column); 4] = [
+    (2, ("p50", |stat| stat.p50)),
+    (3, ("p90", |stat| stat.p90)),
+    (1, ("p99", |stat| stat.p99)),
+    (0, ("max", |stat| stat.max)),
+];
+/// Width of a segment's other columns.
+const SEGMENT_WIDTH: usize = 45;
+/// As [`HOP_COLUMNS`], of segments.
+const SEGMENT_COLUMNS: [(usize, Column); 7] = [
+    (4, ("min", |stat| stat.min)),
+    (6, ("mean", |stat| stat.mean.round() as u64)),
+    (1, ("p50", |stat| stat.p50)),
+    (5, ("p90", |stat| stat.p90)),
+    (2, ("p99", |stat| stat.p99)),
+    (3, ("p99.9", |stat| stat.p999)),
+    (0, ("max", |stat| stat.max)),
+];
+
 /// Statistics of the hops of a run, a line each, in path order: host, namespace, device, point, and
 /// the time since the previous hop.
-pub fn hop_table(hops: &HopStats, names: &Names) -> String {
+pub fn hop_table(hops: &HopStats, names: &Names, style: &Style) -> String {
     let mut text = String::new();
+    let columns = style.columns(HOP_WIDTH, COLUMN, &HOP_COLUMNS);
     for (reply, title) in [(false, "request"), (true, "reply")] {
         push(
             &mut text,
             format_args!(
-                "{:<8} {:<15} {:<15} {:<14} {:>8} {:>8} {:>8} {:>8} {:>8}\n",
-                title, "namespace", "device", "point", "seen", "p50", "p90", "p99", "max"
+                "{:<8} {:<15} {:<15} {:<14} {:>8}",
+                title, "namespace", "device", "point", "seen"
             ),
         );
+        for (name, _) in &columns {
+            push(&mut text, format_args!(" {name:>8}"));
+        }
+        text.push('\n');
         for hop in hops.hops().iter().filter(|hop| hop.key.reply == reply) {
-            push_hop(&mut text, hop, names);
+            push_hop(&mut text, hop, names, &columns);
         }
     }
     let oddities = [
@@ -227,7 +287,7 @@ pub fn hop_table(hops: &HopStats, names: &Names) -> String {
     text
 }
 
-fn push_hop(text: &mut String, hop: &HopStat, names: &Names) {
+fn push_hop(text: &mut String, hop: &HopStat, names: &Names, columns: &[Column]) {
     let key = hop.key;
     let place = place(key.host, key.netns, key.ifindex, names);
     push(
@@ -235,8 +295,8 @@ fn push_hop(text: &mut String, hop: &HopStat, names: &Names) {
         format_args!("{place} {:<14} {:>8}", key.point.name(), hop.seen),
     );
     if let Some(stat) = &hop.since_previous {
-        for ns in [stat.p50, stat.p90, stat.p99, stat.max] {
-            push(text, format_args!(" {:>8}", duration(ns)));
+        for (_, ns) in columns {
+            push(text, format_args!(" {:>8}", duration(ns(stat))));
         }
     }
     text.push('\n');
@@ -244,10 +304,10 @@ fn push_hop(text: &mut String, hop: &HopStat, names: &Names) {
 
 /// The summary of a run: what was sent and came back, a table of the segments, who was slow,
 /// every oddity that occurred, what could not be seen, and the marks that were used.
-pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
+pub fn summary(run: &Run, summary: &Summary, marks: Marks, style: &Style) -> String {
     let mut text = String::new();
     push_head(&mut text, run, summary);
-    push_table(&mut text, &summary.delays, marks);
+    push_table(&mut text, &summary.delays, marks, style);
     push_causes(&mut text, run, &summary.causes);
     text += &summary.blame.text();
     push_jitter(&mut text, summary);
@@ -263,12 +323,8 @@ pub fn summary(run: &Run, summary: &Summary, marks: Marks) -> String {
 }
 
 fn push_head(text: &mut String, run: &Run, summary: &Summary) {
-    let addr = run.server.addr.map(|addr| addr.to_string());
-    let peer = match (addr, &run.server.host) {
-        (Some(addr), Some(host)) => format!("{addr} ({host})"),
-        (Some(addr), None) => addr,
-        (None, host) => host.clone().unwrap_or_else(|| "unknown host".into()),
-    };
+    let peer = run.server.label();
+    let peer = peer.unwrap_or_else(|| "unknown host".into());
     let every = run.interval_ns.map_or_else(
         || "as fast as answered".into(),
         |interval| format!("every {}", duration(interval)),
@@ -288,10 +344,10 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
         recorded,
         ..
     } = summary.counters;
-    let percent = summary.counters.percent_of_sent(lost);
+    let share = share(lost, sent, 2);
     push(
         text,
-        format_args!("sent {sent}, replied {replied}, lost {lost} ({percent:.2} %), "),
+        format_args!("sent {sent}, replied {replied}, lost {lost}{share}, "),
     );
     for (count, what) in [(forgotten, "forgotten"), (in_flight, "still in flight")] {
         if count > 0 {
@@ -305,7 +361,7 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
     text.push('\n');
 }
 
-fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
+fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks, style: &Style) {
     if delays.is_empty() {
         return;
     }
@@ -313,7 +369,8 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
         text,
         format_args!("\n{:<18} {:<16} {:>9}", "segment", "owner", "count"),
     );
-    for column in ["min", "mean", "p50", "p90", "p99", "p99.9", "max"] {
+    let columns = style.columns(SEGMENT_WIDTH, COLUMN, &SEGMENT_COLUMNS);
+    for (column, _) in &columns {
         push(text, format_args!(" {column:>8}"));
     }
     text.push('\n');
@@ -330,11 +387,8 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks) {
             text,
             format_args!("{name:<18} {owner:<16} {:>9}", stat.count),
         );
-        let mean = stat.mean.round() as u64;
-        for ns in [
-            stat.min, mean, stat.p50, stat.p90, stat.p99, stat.p999, stat.max,
-        ] {
-            push(text, format_args!(" {:>8}", duration(ns)));
+        for (_, ns) in &columns {
+            push(text, format_args!(" {:>8}", duration(ns(stat))));
         }
         text.push('\n');
     }
@@ -503,8 +557,8 @@ fn push_objectives(text: &mut String, summary: &Summary) {
 }
 
 /// One interval: [`interval_line`], and below it the programs in the kernel where they were counted.
-pub fn interval(interval: &Summary, time_unix_ns: i64) -> String {
-    let mut text = interval_line(interval, time_unix_ns) + "\n";
+pub fn interval(interval: &Summary, time_unix_ns: i64, run: &Run) -> String {
+    let mut text = interval_line_in(interval, time_unix_ns, run, &Local) + "\n";
     let own = interval.own.as_ref();
     if own.is_some_and(|own| !own.programs.is_empty()) {
         push_own(&mut text, interval);
@@ -512,19 +566,13 @@ pub fn interval(interval: &Summary, time_unix_ns: i64) -> String {
     text
 }
 
-/// One interval in a line, with the local time of its end: length, probes, losses, the total and
-/// the segment that took most of the time.
-pub fn interval_line(interval: &Summary, time_unix_ns: i64) -> String {
-    interval_line_in(interval, time_unix_ns, &Local)
-}
-
-/// Like [`interval_line`], in this time zone.
-pub fn interval_line_in<Tz>(interval: &Summary, time_unix_ns: i64, zone: &Tz) -> String
+/// One interval in a line, with the time of its end in this zone: length, probes, losses, the total
+/// and the segment that took most of the time.
+pub fn interval_line_in<Tz>(interval: &Summary, time_unix_ns: i64, run: &Run, zone: &Tz) -> String
 where
     Tz: TimeZone,
     Tz::Offset: Display,
 {
-    let time = DateTime::from_timestamp_nanos(time_unix_ns).with_timezone(zone);
     let Counters {
         sent,
         lost,
@@ -534,10 +582,10 @@ where
         ..
     } = interval.counters;
     let mut line = format!(
-        "{} last {}: sent {sent}, lost {lost} ({:.2} %)",
-        time.format("%H:%M:%S%.3f"),
+        "{} last {}: sent {sent}, lost {lost}{}",
+        time_of_day(time_unix_ns, run.start_unix_ns, zone),
         duration(interval.elapsed_ns),
-        interval.counters.percent_of_sent(lost),
+        share(lost, sent, 2),
     );
     let further = [
         (amended, "answered after all"),
@@ -733,7 +781,7 @@ mod tests {
             (999_500, "1.00 ms"),
             (5_030_000, "5.03 ms"),
             (999_999_999, "1.00 s"),
-            (12_345_000_000_000, "12345 s"),
+            (12_345_000_000_000, "3 h 25 min"),
         ] {
             assert_eq!(duration(ns), text);
         }

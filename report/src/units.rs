@@ -16,6 +16,12 @@ pub enum Unit {
 
 /// Below this, a count is written with all of its digits.
 const EXACT: u64 = 100_000;
+/// Parts of a long duration, seconds.
+const PARTS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+/// From so many seconds on, a duration is written in minutes, hours and days.
+const LONG_S: u64 = 120;
+/// A percentage of fewer than these says less than their number.
+pub(crate) const FEW: u64 = 20;
 
 impl Unit {
     /// The names of the unit with its prefixes and how much they stand for, smallest first.
@@ -107,9 +113,32 @@ impl Unit {
     }
 }
 
-/// A duration: `812 ns`, `1.23 us`, `12.4 ms`, `10.0 s`.
+/// A duration: `812 ns`, `1.23 us`, `12.4 ms`, `10.0 s`, `2 min 5 s`, `7 d 2 h`.
 pub fn duration(ns: u64) -> String {
-    Unit::Nanoseconds.text(ns)
+    let seconds = ns / 1_000_000_000;
+    if seconds < LONG_S {
+        return Unit::Nanoseconds.text(ns);
+    }
+    let largest = PARTS.iter().position(|(size, _)| seconds >= *size);
+    let two = PARTS.iter().skip(largest.unwrap_or(PARTS.len())).take(2);
+    let mut rest = seconds;
+    let parts = two.filter_map(|(size, name)| {
+        let count = rest / size;
+        rest %= size;
+        (count > 0).then(|| format!("{count} {name}"))
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// A part of a whole: ` (0.30 %)` with so many digits, or ` of 7` where a percentage would feign more
+/// than so few can say; nothing of nothing.
+pub(crate) fn share(part: u64, whole: u64, digits: usize) -> String {
+    match whole {
+        1..FEW if part == 0 => String::new(),
+        1..FEW => format!(" of {whole}"),
+        0 => String::new(),
+        _ => format!(" ({:.digits$} %)", 100.0 * part as f64 / whole as f64),
+    }
 }
 
 /// A size: `812 B`, `1.50 MiB`.
@@ -132,8 +161,13 @@ mod tests {
             (12_449_000, "12.4 ms"),
             (99_960_000, "100 ms"),
             (10_000_000_000, "10.0 s"),
-            (99_999_000_000_000, "99999 s"),
-            (u64::MAX, "1.84e10 s"),
+            (119_000_000_000, "119 s"),
+            (120_000_000_000, "2 min"),
+            (125_000_000_000, "2 min 5 s"),
+            (3_600_000_000_000, "1 h"),
+            (12_345_000_000_000, "3 h 25 min"),
+            (612_000_000_000_000, "7 d 2 h"),
+            (u64::MAX, "213503 d 23 h"),
         ];
         for (ns, text) in cases {
             assert_eq!(duration(ns), text);
@@ -143,6 +177,16 @@ mod tests {
         assert_eq!(round(100), "100 ns");
         assert_eq!(round(u64::MAX), "1.84e10 s");
         assert_eq!(round(1_500_000_000), "1.5 s");
+    }
+
+    #[test]
+    fn few_are_counted_and_many_are_given_in_percent() {
+        assert_eq!(share(2, 3, 2), " of 3");
+        assert_eq!(share(19, 19, 2), " of 19");
+        assert_eq!(share(0, 19, 2), "");
+        assert_eq!(share(0, 20, 2), " (0.00 %)");
+        assert_eq!(share(3, 1000, 1), " (0.3 %)");
+        assert_eq!(share(0, 0, 2), "");
     }
 
     #[test]

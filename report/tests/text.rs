@@ -10,6 +10,7 @@ use chrono::{FixedOffset, TimeZone, Utc};
 use common::{data, example_hops, example_names, example_records, example_run, example_summary};
 use report::model::{Delay, Owner, Record, Run, Segment, Summary};
 use report::stats::{Marks, Stats};
+use report::style::Style;
 use report::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
 use report::verdict::{Certainty, Verdict};
 
@@ -61,7 +62,7 @@ fn probe_lines() {
                 verdict,
                 ..record.clone()
             };
-            text += &probe_line_in(&record, &Utc);
+            text += &probe_line_in(&record, &example_run(), &Style::default(), &Utc);
             text += "\n";
         }
     }
@@ -70,13 +71,13 @@ fn probe_lines() {
 
 #[test]
 fn the_time_is_that_of_the_zone() {
-    let record = &example_records()[0];
+    let (record, run, style) = (&example_records()[0], example_run(), Style::default());
     let zone = FixedOffset::east_opt(3_600).expect("zone");
-    assert!(probe_line_in(record, &zone).starts_with("01:00:00.283"));
+    assert!(probe_line_in(record, &run, &style, &zone).starts_with("01:00:00.283"));
     let local = chrono::Local
         .timestamp_nanos(record.probe.sent_unix_ns)
         .format("%H:%M:%S%.3f");
-    assert!(probe_line(record).starts_with(&local.to_string()));
+    assert!(probe_line(record, &run, &style).starts_with(&local.to_string()));
 }
 
 #[test]
@@ -88,12 +89,12 @@ fn hops_of_a_probe() {
 fn hops_of_a_run() {
     compare(
         "hop_table.txt",
-        &hop_table(&example_hops(), &example_names()),
+        &hop_table(&example_hops(), &example_names(), &Style::default()),
     );
 }
 
 fn summary_is_narrow(run: &Run, numbers: &Summary, marks: Marks) -> String {
-    let text = summary(run, numbers, marks);
+    let text = summary(run, numbers, marks, &Style::default());
     for line in text.lines() {
         assert!(line.len() <= 110, "{} columns: {line}", line.len());
     }
@@ -114,7 +115,7 @@ fn an_interval_is_a_line() {
     let (numbers, _) = example_summary();
     let time = example_records()[0].probe.sent_unix_ns;
     assert_eq!(
-        interval_line_in(&numbers, time, &Utc),
+        interval_line_in(&numbers, time, &example_run(), &Utc),
         "00:00:00.283 last 10.0 s: sent 1000, lost 3 (0.30 %); \
          total p50 75.0 us, p99 75.0 us, max 5.11 ms; l_tx_outlink p50 27.7 us, p99 27.7 us, max 27.7 us"
     );
@@ -123,8 +124,8 @@ fn an_interval_is_a_line() {
         ..Summary::default()
     };
     assert_eq!(
-        interval_line_in(&nothing, time, &Utc),
-        "00:00:00.283 last 1.00 s: sent 0, lost 0 (0.00 %)"
+        interval_line_in(&nothing, time, &example_run(), &Utc),
+        "00:00:00.283 last 1.00 s: sent 0, lost 0"
     );
 }
 
@@ -162,4 +163,56 @@ fn only_marks_that_were_used_are_explained() {
     (delay.bounds, delay.clamped) = (Some((0, 2)), true);
     marks.note(&delay);
     assert_eq!(explained(marks), [true, true, true]);
+}
+
+#[test]
+fn the_date_is_there_when_it_is_another_one() {
+    let (record, style) = (&example_records()[0], Style::default());
+    let mut run = example_run();
+    let line = |run: &Run| probe_line_in(record, run, &style, &Utc);
+    assert!(line(&run).starts_with("00:00:00.283 "), "{}", line(&run));
+    run.start_unix_ns -= 86_400_000_000_000;
+    assert!(
+        line(&run).starts_with("2026-01-01 00:00:00.283 "),
+        "{}",
+        line(&run)
+    );
+    let interval = interval_line_in(&Summary::default(), record.probe.sent_unix_ns, &run, &Utc);
+    assert!(
+        interval.starts_with("2026-01-01 00:00:00.283 last"),
+        "{interval}"
+    );
+}
+
+#[test]
+fn all_text_fits_the_terminal() {
+    let (run, names) = (example_run(), example_names());
+    let (numbers, marks) = example_summary();
+    for width in 40..130 {
+        let style = Style {
+            width: Some(width),
+            color: false,
+        };
+        let lines = example_records();
+        let lines = lines
+            .iter()
+            .map(|r| probe_line_in(r, &run, &style, &Utc) + "\n");
+        let mut text: String = lines.collect();
+        text += &summary(&run, &numbers, marks, &style);
+        text += &hop_table(&example_hops(), &names, &style);
+        for line in style.render(&text).lines() {
+            assert!(line.chars().count() <= width, "{width}: {line}");
+        }
+        if width >= 110 {
+            continue;
+        }
+        // The table has fewer columns, and not two lines a row.
+        let rows = text
+            .lines()
+            .filter(|line| line.starts_with("l_rx_task_run "));
+        for row in rows {
+            assert!(width < 54 || row.len() <= width, "{width}: {row}");
+            assert!(row.ends_with("4.00 us"), "{row}");
+        }
+    }
 }

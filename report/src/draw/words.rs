@@ -8,7 +8,7 @@ use crate::model::{
     Summary,
 };
 
-use crate::units::{Unit, duration};
+use crate::units::{FEW, Unit, duration};
 use crate::verdict::Verdict;
 
 use super::Marks;
@@ -46,14 +46,16 @@ pub(super) fn title(capture: &Capture) -> (String, String) {
 }
 
 fn end(end: &Endpoint, role: &str) -> String {
-    match (&end.host, end.addr) {
-        (Some(host), Some(addr)) if *host != addr.to_string() => {
-            format!("{} ({addr})", shorten(host, 32))
-        }
-        (_, Some(addr)) => addr.to_string(),
-        (Some(host), None) => shorten(host, 48),
-        (None, None) => role.to_owned(),
+    let host = end
+        .host
+        .as_ref()
+        .map(|host| shorten(host, if end.addr.is_some() { 32 } else { 48 }));
+    let label = Endpoint {
+        host,
+        ..end.clone()
     }
+    .label();
+    label.unwrap_or_else(|| role.to_owned())
 }
 
 /// At most `most` characters: a long host name must not hide the other end.
@@ -64,10 +66,13 @@ fn shorten(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// ` (0.3 %)`, or nothing where that says nothing.
+/// ` (0.3 %)` or ` of 7`, or nothing where that says nothing.
 fn share(part: u64, whole: u64) -> String {
     if part == 0 || whole == 0 {
         return String::new();
+    }
+    if whole < FEW {
+        return format!(" of {whole}");
     }
     let percent = 100.0 * part as f64 / whole as f64;
     match percent {
