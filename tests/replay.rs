@@ -395,3 +395,24 @@ fn what_cannot_be_replayed_is_refused() {
         }
     }
 }
+
+/// Of lost probes without stamps it is not known when they were sent, nor how late that was.
+#[test]
+fn unknown_send_slip_is_not_called_none() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let live = place.run(&lab.client.ns, "-c 10.77.0.9 -i 5ms -C 3 -W 50ms -o json");
+    assert_eq!(live.status, 3, "{live:#?}");
+    let without_stamps = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        if line["type"] == "probe" {
+            line["points"] = Value::Array(Vec::new());
+        }
+        (line["type"] != "stat").then(|| line.to_string() + "\n")
+    };
+    let saved: String = live.stdout.lines().filter_map(without_stamps).collect();
+    place.write("cut.json", &saved);
+    let replayed = place.replay("cut.json");
+    assert!(replayed.stdout.contains("lost 3 of 3"), "{replayed:#?}");
+    assert!(!replayed.stdout.contains("send slip"), "{replayed:#?}");
+}
