@@ -130,6 +130,17 @@ impl<'a> Inband<'a> {
         }
     }
 
+    /// Leaves every device.
+    pub fn forget_all(&mut self) {
+        for (ifindex, mut attachment) in self.attached.drain() {
+            detach(
+                ifindex,
+                &mut attachment,
+                self.skel.progs.inband_ether.as_fd(),
+            );
+        }
+    }
+
     /// The programs that are loaded, by name.
     pub fn programs(&self) -> Programs {
         meter::loaded(self.skel.object())
@@ -147,13 +158,7 @@ impl<'a> Inband<'a> {
 
 impl Drop for Inband<'_> {
     fn drop(&mut self) {
-        for (ifindex, mut attachment) in self.attached.drain() {
-            detach(
-                ifindex,
-                &mut attachment,
-                self.skel.progs.inband_ether.as_fd(),
-            );
-        }
+        self.forget_all();
     }
 }
 

@@ -80,7 +80,9 @@ pub fn run(cli: &Cli) -> Result<()> {
         ring.consume()
             .context("read the ring buffer of owed records")?;
         records.send(&tracer.table, &mut owed.borrow_mut());
-        devices.update()?;
+        if let Err(e) = devices.update() {
+            log::warn!("{e:#}; a device that has come or gone may be missed");
+        }
         if signals.read(&mut [0; 8]).is_ok() {
             break;
         }

@@ -67,6 +67,16 @@ impl<'a> Devices<'a> {
         }
     }
 
+    /// Events were lost: a device with a known index may be another one by now.
+    fn resync(&mut self, links: &[netns::Link]) {
+        if let Some(inband) = &mut self.inband {
+            inband.forget_all();
+        }
+        for link in links {
+            self.add(link);
+        }
+    }
+
     /// Follows devices that appear, go up or down, or vanish.
     pub fn update(&mut self) -> Result<()> {
         for event in self.events.read().context("watch the network devices")? {
@@ -77,7 +87,7 @@ impl<'a> Devices<'a> {
                         inband.forget(index);
                     }
                 }
-                LinkEvent::Resync { links } => links.iter().for_each(|l| self.add(l)),
+                LinkEvent::Resync { links } => self.resync(&links),
             }
         }
         Ok(())
