@@ -1,15 +1,17 @@
 //! A run goes on through what happens to its host meanwhile: each probe that could not be sent is
 //! lost there, with the reason, and the books balance.
 
-use super::harness::{Finished, Server, finish, kill, pingtrace, status};
-use netns::{Host, Lab, Netlink};
+use super::harness::{
+    Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum,
+};
+use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::packet::Family;
 use pingtrace::socket::ProbeSocket;
 use pnet_packet::util::checksum;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, ChildStdout};
+use std::process::{Child, ChildStdout, Command};
 
 /// A client whose results are read as they come.
 struct Live {
@@ -21,15 +23,20 @@ struct Live {
 impl Live {
     /// Begins an endless run, and waits until it has answers.
     fn start(lab: &Lab, args: &str) -> Self {
+        let mut live = Self::spawn(lab, args);
+        live.wait_for("ok", 20);
+        live
+    }
+
+    /// Begins an endless run.
+    fn spawn(lab: &Lab, args: &str) -> Self {
         let mut run = pingtrace(&lab.client.ns, &format!("{args} --nslocal -o json"));
         let lines = BufReader::new(run.stdout.take().expect("piped"));
-        let mut live = Self {
+        Self {
             run,
             lines,
             seen: String::new(),
-        };
-        live.wait_for("ok", 20);
-        live
+        }
     }
 
     /// Reads on until so many more probes have this status.
@@ -157,5 +164,293 @@ fn a_forged_too_big_neither_ends_a_run_nor_refuses_the_next() {
         again.wait_for("ok", 20);
         let again = again.stop();
         assert_eq!((again.status, number(&again, "lost")), (0, 0), "{again:#?}");
+    }
+}
+
+/// Runs a command line inside a namespace, which must succeed.
+fn sh(ns: &Namespace, line: &str) {
+    let run = || Command::new("sh").args(["-e", "-c", line]).status();
+    assert!(ns.run(run).unwrap().unwrap().success(), "{line}");
+}
+
+/// What refuses the probes, how it begins and ends, and the name of the error.
+const OUTAGES: [(&str, &str, &str, &str); 8] = [
+    (
+        "the link is down",
+        "ip link set eth0 down",
+        "ip link set eth0 up",
+        "ENETUNREACH",
+    ),
+    (
+        "the route is gone",
+        "ip route del 10.77.0.0/24",
+        "ip route add 10.77.0.0/24 dev eth0 src 10.77.0.1",
+        "ENETUNREACH",
+    ),
+    (
+        "the host is unreachable",
+        "ip route add unreachable 10.77.0.2",
+        "ip route del unreachable 10.77.0.2",
+        "EHOSTUNREACH",
+    ),
+    (
+        "a route prohibits it",
+        "ip route add prohibit 10.77.0.2",
+        "ip route del prohibit 10.77.0.2",
+        "EACCES",
+    ),
+    (
+        "a firewall drops it",
+        "nft add table inet t; nft add chain inet t o '{ type filter hook output priority 0; }'
+         nft add rule inet t o meta l4proto { icmp, ipv6-icmp } drop",
+        "nft delete table inet t",
+        "EPERM",
+    ),
+    (
+        "the device's MTU is too small",
+        "ip link set eth0 mtu 300",
+        "ip link set eth0 mtu 1500",
+        "EMSGSIZE",
+    ),
+    (
+        "the address changes",
+        "ip address del 10.77.0.1/24 dev eth0",
+        "ip address add 10.77.0.9/24 dev eth0",
+        "ENETUNREACH",
+    ),
+    (
+        "and changes back",
+        "ip address del 10.77.0.9/24 dev eth0",
+        "ip address add 10.77.0.1/24 dev eth0",
+        "ENETUNREACH",
+    ),
+];
+
+#[test]
+fn a_probe_that_cannot_be_sent_is_lost_there_and_the_run_goes_on() {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    for (what, begin, end, error) in OUTAGES {
+        let mut live = Live::start(&lab, "-c 10.77.0.2 -i 5ms -W 0.2");
+        sh(&lab.client.ns, begin);
+        live.wait_for("lost", 30);
+        sh(&lab.client.ns, end);
+        live.wait_for("ok", 30);
+        assert_refused(&live.stop(), what, error);
+    }
+}
+
+/// The next one leaves after a timeout, not at once.
+#[test]
+fn adaptive_probes_go_on_too() {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let (what, begin, end, error) = OUTAGES[0];
+    let mut live = Live::start(&lab, "-c 10.77.0.2 -A -W 50ms");
+    sh(&lab.client.ns, begin);
+    live.wait_for("lost", 4);
+    sh(&lab.client.ns, end);
+    live.wait_for("ok", 30);
+    assert_refused(&live.stop(), what, error);
+}
+
+/// Lost at the client's send, for this reason, told once; and the last probes have all stamps.
+fn assert_refused(run: &Finished, what: &str, error: &str) {
+    assert_eq!(run.status, 0, "{what}: {run:#?}");
+    assert_balanced(run);
+    let probes = run.probes();
+    let refused = |p: &&Value| p["loss"]["error"] == error;
+    let refused: Vec<_> = probes.iter().filter(refused).collect();
+    assert!(!refused.is_empty(), "{what}: {:#}", run.stat());
+    for probe in &refused {
+        assert_eq!(probe["loss"]["place"], "client_send", "{what}: {probe:#}");
+    }
+    let failed = probes.iter().filter(|p| p["loss"]["error"].is_string());
+    assert_eq!(number(run, "send_errors"), failed.count() as u64, "{what}");
+    let told = |words: &str| run.stderr.lines().filter(|l| l.contains(words)).count();
+    assert_eq!(told(error), 1, "{what}: {}", run.stderr);
+    assert_eq!(told("probes leave again"), 1, "{what}: {}", run.stderr);
+    assert!(!run.stderr.contains("os error"), "{what}: {}", run.stderr);
+    // The summary names the error, or the drop that the kernel made of it.
+    let losses = run.stat()["losses"].as_array().unwrap().clone();
+    let there = |l: &Value| l["place"] == "client_send" && l["reason"].is_string();
+    assert!(losses.iter().any(there), "{what}: {losses:#?}");
+    let last = probes.iter().rfind(|p| status(p) == "ok").unwrap();
+    for point in ["l_tx_devout", "r_rx_devrcv", "l_rx_skdataready"] {
+        assert!(points(last).contains(&point), "{what}: {last:#}");
+    }
+}
+
+/// A veth pair that is deleted and made anew: other indices, the same names.
+fn make_anew(lab: &Lab, host: &Host, begin: impl FnOnce(), end: impl FnOnce()) {
+    sh(&host.ns, "ip link del eth0");
+    begin();
+    let far = if host.v4 == lab.client.v4 {
+        &lab.server
+    } else {
+        &lab.client
+    };
+    let add = || Netlink::open()?.add_veth("eth0", "eth0", &far.ns);
+    host.ns.run(add).unwrap().unwrap();
+    for side in [&lab.client, &lab.server] {
+        let (v4, v6) = (side.v4, side.v6);
+        let addresses =
+            format!("ip address add {v4}/24 dev eth0; ip address add {v6}/64 dev eth0 nodad");
+        sh(&side.ns, &format!("{addresses}; ip link set eth0 up"));
+    }
+    end();
+}
+
+/// Where the run is bound to the device, and where it is not; the server's is a new one as well.
+#[test]
+fn a_device_that_goes_away_and_comes_back_is_used_again() {
+    for args in ["-c 10.77.0.2 -I eth0", "-c 10.77.0.2", "-c fd77::2 -I eth0"] {
+        let lab = Lab::veth_pair().unwrap();
+        let server = Server::start(&lab.server.ns, "--nslocal");
+        let mut live = Live::start(&lab, &format!("{args} -i 5ms -W 0.2"));
+        let cell = std::cell::RefCell::new(&mut live);
+        let begin = || cell.borrow_mut().wait_for("lost", 30);
+        make_anew(&lab, &lab.client, begin, || {
+            cell.borrow_mut().wait_for("ok", 60);
+        });
+        let run = live.stop();
+        assert_eq!(run.status, 0, "{run:#?}");
+        assert_balanced(&run);
+        assert!(number(&run, "send_errors") >= 1, "{:#}", run.stat());
+        let probes = run.probes();
+        let last = probes.iter().rfind(|p| status(p) == "ok").unwrap();
+        for point in [
+            "l_tx_devout",
+            "r_rx_devrcv",
+            "r_tx_devqueue",
+            "l_rx_skdataready",
+        ] {
+            assert!(points(last).contains(&point), "{args}: {last:#}");
+        }
+        let stamps = last["points"].as_array().unwrap();
+        let ours = stamps
+            .iter()
+            .filter(|p| p["host"] == "client" && !p["dev"].is_null());
+        assert!(ours.clone().count() > 0, "{last:#}");
+        let index = |p: &Value| p["ifindex"].as_u64().unwrap();
+        let anew = |p: &Value| index(p) != u64::from(lab.client.ifindex) && p["dev"] == "eth0";
+        assert!(ours.clone().all(anew), "{args}: {last:#}");
+        let (status, story) = server.stop(libc::SIGTERM);
+        assert!(status.success(), "{story:#?}");
+        let again = |l: &&String| l.contains("stamping replies that leave by eth0");
+        assert!(story.iter().any(|l| again(&l)), "{args}: {story:#?}");
+    }
+}
+
+#[test]
+fn only_a_run_of_which_no_probe_could_ever_be_sent_fails() {
+    let lab = Lab::veth_pair().unwrap();
+    let (_, begin, end, _) = OUTAGES[4];
+    sh(&lab.client.ns, begin);
+    let args = "-c 10.77.0.2 -i 5ms -C 20 -W 0.1 -o json";
+    let run = client(&lab.client.ns, args);
+    assert_eq!(run.status, 1, "{run:#?}");
+    assert_balanced(&run);
+    assert_eq!(
+        (number(&run, "sent"), number(&run, "send_errors")),
+        (20, 20)
+    );
+    let last = run.stderr.lines().last().unwrap();
+    for words in [
+        "no probe could be sent",
+        "EPERM",
+        "firewall",
+        "nft list ruleset",
+    ] {
+        assert!(last.contains(words), "{run:#?}");
+    }
+    // One that begins in an outage goes on behind it.
+    let mut live = Live::spawn(&lab, "-c 10.77.0.2 -i 5ms -W 0.1");
+    live.wait_for("lost", 10);
+    sh(&lab.client.ns, end);
+    live.wait_for("ok", 10);
+    let run = live.stop();
+    assert_eq!(run.status, 0, "{run:#?}");
+    assert_balanced(&run);
+}
+
+/// A million probes a second are more than any client can send.
+#[test]
+fn the_time_of_a_run_ends_by_the_clock() {
+    let lab = Lab::veth_pair().unwrap();
+    let args = "-c 10.77.0.2 -i 1us -t 1 -W 0.1 -m 10s -o json";
+    let run = client(&lab.client.ns, args);
+    assert_eq!(run.status, 0, "{run:#?}");
+    let (sent, unsent) = (number(&run, "sent"), number(&run, "unsent"));
+    assert_eq!(sent + unsent, 1_000_000, "{:#}", run.stat());
+    assert!(sent > 0 && unsent > 0, "{:#}", run.stat());
+    let words = format!("could not keep up: {sent} of 1000000 probes sent");
+    assert!(run.stderr.contains(&words), "{}", run.stderr);
+    let easy = client(&lab.client.ns, "-c 10.77.0.2 -i 100ms -t 1 -W 0.1 -o json");
+    assert_eq!(
+        (number(&easy, "sent"), number(&easy, "unsent")),
+        (10, 0),
+        "{easy:#?}"
+    );
+    assert!(!easy.stderr.contains("keep up"), "{easy:#?}");
+}
+
+/// The kernel's programs stamp with the host's clock, whatever the namespace's shows.
+#[test]
+fn stamps_are_right_inside_a_time_namespace() {
+    for (clients, servers) in [("100000", "0"), ("-7", "0"), ("0", "86400"), ("5", "-5")] {
+        let lab = Lab::veth_pair().unwrap();
+        let within = |offset: &str, args: &str| {
+            let mut command = Command::new("unshare");
+            command.args([
+                "--time",
+                "--fork",
+                "--kill-child=SIGTERM",
+                "--monotonic",
+                offset,
+            ]);
+            command
+                .arg(program().get_program())
+                .args(args.split_whitespace());
+            command
+        };
+        let mut server = start(&lab.server.ns, &mut within(servers, "-s --nslocal -t 30"));
+        let mut story = BufReader::new(server.stderr.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("serving") {
+            line.clear();
+            assert!(story.read_line(&mut line).unwrap() > 0, "the server ended");
+        }
+        let args = "-c 10.77.0.2 --nslocal -i 5ms -C 40 -o json";
+        let run = finish(start(&lab.client.ns, &mut within(clients, args)));
+        server.kill().unwrap();
+        server.wait().unwrap();
+        assert_eq!(run.status, 0, "{run:#?}");
+        for probe in run.probes() {
+            let there = points(&probe);
+            let wanted = ["l_tx_devout", "r_rx_devrcv", "r_tx_devqueue", "l_rx_iprcv"];
+            assert!(wanted.iter().all(|w| there.contains(w)), "{probe:#}");
+            assert_eq!(
+                sum(&probe),
+                probe["total_ns"].as_u64().unwrap(),
+                "{probe:#}"
+            );
+            let stamps = probe["points"].as_array().unwrap();
+            let at = |point: &str| {
+                let stamp = stamps.iter().find(|p| p["point"] == point);
+                stamp.and_then(|p| p["ns"].as_u64())
+            };
+            let order = [
+                "l_tx_user",
+                "l_tx_devqueue",
+                "l_tx_devout",
+                "l_rx_iprcv",
+                "l_rx_user",
+            ];
+            assert!(order.map(at).is_sorted(), "{probe:#}");
+        }
+        for key in ["lost_stamps", "unordered", "no_remote"] {
+            assert_eq!(number(&run, key), 0, "{key}: {:#}", run.stat());
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! receiving thread instead, one probe at each reply.
 
 mod overflows;
+mod refusals;
 mod session;
 
 use crate::cli::{Cli, Mode};
@@ -20,15 +21,17 @@ use crate::packet::{self, About, Note, Packet, Version};
 use crate::plan::Plan;
 use crate::recorder;
 use crate::sender::{Sender, Shared};
-use crate::socket::{MAX_MESSAGE, ProbeSocket, Received};
+use crate::socket::{MAX_MESSAGE, ProbeSocket, RECEIVE_TICK, Received};
 use crate::table::{REPLY, REQUEST, Table};
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
 use overflows::Overflows;
+use refusals::Refusals;
 use report::blame;
 use report::loss::{Evidence, autopsy};
 use report::model::{Counters, Host, Point, Status};
+use report::send_error::SendError;
 use report::slo::Judged;
 use session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
 use std::mem::MaybeUninit;
@@ -109,7 +112,14 @@ pub fn run(
     let explainer = explainer.transpose()?;
     let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
     let start_ns = monotonic_ns() + lead_ns;
-    let shared = Shared::new(table, socket, session, Format::first(cli.mode), start_ns);
+    let shared = Shared::new(
+        plan,
+        table,
+        socket,
+        session,
+        Format::first(cli.mode),
+        start_ns,
+    );
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| cli.debug);
@@ -118,14 +128,13 @@ pub fn run(
     let mut receiver = Receiver::new(plan, &shared, tracer, collector, cli.mode);
     receiver.explainer = explainer;
     if plan.interval_ns.is_none() {
-        receiver.adaptive(control)?;
+        receiver.adaptive(control);
     } else {
         thread::scope(|scope| {
             scope.spawn(|| Sender::new(plan, &shared).run(control));
-            let result = receiver.open_loop(control);
+            receiver.open_loop(control);
             shared.done.store(true, Ordering::Relaxed);
-            result
-        })?;
+        });
     }
     receiver.finish()
 }
@@ -182,6 +191,8 @@ struct Receiver<'a, 'k> {
     drained_ns: u64,
     /// When the socket's receive buffer was full.
     overflows: Overflows,
+    /// Sends that failed.
+    refusals: Refusals,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     epoch_ns: i64,
     housekeeping_ns: u64,
@@ -216,6 +227,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             session: Session::new(shared.table.slots(), plan.timeout_ns),
             drained_ns: 0,
             overflows: Overflows::default(),
+            refusals: Refusals::new(plan.ip, plan.size),
             epoch_ns: realtime_ns() - monotonic_ns().cast_signed(),
             housekeeping_ns: 0,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
@@ -225,10 +237,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     /// Receives until every probe of the sender has its fate.
-    fn open_loop(&mut self, control: &Control) -> Result<()> {
+    fn open_loop(&mut self, control: &Control) {
         let mut done_ns = None;
         loop {
-            self.receive()?;
+            self.receive();
             let now = self.housekeep(control);
             if !self.shared.done.load(Ordering::Acquire) {
                 continue;
@@ -241,24 +253,27 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 self.session.last_wait_ns()
             };
             if self.session.in_flight() == 0 || self.drained_ns >= done_ns + wait_ns {
-                return Ok(());
+                return;
             }
         }
     }
 
     /// Sends the next probe at each reply, or at the timeout.
-    fn adaptive(&mut self, control: &Control) -> Result<()> {
+    fn adaptive(&mut self, control: &Control) {
         let plan = self.plan;
         let mut sender = Sender::new(plan, self.shared);
         for index in 0..plan.probes() {
-            if control.stop.load(Ordering::Relaxed) || !sender.send(index) {
+            if control.stop.load(Ordering::Relaxed) {
                 break;
             }
+            let was_sent = sender.send(index);
             self.learn_of_sends();
             let sent_ns = self.session.sent_ns(index).unwrap_or(0);
             loop {
-                self.receive()?;
-                if !self.session.is_in_flight(index) || control.stop.load(Ordering::Relaxed) {
+                self.receive();
+                // One that could not be sent takes a timeout too.
+                let is_over = was_sent && !self.session.is_in_flight(index);
+                if is_over || control.stop.load(Ordering::Relaxed) {
                     break;
                 }
                 self.housekeep(control);
@@ -273,11 +288,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
             }
         }
         self.shared.done.store(true, Ordering::Relaxed);
-        Ok(())
     }
 
-    /// Takes notice of what the sender sent meanwhile.
+    /// Takes notice of what the sender sent meanwhile, and could not send.
     fn learn_of_sends(&mut self) {
+        let known = self.session.sent();
+        let failed = self.shared.take_failed();
         let sent = self.shared.sent.load(Ordering::Acquire);
         let mut events = Vec::new();
         while self.session.sent() < sent {
@@ -292,6 +308,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 self.session_event(event);
             }
         }
+        for (index, error) in failed {
+            self.refusals.add(index, error);
+            self.lose(index, Some(error));
+        }
+        self.refusals.sent(known);
     }
 
     fn session_event(&mut self, event: Event) {
@@ -307,7 +328,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     /// Waits for one packet, for a tick at most.
-    fn receive(&mut self) -> Result<()> {
+    fn receive(&mut self) {
         if let Some(tracer) = &mut self.tracer {
             tracer.begin_wait();
         }
@@ -318,7 +339,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.shared.socket.receive_stamped(&mut buffer)
         };
         let now = monotonic_ns();
-        let (received, arrived) = received.context("receive from the raw socket")?;
+        let (received, arrived) = received.unwrap_or_else(|e| {
+            self.refusals.receive(&e);
+            // Not again and again at once, should it last.
+            thread::sleep(RECEIVE_TICK);
+            (Received::Nothing, None)
+        });
         self.learn_of_sends();
         if let Some(at) = arrived {
             self.drained_ns = self.drained_ns.max((at - self.epoch_ns).cast_unsigned());
@@ -337,7 +363,6 @@ impl<'a, 'k> Receiver<'a, 'k> {
             Received::Nothing => {}
         }
         self.buffer = buffer;
-        Ok(())
     }
 
     /// Without BPF: puts the socket's own stamps of sends where the programs would have put theirs.
@@ -658,12 +683,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
         let words = inband && self.negotiation.expects();
         while let Some(index) = self.session.expired(self.drained_ns, words) {
-            self.lose(index);
+            self.lose(index, None);
         }
     }
 
-    /// A probe in flight is not waited for any more.
-    fn lose(&mut self, index: u64) {
+    /// A probe in flight is not waited for any more, or could not be sent.
+    fn lose(&mut self, index: u64, send_error: Option<SendError>) {
         let Some(sent_ns) = self.session.sent_ns(index) else {
             return;
         };
@@ -679,6 +704,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let evidence = Evidence {
             socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
             word: self.session.word(index),
+            send_error,
             sees_queue: seen_here && self.sees(Point::LTxDevqueue),
             sees_driver: seen_here && self.sees(Point::LTxDevout),
         };
@@ -707,6 +733,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.sent = sent;
         counters.in_flight = in_flight;
         counters.send_errors = u64::from(self.shared.send_errors.load(Ordering::Relaxed));
+        counters.unsent = self.shared.unsent.load(Ordering::Relaxed);
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;
         counters.unknown_points = journey.unknown_points;
         counters.no_remote = journey.no_remote;
@@ -719,7 +746,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         if self.negotiation.expects()
             && (self.journey.waiting() > 0 || self.session.in_flight() > 0)
         {
-            self.collect()?;
+            self.collect();
         }
         let collector = &mut *self.collector;
         self.journey
@@ -729,7 +756,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         // Those that were not waited for that long, as the run was ended, stay in flight.
         let overdue_ns = self.drained_ns.saturating_sub(self.plan.timeout_ns);
         for index in self.session.in_flight_since(overdue_ns) {
-            self.lose(index);
+            self.lose(index, None);
         }
         let explainer = self.explainer.take();
         let answers = explain::Background::last_answers;
@@ -737,15 +764,17 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.collector.blame(sequence, blame);
         }
         self.update_counters();
-        let failure = self
-            .shared
-            .failure
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
         let counters = *self.collector.counters();
-        if let Some(why) = failure {
-            bail!(why);
+        if counters.unsent > 0 {
+            let (sent, planned) = (counters.sent, counters.sent + counters.unsent);
+            log::warn!(
+                "could not keep up: {sent} of {planned} probes sent when the time (-t) was over"
+            );
+        }
+        if counters.send_errors == counters.sent
+            && let Some(why) = self.refusals.explain()
+        {
+            bail!("no probe could be sent: {why}");
         }
         Ok(if counters.replied > 0 {
             Outcome::Answered
@@ -757,7 +786,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Waits a little for the stamps that are still under way. In band they come with a reply: a
     /// few more echo requests, which count as nothing, bring home what the server saw after the
     /// last probe's reply had passed its last writable hook.
-    fn collect(&mut self) -> Result<()> {
+    fn collect(&mut self) {
         self.collecting = true;
         let format = self.shared.format.load(Ordering::Relaxed);
         let mut probes = Format::probes(self.plan, self.shared.session);
@@ -772,19 +801,18 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 let question = self.shared.question(index, sent_ns);
                 let probe = &mut probes[usize::from(format)];
                 let message = probe.asking(index as u32, sent_ns, question);
-                if self.shared.socket.send(message, &self.plan.peer).is_err() {
+                if self.shared.send(message).is_err() {
                     break;
                 }
             }
             let mut now = before;
             while now == before && monotonic_ns() - sent_ns < COLLECT_WAIT_NS {
-                self.receive()?;
+                self.receive();
                 now = (self.journey.waiting(), self.ask(sent_ns));
             }
             if now == before && index + 1 >= first + COLLECT_PROBES {
                 break;
             }
         }
-        Ok(())
     }
 }

@@ -46,6 +46,9 @@ pub struct Plan {
     pub host: String,
     /// The same as a socket address.
     pub peer: SockAddr,
+    /// The device that its link-local address is reached by, as it was typed; it may get another
+    /// index.
+    pub zone: Option<String>,
     /// Its address.
     pub ip: IpAddr,
     /// Its family.
@@ -100,6 +103,7 @@ impl Plan {
         Ok(Self {
             host: host.to_owned(),
             peer: peer.into(),
+            zone: host.split_once('%').map(|(_, zone)| zone.to_owned()),
             ip: peer.ip(),
             family: if peer.is_ipv4() {
                 Family::V4
@@ -151,6 +155,12 @@ impl Plan {
             size: self.size,
             points: Vec::new(),
         }
+    }
+
+    /// Probes that the schedule has within the time, if there is a schedule and a time.
+    pub fn probes_in_time(&self) -> Option<u64> {
+        let in_time = self.time_ns?.div_ceil(self.interval_ns?);
+        Some(in_time.min(self.probes()))
     }
 
     /// Probes that can be in flight: those of a timeout and a half, within limits.

@@ -401,6 +401,7 @@ impl Replay {
             place: Place::Unknown,
             last: None,
             drop: None,
+            error: None,
         };
         let key = (probe.seq, sent_at(&probe));
         self.collector.counters().sent += 1;

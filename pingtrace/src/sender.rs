@@ -6,11 +6,13 @@ use crate::packet::Probe;
 use crate::plan::Plan;
 use crate::socket::{self, ProbeSocket};
 use crate::table::Table;
-use crate::units::{SECOND, monotonic_ns};
-use rustix::thread::clock_nanosleep_absolute;
-use rustix::time::{ClockId, Timespec};
+use crate::units::{monotonic_ns, sleep_until};
+use report::send_error::SendError;
+use socket2::SockAddr;
+use std::io;
+use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// When the youngest probes were sent, `CLOCK_MONOTONIC` ns, and on which CPU: more of them than
 /// there are records.
@@ -50,6 +52,12 @@ impl SendTimes {
     }
 }
 
+/// Failed sends that are remembered until the receiver takes them.
+const MAX_FAILED: usize = 65_536;
+/// Probes of the schedule that are late when the time is over may leave within a tenth of it, but no
+/// later than this.
+const MAX_CATCH_UP_NS: u64 = 100_000_000;
+
 /// What the sender and the receiver share.
 pub struct Shared {
     /// Probes in flight.
@@ -66,25 +74,33 @@ pub struct Shared {
     send_times: SendTimes,
     /// Sends that failed.
     pub send_errors: AtomicU32,
+    /// Those that the receiver has not taken yet, in order.
+    failed: Mutex<Vec<(u64, SendError)>>,
+    peer: SockAddr,
+    /// The device of a link-local peer, see [`Plan::zone`], and its index.
+    zone: Option<(String, AtomicU32)>,
     /// A [`Format`], chosen by the receiver.
     pub format: AtomicU8,
     /// The oldest probe of which the server is to say what became of it, plus one; 0: none.
     pub question: AtomicU64,
     /// The sender has nothing more to send.
     pub done: AtomicBool,
-    /// Why the run cannot go on.
-    pub failure: Mutex<Option<String>>,
+    /// Probes of the schedule that had not left when the time was over.
+    pub unsent: AtomicU64,
 }
 
 impl Shared {
     /// Of a run that starts at `start_ns`.
     pub fn new(
+        plan: &Plan,
         table: Arc<Table>,
         socket: ProbeSocket,
         session: u32,
         format: Format,
         start_ns: u64,
     ) -> Self {
+        let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
+        let zone = plan.zone.clone().map(|name| (name, AtomicU32::new(zone)));
         Self {
             send_times: SendTimes::new(table.slots()),
             table,
@@ -93,11 +109,48 @@ impl Shared {
             start_ns,
             sent: AtomicU64::new(0),
             send_errors: AtomicU32::new(0),
+            failed: Mutex::default(),
+            peer: plan.peer.clone(),
+            zone,
             format: AtomicU8::new(format as u8),
             question: AtomicU64::new(0),
             done: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            unsent: AtomicU64::new(0),
         }
+    }
+
+    /// Sends a message to the peer. After a failure, the devices that the run is bound to by name
+    /// are looked up again.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        let Some((zone, index)) = &self.zone else {
+            let sent = self.socket.send(message, &self.peer);
+            return sent.inspect_err(|_| self.socket.follow_device());
+        };
+        let index_now = index.load(Ordering::Relaxed);
+        let to = self.peer.as_socket_ipv6();
+        let to = to.map(|to| SocketAddrV6::new(*to.ip(), 0, 0, index_now).into());
+        let sent = self.socket.send(message, to.as_ref().unwrap_or(&self.peer));
+        sent.inspect_err(|_| {
+            self.socket.follow_device();
+            if let Some(new) = socket::device_index(zone) {
+                index.store(new, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// The probe with this index could not be sent.
+    fn fail(&self, index: u64, error: SendError) {
+        self.send_errors.fetch_add(1, Ordering::Relaxed);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Beyond, a probe is given up without its reason.
+        if failed.len() < MAX_FAILED {
+            failed.push((index, error));
+        }
+    }
+
+    /// The probes that could not be sent since the last call, and why.
+    pub fn take_failed(&self) -> Vec<(u64, SendError)> {
+        std::mem::take(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The question that the probe with this index carries: how many sequence numbers back the
@@ -180,19 +233,22 @@ impl<'a> Sender<'a> {
         let interval = self.plan.interval_ns.unwrap_or(0);
         // Exact timers instead of the default slack of 50 us.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        for k in 0..self.plan.probes() {
-            let due = self.shared.start_ns + k * interval;
-            if self
-                .plan
-                .time_ns
-                .is_some_and(|t| due >= self.shared.start_ns + t)
-                || !self.wait_until(due, control)
-            {
+        let start = self.shared.start_ns;
+        let planned = self.plan.probes_in_time();
+        let last = self
+            .plan
+            .time_ns
+            .map(|t| start + t + (t / 10).min(MAX_CATCH_UP_NS));
+        for k in 0..planned.unwrap_or(self.plan.probes()) {
+            if !self.wait_until(start + k * interval, control) {
                 break;
             }
-            if !self.send(k) {
+            if last.is_some_and(|last| monotonic_ns() >= last) {
+                let unsent = planned.unwrap_or(k) - k;
+                self.shared.unsent.store(unsent, Ordering::Relaxed);
                 break;
             }
+            self.send(k);
         }
         self.shared.done.store(true, Ordering::Release);
     }
@@ -223,7 +279,7 @@ impl<'a> Sender<'a> {
         }
     }
 
-    /// Sends the probe with this index; false when the run cannot go on.
+    /// Sends the probe with this index; false if it could not be sent.
     pub fn send(&mut self, index: u64) -> bool {
         let sequence = index as u32;
         let shared = self.shared;
@@ -238,28 +294,10 @@ impl<'a> Sender<'a> {
         let message = self.probes[format].asking(sequence, now, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(index + 1, Ordering::Release);
-        let result = shared.socket.send(message, &self.plan.peer);
-        let Err(e) = result else { return true };
-        shared.send_errors.fetch_add(1, Ordering::Relaxed);
-        if matches!(
-            e.raw_os_error(),
-            Some(libc::ENOBUFS | libc::EAGAIN | libc::EINTR)
-        ) {
-            return true;
+        let sent = shared.send(message);
+        if let Err(e) = &sent {
+            shared.fail(index, socket::send_error(e));
         }
-        let why = socket::explain_send(&e, self.plan.ip, self.plan.size);
-        *shared
-            .failure
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(why);
-        false
+        sent.is_ok()
     }
-}
-
-fn sleep_until(ns: u64) {
-    let at = Timespec {
-        tv_sec: (ns / SECOND).cast_signed(),
-        tv_nsec: (ns % SECOND).cast_signed(),
-    };
-    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
 }

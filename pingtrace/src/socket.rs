@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER"
+    reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER; and if_nametoindex"
 )]
 
 use crate::icmp_error::IcmpError;
@@ -11,11 +11,14 @@ use crate::timestamps;
 use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;
 use report::model::Point;
+use report::send_error::SendError;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, size_of_val};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long a receive waits before it gives the loop a chance to do something else.
@@ -42,6 +45,10 @@ pub struct Options {
 pub struct ProbeSocket {
     socket: Socket,
     family: Family,
+    /// Sends and receives by this device only (`-I`).
+    device: Option<String>,
+    /// Its index, to which the kernel has bound the socket.
+    bound_to: AtomicU32,
 }
 
 /// ICMP types that a socket wants.
@@ -74,7 +81,12 @@ impl ProbeSocket {
         };
         let socket =
             Socket::new(domain, Type::RAW, Some(protocol)).map_err(|e| explain_open(&e))?;
-        let this = Self { socket, family };
+        let this = Self {
+            socket,
+            family,
+            device: options.device.clone(),
+            bound_to: AtomicU32::new(0),
+        };
         this.apply(options)?;
         Ok(this)
     }
@@ -121,7 +133,7 @@ impl ProbeSocket {
         self.deliver(Deliver::RepliesAndErrors)
             .context("set the ICMP type filter")?;
         if let Some(device) = &options.device {
-            s.bind_device(Some(device.as_bytes())).with_context(|| {
+            self.bind_to(device).with_context(|| {
                 format!("bind to device {device} (-I): does it exist in this network namespace?")
             })?;
         }
@@ -133,6 +145,23 @@ impl ProbeSocket {
             .with_context(|| format!("set DSCP/TOS {tos} (-Q)"))?;
         }
         Ok(())
+    }
+
+    fn bind_to(&self, device: &str) -> io::Result<()> {
+        self.socket.bind_device(Some(device.as_bytes()))?;
+        let index = device_index(device).unwrap_or(0);
+        self.bound_to.store(index, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Binds to the device once more if another one has its name now: it went away and came back.
+    pub fn follow_device(&self) {
+        let Some(device) = &self.device else { return };
+        let index = device_index(device);
+        if index.is_some_and(|index| index != self.bound_to.load(Ordering::Relaxed)) {
+            // If it went away again meanwhile, the next failed send comes here too.
+            let _ = self.bind_to(device);
+        }
     }
 
     /// Sets which ICMP types reach the socket, before a copy of anything else is made.
@@ -314,31 +343,45 @@ fn explain_open(e: &io::Error) -> anyhow::Error {
     anyhow::anyhow!("cannot open a raw ICMP socket: {e}{hint}")
 }
 
+/// The error number of a failed send.
+pub fn send_error(e: &io::Error) -> SendError {
+    SendError(e.raw_os_error().unwrap_or(0))
+}
+
 /// What a failed send means, and what to do about it.
-pub fn explain_send(e: &io::Error, to: IpAddr, size: usize) -> String {
-    let hint = match e.raw_os_error() {
-        Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
+pub fn explain_send(error: SendError, to: IpAddr, size: usize) -> String {
+    let hint = match error.0 {
+        libc::ENETUNREACH | libc::EHOSTUNREACH => {
             "there is no route to it; see 'ip route get'".to_owned()
         }
-        Some(libc::EMSGSIZE) => {
+        libc::EMSGSIZE => {
             format!("{size} bytes of ICMP exceed the device's MTU; use a smaller size (-b)")
         }
-        Some(libc::EACCES | libc::EPERM) => {
-            "a route or a firewall rule on this host prohibits it".to_owned()
+        libc::EACCES | libc::EPERM => {
+            "a route or a firewall rule on this host prohibits it; see 'ip route get' and 'nft list ruleset'"
+                .to_owned()
         }
-        Some(libc::ENODEV | libc::ENXIO | libc::ENETDOWN) => {
-            "the device is gone or down".to_owned()
+        libc::ENODEV | libc::ENXIO | libc::ENETDOWN => {
+            "the device is gone or down; see 'ip link'".to_owned()
         }
-        Some(libc::EADDRNOTAVAIL) => "this host has no address to send from".to_owned(),
-        Some(libc::EINVAL) if is_link_local(to) => {
+        libc::EADDRNOTAVAIL => "this host has no address to send from; see 'ip address'".to_owned(),
+        libc::EINVAL if is_link_local(to) => {
             "a link-local address needs its zone, e.g. fe80::1%eth0".to_owned()
         }
-        Some(libc::EINVAL) => {
+        libc::EINVAL => {
             "a blackhole route on this host swallows it; see 'ip route get'".to_owned()
         }
-        _ => return format!("cannot send to {to}: {e}"),
+        _ => return format!("cannot send to {to}: {error}"),
     };
-    format!("cannot send to {to}: {e}: {hint}")
+    format!("cannot send to {to}: {error}: {hint}")
+}
+
+/// The index of the device with this name in the calling thread's namespace.
+pub fn device_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a string that ends in a zero byte, which the function only reads.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (index != 0).then_some(index)
 }
 
 fn is_link_local(ip: IpAddr) -> bool {
@@ -360,7 +403,7 @@ pub fn source(to: SocketAddr, options: &Options) -> Result<IpAddr> {
     let mut connect_to = to;
     connect_to.set_port(9);
     if let Err(e) = probe.connect(&connect_to.into()) {
-        bail!("{}", explain_send(&e, to.ip(), 0));
+        bail!("{}", explain_send(send_error(&e), to.ip(), 0));
     }
     let local = probe.local_addr().ok().and_then(|a| a.as_socket());
     Ok(local.map_or(unspecified(to.ip()), |a| a.ip()))

@@ -1,14 +1,44 @@
 //! Clocks, and the durations and sizes that a user types.
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::thread::clock_nanosleep_absolute;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use std::fs;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
 
-/// `CLOCK_MONOTONIC`, nanoseconds; the clock of every stamp.
+/// What `CLOCK_MONOTONIC` shows more in this process's time namespace than in the host's, ns. The
+/// kernel's programs stamp with the host's.
+static NAMESPACE_OFFSET_NS: LazyLock<i64> = LazyLock::new(|| {
+    // Kernels before 5.6 have no time namespaces, and no such file.
+    let text = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
+    monotonic_offset(&text).unwrap_or(0)
+});
+
+/// The line of `/proc/PID/timens_offsets` for `CLOCK_MONOTONIC`: its name, seconds, nanoseconds.
+fn monotonic_offset(text: &str) -> Option<i64> {
+    let line = text.lines().find_map(|l| l.strip_prefix("monotonic"))?;
+    let mut numbers = line.split_whitespace().map(str::parse::<i64>);
+    let (seconds, ns) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    seconds.checked_mul(SECOND.cast_signed())?.checked_add(ns)
+}
+
+/// `CLOCK_MONOTONIC` of the host, nanoseconds, also inside a time namespace; the clock of every
+/// stamp.
 pub fn monotonic_ns() -> u64 {
-    nanoseconds(ClockId::Monotonic)
+    nanoseconds(ClockId::Monotonic).wrapping_sub(NAMESPACE_OFFSET_NS.cast_unsigned())
+}
+
+/// Sleeps until [`monotonic_ns`] is this, or a signal comes.
+pub fn sleep_until(ns: u64) {
+    let ns = ns.wrapping_add(NAMESPACE_OFFSET_NS.cast_unsigned());
+    let at = Timespec {
+        tv_sec: (ns / SECOND).cast_signed(),
+        tv_nsec: (ns % SECOND).cast_signed(),
+    };
+    let _ = clock_nanosleep_absolute(ClockId::Monotonic, &at);
 }
 
 /// `CLOCK_REALTIME`, nanoseconds since the Unix epoch.
@@ -177,6 +207,14 @@ pub fn bytes(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_offset_of_a_time_namespace_is_read() {
+        let text = "monotonic        -5     250000000\nboottime          7         0\n";
+        assert_eq!(monotonic_offset(text), Some(-4_750_000_000));
+        assert_eq!(monotonic_offset("monotonic 3 0\n"), Some(3_000_000_000));
+        assert_eq!(monotonic_offset(""), None);
+    }
 
     #[test]
     fn durations_have_the_plain_unit_of_their_option() {

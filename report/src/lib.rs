@@ -21,6 +21,7 @@ pub mod model;
 mod names;
 pub mod quantile;
 pub mod saved;
+pub mod send_error;
 pub mod series;
 pub mod slo;
 pub mod slowest;

@@ -7,6 +7,7 @@
 //! device, and that is what is said.
 
 use crate::model::{Host, KernelDrop, Point, Probe, Stamp, Symbol};
+use crate::send_error::SendError;
 
 /// What a server says it saw of a probe, at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Loss {
     pub last: Option<Point>,
     /// What the kernel said when it dropped it; absent when no kernel did, or none saw it.
     pub drop: Option<KernelDrop>,
+    /// Why the client's kernel refused to send it; absent when it did not.
+    pub error: Option<SendError>,
 }
 
 /// What a run knows beside a probe's own stamps.
@@ -87,6 +90,8 @@ pub struct Evidence {
     pub sees_driver: bool,
     /// The client's socket had no room when the reply arrived.
     pub socket_full: bool,
+    /// The client's kernel refused to send it.
+    pub send_error: Option<SendError>,
 }
 
 /// How far a probe came, as far as anybody saw it.
@@ -115,6 +120,7 @@ pub fn autopsy(
     let full = stage == Stage::Back && drop.is_none() && evidence.socket_full;
     let drop = drop.or_else(|| path.last().filter(|_| full).map(socket_full));
     let place = match stage {
+        _ if evidence.send_error.is_some() => Place::ClientSend,
         _ if full => Place::Socket,
         Stage::Out => before_server(path, drop.as_ref(), evidence),
         _ => behind_wire(stage, drop.as_ref()),
@@ -124,7 +130,12 @@ pub fn autopsy(
         Some(word) if Some(word) > of_server(path).max(seen) => point(word),
         _ => seen_last,
     };
-    Loss { place, last, drop }
+    Loss {
+        place,
+        last,
+        drop,
+        error: evidence.send_error,
+    }
 }
 
 /// Recent kernels drop what a full raw socket has no room for without a `kfree_skb`.
@@ -334,7 +345,8 @@ impl Direction {
 pub struct LossCount {
     /// Where.
     pub place: Place,
-    /// The kernel's reason, if it dropped them.
+    /// The kernel's reason, if it dropped them, else the name of the error if it refused to send
+    /// them.
     pub reason: Option<Symbol>,
     /// Where in the kernel.
     pub location: Option<Symbol>,
@@ -359,9 +371,10 @@ impl Losses {
     /// Counts a lost probe.
     pub fn count(&mut self, loss: &Loss) -> LossId {
         let drop = loss.drop.as_ref();
+        let error = loss.error.map(|error| Symbol::named(&error.name()));
         let mut new = LossCount {
             place: loss.place,
-            reason: drop.map(|d| d.reason.clone()),
+            reason: drop.map(|d| d.reason.clone()).or(error),
             location: drop.map(|d| d.location.clone()),
             count: 0,
         };
@@ -428,6 +441,7 @@ mod tests {
             place,
             last: None,
             drop: (!reason.is_empty()).then_some(drop),
+            error: None,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::model::{
     OwnCost, Owner, Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Status, Summary,
     Symbol, Variation,
 };
+use crate::send_error::SendError;
 use crate::stats::Marks;
 use crate::style::Style;
 use crate::units::{duration, share};
@@ -153,6 +154,9 @@ fn push_last_seen(line: &mut String, probe: &Probe) {
 /// Where a probe was lost, what the kernel said, and the last point that saw it.
 fn push_loss(line: &mut String, loss: &Loss) {
     push(line, format_args!("          at {}", loss.place.label()));
+    if let Some(error) = loss.error {
+        push(line, format_args!(": {error}"));
+    }
     if let Some(drop) = &loss.drop {
         push(line, format_args!(": {}", dropped(drop)));
     }
@@ -179,7 +183,8 @@ fn cause(reason: Option<&Symbol>, location: Option<&Symbol>) -> String {
         let symbol = symbol.filter(|s| !s.is_unknown());
         symbol.map(ToString::to_string)
     };
-    match (known(reason), known(location)) {
+    let error = |name: String| SendError::from_name(&name).map_or(name, |e| e.to_string());
+    match (known(reason).map(error), known(location)) {
         (Some(reason), Some(location)) => format!("{reason} in {location}"),
         (Some(reason), None) => reason,
         (None, Some(location)) => format!("dropped in {location}"),

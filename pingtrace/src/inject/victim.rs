@@ -4,11 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::thread::{ClockId, clock_nanosleep_absolute};
-use rustix::time::Timespec;
-
 use super::load::{MAX_SPANS, Priority, Worker, nanos, pin, prioritise};
-use crate::units::monotonic_ns;
+use crate::units::{monotonic_ns, sleep_until};
 
 /// The thread's name.
 pub const COMM: &str = "victim";
@@ -77,14 +74,11 @@ impl Wakes {
         let mut wakes = Vec::with_capacity(1024);
         let mut due_ns = start + interval;
         while due_ns < end && !stop.load(Ordering::Relaxed) {
-            let due = Timespec {
-                tv_sec: (due_ns / 1_000_000_000) as i64,
-                tv_nsec: (due_ns % 1_000_000_000) as _,
-            };
-            if clock_nanosleep_absolute(ClockId::Monotonic, &due).is_err() {
+            sleep_until(due_ns);
+            let woke_ns = monotonic_ns();
+            if woke_ns < due_ns {
                 continue; // a signal
             }
-            let woke_ns = monotonic_ns();
             if wakes.len() < MAX_SPANS {
                 wakes.push(Wake { due_ns, woke_ns });
             }

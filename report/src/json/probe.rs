@@ -12,6 +12,7 @@ use crate::loss::{Direction, Loss, Place as LostAt};
 use crate::model::{
     Breakdown, Delay, Host, KernelDrop, Names, Owner, Point, Probe, Record, Segment, Stamp, Status,
 };
+use crate::send_error::SendError;
 use crate::verdict::{Certainty, Verdict};
 
 #[derive(Serialize, Deserialize)]
@@ -149,6 +150,8 @@ struct LossLine<'a> {
     last: Option<Point>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<DropLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'a, str>>,
 }
 
 impl<'a> From<&'a Loss> for LossLine<'a> {
@@ -158,6 +161,7 @@ impl<'a> From<&'a Loss> for LossLine<'a> {
             direction: loss.place.direction(),
             last: loss.last,
             drop: loss.drop.as_ref().map(DropLine::from),
+            error: loss.error.map(SendError::name),
         }
     }
 }
@@ -168,6 +172,7 @@ impl From<LossLine<'_>> for Loss {
             place: line.place,
             last: line.last,
             drop: line.drop.map(KernelDrop::from),
+            error: line.error.and_then(|name| SendError::from_name(&name)),
         }
     }
 }

@@ -169,6 +169,7 @@ impl Run {
             place: Place::Unknown,
             last: None,
             drop: None,
+            error: None,
         };
         while let Some(index) = self.session.expired(self.now, index_is_asked(self.now)) {
             let (sent_ns, truth) = &mut self.truth[index as usize];
@@ -268,6 +269,7 @@ fn id() -> LossId {
         place: Place::WireIn,
         last: None,
         drop: None,
+        error: None,
     })
 }
 

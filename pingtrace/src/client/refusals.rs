@@ -1,0 +1,67 @@
+//! Sends that failed: told once for each reason, and once when probes leave again.
+
+use crate::socket;
+use report::send_error::SendError;
+use std::io;
+use std::net::IpAddr;
+
+/// What the user is told of failed sends.
+pub struct Refusals {
+    peer: IpAddr,
+    /// ICMP message size, bytes.
+    size: usize,
+    /// Reasons that were told.
+    told: Vec<SendError>,
+    /// The last error of the receiving side.
+    received: Option<SendError>,
+    /// The last probe that failed, and how many did since probes last left.
+    outage: Option<(u64, u64)>,
+}
+
+impl Refusals {
+    /// None yet.
+    pub fn new(peer: IpAddr, size: usize) -> Self {
+        Self {
+            peer,
+            size,
+            told: Vec::new(),
+            received: None,
+            outage: None,
+        }
+    }
+
+    /// The probe with this index could not be sent.
+    pub fn add(&mut self, index: u64, error: SendError) {
+        let (_, count) = self.outage.unwrap_or_default();
+        self.outage = Some((index, count + 1));
+        if !self.told.contains(&error) {
+            self.told.push(error);
+            log::warn!(
+                "{}; the run goes on, such probes are lost at client send",
+                socket::explain_send(error, self.peer, self.size)
+            );
+        }
+    }
+
+    /// The socket gave an error instead of a packet.
+    pub fn receive(&mut self, error: &io::Error) {
+        let error = socket::send_error(error);
+        if self.received.replace(error) != Some(error) {
+            log::warn!("cannot receive: {error}; the run goes on");
+        }
+    }
+
+    /// So many probes were sent or failed, and all that failed before the last of them are known.
+    pub fn sent(&mut self, sent: u64) {
+        // The last one may just be failing.
+        if let Some((_, count)) = self.outage.take_if(|(last, _)| sent > *last + 2) {
+            log::warn!("probes leave again; {count} could not be sent");
+        }
+    }
+
+    /// Why no probe at all could be sent: the first reason.
+    pub fn explain(&self) -> Option<String> {
+        let first = self.told.first()?;
+        Some(socket::explain_send(*first, self.peer, self.size))
+    }
+}
