@@ -35,6 +35,7 @@ mod refuse;
 mod replay;
 mod runqlat;
 mod selftest;
+mod signals;
 mod softirq;
 mod stalls;
 mod tools;

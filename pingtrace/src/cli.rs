@@ -11,7 +11,7 @@ use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 use croner::Cron;
 use report::draw;
 use report::slo::Objectives;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Heading of the options that say what is written where, in the help of each subcommand.
@@ -129,6 +129,10 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = heading::OUTPUT)]
     pub utc: bool,
 
+    /// Keep only this many of the schedule's pictures: the youngest whose names match --image
+    #[arg(long, value_name = "N", requires = "schedule", value_parser = clap::value_parser!(u32).range(1..), help_heading = heading::OUTPUT)]
+    pub keep: Option<u32>,
+
     /// Tell more, libbpf's messages too
     #[arg(long, help_heading = heading::OUTPUT)]
     pub debug: bool,
@@ -208,14 +212,9 @@ pub struct Results {
     pub logbackup: u32,
 
     /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "./pingtrace.png",
-        value_parser = image,
-        help_heading = heading::OUTPUT
-    )]
-    pub image: PathBuf,
+    /// [default: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
+    #[arg(long, value_name = "FILE", value_parser = image, help_heading = heading::OUTPUT)]
+    pub image: Option<PathBuf>,
 
     /// Summarise each interval of this length alone, and the run so far (that in the log only);
     /// a plain number is in s, 0 turns it off [default: 60s, in the log only]
@@ -345,18 +344,25 @@ impl Results {
             || (matches!(output, Output::Log | Output::Image)
                 && self.output.contains(&Output::Imagelog))
     }
+
+    /// The name of the picture, with its strftime fields.
+    pub fn image(&self) -> &Path {
+        self.image
+            .as_deref()
+            .unwrap_or(Path::new("./pingtrace.png"))
+    }
 }
 
 impl Cli {
     /// The parsed command line; else what is wrong with it and what helps, in one line where that
-    /// is known.
+    /// is known. Help and version are errors of clap's, too.
     pub fn from_args() -> Result<Self> {
         let args: Vec<_> = std::env::args_os().collect();
         Self::try_parse_from(&args).map_err(|error| {
             let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
             match misplaced_host(&error, &args) {
                 Some(remedy) => Usage(remedy).into(),
-                None => error.exit(),
+                None => error.into(),
             }
         })
     }

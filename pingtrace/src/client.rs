@@ -665,12 +665,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.ask(now.saturating_sub(self.plan.timeout_ns));
         self.hand_out(now);
         self.update_counters();
-        let reopen = control.reopen.swap(false, Ordering::Relaxed);
         let time = Time {
             ns: now,
             unix_ns: self.unix_ns(now),
         };
-        self.collector.tick(time, reopen);
+        self.collector.tick(time, control.asked());
         if self.collector.outputs_failed() {
             control.stop.store(true, Ordering::Relaxed);
         }

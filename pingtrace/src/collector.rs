@@ -2,9 +2,12 @@
 //! from the journey to the outputs.
 
 use crate::cli::{Output, Results};
+use crate::control::Asked;
 use crate::icmp_error::IcmpError;
 use crate::meter::{Meter, Programs};
-use crate::output::{End, Message, Outputs, Source, Stat};
+use crate::outage::Outage;
+use crate::output::{End, Message, Outputs, SoFar, Source, Stat};
+use crate::story::{self, Progress};
 use crate::timestamps;
 use crate::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
@@ -21,8 +24,10 @@ use report::series::Series;
 use report::slo::{Judged, Objectives};
 use report::slowest::Slowest;
 use report::stats::Stats;
+use report::units::duration;
 use report::verdict::{Certainty, Docket};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Records that a picture shows.
@@ -65,11 +70,17 @@ pub struct Collector {
     /// Records with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
     settled: VecDeque<(u64, Record)>,
     blame_tally: BlameTally,
+    /// Answered probes at or over the threshold.
+    slow: u64,
+    progress: Progress,
+    /// Of a live run.
+    outage: Option<Outage>,
 }
 
 impl Collector {
     /// For one capture, live or saved; opens what is to be written.
     pub fn new(wanted: &Results, run: Run, source: Source) -> Result<Self> {
+        let outputs = Outputs::start(wanted, source, run.threshold_ns)?;
         let logged = wanted.wants(Output::Log).then_some(STAT_INTERVAL);
         let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
         Ok(Self {
@@ -89,11 +100,14 @@ impl Collector {
             cost_before: OwnCost::default(),
             stat_interval_ns: stat_interval.as_nanos() as u64,
             next_stat_ns: u64::MAX,
-            outputs: Outputs::start(wanted, source)?,
+            outputs,
             explained: false,
             blame: BTreeMap::new(),
             settled: VecDeque::new(),
             blame_tally: BlameTally::default(),
+            slow: 0,
+            progress: Progress::default(),
+            outage: None,
         })
     }
 
@@ -190,6 +204,7 @@ impl Collector {
         self.count(probe, sent);
         let response = self.scratch.response_ns();
         let recorded = response >= self.run.threshold_ns;
+        self.slow += u64::from(recorded);
         if !recorded && !self.slowest.wants(response) {
             return;
         }
@@ -356,12 +371,20 @@ impl Collector {
         }
     }
 
-    /// Time passes: interval statistics, and SIGHUP.
-    pub fn tick(&mut self, now: Time, reopen: bool) {
-        if reopen {
+    /// Time passes: interval statistics, the progress, and what signals ask for.
+    pub fn tick(&mut self, now: Time, asked: Asked) {
+        if asked.reopen {
             self.outputs.send(Message::Reopen);
         }
         self.settle(now.ns, false);
+        if asked.summary {
+            self.outputs
+                .send(Message::SoFar(Box::new(self.so_far(now))));
+        }
+        self.report_outage(now);
+        if self.outputs.is_quiet && self.progress.is_due() {
+            story::progress(self.progress_line(now));
+        }
         if now.ns >= self.next_stat_ns {
             self.next_stat_ns = self.next_stat_ns.saturating_add(self.stat_interval_ns);
             let run = self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns)));
@@ -372,6 +395,43 @@ impl Collector {
                 interval,
             })));
         }
+    }
+
+    /// Says when replies stop, and when they come again; those of this run take no longer than this.
+    pub fn report_outages(&mut self, patience_ns: u64) {
+        self.outage = Some(Outage::new(Time::now(), patience_ns));
+    }
+
+    fn report_outage(&mut self, now: Time) {
+        let Counters { sent, replied, .. } = self.stats.counters;
+        let outage = self.outage.as_mut();
+        if let Some(event) = outage.and_then(|outage| outage.observe(now, sent, replied)) {
+            log::warn!("{event}");
+        }
+    }
+
+    fn so_far(&self, now: Time) -> SoFar {
+        SoFar {
+            run: self.run.clone(),
+            summary: self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns))),
+            marks: self.stats.marks(),
+        }
+    }
+
+    /// `1.50 min: sent 90, lost 0, p50 18.6 us, p99 54.0 us, 3 of 500 us or more`
+    fn progress_line(&self, now: Time) -> String {
+        let Counters { sent, lost, .. } = self.stats.counters;
+        let elapsed = duration(self.elapsed_ns(now.ns));
+        let mut line = format!("{elapsed}: sent {sent}, lost {lost}");
+        if let Some(totals) = self.stats.totals() {
+            let (p50, p99) = (duration(totals.p50), duration(totals.p99));
+            let _ = write!(line, ", p50 {p50}, p99 {p99}");
+        }
+        if self.run.threshold_ns > 0 {
+            let threshold = duration(self.run.threshold_ns);
+            let _ = write!(line, ", {} of {threshold} or more", self.slow);
+        }
+        line
     }
 
     /// When the next interval ends, on the client's clock.

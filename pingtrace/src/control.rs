@@ -1,7 +1,9 @@
 //! What signals ask a run to do.
 
 use anyhow::{Context, Result};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+use std::fs;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,32 +14,88 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often a wait asks whether it is over.
 const ASK: Duration = Duration::from_millis(500);
 
-/// Set by signals: end the run; reopen the logs.
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// Open the logs anew: somebody moved them away.
+    Reopen,
+    /// The terminal is gone, and nobody looks any more: end the run. Not under `nohup`.
+    Stop,
+}
+
+impl Hangup {
+    /// Of a run that has a log, or not.
+    pub fn of_log(has_log: bool) -> Self {
+        if has_log { Self::Reopen } else { Self::Stop }
+    }
+}
+
+/// Set by signals: end the run; reopen the logs; say what there is so far.
 #[derive(Debug, Default)]
 pub struct Control {
-    /// SIGINT or SIGTERM came.
+    /// SIGINT or SIGTERM came, or a SIGHUP that ends the run.
     pub stop: Arc<AtomicBool>,
-    /// SIGHUP came.
-    pub reopen: Arc<AtomicBool>,
+    reopen: Arc<AtomicBool>,
+    summary: Arc<AtomicBool>,
+    signals: Vec<i32>,
+}
+
+/// What signals asked for since the last look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// SIGHUP: open the logs anew.
+    pub reopen: bool,
+    /// SIGQUIT or SIGUSR1: print the summary so far, and go on.
+    pub summary: bool,
 }
 
 impl Control {
     /// From now on signals set it.
-    pub fn by_signals() -> Result<Self> {
-        let control = Self::default();
-        for (signal, flag) in [
-            (SIGINT, &control.stop),
-            (SIGTERM, &control.stop),
-            (SIGHUP, &control.reopen),
-        ] {
+    pub fn by_signals(hangup: Hangup) -> Result<Self> {
+        let mut control = Self::default();
+        let at_hangup = match hangup {
+            Hangup::Reopen => Some(&control.reopen),
+            Hangup::Stop => Some(&control.stop).filter(|_| !is_ignored(SIGHUP)),
+        };
+        let flags = [
+            (SIGINT, Some(&control.stop)),
+            (SIGTERM, Some(&control.stop)),
+            (SIGHUP, at_hangup),
+            (SIGQUIT, Some(&control.summary)),
+            (SIGUSR1, Some(&control.summary)),
+        ];
+        let mut signals = Vec::new();
+        for (signal, flag) in flags {
+            let Some(flag) = flag else { continue };
             signal_hook::flag::register(signal, Arc::clone(flag)).context("handle signals")?;
+            signals.push(signal);
         }
+        control.signals = signals;
         Ok(control)
     }
 
     /// Whether the run is to end.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What was asked for since the last call.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            reopen: self.reopen.swap(false, Ordering::Relaxed),
+            summary: self.summary.swap(false, Ordering::Relaxed),
+        }
+    }
+
+    /// A descriptor that becomes readable when any of the signals has set its flag.
+    pub fn wake(&self) -> Result<UnixStream> {
+        let (read, write) = UnixStream::pair().context("make the signal pipe")?;
+        read.set_nonblocking(true).context("make the signal pipe")?;
+        for signal in &self.signals {
+            let write = write.try_clone().context("make the signal pipe")?;
+            signal_hook::low_level::pipe::register(*signal, write).context("handle signals")?;
+        }
+        Ok(read)
     }
 
     /// Sleeps until then; `false` when the run is to end.
@@ -62,5 +120,31 @@ impl Control {
                 return true;
             }
         }
+    }
+}
+
+/// Whether this process was started with a signal ignored, as `nohup` does.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ignores(&status, signal)
+}
+
+/// The same by what /proc/PID/status says.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_that_was_ignored_from_the_start_is_known() {
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000001\n";
+        assert!(ignores(status, SIGHUP));
+        assert!(!ignores(status, SIGINT));
+        assert!(!ignores("", SIGHUP));
     }
 }

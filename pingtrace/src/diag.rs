@@ -14,13 +14,15 @@ mod watch;
 use crate::control::Control;
 use crate::printer::{Full, Printer};
 use crate::rotate::RotatingFile;
+use crate::screen::Screen;
+use crate::story::{self, Progress};
 use crate::units::{self, Time};
 use crate::{cli, output, terminal};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use report::companion::{Chart, Row, Summary};
 use report::draw;
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +85,7 @@ pub struct Sink {
     unread: Arc<AtomicBool>,
     start: Time,
     companion: &'static str,
+    progress: Progress,
 }
 
 impl Sink {
@@ -104,28 +107,40 @@ impl Sink {
                 .with_context(|| format!("open the log {} (--log)", path.display()))
         });
         let log = log.transpose()?;
-        let stdout = || Printer::start(io::stdout(), Full::Drop, Arc::clone(&unread));
-        let stderr = || Printer::start(io::stderr(), Full::Drop, Arc::clone(&unread));
-        let text = || if json { stderr() } else { stdout() };
+        let text = wants(Output::Text);
         let screen = if json {
             terminal::Output::Stderr
         } else {
             terminal::Output::Stdout
         };
-        let mut text = wants(Output::Text).then(text).transpose()?;
+        // A reader that left ends the run only if nothing else is written.
+        let alone = log.is_none() && image.is_none() && !(json && text);
+        let left = if alone {
+            Arc::clone(&unread)
+        } else {
+            Arc::default()
+        };
+        let stdout = || Printer::stdout(Full::Drop, left);
+        let (mut text, json) = match (text, json) {
+            (true, true) => (Some(Printer::stderr(Full::Drop)?), Some(stdout()?)),
+            (true, false) => (Some(stdout()?), None),
+            (false, true) => (None, Some(stdout()?)),
+            (false, false) => (None, None),
+        };
         if let Some(text) = &mut text {
             text.print(screen.style().render(header));
         }
         Ok(Self {
             text,
             screen,
-            json: json.then(stdout).transpose()?,
+            log_json: json.is_some(),
+            json,
             log,
-            log_json: json,
             image,
             unread,
             start: Time::now(),
             companion,
+            progress: Progress::default(),
         })
     }
 
@@ -172,26 +187,52 @@ impl Sink {
         Ok(())
     }
 
-    /// SIGHUP: opens the log anew, if that was asked for since the last call.
-    pub fn housekeep(&mut self, control: &Control) {
-        if !control.reopen.swap(false, Ordering::Relaxed) {
+    /// Opens the log anew if that was asked for since the last call; true if the summary so far was.
+    pub fn housekeep(&mut self, control: &Control) -> bool {
+        let asked = control.asked();
+        if asked.reopen
+            && let Some(Err(e)) = self.log.as_mut().map(RotatingFile::reopen)
+        {
+            log::error!("cannot open the log anew after SIGHUP: {e}");
+        }
+        asked.summary
+    }
+
+    /// Shows on a terminal how far the companion is, at most once a second. `scrolls`: its rows come
+    /// so often that they show it.
+    pub fn progress(&mut self, scrolls: bool, line: impl FnOnce() -> String) {
+        let prints = self.text.is_some() || self.json.is_some();
+        if scrolls && prints && Screen::Stdout.is_terminal() || !self.progress.is_due() {
             return;
         }
-        if let Some(Err(e)) = self.log.as_mut().map(RotatingFile::reopen) {
-            log::error!("cannot open the log anew after SIGHUP: {e}");
+        story::progress(format!("{}: {}", self.companion, line()));
+    }
+
+    /// Prints the summary as it would be now to stderr.
+    pub fn say_so_far(&self, summary: Summary) {
+        story::say(Row::Summary(self.complete(summary)).text());
+    }
+
+    /// With what the sink knows.
+    fn complete(&self, summary: Summary) -> Summary {
+        let now = Time::now();
+        Summary {
+            companion: self.companion,
+            time: report::companion::Time(now.unix_ns),
+            elapsed_ns: now.ns - self.start.ns,
+            ..summary
         }
     }
 
     /// Writes the last row and the picture. Whatever fails, the rest is written.
-    pub fn finish(mut self, mut summary: Summary, chart: impl FnOnce() -> Chart) -> Result<()> {
-        let now = Time::now();
-        summary.companion = self.companion;
-        summary.time = report::companion::Time(now.unix_ns);
-        summary.elapsed_ns = now.ns - self.start.ns;
+    pub fn finish(mut self, summary: Summary, chart: impl FnOnce() -> Chart) -> Result<()> {
+        story::progress(String::new());
+        let summary = self.complete(summary);
         let logged = self.row(&Row::Summary(summary));
-        let drawn = self.image.as_ref().map_or(Ok(()), |path| {
+        let drawn = self.image.as_ref().map_or(Ok(()), |path| -> Result<()> {
+            draw::write(draw::Picture::Companion(&chart()), path)?;
             log::info!("picture: {}", path.display());
-            draw::write(draw::Picture::Companion(&chart()), path)
+            Ok(())
         });
         let printed = [self.json.take(), self.text.take()]
             .map(|printer| printer.map_or(Ok(()), |p| p.finish(String::new())));

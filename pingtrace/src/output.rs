@@ -4,16 +4,18 @@
 //! FILE.seq and FILE.stat, and into a picture at the end. The story goes through the logger.
 
 use crate::cli::{Output, Results};
+use crate::files;
 use crate::names::NameBook;
-use crate::printer::{Full, Printer};
+use crate::printer::{self, Full, Printer};
 use crate::rotate::{RotatingFile, suffixed};
-use crate::terminal;
+use crate::screen::Screen;
+use crate::{story, terminal};
 use anyhow::{Context, Result, anyhow, bail};
 use report::hops::HopStats;
 use report::model::{Capture, Names, Record, Run, Summary};
 use report::stats::Marks;
 use report::{draw, json, text};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,6 +35,8 @@ pub enum Message {
     Stat(Box<Stat>),
     /// SIGHUP: open the log files anew.
     Reopen,
+    /// SIGQUIT or SIGUSR1: print this to stderr.
+    SoFar(Box<SoFar>),
     /// The end.
     End(Box<End>),
 }
@@ -55,6 +59,16 @@ pub struct Stat {
     pub interval: Summary,
 }
 
+/// The results until now.
+pub struct SoFar {
+    /// The run.
+    pub run: Run,
+    /// Its statistics.
+    pub summary: Summary,
+    /// Marks that the summary explains.
+    pub marks: Marks,
+}
+
 /// The results of a run.
 pub struct End {
     /// When it ended, nanoseconds since the Unix epoch.
@@ -74,12 +88,16 @@ pub struct Outputs {
     queue: SyncSender<Message>,
     thread: JoinHandle<Result<()>>,
     unread: Arc<AtomicBool>,
+    /// A live run of which no results scroll over the terminal: it is to show that it lives.
+    pub is_quiet: bool,
 }
 
 impl Outputs {
     /// Opens everything that is to be written, so that a wrong path is known before the first probe.
-    pub fn start(wanted: &Results, source: Source) -> Result<Self> {
+    /// A probe is a result if it takes `threshold_ns`.
+    pub fn start(wanted: &Results, source: Source, threshold_ns: u64) -> Result<Self> {
         let unread = Arc::default();
+        let is_live = matches!(source, Source::Live);
         let writer = Writer::new(wanted, source, &unread)?;
         let (queue, messages) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
@@ -90,6 +108,7 @@ impl Outputs {
             queue,
             thread,
             unread,
+            is_quiet: is_live && !(threshold_ns == 0 && prints_to_terminal(wanted)),
         })
     }
 
@@ -111,6 +130,12 @@ impl Outputs {
             .join()
             .map_err(|_| anyhow!("the output thread panicked"))?
     }
+}
+
+/// Whether results go to a terminal.
+fn prints_to_terminal(wanted: &Results) -> bool {
+    let (text, json) = (wanted.wants(Output::Text), wanted.wants(Output::Json));
+    (text || json) && Screen::Stdout.is_terminal() || (text && json) && Screen::Stderr.is_terminal()
 }
 
 struct Logs {
@@ -139,11 +164,19 @@ impl Writer {
             Source::Saved(names) => (NameBook::saved(names), Full::Wait),
         };
         let json = wanted.wants(Output::Json);
-        let stdout = || Printer::start(io::stdout(), full, Arc::clone(unread));
-        let stderr = || Printer::start(io::stderr(), full, Arc::clone(unread));
+        let text = wanted.wants(Output::Text);
+        // A reader that left ends the run only if nothing else is written.
+        let files = wanted.wants(Output::Log) || wanted.wants(Output::Image);
+        let goes_on = files || json && text;
+        let unread = if goes_on {
+            Arc::default()
+        } else {
+            Arc::clone(unread)
+        };
+        let stdout = || Printer::stdout(full, Arc::clone(&unread));
         let image = wanted
             .wants(Output::Image)
-            .then(|| image_path(&wanted.image))
+            .then(|| image_path(wanted.image()))
             .transpose()?;
         Ok(Self {
             run: Run::default(),
@@ -152,10 +185,11 @@ impl Writer {
             } else {
                 terminal::Output::Stdout
             },
-            text: wanted
-                .wants(Output::Text)
-                .then(|| if json { stderr() } else { stdout() })
-                .transpose()?,
+            text: match (text, json) {
+                (true, true) => Some(Printer::stderr(full)?),
+                (true, false) => Some(stdout()?),
+                (false, _) => None,
+            },
             json: json.then(stdout).transpose()?,
             logs: wanted
                 .wants(Output::Log)
@@ -185,6 +219,16 @@ impl Writer {
                     self.stat(&json::stat_line(&stat.run, stat.time_unix_ns))?;
                 }
                 Message::Reopen => self.reopen(),
+                Message::SoFar(mut so_far) => {
+                    self.names.name_losses(&mut so_far.summary.losses);
+                    let SoFar {
+                        run,
+                        summary,
+                        marks,
+                    } = &*so_far;
+                    let style = terminal::Output::Stderr.style();
+                    story::say(text::summary(run, summary, *marks, &style));
+                }
                 Message::End(end) => return self.end(*end),
             }
         }
@@ -260,6 +304,7 @@ impl Writer {
     /// The logs first, then the picture: neither waits for a reader of stdout. Whatever fails, the
     /// rest is written.
     fn end(mut self, end: End) -> Result<()> {
+        story::progress(String::new());
         let End {
             time_unix_ns,
             mut capture,
@@ -336,6 +381,31 @@ impl Logs {
     }
 }
 
+/// Opens what a capture is going to write, and closes it again: what would fail is known now.
+pub fn check(wanted: &Results) -> Result<()> {
+    if wanted.wants(Output::Log) {
+        Logs::open(wanted)?;
+    }
+    if wanted.wants(Output::Image) {
+        image_path(wanted.image())?;
+    }
+    Ok(())
+}
+
+/// A line between two captures, for the logs and for stdout.
+pub fn between_captures(wanted: &Results, line: &str) -> Result<()> {
+    if wanted.wants(Output::Json) {
+        printer::to_stdout(&format!("{line}\n"))?;
+    }
+    if wanted.wants(Output::Log) {
+        let mut logs = Logs::open(wanted)?;
+        for log in [&mut logs.sequence, &mut logs.stat] {
+            writeln!(log, "{line}").context("write the log")?;
+        }
+    }
+    Ok(())
+}
+
 /// Fills in the time, and finds out now what would fail at the end.
 pub fn image_path(pattern: &Path) -> Result<PathBuf> {
     let text = pattern
@@ -349,15 +419,6 @@ pub fn image_path(pattern: &Path) -> Result<PathBuf> {
             .to_string(),
     );
     draw::Format::from_path(&path)?;
-    let directory = path
-        .parent()
-        .filter(|d| !d.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    if !directory.is_dir() {
-        return Err(anyhow!(
-            "the picture's directory {} does not exist (--image): make it first",
-            directory.display()
-        ));
-    }
+    files::check_picture(&path)?;
     Ok(path)
 }

@@ -1,8 +1,12 @@
 //! Results for stdout or stderr, on a thread of their own: a reader that stops reading, such as a
-//! pager, delays neither the measurement nor the log.
+//! pager, delays neither the measurement nor the log. A reader that left ends the printing and is no
+//! error; results that could not be written are counted, and the run goes on.
 
+use crate::screen::Screen;
+use crate::story;
+use crate::stream::Stream;
 use anyhow::{Context, Result, anyhow, bail};
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -13,6 +17,10 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 16_384;
 /// What is printed is seen after this long at the latest.
 const FLUSH: Duration = Duration::from_millis(100);
+/// How often it is looked whether the reader of a quiet run is still there.
+const LOOK: Duration = Duration::from_secs(1);
+/// Written at once at most, bytes.
+const BUFFER: usize = 1 << 16;
 
 /// What becomes of a result when too many wait already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +35,39 @@ pub enum Full {
 pub struct Printer {
     full: Full,
     queue: SyncSender<String>,
-    thread: JoinHandle<io::Result<()>>,
+    /// Lines that could not be written.
+    thread: JoinHandle<u64>,
     dropped: u64,
     dropped_before: u64,
 }
 
 impl Printer {
-    /// Prints to `out`; sets `failed` when that does not work any more.
-    pub fn start(
-        out: impl Write + Send + 'static,
+    /// Prints to stdout; sets `abandoned` when its reader left.
+    pub fn stdout(full: Full, abandoned: Arc<AtomicBool>) -> Result<Self> {
+        let out = Stream::new(Screen::Stdout, Screen::Stdout.is_terminal());
+        let gone = || Screen::Stdout.is_abandoned();
+        Self::start(full, move |results| {
+            let lost = print_all(results, out, gone);
+            abandoned.fetch_or(lost.is_err(), Ordering::Relaxed);
+            lost.unwrap_or(0)
+        })
+    }
+
+    /// Prints to stderr, whose lost lines are counted there.
+    pub fn stderr(full: Full) -> Result<Self> {
+        let out = Stream::new(story::Results, false);
+        Self::start(full, |results| {
+            print_all(results, out, || false).unwrap_or(0)
+        })
+    }
+
+    fn start(
         full: Full,
-        failed: Arc<AtomicBool>,
+        print: impl FnOnce(&Receiver<String>) -> u64 + Send + 'static,
     ) -> Result<Self> {
         let (queue, results) = sync_channel(QUEUE);
-        let print = move || {
-            let printed = print_all(&results, out);
-            failed.fetch_or(printed.is_err(), Ordering::Relaxed);
-            unless_reader_left(printed)
-        };
-        let thread = thread::Builder::new().name("printer".into()).spawn(print);
+        let thread = thread::Builder::new().name("printer".into());
+        let thread = thread.spawn(move || print(&results));
         Ok(Self {
             full,
             queue,
@@ -55,10 +77,9 @@ impl Printer {
         })
     }
 
-    /// Prints a result.
+    /// Prints a result. Of a reader that left nobody misses it.
     pub fn print(&mut self, result: String) {
         if self.full == Full::Wait {
-            // Of a thread that has ended, `finish` says why.
             let _ = self.queue.send(result);
             return;
         }
@@ -80,9 +101,10 @@ impl Printer {
         let _ = self.queue.send(last);
         drop(self.queue);
         let printed = self.thread.join();
-        printed
-            .map_err(|_| anyhow!("the printing thread panicked"))?
-            .context("write the result to stdout")?;
+        let unwritten = printed.map_err(|_| anyhow!("the printing thread panicked"))?;
+        if unwritten > 0 {
+            bail!("{unwritten} lines could not be written to stdout");
+        }
         let dropped = self.dropped + self.dropped_before;
         if dropped > 0 {
             bail!(
@@ -95,35 +117,46 @@ impl Printer {
 
 /// Writes all of a result to stdout.
 pub fn to_stdout(result: &str) -> Result<()> {
-    let written = io::stdout().write_all(result.as_bytes());
-    unless_reader_left(written).context("write the result to stdout")
-}
-
-/// A reader that leaves, such as `head`, has what it wanted: that is no error.
-fn unless_reader_left(written: io::Result<()>) -> io::Result<()> {
-    match written {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+    let mut out = Stream::new(Screen::Stdout, Screen::Stdout.is_terminal());
+    match out.write(result.as_bytes()) {
+        Some(why) if !out.is_abandoned() => bail!("write the result to stdout: {why}"),
+        _ => Ok(()),
     }
 }
 
-fn print_all(results: &Receiver<String>, out: impl Write) -> io::Result<()> {
-    let mut out = BufWriter::new(out);
+/// The reader left.
+struct Abandoned;
+
+/// Until there are no more results: the lines that could not be written.
+fn print_all<W: Write>(
+    results: &Receiver<String>,
+    mut out: Stream<W>,
+    is_abandoned: impl Fn() -> bool,
+) -> Result<u64, Abandoned> {
+    let mut buffer = String::new();
     let mut due: Option<Instant> = None;
     loop {
-        let wait = due.map_or(Duration::MAX, |d| {
-            d.saturating_duration_since(Instant::now())
-        });
-        match results.recv_timeout(wait) {
-            Ok(result) => {
-                out.write_all(result.as_bytes())?;
-                due.get_or_insert_with(|| Instant::now() + FLUSH);
+        let wait = due.map_or(LOOK, |d| d.saturating_duration_since(Instant::now()));
+        let result = results.recv_timeout(wait);
+        let ended = result == Err(RecvTimeoutError::Disconnected);
+        if let Ok(result) = &result {
+            buffer.push_str(result);
+            due.get_or_insert_with(|| Instant::now() + FLUSH);
+        }
+        if result.is_err() || buffer.len() >= BUFFER {
+            if let Some(why) = out.write(buffer.as_bytes())
+                && !out.is_abandoned()
+            {
+                log::warn!("stdout: {why}; lines that cannot be written are counted");
             }
-            Err(RecvTimeoutError::Timeout) => {
-                out.flush()?;
-                due = None;
-            }
-            Err(RecvTimeoutError::Disconnected) => return out.flush(),
+            buffer.clear();
+            due = None;
+        }
+        if out.is_abandoned() || result.is_err() && !ended && is_abandoned() {
+            return Err(Abandoned);
+        }
+        if ended {
+            return Ok(out.lost_lines());
         }
     }
 }

@@ -9,6 +9,7 @@
 use crate::cli::{Output, Results};
 use crate::client::Outcome;
 use crate::collector::Collector;
+use crate::control::Asked;
 use crate::diff::statistics_beside;
 use crate::output::Source;
 use crate::plan::Usage;
@@ -355,9 +356,10 @@ impl Replay {
         self.now_ns = self.now_ns.max(seen_ns.unwrap_or(0));
         while self.collector.next_stat_ns() < self.now_ns {
             let end = self.time(self.collector.next_stat_ns());
-            self.collector.tick(end, false);
+            self.collector.tick(end, Asked::default());
         }
-        self.collector.tick(self.time(self.now_ns), false);
+        self.collector
+            .tick(self.time(self.now_ns), Asked::default());
     }
 
     /// The moment at which the client's clock was at `ns`.

@@ -5,9 +5,10 @@
 //! must not stop the measurement: lines that cannot be written are counted, it is said once when
 //! that begins and once when it ends, and a half-written line is taken back.
 
+use crate::files;
 use std::{
     fmt::Arguments,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
@@ -83,7 +84,7 @@ impl RotatingFile {
     }
 
     fn open_path(&mut self) -> io::Result<()> {
-        let mut file = open_append(&self.path)?;
+        let mut file = files::append(&self.path)?;
         self.length = file.metadata()?.len();
         self.torn = ends_inside_a_line(&self.path, self.length);
         if self.length == 0 {
@@ -234,25 +235,6 @@ impl Drop for RotatingFile {
             log::warn!("log {path}: {lost} lost at the end");
         }
     }
-}
-
-fn open_append(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.create(true).append(true).open(path).map_err(|e| {
-        let Some(directory) = missing_directory(path) else {
-            return e;
-        };
-        let directory = directory.display();
-        let remedy = "create it or choose another file";
-        let text = format!("directory {directory} does not exist; {remedy}");
-        io::Error::new(e.kind(), text)
-    })
-}
-
-fn missing_directory(path: &Path) -> Option<&Path> {
-    let directory = path.parent()?;
-    let missing = !directory.as_os_str().is_empty() && !directory.exists();
-    missing.then_some(directory)
 }
 
 /// Whether the last line of an earlier run was cut off. What may not be read is taken for whole.

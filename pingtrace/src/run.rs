@@ -1,20 +1,19 @@
 //! From a parsed command line to an exit status.
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Output};
 use crate::client::{self, Outcome};
 use crate::collector::Collector;
-use crate::control::Control;
+use crate::control::{Control, Hangup};
 use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::output::Source;
 use crate::plan::{Plan, Usage};
 use crate::units::Time;
-use crate::{diff, printer, replay, schedule, selftest, server, terminal};
-use anyhow::{Context, Result};
-use flexi_logger::{DeferredNow, LogSpecification, Logger};
+use crate::{diff, printer, replay, schedule, screen, selftest, server, story, terminal};
+use anyhow::Result;
 use libbpf_rs::PrintLevel;
-use log::{LevelFilter, Record};
+use log::LevelFilter;
 use report::glossary;
-use std::io::Write;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// Exit status when the run failed.
@@ -33,49 +32,91 @@ pub fn run(cli: &Cli) -> ExitCode {
         terminal::use_utc();
     }
     cli.color.choose();
-    let logger = start_logger(cli.debug());
-    let result = logger.and_then(|_handle| match &cli.command {
+    let result = start_story(cli.debug()).and_then(|()| dispatch(cli));
+    let status = match result {
+        Ok(Outcome::Answered) => 0,
+        Ok(Outcome::Unanswered) => {
+            log::error!("no probe was answered");
+            UNANSWERED
+        }
+        Ok(Outcome::Missed) => MISSED,
+        Err(e) => {
+            story::say(complaint(&e));
+            if e.is::<Usage>() { USAGE } else { FAILED }
+        }
+    };
+    // Where no line can be written, the status is all that can tell it.
+    match story::finish() {
+        0 => ExitCode::from(status),
+        lost => {
+            story::say(format!(
+                "pingtrace: {lost} lines could not be written to stderr"
+            ));
+            story::finish();
+            ExitCode::from(if status == USAGE { USAGE } else { FAILED })
+        }
+    }
+}
+
+/// Says what is wrong with the command line, or what clap has to say: help and version on stdout.
+/// Gives the exit status for that.
+pub fn failure(e: &anyhow::Error) -> ExitCode {
+    let Some(said) = e.downcast_ref::<clap::Error>() else {
+        // The status tells it, too.
+        let _ = writeln!(screen::Screen::Stderr, "{}", complaint(e));
+        return ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED });
+    };
+    let status = said.exit_code() as u8;
+    let reader_left = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    let lost = said.print().is_err_and(|e| !reader_left(&e));
+    ExitCode::from(if lost && status == 0 { FAILED } else { status })
+}
+
+fn complaint(e: &anyhow::Error) -> String {
+    format!("pingtrace: {}", netns::without_numbers(&format!("{e:#}")))
+}
+
+fn dispatch(cli: &Cli) -> Result<Outcome> {
+    match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
-        Some(Command::Iofsstat(args)) => iofsstat::run(args).map(|()| Outcome::Answered),
-        Some(Command::Irqoff(args)) => companion(|control| irqoff::run(args, control)),
-        Some(Command::Memleak(args)) => companion(|control| memleak::run(args, control)),
-        Some(Command::Nosched(args)) => companion(|control| nosched::run(args, control)),
+        Some(Command::Iofsstat(args)) => {
+            companion(args.has_log(), |control| iofsstat::run(args, control))
+        }
+        Some(Command::Irqoff(args)) => {
+            companion(args.has_log(), |control| irqoff::run(args, control))
+        }
+        Some(Command::Memleak(args)) => {
+            companion(args.has_log(), |control| memleak::run(args, control))
+        }
+        Some(Command::Nosched(args)) => {
+            companion(args.has_log(), |control| nosched::run(args, control))
+        }
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Segments) => {
             printer::to_stdout(&terminal::Output::Stdout.style().render(&glossary::text()))
                 .map(|()| Outcome::Answered)
         }
-        Some(Command::Runqlat(args)) => companion(|control| runqlat::run(args, control)),
-        Some(Command::Selftest(args)) => selftest::run(args).map(|()| Outcome::Answered),
-        None if cli.server => server::run(cli).map(|()| Outcome::Answered),
-        None => client(cli),
-    });
-    match result {
-        Ok(Outcome::Answered) => ExitCode::SUCCESS,
-        Ok(Outcome::Unanswered) => {
-            log::error!("no probe was answered");
-            ExitCode::from(UNANSWERED)
+        Some(Command::Runqlat(args)) => {
+            companion(args.has_log(), |control| runqlat::run(args, control))
         }
-        Ok(Outcome::Missed) => ExitCode::from(MISSED),
-        Err(e) => failure(&e),
+        Some(Command::Selftest(args)) => companion(false, |control| selftest::run(args, control)),
+        None if cli.server => companion(false, |control| server::run(cli, control)),
+        None => client(cli),
     }
 }
 
-/// Says why nothing came of it; the exit status for that.
-pub fn failure(e: &anyhow::Error) -> ExitCode {
-    eprintln!("pingtrace: {}", netns::without_numbers(&format!("{e:#}")));
-    ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED })
-}
-
-/// A companion, until a signal ends it.
-fn companion(run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
-    run(&Control::by_signals()?).map(|()| Outcome::Answered)
+/// What has no outcome but its end, until a signal.
+fn companion(has_log: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
+    let control = Control::by_signals(Hangup::of_log(has_log))?;
+    run(&control).map(|()| Outcome::Answered)
 }
 
 fn client(cli: &Cli) -> Result<Outcome> {
-    let control = Control::by_signals()?;
+    let scheduled = cli.schedule.is_some();
+    let has_log = cli.results.wants(Output::Log);
+    let control = Control::by_signals(Hangup::of_log(has_log || scheduled))?;
     match &cli.schedule {
-        Some(cron) => schedule::run(cli, cron, &control, || capture(cli, &control)),
+        Some(cron) => schedule::run(cli, cron, &control, |cli| capture(cli, &control)),
         None => capture(cli, &control),
     }
 }
@@ -84,42 +125,21 @@ fn client(cli: &Cli) -> Result<Outcome> {
 fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
     let plan = Plan::new(cli)?;
     let mut collector = Collector::new(&cli.results, plan.describe(), Source::Live)?;
+    collector.report_outages(plan.timeout_ns);
     let outcome = client::run(cli, &plan, control, &mut collector);
     let written = collector.finish(Time::now(), |summary| summary);
     Ok(outcome?.judged(&written?))
 }
 
 /// The story: stderr, one logger, libbpf's lines in it.
-fn start_logger(debug: bool) -> Result<flexi_logger::LoggerHandle> {
-    let level = if debug {
-        LevelFilter::Debug
+fn start_story(debug: bool) -> Result<()> {
+    let (level, libbpf) = if debug {
+        (LevelFilter::Debug, PrintLevel::Debug)
     } else {
-        LevelFilter::Info
+        (LevelFilter::Info, PrintLevel::Warn)
     };
-    libbpf_rs::set_print(Some((
-        if debug {
-            PrintLevel::Debug
-        } else {
-            PrintLevel::Warn
-        },
-        from_libbpf,
-    )));
-    Logger::with(LogSpecification::builder().default(level).build())
-        .log_to_stderr()
-        .format(line)
-        .start()
-        .context("start the logger")
-}
-
-fn line(out: &mut dyn Write, _now: &mut DeferredNow, record: &Record<'_>) -> std::io::Result<()> {
-    let message = netns::without_numbers(&record.args().to_string());
-    match record.level() {
-        log::Level::Info => write!(out, "pingtrace: {message}"),
-        level => {
-            let level = level.as_str().to_ascii_lowercase();
-            write!(out, "pingtrace: {level}: {message}")
-        }
-    }
+    libbpf_rs::set_print(Some((libbpf, from_libbpf)));
+    story::start(level)
 }
 
 /// A trial that fails is expected, so libbpf's own words are for --debug only.

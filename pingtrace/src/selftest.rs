@@ -8,7 +8,9 @@
 mod faults;
 mod stage;
 
+use crate::control::Control;
 use crate::inject::forwarder::{self, Direction, Entry, Kind};
+use crate::{files, printer, story};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use faults::{Fault, Place};
@@ -18,8 +20,7 @@ use report::model::Record;
 use rustix::thread::CapabilitySet;
 use stage::Stage;
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Write};
+use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
@@ -56,14 +57,20 @@ enum Output {
 const THRESHOLD_NS: u64 = 1_000_000;
 
 /// Runs it, and writes the matrix to stdout.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, control: &Control) -> Result<()> {
     check_capabilities()?;
+    let save = args.save.as_ref().map(|path| {
+        files::create(path).with_context(|| format!("save the run to {}", path.display()))
+    });
+    let save = save.transpose()?;
     let mut storage = MaybeUninit::uninit();
-    let mut stage = Stage::build(&mut storage, args.trials)?;
+    let mut stage = Stage::build(&mut storage, args.trials, control)?;
     let (faults, omitted) = faults::inject(&mut stage, args.trials)?;
     let (written, wire) = stage.finish()?;
-    if let Some(path) = &args.save {
-        fs::write(path, &written).with_context(|| format!("save the run to {}", path.display()))?;
+    story::progress(String::new());
+    if let Some(mut file) = save {
+        let saved = file.write_all(written.as_bytes());
+        saved.context("save the run (--save)")?;
     }
     let probes = probes(&written, &wire)?;
     let mut matrix = Matrix::new(THRESHOLD_NS);
@@ -83,9 +90,7 @@ fn print(matrix: &Matrix, output: Output) -> Result<()> {
         Output::Text => matrix.text(),
         Output::Json => matrix.json() + "\n",
     };
-    io::stdout()
-        .write_all(result.as_bytes())
-        .context("write the result to stdout")?;
+    printer::to_stdout(&result)?;
     match matrix.failures().len() {
         0 => Ok(()),
         rows => bail!("selftest failed in {rows} rows"),

@@ -5,6 +5,7 @@ mod devices;
 pub mod records;
 
 use crate::cli::Cli;
+use crate::control::Control;
 use crate::explain;
 use crate::host::{self, ServerLock};
 use crate::inband::Inband;
@@ -12,17 +13,19 @@ use crate::meter::Meter;
 use crate::packet::Family;
 use crate::recorder;
 use crate::socket::{Deliver, Options, ProbeSocket};
+use crate::story;
 use crate::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::pt_owed;
 use devices::Devices;
-use libbpf_rs::{RingBuffer, RingBufferBuilder};
+use libbpf_rs::{MapCore as _, MapFlags, RingBuffer, RingBufferBuilder};
 use netns::Namespace;
 use records::Records;
 use report::text;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io::Read;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -32,8 +35,8 @@ use std::time::Duration;
 /// Requests whose replies have not left yet; a record is about 1.6 kB.
 const SLOTS: u32 = 8192;
 
-/// Runs until SIGINT, SIGTERM or the end of `-t`.
-pub fn run(cli: &Cli) -> Result<()> {
+/// Runs until a signal or the end of `-t`.
+pub fn run(cli: &Cli, control: &Control) -> Result<()> {
     let _lock = ServerLock::take()?;
     let own = Namespace::current()
         .context("find this network namespace")?
@@ -70,7 +73,8 @@ pub fn run(cli: &Cli) -> Result<()> {
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
     let mut records = Records::new(own, recording.as_ref().map(explain::Start::explainer));
-    let mut signals = signals()?;
+    let mut signals = control.wake()?;
+    story::date_lines();
     let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();
     log::info!("serving; stop with SIGINT or SIGTERM");
@@ -83,7 +87,13 @@ pub fn run(cli: &Cli) -> Result<()> {
         if let Err(e) = devices.update() {
             log::warn!("{e:#}; a device that has come or gone may be missed");
         }
-        if signals.read(&mut [0; 8]).is_ok() {
+        // Any number of signals at once; what they ask for is in their flags.
+        let _ = signals.read(&mut [0; 64]);
+        if control.asked().summary {
+            log::info!("{}", clients(&tracer)?);
+            summarize(&tracer, &devices, &records);
+        }
+        if control.stopped() {
             break;
         }
     }
@@ -172,17 +182,6 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
         .context("open the ring buffer of owed records")
 }
 
-/// A descriptor that becomes readable at SIGINT or SIGTERM.
-fn signals() -> Result<UnixStream> {
-    let (read, write) = UnixStream::pair().context("make the signal pipe")?;
-    read.set_nonblocking(true).context("make the signal pipe")?;
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        let write = write.try_clone().context("make the signal pipe")?;
-        signal_hook::low_level::pipe::register(signal, write).context("handle signals")?;
-    }
-    Ok(read)
-}
-
 /// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
 fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
     let Some(program) = tracer.socket_filter() else {
@@ -222,6 +221,29 @@ fn say_points(tracer: &Tracer<'_>) {
         .map(|(p, hook)| format!("{} ({hook})", p.name()))
         .collect();
     log::debug!("points: {}", list.join(", "));
+}
+
+/// `2 clients, 3 sessions`: those whose late stamps the kernel's table has or had room for; the latest
+/// of those that met in one place.
+fn clients(tracer: &Tracer<'_>) -> Result<String> {
+    const PEER: usize = 20;
+    let sessions = &tracer.maps().sessions;
+    let (mut peers, mut count) = (HashSet::new(), 0);
+    for index in 0..sessions.max_entries() {
+        let entry = sessions.lookup(&index.to_ne_bytes(), MapFlags::ANY);
+        let entry = entry.context("read the table of sessions")?;
+        let Some((session, peer)) = entry
+            .as_ref()
+            .and_then(|e| e.get(..PEER)?.split_at_checked(4))
+        else {
+            continue;
+        };
+        if session != [0; 4] {
+            count += 1;
+            peers.insert(peer.to_owned());
+        }
+    }
+    Ok(format!("{} clients, {count} sessions so far", peers.len()))
 }
 
 fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {

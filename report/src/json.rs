@@ -55,7 +55,7 @@ pub enum Line {
         /// The summary; means are rounded to nanoseconds.
         summary: Summary,
     },
-    /// Statistics of hops, or a line of a companion: not read back.
+    /// Statistics of hops, a tick without a capture, or a line of a companion: not read back.
     Other,
 }
 
@@ -117,6 +117,25 @@ pub fn hops_line(hops: &HopStats, names: &Names) -> String {
     }))
 }
 
+/// A tick of a schedule that gave no capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoCapture {
+    /// It began, or was to begin, and failed.
+    Failed,
+    /// Another one was still running.
+    Skipped,
+}
+
+/// The line of a tick without a capture, at this time, nanoseconds since the Unix epoch, and why.
+pub fn no_capture_line(what: NoCapture, reason: &str, time_unix_ns: i64) -> String {
+    write(&Written::Capture(CaptureLine {
+        time: Time(time_unix_ns),
+        status: what,
+        reason,
+    }))
+}
+
 /// Reads a line that one of the functions above wrote, or [`Line::Other`].
 pub fn parse_line(line: &str) -> Result<Line, Error> {
     let read = serde_json::from_str(line).map_err(|error| match serde_json::from_str(line) {
@@ -152,6 +171,7 @@ enum Written<'a> {
     Stat(StatLine<'a>),
     Interval(StatLine<'a>),
     Hops(HopsLine<'a>),
+    Capture(CaptureLine<'a>),
 }
 
 #[derive(Deserialize)]
@@ -205,6 +225,13 @@ struct EndpointLine<'a> {
     /// 16 hexadecimal digits: a number of 64 bits does not survive every JSON reader.
     #[serde(skip_serializing_if = "Option::is_none")]
     host_id: Option<Hex>,
+}
+
+#[derive(Serialize)]
+struct CaptureLine<'a> {
+    time: Time,
+    status: NoCapture,
+    reason: &'a str,
 }
 
 #[derive(Serialize)]

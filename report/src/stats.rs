@@ -347,6 +347,18 @@ impl Stats {
         self.marks
     }
 
+    /// The totals of the run so far; absent if no probe was answered.
+    pub fn totals(&self) -> Option<DelayStat> {
+        let of = Of::Total;
+        let mut totals = self.before.get(of).cloned();
+        match (&mut totals, self.interval.get(of)) {
+            (Some(all), Some(more)) => all.add(more),
+            (None, more) => totals = more.cloned(),
+            (Some(_), None) => {}
+        }
+        totals.map(|totals| totals.stat(None))
+    }
+
     /// The whole run so far.
     fn run(&self) -> Span {
         let mut run = self.before.clone();
@@ -412,6 +424,20 @@ mod tests {
             unordered: 1,
             wire: None,
         }
+    }
+
+    #[test]
+    fn the_totals_so_far_are_those_of_the_summary() {
+        let mut stats = Stats::new();
+        assert_eq!(stats.totals(), None);
+        for k in 1..=100 {
+            stats.record(&breakdown(&[(Segment::LTxKern, k * 1_000)]));
+            if k % 40 == 0 {
+                stats.interval(k);
+            }
+        }
+        let summary = stats.summary(1);
+        assert_eq!(stats.totals().as_ref(), summary.delays.first());
     }
 
     #[test]

@@ -132,6 +132,11 @@ impl Args {
         self.results.debug
     }
 
+    /// Whether there is a log, which SIGHUP opens anew.
+    pub fn has_log(&self) -> bool {
+        self.results.log.is_some()
+    }
+
     fn mode(&self) -> Mode {
         match (self.fs, self.misc) {
             (true, _) => Mode::Files,
@@ -164,10 +169,9 @@ impl Args {
 }
 
 /// Looks on, until the time is over or a signal comes.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, control: &Control) -> Result<()> {
     let selected = args.device.as_deref().map(Selected::find).transpose()?;
     let process = args.pid.map(find_process).transpose()?;
-    let control = Control::by_signals()?;
     let mut storage = Storage::uninit();
     let mut programs = Programs::attach(&mut storage, args.mode())?;
     let mut sink = Sink::open(&args.results(), "iofsstat", "")?;
@@ -176,14 +180,19 @@ pub fn run(args: &Args) -> Result<()> {
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());
     let mut next = Instant::now();
+    let mut cycles = 0;
     loop {
+        sink.progress(true, || format!("{cycles} cycles of {:?}", args.interval));
+        cycles += 1;
         next += args.interval;
         let until = end.map_or(next, |end| next.min(end));
         // Its pages may be written after its end, by others.
         let over = |process: &Process| args.mode() != Mode::Misc && process.has_ended();
         let is_over = || process.as_ref().is_some_and(over);
         let on = control.sleep_unless(until, is_over) && !sink.failed();
-        sink.housekeep(&control);
+        if sink.housekeep(control) {
+            sink.say_so_far(looker.summary(&programs));
+        }
         let cycle = looker.cut(&mut programs)?;
         if let Some(history) = &mut history {
             history.add(&cycle);

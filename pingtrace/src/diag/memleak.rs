@@ -41,6 +41,8 @@ const LAST_START: u32 = 3 * LOOKS / 4;
 const SETTLE: Duration = Duration::from_secs(6);
 const SETTLE_LEAST: Duration = Duration::from_secs(2);
 const SETTLE_STEP: Duration = Duration::from_millis(250);
+/// How soon a signal is answered.
+const STEP: Duration = Duration::from_millis(250);
 
 /// Find out which allocator grows and who holds what it gave: a leak, a growing cache, or neither
 ///
@@ -137,6 +139,11 @@ impl Args {
         self.results.debug
     }
 
+    /// Whether there is a log, which SIGHUP opens anew.
+    pub fn has_log(&self) -> bool {
+        self.results.log.is_some()
+    }
+
     /// What is looked at, if not everything. A cache or a process says which allocator it is of.
     fn allocator(&self) -> Result<Option<Allocator>> {
         let asked = self.what.allocator();
@@ -213,9 +220,13 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         look.follow(vec![follow])?;
     }
     look.begun = Instant::now();
+    log::info!(
+        "memleak: reads the kernel's books for {:?} (--time), and waits up to {SETTLE:?} more for frees by RCU",
+        args.time
+    );
     let mut sink = Sink::open(&args.results, "memleak", &memleak_header())?;
     look.watch(control, &mut sink);
-    let findings = look.settle(control);
+    let findings = look.settle(control, &mut sink);
     look.tell(&findings, sink)?;
     look.failure.map_or(Ok(()), Err)
 }
@@ -398,9 +409,7 @@ impl<'a> Look<'a> {
     fn watch(&mut self, control: &Control, sink: &mut Sink) {
         let step = self.args.time / LOOKS;
         for look in 1..=LOOKS {
-            let until = self.begun + step * look;
-            let goes_on = control.sleep_unless(until, || self.process_has_ended());
-            sink.housekeep(control);
+            let goes_on = self.wait(self.begun + step * look, control, sink);
             self.grow_older(look);
             if self.cut.is_some() {
                 return;
@@ -451,6 +460,41 @@ impl<'a> Look<'a> {
         let mut seen = self.snapshots.iter().rev();
         let process = seen.find_map(|s| s.processes.get(&pid));
         format!("{}/{pid}", process.map_or("", |p| &p.comm))
+    }
+
+    /// Sleeps until then, and says meanwhile how far it is; `false` when the run is to end, also as the
+    /// process that is followed has ended.
+    fn wait(&mut self, until: Instant, control: &Control, sink: &mut Sink) -> bool {
+        loop {
+            self.report_progress(control, sink);
+            let step = until.min(Instant::now() + STEP);
+            if !control.sleep_until(step) || self.process_has_ended() {
+                return false;
+            }
+            if step == until {
+                return true;
+            }
+        }
+    }
+
+    /// How far it is: on a terminal, and where a signal asks for it.
+    fn report_progress(&self, control: &Control, sink: &mut Sink) {
+        if sink.housekeep(control) {
+            log::info!("memleak: {}", self.so_far());
+        }
+        sink.progress(false, || self.so_far());
+    }
+
+    /// `45 s of 300 s, 4 looks at the books, slab cache filp is followed`
+    fn so_far(&self) -> String {
+        let (elapsed, looks) = (self.begun.elapsed().as_secs(), self.snapshots.len());
+        let followed: Vec<_> = self.followed.iter().map(ToString::to_string).collect();
+        let followed = match &followed[..] {
+            [] => "nothing is followed yet".to_owned(),
+            some => format!("{} followed", some.join(", ")),
+        };
+        let time = self.args.time;
+        format!("{elapsed} s of {time:?}, {looks} looks at the books, {followed}")
     }
 
     /// Objects that come from now on are younger.
@@ -522,7 +566,7 @@ impl<'a> Look<'a> {
     }
 
     /// What was found; looks on for a while when slab seems to leak.
-    fn settle(&mut self, control: &Control) -> Findings {
+    fn settle(&mut self, control: &Control, sink: &mut Sink) -> Findings {
         let until = Instant::now() + (self.args.time / 2).clamp(SETTLE_LEAST, SETTLE);
         let follows_slab = self.followed.iter().any(|f| matches!(f, Follow::Slab(_)));
         self.check_pages();
@@ -537,6 +581,7 @@ impl<'a> Look<'a> {
                 self.notes.push(note.to_owned());
                 return findings;
             }
+            self.report_progress(control, sink);
             control.sleep_until(Instant::now() + SETTLE_STEP);
             self.read_on();
         }

@@ -52,6 +52,11 @@ impl Args {
     pub fn debug(&self) -> bool {
         self.common.results.debug
     }
+
+    /// Whether there is a log, which SIGHUP opens anew.
+    pub fn has_log(&self) -> bool {
+        self.common.results.log.is_some()
+    }
 }
 
 /// Watches until it is told to stop.

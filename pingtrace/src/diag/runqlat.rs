@@ -110,6 +110,11 @@ impl Args {
         asked.map(find).collect()
     }
 
+    /// Whether there is a log, which SIGHUP opens anew.
+    pub fn has_log(&self) -> bool {
+        self.common.results.log.is_some()
+    }
+
     fn only(&self) -> Result<Only> {
         let comm = self.comm.clone().unwrap_or_default();
         if comm.len() > LONGEST_COMM {

@@ -152,8 +152,10 @@ impl<'a> Watch<'a> {
 
     /// Until the time is over or a signal comes.
     pub fn run(mut self, common: &Common, control: &Control, mut find: impl Find) -> Result<()> {
-        let end = common.duration.or(common.time).map(|t| Instant::now() + t);
-        log::info!("{}: watching. {}", self.kind.name(), self.floor);
+        let time = common.duration.or(common.time);
+        let (start, end) = (Instant::now(), time.map(|t| Instant::now() + t));
+        let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));
+        log::info!("{}: watching. {} {takes}", self.kind.name(), self.floor);
         let mut next = Instant::now();
         let (mut old, mut unsettled) = (Vec::new(), Vec::new());
         loop {
@@ -169,10 +171,17 @@ impl<'a> Watch<'a> {
             for row in find.rows(&self, last)? {
                 self.sink.row(&row)?;
             }
-            self.sink.housekeep(control);
+            if self.sink.housekeep(control) {
+                self.sink.say_so_far(self.summary(&find));
+            }
             if last {
                 return self.finish(&mut find);
             }
+            let events = self.tally.events();
+            self.sink.progress(false, || match time {
+                Some(time) => format!("{} of {time:?}, {events} events", seconds(start.elapsed())),
+                None => format!("{}, {events} events", seconds(start.elapsed())),
+            });
         }
     }
 
@@ -205,7 +214,8 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn finish(self, find: &mut impl Find) -> Result<()> {
+    /// What was found until now.
+    fn summary(&self, find: &impl Find) -> Summary {
         let losses = [
             ("overwritten", self.reader.overwritten),
             ("no room in a map", self.recorder.refused()),
@@ -218,17 +228,21 @@ impl<'a> Watch<'a> {
         let missing = self.recorder.missing();
         let missing = (!missing.is_empty())
             .then(|| format!("This kernel does not trace {}.", missing.join(", ")));
-        let mut notes = vec![self.floor];
+        let mut notes = vec![self.floor.clone()];
         notes.extend(missing);
         notes.extend(find.notes());
-        let summary = Summary {
+        Summary {
             headline: self.tally.headline(),
             counts: self.tally.counts(),
             lost: losses.iter().map(|(_, n)| n).sum(),
             losses: losses.map(|(name, n)| (name.to_owned(), n)).to_vec(),
             notes,
             ..Summary::default()
-        };
+        }
+    }
+
+    fn finish(self, find: &mut impl Find) -> Result<()> {
+        let summary = self.summary(find);
         let tally = self.tally;
         let end = companion::Time(Time::now().unix_ns);
         self.sink.finish(summary, || {
@@ -307,6 +321,11 @@ impl<'a> Watch<'a> {
             container: (tid != 0).then(|| netns::container_of(tid)).flatten(),
         }
     }
+}
+
+/// Whole seconds.
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_secs())
 }
 
 /// Interrupts each CPU that is online so many times a second, as long as the result lives.

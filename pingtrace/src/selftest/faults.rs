@@ -139,6 +139,20 @@ fn end_of_sequences(trials: u32) -> u32 {
     LEARNING + trials * BY_SEQUENCE.len() as u32 * SPACING
 }
 
+/// Requests that [`inject`] takes: those of the sequences, and of the rounds of each fault that is
+/// not tied to a probe.
+pub fn requests(trials: u32, on_two_cpus: bool) -> u64 {
+    let others = if on_two_cpus { ON_ANOTHER_CPU.len() } else { 0 };
+    let faults = QUEUES + others + RECEIVERS;
+    let each = (u64::from(number_of_rounds(trials)) + 1) * ROUND;
+    u64::from(end_of_sequences(trials)) + faults as u64 * each
+}
+
+/// More than are needed.
+fn number_of_rounds(trials: u32) -> u32 {
+    trials + trials / 4 + 2
+}
+
 /// What the wire is to do.
 pub fn wire(trials: u32) -> Plan {
     let rule = |(fault, (_, means)): (usize, &(_, Means))| match means {
@@ -196,20 +210,24 @@ pub fn inject(stage: &mut Stage<'_>, trials: u32) -> Result<(Vec<Fault>, Omitted
     Ok((faults, omitted))
 }
 
-/// Does something as soon as a request is on the wire, in more rounds than are needed.
+/// Does something as soon as a request is on the wire, again and again.
 fn rounds<T>(
     stage: &mut Stage<'_>,
     trials: u32,
     mut act: impl FnMut(&mut Stage<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut done = Vec::new();
-    for _ in 0..trials + trials / 4 + 2 {
+    for _ in 0..number_of_rounds(trials) {
         stage.wait_for_request(stage.requests() + ROUND)?;
         done.push(act(stage)?);
     }
     stage.wait_for_request(stage.requests() + ROUND)?;
     Ok(done)
 }
+
+/// Faults of [`full_queues`] and of [`slow_receivers`].
+const QUEUES: usize = 2;
+const RECEIVERS: usize = 2;
 
 /// Packets before the probes in the queue of a slow device.
 fn full_queues(stage: &mut Stage<'_>, trials: u32) -> Result<Vec<Fault>> {
@@ -302,7 +320,7 @@ fn receiver<'s>(stage: &'s Stage<'_>, place: Place) -> &'s Host {
 }
 
 /// A thread of higher priority on the client's CPU; and a client that is stopped.
-fn slow_receivers(stage: &mut Stage<'_>, trials: u32) -> Result<[Fault; 2]> {
+fn slow_receivers(stage: &mut Stage<'_>, trials: u32) -> Result<[Fault; RECEIVERS]> {
     log::info!("selftest: a busy CPU, a stopped client");
     let hog = Hog {
         cpu: stage.cpus.usual,

@@ -2,19 +2,18 @@
 //! test. All of it ends with the value.
 
 use super::faults;
+use crate::control::Control;
 use crate::inject::burn::Burn;
 use crate::inject::forwarder::{Forwarder, Outcome};
 use crate::inject::load;
+use crate::story::{self, Progress};
 use anyhow::{Context, Result, bail};
 use libbpf_rs::OpenObject;
 use netns::{Lab, Namespace};
 use rustix::process::{Pid, Signal};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io::{BufRead, BufReader, Read};
 use std::mem::MaybeUninit;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -34,7 +33,10 @@ pub struct Stage<'a> {
     wire: Forwarder,
     pub lab: Lab,
     pub cpus: Cpus,
-    stop: Arc<AtomicBool>,
+    control: &'a Control,
+    /// Requests that all faults will take.
+    in_all: u64,
+    progress: Progress,
 }
 
 /// CPUs that this process may use.
@@ -48,21 +50,25 @@ pub struct Cpus {
 
 impl<'a> Stage<'a> {
     /// Returns when the client is about to probe.
-    pub fn build(storage: &'a mut MaybeUninit<OpenObject>, trials: u32) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            signal_hook::flag::register(signal, Arc::clone(&stop)).context("handle signals")?;
-        }
+    pub fn build(
+        storage: &'a mut MaybeUninit<OpenObject>,
+        trials: u32,
+        control: &'a Control,
+    ) -> Result<Self> {
         let cpus = Cpus::find()?;
+        let in_all = faults::requests(trials, cpus.other.is_some());
         // Threads and processes inherit it.
         load::pin(cpus.usual).with_context(|| format!("run on CPU {} only", cpus.usual))?;
         let taps = Lab::tap_pair().context("build a laboratory: needs root")?;
         let lab = taps.lab;
         let wire = Forwarder::start(taps.client_tap, taps.server_tap, faults::wire(trials))
             .context("start the wire")?;
-        log::info!("selftest: two hosts, a wire; starting a server");
+        log::info!(
+            "selftest: two hosts, a wire; starting a server. Takes about {} s",
+            left(in_all)
+        );
         let server = Program::start(&lab.server.ns, SERVER)?;
-        server.wait_for("serving", &stop)?;
+        server.wait_for("serving", control)?;
         let mut burn = Burn::load(storage, faults::EACH, &faults::chosen(trials))?;
         burn.attach(&lab.client, &lab.server)?;
         let interval = faults::INTERVAL.as_micros();
@@ -74,7 +80,9 @@ impl<'a> Stage<'a> {
             wire,
             lab,
             cpus,
-            stop,
+            control,
+            in_all,
+            progress: Progress::default(),
         })
     }
 
@@ -84,12 +92,13 @@ impl<'a> Stage<'a> {
     }
 
     /// Waits until it has carried this many; returns within a tenth of a millisecond.
-    pub fn wait_for_request(&self, number: u64) -> Result<()> {
+    pub fn wait_for_request(&mut self, number: u64) -> Result<()> {
         let mut last = (self.requests(), Instant::now());
         while self.requests() < number {
-            if self.stop.load(Ordering::Relaxed) {
+            if self.control.stopped() {
                 bail!("selftest interrupted");
             }
+            self.report_progress();
             if self.requests() > last.0 {
                 last = (self.requests(), Instant::now());
             }
@@ -103,6 +112,21 @@ impl<'a> Stage<'a> {
             thread::sleep(Duration::from_micros(50));
         }
         Ok(())
+    }
+
+    /// How far it is: on a terminal, and where a signal asks for it.
+    fn report_progress(&mut self) {
+        let line = |stage: &Self| {
+            let (done, all) = (stage.requests().min(stage.in_all), stage.in_all);
+            let left = left(all - done);
+            format!("selftest: {done} of {all} probes, about {left} s left")
+        };
+        if self.control.asked().summary {
+            log::info!("{}", line(self));
+        }
+        if self.progress.is_due() {
+            story::progress(line(self));
+        }
     }
 
     /// Stops the client's process for so long; from when to when, `CLOCK_MONOTONIC` ns.
@@ -124,6 +148,11 @@ impl<'a> Stage<'a> {
             None => Ok((written, outcome)),
         }
     }
+}
+
+/// How long so many probes take at least, whole seconds.
+fn left(requests: u64) -> u64 {
+    (faults::INTERVAL * requests as u32).as_secs() + 1
 }
 
 impl Cpus {
@@ -176,10 +205,10 @@ impl Program {
     }
 
     /// Waits for these words.
-    fn wait_for(&self, words: &str, stop: &AtomicBool) -> Result<()> {
+    fn wait_for(&self, words: &str, control: &Control) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
-        while Instant::now() < deadline && !stop.load(Ordering::Relaxed) {
+        while Instant::now() < deadline && !control.stopped() {
             match self.story.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) if line.contains(words) => return Ok(()),
                 Ok(line) => heard.push(line),

@@ -41,6 +41,11 @@ impl Tally {
         }
     }
 
+    /// How many there were.
+    pub fn events(&self) -> u64 {
+        self.classes.values().sum()
+    }
+
     /// Counts one.
     pub fn add(&mut self, event: &Event) {
         *self.classes.entry(event.class).or_default() += 1;

@@ -2,11 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Error, Format, Picture, render};
+
+/// Who may read a picture: the owner and the group.
+const MODE: u32 = 0o640;
 
 /// Tells the temporary files of this process apart.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -52,7 +56,8 @@ struct Temporary(PathBuf);
 
 impl Temporary {
     fn create(path: &Path, content: &[u8]) -> io::Result<Self> {
-        let mut file = File::create_new(path)?;
+        let mut options = File::options();
+        let mut file = options.write(true).create_new(true).mode(MODE).open(path)?;
         let guard = Self(path.to_owned());
         file.write_all(content)?;
         Ok(guard)
