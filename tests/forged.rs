@@ -267,7 +267,7 @@ fn file(name: &str) -> Vec<u8> {
 }
 
 /// Starts a run, and finds out its session from its first probe.
-fn running(lab: &Lab, net: &Net) -> (Child, u32) {
+fn running(lab: &Lab, net: &Net, interval: &str) -> (Child, u32) {
     // An IPv6 socket does not give the IP header.
     let (protocol, header) = match net.family {
         Family::V4 => (libc::IPPROTO_ICMP, 20),
@@ -277,7 +277,7 @@ fn running(lab: &Lab, net: &Net) -> (Child, u32) {
     let mut run = pingtrace(
         &lab.client.ns,
         &format!(
-            "-c {} -i 5ms -C {PROBES} -m 10s -o json --nslocal",
+            "-c {} -i {interval} -C {PROBES} -m 10s -o json --nslocal",
             net.server
         ),
     );
@@ -380,7 +380,7 @@ fn third_host(lab: &Lab, net: &Net) -> Namespace {
 fn without_forgery_no_counter_moves() {
     for net in [V4, V6] {
         let (lab, _server) = lab(&net);
-        let (run, _) = running(&lab, &net);
+        let (run, _) = running(&lab, &net, "5ms");
         let stat = unaffected(&finish(run));
         for key in ["malformed", "bad_checksum", "unknown_points", "lost_stamps"] {
             assert_eq!(number(&stat, key), 0, "{key}: {stat:#}");
@@ -404,7 +404,7 @@ fn a_client_takes_no_notice_over_ipv6() {
 fn attacked_client(net: &Net) -> Value {
     let (lab, _server) = lab(net);
     let eve = third_host(&lab, net);
-    let (run, session) = running(&lab, net);
+    let (run, session) = running(&lab, net, "5ms");
     let mut peer = Injector::new(&eve, net.server, net.client);
     let mut stranger = Injector::new(&eve, net.stranger, net.client);
     for file in files().iter().filter(|f| f.bytes.first() == Some(&0)) {
@@ -512,7 +512,7 @@ fn a_server_takes_no_notice_and_amplifies_nothing() {
 fn attacked_server(net: &Net) {
     let (lab, server) = lab(net);
     let counter = Counter::start(&lab.client, net);
-    let (run, session) = running(&lab, net);
+    let (run, session) = running(&lab, net, "5ms");
     let mut own = Injector::new(&lab.client.ns, net.client, net.server);
     let mut stranger = Injector::new(&lab.client.ns, net.stranger, net.server);
     let mut owed = 0;
@@ -586,4 +586,46 @@ fn forbidden(net: &Net) {
     assert_eq!(asked.0, own.sent);
     assert_eq!(came, asked, "packets and bytes");
     drop(server);
+}
+
+/// A flood of records for one probe in flight and one that never was: the client's memory and the
+/// line of a probe stay as they are, and what was refused is counted.
+#[test]
+fn forged_records_take_neither_memory_nor_lines() {
+    const FLOOD: u64 = 30_000;
+    let net = &V4;
+    let (lab, _server) = lab(net);
+    let eve = third_host(&lab, net);
+    let (run, session) = running(&lab, net, "30ms");
+    let mut peer = Injector::new(&eve, net.server, net.client);
+    let record = file("v1-record");
+    let before = resident_kb(run.id());
+    for k in 0..FLOOD {
+        // Those that are not sent yet, and those that are waited for.
+        let sequence = if k % 2 == 0 {
+            NEVER
+        } else {
+            (k / 1_000) as u32
+        };
+        let mut forged = patched(&record, session, sequence);
+        forged[48..56].copy_from_slice(&k.to_be_bytes());
+        peer.packet(&summed(forged), None, false);
+        peer.done();
+    }
+    let after = resident_kb(run.id());
+    assert!(after < before + 8_192, "{before} kB grew to {after} kB");
+    let run = finish(run);
+    assert_eq!(run.status, 0, "{run:#?}");
+    let stat = run.stat();
+    assert_eq!(number(&stat, "replied"), PROBES, "{stat:#}");
+    assert!(number(&stat, "refused") > 1_000, "{stat:#}");
+    let longest = run.stdout.lines().map(str::len).max();
+    assert!(longest < Some(1 << 20), "{longest:?}");
+}
+
+fn resident_kb(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+    let number = line.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
 }

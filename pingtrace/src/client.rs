@@ -7,7 +7,7 @@
 
 mod overflows;
 mod refusals;
-mod session;
+pub(crate) mod session;
 
 use crate::cli::{Cli, Mode};
 use crate::collector::Collector;
@@ -295,6 +295,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let known = self.session.sent();
         let failed = self.shared.take_failed();
         let sent = self.shared.sent.load(Ordering::Acquire);
+        self.journey.sent(sent);
         let mut events = Vec::new();
         while self.session.sent() < sent {
             let index = self.session.sent();
@@ -731,6 +732,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let counters = self.collector.counters();
         counters.sent = sent;
         counters.in_flight = in_flight;
+        counters.refused = journey.refused;
         counters.send_errors = u64::from(self.shared.send_errors.load(Ordering::Relaxed));
         counters.unsent = self.shared.unsent.load(Ordering::Relaxed);
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;

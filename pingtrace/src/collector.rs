@@ -18,7 +18,7 @@ use report::clock::WireSplit;
 use report::hops::HopStats;
 use report::loss::{Loss, LossId};
 use report::model::{
-    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Summary,
+    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Segment, Summary,
 };
 use report::series::Series;
 use report::slo::{Judged, Objectives};
@@ -36,6 +36,8 @@ const PICTURED: usize = 8;
 const STAT_INTERVAL: Duration = Duration::from_secs(60);
 /// A server's blame for a probe comes so soon behind it, or not at all.
 const BLAME_PATIENCE_NS: u64 = 300_000_000;
+/// Segments of a probe on both hosts, at most: one has no more blame.
+const MAX_BLAME: usize = 2 * Segment::ALL.len();
 /// Probes whose blame is kept until they are written.
 const MOST_BLAMED: usize = 4096;
 /// ICMP errors that are told one by one.
@@ -188,7 +190,9 @@ impl Collector {
         {
             self.blame_tally.skipped += u64::from(oldest.is_empty());
         }
-        self.blame.entry(seq).or_default().extend(blame);
+        let known = self.blame.entry(seq).or_default();
+        known.extend(blame);
+        known.truncate(MAX_BLAME);
     }
 
     /// A probe that was answered, with all that will be known of it.

@@ -6,12 +6,14 @@
 //! waits here. A wait ends with the stamps, when so many more replies came that they must have
 //! been lost, or at a deadline.
 
+use crate::client::session::index_of;
 use crate::drops;
 use crate::packet::{About, Entry, Note, PROVISIONAL, Packet, Version};
 use crate::table::{REPLY, REQUEST, Table};
-use bpf::pingtrace::types::pt_drop;
+use bpf::pingtrace::types::{pt_drop, pt_record, pt_stamp};
 use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status, Symbol};
 use std::collections::{BTreeMap, VecDeque};
+use std::mem::offset_of;
 use std::net::IpAddr;
 
 /// What the client asks of a run, as far as joining needs it.
@@ -86,6 +88,9 @@ pub struct Counts {
     pub no_remote: u64,
     /// Probes whose record was reused before it was read.
     pub evicted: u64,
+    /// Stamps, drops and parts of names refused: more than a probe can have, or of none that was
+    /// sent.
+    pub refused: u64,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +113,13 @@ struct Pending {
 const LATE_WITHIN: u64 = 64;
 /// Probes whose stamps are kept although their reply has not come yet.
 const MAX_EARLY: usize = 8192;
+/// Stamps that are kept likewise, of all probes together: 40 bytes each.
+const MAX_EARLY_STAMPS: usize = 65_536;
+/// A server has no more stamps of a probe: a record's, in both directions.
+const MAX_REMOTE: usize =
+    (size_of::<pt_record>() - offset_of!(pt_record, stamp)) / size_of::<pt_stamp>();
+/// No name of a kernel is longer, bytes.
+const MAX_NAME: usize = 255;
 /// Probes whose record was copied before it was reused.
 const MAX_COPIES: usize = 32_768;
 
@@ -116,14 +128,18 @@ pub struct Journey {
     identity: Identity,
     waiting: VecDeque<Pending>,
     spare: Vec<Pending>,
-    /// Stamps that overtook their probe's own reply, by sequence number.
-    early: BTreeMap<u32, Vec<Entry>>,
+    /// Probes sent.
+    sent: u64,
+    /// Stamps that overtook their probe's own reply, by index.
+    early: BTreeMap<u64, Vec<Entry>>,
+    /// How many these are.
+    early_stamps: usize,
     /// What the records of probes in flight held when they were reused, by index.
     copies: BTreeMap<u64, Copied>,
     /// When the last reply that was read reached the socket, as far as that is known, ns.
     at_socket_ns: u64,
-    /// What the server's kernel dropped, by sequence number.
-    drops: BTreeMap<u32, KernelDrop>,
+    /// What the server's kernel dropped, by index.
+    drops: BTreeMap<u64, KernelDrop>,
     /// The server runs on this kernel, in this namespace.
     server_netns: Option<u32>,
     /// Replies so far.
@@ -150,7 +166,9 @@ impl Journey {
             identity,
             waiting: VecDeque::new(),
             spare: Vec::new(),
+            sent: 0,
             early: BTreeMap::new(),
+            early_stamps: 0,
             copies: BTreeMap::new(),
             at_socket_ns: 0,
             drops: BTreeMap::new(),
@@ -160,6 +178,11 @@ impl Journey {
             scratch,
             counts: Counts::default(),
         }
+    }
+
+    /// So many probes were sent: what is said of others is refused.
+    pub fn sent(&mut self, sent: u64) {
+        self.sent = sent;
     }
 
     /// Probes that wait.
@@ -191,9 +214,7 @@ impl Journey {
             oncpu: arrival.oncpu.filter(after),
             ..arrival
         });
-        for e in self.early.remove(&arrival.sequence()).unwrap_or_default() {
-            p.take(&e);
-        }
+        self.take_early(arrival.index, &mut p);
         self.waiting.push_back(p);
         self.remote(packet) > 0
     }
@@ -288,7 +309,10 @@ impl Journey {
                 .sequence
                 .wrapping_sub(i32::from(back).cast_unsigned());
             match self.find(sequence) {
-                Some(p) => p.take(&e),
+                Some(p) => {
+                    let taken = p.take(&e);
+                    self.counts.refused += u64::from(!taken);
+                }
                 None => self.keep(sequence, e),
             }
             taken += 1;
@@ -308,9 +332,6 @@ impl Journey {
                     reply,
                     back,
                 } => {
-                    if self.drops.len() >= MAX_EARLY {
-                        self.drops.pop_first();
-                    }
                     let drop = KernelDrop {
                         host: Host::Server,
                         reply,
@@ -322,15 +343,19 @@ impl Journey {
                         device: None,
                         netns_name: None,
                     };
-                    let sequence = packet.sequence.wrapping_sub(u32::from(back));
-                    self.drops.insert(sequence, drop);
-                    any = true;
+                    any |= self.keep_drop(packet.sequence.wrapping_sub(u32::from(back)), drop);
                 }
                 Note::Text { about, text, back } => {
                     let sequence = packet.sequence.wrapping_sub(u32::from(back));
-                    let drop = self.drops.get_mut(&sequence);
+                    let index = index_of(sequence, self.sent);
+                    let drop = index.and_then(|index| self.drops.get_mut(&index));
                     if let Some(name) = drop.and_then(|drop| name(drop, about)) {
-                        name.get_or_insert_default().push_str(&text);
+                        let name = name.get_or_insert_default();
+                        if name.len() + text.len() <= MAX_NAME {
+                            name.push_str(&text);
+                        } else {
+                            self.counts.refused += 1;
+                        }
                     }
                 }
                 Note::Window { .. } => {}
@@ -341,11 +366,46 @@ impl Journey {
 
     /// For a reply that is still on its way, or lost; the oldest are forgotten.
     fn keep(&mut self, sequence: u32, e: Entry) {
-        if self.early.len() >= MAX_EARLY {
+        let index = index_of(sequence, self.sent);
+        let full = |index: &u64| {
+            self.early
+                .get(index)
+                .is_some_and(|of| of.len() >= MAX_REMOTE)
+        };
+        let Some(index) = index.filter(|index| !full(index)) else {
+            self.counts.refused += 1;
+            return;
+        };
+        while self.early.len() >= MAX_EARLY || self.early_stamps >= MAX_EARLY_STAMPS {
             let forgotten = self.early.pop_first();
-            self.counts.orphans += forgotten.map_or(0, |(_, stamps)| stamps.len() as u64);
+            let forgotten = forgotten.map_or(0, |(_, stamps)| stamps.len());
+            self.early_stamps -= forgotten;
+            self.counts.orphans += forgotten as u64;
         }
-        self.early.entry(sequence).or_default().push(e);
+        self.early.entry(index).or_default().push(e);
+        self.early_stamps += 1;
+    }
+
+    /// Stamps that came before the probe was known to be answered, or lost.
+    fn take_early(&mut self, index: u64, p: &mut Pending) {
+        let early = self.early.remove(&index).unwrap_or_default();
+        self.early_stamps -= early.len();
+        for e in early {
+            p.take(&e);
+        }
+    }
+
+    /// For a probe that is in flight; the oldest are forgotten. Whether it was sent at all.
+    fn keep_drop(&mut self, sequence: u32, drop: KernelDrop) -> bool {
+        let Some(index) = index_of(sequence, self.sent) else {
+            self.counts.refused += 1;
+            return false;
+        };
+        if self.drops.len() >= MAX_EARLY {
+            self.drops.pop_first();
+        }
+        self.drops.insert(index, drop);
+        true
     }
 
     /// A stamp of this very kernel, whose late ones the client's own programs took too.
@@ -431,10 +491,8 @@ impl Journey {
         let mut p = Pending::default();
         let seen_here = self.take_record(table, index, &mut p);
         let mut drops: Vec<_> = p.drop.iter().map(|d| self.dropped_here(d)).collect();
-        drops.extend(self.drops.remove(&seq));
-        for e in self.early.remove(&seq).unwrap_or_default() {
-            p.take(&e);
-        }
+        drops.extend(self.drops.remove(&index));
+        self.take_early(index, &mut p);
         p.remote.sort_by_key(|s| s.ns);
         let mut path = vec![user(Point::LTxUser, sent_ns, None)];
         self.lay(&p, &mut path);
@@ -559,7 +617,8 @@ impl Journey {
 }
 
 impl Pending {
-    fn take(&mut self, e: &Entry) {
+    /// False if it is more than a probe can have.
+    fn take(&mut self, e: &Entry) -> bool {
         let stamp = Stamp {
             host: Host::Server,
             ..local(e)
@@ -569,13 +628,18 @@ impl Pending {
         }
         if e.back == PROVISIONAL {
             self.provisional = Some(stamp);
-            return;
+            return true;
+        }
+        // What was handed over with another reply may come again with the probe's own.
+        let known = self.remote.contains(&stamp);
+        if !known && self.remote.len() >= MAX_REMOTE {
+            return false;
         }
         self.handed_over |= e.point == Point::RTxDevout;
-        // What was handed over with another reply may come again with the probe's own.
-        if !self.remote.contains(&stamp) {
+        if !known {
             self.remote.push(stamp);
         }
+        true
     }
 
     /// The namespace of the server's last receive.
@@ -688,3 +752,6 @@ fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
         netns: 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -523,6 +523,8 @@ pub struct Counters {
     pub icmp_errors: u64,
     /// Answers to probes of which nothing is known any more: the first one, or a further one.
     pub unmatched: u64,
+    /// Stamps, drops and parts of names refused: more than a probe can have, or of none that was sent.
+    pub refused: u64,
     /// ICMP errors that quote no probe in flight, about packets to the peer or with the session's
     /// id: forged, another program's, or too late.
     pub icmp_unrelated: u64,
@@ -572,6 +574,7 @@ impl Counters {
             send_errors: since(|c| c.send_errors),
             icmp_errors: since(|c| c.icmp_errors),
             unmatched: since(|c| c.unmatched),
+            refused: since(|c| c.refused),
             icmp_unrelated: since(|c| c.icmp_unrelated),
             unsent: since(|c| c.unsent),
         }

@@ -1,7 +1,7 @@
 //! The slowest probes of a run.
 
 use crate::blame::Blame;
-use crate::model::{Breakdown, Record};
+use crate::model::{Breakdown, Record, Segment};
 
 /// How many are kept unless told otherwise.
 const DEFAULT_COUNT: usize = 8;
@@ -60,6 +60,8 @@ impl Slowest {
             .find(|record| record.probe.seq == seq);
         if let Some(record) = kept {
             record.blame.extend_from_slice(blame);
+            // Of each segment on each host there is one.
+            record.blame.truncate(2 * Segment::ALL.len());
         }
     }
 

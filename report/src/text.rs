@@ -666,7 +666,7 @@ fn push_directions(text: &mut String, counters: &Counters) {
 
 /// Every counter that is 0 in a run without trouble, with its name for people. What became of the
 /// probes sent, and how many were recorded, is shown elsewhere.
-fn oddities(counters: &Counters) -> [(&'static str, u64); 15] {
+fn oddities(counters: &Counters) -> [(&'static str, u64); 16] {
     let Counters {
         sent: _,
         replied: _,
@@ -695,6 +695,7 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 15] {
         send_errors,
         icmp_errors,
         unmatched,
+        refused,
         icmp_unrelated,
         unsent,
     } = *counters;
@@ -712,6 +713,7 @@ fn oddities(counters: &Counters) -> [(&'static str, u64); 15] {
         ("send errors", send_errors),
         ("ICMP errors", icmp_errors),
         ("replies to forgotten probes", unmatched),
+        ("stamps refused", refused),
         ("ICMP errors about no probe in flight", icmp_unrelated),
         ("probes not sent in time", unsent),
     ]

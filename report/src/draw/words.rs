@@ -229,7 +229,7 @@ pub(super) fn notes(used: Marks) -> String {
 }
 
 /// Every counter and its name.
-pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 21] {
+pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 22] {
     [
         ("sent", counters.sent),
         ("replied", counters.replied),
@@ -250,6 +250,7 @@ pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 21] {
         ("send errors", counters.send_errors),
         ("ICMP errors", counters.icmp_errors),
         ("unmatched replies", counters.unmatched),
+        ("stamps refused", counters.refused),
         (
             "ICMP errors about no probe in flight",
             counters.icmp_unrelated,
