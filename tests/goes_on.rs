@@ -30,7 +30,13 @@ impl Live {
 
     /// Begins an endless run.
     fn spawn(lab: &Lab, args: &str) -> Self {
-        let mut run = pingtrace(&lab.client.ns, &format!("{args} --nslocal -o json"));
+        Self::read(pingtrace(
+            &lab.client.ns,
+            &format!("{args} --nslocal -o json"),
+        ))
+    }
+
+    fn read(mut run: Child) -> Self {
         let lines = BufReader::new(run.stdout.take().expect("piped"));
         Self {
             run,
@@ -453,4 +459,57 @@ fn stamps_are_right_inside_a_time_namespace() {
             assert_eq!(number(&run, key), 0, "{key}: {:#}", run.stat());
         }
     }
+}
+
+/// The kernel counts some of the sends that fail and not others; its stamps are matched by the
+/// packet, not by its numbers.
+#[test]
+fn without_bpf_stamps_are_the_probes_own_after_failed_sends() {
+    let lab = Lab::veth_pair().unwrap();
+    let mut command = Command::new("setpriv");
+    let without = "-sys_admin,-bpf,-perfmon";
+    command.args([
+        format!("--bounding-set={without}"),
+        format!("--inh-caps={without}"),
+    ]);
+    command.arg(program().get_program());
+    let args = "-c 10.77.0.2 -i 5ms -W 0.2 -o json";
+    let run = start(&lab.client.ns, command.args(args.split_whitespace()));
+    let mut live = Live::read(run);
+    live.wait_for("ok", 20);
+    for (_, begin, end, _) in [OUTAGES[1], OUTAGES[4]] {
+        sh(&lab.client.ns, begin);
+        live.wait_for("lost", 20);
+        sh(&lab.client.ns, end);
+        live.wait_for("ok", 20);
+    }
+    let run = live.stop();
+    assert!(run.stderr.contains("SO_TIMESTAMPING instead"), "{run:#?}");
+    assert_balanced(&run);
+    assert!(number(&run, "send_errors") >= 40, "{:#}", run.stat());
+    let mut stamped = 0;
+    let answered: Vec<_> = run
+        .probes()
+        .into_iter()
+        .filter(|p| status(p) == "ok")
+        .collect();
+    for probe in &answered {
+        let stamps = probe["points"].as_array().unwrap();
+        let at = |point: &str| {
+            let stamp = stamps.iter().find(|p| p["point"] == point);
+            stamp.and_then(|p| p["ns"].as_u64())
+        };
+        if let Some(queued) = at("l_tx_devqueue") {
+            let own = at("l_tx_user")..=at("l_rx_user");
+            assert!(own.contains(&Some(queued)), "{probe:#}");
+            stamped += 1;
+        }
+    }
+    // The stamp of a send comes at once; its reply may be there first.
+    assert!(
+        stamped * 10 >= answered.len() * 9,
+        "{stamped} of {}",
+        answered.len()
+    );
+    assert_eq!(number(&run, "unordered"), 0, "{:#}", run.stat());
 }
