@@ -437,7 +437,7 @@ fn a_reader_that_stops_reading_stops_nothing_but_the_printing() {
     const PROBES: u64 = 20_000;
     let (lab, directory) = lab();
     let log = |name: &str| directory.path().join(format!("pingtrace.log.{name}"));
-    let args = format!("-i 150us -C {PROBES} -o text,log");
+    let args = format!("-i 150us -W 60 -C {PROBES} -o text,log");
     let run = launch_words(&lab, directory.path(), &args);
     let ended = || fs::read_to_string(log("stat")).is_ok_and(|t| t.contains("\"stat\""));
     until("the log is complete", ended);
@@ -659,9 +659,14 @@ fn a_tick_in_a_running_capture_is_skipped_and_said() {
         .find(|l| l.contains("skipped"))
         .expect("it is said");
     assert!(
-        said.contains("1 tick(s)") && said.contains("(-t)"),
+        said.contains(" tick(s) ") && said.contains("(-t)"),
         "{said}"
     );
+    let log = lines(&directory.path().join("pingtrace.log.stat"));
+    let noted = &of_type(&log, "capture")[0];
+    assert_eq!(noted["status"], "skipped");
+    let reason = noted["reason"].as_str().unwrap();
+    assert!(said.ends_with(reason), "{said}: {reason}");
 }
 
 /// Lines of stderr begin with date and time.
