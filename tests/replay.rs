@@ -404,11 +404,11 @@ fn unknown_send_slip_is_not_called_none() {
     let live = place.run(&lab.client.ns, "-c 10.77.0.9 -i 5ms -C 3 -W 50ms -o json");
     assert_eq!(live.status, 3, "{live:#?}");
     let without_stamps = |line: &str| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        if line["type"] == "probe" {
-            line["points"] = Value::Array(Vec::new());
+        let mut value: Value = serde_json::from_str(line).unwrap();
+        if value["type"] == "probe" {
+            value["points"] = Value::Array(Vec::new());
         }
-        (line["type"] != "stat").then(|| line.to_string() + "\n")
+        (value["type"] != "stat").then(|| value.to_string() + "\n")
     };
     let saved: String = live.stdout.lines().filter_map(without_stamps).collect();
     place.write("cut.json", &saved);
