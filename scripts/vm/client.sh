@@ -81,7 +81,7 @@ near_10ms() {
 
 modes() {
     check "server starts" start_server
-    at server "grep '^pingtrace: ' server.err | grep -v debug:"
+    at server "grep 'pingtrace: ' server.err | grep -v debug:"
     check "r_rx_icmprcv by fentry" hook_is fentry
     two_hosts ipv4 100 inband -c "$SERVER4"
     two_hosts ipv6 100 inband -c "$SERVER6"

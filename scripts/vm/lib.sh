@@ -70,7 +70,7 @@ start_server() {
     ${in_server:-} pingtrace -s --debug "$@" >server.out 2>server.err &
     echo $! >server.pid
     within 60 grep -q serving server.err || {
-        grep '^pingtrace: ' server.err | grep -v libbpf: | tail -n 20
+        grep 'pingtrace: ' server.err | grep -v libbpf: | tail -n 20
         return 1
     }
 }
