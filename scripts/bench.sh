@@ -21,6 +21,7 @@ machine hits both. Parts (default: all):
   hooks    what each program costs a packet that is no probe, beside an empty program
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
+  diff     how often diff names a move between two like runs, quiet and beside a busy loop
   iofsstat what iofsstat adds to a request of a loop device, and to system calls (-f)
   recorder what the recorder behind --explain, irqoff, nosched and runqlat costs a pipe ping-pong
            and a CPU with 10 000 switches and 10 000 softirqs a second
@@ -327,6 +328,36 @@ bench_iofsstat() {
     remove_disk
 }
 
+# Pairs of like runs, and those of which a move is named; $1 says beside what they run.
+diff_repetitions() {
+    local runs=20 busy="" a b pairs=0 named=0
+    $quick && runs=6
+    for ((a = 0; a < runs; a++)); do
+        if [[ "$1" == busy ]]; then
+            timeout 10 bash -c 'while :; do :; done' &
+            busy=$!
+        fi
+        probe -i 2ms -t 3 >"$work/like-$a"
+        stop "$busy"
+    done
+    for ((a = 0; a < runs; a++)); do
+        for ((b = a + 1; b < runs; b++)); do
+            pairs=$((pairs + 1))
+            "$binary" diff "$work/like-$a" "$work/like-$b" -o json | grep -q '"moved":\[\]}' ||
+                named=$((named + 1))
+        done
+    done
+    row "$1: pairs of $runs runs, those that name a move" "$pairs, $named" "goal 5 % or less"
+}
+
+bench_diff() {
+    title "diff between runs of 3 s and their repetitions"
+    start_server
+    diff_repetitions quiet
+    diff_repetitions busy
+    stop_server
+}
+
 bench_recorder() {
     local seconds=0.4
     $quick && seconds=0.1
@@ -391,12 +422,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | start | slip | recorder | iofsstat | memleak) parts+=("$1") ;;
+        rate | load | rtt | hooks | start | slip | diff | recorder | iofsstat | memleak) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks start slip recorder iofsstat memleak)
+((${#parts[@]})) || parts=(rate load rtt hooks start slip diff recorder iofsstat memleak)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

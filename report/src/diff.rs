@@ -164,8 +164,9 @@ impl<'a> Diff<'a> {
             &mut text,
             format_args!(
                 "\nIn brackets: where the change lies, all of them at once with a confidence of {:.0} %, from how the\n\
-                 percentiles varied in the course of each run: a repetition is taken to differ as much. Moved is\n\
-                 what changed for sure, and by {percent} % and {} at least (--min-effect).\n",
+                 percentiles varied in the course of each run: a repetition is taken to differ as much; ? where\n\
+                 that is not known or beyond a factor of 100. Moved is what changed for sure, and by {percent} % and\n\
+                 {} at least (--min-effect).\n",
                 CONFIDENCE * 100.0,
                 duration(ns),
             ),

@@ -40,7 +40,7 @@ struct Parts {
     clamped: u64,
 }
 
-/// The parts of a run, of the total and of each segment.
+/// The parts of a run, of the total, the response and each segment.
 #[derive(Clone, Debug)]
 pub(crate) struct Spans {
     /// Probes of a part.
@@ -234,7 +234,8 @@ mod tests {
         let mut spans = Spans::default();
         let probes = 100_000_u64;
         for k in 0..probes {
-            spans.record(&probe(k % 7 * 1_000, &[(Segment::RRxKern, k % 4 == 0)]));
+            let segments = [(Segment::LTxLate, false), (Segment::RRxKern, k % 4 == 0)];
+            spans.record(&probe(k % 7 * 1_000, &segments));
         }
         let parts = &spans.delays[index(Some(Segment::RRxKern))];
         assert!((CAPACITY / 2..CAPACITY).contains(&parts.complete.len()));
@@ -243,6 +244,8 @@ mod tests {
         assert_eq!(kept + spans.probes, probes);
         assert!(parts.complete.iter().all(|part| count(part) == spans.width));
         assert_eq!(spans.spread(Some(Segment::RRxKern)).clamped, probes / 4);
+        let response = spans.spread(Some(Segment::Response)).p99;
+        assert!(response.iter().all(|ns| close(*ns, 12_000)), "{response:?}");
     }
 
     /// A segment that appears late, and in every other probe only.
