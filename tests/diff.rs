@@ -72,15 +72,14 @@ fn a_slow_queue_is_what_moved() {
     let all = json["delays"].as_array().unwrap();
     let of = |name: &str| all.iter().find(|d| d["delay"] == name).unwrap();
     for name in ["total", "l_tx_qdisc"] {
-        let change = &of(name)["p50"];
-        let bound = |key: &str| change[key].as_i64().unwrap();
-        assert!(
-            change["moved"] == true && bound("lo") > 5_000_000,
-            "{json:#}"
-        );
-        assert!(bound("lo") <= bound("change_ns") && bound("change_ns") <= bound("hi"));
+        let change = of(name)["p50"]["change_ns"].as_i64();
+        assert!(change.is_some_and(|ns| ns > 5_000_000), "{json:#}");
         assert_eq!(of(name)["a"]["count"], 300);
     }
+    let change = &of("l_tx_qdisc")["p50"];
+    let bound = |key: &str| change[key].as_i64().unwrap();
+    assert!(change["moved"] == true && bound("lo") > 0, "{json:#}");
+    assert!(bound("lo") <= bound("change_ns") && bound("change_ns") <= bound("hi"));
     let p99 = &of("l_tx_qdisc")["p99"];
     assert!(
         p99["hi"].is_null() && p99["no_interval"] == "few_probes",
