@@ -28,14 +28,14 @@ fn run(command: &str, args: &[&str]) -> String {
 }
 
 /// A file system on a loop device on a temporary file.
-struct Disk {
+pub struct Disk {
     directory: tempfile::TempDir,
     device: String,
     mounted: bool,
 }
 
 impl Disk {
-    fn make(kind: &str) -> Self {
+    pub fn make(kind: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("image");
         let file = fs::File::create(&image).unwrap();
@@ -55,12 +55,30 @@ impl Disk {
         disk
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join("mnt").join(name)
     }
 
     fn name(&self) -> &str {
         self.device.strip_prefix("/dev/").unwrap()
+    }
+
+    /// None of its dentries and inodes is in memory: it is a copy on another device, as the old one
+    /// stays mounted in namespaces that others made meanwhile.
+    pub fn mount_copy(&mut self) {
+        let at = self.path("");
+        let at = at.to_str().unwrap();
+        run("umount", &[at]);
+        self.mounted = false;
+        let image = |name| self.directory.path().join(name);
+        let (image, copy) = (image("image"), image("copy"));
+        run("losetup", &["--detach", &self.device]);
+        let [from, to] = [&image, &copy].map(|path| path.to_str().unwrap());
+        run("cp", &["--sparse=always", from, to]);
+        fs::rename(&copy, &image).unwrap();
+        self.device = run("losetup", &["--find", "--show", from]);
+        run("mount", &[&self.device, at]);
+        self.mounted = true;
     }
 
     /// Everything is written, and nothing of it stays in memory.

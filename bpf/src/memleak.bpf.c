@@ -89,11 +89,9 @@ static __always_inline bool is_wanted_size(__u64 bytes, __u32 gfp)
 	return false;
 }
 
-/* Whether this object's stack is taken; the same answer whenever it is asked. */
+/* Whether this object's stack is taken. */
 static __always_inline bool is_sampled(__u64 address)
 {
-	if (!stack_rate)
-		return false;
 	return ((__u32)(address >> 3) * 2654435769u >> 8) % stack_rate == 0;
 }
 
@@ -147,7 +145,8 @@ static __always_inline int slab_came(void *ctx, __u64 call_site, __u64 address, 
 		}
 	}
 	object.bytes = site->size;
-	if (is_sampled(address))
+	/* Of each site one at least: its stack says for what the objects are made. */
+	if (stack_rate && (is_new || is_sampled(address)))
 		add_stack(ctx, &object);
 	if (!ml_hold(address, &object)) {
 		/* It is in its stack's books already. */

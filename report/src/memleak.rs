@@ -9,14 +9,18 @@
 //! growth, and old ones are not freed.
 
 mod areas;
+mod cache;
 mod judge;
 mod snapshot;
 mod suspect;
 mod trend;
 
 pub use areas::{Areas, Held};
+pub use cache::{Origin, host_growth, origin};
 pub use judge::{Evidence, Judgement, judge, nothing_grows, unfollowed};
-pub use snapshot::{Area, Cache, Process, Snapshot, meminfo, slabinfo, status, vmallocinfo};
+pub use snapshot::{
+    Area, Cache, Process, Snapshot, meminfo, slabinfo, status, unused, vmallocinfo,
+};
 pub use suspect::{Suspect, floor, suspects};
 pub use trend::{ENOUGH, Trend};
 

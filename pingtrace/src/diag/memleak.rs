@@ -10,6 +10,7 @@ mod chart;
 mod find;
 mod pages;
 mod programs;
+mod reclaim;
 mod tracker;
 
 use super::{Results, Sink};
@@ -20,11 +21,13 @@ use crate::units::{self, monotonic_ns};
 use anyhow::{Context, Error, Result, bail, ensure};
 use books::Books;
 use clap::ValueEnum;
-use find::Findings;
+use find::{Findings, Group, Holding};
 use programs::Refusal;
+use reclaim::Reclaim;
 use report::companion::{Row, Summary, Time, Verdict, memleak_header};
-use report::memleak::{Allocator, Areas, Leak, Snapshot, Suspect, suspects};
+use report::memleak::{Allocator, Areas, Leak, Origin, Snapshot, Suspect, suspects};
 use rustix::thread::CapabilitySet;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::mem;
 use std::time::{Duration, Instant};
@@ -57,6 +60,10 @@ const STEP: Duration = Duration::from_millis(250);
 /// caches that are not asked for (-n) some ns. --malloc takes about 5 us a call.
 #[derive(Clone, Debug, clap::Args)]
 #[command(mut_arg("log", |arg| arg.short('f')))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub struct Args {
     /// Which allocator to follow; auto: kernel allocators that grow, else the process that does
     #[arg(short = 't', long = "type", value_name = "WHAT", value_enum, default_value_t = What::Auto)]
@@ -90,6 +97,13 @@ pub struct Args {
     /// With -p: follow `malloc` and `free` instead of page faults; slows the process down
     #[arg(long, requires = "pid")]
     malloc: bool,
+
+    /// Put growth of slab or pages to the test at the end: make the kernel reclaim, and see what
+    /// stays. Writes 2 to `/proc/sys/vm/drop_caches`: the whole host loses the dentries and inodes
+    /// that nobody uses, and the cached pages of these files. They are read from disk again when
+    /// they are needed, so everything may be slow for a while; no data is lost. Needs root
+    #[arg(long, conflicts_with_all = ["check", "pid"])]
+    reclaim: bool,
 
     /// Objects that are followed at once; more are counted as lost
     #[arg(long, value_name = "N", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
@@ -213,6 +227,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     if !args.check {
         check_capabilities()?;
     }
+    let reclaim = args.reclaim.then(Reclaim::open).transpose()?;
     let mut storages = [Storage::uninit(), Storage::uninit()];
     let mut look = Look::new(args, books, process, &mut storages);
     look.read()?;
@@ -226,7 +241,10 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     );
     let mut sink = Sink::open(&args.results, "memleak", &memleak_header())?;
     look.watch(control, &mut sink);
-    let findings = look.settle(control, &mut sink);
+    let mut findings = look.settle(control, &mut sink);
+    if let Some(reclaim) = reclaim {
+        findings = look.put_to_the_test(findings, reclaim, control);
+    }
     look.tell(&findings, sink)?;
     look.failure.map_or(Ok(()), Err)
 }
@@ -269,6 +287,10 @@ struct Look<'a> {
     /// Bytes by site over time.
     samples: Vec<(u64, HashMap<Key, u64>)>,
     notes: Vec<String>,
+    /// For what the objects of a stack are made, by the stack.
+    origins: RefCell<HashMap<Key, Origin>>,
+    /// What was held before the kernel was made to reclaim.
+    before_reclaim: Option<HashMap<Group, Holding>>,
     /// Why it ended before its time.
     cut: Option<Cut>,
     /// Why it could not look any further.
@@ -307,6 +329,8 @@ impl<'a> Look<'a> {
             ages: vec![monotonic_ns()],
             samples: Vec::new(),
             notes: Vec::new(),
+            origins: RefCell::default(),
+            before_reclaim: None,
             cut: None,
             failure: None,
         }
@@ -374,7 +398,7 @@ impl<'a> Look<'a> {
             && let Some(storages) = self.storages.take()
         {
             let options = Options {
-                stack_rate: self.args.stacks.then_some(self.args.rate),
+                stack_rate: self.args.rate,
                 objects: self.args.objects,
                 caches: &self
                     .snapshots
@@ -531,20 +555,20 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Kernel allocators that grow; from the middle of the time on also reclaimable caches, or the
-    /// process that grows most: a process that takes memory is nothing strange.
+    /// Kernel allocators that grow. Where all that may be cache, only from the middle of the time
+    /// on, and with them the process that grows most: one that takes memory is nothing strange,
+    /// but a better suspect than a cache.
     fn worth_following(&self, grow: &[Suspect]) -> Vec<Follow> {
-        let kernel = |s: &&Suspect| s.allocator != Allocator::User && !s.reclaimable;
-        let mut chosen: Vec<&Suspect> = grow.iter().filter(kernel).collect();
-        if chosen.is_empty() && self.snapshots.len() < LOOKS as usize / 2 {
+        let kernel = || grow.iter().filter(|s| s.allocator != Allocator::User);
+        let only_caches = kernel().all(Suspect::is_cache_like);
+        if only_caches && self.snapshots.len() < LOOKS as usize / 2 {
             return Vec::new();
         }
+        let mut chosen: Vec<&Suspect> = kernel().filter(|s| !s.reclaimable).collect();
         if chosen.is_empty() {
-            chosen = grow.iter().filter(|s| s.reclaimable).collect();
+            chosen = kernel().collect();
         }
-        if let (true, Some(process)) = (chosen.is_empty(), grow.iter().find_map(|s| s.pid)) {
-            return vec![self.args.user(process)];
-        }
+        let process = grow.iter().find_map(|s| s.pid).filter(|_| only_caches);
         let of = |allocator| chosen.iter().any(|s| s.allocator == allocator);
         let mut what = Vec::new();
         let caches: Vec<String> = chosen
@@ -562,6 +586,7 @@ impl<'a> Look<'a> {
             (Allocator::Percpu, Follow::Percpu),
         ];
         what.extend(others.into_iter().filter(|(a, _)| of(*a)).map(|(_, f)| f));
+        what.extend(process.map(|pid| self.args.user(pid)));
         what
     }
 
@@ -587,6 +612,45 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// What is left when the kernel has reclaimed.
+    fn put_to_the_test(
+        &mut self,
+        findings: Findings,
+        mut reclaim: Reclaim,
+        control: &Control,
+    ) -> Findings {
+        let Some(tracker) = &mut self.tracker else {
+            self.notes
+                .push("nothing was followed that reclaim could test".to_owned());
+            return findings;
+        };
+        if findings.judgement.leak <= Leak::Unknown || control.stopped() {
+            return findings;
+        }
+        // What comes from now on is not counted.
+        tracker.set_age(tracker::AGES - 1);
+        self.check_pages();
+        self.before_reclaim = Some(find::holdings(self));
+        log::info!("making the kernel reclaim (--reclaim)");
+        if let Err(e) = reclaim.run() {
+            self.before_reclaim = None;
+            self.notes.push(format!("not put to the test: {e:#}"));
+            return findings;
+        }
+        // Inodes and their parts are freed by RCU.
+        let until = Instant::now() + SETTLE;
+        let mut last = u64::MAX;
+        while control.sleep_until(Instant::now() + SETTLE_STEP * 4) && Instant::now() < until {
+            self.check_pages();
+            let left = find::holdings(self).values().map(|h| h.old).sum();
+            if left == last {
+                break;
+            }
+            last = left;
+        }
+        find::conclude(self)
+    }
+
     /// Pages whose free no program saw leave the tracker.
     fn check_pages(&mut self) {
         let Some(tracker) = &mut self.tracker else {
@@ -608,6 +672,7 @@ impl<'a> Look<'a> {
             time: Time(units::realtime_ns()),
             leak: findings.judgement.leak,
             confidence: findings.judgement.confidence(),
+            may_be_cache: findings.judgement.may_be_cache,
             what: findings.judgement.what.clone(),
         }))?;
         for site in findings.sites.iter().take(self.args.top) {

@@ -17,6 +17,9 @@ pub struct Verdict {
     /// How sure that is, from 0 to 1; absent when it is unknown.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "two_digits")]
     pub confidence: Option<f64>,
+    /// The kernel may give it back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_cache: bool,
     /// Of what, and why.
     pub what: String,
 }
@@ -188,6 +191,7 @@ mod tests {
             time: Time(0),
             leak: Leak::Yes,
             confidence: Some(0.934_567),
+            may_be_cache: false,
             what: "slab cache x".to_owned(),
         };
         let json = Row::Verdict(verdict.clone()).json();
@@ -206,6 +210,7 @@ mod tests {
             time: Time(0),
             leak: Leak::Unknown,
             confidence: None,
+            may_be_cache: false,
             what: "2 looks".to_owned(),
         };
         let json = Row::Verdict(verdict.clone()).json();

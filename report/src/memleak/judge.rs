@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{ENOUGH, Leak, Suspect, Trend};
+use super::suspect::explains;
+use super::{ENOUGH, Leak, Origin, Suspect, Trend};
 use crate::units::{Unit, bytes};
 
 /// Nothing is surer: what follows may differ from what was seen.
@@ -19,6 +20,9 @@ const ANSWER: f64 = 0.5;
 /// What is left of the confidence where the kernel has no book to compare with, or one that is
 /// too coarse for so little.
 const UNCONFIRMED: f64 = 0.8;
+
+/// What is left of the confidence that something leaks where it may be cache.
+const MAY_BE_CACHE: f64 = 0.3;
 
 /// What is known of one cache, one caller, or one allocator.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +57,34 @@ pub struct Evidence {
     pub unchecked: bool,
     /// The kernel takes it back when memory is short.
     pub reclaimable: bool,
+    /// For what these objects were made.
+    pub origin: Origin,
+    /// By how many objects the kernel's caches grew meanwhile that it can give back, if it says
+    /// so.
+    pub hosts: Option<u64>,
+    /// The share of the objects that stayed when the kernel was made to reclaim.
+    pub stayed: Option<f64>,
+}
+
+impl Evidence {
+    /// Whether the kernel may give it back. Reclaim has the last word.
+    fn may_be_cache(&self) -> bool {
+        match self.origin {
+            Origin::Files => true,
+            _ if self.stayed.is_some() => false,
+            Origin::Cache => self
+                .hosts
+                .is_none_or(|hosts| explains(hosts, self.grown_objects())),
+            Origin::Own => self.reclaimable,
+        }
+    }
+
+    /// By how many objects it grew: as the books say, others may have gone meanwhile.
+    fn grown_objects(&self) -> f64 {
+        let size = self.held_bytes as f64 / self.held.max(1) as f64;
+        let books = self.books.map(|grown| grown.max(0) as f64 / size.max(1.0));
+        books.map_or(self.held as f64, |books| books.min(self.held as f64))
+    }
 }
 
 /// The verdict on some evidence.
@@ -62,6 +94,8 @@ pub struct Judgement {
     pub leak: Leak,
     /// From 0 to 1.
     pub confidence: f64,
+    /// The kernel may give it back.
+    pub may_be_cache: bool,
     /// Why.
     pub what: String,
 }
@@ -72,6 +106,7 @@ impl Judgement {
         Self {
             leak: Leak::Unknown,
             confidence: 0.0,
+            may_be_cache: false,
             what,
         }
     }
@@ -123,12 +158,25 @@ pub fn judge(evidence: &Evidence) -> Judgement {
 
 fn weigh(evidence: &Evidence) -> Judgement {
     let seen = share(evidence.followed, evidence.lost);
+    if let Some(stayed) = evidence.stayed.filter(|stayed| *stayed < CONFIRMED) {
+        return Judgement {
+            leak: Leak::No,
+            confidence: seen * (1.0 - stayed),
+            may_be_cache: false,
+            what: format!(
+                "{}: it was cache: {:.0} % went when the kernel was made to reclaim",
+                evidence.what,
+                100.0 * (1.0 - stayed)
+            ),
+        };
+    }
     let grown = evidence.books.map(|b| u64::try_from(b).unwrap_or(0));
     if unseen_frees(evidence, grown) {
         let grown = grown.unwrap_or(0);
         return Judgement {
             leak: Leak::No,
             confidence: seen * (1.0 - grown as f64 / evidence.held_bytes as f64),
+            may_be_cache: false,
             what: format!(
                 "{}: {} seen to come and not to go, but the kernel's books grew by {} only: freed \
                  in bulk or by RCU",
@@ -143,6 +191,7 @@ fn weigh(evidence: &Evidence) -> Judgement {
         return Judgement {
             leak: Leak::No,
             confidence: seen,
+            may_be_cache: false,
             what: format!("{}: {} stay", evidence.what, bytes(evidence.held_bytes)),
         };
     }
@@ -158,13 +207,15 @@ fn unseen_frees(evidence: &Evidence, grown: Option<u64>) -> bool {
 fn growth(evidence: &Evidence, seen: f64) -> Judgement {
     let rising = evidence.trend.as_ref().map_or(0.5, |t| t.rising);
     let kept = evidence.kept.unwrap_or(0.0);
+    let may_be_cache = evidence.may_be_cache();
     let leaks = rising >= SURE
         && is_steady(evidence)
         && kept >= KEPT
         && is_confirmable(evidence)
-        && !evidence.reclaimable;
+        && !may_be_cache;
     let checked = if evidence.unchecked { UNCONFIRMED } else { 1.0 };
-    let agree = agreement(evidence) * checked;
+    let cached = if may_be_cache { MAY_BE_CACHE } else { 1.0 };
+    let agree = agreement(evidence) * checked * cached;
     let (leak, confidence) = if leaks {
         (Leak::Yes, rising * kept * agree * seen)
     } else {
@@ -173,6 +224,7 @@ fn growth(evidence: &Evidence, seen: f64) -> Judgement {
     Judgement {
         leak,
         confidence,
+        may_be_cache,
         what: growth_in_words(evidence, leak),
     }
 }
@@ -204,10 +256,35 @@ fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
     if let Some((site, share)) = &evidence.site {
         let _ = write!(words, ", {:.0} % by {site}", 100.0 * share);
     }
+    if let Some(stayed) = evidence.stayed {
+        let _ = write!(
+            words,
+            "; {:.0} % stayed when the kernel was made to reclaim",
+            100.0 * stayed
+        );
+    }
+    if leak != Leak::Yes {
+        words += &doubt(evidence);
+    }
+    words
+}
+
+/// Why growth is no leak, as far as is known.
+fn doubt(evidence: &Evidence) -> String {
     let why = match evidence {
-        _ if leak == Leak::Yes => "",
         Evidence {
-            reclaimable: true, ..
+            origin: Origin::Files,
+            ..
+        } => "; made for files in memory (tmpfs), it stays until they are deleted",
+        Evidence {
+            origin: Origin::Cache,
+            hosts,
+            ..
+        } if evidence.may_be_cache() => return may_be_cache_in_words(*hosts),
+        Evidence {
+            reclaimable: true,
+            stayed: None,
+            ..
         } => "; the kernel takes them back when memory is short",
         Evidence {
             kept: Some(kept), ..
@@ -216,7 +293,18 @@ fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
         _ if !is_confirmable(evidence) => "; too little for the kernel's books to confirm",
         _ => "; too short a time to tell whether they are freed later",
     };
-    words + why
+    why.to_owned()
+}
+
+fn may_be_cache_in_words(hosts: Option<u64>) -> String {
+    let unused = match hosts {
+        Some(hosts) => format!("{hosts} more of these can be given back"),
+        None => "how many of these can be given back is not known".to_owned(),
+    };
+    format!(
+        "; it may be cache, made for dentries, inodes or cached pages: {unused}; --reclaim puts it \
+         to the test"
+    )
 }
 
 /// How well what is held explains the growth of the books.
@@ -252,6 +340,7 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
     let none = Judgement {
         leak: Leak::No,
         confidence: sure(least),
+        may_be_cache: false,
         what: format!(
             "none of {} caches, callers and processes grows; least sure: {}",
             suspects.len(),
@@ -265,16 +354,27 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
 pub fn unfollowed(suspect: &Suspect) -> Judgement {
     let rate = Unit::BytesPerSecond.text(suspect.trend.per_s.max(0.0) as u64);
     let grown = bytes(u64::try_from(suspect.trend.grown).unwrap_or(0));
-    let back = if suspect.reclaimable {
-        "; the kernel takes it back when memory is short"
-    } else {
-        ""
+    let (doubt, cached) = match suspect {
+        Suspect {
+            reclaimable: true, ..
+        } => (
+            "; the kernel takes it back when memory is short",
+            MAY_BE_CACHE,
+        ),
+        Suspect {
+            may_be_cache: true, ..
+        } => (
+            "; it may be cache: as many more dentries, inodes or slabs can be given back",
+            MAY_BE_CACHE,
+        ),
+        _ => ("", 1.0),
     };
     Judgement {
         leak: Leak::Growing,
-        confidence: suspect.trend.rising.min(SUREST),
+        confidence: suspect.trend.rising.min(SUREST) * cached,
+        may_be_cache: suspect.is_cache_like(),
         what: format!(
-            "{} has grown by {grown}, {rate}; not followed{back}",
+            "{} has grown by {grown}, {rate}; not followed{doubt}",
             suspect.what()
         ),
     }
@@ -418,5 +518,83 @@ mod tests {
         // What leaks by then does leak.
         let leak = judge(&leaking()).cut_off(0.3, "ended after 3 s of 10 s");
         assert_eq!(leak.leak, Leak::Yes, "{leak:?}");
+    }
+
+    #[test]
+    fn what_may_be_cache_is_no_leak_and_less_sure_than_one_of_malloc() {
+        let find = Evidence {
+            origin: Origin::Cache,
+            hosts: Some(5000),
+            ..leaking()
+        };
+        let malloc = judge(&Evidence {
+            books: None,
+            ..leaking()
+        });
+        assert_eq!(malloc.leak, Leak::Yes);
+        let cases = [
+            (find.clone(), "may be cache"),
+            (
+                Evidence {
+                    hosts: None,
+                    ..find.clone()
+                },
+                "not known",
+            ),
+            (
+                Evidence {
+                    origin: Origin::Files,
+                    ..leaking()
+                },
+                "files in memory",
+            ),
+            (
+                Evidence {
+                    reclaimable: true,
+                    ..leaking()
+                },
+                "takes them back",
+            ),
+        ];
+        for (evidence, words) in cases {
+            let verdict = judge(&evidence);
+            assert_eq!(verdict.leak, Leak::Growing, "{verdict:?}");
+            assert!(
+                verdict.may_be_cache && verdict.what.contains(words),
+                "{verdict:?}"
+            );
+            assert!(verdict.confidence < 0.5 * malloc.confidence, "{verdict:?}");
+        }
+        // As many inodes cannot be given back: they are in use.
+        let used = judge(&Evidence {
+            hosts: Some(100),
+            ..find
+        });
+        assert_eq!(used.leak, Leak::Yes, "{used:?}");
+    }
+
+    #[test]
+    fn reclaim_has_the_last_word() {
+        let find = |stayed| Evidence {
+            origin: Origin::Cache,
+            hosts: Some(5000),
+            reclaimable: true,
+            stayed: Some(stayed),
+            ..leaking()
+        };
+        let cache = judge(&find(0.1));
+        assert_eq!(cache.leak, Leak::No, "{cache:?}");
+        assert!(
+            cache.confidence > 0.8 && cache.what.contains("90 % went"),
+            "{cache:?}"
+        );
+        let leak = judge(&find(1.0));
+        assert_eq!(leak.leak, Leak::Yes, "{leak:?}");
+        assert!(leak.what.contains("100 % stayed"), "{leak:?}");
+        let files = judge(&Evidence {
+            origin: Origin::Files,
+            ..find(1.0)
+        });
+        assert_eq!(files.leak, Leak::Growing, "{files:?}");
     }
 }

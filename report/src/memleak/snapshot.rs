@@ -9,6 +9,8 @@ pub struct Snapshot {
     pub ns: u64,
     /// /proc/meminfo, bytes.
     pub meminfo: BTreeMap<String, u64>,
+    /// Dentries and inodes that nobody uses: /proc/sys/fs/dentry-state and inode-state.
+    pub unused: Option<u64>,
     /// /proc/slabinfo by name.
     pub caches: BTreeMap<String, Cache>,
     /// /proc/vmallocinfo.
@@ -26,6 +28,8 @@ pub struct Cache {
     pub size: u64,
     /// Objects of one slab.
     pub per_slab: u64,
+    /// Slabs, each with a vector of its own where objects are charged to cgroups.
+    pub slabs: u64,
 }
 
 impl Cache {
@@ -77,16 +81,25 @@ pub fn slabinfo(text: &str) -> Result<BTreeMap<String, Cache>, String> {
         let name = words.next()?.to_owned();
         let mut number = || words.next()?.parse().ok();
         let (active, _all, size, per_slab) = (number()?, number()?, number()?, number()?);
+        let after = line.split_once(" slabdata")?.1;
         let cache = Cache {
             active,
             size,
             per_slab,
+            slabs: after.split_whitespace().nth(1)?.parse().ok()?,
         };
         Some((name, cache))
     };
     lines
         .map(|line| cache(line).ok_or_else(|| format!("'{line}' is no line of slabinfo 2.1")))
         .collect()
+}
+
+/// Unused dentries and inodes, of /proc/sys/fs/dentry-state and inode-state (`fs/dcache.c`,
+/// `fs/inode.c`): each second number.
+pub fn unused(dentry_state: &str, inode_state: &str) -> Option<u64> {
+    let second = |text: &str| text.split_whitespace().nth(1)?.parse::<u64>().ok();
+    Some(second(dentry_state)? + second(inode_state)?)
 }
 
 /// /proc/vmallocinfo: the areas that have pages of their own.
@@ -133,9 +146,17 @@ kmalloc-64          2048   2048     64   64    1 : tunables    0    0    0 : sla
         let caches = slabinfo(SLABINFO).unwrap();
         let epi = caches["eventpoll_epi"];
         assert_eq!((epi.active, epi.size, epi.per_slab), (463, 128, 32));
+        assert_eq!(epi.slabs, 16);
         assert_eq!(caches["kmalloc-64"].bytes(), 131_072);
         let error = slabinfo("slabinfo - version: 2.1\nnonsense 1 x\n").unwrap_err();
         assert!(error.contains("'nonsense 1 x'"), "{error}");
+    }
+
+    #[test]
+    fn unused_are_dentries_and_inodes() {
+        let (dentries, inodes) = ("122650\t120944\t45\t0\t18294\t0\n", "103779\t55\t0\t0\n");
+        assert_eq!(unused(dentries, inodes), Some(120_999));
+        assert_eq!(unused(dentries, ""), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which allocator grows: the trend of every book of the kernel.
 
-use super::{Allocator, Snapshot, Trend};
+use super::{Allocator, Cache, Snapshot, Trend, host_growth};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A trend below this is chance.
@@ -31,12 +31,19 @@ pub struct Suspect {
     pub floor: u64,
     /// The kernel takes it back when memory is short.
     pub reclaimable: bool,
+    /// The caches of the kernel grew by so many objects that each of these may be for one.
+    pub may_be_cache: bool,
 }
 
 impl Suspect {
     /// Whether it grows, and does not just scatter.
     pub fn grows(&self) -> bool {
         self.trend.rising >= SURE && self.trend.grown >= self.floor.cast_signed()
+    }
+
+    /// Whether the kernel may give it back.
+    pub fn is_cache_like(&self) -> bool {
+        self.reclaimable || self.may_be_cache
     }
 
     /// For people.
@@ -56,33 +63,39 @@ impl Suspect {
 /// `reclaimable` names caches.
 pub fn suspects(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect> {
     let mut all = series(snapshots, reclaimable);
-    all.sort_by_key(|s| (s.reclaimable, std::cmp::Reverse(s.trend.grown)));
+    all.sort_by_key(|s| (s.is_cache_like(), std::cmp::Reverse(s.trend.grown)));
     all
 }
 
 fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect> {
     let mut all = Vec::new();
+    let (Some(first), Some(last)) = (snapshots.first(), snapshots.last()) else {
+        return all;
+    };
+    let hosts = host_growth(first, last, reclaimable);
     let mut add = |allocator, name: Option<&str>, pid, value: &Value<'_>| {
         let points: Vec<_> = snapshots.iter().map(|s| (s.ns, value(s))).collect();
         let Some(trend) = Trend::of(&points) else {
             return;
         };
-        let is_reclaimable =
-            |name: &str| allocator == Allocator::Slab && reclaimable.contains(name);
+        let cache = name.filter(|_| allocator == Allocator::Slab);
+        let size = cache.and_then(|name| Some(last.caches.get(name)?.size));
+        let grown = |size: u64| trend.grown.max(0) as f64 / size.max(1) as f64;
+        let may_be_cache = size
+            .zip(hosts)
+            .is_some_and(|(s, hosts)| explains(hosts, grown(s)));
         all.push(Suspect {
             allocator,
             name: name.map(str::to_owned),
             pid,
             trend,
             floor: floor(allocator).max(points[0].1 / FLOOR_PART),
-            reclaimable: name.is_some_and(is_reclaimable),
+            reclaimable: cache.is_some_and(|name| reclaimable.contains(name)),
+            may_be_cache,
         });
     };
-    let Some(last) = snapshots.last() else {
-        return all;
-    };
     for name in last.caches.keys() {
-        let bytes = |s: &Snapshot| s.caches.get(name).map_or(0, super::Cache::bytes);
+        let bytes = |s: &Snapshot| s.caches.get(name).map_or(0, Cache::bytes);
         add(Allocator::Slab, Some(name), None, &bytes);
     }
     for caller in by_caller(last).keys() {
@@ -104,6 +117,13 @@ fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect
         add(Allocator::Page, None, None, &in_no_book);
     }
     all
+}
+
+/// Whether so many more objects of the kernel's caches explain so many more others: nearly one
+/// each, as a directory counts as used while an entry of it is cached.
+pub fn explains(hosts: u64, objects: f64) -> bool {
+    const SHARE: f64 = 0.5;
+    hosts > 0 && hosts as f64 >= SHARE * objects
 }
 
 type Value<'a> = dyn Fn(&Snapshot) -> u64 + 'a;
@@ -152,6 +172,7 @@ mod tests {
     fn growing(step: u64) -> Vec<Snapshot> {
         let at = |k: u64| Snapshot {
             ns: k * 1_000_000_000,
+            unused: None,
             meminfo: [
                 ("MemTotal".to_owned(), 1 << 30),
                 ("MemFree".to_owned(), (1 << 29) - k * 16 * step),
@@ -179,6 +200,7 @@ mod tests {
             active,
             size: 64,
             per_slab: 64,
+            slabs: active / 64,
         }
     }
 
@@ -204,6 +226,27 @@ mod tests {
         );
         let dentry = all.iter().find(|s| s.name.as_deref() == Some("dentry"));
         assert!(dentry.unwrap().reclaimable);
+    }
+
+    #[test]
+    fn what_grows_no_faster_than_what_can_be_given_back_may_be_cache() {
+        let none = BTreeSet::new();
+        let mut looks = growing(1000);
+        for (k, look) in (0..).zip(&mut looks) {
+            look.unused = Some(k * 900);
+        }
+        let may_be = |looks: &[Snapshot], name: &str| {
+            let all = suspects(looks, &none);
+            let suspect = all.iter().find(|s| s.name.as_deref() == Some(name));
+            suspect.unwrap().may_be_cache
+        };
+        assert!(may_be(&looks, "leaky"));
+        assert!(!may_be(&looks, "hog"), "of a process");
+        for (k, look) in (0..).zip(&mut looks) {
+            look.unused = Some(k * 10);
+        }
+        assert!(!may_be(&looks, "leaky"));
+        assert!(!may_be(&growing(1000), "leaky"), "unknown");
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, anyhow, bail};
-use report::memleak::{Allocator, Process, Snapshot, meminfo, slabinfo, status, vmallocinfo};
+use report::memleak::{
+    Allocator, Process, Snapshot, meminfo, slabinfo, status, unused, vmallocinfo,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -45,6 +47,7 @@ impl Books {
         let mut snapshot = Snapshot {
             ns: monotonic_ns(),
             meminfo: meminfo(&file("/proc/meminfo")?),
+            unused: unused_objects(),
             ..Snapshot::default()
         };
         if self.slab {
@@ -122,6 +125,11 @@ pub fn ready(cache: &str, per_slab: u64) -> u64 {
 /// The merged cache that a name in sysfs stands for.
 fn target(name: &str) -> Option<std::path::PathBuf> {
     fs::canonicalize(Path::new(SLABS).join(name)).ok()
+}
+
+fn unused_objects() -> Option<u64> {
+    let state = |of: &str| fs::read_to_string(format!("/proc/sys/fs/{of}-state")).ok();
+    unused(&state("dentry")?, &state("inode")?)
 }
 
 fn file(path: &str) -> Result<String> {

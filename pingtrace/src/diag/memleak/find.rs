@@ -7,8 +7,8 @@ use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;
 use report::companion::{Cohort, Frame, Site, beyond_tracing};
 use report::memleak::{
-    Allocator, Cache, Evidence, Held, Judgement, Snapshot, Suspect, Trend, floor, judge,
-    nothing_grows, suspects, unfollowed,
+    Allocator, Cache, Evidence, Held, Judgement, Origin, Snapshot, Suspect, Trend, floor,
+    host_growth, judge, nothing_grows, origin, suspects, unfollowed,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,10 +35,41 @@ impl Findings {
 pub struct Found {
     /// As it is told.
     pub row: Site,
+    /// For what its objects are made.
+    origin: Origin,
     came: [u64; tracker::AGES as usize],
     live: [u64; tracker::AGES as usize],
     /// `CLOCK_MONOTONIC` ns, bytes.
     pub series: Vec<(u64, u64)>,
+}
+
+/// What is judged together.
+pub type Group = (Allocator, Option<String>, Origin);
+
+/// What a group held at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holding {
+    /// Objects, without those of the last age.
+    pub old: u64,
+    /// Of all objects.
+    bytes: u64,
+}
+
+/// What each group holds.
+pub fn holdings(look: &Look<'_>) -> HashMap<Group, Holding> {
+    let mut all: HashMap<Group, Holding> = HashMap::new();
+    for site in tracked_sites(look) {
+        let holding = all.entry(site.group()).or_default();
+        holding.old += site.live[..tracker::AGES as usize - 1].iter().sum::<u64>();
+        holding.bytes += site.row.bytes;
+    }
+    all
+}
+
+impl Found {
+    fn group(&self) -> Group {
+        (self.row.alloc, self.row.cache.clone(), self.origin)
+    }
 }
 
 /// Everything that is known by now.
@@ -92,7 +123,9 @@ fn verdict(look: &Look<'_>, sites: &[Found]) -> Judgement {
             .map(|s| (unfollowed(s), s.trend.grown.cast_unsigned())),
     );
     let worst = judged.into_iter();
-    let worst = worst.max_by_key(|(judgement, bytes)| (judgement.leak, *bytes));
+    let rank =
+        |(judgement, bytes): &(Judgement, u64)| (judgement.leak, !judgement.may_be_cache, *bytes);
+    let worst = worst.max_by_key(rank);
     worst.map_or_else(
         || Judgement::unknown("too few looks for a trend".to_owned()),
         |(judgement, _)| judgement,
@@ -108,52 +141,77 @@ fn of_interest(look: &Look<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
         all.retain(|s| s.name.as_ref() == Some(&resolved));
     }
     // A process that grows is nothing strange where somebody else does.
-    let kernel = |s: &Suspect| s.allocator != Allocator::User && s.grows();
+    let kernel = |s: &Suspect| s.allocator != Allocator::User && s.grows() && !s.is_cache_like();
     if all.iter().any(kernel) {
         all.retain(|s| s.allocator != Allocator::User);
     }
     all
 }
 
-/// One for each cache, and one for each other allocator that is followed.
+/// One for each cache, and one for each other allocator that is followed; what may be cache in it
+/// is apart.
 fn evidence(look: &Look<'_>, sites: &[Found]) -> Vec<Evidence> {
-    let mut groups: BTreeMap<(Allocator, Option<&str>), Vec<&Found>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<&Found>> = BTreeMap::new();
     for follow in &look.followed {
-        match follow {
-            Follow::Slab(names) => {
-                for name in names {
-                    groups.insert((Allocator::Slab, Some(name)), Vec::new());
-                }
-            }
-            Follow::Page => drop(groups.insert((Allocator::Page, None), Vec::new())),
-            Follow::Vmalloc => drop(groups.insert((Allocator::Vmalloc, None), Vec::new())),
-            Follow::Percpu => drop(groups.insert((Allocator::Percpu, None), Vec::new())),
-            Follow::Faults(_) | Follow::Malloc(_) => {
-                groups.insert((Allocator::User, None), Vec::new());
-            }
+        let names = match follow {
+            Follow::Slab(names) => names.iter().cloned().map(Some).collect(),
+            _ => vec![None],
+        };
+        for name in names {
+            groups.insert((follow.allocator(), name, Origin::Own), Vec::new());
         }
     }
     for site in sites {
-        let key = (site.row.alloc, site.row.cache.as_deref());
-        groups.entry(key).or_default().push(site);
+        groups.entry(site.group()).or_default().push(site);
     }
+    let stayed = stayed(look, &groups);
     let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, n)| n).sum();
     let lost = sum(&look.counts.lost);
     let followed = sum(look.counts.done.get(..1).unwrap_or_default());
-    let each = |((allocator, cache), sites): ((Allocator, Option<&str>), Vec<&Found>)| Evidence {
+    let each = |(group, mine): (&Group, &Vec<&Found>)| Evidence {
         followed,
         lost,
-        ..group(look, allocator, cache, &sites)
+        stayed: stayed.get(group).copied(),
+        ..evidence_of(look, group, mine, sites)
     };
-    groups.into_iter().map(each).collect()
+    // One that nobody asked for, and that has ended, gave all back.
+    let is_over = look.process.is_none() && look.args.pid.is_none();
+    let judged = { groups.iter() }.filter(|(group, _)| group.0 != Allocator::User || !is_over);
+    judged.map(each).collect()
 }
 
-fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&Found]) -> Evidence {
+/// The share of each group that stayed when the kernel was made to reclaim.
+fn stayed(look: &Look<'_>, groups: &BTreeMap<Group, Vec<&Found>>) -> HashMap<Group, f64> {
+    let Some(before) = &look.before_reclaim else {
+        return HashMap::new();
+    };
+    let after = holdings(look);
+    let share = |group: &Group| {
+        let before = before.get(group).filter(|holding| holding.old > 0)?;
+        let after = after.get(group).map_or(0, |holding| holding.old);
+        Some((group.clone(), after as f64 / before.old as f64))
+    };
+    let tested = |group: &&Group| matches!(group.0, Allocator::Slab | Allocator::Page);
+    let all = groups.keys().chain(before.keys());
+    all.filter(tested).filter_map(share).collect()
+}
+
+fn evidence_of(look: &Look<'_>, group: &Group, sites: &[&Found], all: &[Found]) -> Evidence {
+    let (allocator, cache, origin) = (group.0, group.1.as_deref(), group.2);
     let sum = |of: fn(&Site) -> u64| sites.iter().map(|s| of(&s.row)).sum::<u64>();
     let bytes = sum(|site| site.bytes);
     let top = sites.iter().max_by_key(|s| s.row.bytes);
     let share = |top: &Found| top.row.bytes as f64 / bytes.max(1) as f64;
     let own_cache = cache.and_then(|name| look.snapshots.last()?.caches.get(name).copied());
+    // Of the same cache, but made for something else. The books are those from before reclaim.
+    let is_other = |g: &Group| (g.0, g.1.as_deref()) == (allocator, cache) && g.2 != origin;
+    let others: u64 = if let Some(before) = &look.before_reclaim {
+        let others = before.iter().filter(|(g, _)| is_other(g));
+        others.map(|(_, holding)| holding.bytes).sum()
+    } else {
+        let others = all.iter().filter(|s| is_other(&s.group()));
+        others.map(|s| s.row.bytes).sum()
+    };
     Evidence {
         what: subject(look, allocator, cache),
         site: top.map(|top| (label(&top.row.site), share(top))),
@@ -163,7 +221,7 @@ fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&F
         // What is held of vmalloc was read in the books.
         books: match allocator {
             Allocator::Vmalloc => Some(bytes.cast_signed()),
-            _ => books(look, allocator, cache),
+            _ => books(look, allocator, cache).map(|b| b - others.cast_signed()),
         },
         noise: match (cache, own_cache) {
             (Some(name), Some(cache)) => noise(name, cache),
@@ -176,8 +234,18 @@ fn group(look: &Look<'_>, allocator: Allocator, cache: Option<&str>, sites: &[&F
         trend: Trend::of(&total(sites)),
         reused: sum(|site| site.reused),
         reclaimable: cache.is_some_and(|name| look.books.reclaimable().contains(name)),
+        origin,
+        hosts: hosts(look, allocator),
         ..Evidence::default()
     }
+}
+
+/// By how many objects that the kernel can give back its caches grew while it was followed. A page
+/// of a file is such an object itself.
+fn hosts(look: &Look<'_>, allocator: Allocator) -> Option<u64> {
+    let (first, last) = (look.snapshots.get(look.since)?, look.snapshots.last()?);
+    let growth = host_growth(first, last, look.books.reclaimable());
+    growth.filter(|_| allocator != Allocator::Page)
 }
 
 fn subject(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> String {
@@ -265,22 +333,46 @@ fn tracked_sites(look: &Look<'_>) -> Vec<Found> {
     found.collect()
 }
 
-/// The stack that most live objects of a site had.
-fn stacks(raw: &[RawSite]) -> HashMap<Key, &RawSite> {
-    let mut best: HashMap<Key, &RawSite> = HashMap::new();
+/// The stacks of each site; that of most live objects comes first.
+fn stacks(raw: &[RawSite]) -> HashMap<Key, Vec<&RawSite>> {
+    let mut stacks: HashMap<Key, Vec<&RawSite>> = HashMap::new();
     for stack in raw.iter().filter(|s| s.kind == ml_kind::ML_STACK) {
-        let known = best.entry(stack.above).or_insert(stack);
-        if stack.live() > known.live() {
-            *known = stack;
-        }
+        stacks.entry(stack.above).or_default().push(stack);
     }
-    best
+    for of_site in stacks.values_mut() {
+        of_site.sort_by_key(|stack| std::cmp::Reverse(stack.live()));
+    }
+    stacks
+}
+
+/// For what the objects of a site are made: what holds for most of those whose stack is known.
+fn origin_of(look: &Look<'_>, site: &RawSite, stacks: &[&RawSite], symbols: &Symbols) -> Origin {
+    let mut weights: BTreeMap<Origin, u64> = BTreeMap::new();
+    let own = [site];
+    let known: &[&RawSite] = match site.kind {
+        ml_kind::ML_PAGE => &own,
+        ml_kind::ML_SLAB | ml_kind::ML_SIZED => stacks,
+        _ => &[],
+    };
+    for stack in known.iter().filter(|stack| stack.live() > 0) {
+        let mut origins = look.origins.borrow_mut();
+        let of_stack = origins.entry(stack.key).or_insert_with(|| {
+            let frames = symbols.kernel(&stack.frames);
+            let name =
+                |frame: &'_ Frame| Some(frame.name.as_deref()?.split('+').next()?.to_owned());
+            let names: Vec<Option<String>> = frames.iter().map(name).collect();
+            origin(names.iter().map(Option::as_deref))
+        });
+        *weights.entry(*of_stack).or_default() += stack.live();
+    }
+    let heaviest = weights.into_iter().max_by_key(|(_, weight)| *weight);
+    heaviest.map_or(Origin::Own, |(origin, _)| origin)
 }
 
 fn found(
     look: &Look<'_>,
     site: &RawSite,
-    stacks: &HashMap<Key, &RawSite>,
+    stacks: &HashMap<Key, Vec<&RawSite>>,
     symbols: &Symbols,
 ) -> Found {
     let (alloc, cache) = of_whom(look, site);
@@ -290,12 +382,14 @@ fn found(
         None => beyond_allocator(symbols.kernel(frames), alloc),
     };
     let own = named(&site.frames);
-    let below = stacks.get(&site.key);
+    let below = stacks.get(&site.key).map_or(&[][..], Vec::as_slice);
+    let origin = origin_of(look, site, below, symbols);
     let first = match site.call_site {
         0 => own.first().cloned(),
         address => symbols.kernel(&[address]).pop(),
     };
-    let (stack, stack_live) = match below {
+    let shown = look.args.stacks || user.is_some();
+    let (stack, stack_live) = match below.first().filter(|_| shown) {
         Some(below) => {
             let stack = from(named(&below.frames), site.call_site);
             (stack, Some(below.live()))
@@ -318,13 +412,10 @@ fn found(
             age_max_ns: None,
             slope_bytes_per_s: None,
             cohorts: Vec::new(),
-            stack: if look.args.stacks || user.is_some() {
-                stack
-            } else {
-                Vec::new()
-            },
+            stack: if shown { stack } else { Vec::new() },
             stack_live,
         },
+        origin,
         came: site.came,
         live: site.live,
         series: series(look, site.key),
@@ -462,6 +553,7 @@ fn area_sites(look: &Look<'_>) -> Vec<Found> {
                 stack_live: None,
             },
             series: area_series(look, &caller),
+            origin: Origin::Own,
             came,
             live,
         }
@@ -513,13 +605,9 @@ pub fn label(frame: &Frame) -> String {
 
 /// Sites that differ in their stacks or sizes only are one.
 fn merge(sites: Vec<Found>) -> Vec<Found> {
-    let mut merged: HashMap<(Allocator, Option<String>, String), Found> = HashMap::new();
+    let mut merged: HashMap<(Group, String), Found> = HashMap::new();
     for site in sites {
-        let key = (
-            site.row.alloc,
-            site.row.cache.clone(),
-            label(&site.row.site),
-        );
+        let key = (site.group(), label(&site.row.site));
         match merged.remove(&key) {
             Some(other) => merged.insert(key, add(other, site)),
             None => merged.insert(key, site),

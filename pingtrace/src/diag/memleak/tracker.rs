@@ -85,8 +85,8 @@ impl fmt::Display for Follow {
 /// How it is followed.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Stacks of one in so many slab objects.
-    pub stack_rate: Option<u32>,
+    /// Stacks of one in so many slab objects, and of the first of each site.
+    pub stack_rate: u32,
     /// Size of the table.
     pub objects: u32,
     /// /proc/slabinfo: sizes of caches.
@@ -422,7 +422,7 @@ fn set_constants(
     let rodata = rodata.context("the object has no .rodata")?;
     rodata.page_size = rustix::param::page_size() as u32;
     rodata.possible_cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")? as u32;
-    rodata.stack_rate = options.stack_rate.unwrap_or(0);
+    rodata.stack_rate = options.stack_rate;
     rodata.gfp_account = GFP_ACCOUNT;
     rodata.all = true;
     for follow in what {

@@ -1,0 +1,181 @@
+//! What may be cache: memory that the kernel gives back when it is short of it, or when the files
+//! that it belongs to are deleted.
+//!
+//! The kernel marks the caches of dentries and inodes as reclaimable, but not what is made beside
+//! each of them and dies with it: the security modules' part of an inode, and the vector in which
+//! a slab keeps whose its objects are. Two witnesses tell these from a leak. The stack that
+//! allocated an object says whether it was made for a dentry, an inode or a cached page; and the
+//! kernel's books say how many more of these can be given back. Both are needed: a socket has an
+//! inode too, which nobody can reclaim while it is open.
+
+use super::Snapshot;
+use std::collections::BTreeSet;
+
+/// For what an object was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// For itself.
+    #[default]
+    Own,
+    /// For a dentry, an inode, or a page of a file; or its stack has no names.
+    Cache,
+    /// For a file that is nowhere but in memory: it stays until that is deleted.
+    Files,
+}
+
+/// Kernel functions by which files that are in memory only are made (tmpfs, ramfs).
+const FILES: [&str; 2] = ["shmem_", "ramfs_"];
+/// Those of dentries and inodes that nobody can look up, so that they go with their last user.
+const PSEUDO: [&str; 5] = [
+    "d_alloc_pseudo",
+    "alloc_file_pseudo",
+    "new_inode_pseudo",
+    "alloc_anon_inode",
+    "sock_alloc",
+];
+/// Those that make a dentry, an inode, a page of a file, or its buffers (Linux 5.10 to 7.2).
+const CACHE: [&str; 16] = [
+    "__d_alloc",
+    "d_alloc",
+    "alloc_inode",
+    "new_inode",
+    "inode_init_always",
+    "iget_locked",
+    "iget5_locked",
+    "alloc_buffer_head",
+    "folio_alloc_buffers",
+    "filemap_",
+    "__filemap_",
+    "page_cache_ra",
+    "pagecache_get_page",
+    "add_to_page_cache",
+    "__add_to_page_cache",
+    "grow_dev_",
+];
+
+/// Of a stack, by the names of its functions without their offsets; `None` has no name.
+pub fn origin<'a>(stack: impl IntoIterator<Item = Option<&'a str>>) -> Origin {
+    let names: Vec<&str> = stack.into_iter().flatten().collect();
+    // Of each file system: ext4_iget, xfs_iget.
+    let is_iget = || names.iter().any(|name| name.contains("_iget"));
+    let passes = |functions: &[&str]| {
+        let is_one = |name: &&str| functions.iter().any(|f| name.starts_with(f));
+        names.iter().any(is_one)
+    };
+    if passes(&PSEUDO) {
+        Origin::Own
+    } else if passes(&FILES) {
+        Origin::Files
+    } else if names.is_empty() || passes(&CACHE) || is_iget() {
+        Origin::Cache
+    } else {
+        Origin::Own
+    }
+}
+
+/// By how many objects the kernel's caches grew between two looks, of those that it can give back:
+/// unused dentries and inodes, and the slabs of reclaimable caches, each of which may have a
+/// vector. `None` where the kernel does not say it.
+pub fn host_growth(
+    first: &Snapshot,
+    last: &Snapshot,
+    reclaimable: &BTreeSet<String>,
+) -> Option<u64> {
+    let unused = last.unused?.saturating_sub(first.unused?);
+    let slabs = |name: &String| {
+        let of = |snapshot: &Snapshot| snapshot.caches.get(name).map_or(0, |c| c.slabs);
+        of(last).saturating_sub(of(first))
+    };
+    Some(unused + reclaimable.iter().map(slabs).sum::<u64>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cache;
+    use super::*;
+
+    fn of(stack: &[&str]) -> Origin {
+        origin(stack.iter().map(|name| Some(*name)))
+    }
+
+    #[test]
+    fn what_is_made_for_an_inode_or_a_dentry_may_be_cache() {
+        let blob = [
+            "security_inode_alloc",
+            "inode_init_always_gfp",
+            "alloc_inode",
+            "ext4_lookup",
+        ];
+        assert_eq!(of(&blob), Origin::Cache);
+        let vector = [
+            "alloc_slab_obj_exts",
+            "kmem_cache_alloc_lru_noprof",
+            "__d_alloc",
+        ];
+        assert_eq!(of(&vector), Origin::Cache);
+        let page = [
+            "__filemap_get_folio",
+            "__getblk_slow",
+            "ext4_sb_breadahead_unmovable",
+        ];
+        assert_eq!(of(&page), Origin::Cache);
+        assert_eq!(
+            origin([None, None]),
+            Origin::Cache,
+            "hidden names exclude nothing"
+        );
+    }
+
+    #[test]
+    fn what_an_open_socket_or_an_eventfd_holds_is_no_cache() {
+        let blob = [
+            "security_inode_alloc",
+            "alloc_inode",
+            "sock_alloc",
+            "__sys_socket",
+        ];
+        assert_eq!(of(&blob), Origin::Own);
+        let vector = [
+            "alloc_slab_obj_exts",
+            "__d_alloc",
+            "d_alloc_pseudo",
+            "do_eventfd",
+        ];
+        assert_eq!(of(&vector), Origin::Own);
+        assert_eq!(of(&["do_eventfd", "do_syscall_64"]), Origin::Own);
+    }
+
+    #[test]
+    fn a_file_in_memory_is_told_apart() {
+        let inode = [
+            "shmem_alloc_inode",
+            "alloc_inode",
+            "shmem_get_inode",
+            "shmem_mknod",
+        ];
+        assert_eq!(of(&inode), Origin::Files);
+    }
+
+    #[test]
+    fn hosts_are_unused_objects_and_slabs_of_reclaimable_caches() {
+        let snapshot = |unused, slabs| Snapshot {
+            unused,
+            caches: ["dentry", "filp"]
+                .map(|name| {
+                    let cache = Cache {
+                        slabs,
+                        ..Cache::default()
+                    };
+                    (name.to_owned(), cache)
+                })
+                .into(),
+            ..Snapshot::default()
+        };
+        let reclaimable = BTreeSet::from(["dentry".to_owned()]);
+        let growth = |a: &Snapshot, b: &Snapshot| host_growth(a, b, &reclaimable);
+        let (less, more) = (snapshot(Some(100), 5), snapshot(Some(1100), 25));
+        assert_eq!(growth(&less, &more), Some(1020));
+        assert_eq!(growth(&more, &less), Some(0));
+        assert_eq!(growth(&snapshot(None, 5), &more), None);
+    }
+}
