@@ -227,7 +227,7 @@ impl Writer {
                         marks,
                     } = &*so_far;
                     let style = terminal::Output::Stderr.style();
-                    story::say(text::summary(run, summary, *marks, &style));
+                    story::say(style.render(&text::summary(run, summary, *marks, &style)));
                 }
                 Message::End(end) => return self.end(*end),
             }
