@@ -114,14 +114,12 @@ fn a_run_that_cannot_be_compared_is_refused() {
     let file = |name: &str| directory.path().join(name);
     save(&lab, directory.path(), "good");
     let good = fs::read_to_string(file("good.json")).unwrap();
-    fs::write(file("torn.json"), format!("{good}{{\"type\":")).unwrap();
     fs::write(
         file("later.json"),
         good.replacen("\"version\":1", "\"version\":2", 1),
     )
     .unwrap();
     fs::write(file("empty.json"), "").unwrap();
-    let lines = good.lines().count();
 
     let mut command = program();
     let args = "-c 10.77.0.2 -i 2ms -o log --log killed --stat-interval 20ms";
@@ -135,9 +133,10 @@ fn a_run_that_cannot_be_compared_is_refused() {
     let unanswered = client(&lab.client.ns, "-c 10.77.0.9 -i 2ms -C 3 -W 50ms -o json");
     fs::write(file("unanswered.json"), unanswered.stdout).unwrap();
 
-    let torn = format!("torn.json: line {}", lines + 1);
+    let many = good.replace("\"replied\":300", "\"replied\":4611686018427387904");
+    fs::write(file("many.json"), many).unwrap();
     for (name, words) in [
-        ("torn.json", [torn.as_str(), "EOF"]),
+        ("many.json", ["many.json: line", "at most 1099511627776"]),
         (
             "later.json",
             ["later.json: line 1", "format version 2, this reads up to 1"],

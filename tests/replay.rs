@@ -1,12 +1,15 @@
 //! `pingtrace replay`: a saved run gives again what it gave live.
 
 use super::harness::{Finished, Server, alone, finish, kill, program, start, status, until, wire};
+use flate2::{Compression, write::GzEncoder};
 use netns::{Lab, Namespace};
 use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use report::json::{Line, parse_line};
 use report::model::Owner;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::Value;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -359,15 +362,31 @@ fn what_cannot_be_replayed_is_refused() {
     let args = "-c 10.77.0.2 -i 2ms -C 20 -o json,log --log good";
     let good = place.save(&lab.client.ns, "good.json", args).stdout;
     let (run, rest) = good.split_once('\n').unwrap();
-    place.write("torn.json", &format!("{good}{{\"type\":"));
     let later = good.replacen("\"version\":1", "\"version\":2", 1);
     place.write("later.json", &later);
     place.write("norun.json", rest);
     place.write("noprobe.json", run);
     place.write("empty.json", "");
-    let torn = format!("torn.json: line {}: ", good.lines().count() + 1);
+    let flood = good.replacen("\"interval_ns\":2000000", "\"interval_ns\":0", 1);
+    place.write("flood.json", &flood);
+    let many = good.replace("\"sent\":20", "\"sent\":4611686018427387904");
+    place.write("many.json", &many);
+    place.write("long.json", &format!("{good}\"{}\"", "x".repeat(5 << 20)));
+    let bomb = gzip(&vec![b'x'; 70 << 20]);
+    fs::write(place.file("bomb.gz"), bomb).unwrap();
     for (args, status, words) in [
-        ("torn.json", 1, [torn.as_str(), "EOF"]),
+        (
+            "flood.json",
+            1,
+            ["flood.json: line 1: ", "interval of 0 ns"],
+        ),
+        (
+            "many.json",
+            1,
+            ["many.json: line ", "at most 1099511627776"],
+        ),
+        ("long.json", 1, ["long.json: line ", "longer than 4 MiB"]),
+        ("bomb.gz", 1, ["bomb.gz: line 1", ""]),
         (
             "later.json",
             1,
@@ -390,6 +409,8 @@ fn what_cannot_be_replayed_is_refused() {
         let refused = place.replay(args);
         assert_eq!(refused.status, status, "{args}: {refused:#?}");
         assert_eq!(refused.stdout, "", "{args}");
+        let lines = refused.stderr.lines().count();
+        assert!(status == 2 || lines == 1, "{args}: {refused:#?}");
         for word in words {
             assert!(refused.stderr.contains(word), "no '{word}': {refused:#?}");
         }
@@ -415,4 +436,229 @@ fn unknown_send_slip_is_not_called_none() {
     let replayed = place.replay("cut.json");
     assert!(replayed.stdout.contains("lost 3 of 3"), "{replayed:#?}");
     assert!(!replayed.stdout.contains("send slip"), "{replayed:#?}");
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(content: &[u8]) -> Vec<u8> {
+    compress_to_vec(content, CompressionLevel::Fastest)
+}
+
+impl Place {
+    /// Replaces a file by a compressed one, as logrotate does.
+    fn compress(&self, name: &str, ending: &str, how: fn(&[u8]) -> Vec<u8>) {
+        let content = how(&fs::read(self.file(name)).unwrap());
+        fs::write(self.file(&format!("{name}.{ending}")), content).unwrap();
+        fs::remove_file(self.file(name)).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.file(from), self.file(to)).unwrap();
+    }
+}
+
+#[test]
+fn every_file_of_a_log_stands_alone_and_all_are_one_run() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = "-c 10.77.0.2 --nslocal -i 2ms -C 200 -o json,log --log all --logsize 60K \
+                --logbackup 99 --stat-interval 20ms";
+    let live = place.save(&lab.client.ns, "all.json", args);
+    let numbers = (1..99).take_while(|n| place.file(&format!("all.seq.{n}")).exists());
+    let mut parts: Vec<_> = numbers.map(|n| format!("all.seq.{n}")).collect();
+    assert!(parts.len() > 2, "the log did not rotate: {parts:?}");
+    assert!(place.file("all.stat.1").exists(), "nor did its statistics");
+    parts.push("all.seq".to_owned());
+    for name in ["all.stat", "all.stat.1"] {
+        let head = place.read(name).lines().next().map(str::to_owned);
+        assert!(
+            head.is_some_and(|l| l.starts_with("{\"type\":\"run\"")),
+            "{name}"
+        );
+    }
+    let mut replayed = 0;
+    for part in &parts {
+        place.write("part.json", &place.read(part));
+        let probes = count_probes(&place.file(part));
+        let alone = place.replay("part.json -o json");
+        assert_eq!(
+            (alone.status, alone.probes().len()),
+            (0, probes),
+            "{alone:#?}"
+        );
+        replayed += probes;
+    }
+    assert_eq!(replayed, 200);
+
+    let whole = place.replay("all.seq -o json");
+    warned(&whole, &[]);
+    assert_eq!(
+        (whole.probes(), whole.stat()["delays"].clone()),
+        (live.probes(), live.stat()["delays"].clone())
+    );
+    place.compress("all.seq.1", "zst", zstd);
+    place.compress("all.seq.2", "gz", gzip);
+    place.compress("all.stat.1", "gz", gzip);
+    let compressed = place.replay("all.seq -o json");
+    warned(&compressed, &[]);
+    same(&whole.stdout, &compressed.stdout);
+    let plain = place.replay("all.json -o json");
+    place.compress("all.json", "zst", zstd);
+    let compressed = place.replay("all.json.zst -o json");
+    warned(&compressed, &[]);
+    same(&plain.stdout, &compressed.stdout);
+    // The last statistics were rotated away.
+    place.rename("all.stat", "all.stat.0");
+    place.compress("all.stat.0", "gz", gzip);
+    let here = Namespace::current().unwrap();
+    for other in ["all.seq", "all.stat"] {
+        let diff = place.run(&here, &format!("diff {other} all.json.zst"));
+        assert_eq!(diff.status, 0, "{diff:#?}");
+        assert!(diff.stdout.contains("200"), "{diff:#?}");
+    }
+}
+
+#[test]
+fn a_log_that_was_opened_anew_stands_alone() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let mut command = program();
+    let args = "-c 10.77.0.2 -i 2ms -o log --log a";
+    command.args(args.split(' ')).current_dir(place.0.path());
+    let run = start(&lab.client.ns, &mut command);
+    let count = || count_probes(&place.file("a.seq"));
+    until("there are probes", || count() > 20);
+    place.rename("a.seq", "b.seq");
+    place.rename("a.stat", "b.stat");
+    kill(run.id(), libc::SIGHUP);
+    until("the log is there again", || count() > 20);
+    kill(run.id(), libc::SIGTERM);
+    assert_eq!(finish(run).status, 0);
+    let later = place.replay("a.seq -o json");
+    warned(&later, &["answered probes, the others are not in it"]);
+    assert_eq!(later.probes().len(), count());
+    let earlier = place.replay("b.seq -o json");
+    warned(&earlier, &["no final statistics"]);
+    assert_eq!(earlier.probes().len(), count_probes(&place.file("b.seq")));
+    let here = Namespace::current().unwrap();
+    let diff = place.run(&here, "diff a.seq a.stat");
+    assert_eq!(diff.status, 0, "{diff:#?}");
+}
+
+#[test]
+fn a_quiet_run_is_a_good_one() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let args = "-c 10.77.0.2 -i 2ms -C 50 -m 10s -o json,log --log quiet --stat-interval 20ms";
+    let live = place.save(&lab.client.ns, "quiet.json", args);
+    assert_eq!(live.stat()["recorded"], 0, "{live:#?}");
+    for file in ["quiet.json", "quiet.seq", "quiet.stat"] {
+        let again = place.replay(&format!("{file} -o json,text,image --image {file}.svg"));
+        warned(
+            &again,
+            &[
+                "no probe, as none was lost or took 10.0 s",
+                "sent 50, replied 50",
+            ],
+        );
+        assert!(!again.stderr.contains("warning"), "{again:#?}");
+        assert_eq!(again.stat()["delays"], live.stat()["delays"], "{file}");
+        assert!(place.file(&format!("{file}.svg")).exists());
+    }
+    let judged = place.replay("quiet.json --slo max(total)<1ns");
+    assert_eq!(judged.status, 4, "{judged:#?}");
+    let here = Namespace::current().unwrap();
+    let diff = place.run(&here, "diff quiet.json quiet.seq");
+    assert_eq!(diff.status, 0, "{diff:#?}");
+
+    // Killed in the morning: what there was at its last interval.
+    let lines: Vec<_> = live.stdout.lines().collect();
+    let stat = place.read("quiet.stat");
+    let so_far: Vec<_> = stat.lines().filter(|l| !l.contains("\"hdr\"")).collect();
+    place.write(
+        "killed.json",
+        &format!("{}\n{}\n", lines[0], so_far.join("\n")),
+    );
+    let killed = place.replay("killed.json");
+    warned(
+        &killed,
+        &[
+            "no final statistics",
+            "counters are those of its last interval",
+        ],
+    );
+    assert!(killed.stdout.contains(", replied "), "{killed:#?}");
+    place.write("nothing.json", lines[0]);
+    let nothing = place.replay("nothing.json");
+    assert_eq!(nothing.status, 1, "{nothing:#?}");
+}
+
+#[test]
+fn a_file_that_is_cut_off_has_what_is_whole() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let args = "-c 10.77.0.2 -i 2ms -C 50 -o json";
+    let live = place.save(&lab.client.ns, "all.json", args);
+    let text = &live.stdout;
+    let within = text.match_indices("\"type\":\"probe\"").nth(30).unwrap().0 + 40;
+    place.write("cut.json", &text[..within]);
+    let number = text[..within].lines().count();
+    let said = format!("cut.json: line {number} is cut off");
+    let cut = place.replay("cut.json -o json");
+    warned(&cut, &[&said, "no final statistics"]);
+    assert_eq!(cut.stderr.matches("cut off").count(), 1, "{cut:#?}");
+    assert_eq!(cut.probes(), live.probes()[..30]);
+
+    for (name, content) in [
+        ("cut.gz", gzip(text.as_bytes())),
+        ("cut.zst", zstd(text.as_bytes())),
+    ] {
+        fs::write(place.file(name), &content[..content.len() - 1]).unwrap();
+        let cut = place.replay(&format!("{name} -o json"));
+        warned(&cut, &["is cut off"]);
+        assert!(cut.probes().len() <= 50);
+    }
+    // Cut behind its end: nothing is missing.
+    place.write("torn.json", &format!("{text}{{\"type\":"));
+    let torn = place.replay("torn.json -o json");
+    warned(&torn, &["torn.json: line", "cut off"]);
+    same(&behind_the_run(text), &behind_the_run(&torn.stdout));
+}
+
+#[test]
+fn names_from_a_file_do_not_act_on_a_terminal() {
+    let lab = Lab::veth_pair().unwrap();
+    let place = Place::new();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = "-c 10.77.0.2 --nslocal -i 2ms -C 20 -n -o json";
+    let live = place.save(&lab.client.ns, "live.json", args);
+    let device = live.probes()[0]["points"]
+        .as_array()
+        .and_then(|all| all.iter().find_map(|p| p["dev"].as_str()))
+        .map(|name| format!("\"dev\":\"{name}\""))
+        .expect("a device");
+    let evil = live
+        .stdout
+        .replace(&device, "\"dev\":\"\\u001b[2J\u{9b}31m\u{202e}\"");
+    let evil = evil.replace("\"mode\":\"", "\"mode\":\"\\u001b]0;x\\u0007");
+    place.write("evil.json", &evil);
+    let acts = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+    for output in ["text", "json", "text,json"] {
+        let again = place.replay(&format!("evil.json -n -o {output}"));
+        assert_eq!(again.status, 0, "{again:#?}");
+        let shown = again.stdout + &again.stderr;
+        assert!(!shown.contains(acts), "{shown}");
+        assert!(
+            shown.contains("\\x1b[2J\\x9b31m") || output == "json",
+            "{shown}"
+        );
+    }
+    let picture = place.replay("evil.json -n -o image --image evil.html");
+    assert_eq!(picture.status, 0, "{picture:#?}");
+    assert!(!place.read("evil.html").contains(acts));
 }

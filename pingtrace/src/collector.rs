@@ -438,6 +438,15 @@ impl Collector {
         line
     }
 
+    /// Lets one interval stand for all that end before `now_ns`, if these are more than `max`.
+    pub fn join_intervals(&mut self, now_ns: u64, max: u64) {
+        let rest_ns = now_ns.saturating_sub(self.next_stat_ns);
+        let more = rest_ns.checked_div(self.stat_interval_ns).unwrap_or(0);
+        if more > max {
+            self.next_stat_ns += more * self.stat_interval_ns;
+        }
+    }
+
     /// When the next interval ends, on the client's clock.
     pub fn next_stat_ns(&self) -> u64 {
         self.next_stat_ns

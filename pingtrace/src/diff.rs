@@ -1,22 +1,22 @@
 //! `pingtrace diff A B`: what changed between two saved runs.
 
+use crate::saved_files::{self, statistics_beside};
 use crate::{printer, terminal, units};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use report::confidence::MinEffect;
 use report::diff::Diff;
-use report::saved::{self, Saved};
-use std::fs::File;
-use std::io::BufReader;
+use report::saved::Saved;
 use std::path::{Path, PathBuf};
 
 /// Compare two saved runs: which segments moved, by how much, and how sure that is
 ///
 /// A and B are what `-o json` wrote, or log files: FILE.stat, or FILE.seq for the FILE.stat beside
-/// it. Percentiles of all probes are compared, not of the recorded ones alone. A segment moved if
-/// it changed by more than a repetition of the run would show, as far as the runs' own course tells,
-/// and by --min-effect at least. Of several runs in one file the last counts. Exit status: 0 whatever
-/// moved; 1 a file could not be read.
+/// it, with the rotated files of each; compressed with gzip or zstd, or not. Percentiles of all probes
+/// are compared, not of the recorded ones alone. A segment moved if it changed by more than a
+/// repetition of the run would show, as far as the runs' own course tells, and by --min-effect at
+/// least. Of several runs in one file the last counts. Exit status: 0 whatever moved; 1 a file could
+/// not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The run to compare with
@@ -79,19 +79,11 @@ pub fn run(args: &Args) -> Result<()> {
     printer::to_stdout(&result)
 }
 
-/// The file with the statistics of a log of which this one has the records: FILE.stat of FILE.seq.
-pub fn statistics_beside(path: &Path) -> Option<PathBuf> {
-    let records = path.extension().is_some_and(|extension| extension == "seq");
-    records.then(|| path.with_extension("stat"))
-}
-
 fn read(path: &Path) -> Result<Saved> {
     let beside = statistics_beside(path);
     let path = beside.as_deref().unwrap_or(path);
-    let file =
-        File::open(path).with_context(|| format!("open the saved run {}", path.display()))?;
-    saved::read(BufReader::new(file))
-        .with_context(|| format!("read the saved run {}", path.display()))
+    let (_, scan) = saved_files::scan(path)?;
+    Saved::try_from(scan).with_context(|| format!("read the saved run {}", path.display()))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod replay;
 mod reports;
 mod rotate;
 pub mod run;
+mod saved_files;
 pub mod schedule;
 mod screen;
 pub mod selftest;

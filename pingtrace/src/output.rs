@@ -12,6 +12,7 @@ use crate::screen::Screen;
 use crate::{story, terminal};
 use anyhow::{Context, Result, anyhow, bail};
 use report::hops::HopStats;
+use report::json::Part;
 use report::model::{Capture, Names, Record, Run, Summary};
 use report::stats::Marks;
 use report::{draw, json, text};
@@ -236,9 +237,14 @@ impl Writer {
     }
 
     fn run_line(&mut self, run: &Run) -> Result<()> {
-        let line = json::run_line(run);
+        let line = json::run_line(run, Part::First);
         self.stat(&line)?;
         self.sequence(&line)?;
+        if let Some(logs) = &mut self.logs {
+            let header = json::run_line(run, Part::Continued) + "\n";
+            logs.sequence.set_header(&header);
+            logs.stat.set_header(&header);
+        }
         print(&mut self.json, || line + "\n");
         Ok(())
     }

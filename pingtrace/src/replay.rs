@@ -10,10 +10,10 @@ use crate::cli::{Output, Results};
 use crate::client::Outcome;
 use crate::collector::Collector;
 use crate::control::Asked;
-use crate::diff::statistics_beside;
 use crate::output::Source;
 use crate::plan::Usage;
 use crate::rotate::suffixed;
+use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::loss::{Loss, LossId, Place};
@@ -21,8 +21,7 @@ use report::model::{Counters, Point, Probe, Record, Run, Status, Summary};
 use report::saved::{self, Scan};
 use report::units::duration;
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, ErrorKind, Read, Seek};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,7 +29,8 @@ use std::time::Duration;
 /// Analyse a saved run again: breakdown, verdicts, statistics, pictures, by the code of a live run
 ///
 /// FILE is what `-o json` wrote, or a log's FILE.seq: then the rotated FILE.seq.1, .2 ... belong to
-/// it, and the FILE.stat beside it. Of several runs in a file the last counts. Where the run
+/// it, and the FILE.stat beside it; all may be compressed with gzip or zstd. A file that is cut off
+/// has what is whole in it. Of several runs in a file the last counts. Where the run
 /// recorded only slow probes (-m), their breakdowns and verdicts stay those of the run, which
 /// knew all; so do the statistics of all probes. Exit status: as of the run, 1 a file could not be
 /// read.
@@ -51,7 +51,7 @@ pub struct Args {
 
 /// Reads the file, and writes the results.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let mut saved = SavedRun::open(&args.file)?;
+    let saved = SavedRun::open(&args.file)?;
     saved.refuse_to_write_into(&args.results)?;
     let told = saved.tell()?;
     let (start, end) = (saved.start()?, saved.end());
@@ -117,26 +117,18 @@ struct SavedRun {
     /// For messages.
     name: String,
     /// The oldest first.
-    files: Vec<(PathBuf, File)>,
+    files: Vec<SavedFile>,
     scan: Scan,
 }
 
 impl SavedRun {
     fn open(path: &Path) -> Result<Self> {
-        let name = if path == Path::new("-") {
-            "stdin".to_owned()
-        } else {
-            path.display().to_string()
-        };
+        let (files, scan) = saved_files::scan(path)?;
         let mut saved = Self {
-            files: open_all(path)?,
-            name,
-            scan: Scan::default(),
+            name: files.last().map(SavedFile::name).unwrap_or_default(),
+            files,
+            scan,
         };
-        for (path, file) in &mut saved.files {
-            let read = saved.scan.read(BufReader::new(file));
-            read.with_context(|| reading(path))?;
-        }
         if let Some(path) = statistics_beside(path) {
             saved.read_statistics(&path)?;
         }
@@ -149,13 +141,10 @@ impl SavedRun {
 
     /// The log's other file has the statistics, and the run, if that line was rotated away here.
     fn read_statistics(&mut self, path: &Path) -> Result<()> {
-        let file = match File::open(path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            file => file.with_context(|| opening(path))?,
+        let mut beside = match saved_files::scan(path) {
+            Err(e) if saved_files::is_missing(&e) => return Ok(()),
+            scanned => scanned?.1,
         };
-        let mut beside = Scan::default();
-        let read = beside.read(BufReader::new(file));
-        read.with_context(|| reading(path))?;
         let start = |run: &Option<Run>| run.as_ref().map(|run| run.start_unix_ns);
         if self.scan.run.is_none() {
             self.scan.run = beside.run.take();
@@ -171,10 +160,7 @@ impl SavedRun {
         let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
         let log = ["seq", "stat"].map(|suffix| suffixed(&results.log, suffix));
         let log: Vec<_> = log.iter().flat_map(fs::metadata).map(id).collect();
-        let is_read = |(_, file): &(PathBuf, File)| {
-            let meta = file.metadata();
-            meta.is_ok_and(|meta| log.contains(&id(meta)))
-        };
+        let is_read = |file: &SavedFile| file.id().is_some_and(|id| log.contains(&id));
         if results.wants(Output::Log) && self.files.iter().any(is_read) {
             let why = format!("{} is the log (--log): choose another one", self.name);
             return Err(Usage(why).into());
@@ -187,6 +173,13 @@ impl SavedRun {
         run.with_context(|| format!("{}: no line says what run this is", self.name))
     }
 
+    /// The run's own summary: the last, or of a run that recorded nothing that so far.
+    fn summary(&self) -> Option<&(i64, Summary)> {
+        let so_far = self.scan.stat.as_ref();
+        let so_far = so_far.filter(|_| self.scan.recorded == 0);
+        self.scan.end().or(so_far)
+    }
+
     /// Whether the file has all probes of the run; says what follows if it has not.
     fn tell(&self) -> Result<Told> {
         let name = &self.name;
@@ -194,25 +187,41 @@ impl SavedRun {
         let Scan {
             recorded, answered, ..
         } = self.scan;
+        let summary = self.summary().map(|(_, summary)| summary.clone());
+        let is_quiet = |summary: &Summary| summary.counters.recorded == 0;
+        if recorded == 0 && !summary.as_ref().is_some_and(is_quiet) {
+            bail!("{name}: no probe in it; wanted is what -o json wrote, or a log's FILE.seq");
+        }
+        let all = summary.as_ref().map(|summary| summary.counters.replied);
+        let has_all = threshold_ns == 0 && self.scan.from_the_start;
+        let complete = all.map_or(has_all, |all| answered >= all);
+        if self.scan.end().is_none() {
+            log::warn!(
+                "{name} has no final statistics, as the run was killed, still goes on, or wrote them \
+                 elsewhere: counters are those of {}",
+                match recorded {
+                    0 => "its last interval".to_owned(),
+                    recorded => format!("the {recorded} probes in it"),
+                }
+            );
+        }
+        if !complete {
+            self.tell_what_is_missing(threshold_ns, all);
+        }
+        Ok(Told { summary, complete })
+    }
+
+    fn tell_what_is_missing(&self, threshold_ns: u64, all: Option<u64>) {
+        let (name, answered) = (&self.name, self.scan.answered);
         let over = match threshold_ns {
             0 => "the others are not in it".to_owned(),
             ns => format!("those at or over {}", duration(ns)),
         };
-        if recorded == 0 {
-            bail!("{name}: no probe in it; wanted is what -o json wrote, or a log's FILE.seq");
-        }
-        let summary = self.scan.end().map(|(_, summary)| summary.clone());
-        let all = summary.as_ref().map(|summary| summary.counters.replied);
-        let has_all = threshold_ns == 0 && self.scan.from_the_start;
-        let complete = all.map_or(has_all, |all| answered >= all);
-        if all.is_none() {
-            log::warn!(
-                "{name} has no final statistics, as the run was killed or still goes on: counters \
-                 are those of the {recorded} probes in it"
-            );
-        }
         match all {
-            _ if complete => {}
+            Some(_) if self.scan.recorded == 0 => log::info!(
+                "{name} has no probe, as none was lost or took {}: the summary is the run's own",
+                duration(threshold_ns)
+            ),
             Some(all) => log::warn!(
                 "{name} has {answered} of {all} answered probes, {over}: their breakdowns and \
                  verdicts are the run's own, as are the percentiles, which are of all"
@@ -222,7 +231,6 @@ impl SavedRun {
                  the run's own, percentiles are of those"
             ),
         }
-        Ok(Told { summary, complete })
     }
 
     /// The start of the run; older files have it on one clock only.
@@ -232,26 +240,27 @@ impl SavedRun {
         let first = self.scan.first.as_ref();
         let derived = first.map_or(0, |first| {
             let since = first.sent_unix_ns.saturating_sub(unix_ns);
-            sent_at(first).saturating_add_signed(-since)
+            sent_at(first).saturating_add_signed(since.saturating_neg())
         });
         Ok(Time {
-            ns: run.start_ns.unwrap_or(derived),
+            // 0 would be a run that never began.
+            ns: run.start_ns.unwrap_or(derived).max(1),
             unix_ns,
         })
     }
 
-    /// When its final statistics were written, and how long after the start.
+    /// When its statistics were written, and how long after the start.
     fn end(&self) -> Option<(i64, u64)> {
-        let (time_unix_ns, summary) = self.scan.end()?;
+        let (time_unix_ns, summary) = self.summary()?;
         Some((*time_unix_ns, summary.elapsed_ns))
     }
 
     /// The probes of the run, until `take` says that it is enough.
-    fn each_record(&mut self, mut take: impl FnMut(Record) -> bool) -> Result<()> {
-        for ((path, file), lines) in self.files.iter_mut().zip(&self.scan.lines) {
-            file.rewind().with_context(|| reading(path))?;
-            for record in saved::records(BufReader::new(file), *lines) {
-                if !take(record.with_context(|| reading(path))?) {
+    fn each_record(&self, mut take: impl FnMut(Record) -> bool) -> Result<()> {
+        for (file, lines) in self.files.iter().zip(&self.scan.lines) {
+            let content = file.lines().with_context(|| file.reading())?;
+            for record in saved::records(content, *lines) {
+                if !take(record.with_context(|| file.reading())?) {
                     return Ok(());
                 }
             }
@@ -260,54 +269,16 @@ impl SavedRun {
     }
 }
 
-/// The file, behind the rotated ones of a log.
-fn open_all(path: &Path) -> Result<Vec<(PathBuf, File)>> {
-    let mut paths = vec![path.to_owned()];
-    if statistics_beside(path).is_some() {
-        let rotated = (1..).map(|number| suffixed(path, number));
-        paths.extend(rotated.take_while(|path| path.exists()));
-    }
-    let open = |path: PathBuf| {
-        let file = if path == Path::new("-") {
-            spool(io::stdin())
-        } else {
-            open(&path)
-        };
-        let file = file.with_context(|| opening(&path))?;
-        Ok((path, file))
-    };
-    paths.into_iter().rev().map(open).collect()
-}
-
-/// A file that can be read twice.
-fn open(path: &Path) -> io::Result<File> {
-    let file = File::open(path)?;
-    if file.metadata()?.file_type().is_file() {
-        Ok(file)
-    } else {
-        spool(file)
-    }
-}
-
-fn spool(mut from: impl Read) -> io::Result<File> {
-    let mut file = tempfile::tempfile()?;
-    io::copy(&mut from, &mut file)?;
-    file.rewind()?;
-    Ok(file)
-}
-
-fn opening(path: &Path) -> String {
-    format!("open the saved run {}", path.display())
-}
-
-fn reading(path: &Path) -> String {
-    format!("read the saved run {}", path.display())
-}
-
 /// When a probe was sent, on the client's clock.
 fn sent_at(probe: &Probe) -> u64 {
     probe.sent_ns().unwrap_or(0)
 }
+
+/// Intervals without a probe that are shown in a row, and in all.
+const MAX_EMPTY_IN_A_ROW: u64 = 1_000;
+const MAX_EMPTY_INTERVALS: u64 = 10_000;
+/// Lost probes of which it is remembered that they may still be answered.
+const MAX_LOST: usize = 1 << 20;
 
 /// Gives the collector what the client of a live run would.
 struct Replay {
@@ -319,6 +290,7 @@ struct Replay {
     lost: HashMap<(u32, u64), LossId>,
     /// The sequence number of the youngest answered probe.
     youngest: Option<u32>,
+    empty_intervals: u64,
 }
 
 impl Replay {
@@ -330,6 +302,7 @@ impl Replay {
             now_ns: start.ns,
             lost: HashMap::new(),
             youngest: None,
+            empty_intervals: 0,
         }
     }
 
@@ -348,13 +321,18 @@ impl Replay {
         !self.collector.outputs_failed()
     }
 
-    /// It is as late as the probe's last stamp in user space, and every interval ended in time.
+    /// It is as late as the probe's last stamp in user space, and every interval ended in time. Many
+    /// without a probe are one: a stamp may be far away.
     fn pass_time(&mut self, probe: &Probe) {
         let user = |point| matches!(point, Point::LTxUser | Point::LRxUser);
         let stamps = probe.path.iter().filter(|stamp| user(stamp.point));
         let seen_ns = stamps.map(|stamp| stamp.ns).max();
         self.now_ns = self.now_ns.max(seen_ns.unwrap_or(0));
+        let left = MAX_EMPTY_INTERVALS.saturating_sub(self.empty_intervals);
+        self.collector
+            .join_intervals(self.now_ns, left.min(MAX_EMPTY_IN_A_ROW));
         while self.collector.next_stat_ns() < self.now_ns {
+            self.empty_intervals += 1;
             let end = self.time(self.collector.next_stat_ns());
             self.collector.tick(end, Asked::default());
         }
@@ -408,7 +386,9 @@ impl Replay {
         let key = (probe.seq, sent_at(&probe));
         self.collector.counters().sent += 1;
         let id = self.collector.lost(probe, loss.unwrap_or(unknown));
-        self.lost.insert(key, id);
+        if self.lost.len() < MAX_LOST {
+            self.lost.insert(key, id);
+        }
     }
 
     fn finish(mut self, end: Option<(i64, u64)>, told: Told) -> Result<Outcome> {
@@ -427,5 +407,86 @@ impl Replay {
             .collector
             .finish(now, |replayed| told.amend(replayed))?;
         Ok(outcome.judged(&judged))
+    }
+}
+
+#[cfg(test)]
+#[path = "../../report/tests/common/mod.rs"]
+mod example;
+
+#[cfg(test)]
+mod tests {
+    use super::example::{example_lines, mutate};
+    use super::*;
+    use clap::Parser;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+    use tempfile::TempDir;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    static LINES: LazyLock<Vec<String>> = LazyLock::new(example_lines);
+
+    /// Replays into a log; what became of it, and the log's FILE.stat.
+    fn replay(text: &[u8], more: &[&str]) -> (Result<Outcome>, String) {
+        let directory = TempDir::new().unwrap();
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        fs::write(file("run.json"), text).unwrap();
+        let (run, log, image) = (file("run.json"), file("log"), file("run.svg"));
+        let args = ["replay", &run, "--log", &log, "--image", &image, "-n"];
+        let args = Cli::try_parse_from(args.iter().chain(more)).unwrap();
+        let outcome = super::run(&args.args);
+        let stat = fs::read_to_string(file("log.stat")).unwrap_or_default();
+        (outcome, stat)
+    }
+
+    #[test]
+    fn a_stamp_that_is_far_away_gives_no_intervals_without_end() {
+        let mut lines = LINES.clone();
+        lines.retain(|line| !line.contains("\"stat\""));
+        let far = |line: &mut String| {
+            let near = line.clone();
+            *line = near.replacen(
+                "\"ns\":7000190000000",
+                &format!("\"ns\":{}", 1_u64 << 60),
+                1,
+            );
+            near != *line
+        };
+        assert_eq!(
+            lines
+                .iter_mut()
+                .filter_map(|line| far(line).then_some(()))
+                .count(),
+            1
+        );
+        let (outcome, stat) = replay(
+            (lines.join("\n") + "\n").as_bytes(),
+            &["-o", "log", "--stat-interval", "1ms"],
+        );
+        assert!(matches!(outcome, Ok(Outcome::Answered)));
+        let intervals = stat.matches("\"type\":\"interval\"").count();
+        assert!((3..1_000).contains(&intervals), "{intervals}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever is changed in a saved run, it is replayed, or refused with one line.
+        #[test]
+        fn any_file_is_replayed_or_refused(changes in mutate::changes(), drawn in 0..8) {
+            let text = mutate::changed(&LINES, &changes);
+            let outputs = if drawn == 0 { "log,image" } else { "log" };
+            let (outcome, stat) = replay(&text, &["-o", outputs, "--stat-interval", "1ms"]);
+            prop_assert!(stat.lines().count() < 2 * (MAX_EMPTY_INTERVALS as usize + 100));
+            if let Err(why) = outcome {
+                let why = format!("{why:#}");
+                prop_assert!(why.len() < 500 && !why.contains(char::is_control), "{why}");
+            }
+        }
     }
 }

@@ -34,6 +34,8 @@ pub struct RotatingFile {
     length: u64,
     /// What stands at the head of each file.
     header: Vec<u8>,
+    /// Length of the header at the head of the current file, bytes; 0 if it has none.
+    header_length: u64,
     /// The file ends inside a line that could not be taken back.
     torn: bool,
     outage: Outage,
@@ -55,6 +57,7 @@ impl RotatingFile {
             file: None,
             length: 0,
             header: Vec::new(),
+            header_length: 0,
             torn: false,
             outage: Outage::default(),
             roll_failed: false,
@@ -65,13 +68,20 @@ impl RotatingFile {
 
     /// The same, with these lines at the head of each new file.
     pub fn with_header(mut self, lines: &str) -> io::Result<Self> {
-        self.header = lines.into();
+        self.set_header(lines);
         if self.length == 0
             && let Some(file) = &mut self.file
         {
-            self.length = write_header(file, &self.header)?;
+            self.header_length = write_header(file, &self.header)?;
+            self.length = self.header_length;
         }
         Ok(self)
+    }
+
+    /// From now on these lines stand at the head of each new file, also of one that is made after
+    /// SIGHUP; the current file stays as it is.
+    pub fn set_header(&mut self, lines: &str) {
+        self.header = lines.into();
     }
 
     /// Opens the path again, after somebody else has moved the file away (SIGHUP from
@@ -87,8 +97,10 @@ impl RotatingFile {
         let mut file = files::append(&self.path)?;
         self.length = file.metadata()?.len();
         self.torn = ends_inside_a_line(&self.path, self.length);
+        self.header_length = 0;
         if self.length == 0 {
-            self.length = write_header(&mut file, &self.header)?;
+            self.header_length = write_header(&mut file, &self.header)?;
+            self.length = self.header_length;
         }
         self.file = Some(file);
         Ok(())
@@ -148,7 +160,8 @@ impl RotatingFile {
         if let Some(metadata) = self.file.as_ref().and_then(|file| file.metadata().ok()) {
             self.length = metadata.len();
         }
-        self.length > 0 && self.length + more > self.limit_bytes
+        // A file that has only its header takes a line of any length: a new one would be no better.
+        self.length > self.header_length && self.length + more > self.limit_bytes
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
@@ -399,6 +412,24 @@ mod tests {
         assert_eq!(text(&suffixed(&path, 2)), "first\n");
         assert_eq!(text(&suffixed(&path, 1)), whole);
         assert_eq!(text(&path), "last\n");
+    }
+
+    #[test]
+    fn each_new_file_begins_with_the_header_of_its_time() {
+        let (directory, path) = directory();
+        let mut log = RotatingFile::open(&path, 20, 9).unwrap();
+        writeln!(log, "first").unwrap();
+        log.set_header("head one\n");
+        writeln!(log, "a line of 19 bytes").unwrap();
+        log.set_header("head two\n");
+        writeln!(log, "longer than the limit with its head").unwrap();
+        let parts = [2, 1].map(|number| text(&suffixed(&path, number)));
+        assert_eq!(parts, ["first\n", "head one\na line of 19 bytes\n"]);
+        let last = "head two\nlonger than the limit with its head\n";
+        assert_eq!(text(&path), last);
+        fs::rename(&path, directory.path().join("moved")).unwrap();
+        log.reopen().unwrap();
+        assert_eq!(text(&path), "head two\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use anyhow::Result;
 use libbpf_rs::PrintLevel;
 use log::LevelFilter;
 use report::glossary;
+use report::printable::printable_lines;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -73,7 +74,8 @@ pub fn failure(e: &anyhow::Error) -> ExitCode {
 }
 
 fn complaint(e: &anyhow::Error) -> String {
-    format!("pingtrace: {}", netns::without_numbers(&format!("{e:#}")))
+    let message = netns::without_numbers(&format!("{e:#}"));
+    format!("pingtrace: {}", printable_lines(&message))
 }
 
 fn dispatch(cli: &Cli) -> Result<Outcome> {

@@ -9,6 +9,7 @@ use chrono::{DateTime, Local};
 use flexi_logger::writers::LogWriter;
 use flexi_logger::{DeferredNow, ErrorChannel, LogSpecification, Logger};
 use log::{Level, LevelFilter, Record};
+use report::printable::printable_lines;
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -135,7 +136,8 @@ impl LogWriter for Lines {
         let started = STARTED.get().copied().unwrap_or_else(Instant::now);
         let dated = DATED.load(Ordering::Relaxed) || started.elapsed() >= LONG;
         let when = dated.then(Local::now);
-        let text = netns::without_numbers(&record.args().to_string());
+        // Names of devices, processes and files are in it.
+        let text = printable_lines(&netns::without_numbers(&record.args().to_string()));
         say(line(record.level(), &text, when));
         Ok(())
     }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::companion::Class;
 use crate::model::{Host, Owner, Point, Segment, Stamp};
+use crate::printable::printable;
 use crate::units::duration;
 
 /// Something that had a CPU for a time, `CLOCK_MONOTONIC` ns of its host.
@@ -138,8 +139,7 @@ const PIECE_NS: u64 = 1_000;
 impl Blame {
     /// What no part explains, ns.
     pub fn unexplained_ns(&self) -> u64 {
-        let explained: u64 = self.parts.iter().map(|part| part.ns).sum();
-        self.window_ns.saturating_sub(explained)
+        self.window_ns.saturating_sub(sum_ns(&self.parts))
     }
 
     /// The part that explains the segment, if one does: all that a task did counts together, and so
@@ -147,7 +147,7 @@ impl Blame {
     pub fn culprit(&self) -> Option<&Part> {
         let enough = |alike: &dyn Fn(&Part) -> bool| {
             let alike = self.parts.iter().filter(|part| alike(part));
-            alike.map(|part| part.ns).sum::<u64>() * 100 >= self.window_ns * ENOUGH
+            u128::from(sum_ns(alike)) * 100 >= u128::from(self.window_ns) * u128::from(ENOUGH)
         };
         let of_task =
             |part: &&Part| part.is_task() && enough(&|p| p.is_task() && p.tid == part.tid);
@@ -162,7 +162,7 @@ impl Blame {
 
     /// One line for people.
     pub fn text(&self) -> String {
-        let share = |ns: u64| ns * 100 / self.window_ns.max(1);
+        let share = |ns: u64| percent(ns, self.window_ns);
         let mut text = format!(
             "{} {} on CPU {}:",
             self.segment.name(),
@@ -188,6 +188,18 @@ impl Blame {
     }
 }
 
+/// Time of several parts, ns; what another host says need not make sense.
+fn sum_ns<'a>(parts: impl IntoIterator<Item = &'a Part>) -> u64 {
+    let ns = parts.into_iter().map(|part| part.ns);
+    ns.fold(0, u64::saturating_add)
+}
+
+/// A part of a whole, in percent.
+fn percent(part: u64, whole: u64) -> u64 {
+    let percent = u128::from(part) * 100 / u128::from(whole.max(1));
+    u64::try_from(percent).unwrap_or(u64::MAX)
+}
+
 impl Part {
     /// A task did it.
     fn is_task(&self) -> bool {
@@ -200,7 +212,9 @@ impl Part {
     /// What it was, and where if that is known, for people.
     pub fn words(&self) -> String {
         match &self.function {
-            Some(function) => format!("{} in {function}", self.who_did_what()),
+            Some(function) => {
+                format!("{} in {}", self.who_did_what(), printable(function))
+            }
             None => self.who_did_what(),
         }
     }
@@ -212,6 +226,7 @@ impl Part {
 
 /// Without a thread's id it was several.
 fn did_what(class: Class, who: &str, tid: Option<u32>) -> String {
+    let who = printable(who);
     let task = || tid.map_or_else(|| format!("{who} (several)"), |tid| format!("{who}/{tid}"));
     match class {
         Class::Own => format!("itself ({})", task()),
@@ -442,7 +457,7 @@ impl BlameTally {
         let explained = longest.window_ns - longest.unexplained_ns();
         let (probes, ns, tid) = self.culprits.entry(key).or_insert((0, 0, Some(part.tid)));
         *probes += 1;
-        *ns += explained;
+        *ns = ns.saturating_add(explained);
         *tid = tid.filter(|tid| *tid == part.tid);
     }
 
@@ -469,7 +484,14 @@ impl BlameTally {
 
     /// Nothing was to be explained.
     pub fn is_empty(&self) -> bool {
-        self.probes + self.skipped == 0
+        self.probes == 0 && self.skipped == 0
+    }
+
+    /// The largest number of probes that it has of anything.
+    pub(crate) fn largest(&self) -> u64 {
+        let of_culprits = self.culprits.values().map(|(probes, ..)| *probes);
+        let others = [self.probes, self.unexplained, self.skipped];
+        of_culprits.chain(others).max().unwrap_or(0)
     }
 
     /// For people: a line each, and what nothing explains.
@@ -483,7 +505,7 @@ impl BlameTally {
             );
         }
         for count in self.list().iter().take(PARTS) {
-            let percent = count.probes * 100 / self.probes;
+            let percent = percent(count.probes, self.probes);
             let host = if count.host == Host::Server {
                 "remote"
             } else {
@@ -499,7 +521,7 @@ impl BlameTally {
             );
         }
         if self.unexplained > 0 {
-            let percent = self.unexplained * 100 / self.probes;
+            let percent = percent(self.unexplained, self.probes);
             let _ = writeln!(
                 text,
                 "{percent:>4} % of {} explained probes: nothing on the CPU explains them",

@@ -16,6 +16,7 @@ mod memleak;
 mod tally;
 mod waits;
 
+use crate::printable::printable_lines;
 pub use crate::units::Unit;
 pub use chart::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
 pub use event::{
@@ -50,7 +51,7 @@ pub enum Row {
 impl Row {
     /// The row as a JSON line, without the newline.
     pub fn json(&self) -> String {
-        serde_json::to_string(self).expect("keys are strings and nothing else can fail")
+        crate::json::to_string(self)
     }
 
     /// The row as text, each line with its newline.
@@ -119,7 +120,9 @@ impl Summary {
             .iter()
             .chain(Some(&self.headline))
             .filter(|line| !line.is_empty());
-        more.fold(text + "\n", |text, line| text + line + "\n")
+        more.fold(text + "\n", |text, line| {
+            text + &printable_lines(line) + "\n"
+        })
     }
 }
 
@@ -141,5 +144,154 @@ impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let utc = chrono::DateTime::from_timestamp_nanos(self.0);
         serializer.serialize_str(&utc.to_rfc3339_opts(SecondsFormat::Micros, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::iofsstat::{File, Io, Of, Pages, Part, Who};
+    use super::waits::Form;
+    use super::*;
+    use crate::memleak::{Allocator, Leak};
+
+    const EVIL: &str = "\x1b]0;x\x07\u{9b}2J\n\u{202e}";
+
+    fn event(companion: Kind, class: Class) -> Row {
+        let evil = || EVIL.to_owned();
+        let ran = Ran {
+            comm: evil(),
+            tid: 3,
+            ns: 9,
+        };
+        let frame = Frame {
+            address: 7,
+            name: Some(evil()),
+        };
+        Row::Event(Box::new(Event {
+            companion,
+            time: Time(0),
+            cpu: 0,
+            comm: evil(),
+            tid: 2,
+            lat_ns: 5,
+            most_ns: None,
+            class,
+            vector: Some(evil()),
+            victim: Some((evil(), 4)),
+            nr_running: None,
+            quota_ns: None,
+            ran: vec![ran],
+            stack: vec![frame],
+            container: Some(evil()),
+        }))
+    }
+
+    fn waits(pid: Option<u32>) -> Row {
+        let group = Group {
+            pid,
+            comm: Some(EVIL.to_owned()),
+            cgroup: Some(EVIL.to_owned()),
+            container: Some(EVIL.to_owned()),
+        };
+        let time = (Time(0), 1_000);
+        Row::Waits(Box::new(Waits::new(
+            group,
+            time,
+            Form::Log2,
+            vec![(1, 2, 3)],
+        )))
+    }
+
+    fn io(of: Of) -> Row {
+        Row::Io(Io {
+            companion: "iofsstat",
+            time: Time(0),
+            cycle_ns: 1,
+            dev: EVIL.to_owned(),
+            who: Some(Who {
+                comm: EVIL.to_owned(),
+                pid: 1,
+                tgid: 1,
+                container: Some(EVIL.to_owned()),
+            }),
+            rd_count: 0,
+            rd_bytes: 0,
+            wr_count: 0,
+            wr_bytes: 0,
+            of,
+        })
+    }
+
+    fn rows() -> Vec<Row> {
+        let file = Some(EVIL.to_owned());
+        let part = Part {
+            via: EVIL.to_owned(),
+            via_pid: 1,
+            pages: Pages::File,
+            file: file.clone(),
+            inode: None,
+        };
+        let verdict = Verdict {
+            companion: "memleak",
+            time: Time(0),
+            leak: Leak::Yes,
+            confidence: Some(0.5),
+            may_be_cache: false,
+            what: EVIL.to_owned(),
+        };
+        let site = Site {
+            companion: "memleak",
+            alloc: Allocator::Slab,
+            cache: Some(EVIL.to_owned()),
+            site: Frame {
+                address: 1,
+                name: Some(EVIL.to_owned()),
+            },
+            live: 0,
+            bytes: 0,
+            allocs: 0,
+            reused: 0,
+            age_max_ns: None,
+            slope_bytes_per_s: None,
+            cohorts: Vec::new(),
+            stack: Vec::new(),
+            stack_live: None,
+        };
+        let summary = Summary {
+            headline: EVIL.replace('\n', ""),
+            notes: vec![EVIL.replace('\n', "")],
+            ..Summary::default()
+        };
+        vec![
+            event(Kind::Irqoff, Class::Hardirq),
+            event(Kind::Nosched, Class::Hard),
+            event(Kind::Runqlat, Class::Cpu),
+            waits(Some(1)),
+            waits(None),
+            io(Of::File(File { file, inode: 1 })),
+            io(Of::Part(part)),
+            Row::Verdict(verdict),
+            Row::Site(Box::new(site)),
+            Row::Summary(summary),
+        ]
+    }
+
+    #[test]
+    fn names_in_rows_do_not_act_on_a_terminal() {
+        for row in rows() {
+            let (text, json) = (row.text(), row.json());
+            for shown in [&text, &json] {
+                let acts = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+                assert!(!shown.contains(acts), "{shown:?}");
+            }
+            assert!(text.contains("\\x1b]0;x\\x07\\x9b2J"), "{text}");
+            if let Row::Event(event) = row {
+                let label = event.label();
+                assert!(
+                    !label.contains(|c: char| c.is_control() && c != '\n'),
+                    "{label:?}"
+                );
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::confidence::{CONFIDENCE, Change, MinEffect, Order, Variance};
 use crate::model::{Run, Segment, Spread, Summary};
+use crate::printable::printable;
 use crate::saved::Saved;
 use crate::units::duration;
 
@@ -152,7 +153,7 @@ impl<'a> Diff<'a> {
         for (which, (name, saved)) in ["A", "B"].into_iter().zip(self.runs) {
             push(
                 &mut text,
-                format_args!("{which}: {name}: {}\n", describe(saved)),
+                format_args!("{which}: {}: {}\n", printable(name), describe(saved)),
             );
         }
         text.push('\n');
@@ -295,7 +296,7 @@ impl<'a> Diff<'a> {
             delays: self.rows.iter().map(|row| self.row_line(row)).collect(),
             moved: self.moved_segments(),
         };
-        serde_json::to_string(&line).expect("keys are strings and nothing else can fail")
+        crate::json::to_string(&line)
     }
 
     fn row_line(&self, row: &Row) -> RowLine {
@@ -387,7 +388,10 @@ fn describe(saved: &Saved) -> String {
         let start = start(run);
         push(
             &mut text,
-            format_args!("{start}, {to}, {size} bytes {every}, mode {mode}; "),
+            format_args!(
+                "{start}, {to}, {size} bytes {every}, mode {}; ",
+                printable(mode)
+            ),
         );
     }
     push(

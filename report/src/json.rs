@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::hops::{HopStat, HopStats};
 use crate::model::{Endpoint, Host, Names, Point, Record, Run, Summary};
+use crate::printable::{printable, printable_json};
 use probe::ProbeLine;
 use stat::StatLine;
 pub(crate) use value::Hdr;
-use value::{Hex, Numbers, Place, Time};
+use value::{Hex, Numbers, Place, Time, is_default};
 
 /// Version of the format, in the `run` line.
 pub const VERSION: u32 = 1;
@@ -27,18 +28,42 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not JSON, or not what the schema says.
-    #[error("read JSON line: {0}")]
+    #[error("read JSON line: {}", shortened(.0))]
     Json(#[from] serde_json::Error),
     /// Written by a later version of the format.
     #[error("read JSON line: format version {0}, this reads up to {VERSION}")]
     Version(u32),
+    /// A value that no run has.
+    #[error("read JSON line: {0}")]
+    Implausible(String),
+}
+
+/// Longest text of an error, which can quote a value of any length, in characters.
+const MAX_ERROR: usize = 200;
+
+/// An error in one line, of which the middle is left out if it is long.
+fn shortened(error: &serde_json::Error) -> String {
+    let text: Vec<char> = printable(&error.to_string()).chars().collect();
+    let (start, end) = (MAX_ERROR / 2, text.len().saturating_sub(MAX_ERROR / 2));
+    if start >= end {
+        return text.iter().collect();
+    }
+    let [start, end]: [String; 2] = [&text[..start], &text[end..]].map(|t| t.iter().collect());
+    format!("{start} ... {end}")
+}
+
+impl Error {
+    /// The line ends too early: whoever wrote it did not get further.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Json(error) if error.is_eof())
+    }
 }
 
 /// A line read back.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
     /// The start of a run.
-    Run(Run),
+    Run(Run, Part),
     /// A recorded probe.
     Probe(Box<ProbeRead>),
     /// A summary.
@@ -68,9 +93,19 @@ pub struct ProbeRead {
     pub names: Names,
 }
 
-/// The line that starts a run.
-pub fn run_line(run: &Run) -> String {
+/// Which part of a run's output a `run` line stands at the head of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The first, or the only one; also where the line is repeated as the mode changed.
+    First,
+    /// A further one: a log file that was begun while the run went on.
+    Continued,
+}
+
+/// The line that starts a run, or this part of it.
+pub fn run_line(run: &Run, part: Part) -> String {
     write(&Written::Run(RunLine {
+        continued: part == Part::Continued,
         version: VERSION,
         tool: concat!("pingtrace ", env!("CARGO_PKG_VERSION")).into(),
         start: Time(run.start_unix_ns),
@@ -143,9 +178,17 @@ pub fn parse_line(line: &str) -> Result<Line, Error> {
         Ok(Version { version }) if version > VERSION => Error::Version(version),
         _ => error.into(),
     })?;
+    plausible(&read).map_err(Error::Implausible)?;
     Ok(match read {
         Read::Run(run) if run.version > VERSION => return Err(Error::Version(run.version)),
-        Read::Run(run) => Line::Run(run.into()),
+        Read::Run(run) => {
+            let part = if run.continued {
+                Part::Continued
+            } else {
+                Part::First
+            };
+            Line::Run(run.into(), part)
+        }
         Read::Probe(probe) => Line::Probe(Box::new((*probe).into())),
         Read::Stat(stat) => Line::Stat {
             time_unix_ns: stat.time.0,
@@ -159,8 +202,26 @@ pub fn parse_line(line: &str) -> Result<Line, Error> {
     })
 }
 
+/// Whether a run can have said this; else why not. What is checked here need not be doubted later.
+fn plausible(read: &Read) -> Result<(), String> {
+    match read {
+        Read::Run(run) if run.interval_ns == Some(0) => {
+            Err("an interval of 0 ns, which would be a flood".to_owned())
+        }
+        Read::Run(_) | Read::Other => Ok(()),
+        Read::Probe(probe) => probe.plausible(),
+        Read::Stat(stat) | Read::Interval(stat) => stat.plausible(),
+    }
+}
+
 fn write(line: &Written) -> String {
-    serde_json::to_string(line).expect("keys are strings and nothing else can fail")
+    to_string(line)
+}
+
+/// A value as JSON that may reach a terminal.
+pub(crate) fn to_string(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).expect("keys are strings and nothing else can fail");
+    printable_json(json)
 }
 
 #[derive(Serialize)]
@@ -194,6 +255,8 @@ struct Version {
 #[derive(Serialize, Deserialize)]
 struct RunLine<'a> {
     version: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    continued: bool,
     tool: Cow<'a, str>,
     start: Time,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,6 +19,7 @@ pub mod loss;
 pub mod memleak;
 pub mod model;
 mod names;
+pub mod printable;
 pub mod quantile;
 pub mod saved;
 pub mod send_error;

@@ -587,6 +587,13 @@ impl Counters {
             && self.amended <= self.late
     }
 
+    /// The largest of them.
+    pub(crate) fn largest(&self) -> u64 {
+        let all = serde_json::to_value(self).unwrap_or_default();
+        let all = all.as_object().into_iter().flat_map(|all| all.values());
+        all.filter_map(serde_json::Value::as_u64).max().unwrap_or(0)
+    }
+
     /// This part of the probes sent, in percent; 0 while none was sent.
     pub fn percent_of_sent(&self, part: u64) -> f64 {
         100.0 * part as f64 / self.sent.max(1) as f64

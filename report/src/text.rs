@@ -15,6 +15,7 @@ use crate::model::{
     OwnCost, Owner, Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Status, Summary,
     Symbol, Variation,
 };
+use crate::printable::printable;
 use crate::send_error::SendError;
 use crate::stats::Marks;
 use crate::style::Style;
@@ -168,9 +169,10 @@ fn push_loss(line: &mut String, loss: &Loss) {
 /// `QDISC_DROP in __dev_queue_xmit, eth0, netns web`, as far as it is known.
 fn dropped(drop: &KernelDrop) -> String {
     let number = |n: u32, what: &str| (n != 0).then(|| format!("{what}{n}"));
-    let device = drop.device.clone();
+    let device = drop.device.as_deref().map(|d| printable(d).into_owned());
     let device = device.or_else(|| number(drop.ifindex, "device "));
-    let netns = drop.netns_name.as_ref().map(|n| format!("netns {n}"));
+    let netns = drop.netns_name.as_deref();
+    let netns = netns.map(|n| format!("netns {}", printable(n)));
     let netns = netns.or_else(|| number(drop.netns, "netns "));
     let cause = cause(Some(&drop.reason), Some(&drop.location));
     let parts = [Some(cause), device, netns];
@@ -181,7 +183,7 @@ fn dropped(drop: &KernelDrop) -> String {
 fn cause(reason: Option<&Symbol>, location: Option<&Symbol>) -> String {
     let known = |symbol: Option<&Symbol>| {
         let symbol = symbol.filter(|s| !s.is_unknown());
-        symbol.map(ToString::to_string)
+        symbol.map(|s| printable(&s.to_string()).into_owned())
     };
     let error = |name: String| SendError::from_name(&name).map_or(name, |e| e.to_string());
     match (known(reason).map(error), known(location)) {
@@ -223,7 +225,7 @@ const PLACE_HEADER: &str = "host     namespace       device           cpu  point
 /// Host, namespace and device in columns; numbers where no name is known.
 fn place(host: Host, netns: u32, ifindex: u32, names: &Names) -> String {
     let or_number = |name: Option<&str>, number: u32| match (name, number) {
-        (Some(name), _) => name.to_owned(),
+        (Some(name), _) => printable(name).into_owned(),
         (None, 0) => "-".to_owned(),
         (None, number) => number.to_string(),
     };
@@ -335,7 +337,8 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
         |interval| format!("every {}", duration(interval)),
     );
     let elapsed = duration(summary.elapsed_ns);
-    let Run { size, mode, .. } = run;
+    let (size, mode) = (run.size, printable(&run.mode));
+    let peer = printable(&peer);
     push(
         text,
         format_args!("{peer}: {size} bytes {every} for {elapsed}, mode {mode}\n"),
@@ -539,7 +542,10 @@ pub fn own_cost(own: &OwnCost, elapsed_ns: u64, more: impl Iterator<Item = Strin
         let percent = format!("{:.3} %", percent(*ns));
         push(
             &mut text,
-            format_args!("{program:<24} {runs:>12} {mean:>10} {percent:>12}\n"),
+            format_args!(
+                "{:<24} {runs:>12} {mean:>10} {percent:>12}\n",
+                printable(program)
+            ),
         );
     }
     text
@@ -557,7 +563,8 @@ fn push_objectives(text: &mut String, summary: &Summary) {
     );
     for judged in &summary.slo {
         let met = if judged.met { "met" } else { "MISSED" };
-        push(text, format_args!("  {met:<6} {judged}\n"));
+        let judged = judged.to_string();
+        push(text, format_args!("  {met:<6} {}\n", printable(&judged)));
     }
 }
 

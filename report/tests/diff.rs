@@ -5,7 +5,7 @@ mod common;
 use common::{example_names, example_records, example_run, example_summary};
 use report::confidence::MinEffect;
 use report::diff::Diff;
-use report::json::{interval_line, probe_line, run_line, stat_line};
+use report::json::{Part, interval_line, probe_line, run_line, stat_line};
 use report::model::{Breakdown, Delay, Segment, Summary};
 use report::saved::{self, Error, Saved};
 use report::stats::Stats;
@@ -96,12 +96,12 @@ fn the_last_run_of_a_file_is_read() {
     };
     let names = example_names();
     let mut lines = vec![
-        run_line(&first),
+        run_line(&first, Part::First),
         stat_line(&part, 1),
         stat_line(&part, 2),
-        run_line(&example_run()),
+        run_line(&example_run(), Part::First),
         probe_line(&example_records()[0], &names),
-        run_line(&example_run()),
+        run_line(&example_run(), Part::First),
         interval_line(&part, 3),
         stat_line(&part, 3),
     ];

@@ -5,7 +5,7 @@ mod common;
 use common::{example_hops, example_names, example_records, example_run, example_summary};
 use report::clock::State;
 use report::json::{
-    Line, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
+    Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
 use report::loss::{Direction, Place};
 use report::model::{Owner, Point, Record, Segment, Status, Summary};
@@ -46,7 +46,8 @@ fn lines() -> Vec<String> {
         ..example_summary().0
     };
     let mut lines = vec![
-        run_line(&example_run()),
+        run_line(&example_run(), Part::First),
+        run_line(&example_run(), Part::Continued),
         stat_line(&example_summary().0, 1_767_225_660_000_000_000),
         interval_line(&interval, 1_767_225_660_000_000_000),
         hops_line(&example_hops(), &names),
@@ -187,7 +188,11 @@ fn probes_read_back_as_they_were() {
 #[test]
 fn runs_and_summaries_read_back() {
     let run = example_run();
-    assert_eq!(parse_line(&run_line(&run)).expect("line"), Line::Run(run));
+    for part in [Part::First, Part::Continued] {
+        let line = run_line(&run, part);
+        let read = parse_line(&line).expect("line");
+        assert_eq!(read, Line::Run(run.clone(), part));
+    }
     let (mut summary, _) = example_summary();
     let line = stat_line(&summary, 5_000);
     assert_eq!(summary.histograms.len(), summary.delays.len());
@@ -234,7 +239,7 @@ fn lines_of_others_are_told_apart_from_broken_ones() {
     ] {
         assert!(parse_line(broken).is_err(), "{broken}");
     }
-    let later = run_line(&example_run()).replace(r#""version":1"#, r#""version":2"#);
+    let later = run_line(&example_run(), Part::First).replace(r#""version":1"#, r#""version":2"#);
     let error = parse_line(&later).expect_err("later version").to_string();
     assert_eq!(
         error,

@@ -1,10 +1,12 @@
 //! Rows of irqoff, nosched and runqlat: something on a CPU took longer than it may.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::Time;
+use crate::printable::printable;
 
 /// Which companion saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -124,7 +126,7 @@ impl Frame {
     /// A stack in text, a frame a line.
     pub(super) fn lines(stack: &[Self]) -> String {
         stack.iter().fold(String::new(), |mut lines, frame| {
-            let name = frame.name.as_deref().unwrap_or("?");
+            let name = printable(frame.name.as_deref().unwrap_or("?"));
             let _ = writeln!(lines, "    <{:#018x}> {name}", frame.address);
             lines
         })
@@ -249,18 +251,21 @@ pub fn function_of(stack: &[Frame]) -> Option<&str> {
 impl Event {
     /// Who or what is to blame, as far as this row says.
     pub fn culprit(&self) -> String {
-        let task = || format!("{}/{}", self.comm, self.tid);
+        let task = || task(&self.comm, self.tid);
         match self.class {
-            Class::Hardirq | Class::SoftirqRun => self.vector.clone().unwrap_or_else(task),
+            Class::Hardirq | Class::SoftirqRun => {
+                let vector = self.vector.as_deref().map(printable);
+                vector.map_or_else(task, Cow::into_owned)
+            }
             Class::Stolen => "the hypervisor".to_owned(),
             Class::Outside => "nothing in this kernel".to_owned(),
             Class::Quota | Class::Own => task(),
             Class::SoftirqDelay | Class::Cpu => {
                 let longest = self.ran.first();
-                longest.map_or_else(task, |ran| format!("{}/{} ran", ran.comm, ran.tid))
+                longest.map_or_else(task, |ran| ran.task() + " ran")
             }
             Class::Irqoff | Class::Hard | Class::Lazy => match function_of(&self.stack) {
-                Some(function) => format!("{} in {function}", task()),
+                Some(function) => format!("{} in {}", task(), printable(function)),
                 None => task(),
             },
         }
@@ -270,7 +275,7 @@ impl Event {
     pub(super) fn label(&self) -> String {
         let mut label = self.culprit() + "\n";
         for ran in &self.ran {
-            let _ = writeln!(label, "{}/{} {} us", ran.comm, ran.tid, us(ran.ns));
+            let _ = writeln!(label, "{} {} us", ran.task(), us(ran.ns));
         }
         label + &Frame::lines(&self.stack)
     }
@@ -280,7 +285,9 @@ impl Event {
         let (time, us) = (self.time.text(), us(self.lat_ns));
         let mut text = format!(
             "{time:<26} {:>3} {:<16} {:>7} {us:>10} ",
-            self.cpu, self.comm, self.tid
+            self.cpu,
+            printable(&self.comm),
+            self.tid
         );
         text += &match self.companion {
             Kind::Irqoff => self.irqoff_columns(),
@@ -288,15 +295,14 @@ impl Event {
             Kind::Runqlat => self.runqlat_columns(),
         };
         if let Some(container) = &self.container {
-            let _ = write!(text, " [containerId:{container}]");
+            let _ = write!(text, " [containerId:{}]", printable(container));
         }
         text.push('\n');
         for ran in &self.ran {
             let _ = writeln!(
                 text,
-                "    ran instead: {}/{} {} us",
-                ran.comm,
-                ran.tid,
+                "    ran instead: {} {} us",
+                ran.task(),
                 self::us(ran.ns)
             );
         }
@@ -307,14 +313,14 @@ impl Event {
         let most = self.most_ns.map_or("-".to_owned(), us);
         let class = self.class.name();
         match &self.vector {
-            Some(vector) => format!("{most:>10} {class} {vector}"),
+            Some(vector) => format!("{most:>10} {class} {}", printable(vector)),
             None => format!("{most:>10} {class}"),
         }
     }
 
     fn nosched_columns(&self) -> String {
         let victim = self.victim.as_ref();
-        let victim = victim.map_or("-".to_owned(), |(comm, tid)| format!("{comm}/{tid}"));
+        let victim = victim.map_or("-".to_owned(), |(comm, tid)| task(comm, *tid));
         format!("{:<5} {victim}", self.class.name())
     }
 
@@ -322,6 +328,17 @@ impl Event {
         let runnable = self.nr_running.map_or("-".to_owned(), |n| n.to_string());
         format!("{:<5} {runnable:>10}", self.class.name())
     }
+}
+
+impl Ran {
+    /// For people.
+    fn task(&self) -> String {
+        task(&self.comm, self.tid)
+    }
+}
+
+fn task(comm: &str, tid: u32) -> String {
+    format!("{}/{tid}", printable(comm))
 }
 
 fn us(ns: u64) -> String {

@@ -1,5 +1,6 @@
 //! Rows of iofsstat: a device in a cycle, and what a process did to a device or a file.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde::Serialize;
 use super::Time;
 use crate::iofsstat::diskstats::Rates;
 use crate::iofsstat::{Bytes, Conservation};
+use crate::printable::printable;
 
 /// Sizes of requests are counted up to these, and above; as in `-P`.
 pub const SIZES: [&str; 9] = [
@@ -86,7 +88,7 @@ impl Device {
         let r = &self.rates;
         format!(
             "{:<12} {:>8.1} {:>8.1} {:>8.1} {:>8.1} {:>8} {:>8} {:>8} {:>8} {:>8} {:>6.1}\n",
-            self.dev,
+            printable(&self.dev),
             r.r_rqm,
             r.w_rqm,
             r.r_iops,
@@ -276,7 +278,7 @@ impl Io {
         };
         let container = self.who.as_ref().and_then(|who| who.container.as_ref());
         if let Some(container) = container {
-            let _ = write!(text, " [containerId:{container}]");
+            let _ = write!(text, " [containerId:{}]", printable(container));
         }
         text.push('\n');
         if let Of::Block(block) = &self.of {
@@ -289,8 +291,8 @@ impl Io {
         n as f64 * 1e9 / self.cycle_ns.max(1) as f64
     }
 
-    fn comm(&self) -> &str {
-        self.who.as_ref().map_or("?", |who| &who.comm)
+    fn comm(&self) -> Cow<'_, str> {
+        printable(self.who.as_ref().map_or("?", |who| &who.comm))
     }
 
     fn tgid(&self) -> String {
@@ -318,7 +320,7 @@ impl Io {
             size(self.per_second(self.rd_bytes)),
             self.per_second(self.wr_count),
             size(self.per_second(self.wr_bytes)),
-            self.dev,
+            printable(&self.dev),
         )
     }
 
@@ -329,12 +331,13 @@ impl Io {
             Pages::NoFile => "(no page of a file)",
         };
         format!(
-            "|----{}:{}:{} {} {} {what}",
+            "|----{}:{}:{} {} {} {}",
             self.comm(),
             self.tgid(),
             self.pid(),
             size(self.per_second(self.wr_bytes)),
-            self.dev
+            printable(&self.dev),
+            printable(what)
         )
     }
 
@@ -349,8 +352,8 @@ impl Io {
             self.wr_count,
             size(self.per_second(self.wr_bytes)),
             file.inode,
-            self.dev,
-            file.file.as_deref().unwrap_or("?")
+            printable(&self.dev),
+            printable(file.file.as_deref().unwrap_or("?"))
         )
     }
 }

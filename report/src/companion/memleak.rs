@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Frame, Time};
 use crate::memleak::{Allocator, Leak};
+use crate::printable::printable;
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -107,7 +108,7 @@ impl Verdict {
             self.time.text(),
             self.leak.words(),
             confidence.as_deref().unwrap_or("-"),
-            self.what
+            printable(&self.what)
         )
     }
 }
@@ -130,8 +131,8 @@ impl Site {
             &freed,
             &slope,
         ];
-        let cache = self.cache.as_deref().unwrap_or("-");
-        let row = columns(self.alloc.name(), cache, numbers, &name);
+        let cache = printable(self.cache.as_deref().unwrap_or("-"));
+        let row = columns(self.alloc.name(), &cache, numbers, &printable(&name));
         format!("  {row}\n{}", Frame::lines(&self.stack))
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Histogram, Kind, Panel, Time, Unit};
 use crate::json::Hdr;
+use crate::printable::printable;
 use crate::quantile::Quantile;
 use crate::units::duration;
 
@@ -124,15 +125,17 @@ impl Waits {
     fn whose(&self) -> String {
         let comm = self.comm.as_deref().unwrap_or("?");
         match (self.pid, &self.cgroup) {
-            (Some(pid), _) => format!("{comm}/{pid}"),
-            (None, Some(cgroup)) => cgroup.clone(),
+            (Some(pid), _) => format!("{}/{pid}", printable(comm)),
+            (None, Some(cgroup)) => printable(cgroup).into_owned(),
             (None, None) => "everyone".to_owned(),
         }
     }
 
     pub(super) fn text(&self) -> String {
         let container = self.container.as_ref();
-        let container = container.map_or(String::new(), |id| format!(" [containerId:{id}]"));
+        let container = container.map_or(String::new(), |id| {
+            format!(" [containerId:{}]", printable(id))
+        });
         let mut text = format!(
             "{} waits of {}{container}, {:.1} s: {}, p50 {}, p99 {}, max {}\n",
             self.time.text(),

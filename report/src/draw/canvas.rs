@@ -14,6 +14,7 @@ use plotters_backend::{
 };
 
 use super::Error;
+use crate::printable::printable;
 
 /// The regular weight: Latin-1 and a few symbols.
 const REGULAR: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
@@ -323,13 +324,6 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         }
         String::new()
     }
-}
-
-/// Control characters have no picture and are not allowed in XML.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 fn failed<E: std::error::Error + Send + Sync>(error: &DrawingErrorKind<E>) -> Error {

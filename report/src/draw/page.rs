@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use plotters_backend::BackendColor;
 
 use crate::model::{Capture, DelayStat, Record, Segment};
+use crate::printable::printable_lines;
 use crate::units::duration;
 
 use super::canvas::Hint;
@@ -54,15 +55,14 @@ fn rect(Hint { area, text }: &Hint) -> String {
 /// Text as it may stand in XML and HTML, in and outside of attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
+    // Control characters are not allowed in XML.
+    for c in printable_lines(text).chars() {
         match c {
             '&' => safe.push_str("&amp;"),
             '<' => safe.push_str("&lt;"),
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            '\n' => safe.push('\n'),
-            c if c.is_control() => safe.push(' '),
             c => safe.push(c),
         }
     }

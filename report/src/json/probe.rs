@@ -84,6 +84,34 @@ impl<'a> ProbeLine<'a> {
     }
 }
 
+/// Stamps that a probe can have: up to 32 hops a host and direction, and user space.
+const MAX_STAMPS: usize = 512;
+/// Blames that a probe can have: a segment each, on either host.
+const MAX_BLAMES: usize = 2 * Segment::ALL.len();
+
+impl ProbeLine<'_> {
+    pub(super) fn plausible(&self) -> Result<(), String> {
+        let few = |what: &str, count: usize, max: usize| {
+            let why = || format!("a probe with {count} {what}, of which it can have {max}");
+            (count <= max).then_some(()).ok_or_else(why)
+        };
+        few("stamps", self.points.len(), MAX_STAMPS)?;
+        few("delays", self.delays.len(), Segment::ALL.len())?;
+        few("blames", self.blame.len(), MAX_BLAMES)?;
+        let sum = |sum: u64, delay: &DelayLine| sum.checked_add(delay.ns);
+        if self.delays.iter().try_fold(0, sum).is_none() {
+            return Err("a probe whose delays took longer than 584 years".to_owned());
+        }
+        let verdict = self.verdict.iter().map(|verdict| (verdict.lo, verdict.hi));
+        let bounds = self.delays.iter().map(|delay| (delay.lo, delay.hi));
+        let ordered = |(lo, hi): (Option<u64>, Option<u64>)| lo.zip(hi).is_none_or(|(l, h)| l <= h);
+        if !bounds.chain(verdict).all(ordered) {
+            return Err("a bound (lo) above the other one (hi)".to_owned());
+        }
+        Ok(())
+    }
+}
+
 impl From<ProbeLine<'_>> for ProbeRead {
     fn from(line: ProbeLine) -> Self {
         let mut names = Names::default();

@@ -6,7 +6,7 @@ use std::iter;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{Hdr, Numbers, Time, TotalOr, is_default, read_symbol, symbol};
+use super::value::{Hdr, Numbers, Time, TotalOr, count, is_default, read_symbol, symbol};
 use crate::blame::BlameTally;
 use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
@@ -170,6 +170,29 @@ impl<'a> StatLine<'a> {
             losses: summary.losses.iter().map(LossEntry::from).collect(),
             blame: Cow::Borrowed(&summary.blame),
         }
+    }
+}
+
+impl StatLine<'_> {
+    pub(super) fn plausible(&self) -> Result<(), String> {
+        let jitter = self.jitter.iter().map(|line| &line.ipdv);
+        let delays = self.delays.iter().map(|entry| &entry.numbers);
+        let mut numbers = jitter.chain(delays).chain(&self.send_slip);
+        numbers.try_for_each(Numbers::plausible)?;
+        for cause in &self.causes {
+            count("slow probes", cause.count)?;
+            let parts = [Some(cause.sure), cause.cpu_count];
+            if parts.into_iter().flatten().any(|part| part > cause.count) {
+                return Err("a part of the slow probes that is larger than all".to_owned());
+            }
+        }
+        let mut losses = self.losses.iter();
+        losses.try_for_each(|loss| count("lost probes", loss.count))?;
+        if self.delays.len() > Segment::ALL.len() + 1 {
+            return Err(format!("{} delays", self.delays.len()));
+        }
+        let largest = self.counters.largest();
+        count("probes or events", largest.max(self.blame.largest()))
     }
 }
 

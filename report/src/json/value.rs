@@ -1,9 +1,11 @@
 //! What several lines have in common: values that are written as strings, places, distributions.
 
 use std::borrow::Cow;
+use std::io::Read as _;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use chrono::{DateTime, SecondsFormat, Utc};
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{
     Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
@@ -86,13 +88,51 @@ impl Hdr {
         BASE64_STANDARD.encode(bytes)
     }
 
+    /// Absent for what is no histogram, or one that takes more memory or has more values than one
+    /// of a run can have.
     fn decode(text: &str) -> Option<Self> {
         let bytes = BASE64_STANDARD.decode(text).ok()?;
-        HdrReader::new()
-            .deserialize(&mut bytes.as_slice())
-            .ok()
-            .map(Self)
+        let (header, deflated) = bytes.split_at_checked(DEFLATED_HEADER)?;
+        if header[..4] != DEFLATED_COOKIE {
+            return None;
+        }
+        let mut plain = Vec::new();
+        let mut inflate = ZlibDecoder::new(deflated).take(MAX_PLAIN);
+        inflate.read_to_end(&mut plain).ok()?;
+        if !is_of_ours(&plain) {
+            return None;
+        }
+        let histogram: Histogram<u64> = HdrReader::new().deserialize(&mut plain.as_slice()).ok()?;
+        (histogram.len() <= MAX_PROBES).then_some(Self(histogram))
     }
+}
+
+/// Probes that a run can have: at 100 000 a second, those of four months.
+pub(super) const MAX_PROBES: u64 = 1 << 40;
+
+/// What stands before the deflated part: cookie and length.
+const DEFLATED_HEADER: usize = 8;
+/// `V2_COMPRESSED_COOKIE` of `HdrHistogram`.
+const DEFLATED_COOKIE: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
+/// The inflated form is no longer, bytes: of each of the counts up to nine, of which those at most
+/// that the limits below allow.
+const MAX_PLAIN: u64 = 40 + 9 * 33 * 1024;
+/// Significant decimal digits and largest value, ns (73 min), of a histogram that is read: at
+/// most 270 kB.
+const MAX_DIGITS: u32 = 3;
+const MAX_VALUE: u64 = 1 << 42;
+
+/// Whether the header of an inflated histogram (cookie, length, offset, digits, lowest and highest
+/// value) has limits like those of a run, before memory is taken for it.
+fn is_of_ours(plain: &[u8]) -> bool {
+    let number = |at: usize| plain.get(at..).and_then(<[u8]>::first_chunk::<8>);
+    let number = |at: usize| number(at).map(|bytes| u64::from_be_bytes(*bytes));
+    let length = number(0).map(|both| both & u64::from(u32::MAX));
+    let digits = number(8).map(|both| both as u32);
+    let within = |value: Option<u64>, max: u64| value.is_some_and(|value| value <= max);
+    within(length, MAX_PLAIN)
+        && digits.is_some_and(|digits| digits <= MAX_DIGITS)
+        && within(number(24), MAX_VALUE)
 }
 
 /// A segment, or the total.
@@ -167,6 +207,12 @@ pub(super) fn read_symbol(name: Option<Cow<'_, str>>) -> Symbol {
     }
 }
 
+/// Whether a run can have so many; else why not.
+pub(super) fn count(what: &str, count: u64) -> Result<(), String> {
+    let why = || format!("{count} {what}: a run has at most {MAX_PROBES}");
+    (count <= MAX_PROBES).then_some(()).ok_or_else(why)
+}
+
 #[derive(Serialize, Deserialize)]
 pub(super) struct Numbers {
     count: u64,
@@ -206,6 +252,15 @@ impl From<&DelayStat> for Numbers {
 }
 
 impl Numbers {
+    pub(super) fn plausible(&self) -> Result<(), String> {
+        count("values", self.count)?;
+        let ordered = [self.p50, self.p90, self.p99, self.p999];
+        if ordered.iter().any(|ns| !(self.min..=self.max).contains(ns)) {
+            return Err("a percentile that is not between minimum and maximum".to_owned());
+        }
+        Ok(())
+    }
+
     pub(super) fn into_stat(self, segment: Option<Segment>) -> DelayStat {
         let Self {
             count,

@@ -2,16 +2,21 @@
 
 #![allow(dead_code)]
 
+pub mod mutate;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use report::blame::{Blame, Part as BlamedPart};
 use report::breakdown::breakdown;
 use report::clock::{ClockSummary, Counts, State, WireSplit};
+use report::companion::Class;
 use report::hops::HopStats;
+use report::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::loss::{Evidence, autopsy};
 use report::model::{
     ClockRelation, Endpoint, Host, KernelDrop, Names, OwnCost, Point, Probe, ProgramCost, Record,
-    Run, Stamp, Status, Summary, Symbol,
+    Run, Segment, Stamp, Status, Summary, Symbol,
 };
 use report::slo::Objectives;
 use report::stats::{Marks, Stats};
@@ -199,6 +204,45 @@ pub fn example_names() -> Names {
         .device
         .insert((Host::Client, 4_026_531_840, 4), "enp3s0".into());
     names
+}
+
+/// The example's run as it is saved; with blame and hops.
+pub fn example_lines() -> Vec<String> {
+    let names = example_names();
+    let run = Run {
+        start_ns: Some(7_000_000_000_000),
+        threshold_ns: 0,
+        ..example_run()
+    };
+    let mut lines = vec![run_line(&run, Part::First)];
+    for mut record in example_records() {
+        let task = ("kworker", 17_u32);
+        record.blame = vec![Blame {
+            segment: Segment::LTxQdisc,
+            host: Host::Client,
+            cpu: 1,
+            window_ns: 5_000_000,
+            parts: vec![BlamedPart {
+                class: Class::Cpu,
+                who: task.0.into(),
+                tid: task.1,
+                ns: 4_000_000,
+                function: Some("do_work".into()),
+            }],
+            lane: vec![(0, 4_000_000, 0)],
+        }];
+        lines.push(probe_line(&record, &names));
+    }
+    let (mut summary, _) = example_summary();
+    let interval = Summary {
+        histograms: Vec::new(),
+        ..summary.clone()
+    };
+    lines.push(interval_line(&interval, 1_767_225_610_000_000_000));
+    summary.counters.replied = 3;
+    lines.push(stat_line(&summary, 1_767_225_610_000_000_000));
+    lines.push(hops_line(&example_hops(), &names));
+    lines
 }
 
 /// The run of the example.

@@ -1,0 +1,483 @@
+//! The files of a saved run: a log with its rotated files in their order, compressed ones, stdin.
+//!
+//! What a file is compressed with is seen by its first bytes, whatever its name. It is read as a
+//! stream, so memory is bounded; the time is, too, as nothing that expands more than any saved
+//! run does is read on.
+
+use crate::rotate::suffixed;
+use anyhow::{Context, Result};
+use flate2::bufread::MultiGzDecoder;
+use report::saved::Scan;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError::SkipFrame};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Endings of compressed files.
+const COMPRESSED: [&str; 2] = ["gz", "zst"];
+const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// A zstd stream may ask for this much memory, bytes: what `zstd --long` needs, and its own tool takes.
+const MAX_WINDOW: u64 = 128 << 20;
+/// How often larger than the file its content may be: JSON lines with times in them are 5 to 30 times.
+const MAX_EXPANSION: u64 = 300;
+/// Less is always read, bytes.
+const MIN_LIMIT: u64 = 64 << 20;
+
+/// A file that can be read twice.
+pub struct SavedFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl SavedFile {
+    /// Opens a file; `-` is stdin. What cannot be read twice is copied first.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = || {
+            if path == Path::new("-") {
+                return spool(io::stdin());
+            }
+            let file = File::open(path)?;
+            if file.metadata()?.is_file() {
+                Ok(file)
+            } else {
+                spool(file)
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file: file().with_context(|| opening(path))?,
+        })
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        name(&self.path)
+    }
+
+    /// Device and inode.
+    pub fn id(&self) -> Option<(u64, u64)> {
+        let meta = self.file.metadata().ok()?;
+        Some((meta.dev(), meta.ino()))
+    }
+
+    /// What to say of an error in it.
+    pub fn reading(&self) -> String {
+        format!("read the saved run {}", self.name())
+    }
+
+    /// Its content from the beginning, decompressed.
+    pub fn lines(&self) -> io::Result<Box<dyn BufRead + '_>> {
+        let mut start = [0; 4];
+        let mut file = &self.file;
+        file.rewind()?;
+        let length = read_up_to(file, &mut start)?;
+        file.rewind()?;
+        let start = &start[..length];
+        let file = BufReader::new(file);
+        let stored = self.file.metadata()?.len();
+        let limit = stored.saturating_mul(MAX_EXPANSION).max(MIN_LIMIT);
+        Ok(if start.starts_with(GZIP_MAGIC) {
+            limited(MultiGzDecoder::new(file), limit)
+        } else if start.starts_with(ZSTD_MAGIC) {
+            limited(Zstd::new(file), limit)
+        } else {
+            Box::new(file)
+        })
+    }
+}
+
+fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+fn spool(mut from: impl Read) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(&mut from, &mut file)?;
+    Ok(file)
+}
+
+fn read_up_to(mut from: impl Read, into: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < into.len() {
+        match from.read(&mut into[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(length)
+}
+
+/// The frames of a zstd file, one behind the other.
+struct Zstd<R> {
+    from: R,
+    decoder: FrameDecoder,
+    /// A frame was begun.
+    within: bool,
+    /// Why the frame has no more than what was decoded.
+    broken: Option<io::Error>,
+}
+
+/// An empty block that is the last of its frame, and room for a checksum (RFC 8878, 3.1.1).
+const LAST_BLOCK: [u8; 7] = [1, 0, 0, 0, 0, 0, 0];
+
+impl<R: BufRead> Zstd<R> {
+    fn new(from: R) -> Self {
+        let mut decoder = FrameDecoder::new();
+        decoder.set_max_window_size(MAX_WINDOW);
+        Self {
+            from,
+            decoder,
+            within: false,
+            broken: None,
+        }
+    }
+
+    /// Begins the next frame; false at the end of the file.
+    fn begin(&mut self) -> io::Result<bool> {
+        while !self.within && !self.from.fill_buf()?.is_empty() {
+            match self.decoder.init(&mut self.from) {
+                Ok(()) => self.within = true,
+                Err(FrameDecoderError::ReadFrameHeaderError(SkipFrame { length, .. })) => {
+                    let mut skipped = (&mut self.from).take(length.into());
+                    io::copy(&mut skipped, &mut io::sink())?;
+                }
+                Err(e) => return Err(self.failed(&e)),
+            }
+        }
+        Ok(self.within)
+    }
+
+    /// Decodes until there is something to read, or the frame is over. Of a frame that is cut off, the
+    /// decoder holds back the last blocks until it is told that no other one comes.
+    fn decode(&mut self) -> io::Result<()> {
+        while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+            let one = BlockDecodingStrategy::UptoBlocks(1);
+            let Err(error) = self.decoder.decode_blocks(&mut self.from, one) else {
+                continue;
+            };
+            self.broken = Some(self.failed(&error));
+            if !self.decoder.is_finished() {
+                let all = BlockDecodingStrategy::All;
+                let ended = self.decoder.decode_blocks(&LAST_BLOCK[..], all);
+                ended.map_err(|e| corrupt(&e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end of a frame: whether it was cut off; its checksum, if it has one.
+    fn end(&mut self) -> io::Result<()> {
+        self.within = false;
+        if let Some(error) = self.broken.take() {
+            return Err(error);
+        }
+        let told = self.decoder.get_checksum_from_data();
+        if told.is_some() && told != self.decoder.get_calculated_checksum() {
+            return Err(corrupt("its checksum is wrong"));
+        }
+        Ok(())
+    }
+
+    /// An error, or else the end of the file where there was to be more.
+    fn failed(&mut self, error: &FrameDecoderError) -> io::Error {
+        match self.from.fill_buf() {
+            Ok([]) => ErrorKind::UnexpectedEof.into(),
+            Ok(_) => corrupt(&error.to_string()),
+            Err(error) => error,
+        }
+    }
+}
+
+fn corrupt(why: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("corrupt zstd data: {why}"))
+}
+
+impl<R: BufRead> Read for Zstd<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.begin()? {
+            self.decode()?;
+            let length = self.decoder.read(into)?;
+            if length > 0 || into.is_empty() {
+                return Ok(length);
+            }
+            self.end()?;
+        }
+        Ok(0)
+    }
+}
+
+/// Content that expands no more than that of a saved run.
+struct Limited<R> {
+    from: R,
+    /// Bytes.
+    left: u64,
+}
+
+fn limited<'a>(from: impl Read + 'a, left: u64) -> Box<dyn BufRead + 'a> {
+    Box::new(BufReader::new(Limited { from, left }))
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(into)?;
+        let Some(left) = self.left.checked_sub(length as u64) else {
+            let why = format!("it expands to over {MAX_EXPANSION} times its size, as no run does");
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        };
+        self.left = left;
+        Ok(length)
+    }
+}
+
+/// The path without the ending of a compressed file.
+fn uncompressed(path: &Path) -> PathBuf {
+    let is_compressed = |ending: &OsStr| COMPRESSED.iter().any(|known| ending == *known);
+    if path.extension().is_some_and(is_compressed) {
+        path.with_extension("")
+    } else {
+        path.to_owned()
+    }
+}
+
+/// The statistics of a log of which this file has the records: FILE.stat of FILE.seq, or what it was
+/// compressed to.
+pub fn statistics_beside(path: &Path) -> Option<PathBuf> {
+    let records = uncompressed(path);
+    records.extension().filter(|ending| *ending == "seq")?;
+    let path = records.with_extension("stat");
+    let compressed = COMPRESSED.map(|ending| suffixed(&path, ending));
+    let exists = compressed.into_iter().find(|path| path.exists());
+    Some(exists.filter(|_| !path.exists()).unwrap_or(path))
+}
+
+/// When a file of a log was the current one: those with a date, those with a number (the largest is
+/// the oldest), the log itself.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Age {
+    Dated(String),
+    Numbered(Reverse<u32>),
+    Current,
+}
+
+impl Age {
+    /// From what stands behind the log's name: `.2` as `--logbackup` does, `-20261121` as logrotate does.
+    fn of(suffix: &str) -> Option<Self> {
+        let is_digit = |c: char| c.is_ascii_digit();
+        if let Some(date) = suffix.strip_prefix('-') {
+            let is_date = date.len() >= 8 && date.chars().all(|c| is_digit(c) || c == '-');
+            return is_date.then(|| Self::Dated(date.to_owned()));
+        }
+        let number = suffix.strip_prefix('.')?;
+        let number = number.chars().all(is_digit).then_some(number)?;
+        Some(Self::Numbered(Reverse(number.parse().ok()?)))
+    }
+}
+
+/// The rotated files of a log that are there, the oldest first, and the log itself at the end; only
+/// the path itself of what is no log.
+pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let log = uncompressed(path);
+    let is_log = |ending: &OsStr| ending == "seq" || ending == "stat";
+    let name = log.file_name().and_then(OsStr::to_str);
+    let Some(name) = name.filter(|_| log.extension().is_some_and(is_log)) else {
+        return Ok(vec![path.to_owned()]);
+    };
+    let directory = log.parent().filter(|d| !d.as_os_str().is_empty());
+    let mut files = BTreeMap::from([(Age::Current, path.to_owned())]);
+    for entry in fs::read_dir(directory.unwrap_or(Path::new(".")))? {
+        let found = log.with_file_name(entry?.file_name());
+        let plain = uncompressed(&found);
+        let age = plain.file_name().and_then(OsStr::to_str);
+        let age = age.and_then(|n| Age::of(n.strip_prefix(name)?));
+        // While a file is compressed there are two; the other one is not complete.
+        if let Some(age) = age.filter(|age| plain == found || !files.contains_key(age)) {
+            files.insert(age, found);
+        }
+    }
+    // Rotated, and not written to since.
+    if files.len() > 1 && !path.exists() {
+        files.remove(&Age::Current);
+    }
+    Ok(files.into_values().collect())
+}
+
+/// Opens a saved run, of a log with its rotated files, and reads it once. Where it is cut off is said.
+pub fn scan(path: &Path) -> Result<(Vec<SavedFile>, Scan)> {
+    let files = log_files(path).with_context(|| opening(path))?;
+    let files = files.iter().map(|path| SavedFile::open(path));
+    let files: Vec<_> = files.collect::<Result<_>>()?;
+    let mut scan = Scan::default();
+    for file in &files {
+        let lines = file.lines().with_context(|| file.reading())?;
+        scan.read(lines).with_context(|| file.reading())?;
+    }
+    if let Some((file, line)) = scan.cut {
+        log::warn!(
+            "{}: line {line} is cut off, as its writer was killed or the disk was full: what is whole counts",
+            files[file].name()
+        );
+    }
+    Ok((files, scan))
+}
+
+/// Whether there is no such file.
+pub fn is_missing(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|e| e.kind() == ErrorKind::NotFound)
+}
+
+fn opening(path: &Path) -> String {
+    format!("open the saved run {}", name(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+    use std::io::Write as _;
+    use tempfile::TempDir;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(text: &[u8]) -> Vec<u8> {
+        compress_to_vec(text, CompressionLevel::Fastest)
+    }
+
+    fn content(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("run.json");
+        fs::write(&path, bytes).unwrap();
+        let file = SavedFile::open(&path).unwrap();
+        let mut twice = [Vec::new(), Vec::new()];
+        for content in &mut twice {
+            file.lines()?.read_to_end(content)?;
+        }
+        assert!(twice[0] == twice[1]);
+        Ok(twice[0].clone())
+    }
+
+    /// Lines that are not alike.
+    fn text() -> Vec<u8> {
+        let line = |k: u64| format!("{{\"ns\":{}}}\n", k.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        (0..20_000).flat_map(|k| line(k).into_bytes()).collect()
+    }
+
+    #[test]
+    fn compressed_files_are_read_by_their_content_and_in_all_their_parts() {
+        let text = text();
+        let (half, rest) = text.split_at(text.len() / 2);
+        let frame_to_skip = [0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        let skipped = [&*zstd(half), &frame_to_skip, &zstd(rest)].concat();
+        for (what, bytes) in [
+            ("plain", text.clone()),
+            ("gzip", gzip(&text)),
+            ("zstd", zstd(&text)),
+            ("two of gzip", [gzip(half), gzip(rest)].concat()),
+            ("two of zstd", [zstd(half), zstd(rest)].concat()),
+            ("skippable frame", skipped),
+        ] {
+            assert!(content(&bytes).unwrap() == text, "{what}");
+        }
+        for empty in [&[][..], b"x", &gzip(b""), &zstd(b"")] {
+            assert!(content(empty).unwrap().len() <= 1);
+        }
+    }
+
+    #[test]
+    fn what_ends_too_early_says_so() {
+        for whole in [gzip(&text()), zstd(&text())] {
+            for (length, least) in [(5, 0), (whole.len() / 2, 3), (whole.len() - 1, 1)] {
+                let directory = TempDir::new().unwrap();
+                let path = directory.path().join("run.json");
+                fs::write(&path, &whole[..length]).unwrap();
+                let file = SavedFile::open(&path).unwrap();
+                let mut content = Vec::new();
+                let read = file.lines().unwrap().read_to_end(&mut content);
+                assert_eq!(
+                    read.unwrap_err().kind(),
+                    ErrorKind::UnexpectedEof,
+                    "{length}"
+                );
+                assert!(text().starts_with(&content), "{length}");
+                assert!(
+                    least == 0 || content.len() > text().len() / least - 150_000,
+                    "{length}"
+                );
+            }
+            let mut broken = whole.clone();
+            broken[whole.len() / 2..][..16].fill(0xff);
+            assert!(content(&broken).is_err());
+        }
+    }
+
+    #[test]
+    fn what_expands_without_end_is_refused() {
+        let zeros = vec![b'x'; MIN_LIMIT as usize + 1];
+        for bomb in [gzip(&zeros), zstd(&zeros)] {
+            let refused = content(&bomb);
+            assert!(refused.is_err_and(|e| e.to_string().contains("300 times")));
+        }
+    }
+
+    #[test]
+    fn a_log_is_read_from_its_oldest_file_on() {
+        let directory = TempDir::new().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        for name in [
+            "p.seq",
+            "p.seq.1",
+            "p.seq.2.gz",
+            "p.seq.10.zst",
+            "p.seq.9",
+            "p.seq.9.gz",
+            "p.seq-20261121.gz",
+            "p.seq-20261120",
+            "p.seq.1.old",
+            "p.seq.x",
+            "p.seq2",
+            "p.stat",
+            "p.stat.1",
+            "other.seq.1",
+        ] {
+            fs::write(file(name), "").unwrap();
+        }
+        let expected = [
+            "p.seq-20261120",
+            "p.seq-20261121.gz",
+            "p.seq.10.zst",
+            "p.seq.9",
+            "p.seq.2.gz",
+            "p.seq.1",
+            "p.seq",
+        ];
+        assert_eq!(log_files(&file("p.seq")).unwrap(), expected.map(file));
+        let stat = ["p.stat.1", "p.stat"].map(file);
+        assert_eq!(log_files(&file("p.stat")).unwrap(), stat);
+        for alone in ["p.seq.1", "p.seq.2.gz", "run.json.gz", "-"] {
+            assert_eq!(log_files(&file(alone)).unwrap(), [file(alone)]);
+            assert_eq!(statistics_beside(&file(alone)), None);
+        }
+        for seq in ["p.seq", "p.seq.gz"] {
+            assert_eq!(statistics_beside(&file(seq)), Some(file("p.stat")));
+        }
+        fs::write(file("q.stat.zst"), "").unwrap();
+        assert_eq!(statistics_beside(&file("q.seq")), Some(file("q.stat.zst")));
+    }
+}
