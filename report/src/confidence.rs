@@ -36,7 +36,8 @@ use crate::quantile::{Quantile, at_rank};
 pub const CONFIDENCE: f64 = 0.95;
 /// Parts of a run below which their variance says too little.
 pub const MIN_PARTS: usize = 6;
-/// A factor that is less sure than this, as a natural logarithm, has no bounds: 100 to either side.
+/// A factor that is less sure than this, as a natural logarithm, has no bounds, unless it is further
+/// from 1 than that: 100 to either side.
 const VAGUE: f64 = 4.6;
 
 /// How long a thread waits for its CPU differs most between runs.
@@ -174,7 +175,7 @@ impl Change {
         let variances = from_variance.zip(to_variance);
         let reach = variances
             .map(|(a, b)| reach(a, b, comparisons))
-            .filter(|reach| *reach < VAGUE);
+            .filter(|reach| *reach < VAGUE || (logarithm(to) - logarithm(from)).abs() > *reach);
         let bound = |factor: f64| less((to.max(1) as f64 * factor).round() as u64, from);
         Self {
             from,
@@ -327,6 +328,9 @@ mod tests {
         let wild = variance_of(&[1, 1_000_000, 1, 1_000_000, 1, 1_000_000]);
         let change = Change::between((1_000, wild), (900_000, wild), 1);
         assert_eq!((change.lo, change.hi), (None, None));
+        // However vague, it is far from what it was.
+        let far = Change::between((1, wild), (u64::MAX / 4, wild), 1);
+        assert!(far.moved(&MinEffect::default()), "{far:?}");
     }
 
     #[test]
