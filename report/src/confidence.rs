@@ -181,7 +181,10 @@ impl Change {
             from,
             ns: less(to, from),
             lo: reach.map(|reach| bound((-reach).exp())),
-            hi: reach.map(|reach| bound(reach.exp())),
+            // A vague bound above would be all that is read of it.
+            hi: reach
+                .filter(|reach| *reach < VAGUE || to < from)
+                .map(|reach| bound(reach.exp())),
         }
     }
 
