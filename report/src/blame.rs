@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::companion::Class;
 use crate::model::{Host, Owner, Point, Segment, Stamp};
 use crate::printable::printable;
-use crate::units::duration;
+use crate::units::{duration, share};
 
 /// Something that had a CPU for a time, `CLOCK_MONOTONIC` ns of its host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -505,7 +505,7 @@ impl BlameTally {
             );
         }
         for count in self.list().iter().take(PARTS) {
-            let percent = percent(count.probes, self.probes);
+            let share = share(count.probes, self.probes, 0);
             let host = if count.host == Host::Server {
                 "remote"
             } else {
@@ -513,19 +513,19 @@ impl BlameTally {
             };
             let _ = writeln!(
                 text,
-                "{percent:>4} % of {} explained probes: {} ({host} host) {}, {} in all",
-                self.probes,
+                "{:>4}{share} explained probes: {} ({host} host) {}, {} in all",
+                count.probes,
                 count.segment.name(),
                 did_what(count.class, &count.who, count.tid),
                 duration(count.ns)
             );
         }
         if self.unexplained > 0 {
-            let percent = percent(self.unexplained, self.probes);
+            let share = share(self.unexplained, self.probes, 0);
             let _ = writeln!(
                 text,
-                "{percent:>4} % of {} explained probes: nothing on the CPU explains them",
-                self.probes
+                "{:>4}{share} explained probes: nothing on the CPU explains them",
+                self.unexplained
             );
         }
         text
@@ -735,7 +735,7 @@ mod tests {
         assert!(
             tally
                 .text()
-                .contains("100 % of 1 explained probes: nothing"),
+                .contains("   1 of 1 explained probes: nothing"),
             "{}",
             tally.text()
         );
