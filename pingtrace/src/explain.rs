@@ -195,7 +195,8 @@ impl Explainer {
             return Vec::new();
         }
         // Time off the CPU costs nobody anything, and where there are faults there is much of it.
-        let begin = thread_cpu_ns();
+        // Names of code that was loaded meanwhile take long to read, and have bounds of their own.
+        let begin = thread_cpu_ns() - self.symbols.reading_ns();
         let one = |window: &Window| {
             if !self.seen.covers(window) {
                 self.seen = self.look(window);
@@ -203,7 +204,7 @@ impl Explainer {
             join(&self.seen.spans, window)
         };
         let blame = windows.iter().map(one).collect();
-        self.used_ns += (thread_cpu_ns() - begin) * SHARE;
+        self.used_ns += (thread_cpu_ns() - self.symbols.reading_ns() - begin) * SHARE;
         blame
     }
 

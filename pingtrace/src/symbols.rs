@@ -2,7 +2,7 @@
 
 mod kernel;
 
-use crate::units::monotonic_ns;
+use crate::units::{monotonic_ns, thread_cpu_ns};
 use blazesym::Pid;
 use blazesym::symbolize::source::{Process, Source};
 use blazesym::symbolize::{Input, Symbolized, Symbolizer};
@@ -13,9 +13,9 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs;
 
-/// Reading the kernel's table again takes at most this part of the time, and so much of it at once.
-const SHARE: u64 = 20;
-const BURST_NS: u64 = 2_000_000_000;
+/// Reading the kernel's table again takes at most this part of a CPU, and so much at once.
+const SHARE: u64 = 100;
+const BURST_NS: u64 = 1_000_000_000;
 /// Addresses in no function that are remembered.
 const MAX_UNKNOWN: usize = 4096;
 
@@ -56,6 +56,11 @@ impl Symbols {
         self.kernel.borrow_mut().function(address)
     }
 
+    /// CPU time that was spent on reading the kernel's table again, which has bounds of its own, ns.
+    pub fn reading_ns(&self) -> u64 {
+        self.kernel.borrow().reading_ns
+    }
+
     /// A stack of a process that still runs, or else plain addresses.
     pub fn user(&self, pid: u32, addresses: &[u64]) -> Vec<Frame> {
         let source = Source::Process(Process::new(Pid::from(pid)));
@@ -83,6 +88,8 @@ pub struct Kernel {
     unknown: HashSet<u64>,
     /// Until when the time for reading is used up, `CLOCK_MONOTONIC` ns.
     used_ns: u64,
+    /// CPU time that was spent on reading it again, ns.
+    reading_ns: u64,
 }
 
 impl Kernel {
@@ -110,9 +117,11 @@ impl Kernel {
             self.is_old |= self.loaded != self.loaded.now();
         }
         if (self.is_old || is_missing) && self.has_time() {
-            let begin = monotonic_ns();
+            let begin = thread_cpu_ns();
             self.read();
-            self.used_ns += (monotonic_ns() - begin) * SHARE;
+            let took_ns = thread_cpu_ns() - begin;
+            self.reading_ns += took_ns;
+            self.used_ns += took_ns * SHARE;
         }
         self.remember_unknown(addresses);
     }

@@ -733,9 +733,7 @@ mod tests {
         let mut tally = BlameTally::default();
         tally.count(&[blame]);
         assert!(
-            tally
-                .text()
-                .contains("   1 of 1 explained probes: nothing"),
+            tally.text().contains("   1 of 1 explained probes: nothing"),
             "{}",
             tally.text()
         );
