@@ -141,7 +141,10 @@ fn directions_are_right_under_drift_and_a_step() {
     let server = Server::start(&lab.server.ns, &format!("--userid 7 --lab-clock {CLOCK}"));
     let mut clock: LabClock = CLOCK.parse().unwrap();
     clock.move_to(server.number_after("from "));
-    let args = format!("-c {} --userid 3 -i 2ms -C {PROBES} -o json", lab.server.v4);
+    let args = format!(
+        "-c {} --userid 3 -i 2ms -C {PROBES} -o json -m 1us",
+        lab.server.v4
+    );
     let run = client(&lab.client.ns, &args);
     drop(wire);
     assert_eq!(run.status, 0, "{}", run.stderr);

@@ -73,7 +73,10 @@ fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let child = pingtrace(
         &lab.client.ns,
-        &format!("-c {} --nslocal -i 10ms -C 300 -o json", lab.server.v4),
+        &format!(
+            "-c {} --nslocal -i 10ms -C 300 -o json -m 1us",
+            lab.server.v4
+        ),
     );
     thread::sleep(1500 * MS);
     let flood = Flood {
@@ -116,7 +119,10 @@ fn a_busy_cpu_is_the_run_queue() {
     // Long enough on the wire for the client to sleep before the hog's turn ends.
     let (lab, _wire) = wire(Plan::new(2 * MS, []));
     let _server = Server::start(&lab.server.ns, "--nslocal");
-    let args = format!("-c {} --nslocal -i 10ms -C 300 -o json", lab.server.v4);
+    let args = format!(
+        "-c {} --nslocal -i 10ms -C 300 -o json -m 1us",
+        lab.server.v4
+    );
     let child = thread::scope(|scope| {
         // A child starts on the CPU of the thread that starts it.
         let start = || {
@@ -241,10 +247,11 @@ fn resident_kb(pid: u32) -> u64 {
     number.parse().unwrap()
 }
 
+/// With a threshold that every probe reaches: each of them is judged.
 fn run(lab: &Lab, args: &str) -> Finished {
     let run = client(
         &lab.client.ns,
-        &format!("-c {} --nslocal {args} -o json", lab.server.v4),
+        &format!("-c {} --nslocal {args} -o json -m 1us", lab.server.v4),
     );
     assert_eq!(run.status, 0, "{run:#?}");
     run

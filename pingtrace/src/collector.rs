@@ -18,13 +18,15 @@ use report::clock::WireSplit;
 use report::hops::HopStats;
 use report::loss::{Loss, LossId};
 use report::model::{
-    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Segment, Summary,
+    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Segment, Slow, Status,
+    Summary,
 };
 use report::series::Series;
 use report::slo::{Judged, Objectives};
 use report::slowest::Slowest;
 use report::stats::Stats;
 use report::units::duration;
+use report::usual::Usual;
 use report::verdict::{Certainty, Docket};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
@@ -49,6 +51,8 @@ pub struct Collector {
     start_ns: u64,
     stats: Stats,
     docket: Docket,
+    /// What is slow, where no threshold was given.
+    usual: Usual,
     wire: WireSplit,
     series: Series,
     slowest: Slowest,
@@ -90,6 +94,7 @@ impl Collector {
             start_ns: 0,
             stats: Stats::new(),
             docket: Docket::default(),
+            usual: Usual::default(),
             wire: WireSplit::new(),
             series: Series::new(),
             slowest: Slowest::new(PICTURED),
@@ -206,6 +211,7 @@ impl Collector {
         let sent = probe.sent_ns().unwrap_or(0);
         self.docket.learn(&self.scratch, sent);
         self.count(probe, sent);
+        let slow = self.is_slow(probe);
         let response = self.scratch.response_ns();
         let recorded = response >= self.run.threshold_ns;
         self.slow += u64::from(recorded);
@@ -220,12 +226,22 @@ impl Collector {
             blame: Vec::new(),
         };
         if recorded {
-            self.record(record.clone());
+            self.record(record.clone(), slow);
         }
         if self.slowest.wants(response) {
-            record.verdict = self.docket.provisional(&record);
+            record.verdict = self.docket.provisional(&record).filter(|_| slow);
             record.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
             self.slowest.offer(record);
+        }
+    }
+
+    /// Whether this answered probe, whose breakdown is at hand, took so long that somebody is to
+    /// blame: by the threshold that was given, else by what was learnt from those before it. A late
+    /// one always did.
+    fn is_slow(&mut self, probe: &Probe) -> bool {
+        match self.run.threshold_ns {
+            0 => self.usual.is_slow(&self.scratch) || probe.status != Status::Ok,
+            given => self.scratch.response_ns() >= given,
         }
     }
 
@@ -261,10 +277,15 @@ impl Collector {
         }
     }
 
-    /// Written once its verdict is final, in the order of these calls.
-    fn record(&mut self, record: Record) {
+    /// Written once its verdict is final, in the order of these calls; one that was not slow has
+    /// none.
+    fn record(&mut self, record: Record, slow: bool) {
         self.stats.counters.recorded += 1;
-        self.docket.submit(record);
+        if slow {
+            self.docket.submit(record);
+        } else {
+            self.docket.pass(record);
+        }
     }
 
     /// Writes the records whose verdict is final by now; all of them at the `last` call.
@@ -292,7 +313,8 @@ impl Collector {
         self.blame_tally.skipped += u64::from(blame.as_ref().is_some_and(Vec::is_empty));
         record.blame.extend(blame.unwrap_or_default());
         self.blame_tally.count(&record.blame);
-        if record.breakdown.is_some() {
+        let over_threshold = self.run.threshold_ns > 0 && record.breakdown.is_some();
+        if over_threshold || record.verdict.is_some() {
             self.stats.slow(record.verdict.as_ref());
         }
         let (out, inward) = late_on(&record);
@@ -318,13 +340,14 @@ impl Collector {
         let sent = probe.sent_ns().unwrap_or(0);
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);
-        self.record(Record {
+        let record = Record {
             probe,
             breakdown: None,
             verdict: None,
             loss: Some(loss),
             blame: Vec::new(),
-        });
+        };
+        self.record(record, false);
         id
     }
 
@@ -340,13 +363,14 @@ impl Collector {
         if let Some(sent_ns) = probe.sent_ns() {
             self.slip(probe.seq, sent_ns);
         }
-        self.record(Record {
+        let record = Record {
             probe,
             breakdown: None,
             verdict: None,
             loss: None,
             blame: Vec::new(),
-        });
+        };
+        self.record(record, false);
     }
 
     /// Whether any answered probe had this point.
@@ -357,13 +381,14 @@ impl Collector {
     /// A further answer to a probe.
     pub fn dup(&mut self, probe: Probe) {
         self.stats.counters.dup += 1;
-        self.record(Record {
+        let record = Record {
             probe,
             breakdown: None,
             verdict: None,
             loss: None,
             blame: Vec::new(),
-        });
+        };
+        self.record(record, false);
     }
 
     /// Somebody on the way, or the peer, refused a probe in flight: told once for each who and why.
@@ -464,7 +489,21 @@ impl Collector {
             clock: self.wire.summary(now),
             own: self.meter.as_ref().map(Meter::read),
             blame: self.blame_tally.clone(),
+            slow: self.slow(stats.slow),
             ..stats
+        }
+    }
+
+    /// The same, with what slow means by now.
+    fn slow(&self, slow: Slow) -> Slow {
+        let learnt = self.run.threshold_ns == 0;
+        Slow {
+            from_ns: match self.run.threshold_ns {
+                0 => self.usual.threshold_ns(),
+                given => Some(given),
+            },
+            learnt,
+            ..slow
         }
     }
 
@@ -474,9 +513,11 @@ impl Collector {
             let before = std::mem::replace(&mut self.cost_before, cost.clone());
             cost.since(&before)
         });
+        let interval = self.stats.interval(run.elapsed_ns);
         Summary {
             own,
-            ..self.stats.interval(run.elapsed_ns)
+            slow: self.slow(interval.slow),
+            ..interval
         }
     }
 

@@ -21,6 +21,7 @@ pub fn local(drop: &pt_drop) -> KernelDrop {
         location: number(drop.location),
         device: None,
         netns_name: None,
+        mtu: None,
     }
 }
 

@@ -342,6 +342,7 @@ impl Journey {
                         location: Symbol::default(),
                         device: None,
                         netns_name: None,
+                        mtu: None,
                     };
                     any |= self.keep_drop(packet.sequence.wrapping_sub(u32::from(back)), drop);
                 }

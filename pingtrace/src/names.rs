@@ -40,6 +40,7 @@ impl NameBook {
         self.learn(&record.probe);
         if let Some(drop) = record.loss.as_mut().and_then(|loss| loss.drop.as_mut()) {
             self.name_drop(drop);
+            self.names.add(drop.names());
         }
     }
 
@@ -58,6 +59,9 @@ impl NameBook {
                 .names
                 .netns_of(drop.host, drop.netns)
                 .map(str::to_owned);
+            if drop.is_for_size() {
+                drop.mtu = self.mtu(drop.netns, drop.ifindex);
+            }
         }
     }
 
@@ -74,10 +78,7 @@ impl NameBook {
                     location.number = 0;
                 }
             }
-            let same = |c: &&mut LossCount| {
-                (c.place, &c.reason, &c.location) == (count.place, &count.reason, &count.location)
-            };
-            match named.iter_mut().find(same) {
+            match named.iter_mut().find(|known| known.is_like(&count)) {
                 Some(known) => known.count += count.count,
                 None => named.push(count),
             }
@@ -124,5 +125,15 @@ impl NameBook {
         let namespace = self.known.open(netns)?;
         let name = namespace.run(|| Netlink::open().and_then(|mut n| n.link_name(ifindex)));
         name.ok()?.ok()
+    }
+
+    /// MTU of a device of this kernel, bytes.
+    fn mtu(&self, netns: u32, ifindex: u32) -> Option<u32> {
+        if self.saved {
+            return None;
+        }
+        let namespace = self.known.open(netns)?;
+        let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex)));
+        Some(link.ok()?.ok()?.mtu)
     }
 }

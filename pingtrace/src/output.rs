@@ -217,7 +217,9 @@ impl Writer {
                 Message::Stat(mut stat) => {
                     self.interval(&stat.interval, stat.time_unix_ns)?;
                     self.names.name_losses(&mut stat.run.losses);
-                    self.stat(&json::stat_line(&stat.run, stat.time_unix_ns))?;
+                    let names = self.names.names();
+                    let line = json::stat_line(&self.run, &stat.run, names, stat.time_unix_ns);
+                    self.stat(&line)?;
                 }
                 Message::Reopen => self.reopen(),
                 Message::SoFar(mut so_far) => {
@@ -228,7 +230,8 @@ impl Writer {
                         marks,
                     } = &*so_far;
                     let style = terminal::Output::Stderr.style();
-                    story::say(style.render(&text::summary(run, summary, *marks, &style)));
+                    let text = text::summary(run, summary, self.names.names(), *marks, &style);
+                    story::say(style.render(&text));
                 }
                 Message::End(end) => return self.end(*end),
             }
@@ -259,7 +262,7 @@ impl Writer {
         let (run, screen) = (&self.run, self.screen);
         print(&mut self.text, || {
             let style = screen.style();
-            let mut lines = text::probe_line(record, run, &style) + "\n";
+            let mut lines = text::probe_line(record, run, names, &style) + "\n";
             if namespaces {
                 lines += &text::hops(record, names);
             }
@@ -286,7 +289,7 @@ impl Writer {
 
     /// The log has every interval, stdout those that were asked for.
     fn interval(&mut self, interval: &Summary, time_unix_ns: i64) -> Result<()> {
-        let line = json::interval_line(interval, time_unix_ns);
+        let line = json::interval_line(interval, self.names.names(), time_unix_ns);
         self.stat(&line)?;
         if self.intervals {
             print(&mut self.json, || line + "\n");
@@ -324,9 +327,10 @@ impl Writer {
         self.names.name_losses(&mut capture.summary.losses);
         let slowest = capture.slowest.iter();
         slowest.for_each(|r| self.names.learn(&r.probe));
-        let mut json = json::stat_line(&capture.summary, time_unix_ns) + "\n";
+        let (run, summary, names) = (&capture.run, &capture.summary, self.names.names());
+        let mut json = json::stat_line(run, summary, names, time_unix_ns) + "\n";
         let style = self.screen.style();
-        let mut text = text::summary(&capture.run, &capture.summary, marks, &style);
+        let mut text = text::summary(run, summary, names, marks, &style);
         self.stat(json.trim_end())?;
         if let Some(hops) = &hops {
             let line = json::hops_line(hops, self.names.names());

@@ -17,7 +17,7 @@ use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::loss::{Loss, LossId, Place};
-use report::model::{Counters, Point, Probe, Record, Run, Status, Summary};
+use report::model::{Counters, Point, Probe, Record, Run, Slow, Status, Summary};
 use report::saved::{self, Scan};
 use report::units::duration;
 use std::collections::HashMap;
@@ -94,6 +94,10 @@ impl Told {
                     ..told.counters
                 },
                 causes: replayed.causes,
+                slow: Slow {
+                    from_ns: replayed.slow.from_ns.or(told.slow.from_ns),
+                    ..replayed.slow
+                },
                 slo: Vec::new(),
                 ..told
             };
@@ -380,6 +384,7 @@ impl Replay {
         let unknown = Loss {
             place: Place::Unknown,
             last: None,
+            device: None,
             drop: None,
             error: None,
         };

@@ -461,7 +461,7 @@ impl BlameTally {
         *tid = tid.filter(|tid| *tid == part.tid);
     }
 
-    /// The most frequent first.
+    /// What took most time first.
     pub fn list(&self) -> Vec<BlameCount> {
         let mut list: Vec<BlameCount> = self
             .culprits
@@ -478,7 +478,7 @@ impl BlameTally {
                 },
             )
             .collect();
-        list.sort_by_key(|count| Reverse((count.probes, count.ns)));
+        list.sort_by_key(|count| Reverse((count.ns, count.probes)));
         list
     }
 

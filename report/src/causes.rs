@@ -1,17 +1,18 @@
-//! What made the slow probes of a run slow: the table and the sentence that go into a ticket.
+//! What made the slow probes of a run slow, by the time that it took: the ranking that every format
+//! shows, and that [`crate::headline`] says in a sentence.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::net::IpAddr;
 
-use crate::model::{Owner, Run, Segment};
+use crate::model::{AtDevice, Owner, Segment};
 use crate::stats::Distribution;
-use crate::units::duration;
 use crate::verdict::{Certainty, Verdict};
 
 /// Excess is told to this many significant digits.
 const DIGITS: u8 = 2;
+/// Devices of one cause that are told apart.
+const MAX_DEVICES: usize = 64;
 
 /// The slow probes of which one segment was the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct Cause {
     pub count: u64,
     /// Those of which it is sure.
     pub sure: u64,
+    /// What it took above the segment's baseline in all of them, nanoseconds.
+    pub excess_ns: u64,
     /// Smallest excess over the segment's baseline, nanoseconds.
     pub min_ns: u64,
     /// Median excess, nanoseconds.
@@ -32,6 +35,8 @@ pub struct Cause {
     pub max_ns: u64,
     /// The CPU that was concerned most often, and how often.
     pub cpu: Option<(u16, u64)>,
+    /// The device that was concerned most often, and how often.
+    pub at: Option<(AtDevice, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -39,112 +44,98 @@ struct Row {
     sure: u64,
     excess: Distribution,
     cpus: HashMap<u16, u64>,
+    devices: HashMap<AtDevice, u64>,
 }
 
 /// The causes of a run's slow probes, in memory that does not grow with them.
 #[derive(Clone, Debug, Default)]
 pub struct Causes {
     rows: BTreeMap<(Owner, Option<Segment>), Row>,
+    probes: u64,
 }
 
 impl Causes {
-    /// Counts a recorded probe; without a verdict nothing of it took longer than usual.
+    /// Counts a slow probe; without a verdict nothing of it took longer than usual.
     pub fn count(&mut self, verdict: Option<&Verdict>) {
-        let verdict = verdict.unwrap_or(&Verdict::NOTHING);
+        self.probes += 1;
+        let Some(verdict) = verdict else {
+            return;
+        };
         let key = (verdict.owner, verdict.segment);
         let row = self.rows.entry(key).or_insert_with(|| Row {
             sure: 0,
             excess: Distribution::new(DIGITS),
             cpus: HashMap::new(),
+            devices: HashMap::new(),
         });
         row.sure += u64::from(verdict.certainty == Certainty::Sure);
         row.excess.record(verdict.excess_ns);
         if let Some(cpu) = verdict.cpu {
             *row.cpus.entry(cpu).or_default() += 1;
         }
+        let known = |at: &AtDevice| row.devices.contains_key(at);
+        let room = row.devices.len() < MAX_DEVICES;
+        if let Some(at) = verdict.at.filter(|at| room || known(at)) {
+            *row.devices.entry(at).or_default() += 1;
+        }
     }
 
-    /// Most frequent first.
+    /// Slow probes, with a verdict or without.
+    pub fn probes(&self) -> u64 {
+        self.probes
+    }
+
+    /// What took most time first.
     pub fn list(&self) -> Vec<Cause> {
         let cause = |(&(owner, segment), row): (&(Owner, Option<Segment>), &Row)| {
             let excess = row.excess.stat(None);
-            let busiest = row
-                .cpus
-                .iter()
-                .max_by_key(|(cpu, count)| (**count, Reverse(**cpu)));
             Cause {
                 owner,
                 segment,
                 count: excess.count,
                 sure: row.sure,
+                excess_ns: row.excess.sum_ns(),
                 min_ns: excess.min,
                 p50_ns: excess.p50,
                 max_ns: excess.max,
-                cpu: busiest.map(|(cpu, count)| (*cpu, *count)),
+                cpu: most_frequent(&row.cpus),
+                at: most_frequent(&row.devices),
             }
         };
         let mut causes: Vec<Cause> = self.rows.iter().map(cause).collect();
-        causes.sort_by_key(|cause| (Reverse(cause.count), cause.owner, cause.segment));
+        causes.sort_by_key(|cause| (Reverse(cause.excess_ns), cause.owner, cause.segment));
         causes
     }
+}
+
+/// Of equals, the first.
+fn most_frequent<T: Copy + Ord>(counts: &HashMap<T, u64>) -> Option<(T, u64)> {
+    let most = counts
+        .iter()
+        .max_by_key(|(of, count)| (**count, Reverse(**of)));
+    most.map(|(of, count)| (*of, *count))
 }
 
 impl Cause {
     /// The CPU, if it was the same one nine times out of ten.
     pub fn one_cpu(&self) -> Option<u16> {
-        let (cpu, count) = self.cpu?;
-        (count >= self.count - self.count / 10).then_some(cpu)
+        self.one(self.cpu)
     }
 
-    /// `remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, 0.9 ms to 4.1 ms`.
-    fn words(&self, server: Option<IpAddr>) -> String {
-        let mut words = vec![match (self.owner, self.segment, server) {
-            (Owner::Unknown, None, _) => "undecided".to_owned(),
-            (Owner::Remote, _, Some(server)) => format!("{} {server}", self.owner.label()),
-            (owner, ..) => owner.label().to_owned(),
-        }];
-        let cpu = self.one_cpu().map(|cpu| format!(" on CPU {cpu}"));
-        let cpu = cpu.unwrap_or_default();
-        words.extend(
-            self.segment
-                .map(|segment| segment.doing().to_owned() + &cpu),
-        );
-        let (min, max) = (duration(self.min_ns), duration(self.max_ns));
-        words.push(if min == max {
-            min
-        } else {
-            format!("{min} to {max}")
-        });
-        words.join(", ")
+    /// The device, if it was the same one nine times out of ten.
+    pub fn one_device(&self) -> Option<AtDevice> {
+        self.one(self.at)
     }
-}
 
-/// One plain sentence: what the most frequent cause was. Absent if no probe was recorded.
-///
-/// `37 of 41 slow probes: remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, 900 us to
-/// 4.10 ms`
-pub fn sentence(causes: &[Cause], run: &Run) -> Option<String> {
-    let counts = causes.iter().map(|cause| cause.count);
-    let all = counts.fold(0, u64::saturating_add);
-    let cause = causes.first()?;
-    let which = if run.threshold_ns > 0 {
-        "slow"
-    } else {
-        "recorded"
-    };
-    let doubt = match cause.count - cause.sure {
-        0 => String::new(),
-        unsure if unsure == cause.count => " (not sure)".to_owned(),
-        unsure => format!(" ({unsure} not sure)"),
-    };
-    let (count, words) = (cause.count, cause.words(run.server.addr));
-    Some(format!("{count} of {all} {which} probes: {words}{doubt}"))
+    fn one<T>(&self, most: Option<(T, u64)>) -> Option<T> {
+        let (of, count) = most?;
+        (count >= self.count - self.count / 10).then_some(of)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Endpoint;
 
     fn verdict(segment: Option<Segment>, excess_us: u64, cpu: u16) -> Verdict {
         Verdict {
@@ -154,34 +145,33 @@ mod tests {
             bounds: None,
             certainty: segment.map_or(Certainty::Undecided, |_| Certainty::Sure),
             cpu: segment.map(|_| cpu),
+            at: None,
         }
     }
 
     #[test]
-    fn the_sentence_names_the_most_frequent_cause() {
+    fn causes_are_ranked_by_time_and_not_by_count() {
         let mut causes = Causes::default();
-        for k in 0..37 {
-            causes.count(Some(&verdict(Some(Segment::RRxSoftirq), 900 + 100 * k, 3)));
+        for _ in 0..238 {
+            causes.count(Some(&verdict(Some(Segment::LRxTaskQueue), 1_100, 0)));
         }
-        for _ in 0..4 {
-            causes.count(Some(&verdict(None, 2_000, 0)));
+        for _ in 0..146 {
+            causes.count(Some(&verdict(Some(Segment::LTxQdisc), 12_800, 0)));
         }
-        let run = |threshold_ns| Run {
-            server: Endpoint {
-                addr: Some("10.0.0.2".parse().unwrap()),
-                ..Endpoint::default()
-            },
-            threshold_ns,
-            ..Run::default()
-        };
+        causes.count(None);
+        let found = causes.list();
+        let found: Vec<_> = found
+            .iter()
+            .map(|c| (c.segment, c.count, c.excess_ns))
+            .collect();
         assert_eq!(
-            sentence(&causes.list(), &run(1)).unwrap(),
-            "37 of 41 slow probes: remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, \
-             900 us to 4.50 ms"
+            found,
+            [
+                (Some(Segment::LTxQdisc), 146, 146 * 12_800_000),
+                (Some(Segment::LRxTaskQueue), 238, 238 * 1_100_000),
+            ]
         );
-        let all = sentence(&causes.list(), &run(0)).unwrap();
-        assert!(all.starts_with("37 of 41 recorded probes"), "{all}");
-        assert_eq!(sentence(&[], &run(1)), None);
+        assert_eq!(causes.probes(), 385);
     }
 
     #[test]

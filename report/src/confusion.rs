@@ -305,7 +305,7 @@ mod tests {
             segment: Some(segment),
             excess_ns,
             certainty: Certainty::Sure,
-            ..Verdict::NOTHING
+            ..Verdict::UNDECIDED
         }
     }
 
@@ -352,7 +352,7 @@ mod tests {
     fn without_a_name_it_is_undecided() {
         let undecided = Some(Verdict {
             excess_ns: 3 * MS,
-            ..Verdict::NOTHING
+            ..Verdict::UNDECIDED
         });
         let found = |said| finding(Some(Segment::LTxKern), 0, said);
         assert_eq!(found(None), Finding::Undecided);

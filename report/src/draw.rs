@@ -12,6 +12,7 @@ use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters_backend::BackendColor;
 
 use crate::companion::Chart;
+use crate::headline::Headline;
 use crate::model::{Capture, Delay, Segment};
 use crate::stats::Marks;
 
@@ -231,7 +232,9 @@ fn header<B: DrawingBackend>(canvas: &mut Canvas<B>, capture: &Capture) -> Resul
         faint,
     )?;
 
-    headlines(canvas, &words::headline(capture), &words::second(capture))
+    let Headline { title, detail, .. } =
+        Headline::new(&capture.run, &capture.summary, &capture.names);
+    headlines(canvas, &title, &detail)
 }
 
 /// The answer in large letters, and what else is worth a line.

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::headline::Headline;
 use crate::hops::{HopStat, HopStats};
 use crate::model::{Endpoint, Host, Names, Point, Record, Run, Summary};
 use crate::printable::{printable, printable_json};
@@ -132,14 +133,17 @@ pub fn probe_line(record: &Record, names: &Names) -> String {
     write(&Written::Probe(ProbeLine::new(record, names)))
 }
 
-/// The line of a summary, written at this time, nanoseconds since the Unix epoch.
-pub fn stat_line(summary: &Summary, time_unix_ns: i64) -> String {
-    write(&Written::Stat(StatLine::new(summary, time_unix_ns)))
+/// The line of a summary with its headline, written at this time, nanoseconds since the Unix epoch.
+pub fn stat_line(run: &Run, summary: &Summary, names: &Names, time_unix_ns: i64) -> String {
+    let headline = Headline::new(run, summary, names);
+    let line = StatLine::new(summary, Some(&headline), names, time_unix_ns);
+    write(&Written::Stat(line))
 }
 
 /// The line of one interval alone, which ended at this time, nanoseconds since the Unix epoch.
-pub fn interval_line(summary: &Summary, time_unix_ns: i64) -> String {
-    write(&Written::Interval(StatLine::new(summary, time_unix_ns)))
+pub fn interval_line(summary: &Summary, names: &Names, time_unix_ns: i64) -> String {
+    let line = StatLine::new(summary, None, names, time_unix_ns);
+    write(&Written::Interval(line))
 }
 
 /// The line of a run's hops.

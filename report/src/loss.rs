@@ -6,7 +6,7 @@
 //! from the drop that it reported. Without any of these nothing is known beyond the client's
 //! device, and that is what is said.
 
-use crate::model::{Host, KernelDrop, Point, Probe, Stamp, Symbol};
+use crate::model::{Device, Host, KernelDrop, Point, Probe, Stamp, Symbol};
 use crate::send_error::SendError;
 
 /// What a server says it saw of a probe, at the latest.
@@ -73,6 +73,8 @@ pub struct Loss {
     pub place: Place,
     /// The last point that it is known to have passed.
     pub last: Option<Point>,
+    /// The device that dropped it, or the last one that saw it.
+    pub device: Option<Device>,
     /// What the kernel said when it dropped it; absent when no kernel did, or none saw it.
     pub drop: Option<KernelDrop>,
     /// Why the client's kernel refused to send it; absent when it did not.
@@ -125,14 +127,17 @@ pub fn autopsy(
         Stage::Out => before_server(path, drop.as_ref(), evidence),
         _ => behind_wire(stage, drop.as_ref()),
     };
-    let seen_last = path.last().map(|stamp| stamp.point);
-    let last = match word {
-        Some(word) if Some(word) > of_server(path).max(seen) => point(word),
-        _ => seen_last,
+    let (last, device) = match word {
+        Some(word) if Some(word) > of_server(path).max(seen) => (point(word), None),
+        _ => (
+            path.last().map(|stamp| stamp.point),
+            path.last().and_then(Stamp::device),
+        ),
     };
     Loss {
         place,
         last,
+        device: drop.as_ref().map_or(device, KernelDrop::device_id),
         drop,
         error: evidence.send_error,
     }
@@ -150,6 +155,7 @@ fn socket_full(last: &Stamp) -> KernelDrop {
         location: Symbol::default(),
         device: None,
         netns_name: None,
+        mtu: None,
     }
 }
 
@@ -340,7 +346,7 @@ impl Direction {
     }
 }
 
-/// How many probes were lost at one place for one reason.
+/// How many probes were lost at one place for one reason at one device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LossCount {
     /// Where.
@@ -350,6 +356,8 @@ pub struct LossCount {
     pub reason: Option<Symbol>,
     /// Where in the kernel.
     pub location: Option<Symbol>,
+    /// The device that dropped them, or the last one that saw them.
+    pub device: Option<Device>,
     /// Probes.
     pub count: u64,
 }
@@ -365,8 +373,8 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// Reasons that are told apart; further ones are counted together at each place.
-    const REASONS: usize = 16;
+    /// Reasons and devices that are told apart; further ones are counted together at each place.
+    const TOLD_APART: usize = 16;
 
     /// Counts a lost probe.
     pub fn count(&mut self, loss: &Loss) -> LossId {
@@ -376,11 +384,13 @@ impl Losses {
             place: loss.place,
             reason: drop.map(|d| d.reason.clone()).or(error),
             location: drop.map(|d| d.location.clone()),
+            device: loss.device,
             count: 0,
         };
-        if self.find(&new).is_none() && drop.is_some() && self.reasons() >= Self::REASONS {
-            new.reason = Some(Symbol::named("further reasons"));
-            new.location = Some(Symbol::default());
+        if self.find(&new).is_none() && self.told_apart() >= Self::TOLD_APART {
+            new.reason = new.reason.map(|_| Symbol::named("further reasons"));
+            new.location = drop.map(|_| Symbol::default());
+            new.device = None;
         }
         let index = self.find(&new).unwrap_or_else(|| {
             self.counts.push(new);
@@ -409,15 +419,21 @@ impl Losses {
         counts
     }
 
-    fn reasons(&self) -> usize {
-        self.counts.iter().filter(|c| c.reason.is_some()).count()
+    fn told_apart(&self) -> usize {
+        let apart = |c: &&LossCount| c.reason.is_some() || c.device.is_some();
+        self.counts.iter().filter(apart).count()
     }
 
     fn find(&self, of: &LossCount) -> Option<usize> {
-        let same = |c: &LossCount| {
-            (c.place, &c.reason, &c.location) == (of.place, &of.reason, &of.location)
-        };
-        self.counts.iter().position(same)
+        self.counts.iter().position(|count| count.is_like(of))
+    }
+}
+
+impl LossCount {
+    /// Whether both are of one place, reason and device.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let key = |c: &Self| (c.place, c.reason.clone(), c.location.clone(), c.device);
+        key(self) == key(other)
     }
 }
 
@@ -436,10 +452,12 @@ mod tests {
             location: Symbol::default(),
             device: None,
             netns_name: None,
+            mtu: None,
         };
         Loss {
             place,
             last: None,
+            device: None,
             drop: (!reason.is_empty()).then_some(drop),
             error: None,
         }
@@ -470,7 +488,7 @@ mod tests {
             losses.count(&loss(Place::WireOut, ""));
         }
         let counts = losses.counts();
-        assert_eq!(counts.len(), Losses::REASONS + 2);
+        assert_eq!(counts.len(), Losses::TOLD_APART + 2);
         assert_eq!(counts.iter().map(|c| c.count).sum::<u64>(), 2_000);
     }
 

@@ -94,6 +94,37 @@ pub struct Stamp {
     pub netns: u32,
 }
 
+/// A network device of a host, by its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Device {
+    /// On which host.
+    pub host: Host,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Index of the device in it.
+    pub ifindex: u32,
+}
+
+impl Stamp {
+    /// The device at which it was taken, where the point has one.
+    pub fn device(&self) -> Option<Device> {
+        (self.ifindex != 0).then_some(Device {
+            host: self.host,
+            netns: self.netns,
+            ifindex: self.ifindex,
+        })
+    }
+}
+
+/// A device at which a probe was, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AtDevice {
+    /// Which.
+    pub device: Device,
+    /// In its queueing discipline.
+    pub queue: bool,
+}
+
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
@@ -192,6 +223,40 @@ pub struct KernelDrop {
     pub device: Option<String>,
     /// Name of the namespace.
     pub netns_name: Option<String>,
+    /// MTU of the device, bytes, where the packet was dropped for its size and it is known.
+    pub mtu: Option<u32>,
+}
+
+impl KernelDrop {
+    /// The device that had the packet, as far as it is known.
+    pub fn device_id(&self) -> Option<Device> {
+        (self.ifindex != 0).then_some(Device {
+            host: self.host,
+            netns: self.netns,
+            ifindex: self.ifindex,
+        })
+    }
+
+    /// The names that came with it.
+    pub fn names(&self) -> Names {
+        let device = (self.host, self.netns, self.ifindex);
+        let mut names = Names::default();
+        let netns = self.netns_name.clone();
+        names
+            .netns
+            .extend(netns.map(|n| ((self.host, self.netns), n)));
+        names
+            .device
+            .extend(self.device.clone().map(|n| (device, n)));
+        names.mtu.extend(self.mtu.map(|mtu| (device, mtu)));
+        names
+    }
+
+    /// Whether the packet was too large for where it was to go.
+    pub fn is_for_size(&self) -> bool {
+        let reason = self.reason.name.as_deref().unwrap_or_default();
+        matches!(reason, "PKT_TOO_BIG" | "FRAG_FAILED" | "EMSGSIZE")
+    }
 }
 
 /// Where in the path a segment ends; segments are named by their end.
@@ -295,6 +360,9 @@ pub struct Names {
     pub netns: HashMap<(Host, u32), String>,
     /// (host, inode of the namespace, ifindex) to device name.
     pub device: HashMap<(Host, u32, u32), String>,
+    /// (host, inode of the namespace, ifindex) to the device's MTU, bytes; of those that dropped a
+    /// packet for its size.
+    pub mtu: HashMap<(Host, u32, u32), u32>,
 }
 
 /// A probe's total, split into segments that sum to it exactly.
@@ -671,6 +739,18 @@ impl OwnCost {
     }
 }
 
+/// How many probes of a span were slow, and what that means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slow {
+    /// From this total on a probe counts as slow, nanoseconds. Absent while it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_ns: Option<u64>,
+    /// Nobody gave that threshold: it was learnt from the run, and is the last one.
+    pub learnt: bool,
+    /// Answered probes that were slow.
+    pub probes: u64,
+}
+
 /// Everything about a run, or about one interval of it, that fits in a few lines.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
@@ -680,7 +760,9 @@ pub struct Summary {
     pub counters: Counters,
     /// Total first, then the segments in path order.
     pub delays: Vec<DelayStat>,
-    /// What made the recorded probes slow, most frequent first.
+    /// Which probes were slow.
+    pub slow: Slow,
+    /// What made them slow, by the time that it took, most first.
     pub causes: Vec<Cause>,
     /// How late probes left against their schedule, nanoseconds; absent when adaptive.
     pub send_slip: Option<DelayStat>,

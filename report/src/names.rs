@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::clock::State;
-use crate::model::{Delay, Host, Mark, Names, Owner, Point, Segment, Status, Symbol, Way};
+use crate::model::{Delay, Device, Host, Mark, Names, Owner, Point, Segment, Status, Symbol, Way};
+use crate::printable::printable;
 use crate::verdict::Certainty;
 
 impl Point {
@@ -140,6 +141,14 @@ impl Point {
                 | Self::LRxOncpu
                 | Self::RRxSoftirq
                 | Self::RRxNapi
+        )
+    }
+
+    /// Whether a device's queueing discipline begins here.
+    pub(crate) const fn is_queue(self) -> bool {
+        matches!(
+            self,
+            Self::LTxDevqueue | Self::RTxDevqueue | Self::MTxQueueecho | Self::MTxQueuereply
         )
     }
 
@@ -320,6 +329,35 @@ impl Segment {
             }
             Self::Unattributed => "Time that no pair of stamps gives to one owner.",
         }
+    }
+
+    /// The stamp at which it begins and the one at which it ends, where it lies between devices or
+    /// is at one.
+    pub(crate) const fn at_devices(self) -> Option<[(Host, Point); 2]> {
+        use Host::{Client, Server};
+        Some(match self {
+            Self::LTxKern => [(Client, Point::LTxUser), (Client, Point::LTxDevqueue)],
+            Self::LTxQdisc | Self::LTxPath => {
+                [(Client, Point::LTxDevqueue), (Client, Point::LTxDevout)]
+            }
+            Self::LTxOutlink => [(Client, Point::LTxDevout), (Server, Point::RRxDevrcv)],
+            Self::RRxSoftirq => [(Server, Point::RRxSoftirq), (Server, Point::RRxDevrcv)],
+            Self::RRxNapi => [(Server, Point::RRxNapi), (Server, Point::RRxDevrcv)],
+            Self::RRxKern => [(Server, Point::RRxDevrcv), (Server, Point::RRxIcmprcv)],
+            Self::RTxKern => [(Server, Point::RRxIcmprcv), (Server, Point::RTxDevqueue)],
+            Self::RTxQdisc => [(Server, Point::RTxDevqueue), (Server, Point::RTxDevout)],
+            Self::LRxInlink => [(Server, Point::RTxDevout), (Client, Point::LRxIprcv)],
+            Self::LRxSoftirq => [(Client, Point::LRxSoftirq), (Client, Point::LRxIprcv)],
+            Self::LRxNapi => [(Client, Point::LRxNapi), (Client, Point::LRxIprcv)],
+            Self::LRxKern => [(Client, Point::LRxIprcv), (Client, Point::LRxSkdataready)],
+            Self::Remote => [(Client, Point::LTxDevout), (Client, Point::LRxIprcv)],
+            Self::Response
+            | Self::LTxLate
+            | Self::LRxTaskWaking
+            | Self::LRxTaskQueue
+            | Self::LRxTaskRun
+            | Self::Unattributed => return None,
+        })
     }
 
     /// What a probe does in it, for a sentence.
@@ -613,11 +651,28 @@ impl Names {
         for (key, name) in more.device {
             self.device.entry(key).or_insert(name);
         }
+        for (key, mtu) in more.mtu {
+            self.mtu.entry(key).or_insert(mtu);
+        }
     }
 
     /// Name of a namespace on a host, by its inode; absent where unknown.
     pub fn netns_of(&self, host: Host, netns: u32) -> Option<&str> {
         self.netns.get(&(host, netns)).map(String::as_str)
+    }
+
+    /// `eth0 in netns web`; absent where the device has no name here.
+    pub fn device_in_netns(&self, device: Device) -> Option<String> {
+        let Device {
+            host,
+            netns,
+            ifindex,
+        } = device;
+        let name = printable(self.device_of(host, netns, ifindex)?);
+        Some(match self.netns_of(host, netns) {
+            Some(netns) => format!("{name} in netns {}", printable(netns)),
+            None => name.into_owned(),
+        })
     }
 
     /// Name of a device in a namespace of a host; absent where unknown.

@@ -18,7 +18,7 @@ use crate::causes::Causes;
 use crate::jitter::{Delays, Pairs};
 use crate::loss::{Direction, Loss, LossId, Losses, Place};
 use crate::model::{
-    Breakdown, Counters, Delay, DelayStat, Mark, Probe, Segment, Summary, Variation, Way,
+    Breakdown, Counters, Delay, DelayStat, Mark, Probe, Segment, Slow, Summary, Variation, Way,
 };
 use crate::quantile::Quantile;
 use crate::spans::Spans;
@@ -75,6 +75,11 @@ impl Distribution {
     /// Values recorded.
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()
+    }
+
+    /// All values together, nanoseconds.
+    pub(crate) fn sum_ns(&self) -> u64 {
+        u64::try_from(self.sum).unwrap_or(u64::MAX)
     }
 
     /// A quantile, nanoseconds; 0 if nothing was recorded.
@@ -233,6 +238,10 @@ impl Span {
             elapsed_ns,
             counters,
             delays: self.delays().map(|(of, values)| values.stat(of)).collect(),
+            slow: Slow {
+                probes: causes.probes(),
+                ..Slow::default()
+            },
             causes: causes.list(),
             send_slip: stat(Of::Slip),
             jitter: Way::ALL.into_iter().filter_map(variation).collect(),
@@ -336,7 +345,7 @@ impl Stats {
         self.interval.record(Of::Slip, ns);
     }
 
-    /// Counts what made a recorded probe slow.
+    /// Counts a slow probe, and what made it slow.
     pub fn slow(&mut self, verdict: Option<&Verdict>) {
         self.causes.count(verdict);
         self.interval_causes.count(verdict);
@@ -509,7 +518,7 @@ mod tests {
         let second = stats.interval(3_500);
         assert_eq!((second.elapsed_ns, second.counters.sent), (2_500, 10));
         assert_eq!((second.counters.lost, second.counters.amended), (0, 1));
-        assert_eq!((first.causes.len(), second.causes.len()), (0, 1));
+        assert_eq!((first.slow.probes, second.slow.probes), (0, 1));
         let [total, kern] = second.delays.as_slice() else {
             panic!("{second:?}")
         };

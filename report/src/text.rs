@@ -6,8 +6,9 @@ use std::fmt::{Display, Write as _};
 
 use chrono::{DateTime, Local, TimeZone};
 
-use crate::causes::{self, Cause};
+use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts};
+use crate::headline::Headline;
 use crate::hops::{HopStat, HopStats};
 use crate::loss::{Loss, LossCount};
 use crate::model::{
@@ -29,17 +30,24 @@ const SHOWN: usize = 3;
 
 /// One line for a recorded probe, with the local time of its send.
 ///
-/// `14:03:22.123    #17 web1 (10.0.0.2) ok   5.13 ms  remote host +5.02 ms: r_rx_softirq 5.03 ms, ...`:
-/// time, with its date where that is not the one of the run's start; sequence number, peer, status,
-/// total; who made it slow and by how much over its baseline (`?` if that is provisional); the
-/// segment it was, and the largest of the others, three in all if there is room. [`summary`] explains
-/// the marks behind times.
-pub fn probe_line(record: &Record, run: &Run, style: &Style) -> String {
-    probe_line_in(record, run, style, &Local)
+/// `14:03:22.123    #17 web1 (10.0.0.2) ok   5.13 ms  remote host +5.02 ms, queue of eth0 in netns web:
+/// r_tx_qdisc 5.03 ms, ...`: time, with its date where that is not the one of the run's start; sequence
+/// number, peer, status, total; who made it slow and by how much over its baseline (`?` if that is
+/// provisional), and at which device, where that has a name; the segment it was, and the largest of
+/// the others, three in all if there is room. An ordinary probe has nobody to blame. [`summary`]
+/// explains the marks behind times.
+pub fn probe_line(record: &Record, run: &Run, names: &Names, style: &Style) -> String {
+    probe_line_in(record, run, names, style, &Local)
 }
 
 /// Like [`probe_line`], in this time zone.
-pub fn probe_line_in<Tz>(record: &Record, run: &Run, style: &Style, zone: &Tz) -> String
+pub fn probe_line_in<Tz>(
+    record: &Record,
+    run: &Run,
+    names: &Names,
+    style: &Style,
+    zone: &Tz,
+) -> String
 where
     Tz: TimeZone,
     Tz::Offset: Display,
@@ -55,7 +63,10 @@ where
         probe.status.name(),
     );
     match &record.breakdown {
-        Some(breakdown) => push_breakdown(&mut line, breakdown, record.verdict.as_ref(), style),
+        Some(breakdown) => {
+            let verdict = record.verdict.as_ref();
+            push_breakdown(&mut line, breakdown, verdict, names, style);
+        }
         None => match &record.loss {
             Some(loss) => push_loss(&mut line, loss),
             None => push_last_seen(&mut line, probe),
@@ -101,12 +112,17 @@ fn push_breakdown(
     line: &mut String,
     breakdown: &Breakdown,
     verdict: Option<&Verdict>,
+    names: &Names,
     style: &Style,
 ) {
     push(line, format_args!(" {:>7}  ", duration(breakdown.total_ns)));
     if let Some(verdict) = verdict {
         let excess = duration(verdict.excess_ns);
-        push(line, format_args!("{} +{excess}: ", who(verdict)));
+        push(line, format_args!("{} +{excess}", who(verdict)));
+        if let Some(device) = at_device(verdict, names) {
+            push(line, format_args!(", {device}"));
+        }
+        line.push_str(": ");
     }
     let culprit = verdict.and_then(|verdict| verdict.segment);
     let mut delays: Vec<&Delay> = breakdown.delays.iter().collect();
@@ -130,6 +146,14 @@ fn who(verdict: &Verdict) -> String {
         (Certainty::Provisional, owner) => format!("{}?", owner.label()),
         (Certainty::Sure, owner) => owner.label().to_owned(),
     }
+}
+
+/// `queue of eth0 in netns web`, if the device has a name here.
+fn at_device(verdict: &Verdict, names: &Names) -> Option<String> {
+    let at = verdict.at?;
+    let device = names.device_in_netns(at.device)?;
+    let way = if at.queue { "queue of" } else { "at" };
+    Some(format!("{way} {device}"))
 }
 
 /// Bounds that are worth a reader's time: wider than a tenth of the estimate.
@@ -171,6 +195,10 @@ fn dropped(drop: &KernelDrop) -> String {
     let number = |n: u32, what: &str| (n != 0).then(|| format!("{what}{n}"));
     let device = drop.device.as_deref().map(|d| printable(d).into_owned());
     let device = device.or_else(|| number(drop.ifindex, "device "));
+    let device = match (device, drop.mtu) {
+        (Some(device), Some(mtu)) => Some(format!("{device} (MTU {mtu})")),
+        (device, _) => device,
+    };
     let netns = drop.netns_name.as_deref();
     let netns = netns.map(|n| format!("netns {}", printable(n)));
     let netns = netns.or_else(|| number(drop.netns, "netns "));
@@ -311,16 +339,17 @@ fn push_hop(text: &mut String, hop: &HopStat, names: &Names, columns: &[Column])
 
 /// The summary of a run: what was sent and came back, a table of the segments, who was slow,
 /// every oddity that occurred, what could not be seen, and the marks that were used.
-pub fn summary(run: &Run, summary: &Summary, marks: Marks, style: &Style) -> String {
+pub fn summary(run: &Run, summary: &Summary, names: &Names, marks: Marks, style: &Style) -> String {
     let mut text = String::new();
     push_head(&mut text, run, summary);
     push_table(&mut text, &summary.delays, marks, style);
-    push_causes(&mut text, run, &summary.causes);
+    push_headline(&mut text, &Headline::new(run, summary, names));
+    push_causes(&mut text, &summary.causes);
     text += &summary.blame.text();
     push_jitter(&mut text, summary);
     push_own(&mut text, summary);
     push_clock(&mut text, summary.clock.as_ref());
-    push_losses(&mut text, summary);
+    push_losses(&mut text, summary, names);
     push_oddities(&mut text, &oddities(&summary.counters));
     push_directions(&mut text, &summary.counters);
     push_not_seen(&mut text, run);
@@ -403,17 +432,24 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks, style: &Sty
     text.push('\n');
 }
 
-/// The table for the ticket, and the sentence above it.
-fn push_causes(text: &mut String, run: &Run, causes: &[Cause]) {
-    let Some(sentence) = causes::sentence(causes, run) else {
+/// The answer, and what else belongs to it.
+fn push_headline(text: &mut String, headline: &Headline) {
+    for line in [&headline.title, &headline.detail] {
+        push_wrapped(text, line);
+    }
+    text.push('\n');
+}
+
+/// The table for the ticket.
+fn push_causes(text: &mut String, causes: &[Cause]) {
+    if causes.is_empty() {
         return;
-    };
-    push(text, format_args!("{sentence}\n\n"));
+    }
     push(
         text,
         format_args!(
-            "{:<26} {:<18} {:>7} {:>7}",
-            "slow because of", "segment", "probes", "sure"
+            "{:<26} {:<18} {:>7} {:>7} {:>8}",
+            "slow because of", "segment", "probes", "sure", "in all"
         ),
     );
     for column in ["min", "p50", "max"] {
@@ -431,7 +467,7 @@ fn push_causes(text: &mut String, run: &Run, causes: &[Cause]) {
             text,
             format_args!("{owner:<26} {segment:<18} {count:>7} {sure:>7}"),
         );
-        for ns in [cause.min_ns, cause.p50_ns, cause.max_ns] {
+        for ns in [cause.excess_ns, cause.min_ns, cause.p50_ns, cause.max_ns] {
             push(text, format_args!(" {:>8}", duration(ns)));
         }
         match cause.cpu {
@@ -629,18 +665,25 @@ where
 }
 
 /// Where probes were lost, and why.
-fn push_losses(text: &mut String, summary: &Summary) {
+fn push_losses(text: &mut String, summary: &Summary, names: &Names) {
     let counts = summary.losses.iter().map(|count| {
         let LossCount {
             place,
             reason,
             location,
+            device,
             count,
         } = count;
         let (reason, location) = (reason.as_ref(), location.as_ref());
         let cause = reason.or(location).map(|_| cause(reason, location));
-        let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
-        format!("{count} {}{cause}", place.label())
+        let device = device.and_then(|device| names.device_in_netns(device));
+        let why: Vec<String> = cause.into_iter().chain(device).collect();
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", why.join(", "))
+        };
+        format!("{count} {}{why}", place.label())
     });
     push_list(text, "lost at: ", counts);
 }
@@ -752,6 +795,24 @@ fn push_not_seen(text: &mut String, run: &Run) {
 fn push_legend(text: &mut String, marks: Marks) {
     for mark in marks.used() {
         push(text, format_args!("{} {}\n", mark.symbol(), mark.meaning()));
+    }
+}
+
+/// A sentence, in lines no wider than [`WIDTH`]; nothing if it is empty.
+fn push_wrapped(text: &mut String, sentence: &str) {
+    let mut width = 0;
+    for word in sentence.split_whitespace() {
+        let wide = word.chars().count();
+        if width > 0 {
+            let fits = width + 1 + wide <= WIDTH;
+            text.push(if fits { ' ' } else { '\n' });
+            width = if fits { width + 1 } else { 0 };
+        }
+        text.push_str(word);
+        width += wide;
+    }
+    if width > 0 {
+        text.push('\n');
     }
 }
 

@@ -17,7 +17,10 @@
 
 use std::collections::VecDeque;
 
-use crate::model::{Breakdown, Delay, Owner, Probe, Record, Segment, Stamp, WireExcess};
+use crate::model::{
+    AtDevice, Breakdown, ClockRelation, Delay, Host, Owner, Point, Probe, Record, Segment, Stamp,
+    WireExcess,
+};
 
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,17 +48,20 @@ pub struct Verdict {
     pub certainty: Certainty,
     /// CPU of the stamp that ends the segment.
     pub cpu: Option<u16>,
+    /// The device at which most of the segment's time went by.
+    pub at: Option<AtDevice>,
 }
 
 impl Verdict {
-    /// Nothing took longer than usual.
-    pub(crate) const NOTHING: Self = Self {
+    /// Nobody is named.
+    pub(crate) const UNDECIDED: Self = Self {
         owner: Owner::Unknown,
         segment: None,
         excess_ns: 0,
         bounds: None,
         certainty: Certainty::Undecided,
         cpu: None,
+        at: None,
     };
 }
 
@@ -75,7 +81,7 @@ const WORTH_A_VERDICT: u64 = 10;
 
 /// No stage of a host needs longer than this unless something is waited for, which is never usual: a
 /// queue that was full from the first probe on is one. A wire may need any time.
-const HOST_MOST_NS: u64 = 1_000_000;
+pub(crate) const HOST_MOST_NS: u64 = 1_000_000;
 
 /// A sender that sleeps wakes up this much after its time, at the most, with nothing wrong: a timer,
 /// an idle CPU, a switch.
@@ -205,7 +211,7 @@ fn decide(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Opti
     }
     let verdict = whole_wire(&all, wire).unwrap_or(Verdict {
         excess_ns,
-        ..Verdict::NOTHING
+        ..Verdict::UNDECIDED
     });
     Some((verdict, 0))
 }
@@ -223,6 +229,7 @@ fn named(culprit: &Excess) -> Verdict {
             Certainty::Sure
         },
         cpu: None,
+        at: None,
     }
 }
 
@@ -242,6 +249,7 @@ fn whole_wire(all: &[Excess], wire: Option<&WireExcess>) -> Option<Verdict> {
         bounds: Some((lo, hi)),
         certainty: Certainty::Sure,
         cpu: None,
+        at: None,
     })
 }
 
@@ -250,6 +258,44 @@ fn cpu_of(segment: Segment, probe: &Probe) -> Option<u16> {
     let (host, point) = segment.end()?;
     let ends = |stamp: &&Stamp| stamp.host == host && stamp.point == point;
     probe.path.iter().find(ends)?.cpu
+}
+
+/// The device at which at least half of a segment's time, `ns`, went by: between the two stamps
+/// inside it that lie furthest apart on one clock.
+fn device_of(segment: Segment, ns: u64, probe: &Probe) -> Option<AtDevice> {
+    let [start, end] = segment.at_devices()?;
+    let is = |(host, point): (Host, Point)| move |s: &Stamp| (s.host, s.point) == (host, point);
+    let last = matches!(end.1, Point::LTxDevout | Point::RTxDevout);
+    let end = if last {
+        probe.path.iter().rposition(is(end))?
+    } else {
+        probe.path.iter().position(is(end))?
+    };
+    let mut before = probe.path[..end].iter();
+    // A wire begins at the last device, a host's own stage at the first stamp of its kind.
+    let wire = matches!(start.1, Point::LTxDevout | Point::RTxDevout);
+    let start = if wire {
+        before.rposition(is(start))?
+    } else {
+        before.position(is(start))?
+    };
+    let on_one_clock =
+        |a: &Stamp, b: &Stamp| probe.clock == ClockRelation::Same || a.host == b.host;
+    let pairs = probe.path[start..=end].windows(2);
+    let gaps = pairs.filter(|pair| on_one_clock(&pair[0], &pair[1]));
+    let pair = gaps.max_by_key(|pair| pair[1].ns.saturating_sub(pair[0].ns))?;
+    let (from, to) = (&pair[0], &pair[1]);
+    let long = to.ns.saturating_sub(from.ns) >= ns.div_ceil(2);
+    // Between two hosts it is nobody's; within one on the way it is that one's.
+    let within = (from.host, from.netns) == (to.host, to.netns) && from.ifindex != 0;
+    if !long || (wire && !within) {
+        return None;
+    }
+    let device = to.device().or(from.device());
+    Some(AtDevice {
+        device: device.or(probe.path[end].device())?,
+        queue: from.point.is_queue() && to.device() == from.device(),
+    })
 }
 
 /// Records behind one that waits for its direction to be confirmed, at most, and how much later the
@@ -380,9 +426,15 @@ fn give_up(record: &mut Record, open: &mut Option<Open>) {
 
 fn verdict(baselines: &Baselines, record: &Record, from: Direction) -> Option<Verdict> {
     let verdict = judge(record.breakdown.as_ref()?, baselines, from)?;
+    let breakdown = record.breakdown.as_ref()?;
     let cpu = |segment| cpu_of(segment, &record.probe);
+    let delay = breakdown
+        .delays
+        .iter()
+        .find(|delay| Some(delay.segment) == verdict.segment);
     Some(Verdict {
         cpu: verdict.segment.and_then(cpu),
+        at: delay.and_then(|delay| device_of(delay.segment, delay.ns, &record.probe)),
         ..verdict
     })
 }
@@ -393,7 +445,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{Crossing, WireSplit};
-    use crate::model::{ClockRelation, Host, Point, Status};
+    use crate::model::Status;
 
     fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
         Delay {

@@ -97,18 +97,18 @@ fn the_last_run_of_a_file_is_read() {
     let names = example_names();
     let mut lines = vec![
         run_line(&first, Part::First),
-        stat_line(&part, 1),
-        stat_line(&part, 2),
+        stat_line(&example_run(), &part, &names, 1),
+        stat_line(&example_run(), &part, &names, 2),
         run_line(&example_run(), Part::First),
         probe_line(&example_records()[0], &names),
         run_line(&example_run(), Part::First),
-        interval_line(&part, 3),
-        stat_line(&part, 3),
+        interval_line(&part, &names, 3),
+        stat_line(&example_run(), &part, &names, 3),
     ];
     let read = |lines: &[String]| saved::read(lines.join("\n").as_bytes());
     assert!(matches!(read(&lines), Err(Error::NoEnd("last "))));
     assert!(matches!(read(&lines[..3]), Err(Error::NoEnd(""))));
-    lines.push(stat_line(&summary, 4));
+    lines.push(stat_line(&example_run(), &summary, &names, 4));
     let saved = read(&lines).expect("a run");
     assert_eq!((saved.earlier, saved.run), (1, Some(example_run())));
     assert_eq!(saved.summary.histograms, summary.histograms);

@@ -8,7 +8,7 @@ use report::json::{
     Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
 use report::loss::{Direction, Place};
-use report::model::{Owner, Point, Record, Segment, Status, Summary};
+use report::model::{KernelDrop, Owner, Point, Record, Segment, Status, Summary};
 use report::verdict::{Certainty, Verdict};
 use serde_json::{Value, json};
 
@@ -29,6 +29,7 @@ fn judged(record: &Record) -> Record {
         bounds: Some((3_900, 4_100)),
         certainty: Certainty::Provisional,
         cpu: Some(3),
+        at: None,
     };
     Record {
         verdict: Some(verdict),
@@ -48,8 +49,13 @@ fn lines() -> Vec<String> {
     let mut lines = vec![
         run_line(&example_run(), Part::First),
         run_line(&example_run(), Part::Continued),
-        stat_line(&example_summary().0, 1_767_225_660_000_000_000),
-        interval_line(&interval, 1_767_225_660_000_000_000),
+        stat_line(
+            &example_run(),
+            &example_summary().0,
+            &names,
+            1_767_225_660_000_000_000,
+        ),
+        interval_line(&interval, &names, 1_767_225_660_000_000_000),
         hops_line(&example_hops(), &names),
     ];
     for record in example_records() {
@@ -160,8 +166,10 @@ fn the_schema_knows_every_name() {
 
 #[test]
 fn probes_read_back_as_they_were() {
-    let names = example_names();
+    let mut names = example_names();
     for record in example_records() {
+        let drop = record.loss.as_ref().and_then(|loss| loss.drop.as_ref());
+        names.add(drop.map(KernelDrop::names).unwrap_or_default());
         for record in [judged(&record), record] {
             let line = probe_line(&record, &names);
             let Line::Probe(read) = parse_line(&line).expect("line") else {
@@ -194,7 +202,7 @@ fn runs_and_summaries_read_back() {
         assert_eq!(read, Line::Run(run.clone(), part));
     }
     let (mut summary, _) = example_summary();
-    let line = stat_line(&summary, 5_000);
+    let line = stat_line(&example_run(), &summary, &example_names(), 5_000);
     assert_eq!(summary.histograms.len(), summary.delays.len());
     assert_eq!(summary.slo.iter().filter(|judged| judged.met).count(), 1);
     let jitter = summary.jitter.iter_mut().map(|jitter| &mut jitter.ipdv);
@@ -206,7 +214,7 @@ fn runs_and_summaries_read_back() {
     {
         stat.mean = stat.mean.round();
     }
-    let interval = interval_line(&summary, 5_000);
+    let interval = interval_line(&summary, &example_names(), 5_000);
     assert_eq!(
         parse_line(&interval).expect("line"),
         Line::Interval {
@@ -227,7 +235,7 @@ fn runs_and_summaries_read_back() {
 fn lines_of_others_are_told_apart_from_broken_ones() {
     let other = r#"{"type":"event","companion":"irqoff","lat_ns":5}"#;
     assert_eq!(parse_line(other).expect("line"), Line::Other);
-    let stat = stat_line(&example_summary().0, 0);
+    let stat = stat_line(&example_run(), &example_summary().0, &example_names(), 0);
     let torn = stat.replacen("HISTF", "TSIHF", 1);
     assert!(torn != stat && parse_line(&torn).is_err());
     for broken in [

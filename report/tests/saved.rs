@@ -30,7 +30,7 @@ fn lines() -> Vec<String> {
     let probes = records.iter().map(|record| probe_line(record, &names));
     let mut lines = vec![run_line(&example_run(), Part::First)];
     lines.extend(probes);
-    lines.push(stat_line(&example_summary().0, 4));
+    lines.push(stat_line(&example_run(), &example_summary().0, &names, 4));
     lines
 }
 
@@ -221,17 +221,22 @@ fn shown(line: Line) -> String {
     let (marks, style) = (Marks::default(), Style::default());
     match line {
         Line::Run(run, part) => {
-            text::summary(&run, &example_summary().0, marks, &style) + &run_line(&run, part)
+            text::summary(&run, &example_summary().0, &example_names(), marks, &style)
+                + &run_line(&run, part)
         }
         Line::Probe(read) => {
             let hops = text::hops(&read.record, &read.names);
-            text::probe_line(&read.record, &example_run(), &style)
+            text::probe_line(&read.record, &example_run(), &read.names, &style)
                 + &hops
                 + &probe_line(&read.record, &read.names)
         }
         Line::Stat { summary, .. } | Line::Interval { summary, .. } => {
-            let lines = text::summary(&example_run(), &summary, marks, &style);
-            let json = [stat_line(&summary, 0), interval_line(&summary, 0)];
+            let (run, names) = (example_run(), example_names());
+            let lines = text::summary(&run, &summary, &names, marks, &style);
+            let json = [
+                stat_line(&run, &summary, &names, 0),
+                interval_line(&summary, &names, 0),
+            ];
             lines + &text::interval(&summary, 0, &example_run()) + &json.concat()
         }
         Line::Other => String::new(),

@@ -39,6 +39,7 @@ fn probe_lines() {
         bounds: None,
         certainty,
         cpu: None,
+        at: None,
     };
     let verdicts = [
         None,
@@ -62,7 +63,8 @@ fn probe_lines() {
                 verdict,
                 ..record.clone()
             };
-            text += &probe_line_in(&record, &example_run(), &Style::default(), &Utc);
+            let names = example_names();
+            text += &probe_line_in(&record, &example_run(), &names, &Style::default(), &Utc);
             text += "\n";
         }
     }
@@ -73,11 +75,12 @@ fn probe_lines() {
 fn the_time_is_that_of_the_zone() {
     let (record, run, style) = (&example_records()[0], example_run(), Style::default());
     let zone = FixedOffset::east_opt(3_600).expect("zone");
-    assert!(probe_line_in(record, &run, &style, &zone).starts_with("01:00:00.283"));
+    let names = example_names();
+    assert!(probe_line_in(record, &run, &names, &style, &zone).starts_with("01:00:00.283"));
     let local = chrono::Local
         .timestamp_nanos(record.probe.sent_unix_ns)
         .format("%H:%M:%S%.3f");
-    assert!(probe_line(record, &run, &style).starts_with(&local.to_string()));
+    assert!(probe_line(record, &run, &names, &style).starts_with(&local.to_string()));
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn hops_of_a_run() {
 }
 
 fn summary_is_narrow(run: &Run, numbers: &Summary, marks: Marks) -> String {
-    let text = summary(run, numbers, marks, &Style::default());
+    let text = summary(run, numbers, &example_names(), marks, &Style::default());
     for line in text.lines() {
         assert!(line.len() <= 110, "{} columns: {line}", line.len());
     }
@@ -169,7 +172,7 @@ fn only_marks_that_were_used_are_explained() {
 fn the_date_is_there_when_it_is_another_one() {
     let (record, style) = (&example_records()[0], Style::default());
     let mut run = example_run();
-    let line = |run: &Run| probe_line_in(record, run, &style, &Utc);
+    let line = |run: &Run| probe_line_in(record, run, &example_names(), &style, &Utc);
     assert!(line(&run).starts_with("00:00:00.283 "), "{}", line(&run));
     run.start_unix_ns -= 86_400_000_000_000;
     assert!(
@@ -196,9 +199,9 @@ fn all_text_fits_the_terminal() {
         let lines = example_records();
         let lines = lines
             .iter()
-            .map(|r| probe_line_in(r, &run, &style, &Utc) + "\n");
+            .map(|r| probe_line_in(r, &run, &example_names(), &style, &Utc) + "\n");
         let mut text: String = lines.collect();
-        text += &summary(&run, &numbers, marks, &style);
+        text += &summary(&run, &numbers, &example_names(), marks, &style);
         text += &hop_table(&example_hops(), &names, &style);
         for line in style.render(&text).lines() {
             assert!(line.chars().count() <= width, "{width}: {line}");

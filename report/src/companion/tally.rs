@@ -18,11 +18,20 @@ pub struct Tally {
     start: Time,
     threshold_ns: u64,
     classes: BTreeMap<Class, u64>,
-    culprits: BTreeMap<(Class, String), (u64, u64)>,
+    culprits: BTreeMap<(Class, String), Share>,
     histogram: BTreeMap<u32, u64>,
     marks: Vec<(u32, Class, Mark)>,
     unmarked: u64,
-    worst: Option<Event>,
+}
+
+/// The part of one culprit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    events: u64,
+    /// In all of them, ns.
+    ns: u64,
+    /// The longest one, ns, and its CPU.
+    longest: (u64, u32),
 }
 
 impl Tally {
@@ -37,7 +46,6 @@ impl Tally {
             histogram: BTreeMap::new(),
             marks: Vec::new(),
             unmarked: 0,
-            worst: None,
         }
     }
 
@@ -50,23 +58,19 @@ impl Tally {
     pub fn add(&mut self, event: &Event) {
         *self.classes.entry(event.class).or_default() += 1;
         *self.histogram.entry(bucket(event.lat_ns)).or_default() += 1;
-        let (count, ns) = self
+        let share = self
             .culprits
             .entry((event.class, event.culprit()))
             .or_default();
-        *count += 1;
-        *ns += event.lat_ns;
+        share.events += 1;
+        share.ns += event.lat_ns;
+        if event.lat_ns > share.longest.0 {
+            share.longest = (event.lat_ns, event.cpu);
+        }
         if self.marks.len() < MARKS {
             self.marks.push((event.cpu, event.class, self.mark(event)));
         } else {
             self.unmarked += 1;
-        }
-        if self
-            .worst
-            .as_ref()
-            .is_none_or(|worst| worst.lat_ns < event.lat_ns)
-        {
-            self.worst = Some(event.clone());
         }
     }
 
@@ -98,10 +102,13 @@ impl Tally {
             .collect()
     }
 
-    /// The answer in one sentence.
+    /// The answer in one sentence: who took most time, and the longest that this one took.
     pub fn headline(&self) -> String {
-        let threshold = duration(self.threshold_ns);
-        let Some(worst) = &self.worst else {
+        // What is not of this kernel comes last: nothing here can be done about it.
+        let foreign = |class: &Class| matches!(class, Class::Stolen | Class::Outside);
+        let weight = |((class, _), share): &(&(Class, String), &Share)| (!foreign(class), share.ns);
+        let Some(((class, culprit), share)) = self.culprits.iter().max_by_key(weight) else {
+            let threshold = duration(self.threshold_ns);
             return match self.kind {
                 Kind::Irqoff => format!("No interrupt was held up for {threshold} or more"),
                 Kind::Nosched => format!("No reschedule took {threshold} or more"),
@@ -109,18 +116,13 @@ impl Tally {
             };
         };
         let all: u64 = self.classes.values().sum();
-        // What is not of this kernel comes last: nothing here can be done about it.
-        let foreign = |class: &Class| matches!(class, Class::Stolen | Class::Outside);
-        let weight =
-            |((class, _), (_, ns)): &(&(Class, String), &(u64, u64))| (!foreign(class), *ns);
-        let most = self.culprits.iter().max_by_key(weight);
-        let (culprit, share) = most.map_or((String::new(), 0), |((class, name), (n, _))| {
-            (format!("{}: {name}", class.words()), *n)
-        });
+        let (longest_ns, cpu) = share.longest;
         format!(
-            "{share} of {all}: {culprit}; the longest {} on CPU {}",
-            duration(worst.lat_ns),
-            worst.cpu
+            "{} of {all}: {}: {culprit}; {} in all, the longest {} on CPU {cpu}",
+            share.events,
+            class.words(),
+            duration(share.ns),
+            duration(longest_ns)
         )
     }
 
@@ -199,5 +201,54 @@ fn bound(bucket: u32) -> u64 {
         octave
     } else {
         (octave as f64 * std::f64::consts::SQRT_2) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ran;
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// Somebody waited on this CPU while this one ran.
+    fn wait(ran: &str, cpu: u32, lat_ns: u64) -> Event {
+        Event {
+            companion: Kind::Runqlat,
+            time: Time(0),
+            cpu,
+            comm: "victim".to_owned(),
+            tid: 1,
+            lat_ns,
+            most_ns: None,
+            class: Class::Cpu,
+            vector: None,
+            victim: None,
+            nr_running: None,
+            quota_ns: None,
+            ran: vec![Ran {
+                comm: ran.to_owned(),
+                tid: 7,
+                ns: lat_ns,
+            }],
+            stack: Vec::new(),
+            container: None,
+        }
+    }
+
+    #[test]
+    fn a_culprit_and_its_own_longest_wait_are_named_together() {
+        let mut tally = Tally::new(Kind::Runqlat, MS, Time(0));
+        for _ in 0..10 {
+            tally.add(&wait("hog", 0, 8 * MS));
+        }
+        for _ in 0..30 {
+            tally.add(&wait("often", 0, 2 * MS));
+        }
+        tally.add(&wait("once", 1, 30 * MS));
+        assert_eq!(
+            tally.headline(),
+            "10 of 41: CPU taken: hog/7 ran; 80.0 ms in all, the longest 8.00 ms on CPU 0"
+        );
     }
 }

@@ -18,10 +18,12 @@ fn cause(owner: Owner, count: u64) -> Cause {
         segment: None,
         count,
         sure: count / 2,
+        excess_ns: count.saturating_mul(20_000),
         min_ns: 10_000,
         p50_ns: 20_000,
         max_ns: u64::MAX,
         cpu: Some((3, count)),
+        at: None,
     }
 }
 
@@ -275,55 +277,34 @@ fn svg_and_html_are_escaped_and_self_contained() {
     }
 }
 
+/// The text that is drawn largest, and the one below it.
+fn title_and_subtitle(capture: &Capture) -> (String, String) {
+    let svg = render(Picture::Run(capture), Format::Svg).expect("a picture");
+    let svg = String::from_utf8(svg).expect("text");
+    let text = |y: i32| {
+        let at = svg.find(&format!("y=\"{y}\"")).unwrap_or_default();
+        let text = svg[at..].split_once('>').map_or("", |(_, text)| text);
+        text.split('<').next().unwrap_or_default().trim().to_owned()
+    };
+    (text(60), text(94))
+}
+
 #[test]
-fn headline_names_the_segment_that_is_out_of_line() {
+fn title_and_subtitle_are_the_headline() {
     let mut capture = sample();
-    let slowest = capture.slowest[0]
-        .breakdown
-        .as_mut()
-        .expect("the first is not lost");
-    slowest
-        .delays
-        .retain(|delay| matches!(delay.segment, Segment::LTxQdisc | Segment::LTxOutlink));
-    slowest.delays[0].ns = 5_000_000;
-    slowest.delays[1].ns = 6_000_000;
-    slowest.total_ns = 11_000_000;
-    for stat in &mut capture.summary.delays {
-        stat.p50 = if stat.segment == Some(Segment::LTxOutlink) {
-            5_900_000
-        } else {
-            3_000
-        };
-    }
-    let headline = words::headline(&capture);
+    let headline = Headline::new(&capture.run, &capture.summary, &capture.names);
     assert_eq!(
-        headline,
-        "Slowest probe 11.0 ms: 5.00 ms in l_tx_qdisc (local host), usually 3.00 us"
+        title_and_subtitle(&capture),
+        (headline.title.clone(), headline.detail)
     );
-    let second = words::second(&capture);
     assert!(
-        second.starts_with("37 of 41 recorded probes: remote host, 10.0 us"),
-        "{second}"
+        headline.title.starts_with("37 of 41 slow"),
+        "{}",
+        headline.title
     );
-    assert!(second.ends_with("3 of 1003 probes lost"), "{second}");
-}
-
-#[test]
-fn headline_names_the_owner_where_no_segment_stands_out() {
-    let headline = words::headline(&capture(&[1_800_000], 0));
-    assert_eq!(
-        headline,
-        "Slowest probe 1.80 ms: 800 us in 8 segments (local host)"
-    );
-}
-
-#[test]
-fn headline_says_when_there_is_nothing() {
-    assert_eq!(words::headline(&capture(&[], 0)), "No probe was sent");
-    assert_eq!(
-        words::headline(&capture(&[], 12)),
-        "None of 12 probes was answered"
-    );
+    // The slowest probe alone says nothing of what the run is about.
+    capture.slowest.reverse();
+    assert_eq!(title_and_subtitle(&capture).0, headline.title);
 }
 
 #[test]

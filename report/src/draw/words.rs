@@ -1,21 +1,10 @@
 //! The sentences of the picture.
 
-use std::collections::BTreeMap;
-
-use crate::causes;
-use crate::model::{
-    Breakdown, Capture, Counters, Delay, DelayStat, Endpoint, Owner, Record, Segment, Status,
-    Summary,
-};
-
-use crate::units::{FEW, Unit, duration};
-use crate::verdict::Verdict;
+use crate::model::{Capture, Counters, DelayStat, Endpoint, Record, Status, Summary};
+use crate::units::{FEW, duration};
 
 use super::Marks;
 use super::scale::local;
-
-/// Medians of fewer probes say little about what is usual.
-const USUAL_COUNT: u64 = 10;
 
 /// What was measured: the two ends, and the facts about the run.
 pub(super) fn title(capture: &Capture) -> (String, String) {
@@ -89,135 +78,6 @@ pub(super) fn total(summary: &Summary) -> Option<&DelayStat> {
         .delays
         .iter()
         .find(|stat| stat.segment.is_none() && stat.count > 0)
-}
-
-/// What was slow, in one sentence.
-pub(super) fn headline(capture: &Capture) -> String {
-    let counters = &capture.summary.counters;
-    let slowest = capture.slowest.iter().find_map(|record| {
-        let breakdown = record.breakdown.as_ref()?;
-        Some((breakdown, record.verdict.as_ref()))
-    });
-    match (slowest, total(&capture.summary)) {
-        (Some((slowest, verdict)), _) => slowest_probe(slowest, verdict, &capture.summary),
-        (None, Some(total)) if capture.run.threshold_ns > total.max => format!(
-            "No probe reached {}: slowest {}, median {}",
-            Unit::Nanoseconds.round_text(capture.run.threshold_ns),
-            duration(total.max),
-            duration(total.p50)
-        ),
-        (None, Some(total)) => {
-            format!(
-                "Slowest probe {}, median {}: no details recorded",
-                duration(total.max),
-                duration(total.p50)
-            )
-        }
-        (None, None) if counters.sent == 0 => "No probe was sent".to_owned(),
-        (None, None) if counters.sent == 1 => "The probe was not answered".to_owned(),
-        (None, None) => format!("None of {} probes was answered", counters.sent),
-    }
-}
-
-fn slowest_probe(slowest: &Breakdown, verdict: Option<&Verdict>, summary: &Summary) -> String {
-    let total = duration(slowest.response_ns());
-    if let Some(open) = verdict.filter(|verdict| verdict.segment.is_none()) {
-        let excess = duration(open.excess_ns);
-        return match open.owner {
-            Owner::Unknown => {
-                format!("Slowest probe {total}: undecided what took {excess} too long")
-            }
-            owner => format!(
-                "Slowest probe {total}: {excess} more than usual, {}",
-                owner.label()
-            ),
-        };
-    }
-    let named = verdict.and_then(|verdict| verdict.segment);
-    let excess = |delay: &Delay| excess(delay, summary);
-    let delays = || slowest.delays.iter().filter(|delay| delay.ns > 0);
-    let rank = |delay: &&Delay| (Some(delay.segment) == named, excess(delay), delay.ns);
-    let Some(culprit) = delays().max_by_key(rank) else {
-        return format!("Slowest probe {total}");
-    };
-    let (all, worst) = (
-        delays().map(excess).fold(0, u64::saturating_add),
-        excess(culprit),
-    );
-    let where_to = if worst >= all / 2 {
-        segment(culprit, summary)
-    } else {
-        owner(slowest, summary)
-    };
-    format!("Slowest probe {total}: {where_to}")
-}
-
-/// `11.9 ms in l_tx_qdisc (local host), usually 3.00 us`.
-fn segment(culprit: &Delay, summary: &Summary) -> String {
-    let about = if culprit.bounds.is_some() {
-        "about "
-    } else {
-        ""
-    };
-    let (ns, name) = (duration(culprit.ns), culprit.segment.name());
-    let owner = culprit.segment.owner().label();
-    let usually = match usual(summary, culprit.segment) {
-        Some(median) if median <= culprit.ns / 2 => format!(", usually {}", duration(median)),
-        _ => String::new(),
-    };
-    format!("{about}{ns} in {name} ({owner}){usually}")
-}
-
-/// Where no single segment explains most of the excess: `4.55 ms in 9 segments (local host)`.
-fn owner(slowest: &Breakdown, summary: &Summary) -> String {
-    let mut owners = BTreeMap::<Owner, (u64, u64, usize)>::new();
-    for delay in slowest.delays.iter().filter(|delay| delay.ns > 0) {
-        let (worst, ns, count) = owners.entry(delay.segment.owner()).or_default();
-        *worst = worst.saturating_add(excess(delay, summary));
-        *ns = ns.saturating_add(delay.ns);
-        *count += 1;
-    }
-    match owners
-        .into_iter()
-        .max_by_key(|(_, (worst, ns, _))| (*worst, *ns))
-    {
-        Some((owner, (_, ns, 1))) => {
-            format!("{} in one segment ({})", duration(ns), owner.label())
-        }
-        Some((owner, (_, ns, count))) => {
-            format!("{} in {count} segments ({})", duration(ns), owner.label())
-        }
-        None => "not known where".to_owned(),
-    }
-}
-
-/// By how much a delay exceeds its median, nanoseconds.
-fn excess(delay: &Delay, summary: &Summary) -> u64 {
-    delay
-        .ns
-        .saturating_sub(usual(summary, delay.segment).unwrap_or(0))
-}
-
-fn usual(summary: &Summary, segment: Segment) -> Option<u64> {
-    let stat = summary
-        .delays
-        .iter()
-        .find(|stat| stat.segment == Some(segment))?;
-    (stat.count >= USUAL_COUNT).then_some(stat.p50)
-}
-
-/// Who slowed the slow probes, and how many got lost; empty if neither is known.
-pub(super) fn second(capture: &Capture) -> String {
-    let counters = &capture.summary.counters;
-    let mut sentences = Vec::new();
-    sentences.extend(causes::sentence(&capture.summary.causes, &capture.run));
-    if counters.lost > 0 && counters.replied > 0 {
-        sentences.push(format!(
-            "{} of {} probes lost",
-            counters.lost, counters.sent
-        ));
-    }
-    sentences.join("  ·  ")
 }
 
 /// What the marks behind segment names mean; empty if none is used.

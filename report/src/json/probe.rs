@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::ProbeRead;
-use super::value::{Clock, Place, Time, is_default, read_symbol, symbol};
+use super::value::{AtDeviceLine, Clock, DeviceLine, Place, Time, is_default, read_symbol, symbol};
 use crate::blame::Blame;
 use crate::loss::{Direction, Loss, Place as LostAt};
 use crate::model::{
@@ -38,7 +38,7 @@ pub(super) struct ProbeLine<'a> {
     #[serde(default, skip_serializing_if = "is_default")]
     unordered: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    verdict: Option<VerdictLine>,
+    verdict: Option<VerdictLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<LossLine<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -77,8 +77,8 @@ impl<'a> ProbeLine<'a> {
             unordered: breakdown
                 .as_ref()
                 .map_or(0, |breakdown| breakdown.unordered),
-            verdict: verdict.as_ref().map(VerdictLine::from),
-            loss: loss.as_ref().map(LossLine::from),
+            verdict: verdict.as_ref().map(|v| VerdictLine::new(v, names)),
+            loss: loss.as_ref().map(|loss| LossLine::new(loss, names)),
             blame: blame.iter().map(BlameLine::from).collect(),
         }
     }
@@ -137,11 +137,14 @@ impl From<ProbeLine<'_>> for ProbeRead {
             unordered: line.unordered,
             wire: None,
         });
+        let loss = line.loss.map(Loss::from);
+        let drop = loss.as_ref().and_then(|loss| loss.drop.as_ref());
+        names.add(drop.map(KernelDrop::names).unwrap_or_default());
         let record = Record {
             probe,
             breakdown,
             verdict: line.verdict.as_ref().map(Verdict::from),
-            loss: line.loss.map(Loss::from),
+            loss,
             blame: line
                 .blame
                 .into_iter()
@@ -176,18 +179,22 @@ struct LossLine<'a> {
     direction: Direction,
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Point>,
+    /// The device that dropped it, or the last one that saw it.
+    #[serde(flatten)]
+    device: DeviceLine<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<DropLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Cow<'a, str>>,
 }
 
-impl<'a> From<&'a Loss> for LossLine<'a> {
-    fn from(loss: &'a Loss) -> Self {
+impl<'a> LossLine<'a> {
+    fn new(loss: &'a Loss, names: &'a Names) -> Self {
         Self {
             place: loss.place,
             direction: loss.place.direction(),
             last: loss.last,
+            device: DeviceLine::new(loss.device, names),
             drop: loss.drop.as_ref().map(DropLine::from),
             error: loss.error.map(SendError::name),
         }
@@ -199,6 +206,7 @@ impl From<LossLine<'_>> for Loss {
         Self {
             place: line.place,
             last: line.last,
+            device: line.device.device(),
             drop: line.drop.map(KernelDrop::from),
             error: line.error.and_then(|name| SendError::from_name(&name)),
         }
@@ -217,6 +225,8 @@ struct DropLine<'a> {
     location: Option<Cow<'a, str>>,
     #[serde(flatten)]
     place: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
 }
 
 impl<'a> From<&'a KernelDrop> for DropLine<'a> {
@@ -233,6 +243,7 @@ impl<'a> From<&'a KernelDrop> for DropLine<'a> {
                 netns: drop.netns,
                 netns_name: drop.netns_name.as_deref().map(Cow::Borrowed),
             },
+            mtu: drop.mtu,
         }
     }
 }
@@ -249,6 +260,7 @@ impl From<DropLine<'_>> for KernelDrop {
             location: read_symbol(line.location),
             device: line.place.dev.map(Cow::into_owned),
             netns_name: line.place.netns_name.map(Cow::into_owned),
+            mtu: line.mtu,
         }
     }
 }
@@ -357,7 +369,7 @@ impl From<&DelayLine> for Delay {
 }
 
 #[derive(Serialize, Deserialize)]
-struct VerdictLine {
+struct VerdictLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<Segment>,
     owner: Owner,
@@ -370,10 +382,12 @@ struct VerdictLine {
     sure: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<u16>,
+    #[serde(flatten)]
+    at: AtDeviceLine<'a>,
 }
 
-impl From<&Verdict> for VerdictLine {
-    fn from(verdict: &Verdict) -> Self {
+impl<'a> VerdictLine<'a> {
+    fn new(verdict: &Verdict, names: &'a Names) -> Self {
         let Verdict {
             owner,
             segment,
@@ -381,6 +395,7 @@ impl From<&Verdict> for VerdictLine {
             bounds,
             certainty,
             cpu,
+            at,
         } = *verdict;
         Self {
             segment,
@@ -391,12 +406,13 @@ impl From<&Verdict> for VerdictLine {
             certainty,
             sure: certainty == Certainty::Sure,
             cpu,
+            at: AtDeviceLine::new(at, names),
         }
     }
 }
 
-impl From<&VerdictLine> for Verdict {
-    fn from(line: &VerdictLine) -> Self {
+impl From<&VerdictLine<'_>> for Verdict {
+    fn from(line: &VerdictLine<'_>) -> Self {
         Self {
             owner: line.owner,
             segment: line.segment,
@@ -404,6 +420,7 @@ impl From<&VerdictLine> for Verdict {
             bounds: line.lo.zip(line.hi),
             certainty: line.certainty,
             cpu: line.cpu,
+            at: line.at.at(),
         }
     }
 }

@@ -6,15 +6,20 @@ use std::iter;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{Hdr, Numbers, Time, TotalOr, count, is_default, read_symbol, symbol};
+use super::value::{
+    AtDeviceLine, DeviceLine, Hdr, Numbers, Time, TotalOr, count, is_default, read_symbol, symbol,
+};
 use crate::blame::BlameTally;
 use crate::causes::Cause;
 use crate::clock::{ClockSummary, Counts, State};
+use crate::headline::{About, Headline};
 use crate::loss::{Direction, LossCount, Place as LostAt};
-use crate::model::{Counters, DelayStat, OwnCost, Owner, Segment, Spread, Summary, Variation, Way};
+use crate::model::{
+    Counters, DelayStat, Names, OwnCost, Owner, Segment, Slow, Spread, Summary, Variation, Way,
+};
 use crate::slo::{Judged, Value};
 
-/// How many probes were lost at one place for one reason.
+/// How many probes were lost at one place for one reason at one device.
 #[derive(Serialize, Deserialize)]
 struct LossEntry<'a> {
     place: LostAt,
@@ -23,12 +28,15 @@ struct LossEntry<'a> {
     reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     location: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    device: DeviceLine<'a>,
     count: u64,
 }
 
-impl<'a> From<&'a LossCount> for LossEntry<'a> {
-    fn from(count: &'a LossCount) -> Self {
+impl<'a> LossEntry<'a> {
+    fn new(count: &'a LossCount, names: &'a Names) -> Self {
         Self {
+            device: DeviceLine::new(count.device, names),
             place: count.place,
             direction: count.place.direction(),
             reason: count.reason.as_ref().and_then(symbol),
@@ -45,6 +53,7 @@ impl From<LossEntry<'_>> for LossCount {
             place: line.place,
             reason: named(line.reason),
             location: named(line.location),
+            device: line.device.device(),
             count: line.count,
         }
     }
@@ -52,12 +61,14 @@ impl From<LossEntry<'_>> for LossCount {
 
 /// The slow probes with one cause.
 #[derive(Serialize, Deserialize)]
-struct CauseLine {
+struct CauseLine<'a> {
     owner: Owner,
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<Segment>,
     count: u64,
     sure: u64,
+    #[serde(default)]
+    excess_ns: u64,
     min: u64,
     p50: u64,
     max: u64,
@@ -65,6 +76,10 @@ struct CauseLine {
     cpu: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_count: Option<u64>,
+    #[serde(flatten)]
+    at: AtDeviceLine<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device_count: Option<u64>,
 }
 
 /// How many slow probes each owner answers for.
@@ -76,43 +91,50 @@ fn by_owner(causes: &[Cause]) -> BTreeMap<Owner, u64> {
     owners
 }
 
-impl From<&Cause> for CauseLine {
-    fn from(cause: &Cause) -> Self {
+impl<'a> CauseLine<'a> {
+    fn new(cause: &Cause, names: &'a Names) -> Self {
         let Cause {
             owner,
             segment,
             count,
             sure,
+            excess_ns,
             min_ns,
             p50_ns,
             max_ns,
             cpu,
+            at,
         } = *cause;
         Self {
             owner,
             segment,
             count,
             sure,
+            excess_ns,
             min: min_ns,
             p50: p50_ns,
             max: max_ns,
             cpu: cpu.map(|(cpu, _)| cpu),
             cpu_count: cpu.map(|(_, count)| count),
+            at: AtDeviceLine::new(at.map(|(at, _)| at), names),
+            device_count: at.map(|(_, count)| count),
         }
     }
 }
 
-impl From<&CauseLine> for Cause {
-    fn from(line: &CauseLine) -> Self {
+impl From<&CauseLine<'_>> for Cause {
+    fn from(line: &CauseLine<'_>) -> Self {
         Self {
             owner: line.owner,
             segment: line.segment,
             count: line.count,
             sure: line.sure,
+            excess_ns: line.excess_ns,
             min_ns: line.min,
             p50_ns: line.p50,
             max_ns: line.max,
             cpu: line.cpu.zip(line.cpu_count),
+            at: line.at.at().zip(line.device_count),
         }
     }
 }
@@ -124,8 +146,12 @@ pub(super) struct StatLine<'a> {
     #[serde(flatten)]
     counters: Counters,
     delays: Vec<DelayEntry>,
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    headline: Option<HeadlineLine<'a>>,
+    #[serde(default)]
+    slow: Slow,
     verdicts: BTreeMap<Owner, u64>,
-    causes: Vec<CauseLine>,
+    causes: Vec<CauseLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     send_slip: Option<Numbers>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,7 +169,12 @@ pub(super) struct StatLine<'a> {
 }
 
 impl<'a> StatLine<'a> {
-    pub(super) fn new(summary: &'a Summary, time_unix_ns: i64) -> Self {
+    pub(super) fn new(
+        summary: &'a Summary,
+        headline: Option<&'a Headline>,
+        names: &'a Names,
+        time_unix_ns: i64,
+    ) -> Self {
         let histograms = summary.histograms.iter().cloned().map(Hdr);
         let histograms = histograms.map(Some).chain(iter::repeat_with(|| None));
         let spreads = summary.spreads.iter().map(SpreadLine::from);
@@ -160,14 +191,24 @@ impl<'a> StatLine<'a> {
             elapsed_ns: summary.elapsed_ns,
             counters: summary.counters,
             delays: delays.map(entry).collect(),
+            headline: headline.map(|headline| HeadlineLine::new(headline, names)),
+            slow: summary.slow,
             verdicts: by_owner(&summary.causes),
-            causes: summary.causes.iter().map(CauseLine::from).collect(),
+            causes: summary
+                .causes
+                .iter()
+                .map(|cause| CauseLine::new(cause, names))
+                .collect(),
             send_slip: summary.send_slip.as_ref().map(Numbers::from),
             jitter: summary.jitter.iter().map(JitterLine::from).collect(),
             slo: summary.slo.iter().map(JudgedLine::from).collect(),
             own: summary.own.clone(),
             clock: summary.clock.as_ref().map(ClockLine::from),
-            losses: summary.losses.iter().map(LossEntry::from).collect(),
+            losses: summary
+                .losses
+                .iter()
+                .map(|loss| LossEntry::new(loss, names))
+                .collect(),
             blame: Cow::Borrowed(&summary.blame),
         }
     }
@@ -215,6 +256,7 @@ impl From<StatLine<'_>> for Summary {
                 .filter(|all| all.len() == delays.len())
                 .unwrap_or_default(),
             delays,
+            slow: line.slow,
             causes: line.causes.iter().map(Cause::from).collect(),
             send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
             clock: line.clock.map(ClockSummary::from),
@@ -223,6 +265,40 @@ impl From<StatLine<'_>> for Summary {
             own: line.own,
             losses: line.losses.into_iter().map(LossCount::from).collect(),
             blame: line.blame.into_owned(),
+        }
+    }
+}
+
+/// What the run is about; not read back, as it follows from the rest.
+#[derive(Serialize)]
+struct HeadlineLine<'a> {
+    about: About,
+    title: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    detail: &'a str,
+    /// What took most time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow: Option<CauseLine<'a>>,
+    /// Where most probes were lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossEntry<'a>>,
+}
+
+impl<'a> HeadlineLine<'a> {
+    fn new(headline: &'a Headline, names: &'a Names) -> Self {
+        let Headline {
+            about,
+            title,
+            detail,
+            cause,
+            loss,
+        } = headline;
+        Self {
+            about: *about,
+            title,
+            detail,
+            slow: cause.as_ref().map(|cause| CauseLine::new(cause, names)),
+            loss: loss.as_ref().map(|loss| LossEntry::new(loss, names)),
         }
     }
 }

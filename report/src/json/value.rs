@@ -14,9 +14,11 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::State;
+use crate::headline::About;
 use crate::loss::{Direction, Place as LostAt};
 use crate::model::{
-    ClockRelation, DelayStat, Host, Names, Owner, Point, Segment, Status, Symbol, Way,
+    AtDevice, ClockRelation, DelayStat, Device, Host, Names, Owner, Point, Segment, Status, Symbol,
+    Way,
 };
 use crate::verdict::Certainty;
 
@@ -148,6 +150,9 @@ as_string! {
     Status: "status", |status| status.name().into(), Self::from_name;
     State: "state", |state| state.name().into(), Self::from_name;
     Host: "host", |host| host.name(), Self::from_name;
+    About: "subject", |about| about.name().into(), |text| Self::ALL
+        .into_iter()
+        .find(|about| about.name() == text);
     LostAt: "place", |place| place.name().into(), Self::from_name;
     Direction: "direction", |direction| direction.name().into(), Self::from_name;
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),
@@ -169,7 +174,7 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// A device and its namespace.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Place<'a> {
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) ifindex: u32,
@@ -189,6 +194,68 @@ impl<'a> Place<'a> {
             netns,
             netns_name: names.netns_of(host, netns).map(Cow::Borrowed),
         }
+    }
+}
+
+/// A device of a host; nothing where there is none.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct DeviceLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
+    #[serde(flatten)]
+    place: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
+}
+
+impl<'a> DeviceLine<'a> {
+    pub(super) fn new(device: Option<Device>, names: &'a Names) -> Self {
+        let line = |device: Device| {
+            let Device {
+                host,
+                netns,
+                ifindex,
+            } = device;
+            Self {
+                host: Some(host),
+                place: Place::new(host, netns, ifindex, names),
+                mtu: names.mtu.get(&(host, netns, ifindex)).copied(),
+            }
+        };
+        device.map_or_else(Self::default, line)
+    }
+
+    pub(super) fn device(&self) -> Option<Device> {
+        self.host.map(|host| Device {
+            host,
+            netns: self.place.netns,
+            ifindex: self.place.ifindex,
+        })
+    }
+}
+
+/// A device at which a probe was; nothing where there is none.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct AtDeviceLine<'a> {
+    #[serde(flatten)]
+    device: DeviceLine<'a>,
+    /// In its queueing discipline.
+    #[serde(default, skip_serializing_if = "is_default")]
+    queue: bool,
+}
+
+impl<'a> AtDeviceLine<'a> {
+    pub(super) fn new(at: Option<AtDevice>, names: &'a Names) -> Self {
+        Self {
+            device: DeviceLine::new(at.map(|at| at.device), names),
+            queue: at.is_some_and(|at| at.queue),
+        }
+    }
+
+    pub(super) fn at(&self) -> Option<AtDevice> {
+        let queue = self.queue;
+        let device = self.device.device();
+        device.map(|device| AtDevice { device, queue })
     }
 }
 

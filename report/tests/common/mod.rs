@@ -153,6 +153,7 @@ pub fn example_drop() -> KernelDrop {
         location: Symbol::named("__dev_queue_xmit"),
         device: Some("eth0".into()),
         netns_name: Some("web".into()),
+        mtu: None,
     }
 }
 
@@ -238,9 +239,18 @@ pub fn example_lines() -> Vec<String> {
         histograms: Vec::new(),
         ..summary.clone()
     };
-    lines.push(interval_line(&interval, 1_767_225_610_000_000_000));
+    lines.push(interval_line(
+        &interval,
+        &example_names(),
+        1_767_225_610_000_000_000,
+    ));
     summary.counters.replied = 3;
-    lines.push(stat_line(&summary, 1_767_225_610_000_000_000));
+    lines.push(stat_line(
+        &example_run(),
+        &summary,
+        &example_names(),
+        1_767_225_610_000_000_000,
+    ));
     lines.push(hops_line(&example_hops(), &names));
     lines
 }

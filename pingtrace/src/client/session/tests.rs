@@ -168,6 +168,7 @@ impl Run {
         let loss = Loss {
             place: Place::Unknown,
             last: None,
+            device: None,
             drop: None,
             error: None,
         };
@@ -268,6 +269,7 @@ fn id() -> LossId {
     Stats::new().lost(&Loss {
         place: Place::WireIn,
         last: None,
+        device: None,
         drop: None,
         error: None,
     })
