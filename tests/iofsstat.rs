@@ -730,7 +730,7 @@ fn mistakes_are_said_in_one_line() {
     let cases: [(&[&str], &[&str]); 6] = [
         (&["-d", "nosuch0"], &["'nosuch0'", "-d", "/proc/diskstats"]),
         (&["-p", "4194305"], &["no process", "4194305", "-p"]),
-        (&["-c", "0"], &["--cycle", "100ms"]),
+        (&["-c", "0"], &["--interval", "100ms"]),
         (&["-u", "101"], &["--util", "not a percentage"]),
         (&["-f", "-m"], &["--fs", "--misc"]),
         (&["-j", "-o", "text"], &["--json", "--output"]),
