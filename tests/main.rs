@@ -16,6 +16,7 @@ mod faults;
 mod forged;
 mod goes_on;
 mod harness;
+mod headline;
 mod holders;
 mod iofsstat;
 mod irqoff;

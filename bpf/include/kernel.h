@@ -91,6 +91,7 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_NO_SOCKET,
 	SKB_DROP_REASON_SOCKET_FILTER,
 	SKB_DROP_REASON_PACKET_SOCK_ERROR,
+	SKB_DROP_REASON_PKT_TOO_BIG,
 };
 
 /* include/linux/cgroup_subsys.h: the number is relocated to the running kernel's. */
@@ -116,8 +117,13 @@ struct sock_common {
 struct sock {
 	struct sock_common __sk_common;
 };
+/* include/net/dst.h: where a packet is routed to. */
+struct dst_entry {
+	struct net_device *dev;
+};
 struct sk_buff {
 	struct sock *sk;
+	unsigned long _skb_refdst;
 	unsigned int len;
 	__be16 protocol;
 	__u16 network_header;

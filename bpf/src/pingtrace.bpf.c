@@ -510,6 +510,25 @@ static __always_inline __u32 netns_of_dropped(struct sk_buff *skb)
 }
 
 /*
+ * The device that dropped a packet: its own. One that is too big to be forwarded still has that by
+ * which it came; the one that has no room for it is where it was routed to.
+ */
+static __always_inline __u32 device_of_dropped(struct sk_buff *skb, __u32 reason)
+{
+	/* include/linux/skbuff.h: SKB_DST_PTRMASK. */
+	struct dst_entry *dst = (void *)(skb->_skb_refdst & ~1UL);
+	struct net_device *dev;
+
+	if (dst && bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_PKT_TOO_BIG) &&
+	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_PKT_TOO_BIG)) {
+		dev = BPF_CORE_READ(dst, dev);
+		if (dev)
+			return BPF_CORE_READ(dev, ifindex);
+	}
+	return skb->dev ? skb->dev->ifindex : 0;
+}
+
+/*
  * The kernel's own arguments are (skb, location), and (skb, location, reason, ...) since 5.17.
  * Headers may be pulled already, so the length says little; before the network layer has set its
  * header, layer 3 starts at skb->data.
@@ -543,7 +562,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	rec->drop.location = (__u64)location;
 	rec->drop.reason = reason;
 	rec->drop.netns = netns;
-	rec->drop.ifindex = skb->dev ? skb->dev->ifindex : 0;
+	rec->drop.ifindex = device_of_dropped(skb, reason);
 	rec->drop.direction = p.direction;
 	if (server)
 		tell_of_drop(rec, &p);

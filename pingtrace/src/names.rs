@@ -3,7 +3,8 @@
 use crate::drops::DropNames;
 use netns::{NamespaceNames, Netlink};
 use report::loss::LossCount;
-use report::model::{ClockRelation, Host, KernelDrop, Names, Probe, Record};
+use report::model::{ClockRelation, Host, KernelDrop, Names, Probe, Record, Run};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// A namespace that was unknown is looked for again after this long.
@@ -18,6 +19,8 @@ pub struct NameBook {
     known: NamespaceNames,
     read_at: Option<Instant>,
     drops: DropNames,
+    /// A probe with its IP header, bytes; 0 if it is not known.
+    probe_bytes: usize,
 }
 
 impl NameBook {
@@ -28,6 +31,15 @@ impl NameBook {
             saved: true,
             ..Self::default()
         }
+    }
+
+    /// Of probes of this run.
+    pub fn probes_of(&mut self, run: &Run) {
+        let header = match run.server.addr {
+            Some(IpAddr::V6(_)) => 40,
+            Some(IpAddr::V4(_)) | None => 20,
+        };
+        self.probe_bytes = run.size + header;
     }
 
     /// The names so far.
@@ -127,13 +139,14 @@ impl NameBook {
         name.ok()?.ok()
     }
 
-    /// MTU of a device of this kernel, bytes.
+    /// MTU of a device of this kernel, bytes, if a probe does not fit it: else it was not that.
     fn mtu(&self, netns: u32, ifindex: u32) -> Option<u32> {
         if self.saved {
             return None;
         }
         let namespace = self.known.open(netns)?;
         let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex)));
-        Some(link.ok()?.ok()?.mtu)
+        let mtu = link.ok()?.ok()?.mtu;
+        (self.probe_bytes > mtu as usize).then_some(mtu)
     }
 }

@@ -208,6 +208,7 @@ impl Writer {
             match message {
                 Message::Run(run) => {
                     self.run_line(&run)?;
+                    self.names.probes_of(&run);
                     self.run = *run;
                 }
                 Message::Record(mut record) => {
