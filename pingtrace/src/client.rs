@@ -729,10 +729,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let slots = self.shared.table.slots();
         self.collector
             .table_use(in_flight.min(slots.into()) as u32, journey.evicted);
+        let refused = journey.refused + self.collector.refused_blame();
         let counters = self.collector.counters();
         counters.sent = sent;
         counters.in_flight = in_flight;
-        counters.refused = journey.refused;
+        counters.refused = refused;
         counters.send_errors = u64::from(self.shared.send_errors.load(Ordering::Relaxed));
         counters.unsent = self.shared.unsent.load(Ordering::Relaxed);
         counters.lost_stamps = losses.stamp_overflow + journey.orphans;

@@ -76,6 +76,8 @@ pub struct Collector {
     /// Records with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
     settled: VecDeque<(u64, Record)>,
     blame_tally: BlameTally,
+    /// Blame for a probe beyond [`MAX_BLAME`].
+    refused_blame: u64,
     /// Answered probes at or over the threshold.
     slow: u64,
     progress: Progress,
@@ -112,6 +114,7 @@ impl Collector {
             blame: BTreeMap::new(),
             settled: VecDeque::new(),
             blame_tally: BlameTally::default(),
+            refused_blame: 0,
             slow: 0,
             progress: Progress::default(),
             outage: None,
@@ -186,6 +189,11 @@ impl Collector {
         self.blame(seq, Vec::new());
     }
 
+    /// Blame that was not kept, as a probe can have no more.
+    pub fn refused_blame(&self) -> u64 {
+        self.refused_blame
+    }
+
     /// Who had a host's CPUs while this probe was slow.
     pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
         self.slowest.blame(seq, &blame);
@@ -197,6 +205,7 @@ impl Collector {
         }
         let known = self.blame.entry(seq).or_default();
         known.extend(blame);
+        self.refused_blame += known.len().saturating_sub(MAX_BLAME) as u64;
         known.truncate(MAX_BLAME);
     }
 
