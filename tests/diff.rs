@@ -77,9 +77,14 @@ fn a_slow_queue_is_what_moved() {
         assert_eq!(of(name)["a"]["count"], 300);
     }
     let change = &of("l_tx_qdisc")["p50"];
-    let bound = |key: &str| change[key].as_i64().unwrap();
-    assert!(change["moved"] == true && bound("lo") > 0, "{json:#}");
-    assert!(bound("lo") <= bound("change_ns") && bound("change_ns") <= bound("hi"));
+    let bound = |key: &str| change[key].as_i64();
+    let (lo, moved) = (bound("lo").unwrap(), bound("change_ns").unwrap());
+    assert!(change["moved"] == true && lo > 0, "{json:#}");
+    // A queue that grows all the time has no bound above that says anything.
+    assert!(
+        lo <= moved && bound("hi").is_none_or(|hi| moved <= hi),
+        "{json:#}"
+    );
     let p99 = &of("l_tx_qdisc")["p99"];
     assert!(
         p99["hi"].is_null() && p99["no_interval"] == "few_probes",

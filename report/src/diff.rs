@@ -438,7 +438,12 @@ fn in_one_unit(change: &Change) -> String {
         zero if zero.trim_start_matches(['+', '-', '0', '.']).is_empty() => "0".to_owned(),
         number => number,
     };
-    let bound = |ns: Option<i64>| ns.map_or("?".to_owned(), number);
+    // Whether no change is within the bounds must be seen.
+    let bound = |ns: Option<i64>| match (ns, ns.map(number)) {
+        (Some(1..), Some(zero)) if zero == "0" => ">0".to_owned(),
+        (Some(..0), Some(zero)) if zero == "0" => "<0".to_owned(),
+        (_, number) => number.unwrap_or("?".to_owned()),
+    };
     format!("{} [{}, {}] {unit}", number(ns), bound(lo), bound(hi))
 }
 
