@@ -262,7 +262,7 @@ fn the_text_says_where_and_why() {
     let run = during(&lab, child, || shape(&lab.server), || unshape(&lab.server));
     let cause = "server reply: QDISC_DROP in __dev_queue_xmit, eth0, netns ";
     assert!(run.stdout.contains(cause), "{}", run.stdout);
-    let summary = " server reply (QDISC_DROP in __dev_queue_xmit)";
+    let summary = " server reply (QDISC_DROP in __dev_queue_xmit, eth0 in netns ";
     assert!(run.stdout.contains(summary), "{}", run.stdout);
     assert!(!run.stderr.contains("record packets"), "{}", run.stderr);
 }

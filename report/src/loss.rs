@@ -134,6 +134,8 @@ pub fn autopsy(
             path.last().and_then(Stamp::device),
         ),
     };
+    // What got lost between two hosts was at none of their devices.
+    let device = device.filter(|_| place.is_at_a_host());
     Loss {
         place,
         last,
@@ -270,6 +272,14 @@ impl Place {
         Self::NoWord,
         Self::Unknown,
     ];
+
+    /// Whether it is at one of the two hosts, and so perhaps at a device of it.
+    const fn is_at_a_host(self) -> bool {
+        !matches!(
+            self,
+            Self::WireOut | Self::WireIn | Self::NoWord | Self::Unknown
+        )
+    }
 
     /// Its name in JSON.
     pub const fn name(self) -> &'static str {
