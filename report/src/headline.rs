@@ -286,10 +286,11 @@ impl Facts<'_> {
             (None, owner) => owner.label(),
         };
         format!(
-            "{} in all; then {name}, {} in {} probes",
+            "{} in all; then {name}, {} in {} probe{}",
             duration(first.excess_ns),
             duration(next.excess_ns),
-            next.count
+            next.count,
+            if next.count == 1 { "" } else { "s" }
         )
     }
 
