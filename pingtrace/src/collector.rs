@@ -278,8 +278,10 @@ impl Collector {
             .path
             .iter()
             .fold(self.seen, |seen, s| seen | 1 << s.point as u16);
-        self.series
-            .record(sent.saturating_sub(self.start_ns), self.scratch.total_ns);
+        self.series.record(
+            sent.saturating_sub(self.start_ns),
+            self.scratch.response_ns(),
+        );
         self.slip(probe.seq, sent);
         if let Some(hops) = &mut self.hops {
             hops.record(probe);

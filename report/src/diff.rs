@@ -439,11 +439,12 @@ fn in_one_unit(change: &Change) -> String {
         number => number,
     };
     // Whether no change is within the bounds must be seen.
-    let bound = |ns: Option<i64>| match (ns, ns.map(number)) {
-        (Some(1..), Some(zero)) if zero == "0" => ">0".to_owned(),
-        (Some(..0), Some(zero)) if zero == "0" => "<0".to_owned(),
-        (_, number) => number.unwrap_or("?".to_owned()),
+    let of_sign = |ns: i64| match (number(ns), ns.signum()) {
+        (zero, 1) if zero == "0" => ">0".to_owned(),
+        (zero, -1) if zero == "0" => "<0".to_owned(),
+        (number, _) => number,
     };
+    let bound = |ns: Option<i64>| ns.map_or("?".to_owned(), of_sign);
     format!("{} [{}, {}] {unit}", number(ns), bound(lo), bound(hi))
 }
 

@@ -9,7 +9,7 @@
 
 use crate::causes::Cause;
 use crate::loss::{LossCount, Place};
-use crate::model::{DelayStat, Names, Owner, Run, Segment, Summary, Symbol};
+use crate::model::{Names, Owner, Run, Summary, Symbol};
 use crate::printable::printable;
 use crate::units::duration;
 
@@ -153,15 +153,6 @@ impl Facts<'_> {
         self.summary.slow.probes.max(caused)
     }
 
-    /// What a probe took in all: the response, where there is a schedule, else the total.
-    fn total(&self) -> Option<&DelayStat> {
-        let of = |segment| {
-            let mut delays = self.summary.delays.iter();
-            delays.find(move |stat| stat.segment == segment && stat.count > 0)
-        };
-        of(Some(Segment::Response)).or(of(None))
-    }
-
     /// `none of 12 probes was answered, lost at client queue: QDISC_DROP, eth0 in netns web`.
     fn unanswered(&self) -> String {
         let sent = self.summary.counters.sent;
@@ -218,7 +209,7 @@ impl Facts<'_> {
     /// to 27.8 ms`; empty if none was slow.
     fn slow(&self) -> String {
         let slow = self.slow_probes();
-        match (self.cause(), self.total()) {
+        match (self.cause(), self.summary.taken()) {
             (Some(cause), _) => format!(
                 "{} of {slow} slow probes: {}",
                 cause.count,
@@ -296,7 +287,7 @@ impl Facts<'_> {
 
     /// `384 of 3000 probes slow (from 500 us); slowest 27.8 ms, median 18.6 us`.
     fn extent(&self) -> String {
-        let Some(total) = self.total() else {
+        let Some(total) = self.summary.taken() else {
             return String::new();
         };
         format!(
@@ -330,7 +321,7 @@ impl Facts<'_> {
             0 => "nothing was slow".to_owned(),
             given => format!("no probe reached {}", duration(given)),
         };
-        match self.total() {
+        match self.summary.taken() {
             Some(total) => format!(
                 "{what}: slowest of {} {}, median {}",
                 total.count,
@@ -357,6 +348,7 @@ impl Facts<'_> {
 mod tests {
     use super::*;
     use crate::model::{AtDevice, Counters, Device, Endpoint, Host, Slow};
+    use crate::model::{DelayStat, Segment};
 
     const MS: u64 = 1_000_000;
     const ETH0: Device = Device {

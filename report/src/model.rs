@@ -784,6 +784,18 @@ pub struct Summary {
     pub blame: BlameTally,
 }
 
+impl Summary {
+    /// What probes took in all: the response, where there is a schedule, else the total; if a probe
+    /// was answered.
+    pub fn taken(&self) -> Option<&DelayStat> {
+        let of = |segment| {
+            let mut delays = self.delays.iter();
+            delays.find(move |stat| stat.segment == segment && stat.count > 0)
+        };
+        of(Some(Segment::Response)).or(of(None))
+    }
+}
+
 /// One bucket of the time series.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bucket {

@@ -364,7 +364,7 @@ impl Segment {
     pub const fn doing(self) -> &'static str {
         match self {
             Self::Response => "from when it was due to its answer",
-            Self::LTxLate => "due, while the sender had no CPU (l_tx_late)",
+            Self::LTxLate => "held up, as the sender had no CPU (l_tx_late)",
             Self::LTxKern => "on the way from sendmsg to the device (l_tx_kern)",
             Self::LTxQdisc => "queued in the sending device's qdisc (l_tx_qdisc)",
             Self::LTxPath => "on the way through the sending host's devices (l_tx_path)",

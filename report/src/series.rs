@@ -1,4 +1,4 @@
-//! Totals over time in bounded memory: when there are too many buckets, pairs are merged.
+//! Responses, or totals where there is no schedule, over time in bounded memory: when there are too many buckets, pairs are merged.
 
 use crate::model::Bucket;
 
@@ -7,7 +7,7 @@ const CAPACITY: usize = 1024;
 /// Width of a bucket at the start of a run, nanoseconds.
 const START_WIDTH_NS: u64 = 10_000_000;
 
-/// A time series of totals and losses.
+/// A time series of responses, or totals, and losses.
 #[derive(Clone, Debug)]
 pub struct Series {
     width_ns: u64,
@@ -29,7 +29,7 @@ impl Series {
         }
     }
 
-    /// An answered probe: when it was sent, nanoseconds since the run's start, and its total,
+    /// An answered probe: when it was sent, nanoseconds since the run's start, and what it took,
     /// nanoseconds.
     pub fn record(&mut self, since_start_ns: u64, total_ns: u64) {
         merge(

@@ -1,9 +1,9 @@
-//! The totals over time.
+//! What probes took over time: the response, as the threshold goes by it, where there is a schedule, else the total.
 
 use chrono::{DateTime, Local};
 use plotters::backend::DrawingBackend;
 
-use crate::model::{Bucket, Capture};
+use crate::model::{Bucket, Capture, DelayStat, Segment};
 use crate::units::{Unit, duration};
 
 use super::canvas::{Area, Canvas, Ink};
@@ -69,12 +69,17 @@ pub(super) fn draw<B: DrawingBackend>(
         .sum();
     let scale = values(capture, &columns);
     let logarithmic = scale.is_some_and(|scale| scale.is_log());
-    let title = if logarithmic {
-        "Total over time, logarithmic"
+    let of_response = |stat: &DelayStat| stat.segment == Some(Segment::Response);
+    let what = if capture.summary.taken().is_some_and(of_response) {
+        "Response"
     } else {
-        "Total over time"
+        "Total"
     };
-    let title = heading(canvas, (area.x0, area.y0 + 8), title)?;
+    let mut title = format!("{what} over time");
+    if logarithmic {
+        title += ", logarithmic";
+    }
+    let title = heading(canvas, (area.x0, area.y0 + 8), &title)?;
     if lost == 0 && columns.answered().next().is_none() {
         return nothing(
             canvas,

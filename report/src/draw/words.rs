@@ -1,6 +1,6 @@
 //! The sentences of the picture.
 
-use crate::model::{Capture, Counters, DelayStat, Endpoint, Record, Status, Summary};
+use crate::model::{Capture, Counters, Endpoint, Record, Status};
 use crate::units::{FEW, duration};
 
 use super::Marks;
@@ -26,8 +26,8 @@ pub(super) fn title(capture: &Capture) -> (String, String) {
         counters.lost,
         share(counters.lost, counters.sent)
     ));
-    if let Some(total) = total(&capture.summary) {
-        let values = [("p50", total.p50), ("p99", total.p99), ("max", total.max)];
+    if let Some(taken) = capture.summary.taken() {
+        let values = [("p50", taken.p50), ("p99", taken.p99), ("max", taken.max)];
         facts.extend(values.map(|(name, ns)| format!("{name} {}", duration(ns))));
     }
     facts.retain(|fact| !fact.is_empty());
@@ -70,14 +70,6 @@ fn share(part: u64, whole: u64) -> String {
         p if p < 99.5 || part == whole => format!(" ({p:.0} %)"),
         _ => " (>99 %)".to_owned(),
     }
-}
-
-/// The distribution of the total, if a probe was answered.
-pub(super) fn total(summary: &Summary) -> Option<&DelayStat> {
-    summary
-        .delays
-        .iter()
-        .find(|stat| stat.segment.is_none() && stat.count > 0)
 }
 
 /// What the marks behind segment names mean; empty if none is used.
