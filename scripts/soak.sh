@@ -46,7 +46,8 @@ clean_up() {
     local pid
     # A stopped process takes no other signal.
     for pid in "${clients[@]}" $server_pid; do
-        kill -CONT "$pid" 2>/dev/null && kill -TERM "$pid" 2>/dev/null || true
+        kill -CONT "$pid" 2>/dev/null || continue
+        kill -TERM "$pid" 2>/dev/null || true
     done
     wait
     ip netns delete "$client" 2>/dev/null || true
@@ -228,8 +229,8 @@ main() {
         fi
     done
     check "${!clients[@]}" || failed=1
-    ((failed == 0)) && echo "soak: every book balances"
-    exit "$failed"
+    ((failed == 0)) || exit 1
+    echo "soak: every book balances"
 }
 
 main
