@@ -111,8 +111,11 @@ fn a_run_with_many_lost_probes_is_about_loss() {
         Rule::at(Direction::AToB, [50, 51, 52], slow),
     ];
     let (lab, _wire) = wire(Plan::new(Duration::ZERO, rules));
-    let _server = Server::start(&lab.server.ns, "");
-    let args = format!("-c {} -i 5ms -C 100 -m 30ms -o json", lab.server.v4);
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = format!(
+        "-c {} --nslocal -i 5ms -C 100 -m 30ms -o json",
+        lab.server.v4
+    );
     let run = client(&lab.client.ns, &args);
     let (about, title) = headline(&run);
     assert_eq!((run.status, about.as_str()), (0, "loss"), "{run:#?}");
