@@ -89,7 +89,7 @@ impl Order {
     /// Standard deviation between quiet runs, of one.
     fn floor(self, of: Option<Segment>) -> f64 {
         match self {
-            Self::P50 if of.is_some_and(|segment| SCHEDULED.contains(&segment)) => 0.15,
+            Self::P50 if of.is_some_and(|segment| SCHEDULED.contains(&segment)) => 0.2,
             Self::P50 => 0.025,
             Self::P99 => 0.15,
         }
