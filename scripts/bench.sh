@@ -21,7 +21,8 @@ machine hits both. Parts (default: all):
   hooks    what each program costs a packet that is no probe, beside an empty program
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
-  diff     how often diff names a move between two like runs, quiet and beside a busy loop
+  diff     how often diff names a move between two like runs, quiet, beside a busy loop and over
+           a wire of 250 us, and how often it finds that wire a fifth slower
   iofsstat what iofsstat adds to a request of a loop device, and to system calls (-f)
   recorder what the recorder behind --explain, irqoff, nosched and runqlat costs a pipe ping-pong
            and a CPU with 10 000 switches and 10 000 softirqs a second
@@ -52,6 +53,7 @@ build() {
     iocost=$built/examples/iocost
     pingpong=$built/examples/pingpong
     allocs=$built/examples/allocs
+    delayed=$built/examples/delayed
 }
 
 # Starts a server with the given options; prints how long it took, ms.
@@ -329,33 +331,58 @@ bench_iofsstat() {
 }
 
 # Pairs of like runs, and those of which a move is named; $1 says beside what they run.
+# Of all pairs of runs of this kind, those that diff tells apart.
 diff_repetitions() {
-    local runs=20 busy="" a b pairs=0 named=0
-    $quick && runs=6
-    for ((a = 0; a < runs; a++)); do
-        if [[ "$1" == busy ]]; then
-            timeout 10 bash -c 'while :; do :; done' &
-            busy=$!
-        fi
-        probe -i 2ms -t 3 >"$work/like-$a"
-        stop "$busy"
-    done
+    local kind=$1 runs=$2 a b pairs=0 named=0
     for ((a = 0; a < runs; a++)); do
         for ((b = a + 1; b < runs; b++)); do
             pairs=$((pairs + 1))
-            "$binary" diff "$work/like-$a" "$work/like-$b" -o json | grep -q '"moved":\[\]}' ||
+            "$binary" diff "$work/$kind-$a" "$work/$kind-$b" -o json | grep -q '"moved":\[\]}' ||
                 named=$((named + 1))
         done
     done
-    row "$1: pairs of $runs runs, those that name a move" "$pairs, $named" "goal 5 % or less"
+    row "$kind: pairs of $runs runs, those that name a move" "$pairs, $named" "$3"
+}
+
+# Of all pairs across the two delays, those of which diff names the wire.
+diff_found() {
+    local runs=$1 a b found=0
+    for ((a = 0; a < runs; a++)); do
+        for ((b = 0; b < runs; b++)); do
+            ! "$binary" diff "$work/wire-$a" "$work/slower-$b" -o json | grep -Eq '"moved":\[[^]]*link"' ||
+                found=$((found + 1))
+        done
+    done
+    row "a wire of 300 us against 250: pairs, found" "$((runs * runs)), $found" "goal 95 % or more"
+}
+
+diff_runs() {
+    local kind=$1 runs=$2 busy="" run
+    for ((run = 0; run < runs; run++)); do
+        if [[ "$kind" == busy ]]; then
+            timeout 10 bash -c 'while :; do :; done' &
+            busy=$!
+        fi
+        probe -i 2ms -t 3 >"$work/$kind-$run"
+        stop "$busy"
+    done
 }
 
 bench_diff() {
-    title "diff between runs of 3 s and their repetitions"
+    local runs=20 kind
+    $quick && runs=6
+    title "diff between runs of 3 s and their repetitions, and with a wire that became slower"
     start_server
-    diff_repetitions quiet
-    diff_repetitions busy
+    for kind in quiet busy; do
+        diff_runs "$kind" "$runs"
+        diff_repetitions "$kind" "$runs" "goal 5 % or less"
+    done
     stop_server
+    "$delayed" "$binary" 250 "$work/wire-" "$runs" 3
+    "$delayed" "$binary" 300 "$work/slower-" "$runs" 3
+    # The thread that carries the frames competes with the client for the CPUs, in each run as it comes.
+    diff_repetitions wire "$runs" ""
+    diff_found "$runs"
 }
 
 bench_recorder() {

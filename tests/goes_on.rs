@@ -2,7 +2,7 @@
 //! lost there, with the reason, and the books balance.
 
 use super::harness::{
-    Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum,
+    Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum, until,
 };
 use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::packet::Family;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::process::{Child, ChildStdout, Command};
+use std::time::Duration;
 
 /// A client whose results are read as they come.
 struct Live {
@@ -287,6 +288,15 @@ fn assert_refused(run: &Finished, what: &str, error: &str) {
     }
 }
 
+/// An address that stays when the device is made anew: `fe80::1` or `fe80::2`.
+fn give_link_local(host: &Host) {
+    let number = host.v4.octets()[3];
+    sh(
+        &host.ns,
+        &format!("ip address add fe80::{number}/64 dev eth0 nodad"),
+    );
+}
+
 /// A veth pair that is deleted and made anew: other indices, the same names.
 fn make_anew(lab: &Lab, host: &Host, begin: impl FnOnce(), end: impl FnOnce()) {
     sh(&host.ns, "ip link del eth0");
@@ -303,15 +313,68 @@ fn make_anew(lab: &Lab, host: &Host, begin: impl FnOnce(), end: impl FnOnce()) {
         let addresses =
             format!("ip address add {v4}/24 dev eth0; ip address add {v6}/64 dev eth0 nodad");
         sh(&side.ns, &format!("{addresses}; ip link set eth0 up"));
+        give_link_local(side);
     }
     end();
 }
 
-/// Where the run is bound to the device, and where it is not; the server's is a new one as well.
+/// The last answered probe has the server's stamps, in band.
+fn assert_seen_by_the_server(run: &Finished) {
+    let probes = run.probes();
+    let last = probes.iter().rfind(|p| status(p) == "ok").unwrap();
+    for point in ["r_rx_devrcv", "r_tx_devqueue"] {
+        assert!(points(last).contains(&point), "{last:#}");
+    }
+    assert_eq!(run.lines("run").last().unwrap()["mode"], "inband");
+}
+
+/// A server that had no CPU while its devices changed more often than the kernel keeps messages of.
+#[test]
+fn a_server_that_missed_changes_of_its_devices_looks_anew() {
+    let lab = Lab::veth_pair().unwrap();
+    let server = Server::start(&lab.server.ns, "--nslocal");
+    kill(server.pid(), libc::SIGSTOP);
+    let changes = || {
+        let mut netlink = Netlink::open()?;
+        (0..2_000).try_for_each(|k| netlink.set_mtu(1, 60_000 + k % 2))
+    };
+    lab.server.ns.run(changes).unwrap().unwrap();
+    make_anew(&lab, &lab.server, || (), || ());
+    until("the new device has a carrier", || {
+        let link = || Netlink::open()?.link_named("eth0");
+        lab.server.ns.run(link).unwrap().unwrap().running
+    });
+    // Its last message is lost as well.
+    std::thread::sleep(Duration::from_millis(300));
+    kill(server.pid(), libc::SIGCONT);
+    let mut live = Live::start(&lab, "-c 10.77.0.2 -i 5ms");
+    live.wait_for("ok", 60);
+    let run = live.stop();
+    assert_balanced(&run);
+    assert_seen_by_the_server(&run);
+    let (status, story) = server.stop(libc::SIGTERM);
+    assert!(status.success(), "{story:#?}");
+    let said = |words: &str| story.iter().filter(|l| l.contains(words)).count();
+    assert_eq!(
+        said("changes of network devices were lost"),
+        1,
+        "{story:#?}"
+    );
+    assert_eq!(said("stamping replies that leave by eth0"), 1, "{story:#?}");
+}
+
+/// Where the run is bound to the device, where it is not, and where the address has a zone; the
+/// server's is a new one as well.
 #[test]
 fn a_device_that_goes_away_and_comes_back_is_used_again() {
-    for args in ["-c 10.77.0.2 -I eth0", "-c 10.77.0.2", "-c fd77::2 -I eth0"] {
+    for args in [
+        "-c 10.77.0.2 -I eth0",
+        "-c 10.77.0.2",
+        "-c fd77::2 -I eth0",
+        "-c fe80::2%eth0",
+    ] {
         let lab = Lab::veth_pair().unwrap();
+        give_link_local(&lab.server);
         let server = Server::start(&lab.server.ns, "--nslocal");
         let mut live = Live::start(&lab, &format!("{args} -i 5ms -W 0.2"));
         let cell = std::cell::RefCell::new(&mut live);

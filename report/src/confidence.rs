@@ -22,9 +22,9 @@
 //!   (Bonferroni).
 //!
 //! The constants were found with 108 runs of 3 and 10 s over a veth pair, half of them beside a busy
-//! loop, all beside builds: of the pairs of like runs, 3.3 and 1.5 % of the short ones and none
-//! of the long ones name a move. Over a wire whose delay rose by a fifth, 240 of 256 pairs name it,
-//! and all but those of one disturbed run.
+//! loop, all beside builds. Of like runs made after that (`scripts/bench.sh diff`, on a quiet machine),
+//! 0 of 380 pairs name a move, beside a busy loop 10 of 380; and each of 400 pairs names a wire whose
+//! delay rose by a fifth.
 
 use hdrhistogram::Histogram;
 

@@ -69,6 +69,7 @@ impl<'a> Devices<'a> {
 
     /// Events were lost: a device with a known index may be another one by now.
     fn resync(&mut self, links: &[netns::Link]) {
+        log::warn!("changes of network devices were lost: looking at all of them anew");
         if let Some(inband) = &mut self.inband {
             inband.forget_all();
         }
