@@ -3,7 +3,7 @@
 
 use super::harness::{Server, alone, client, wire};
 use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
-use pingtrace::lab_clock::LabClock;
+use pingtrace::kernel::lab_clock::LabClock;
 use report::breakdown::{breakdown, breakdown_into};
 use report::clock::{Event, WireSplit};
 use report::json::{Line, parse_line};

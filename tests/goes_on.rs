@@ -5,8 +5,8 @@ use super::harness::{
     Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum, until,
 };
 use netns::{Host, Lab, Namespace, Netlink};
-use pingtrace::packet::Family;
-use pingtrace::socket::ProbeSocket;
+use pingtrace::wire::packet::Family;
+use pingtrace::wire::socket::ProbeSocket;
 use pnet_packet::util::checksum;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};

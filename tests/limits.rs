@@ -2,9 +2,9 @@
 
 use super::harness::{Server, alone, client, finish, kill, pingtrace, points, status, sum, until};
 use netns::{Lab, Namespace, Netlink};
-use pingtrace::packet::{self, Family, INBAND, Probe, Version};
-use pingtrace::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use pingtrace::units::monotonic_ns;
+use pingtrace::wire::packet::{self, Family, INBAND, Probe, Version};
+use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use serde_json::Value;
 use std::fs;
 use std::mem::MaybeUninit;

@@ -6,8 +6,8 @@ use super::harness::{
 };
 use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
-use pingtrace::packet::Family;
-use pingtrace::socket::ProbeSocket;
+use pingtrace::wire::packet::Family;
+use pingtrace::wire::socket::ProbeSocket;
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;

@@ -20,7 +20,7 @@
 //! reserved of version 0 never count), and `capacity=` as it stands (version 1). A wrong
 //! checksum is no error.
 
-use pingtrace::packet::{
+use pingtrace::wire::packet::{
     self, About, Family, INBAND, Malformed, Note, Probe, RecordPacket, V1_ENTRY, V1_HEADER, Version,
 };
 use report::loss::Word;

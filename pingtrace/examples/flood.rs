@@ -4,9 +4,9 @@
 //! Usage: flood ADDRESS [SECONDS [BYTES]]; prints sent, answered, and answered per second.
 
 use anyhow::{Context, Result, bail};
-use pingtrace::packet::{self, Family, Probe, Version};
-use pingtrace::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use pingtrace::units::{SECOND, monotonic_ns};
+use pingtrace::wire::packet::{self, Family, Probe, Version};
+use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use socket2::SockAddr;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};

@@ -6,8 +6,8 @@
 
 use anyhow::{Context, Result};
 use pingtrace::inject::load::{Flood, UdpFlood, pin};
-use pingtrace::meter::Meter;
-use pingtrace::recorder::{Recorder, Setup, Storage};
+use pingtrace::kernel::meter::Meter;
+use pingtrace::kernel::recorder::{Recorder, Setup, Storage};
 use pingtrace::units::monotonic_ns;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::UdpSocket;

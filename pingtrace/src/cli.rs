@@ -1,10 +1,11 @@
 //! The command line. Help texts are the doc comments.
 
+use crate::client::plan::{DEFAULT_SIZE, Usage};
+use crate::client::schedule;
 use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
-use crate::lab_clock::LabClock;
-use crate::plan::{DEFAULT_SIZE, Usage};
-use crate::terminal::Color;
-use crate::{diff, replay, schedule, selftest, units};
+use crate::kernel::lab_clock::LabClock;
+use crate::output::terminal::Color;
+use crate::{diff, replay, selftest, units};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};

@@ -1,7 +1,9 @@
 //! `pingtrace diff A B`: what changed between two saved runs.
 
+use crate::output::printer;
+use crate::output::terminal;
 use crate::saved_files::{self, statistics_beside};
-use crate::{printer, terminal, units};
+use crate::units;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use report::confidence::MinEffect;

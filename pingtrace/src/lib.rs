@@ -1,47 +1,24 @@
-//! The program: command line, client, server, and what joins them to the kernel programs.
+//! The program, in the order in which a probe passes through it.
 
 pub mod cli;
-pub mod client;
-mod collector;
-pub mod control;
-pub mod diag;
-pub mod diff;
-mod drops;
-mod explain;
-mod files;
-mod host;
-mod icmp_error;
-mod inband;
-pub mod inject;
-mod journey;
-pub mod lab_clock;
-pub mod meter;
-mod names;
-mod negotiation;
-mod outage;
-mod output;
-pub mod packet;
-mod pictures;
-mod plan;
-mod printer;
-mod process;
-pub mod recorder;
-pub mod replay;
-mod reports;
-mod rotate;
 pub mod run;
-mod saved_files;
-pub mod schedule;
-mod screen;
+
+pub mod client;
+pub mod server;
+
+pub mod kernel;
+pub mod wire;
+
+pub mod capture;
+pub mod output;
+
+pub mod diff;
+pub mod replay;
+pub mod saved_files;
+
+pub mod diag;
+pub mod inject;
 pub mod selftest;
-mod sender;
-mod server;
-pub mod socket;
-mod story;
-mod stream;
-pub mod symbols;
-mod table;
-pub mod terminal;
-mod timestamps;
-mod tracer;
+
+pub mod control;
 pub mod units;

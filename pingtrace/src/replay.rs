@@ -6,13 +6,13 @@
 //! cannot: what a clock or a path usually does was learned from all of them. There each probe's
 //! breakdown and verdict stay as saved, and statistics of all probes are the saved ones.
 
+use crate::capture::collector::Collector;
 use crate::cli::{Output, Results};
-use crate::client::Outcome;
-use crate::collector::Collector;
+use crate::client::plan::Usage;
+use crate::client::run::Outcome;
 use crate::control::Asked;
-use crate::output::Source;
-use crate::plan::Usage;
-use crate::rotate::suffixed;
+use crate::output::destinations::Source;
+use crate::output::rotate::suffixed;
 use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};

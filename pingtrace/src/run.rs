@@ -1,14 +1,19 @@
 //! From a parsed command line to an exit status.
 
+use crate::capture::collector::Collector;
 use crate::cli::{Cli, Command, Output};
-use crate::client::{self, Outcome};
-use crate::collector::Collector;
+use crate::client::plan::{Plan, Usage};
+use crate::client::run::{self as client_run, Outcome};
+use crate::client::schedule;
 use crate::control::{Control, Hangup};
 use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
-use crate::output::Source;
-use crate::plan::{Plan, Usage};
+use crate::output::destinations::Source;
+use crate::output::printer;
+use crate::output::screen;
+use crate::output::story;
+use crate::output::terminal;
 use crate::units::Time;
-use crate::{diff, printer, replay, schedule, screen, selftest, server, story, terminal};
+use crate::{diff, replay, selftest, server};
 use anyhow::Result;
 use libbpf_rs::PrintLevel;
 use log::LevelFilter;
@@ -102,7 +107,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
             companion(args.has_log(), |control| runqlat::run(args, control))
         }
         Some(Command::Selftest(args)) => companion(false, |control| selftest::run(args, control)),
-        None if cli.server => companion(false, |control| server::run(cli, control)),
+        None if cli.server => companion(false, |control| server::run::run(cli, control)),
         None => client(cli),
     }
 }
@@ -128,7 +133,7 @@ fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
     let plan = Plan::new(cli)?;
     let mut collector = Collector::new(&cli.results, plan.describe(), Source::Live)?;
     collector.report_outages(plan.timeout_ns);
-    let outcome = client::run(cli, &plan, control, &mut collector);
+    let outcome = client_run::run(cli, &plan, control, &mut collector);
     let written = collector.finish(Time::now(), |summary| summary);
     Ok(outcome?.judged(&written?))
 }

@@ -4,7 +4,7 @@
 //! stream, so memory is bounded; the time is, too, as nothing that expands more than any saved
 //! run does is read on.
 
-use crate::rotate::suffixed;
+use crate::output::rotate::suffixed;
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
 use report::saved::Scan;

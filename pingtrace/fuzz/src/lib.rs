@@ -4,7 +4,7 @@
 //! are put right, so that most inputs get past the first tests; and as a list of stamps that
 //! must come out of a record packet as they went in.
 
-use pingtrace::packet::{
+use pingtrace::wire::packet::{
     self, DONTADD, Entry, Family, INBAND, MAGIC, Note, Packet, RECORD, RecordPacket, V0_ENTRY,
     V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER, Version,
 };

@@ -1,6 +1,6 @@
 //! Sends that failed: told once for each reason, and once when probes leave again.
 
-use crate::socket;
+use crate::wire::socket;
 use report::send_error::SendError;
 use std::io;
 use std::net::IpAddr;

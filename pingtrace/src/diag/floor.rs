@@ -4,7 +4,7 @@
 
 use crate::inject::load::{CpuHog, Hog, Priority};
 use crate::inject::victim::{Victim, Wakes};
-use crate::recorder::{self, Reader, Record, Recorder, Setup, Storage};
+use crate::kernel::recorder::{self, Reader, Record, Recorder, Setup, Storage};
 use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_record_type, pt_ring_of};
 use report::companion::Kind;

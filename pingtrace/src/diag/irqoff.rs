@@ -12,7 +12,7 @@
 use super::stolen::Stolen;
 use super::watch::{self, Common, Find, Look, Watch};
 use crate::control::Control;
-use crate::recorder::{self, Record, Recorder, Setup, Storage};
+use crate::kernel::recorder::{self, Record, Recorder, Setup, Storage};
 use crate::units;
 use anyhow::Result;
 use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};

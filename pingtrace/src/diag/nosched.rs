@@ -8,7 +8,7 @@
 use super::stolen::Stolen;
 use super::watch::{self, Common, Find, Look, Watch};
 use crate::control::Control;
-use crate::recorder::{Hook, Record, Recorder, Setup, Storage, comm};
+use crate::kernel::recorder::{Hook, Record, Recorder, Setup, Storage, comm};
 use crate::units;
 use anyhow::{Result, bail};
 use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};

@@ -7,10 +7,10 @@
 
 use super::cgroups;
 use super::watch::{self, Common, Find, Look, Watch};
+use crate::client::plan::Usage;
 use crate::control::Control;
-use crate::plan::Usage;
-use crate::process::Process;
-use crate::recorder::{self, By, Only, Record, Recorder, Setup, Storage, bound, text};
+use crate::kernel::process::Process;
+use crate::kernel::recorder::{self, By, Only, Record, Recorder, Setup, Storage, bound, text};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, ensure};
 use bpf::recorder::types::{pt_hist, pt_hist_key, pt_record_flag, pt_record_type, pt_ring_of};

@@ -7,9 +7,9 @@
 use super::floor;
 use super::{Results, Sink};
 use crate::control::Control;
-use crate::host;
-use crate::recorder::{self, Memory, Reader, Record, Recorder};
-use crate::symbols::Symbols;
+use crate::kernel::host;
+use crate::kernel::recorder::{self, Memory, Reader, Record, Recorder};
+use crate::kernel::symbols::Symbols;
 use crate::units::{self, Time, monotonic_ns};
 use anyhow::Result;
 use bpf::recorder::types::{pt_record_type, pt_ring_of};

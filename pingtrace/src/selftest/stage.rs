@@ -6,7 +6,7 @@ use crate::control::Control;
 use crate::inject::burn::Burn;
 use crate::inject::forwarder::{Forwarder, Outcome};
 use crate::inject::load;
-use crate::story::{self, Progress};
+use crate::output::story::{self, Progress};
 use anyhow::{Context, Result, bail};
 use libbpf_rs::OpenObject;
 use netns::{Lab, Namespace};

@@ -1,7 +1,7 @@
 //! Stamps replies on the devices that they leave by.
 
-use crate::inband::Inband;
-use crate::tracer::{Setup, Tracer};
+use crate::kernel::tracer::{Setup, Tracer};
+use crate::server::inband::Inband;
 use anyhow::{Context, Result, bail};
 use netns::{LinkEvent, LinkEvents, Netlink};
 use std::mem::MaybeUninit;

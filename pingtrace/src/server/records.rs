@@ -1,13 +1,13 @@
 //! Record packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
-use super::SLOTS;
-use crate::explain::Explainer;
-use crate::packet::{self, Entry, Family, RecordPacket, Version};
-use crate::reports::{self, DropReports};
-use crate::socket::ProbeSocket;
-use crate::table::{REPLY, REQUEST, Table};
+use super::run::SLOTS;
+use crate::capture::explain::Explainer;
+use crate::kernel::table::{REPLY, REQUEST, Table};
+use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
+use crate::wire::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
 use report::blame;

@@ -3,7 +3,7 @@
 
 use super::devices::{Devices, Number, number, number_of};
 use super::programs::Programs;
-use crate::process;
+use crate::kernel::process;
 use bpf::iofsstat::types::{io_path, io_process};
 use report::companion::iofsstat::Who;
 use report::iofsstat::mounts::{self, Mount, Names};

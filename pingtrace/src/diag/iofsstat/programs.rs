@@ -1,7 +1,7 @@
 //! The kernel programs: which of them this kernel needs, and taking a cycle's counts from them.
 
 use super::Mode;
-use crate::meter::{self, Programs as Loaded};
+use crate::kernel::meter::{self, Programs as Loaded};
 use anyhow::{Context, Result};
 use bpf::iofsstat::types::{
     io_file_key, io_losses, io_notes, io_part, io_part_key, io_path, io_process, io_row,

@@ -2,7 +2,7 @@
 
 use super::find::{Findings, Found, label, total};
 use super::{LOOKS, Look};
-use crate::host;
+use crate::kernel::host;
 use crate::units::Time;
 use report::companion::{Bar, Bars, Chart, Panel, Series, Stacked, Unit};
 use report::memleak::{Suspect, suspects};

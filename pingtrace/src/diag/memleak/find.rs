@@ -2,7 +2,7 @@
 
 use super::tracker::{self, Follow, Key, RawSite, Tracker};
 use super::{LOOKS, Look, books};
-use crate::symbols::Symbols;
+use crate::kernel::symbols::Symbols;
 use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;
 use report::companion::{Cohort, Frame, Site, beyond_tracing};

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
 
 use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
-use crate::meter::{self, Programs};
+use crate::kernel::meter::{self, Programs};
 use anyhow::{Context, Result};
 use bpf::memleak::types::{ml_class, ml_count, ml_held, ml_key, ml_kind, ml_site};
 use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};

@@ -1,0 +1,607 @@
+//! Turns probes into statistics and records: the one place that every probe passes, on its way
+//! from the journey to the outputs.
+
+use crate::capture::outage::Outage;
+use crate::cli::{Output, Results};
+use crate::control::Asked;
+use crate::kernel::meter::{Meter, Programs};
+use crate::kernel::tracer::Tracer;
+use crate::output::destinations::{End, Message, Outputs, SoFar, Source, Stat};
+use crate::output::story::{self, Progress};
+use crate::units::{Time, monotonic_ns, realtime_ns};
+use crate::wire::icmp_error::IcmpError;
+use crate::wire::timestamps;
+use anyhow::Result;
+use report::blame::{Blame, BlameTally};
+use report::breakdown::breakdown_into;
+use report::clock::WireSplit;
+use report::hops::HopStats;
+use report::loss::{Loss, LossId};
+use report::model::{
+    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Segment, Slow, Status,
+    Summary,
+};
+use report::series::Series;
+use report::slo::{Judged, Objectives};
+use report::slowest::Slowest;
+use report::stats::Stats;
+use report::units::duration;
+use report::usual::Usual;
+use report::verdict::{Certainty, Docket};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Records that a picture shows.
+const PICTURED: usize = 8;
+/// Time between summaries in the log, unless another is asked for.
+const STAT_INTERVAL: Duration = Duration::from_secs(60);
+/// A server's blame for a probe comes so soon behind it, or not at all.
+const BLAME_PATIENCE_NS: u64 = 300_000_000;
+/// Segments of a probe on both hosts, at most: one has no more blame.
+const MAX_BLAME: usize = 2 * Segment::ALL.len();
+/// Probes whose blame is kept until they are written.
+const MOST_BLAMED: usize = 4096;
+/// ICMP errors that are told one by one.
+const TOLD_ERRORS: usize = 8;
+
+/// Statistics of one capture, and its outputs.
+pub struct Collector {
+    run: Run,
+    start_ns: u64,
+    stats: Stats,
+    docket: Docket,
+    /// What is slow, where no threshold was given.
+    usual: Usual,
+    wire: WireSplit,
+    series: Series,
+    slowest: Slowest,
+    hops: Option<HopStats>,
+    told_errors: HashSet<(std::net::IpAddr, u8, u8)>,
+    scratch: Breakdown,
+    /// Points that were seen, a bit each.
+    seen: u32,
+    objectives: Option<Objectives>,
+    /// Of a live run.
+    meter: Option<Meter>,
+    /// The cost at the start of the interval.
+    cost_before: OwnCost,
+    stat_interval_ns: u64,
+    next_stat_ns: u64,
+    outputs: Outputs,
+    /// Records wait for blame.
+    explained: bool,
+    /// By sequence number, until the record is written.
+    blame: BTreeMap<u32, Vec<Blame>>,
+    /// Records with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
+    settled: VecDeque<(u64, Record)>,
+    blame_tally: BlameTally,
+    /// Blame for a probe beyond [`MAX_BLAME`].
+    refused_blame: u64,
+    /// Answered probes at or over the threshold.
+    slow: u64,
+    progress: Progress,
+    /// Of a live run.
+    outage: Option<Outage>,
+}
+
+impl Collector {
+    /// For one capture, live or saved; opens what is to be written.
+    pub fn new(wanted: &Results, run: Run, source: Source) -> Result<Self> {
+        let outputs = Outputs::start(wanted, source, run.threshold_ns)?;
+        let logged = wanted.wants(Output::Log).then_some(STAT_INTERVAL);
+        let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
+        Ok(Self {
+            run,
+            start_ns: 0,
+            stats: Stats::new(),
+            docket: Docket::default(),
+            usual: Usual::default(),
+            wire: WireSplit::new(),
+            series: Series::new(),
+            slowest: Slowest::new(PICTURED),
+            hops: wanted.namespace.then(HopStats::new),
+            told_errors: HashSet::new(),
+            scratch: Breakdown::default(),
+            seen: 0,
+            objectives: wanted.slo.clone(),
+            meter: None,
+            cost_before: OwnCost::default(),
+            stat_interval_ns: stat_interval.as_nanos() as u64,
+            next_stat_ns: u64::MAX,
+            outputs,
+            explained: false,
+            blame: BTreeMap::new(),
+            settled: VecDeque::new(),
+            blame_tally: BlameTally::default(),
+            refused_blame: 0,
+            slow: 0,
+            progress: Progress::default(),
+            outage: None,
+        })
+    }
+
+    /// The first probe of a live run is about to leave, at `start_ns`. What each program takes is
+    /// measured for those that are given.
+    pub fn begin(
+        &mut self,
+        start_ns: u64,
+        records: u32,
+        tracer: Option<&Tracer<'_>>,
+        programs: Programs,
+    ) {
+        self.meter = Some(Meter::start(records, programs));
+        self.run.start_ns = Some(start_ns);
+        self.run.start_unix_ns =
+            realtime_ns() - monotonic_ns().cast_signed() + start_ns.cast_signed();
+        if let Some(tracer) = tracer {
+            self.run.points.clone_from(&tracer.points);
+        }
+        if tracer.is_none() {
+            let points = timestamps::POINTS.map(|(p, hook)| (p, hook.to_owned()));
+            self.run.points.extend(points);
+        }
+        let user = [Point::LTxUser, Point::LRxUser].map(|p| (p, "clock_gettime".to_owned()));
+        self.run.points.extend(user);
+        if self.run.interval_ns.is_some() {
+            self.run.points.push((Point::LTxDue, "schedule".to_owned()));
+        }
+        self.run.points.sort_by_key(|(p, _)| *p);
+        self.start(start_ns);
+    }
+
+    /// The run is known, and began at `start_ns` of the client's clock.
+    pub fn start(&mut self, start_ns: u64) {
+        self.start_ns = start_ns;
+        if self.stat_interval_ns > 0 {
+            self.next_stat_ns = start_ns.saturating_add(self.stat_interval_ns);
+        }
+        self.outputs.send(Message::Run(Box::new(self.run.clone())));
+    }
+
+    /// Remote stamps come another way from now on.
+    pub fn mode(&mut self, mode: &str) {
+        mode.clone_into(&mut self.run.mode);
+        self.outputs.send(Message::Run(Box::new(self.run.clone())));
+    }
+
+    /// How full the table of records is, and how many were reused too early.
+    pub fn table_use(&mut self, in_use: u32, evicted: u64) {
+        if let Some(meter) = &mut self.meter {
+            meter.most_in_use = meter.most_in_use.max(in_use);
+            meter.evicted = evicted;
+        }
+    }
+
+    /// What the client counts itself.
+    pub fn counters(&mut self) -> &mut Counters {
+        &mut self.stats.counters
+    }
+
+    /// Blame will come for slow probes: records wait a little for it.
+    pub fn explain(&mut self, explained: bool) {
+        self.explained = explained;
+    }
+
+    /// Somebody was asked to explain this slow probe; it counts as not explained if no blame comes
+    /// before it is written.
+    pub fn expect_blame(&mut self, seq: u32) {
+        self.blame(seq, Vec::new());
+    }
+
+    /// Blame that was not kept, as a probe can have no more.
+    pub fn refused_blame(&self) -> u64 {
+        self.refused_blame
+    }
+
+    /// Who had a host's CPUs while this probe was slow.
+    pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
+        self.slowest.blame(seq, &blame);
+        if self.blame.len() >= MOST_BLAMED
+            && !self.blame.contains_key(&seq)
+            && let Some((_, oldest)) = self.blame.pop_first()
+        {
+            self.blame_tally.skipped += u64::from(oldest.is_empty());
+        }
+        let known = self.blame.entry(seq).or_default();
+        known.extend(blame);
+        self.refused_blame += known.len().saturating_sub(MAX_BLAME) as u64;
+        known.truncate(MAX_BLAME);
+    }
+
+    /// A probe that was answered, with all that will be known of it.
+    pub fn probe(&mut self, probe: &Probe) {
+        if !breakdown_into(probe, &mut self.wire, &mut self.scratch) {
+            return;
+        }
+        if let Some(event) = self.wire.estimate().and_then(|estimate| estimate.event) {
+            log::info!("probe {}: {event}", probe.seq);
+        }
+        let sent = probe.sent_ns().unwrap_or(0);
+        self.docket.learn(&self.scratch, sent);
+        self.count(probe, sent);
+        let slow = self.is_slow(probe);
+        let response = self.scratch.response_ns();
+        let recorded = response >= self.run.threshold_ns;
+        self.slow += u64::from(recorded);
+        if !recorded && !self.slowest.wants(response) {
+            return;
+        }
+        let mut record = Record {
+            probe: probe.clone(),
+            breakdown: Some(self.scratch.clone()),
+            verdict: None,
+            loss: None,
+            blame: Vec::new(),
+        };
+        if recorded {
+            self.record(record.clone(), slow);
+        }
+        if self.slowest.wants(response) {
+            record.verdict = self.docket.provisional(&record).filter(|_| slow);
+            record.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
+            self.slowest.offer(record);
+        }
+    }
+
+    /// Whether this answered probe, whose breakdown is at hand, took so long that somebody is to
+    /// blame: by the threshold that was given, else by what was learnt from those before it. A late
+    /// one always did.
+    fn is_slow(&mut self, probe: &Probe) -> bool {
+        match self.run.threshold_ns {
+            0 => self.usual.is_slow(&self.scratch) || probe.status != Status::Ok,
+            given => self.scratch.response_ns() >= given,
+        }
+    }
+
+    /// An answered probe of a saved run that lacks others: breakdown and verdict stay what they
+    /// were found to be with all of them.
+    pub fn judged(&mut self, record: Record) {
+        let Some(breakdown) = &record.breakdown else {
+            return;
+        };
+        self.scratch.clone_from(breakdown);
+        let sent = record.probe.sent_ns().unwrap_or(0);
+        self.count(&record.probe, sent);
+        if self.scratch.response_ns() >= self.run.threshold_ns {
+            self.stats.counters.recorded += 1;
+            self.docket.pass(record.clone());
+        }
+        self.slowest.offer(record);
+    }
+
+    /// Statistics of an answered probe, whose breakdown is at hand.
+    fn count(&mut self, probe: &Probe, sent: u64) {
+        self.stats.record(&self.scratch);
+        self.stats.vary(probe);
+        self.seen = probe
+            .path
+            .iter()
+            .fold(self.seen, |seen, s| seen | 1 << s.point as u16);
+        self.series.record(
+            sent.saturating_sub(self.start_ns),
+            self.scratch.response_ns(),
+        );
+        self.slip(probe.seq, sent);
+        if let Some(hops) = &mut self.hops {
+            hops.record(probe);
+        }
+    }
+
+    /// Written once its verdict is final, in the order of these calls; one that was not slow has
+    /// none.
+    fn record(&mut self, record: Record, slow: bool) {
+        self.stats.counters.recorded += 1;
+        if slow {
+            self.docket.submit(record);
+        } else {
+            self.docket.pass(record);
+        }
+    }
+
+    /// Writes the records whose verdict is final by now; all of them at the `last` call.
+    fn settle(&mut self, now: u64, last: bool) {
+        let patience_ns = if self.explained { BLAME_PATIENCE_NS } else { 0 };
+        let settled = &mut self.settled;
+        self.docket.settle(now, last, |record| {
+            settled.push_back((now + patience_ns, record));
+        });
+        while self
+            .settled
+            .front()
+            .is_some_and(|(at, _)| last || *at <= now)
+        {
+            let Some((_, record)) = self.settled.pop_front() else {
+                break;
+            };
+            self.write(record);
+        }
+    }
+
+    /// A record that is complete.
+    fn write(&mut self, mut record: Record) {
+        let blame = self.blame.remove(&record.probe.seq);
+        self.blame_tally.skipped += u64::from(blame.as_ref().is_some_and(Vec::is_empty));
+        record.blame.extend(blame.unwrap_or_default());
+        self.blame_tally.count(&record.blame);
+        let over_threshold = self.run.threshold_ns > 0 && record.breakdown.is_some();
+        if over_threshold || record.verdict.is_some() {
+            self.stats.slow(record.verdict.as_ref());
+        }
+        let (out, inward) = late_on(&record);
+        self.stats.counters.late_out += u64::from(out);
+        self.stats.counters.late_in += u64::from(inward);
+        self.outputs.send(Message::Record(Box::new(record)));
+    }
+
+    /// When a lost probe of a saved run was sent can be unknown (0), and so is how late that was.
+    fn slip(&mut self, sequence: u32, sent_ns: u64) {
+        if let Some(interval) = self.run.interval_ns.filter(|_| sent_ns > 0) {
+            // Modulo 2^32 probes, after which sequence numbers begin anew.
+            let since_start = u128::from(sent_ns.saturating_sub(self.start_ns));
+            let due = u128::from(sequence) * u128::from(interval);
+            let slip = since_start.saturating_sub(due) % (u128::from(interval) << 32);
+            self.stats.slip(slip as u64);
+        }
+    }
+
+    /// A probe that is not waited for any more.
+    pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
+        let id = self.stats.lost(&loss);
+        let sent = probe.sent_ns().unwrap_or(0);
+        self.series.lost(sent.saturating_sub(self.start_ns));
+        self.slip(probe.seq, sent);
+        let record = Record {
+            probe,
+            breakdown: None,
+            verdict: None,
+            loss: Some(loss),
+            blame: Vec::new(),
+        };
+        self.record(record, false);
+        id
+    }
+
+    /// A probe that was lost, sent at `sent_ns`, was answered after all.
+    pub fn found(&mut self, id: LossId, sent_ns: u64) {
+        self.stats.found(id);
+        self.series.found(sent_ns.saturating_sub(self.start_ns));
+    }
+
+    /// A probe of which nobody knows what became of it.
+    pub fn forgotten(&mut self, probe: Probe) {
+        self.stats.counters.forgotten += 1;
+        if let Some(sent_ns) = probe.sent_ns() {
+            self.slip(probe.seq, sent_ns);
+        }
+        let record = Record {
+            probe,
+            breakdown: None,
+            verdict: None,
+            loss: None,
+            blame: Vec::new(),
+        };
+        self.record(record, false);
+    }
+
+    /// Whether any answered probe had this point.
+    pub fn has_seen(&self, point: Point) -> bool {
+        self.seen & 1 << point as u16 != 0
+    }
+
+    /// A further answer to a probe.
+    pub fn dup(&mut self, probe: Probe) {
+        self.stats.counters.dup += 1;
+        let record = Record {
+            probe,
+            breakdown: None,
+            verdict: None,
+            loss: None,
+            blame: Vec::new(),
+        };
+        self.record(record, false);
+    }
+
+    /// Somebody on the way, or the peer, refused a probe in flight: told once for each who and why.
+    pub fn icmp_error(&mut self, e: &IcmpError) {
+        self.stats.counters.icmp_errors += 1;
+        if self.told_errors.len() < TOLD_ERRORS && self.told_errors.insert((e.from, e.kind, e.code))
+        {
+            log::warn!("{e}");
+        }
+    }
+
+    /// Time passes: interval statistics, the progress, and what signals ask for.
+    pub fn tick(&mut self, now: Time, asked: Asked) {
+        if asked.reopen {
+            self.outputs.send(Message::Reopen);
+        }
+        self.settle(now.ns, false);
+        if asked.summary {
+            self.outputs
+                .send(Message::SoFar(Box::new(self.so_far(now))));
+        }
+        self.report_outage(now);
+        if self.outputs.is_quiet && self.progress.is_due() {
+            story::progress(self.progress_line(now));
+        }
+        if now.ns >= self.next_stat_ns {
+            self.next_stat_ns = self.next_stat_ns.saturating_add(self.stat_interval_ns);
+            let run = self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns)));
+            let interval = self.interval(&run);
+            self.outputs.send(Message::Stat(Box::new(Stat {
+                time_unix_ns: now.unix_ns,
+                run,
+                interval,
+            })));
+        }
+    }
+
+    /// Says when replies stop, and when they come again; those of this run take no longer than this.
+    pub fn report_outages(&mut self, patience_ns: u64) {
+        self.outage = Some(Outage::new(Time::now(), patience_ns));
+    }
+
+    fn report_outage(&mut self, now: Time) {
+        let Counters { sent, replied, .. } = self.stats.counters;
+        let outage = self.outage.as_mut();
+        if let Some(event) = outage.and_then(|outage| outage.observe(now, sent, replied)) {
+            log::warn!("{event}");
+        }
+    }
+
+    fn so_far(&self, now: Time) -> SoFar {
+        SoFar {
+            run: self.run.clone(),
+            summary: self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns))),
+            marks: self.stats.marks(),
+        }
+    }
+
+    /// `1.50 min: sent 90, lost 0, p50 18.6 us, p99 54.0 us, 3 of 500 us or more`
+    fn progress_line(&self, now: Time) -> String {
+        let Counters { sent, lost, .. } = self.stats.counters;
+        let elapsed = duration(self.elapsed_ns(now.ns));
+        let mut line = format!("{elapsed}: sent {sent}, lost {lost}");
+        if let Some(totals) = self.stats.totals() {
+            let (p50, p99) = (duration(totals.p50), duration(totals.p99));
+            let _ = write!(line, ", p50 {p50}, p99 {p99}");
+        }
+        if self.run.threshold_ns > 0 {
+            let threshold = duration(self.run.threshold_ns);
+            let _ = write!(line, ", {} of {threshold} or more", self.slow);
+        }
+        line
+    }
+
+    /// Lets one interval stand for all that end before `now_ns`, if these are more than `max`.
+    pub fn join_intervals(&mut self, now_ns: u64, max: u64) {
+        let rest_ns = now_ns.saturating_sub(self.next_stat_ns);
+        let more = rest_ns.checked_div(self.stat_interval_ns).unwrap_or(0);
+        if more > max {
+            self.next_stat_ns += more * self.stat_interval_ns;
+        }
+    }
+
+    /// When the next interval ends, on the client's clock.
+    pub fn next_stat_ns(&self) -> u64 {
+        self.next_stat_ns
+    }
+
+    /// Nothing can be written any more: [`Collector::finish`] says why.
+    pub fn outputs_failed(&self) -> bool {
+        self.outputs.failed()
+    }
+
+    /// The run so far, with what its statistics do not know.
+    fn complete(&self, now: u64, stats: Summary) -> Summary {
+        debug_assert!(stats.counters.balance(), "{:?}", stats.counters);
+        Summary {
+            clock: self.wire.summary(now),
+            own: self.meter.as_ref().map(Meter::read),
+            blame: self.blame_tally.clone(),
+            slow: self.slow(stats.slow),
+            ..stats
+        }
+    }
+
+    /// The same, with what slow means by now.
+    fn slow(&self, slow: Slow) -> Slow {
+        let learnt = self.run.threshold_ns == 0;
+        Slow {
+            from_ns: match self.run.threshold_ns {
+                0 => self.usual.threshold_ns(),
+                given => Some(given),
+            },
+            learnt,
+            ..slow
+        }
+    }
+
+    /// What happened since the last one.
+    fn interval(&mut self, run: &Summary) -> Summary {
+        let own = run.own.clone().map(|cost| {
+            let before = std::mem::replace(&mut self.cost_before, cost.clone());
+            cost.since(&before)
+        });
+        let interval = self.stats.interval(run.elapsed_ns);
+        Summary {
+            own,
+            slow: self.slow(interval.slow),
+            ..interval
+        }
+    }
+
+    fn elapsed_ns(&self, now: u64) -> u64 {
+        now.saturating_sub(self.start_ns)
+    }
+
+    /// The end of the capture: everything is written when it returns. `amend` adds to the summary
+    /// what else is known. Gives what became of its objectives.
+    pub fn finish(
+        mut self,
+        now: Time,
+        amend: impl FnOnce(Summary) -> Summary,
+    ) -> Result<Vec<Judged>> {
+        if self.start_ns == 0 {
+            // No probe was to leave yet.
+            return Ok(Vec::new());
+        }
+        self.add_remote_points();
+        self.settle(now.ns, true);
+        let elapsed_ns = self.elapsed_ns(now.ns);
+        let summary = self.complete(now.ns, self.stats.last_summary(elapsed_ns));
+        let interval = (self.stat_interval_ns > 0).then(|| self.interval(&summary));
+        let mut summary = amend(summary);
+        let judged = self.objectives.map(|all| all.judge(&summary));
+        let judged = judged.unwrap_or_default();
+        summary.slo.clone_from(&judged);
+        let capture = Capture {
+            run: self.run,
+            slowest: self.slowest.records().to_vec(),
+            summary,
+            series: self.series.snapshot(),
+            names: report::model::Names::default(),
+        };
+        self.outputs.finish(End {
+            time_unix_ns: now.unix_ns,
+            capture,
+            interval,
+            marks: self.stats.marks(),
+            hops: self.hops,
+        })?;
+        Ok(judged)
+    }
+}
+
+/// Points of the server, as far as it gave them.
+const REMOTE: [Point; 6] = [
+    Point::RRxSoftirq,
+    Point::RRxNapi,
+    Point::RRxDevrcv,
+    Point::RRxIcmprcv,
+    Point::RTxDevqueue,
+    Point::RTxDevout,
+];
+
+impl Collector {
+    fn add_remote_points(&mut self) {
+        let seen = REMOTE
+            .into_iter()
+            .filter(|p| self.seen & 1 << *p as u16 != 0);
+        self.run
+            .points
+            .extend(seen.map(|p| (p, "by the server".to_owned())));
+        self.run.points.sort_by_key(|(p, _)| *p);
+    }
+}
+
+/// Whether the wire out, or the wire in, is known to have made a probe late.
+fn late_on(record: &Record) -> (bool, bool) {
+    let late = record.probe.status.is_late();
+    let sure = record
+        .verdict
+        .filter(|v| late && v.certainty == Certainty::Sure);
+    let owner = sure.map(|v| v.owner);
+    (owner == Some(Owner::WireOut), owner == Some(Owner::WireIn))
+}

@@ -1,0 +1,320 @@
+//! `--explain`: the blame for slow probes. A recorder runs beside the probes; when one was slow,
+//! what it saw on the CPUs of the probe's stamps is joined with them. Each end does that for its
+//! own host by its own clock, so the clocks need not agree.
+
+use crate::kernel::recorder::{self, Hook, Memory, Record, Recorder, Setup, Storage};
+use crate::kernel::symbols::Symbols;
+use crate::units::{monotonic_ns, thread_cpu_ns};
+use anyhow::{Context, Result};
+use bpf::recorder::types::{pt_record_flag, pt_record_type};
+use report::blame::{Blame, Span, Window, join};
+use report::companion::{Class, beyond_interrupt, function_of};
+use std::iter;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the recorder keeps: shorter than a segment that is worth explaining.
+const WAIT: Duration = Duration::from_micros(50);
+const LATE: Duration = Duration::from_micros(100);
+const IRQ: Duration = Duration::from_micros(20);
+/// Explaining takes at most this part of a CPU, and so much at once.
+const SHARE: u64 = 20;
+const BURST_NS: u64 = 20_000_000;
+/// Slow probes that wait for the explaining thread.
+const QUEUE: usize = 256;
+/// At the end of a run, answers are waited for so long.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// Explains slow probes of this host.
+pub struct Explainer {
+    memory: Arc<Memory>,
+    symbols: Symbols,
+    least_ns: u64,
+    tgid: u32,
+    /// When the share of a CPU was last used up to, `CLOCK_MONOTONIC` ns.
+    used_ns: u64,
+    /// Slow probes that were not explained because there were too many.
+    pub skipped: u64,
+    /// Probes that one stall made slow come one after the other, and have the same to be read.
+    seen: Seen,
+}
+
+/// What a CPU did.
+#[derive(Default)]
+struct Seen {
+    cpu: u16,
+    /// From when on it is complete, ns.
+    from_ns: u64,
+    /// Until when, ns.
+    to_ns: u64,
+    spans: Vec<Span>,
+}
+
+impl Seen {
+    fn covers(&self, window: &Window) -> bool {
+        self.cpu == window.cpu && self.from_ns <= window.from_ns && window.to_ns < self.to_ns
+    }
+}
+
+/// The running recorder, and what an explainer of it needs.
+pub struct Start<'a> {
+    /// As long as it lives, it records.
+    pub recorder: Recorder<'a>,
+    least: Duration,
+    tgid: u32,
+}
+
+impl<'a> Start<'a> {
+    /// Records from now on, to explain segments of at least so long.
+    pub fn record(storage: &'a mut Storage, least: Duration) -> Result<Self> {
+        let setup = Setup {
+            waits: Some(WAIT),
+            reschedules: Some(WAIT),
+            sampled: true,
+            softirqs: Some(WAIT),
+            late: Some(LATE),
+            irqs: Some(IRQ),
+            ..Setup::default()
+        };
+        let mut recorder = Recorder::load(storage, &setup)?;
+        recorder.attach()?;
+        if recorder.reschedules() == Hook::None {
+            log::warn!(
+                "--explain: who does not call the scheduler cannot be seen (root, or CAP_SYS_NICE, is needed)"
+            );
+        }
+        Ok(Self {
+            tgid: recorder.own_tgid(),
+            recorder,
+            least,
+        })
+    }
+
+    /// What explains, in the thread that calls this.
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.recorder.memory(), self.least, self.tgid)
+    }
+
+    /// What explains in a thread of its own: the thread that receives has no time for it.
+    pub fn in_background(&self) -> Result<Background> {
+        let (memory, least, tgid) = (self.recorder.memory(), self.least, self.tgid);
+        let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
+        let (done, results) = channel();
+        let (ready, started) = channel();
+        let explain = move || {
+            let mut explainer = Explainer::new(memory, least, tgid);
+            let _ = ready.send(());
+            for (sequence, windows) in slow {
+                let blame = explainer.blame(&windows);
+                if !blame.is_empty() {
+                    // Whoever asked may have given up.
+                    let _ = done.send((sequence, blame));
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("explainer".into());
+        thread
+            .spawn(explain)
+            .context("start the explaining thread")?;
+        // Reading the kernel's symbols would disturb the first probes.
+        started.recv().context("start the explaining thread")?;
+        Ok(Background {
+            least_ns: least.as_nanos() as u64,
+            queue,
+            results,
+        })
+    }
+}
+
+/// An explainer in a thread of its own, which ends when this is dropped. It answers in the order of
+/// the questions, but not those that are too many at once.
+pub struct Background {
+    least_ns: u64,
+    queue: SyncSender<(u32, Vec<Window>)>,
+    results: Receiver<(u32, Vec<Blame>)>,
+}
+
+impl Background {
+    /// What is shorter is not explained, ns.
+    pub fn least_ns(&self) -> u64 {
+        self.least_ns
+    }
+
+    /// Asks who had the CPU in these windows of a probe.
+    pub fn ask(&self, sequence: u32, windows: Vec<Window>) {
+        // What finds no place has no answer, and counts as not explained.
+        let _ = self.queue.try_send((sequence, windows));
+    }
+
+    /// The answers that there are by now.
+    pub fn answers(&self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
+        self.results.try_iter()
+    }
+
+    /// The answers to all that was asked, if they come soon.
+    pub fn last_answers(self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
+        let Self { queue, results, .. } = self;
+        drop(queue);
+        let deadline = Instant::now() + LAST_ANSWERS;
+        iter::from_fn(move || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            results.recv_timeout(left).ok()
+        })
+    }
+}
+
+impl Explainer {
+    fn new(memory: Arc<Memory>, least: Duration, tgid: u32) -> Self {
+        let symbols = Symbols::default();
+        // Reads the table now, not when the first probe is slow.
+        symbols.kernel(&[u64::MAX]);
+        Self {
+            memory,
+            symbols,
+            least_ns: least.as_nanos() as u64,
+            tgid,
+            used_ns: 0,
+            skipped: 0,
+            seen: Seen::default(),
+        }
+    }
+
+    /// What is shorter is not explained, ns.
+    pub fn least_ns(&self) -> u64 {
+        self.least_ns
+    }
+
+    /// Who had the CPU in each of these windows; nobody knows if that would cost too much.
+    pub fn blame(&mut self, windows: &[Window]) -> Vec<Blame> {
+        let now = monotonic_ns();
+        self.used_ns = self.used_ns.max(now.saturating_sub(BURST_NS * SHARE));
+        if self.used_ns > now {
+            self.skipped += 1;
+            return Vec::new();
+        }
+        // Time off the CPU costs nobody anything, and where there are faults there is much of it.
+        // Names of code that was loaded meanwhile take long to read, and have bounds of their own.
+        let begin = thread_cpu_ns() - self.symbols.reading_ns();
+        let one = |window: &Window| {
+            if !self.seen.covers(window) {
+                self.seen = self.look(window);
+            }
+            join(&self.seen.spans, window)
+        };
+        let blame = windows.iter().map(one).collect();
+        self.used_ns += (thread_cpu_ns() - self.symbols.reading_ns() - begin) * SHARE;
+        blame
+    }
+
+    /// What the recorder saw on the CPU of a window since its begin.
+    fn look(&self, window: &Window) -> Seen {
+        let cpu = u32::from(window.cpu);
+        let to_ns = monotonic_ns();
+        let mut records = Vec::new();
+        for ring in 0..recorder::RINGS {
+            self.memory.since(cpu, ring, window.from_ns, &mut records);
+        }
+        let samples: Vec<&Record> = records
+            .iter()
+            .filter(|r| is(r, pt_record_type::PT_SAMPLE))
+            .collect();
+        let spans = records.iter().filter_map(|record| self.span(record));
+        let mut spans: Vec<Span> = spans.chain(self.running(cpu)).collect();
+        for sample in samples {
+            let at = sample.event.end_ns;
+            let function = self.function(sample);
+            let hit = |span: &&mut Span| {
+                span.tid == sample.event.tid && span.from_ns <= at && at <= span.to_ns
+            };
+            let unnamed = spans
+                .iter_mut()
+                .filter(hit)
+                .filter(|s| s.function.is_none());
+            unnamed.for_each(|span| span.function.clone_from(&function));
+        }
+        Seen {
+            cpu: window.cpu,
+            from_ns: window.from_ns,
+            to_ns,
+            spans,
+        }
+    }
+
+    fn span(&self, record: &Record) -> Option<Span> {
+        let event = &record.event;
+        let flagged = |flag: pt_record_flag| u32::from(event.flags) & flag.0 != 0;
+        let (class, who) = match pt_record_type(u32::from(event.r#type)) {
+            pt_record_type::PT_SWITCH if event.tid != 0 => (self.task(event.tgid), record.comm()),
+            pt_record_type::PT_WAIT if event.tgid == self.tgid && event.wait_ns > 0 => {
+                (Class::Quota, record.comm())
+            }
+            pt_record_type::PT_RESCHED if flagged(pt_record_flag::PT_LAZY) => {
+                (Class::Lazy, record.comm())
+            }
+            pt_record_type::PT_RESCHED => (Class::Hard, record.comm()),
+            pt_record_type::PT_SOFTIRQ => (Class::SoftirqRun, recorder::softirq_name(event.other)),
+            pt_record_type::PT_IRQ => (Class::Hardirq, recorder::irq_name(record)),
+            pt_record_type::PT_LATE
+                if flagged(pt_record_flag::PT_ENTRY) && !flagged(pt_record_flag::PT_ENABLED) =>
+            {
+                (Class::Outside, record.comm())
+            }
+            pt_record_type::PT_LATE => (Class::Irqoff, record.comm()),
+            _ => return None,
+        };
+        let to_ns = match class {
+            Class::Quota => record.begin_ns() + event.wait_ns,
+            _ => event.end_ns,
+        };
+        let function = self.function(record);
+        // User code cannot put the scheduler off, and the idle task is to be nobody's fault.
+        let is_resched = matches!(class, Class::Hard | Class::Lazy);
+        if is_resched && (event.tid == 0 || function.is_none()) {
+            return None;
+        }
+        Some(Span {
+            from_ns: record.begin_ns(),
+            to_ns,
+            class,
+            who,
+            tid: event.tid,
+            function,
+        })
+    }
+
+    /// Who has the CPU, and has not left it yet.
+    fn running(&self, cpu: u32) -> Option<Span> {
+        let state = self.memory.cpu(cpu);
+        (state.tid != 0 && state.since_ns != 0).then(|| Span {
+            from_ns: state.since_ns,
+            to_ns: u64::MAX,
+            class: self.task(state.tgid),
+            who: recorder::comm(&state.comm),
+            tid: state.tid,
+            function: None,
+        })
+    }
+
+    fn task(&self, tgid: u32) -> Class {
+        if tgid == self.tgid {
+            Class::Own
+        } else {
+            Class::Cpu
+        }
+    }
+
+    fn function(&self, record: &Record) -> Option<String> {
+        let addresses = self.memory.stack(record);
+        if addresses.is_empty() {
+            return None;
+        }
+        let stack = beyond_interrupt(self.symbols.kernel(&addresses));
+        function_of(&stack).map(str::to_owned)
+    }
+}
+
+fn is(record: &Record, kind: pt_record_type) -> bool {
+    u32::from(record.event.r#type) == kind.0
+}

@@ -1,0 +1,5 @@
+//! A run's results as they come, from a live client or a saved run.
+
+pub mod collector;
+pub mod explain;
+pub mod outage;

@@ -1,0 +1,106 @@
+use super::*;
+use crate::wire::packet::{self, Family, RecordPacket};
+
+const SESSION: u32 = 7;
+
+fn journey() -> Journey {
+    let mut journey = Journey::new(Identity {
+        session: SESSION,
+        peer: [10, 0, 0, 2].into(),
+        own_namespace_only: true,
+        two_hosts: false,
+    });
+    journey.sent(1_000);
+    journey
+}
+
+/// A record packet of this probe, full of stamps that nobody took.
+fn forged(sequence: u32, salt: u64) -> Vec<u8> {
+    let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, sequence, 576);
+    let stamp = |time| Entry {
+        time,
+        netns: 1,
+        ifindex: 1,
+        host: 1,
+        point: Point::RRxDevrcv,
+        cpu: Some(0),
+        back: 0,
+    };
+    let mut time = salt * 100;
+    while packet.push(&stamp(time)) {
+        time += 1;
+    }
+    packet.finish()
+}
+
+fn takes(journey: &mut Journey, message: &[u8]) {
+    let packet = packet::parse(message, Family::V4).expect("a packet");
+    journey.dropped(&packet);
+    journey.remote(&packet);
+}
+
+/// Whatever arrives for a probe, it has no more stamps than a path; what is more is counted.
+#[test]
+fn forged_records_for_one_probe_take_no_memory() {
+    let mut journey = journey();
+    for salt in 0..10_000 {
+        takes(&mut journey, &forged(500, salt));
+    }
+    assert_eq!(journey.early_stamps, MAX_REMOTE);
+    assert_eq!(journey.early[&500].len(), MAX_REMOTE);
+    let table = Table::anonymous(64).expect("memory");
+    let lost = journey.lost(&table, 500, 1, 1);
+    assert!(lost.probe.path.len() <= MAX_REMOTE + 1);
+    assert_eq!(journey.early_stamps, 0);
+    assert!(journey.counts.refused > 100_000, "{:?}", journey.counts);
+}
+
+/// Nor do records for probes that were never sent, or for all that were.
+#[test]
+fn forged_records_for_many_probes_take_bounded_memory() {
+    let mut journey = journey();
+    for sequence in [1_000, 0x7000_0000, u32::MAX] {
+        takes(&mut journey, &forged(sequence, 0));
+    }
+    assert_eq!((journey.early.len(), journey.early_stamps), (0, 0));
+    let refused = journey.counts.refused;
+    assert!(refused > 0);
+    journey.sent(100_000);
+    for sequence in 0..100_000 {
+        takes(&mut journey, &forged(sequence, 0));
+    }
+    assert!(journey.early.len() <= MAX_EARLY && journey.early_stamps <= MAX_EARLY_STAMPS);
+    let kept: usize = journey.early.values().map(Vec::len).sum();
+    assert_eq!(kept, journey.early_stamps);
+    assert!(
+        journey.early.contains_key(&99_999),
+        "the oldest are forgotten first"
+    );
+    assert_eq!(journey.counts.refused, refused);
+    assert!(journey.counts.orphans > 0);
+}
+
+/// A name is no longer than a kernel's can be.
+#[test]
+fn forged_names_end() {
+    let mut journey = journey();
+    let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
+    packet.push_note(&Note::Drop {
+        ns: 1,
+        netns: 1,
+        ifindex: 1,
+        reply: false,
+        back: 0,
+    });
+    takes(&mut journey, &packet.finish());
+    for _ in 0..1_000 {
+        let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
+        for note in Note::texts(About::Device, &"x".repeat(160), 0) {
+            packet.push_note(&note);
+        }
+        takes(&mut journey, &packet.finish());
+    }
+    let device = journey.drops[&500].device.as_deref().expect("a name");
+    assert!((160..=MAX_NAME).contains(&device.len()), "{device}");
+    assert!(journey.counts.refused > 1_000);
+}

@@ -1,0 +1,355 @@
+//! What the client is going to do: the command line, checked against this host before the first
+//! probe leaves.
+
+use crate::cli::{Cli, Mode};
+use crate::kernel::host;
+use crate::units::realtime_ns;
+use crate::wire::packet::{Family, V1_HEADER};
+use crate::wire::socket::{self, MAX_MESSAGE, Options};
+use anyhow::{Context, Result, bail};
+use netns::{Link, Namespace, Netlink};
+use report::model::{Endpoint, Run};
+use socket2::SockAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+
+/// Room for the stamps that one reply has to carry; also version 0's documented minimum.
+pub const MIN_SIZE: usize = 144;
+/// Unless another is asked for. With an IP header of either version it stays within 552 bytes, Linux'
+/// smallest path MTU: no path MTU cache, at whichever end, has a probe or its reply fragmented.
+pub const DEFAULT_SIZE: usize = 512;
+/// More packets than this are not in flight; a record is about 1.6 kB.
+const MAX_SLOTS: u32 = 32_768;
+const MIN_SLOTS: u32 = 512;
+/// One after the other, a timeout now and then: few records, which stay in the CPU's cache.
+const ADAPTIVE_SLOTS: u32 = 64;
+
+/// Bytes of an IP header without options.
+const IPV4_HEADER: usize = 20;
+const IPV6_HEADER: usize = 40;
+
+/// What was typed cannot be done on any host.
+#[derive(Clone, Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// A capture, ready to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Whom to probe, as it was typed.
+    pub host: String,
+    /// The same as a socket address.
+    pub peer: SockAddr,
+    /// The device that its link-local address is reached by, as it was typed; it may get another
+    /// index.
+    pub zone: Option<String>,
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its family.
+    pub family: Family,
+    /// The address that this host sends from.
+    pub source: IpAddr,
+    /// The device that the probes leave by.
+    pub device: Option<String>,
+    /// Socket options.
+    pub options: Options,
+    /// How remote stamps are to come back, until it is known how they do.
+    pub mode: &'static str,
+    /// ICMP message size, bytes.
+    pub size: usize,
+    /// ns between probes; absent when adaptive.
+    pub interval_ns: Option<u64>,
+    /// Probes to send.
+    pub count: Option<u32>,
+    /// How long to send, ns.
+    pub time_ns: Option<u64>,
+    /// A later reply is late, ns.
+    pub timeout_ns: u64,
+    /// Only slower probes are recorded, ns.
+    pub threshold_ns: u64,
+    /// `--nslocal`, or implied by `--userid`.
+    pub own_namespace_only: bool,
+    /// `--userid`: one kernel counts as two hosts.
+    pub two_hosts: bool,
+    /// Inode of this network namespace.
+    pub netns: u32,
+}
+
+impl Plan {
+    /// Checks name, route, size and device.
+    pub fn new(cli: &Cli) -> Result<Self> {
+        let host = cli.client.as_deref().context("no host")?;
+        if let Some(remedy) = no_host(host) {
+            return Err(Usage(remedy).into());
+        }
+        let peer = resolve(host, cli)?;
+        one_host(host, peer.ip())?;
+        if cli.interface.len() > 1 {
+            return Err(Usage("a client sends from one device: give -I once".to_owned()).into());
+        }
+        let options = Options {
+            device: cli.interface.first().cloned(),
+            tos: cli.tos,
+        };
+        let source = socket::source(peer, &options)?;
+        let device = device(peer, &options);
+        check_size(cli, peer.is_ipv4(), device.as_ref())?;
+        Ok(Self {
+            host: host.to_owned(),
+            peer: peer.into(),
+            zone: host.split_once('%').map(|(_, zone)| zone.to_owned()),
+            ip: peer.ip(),
+            family: if peer.is_ipv4() {
+                Family::V4
+            } else {
+                Family::V6
+            },
+            source,
+            device: device.map(|link| link.name).or(options.device.clone()),
+            options,
+            mode: match cli.mode {
+                Mode::Auto => "auto",
+                Mode::Pingpong => "pingpong",
+                Mode::Compact => "compact",
+                Mode::Inband => "inband",
+            },
+            size: cli.size,
+            interval_ns: (!cli.adaptive).then_some(cli.interval.as_nanos() as u64),
+            count: cli.count,
+            time_ns: cli.time.map(|t| t.as_nanos() as u64),
+            timeout_ns: cli.timeout.as_nanos() as u64,
+            threshold_ns: cli.threshold.as_nanos() as u64,
+            own_namespace_only: cli.nslocal || cli.userid.is_some(),
+            two_hosts: cli.userid.is_some(),
+            netns: Namespace::current()
+                .context("find this network namespace")?
+                .inode(),
+        })
+    }
+
+    /// The run that it is going to be.
+    pub fn describe(&self) -> Run {
+        Run {
+            start_unix_ns: realtime_ns(),
+            start_ns: None,
+            client: Endpoint {
+                host: host::name(),
+                addr: Some(self.source),
+                dev: self.device.clone(),
+                host_id: Some(host::id()).filter(|id| *id != 0),
+            },
+            server: Endpoint {
+                host: Some(self.host.clone()).filter(|host| *host != self.ip.to_string()),
+                addr: Some(self.ip),
+                ..Endpoint::default()
+            },
+            mode: self.mode.to_owned(),
+            interval_ns: self.interval_ns,
+            threshold_ns: self.threshold_ns,
+            size: self.size,
+            points: Vec::new(),
+        }
+    }
+
+    /// Probes that the schedule has within the time, if there is a schedule and a time.
+    pub fn probes_in_time(&self) -> Option<u64> {
+        let in_time = self.time_ns?.div_ceil(self.interval_ns?);
+        Some(in_time.min(self.probes()))
+    }
+
+    /// Probes that can be in flight: those of a timeout and a half, within limits.
+    pub fn slots(&self) -> u32 {
+        let Some(interval) = self.interval_ns else {
+            return ADAPTIVE_SLOTS;
+        };
+        let wanted = self.timeout_ns.saturating_mul(3) / 2 / interval.max(1);
+        (wanted.min(u64::from(MAX_SLOTS)) as u32)
+            .next_power_of_two()
+            .clamp(MIN_SLOTS, MAX_SLOTS)
+    }
+
+    /// How many probes there will be at most.
+    pub fn probes(&self) -> u64 {
+        self.count.map_or(u64::MAX, u64::from)
+    }
+
+    /// The one namespace to stamp in, if only one is wanted.
+    pub fn only_netns(&self) -> Option<u32> {
+        self.own_namespace_only.then_some(self.netns)
+    }
+}
+
+/// What to say of a text that names no host, such as a URL.
+fn no_host(host: &str) -> Option<String> {
+    let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
+    let bare = bare.split(['/', '?', '#']).next().unwrap_or_default();
+    let bare = without_port(bare.rsplit('@').next().unwrap_or_default());
+    if bare.trim().is_empty() {
+        return Some(format!(
+            "'{host}' (-c) names no host: give a name or an address"
+        ));
+    }
+    if host.parse::<u32>().is_ok() {
+        return Some(format!(
+            "'{host}' is a number: -c names the host, -C the number of probes: -c HOST -C {host}"
+        ));
+    }
+    (bare != host).then(|| {
+        let what = match host.split_once('/') {
+            Some(_) if host.contains("://") => "is a URL",
+            Some(_) => "is a network or a path",
+            None => "has a port or brackets",
+        };
+        format!("'{host}' {what}, and ICMP knows hosts only: -c {bare}")
+    })
+}
+
+/// Without `:80`, and without the brackets that separate an IPv6 address from it.
+fn without_port(host: &str) -> &str {
+    if let Some(rest) = host.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or_default();
+    }
+    match host.split_once(':') {
+        Some((name, port)) if port.parse::<u16>().is_ok() => name,
+        _ => host,
+    }
+}
+
+/// Refuses an address that means none or many.
+fn one_host(host: &str, ip: IpAddr) -> Result<()> {
+    let route = || Netlink::open().ok()?.route_get(ip, None).ok();
+    let why = if ip.is_unspecified() {
+        let own = if ip.is_ipv4() { "127.0.0.1" } else { "::1" };
+        format!("is no host's address; this host itself is {own}")
+    } else if ip.is_multicast() {
+        "is a multicast address, and would be answered by many hosts: name one of them".to_owned()
+    } else if ip == IpAddr::V4(Ipv4Addr::BROADCAST) || route().is_some_and(|r| r.is_broadcast) {
+        "is a broadcast address, and would be answered by many hosts: name one of them".to_owned()
+    } else {
+        return Ok(());
+    };
+    let of = if host == ip.to_string() {
+        String::new()
+    } else {
+        format!(" ({ip})")
+    };
+    Err(Usage(format!("{host}{of} {why}")).into())
+}
+
+/// A name, an address, or a link-local address with its zone.
+fn resolve(host: &str, cli: &Cli) -> Result<SocketAddr> {
+    if let Some((address, zone)) = host.split_once('%') {
+        let address = address
+            .parse()
+            .with_context(|| format!("'{address}' is not an IPv6 address"))?;
+        return Ok(SocketAddrV6::new(address, 0, 0, zone_index(zone)?).into());
+    }
+    let found = (host, 0)
+        .to_socket_addrs()
+        .with_context(|| format!("unknown host {host}"))?;
+    let wanted = |a: &SocketAddr| a.is_ipv4() && !cli.ipv6 || a.is_ipv6() && !cli.ipv4;
+    let address = found.into_iter().find(wanted);
+    address.with_context(|| {
+        format!(
+            "{host} has no {} address",
+            if cli.ipv6 { "IPv6" } else { "IPv4" }
+        )
+    })
+}
+
+fn zone_index(zone: &str) -> Result<u32> {
+    if let Ok(index) = zone.parse() {
+        return Ok(index);
+    }
+    let link = Netlink::open()?.link_named(zone);
+    Ok(link
+        .with_context(|| format!("zone '{zone}': no such device in this network namespace"))?
+        .index)
+}
+
+/// A path MTU cache is not asked, as sends do not believe it either.
+fn check_size(cli: &Cli, v4: bool, device: Option<&Link>) -> Result<()> {
+    let min = if cli.mode == Mode::Pingpong {
+        V1_HEADER
+    } else {
+        MIN_SIZE
+    };
+    let size = cli.size;
+    if size < min {
+        let why = format!("size {size} (-b) is below the minimum of {min} bytes");
+        return Err(Usage(why).into());
+    }
+    let header = if v4 { IPV4_HEADER } else { IPV6_HEADER };
+    let (name, mtu) = device.map_or(("this host", u32::MAX), |d| (&d.name, d.mtu));
+    // The loopback's MTU is one more than an IP packet's largest length.
+    let max = (mtu as usize).min(MAX_MESSAGE) - header;
+    if size > max {
+        bail!(
+            "size {size} (-b) is above {max} bytes, what {name} sends in one packet (MTU {mtu}); use a smaller size"
+        );
+    }
+    Ok(())
+}
+
+/// The device that the kernel would choose; unknown is no error here.
+fn device(to: SocketAddr, options: &Options) -> Option<Link> {
+    let mut netlink = Netlink::open().ok()?;
+    if let Some(name) = &options.device {
+        return netlink.link_named(name).ok();
+    }
+    let zone = match to {
+        SocketAddr::V6(to) => Some(to.scope_id()).filter(|zone| *zone != 0),
+        SocketAddr::V4(_) => None,
+    };
+    let route = netlink.route_get(to.ip(), zone).ok()?;
+    netlink.link(route.ifindex).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_host_is_refused_with_the_host_in_it() {
+        for (typed, host) in [
+            ("http://web1/x?y", "-c web1"),
+            ("https://me@web1:8443", "-c web1"),
+            ("http://[::1]:80/", "-c ::1"),
+            ("web1:80", "-c web1"),
+            ("[fe80::1%eth0]", "-c fe80::1%eth0"),
+            ("10.0.0.0/24", "-c 10.0.0.0"),
+            ("5", "-C 5"),
+            ("", "a name or an address"),
+            (" ", "a name or an address"),
+            ("http://", "a name or an address"),
+        ] {
+            let said = no_host(typed).unwrap_or_else(|| panic!("'{typed}' is taken for a host"));
+            assert!(said.ends_with(host) && said.contains(typed), "{said}");
+        }
+        for host in [
+            "web1",
+            "10.0.0.1",
+            "::1",
+            "fe80::1%eth0",
+            "1.2",
+            "a-b.c",
+            "2001:db8::80",
+        ] {
+            assert_eq!(no_host(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_none_or_many_are_refused() {
+        for many in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
+            assert!(one_host(many, many.parse().unwrap()).is_err(), "{many}");
+        }
+        assert!(one_host("localhost", "127.0.0.1".parse().unwrap()).is_ok());
+    }
+}

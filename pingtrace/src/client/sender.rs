@@ -1,0 +1,303 @@
+//! The sender, and what it shares with the receiver.
+
+use crate::client::negotiation::Format;
+use crate::client::plan::Plan;
+use crate::control::Control;
+use crate::kernel::table::Table;
+use crate::units::{monotonic_ns, sleep_until};
+use crate::wire::packet::Probe;
+use crate::wire::socket::{self, ProbeSocket};
+use report::send_error::SendError;
+use socket2::SockAddr;
+use std::io;
+use std::net::SocketAddrV6;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// When the youngest probes were sent, `CLOCK_MONOTONIC` ns, and on which CPU: more of them than
+/// there are records.
+pub struct SendTimes(Vec<(AtomicU64, AtomicU16)>);
+
+impl SendTimes {
+    /// The times of this many probes are kept at least.
+    const MIN: usize = 65_536;
+
+    /// For a table of this many records, a power of two.
+    fn new(records: u32) -> Self {
+        let length = (8 * records as usize).max(Self::MIN);
+        let places = (0..length).map(|_| (AtomicU64::new(0), AtomicU16::new(0)));
+        Self(places.collect())
+    }
+
+    fn place(&self, index: u64) -> &(AtomicU64, AtomicU16) {
+        &self.0[index as usize & (self.0.len() - 1)]
+    }
+
+    /// Before the count of probes sent says that this one was.
+    fn set(&self, index: u64, ns: u64, cpu: u16) {
+        // Whoever reads the new value where it wants the old one sees the count that tells so.
+        fence(Ordering::Release);
+        let (time, on) = self.place(index);
+        time.store(ns, Ordering::Relaxed);
+        on.store(cpu, Ordering::Relaxed);
+    }
+
+    /// `None` if younger probes took its place.
+    fn get(&self, index: u64, sent: &AtomicU64) -> Option<(u64, u16)> {
+        let (time, on) = self.place(index);
+        let found = (time.load(Ordering::Relaxed), on.load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        // The place is being taken from the moment on at which so many were sent.
+        (sent.load(Ordering::Relaxed) < index + self.0.len() as u64).then_some(found)
+    }
+}
+
+/// Failed sends that are remembered until the receiver takes them.
+const MAX_FAILED: usize = 65_536;
+/// Probes of the schedule that are late when the time is over may leave within a tenth of it, but no
+/// later than this.
+const MAX_CATCH_UP_NS: u64 = 100_000_000;
+
+/// What the sender and the receiver share.
+pub struct Shared {
+    /// Probes in flight.
+    pub table: Arc<Table>,
+    /// Both send and receive on it.
+    pub socket: ProbeSocket,
+    /// Session id.
+    pub session: u32,
+    /// Start of the schedule, `CLOCK_MONOTONIC` ns.
+    pub start_ns: u64,
+    /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
+    /// the wire is its low 32 bits.
+    pub sent: AtomicU64,
+    send_times: SendTimes,
+    /// Sends that failed.
+    pub send_errors: AtomicU32,
+    /// Those that the receiver has not taken yet, in order.
+    failed: Mutex<Vec<(u64, SendError)>>,
+    peer: SockAddr,
+    /// The device of a link-local peer, see [`Plan::zone`], and its index.
+    zone: Option<(String, AtomicU32)>,
+    /// A [`Format`], chosen by the receiver.
+    pub format: AtomicU8,
+    /// The oldest probe of which the server is to say what became of it, plus one; 0: none.
+    pub question: AtomicU64,
+    /// The sender has nothing more to send.
+    pub done: AtomicBool,
+    /// Probes of the schedule that had not left when the time was over.
+    pub unsent: AtomicU64,
+}
+
+impl Shared {
+    /// Of a run that starts at `start_ns`.
+    pub fn new(
+        plan: &Plan,
+        table: Arc<Table>,
+        socket: ProbeSocket,
+        session: u32,
+        format: Format,
+        start_ns: u64,
+    ) -> Self {
+        let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
+        let zone = plan.zone.clone().map(|name| (name, AtomicU32::new(zone)));
+        Self {
+            send_times: SendTimes::new(table.slots()),
+            table,
+            socket,
+            session,
+            start_ns,
+            sent: AtomicU64::new(0),
+            send_errors: AtomicU32::new(0),
+            failed: Mutex::default(),
+            peer: plan.peer.clone(),
+            zone,
+            format: AtomicU8::new(format as u8),
+            question: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+            unsent: AtomicU64::new(0),
+        }
+    }
+
+    /// Sends a message to the peer. After a failure, the devices that the run is bound to by name
+    /// are looked up again.
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        let Some((zone, index)) = &self.zone else {
+            let sent = self.socket.send(message, &self.peer);
+            return sent.inspect_err(|_| self.socket.follow_device());
+        };
+        let index_now = index.load(Ordering::Relaxed);
+        let to = self.peer.as_socket_ipv6();
+        let to = to.map(|to| SocketAddrV6::new(*to.ip(), 0, 0, index_now).into());
+        let sent = self.socket.send(message, to.as_ref().unwrap_or(&self.peer));
+        sent.inspect_err(|_| {
+            self.socket.follow_device();
+            if let Some(new) = socket::device_index(zone) {
+                index.store(new, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// The probe with this index could not be sent.
+    fn fail(&self, index: u64, error: SendError) {
+        self.send_errors.fetch_add(1, Ordering::Relaxed);
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        // Beyond, a probe is given up without its reason.
+        if failed.len() < MAX_FAILED {
+            failed.push((index, error));
+        }
+    }
+
+    /// The probes that could not be sent since the last call, and why.
+    pub fn take_failed(&self) -> Vec<(u64, SendError)> {
+        std::mem::take(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The question that the probe with this index carries: how many sequence numbers back the
+    /// oldest probe is that it is about, and how long ago that one was sent, ns.
+    pub fn question(&self, index: u64, now: u64) -> Option<(u16, u64)> {
+        if self.format.load(Ordering::Relaxed) != Format::Inband as u8 {
+            return None;
+        }
+        let oldest = self.question.load(Ordering::Relaxed).checked_sub(1)?;
+        let back = u16::try_from(index.checked_sub(oldest)?).ok()?;
+        let sent_ns = self.sent_ns(oldest)?;
+        Some((back, now.saturating_sub(sent_ns)))
+    }
+
+    /// When a probe was sent, `CLOCK_MONOTONIC` ns, if that is still known.
+    pub fn sent_ns(&self, index: u64) -> Option<u64> {
+        let (ns, _) = self.send_times.get(index, &self.sent)?;
+        Some(ns)
+    }
+
+    /// The CPU that a probe was sent on, if that is still known.
+    pub fn sent_cpu(&self, index: u64) -> Option<u16> {
+        let (_, cpu) = self.send_times.get(index, &self.sent)?;
+        Some(cpu)
+    }
+}
+
+/// Sends one probe after the other.
+pub struct Sender<'a> {
+    plan: &'a Plan,
+    shared: &'a Shared,
+    probes: [Probe; 4],
+    margin: Margin,
+}
+
+/// How long before its time the sender wakes up and spins.
+///
+/// It follows the 99.5th percentile of the sleeps' overshoots: a sleep that ends too late raises
+/// it by 199 steps, any other lowers it by one, and the two balance when 1 of 200 is too late.
+/// An overshoot counts as one, however long: a sender that was preempted does not spin for long
+/// afterwards.
+struct Margin(u64);
+
+impl Margin {
+    const STEP_NS: u64 = 100;
+    const LATE_STEPS: u64 = 199;
+    const MIN_NS: u64 = 20_000;
+    const MAX_NS: u64 = 300_000;
+
+    const fn new() -> Self {
+        Self(100_000)
+    }
+
+    fn learn(&mut self, overshoot_ns: u64) {
+        let next = if overshoot_ns > self.0 {
+            self.0 + Self::LATE_STEPS * Self::STEP_NS
+        } else {
+            self.0.saturating_sub(Self::STEP_NS)
+        };
+        self.0 = next.clamp(Self::MIN_NS, Self::MAX_NS);
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// Intervals up to this spin for the last part of the wait.
+    const SPIN_BELOW_NS: u64 = 1_000_000;
+
+    /// For one run.
+    pub fn new(plan: &'a Plan, shared: &'a Shared) -> Self {
+        Self {
+            plan,
+            shared,
+            probes: Format::probes(plan, shared.session),
+            margin: Margin::new(),
+        }
+    }
+
+    /// The open loop.
+    pub fn run(mut self, control: &Control) {
+        let interval = self.plan.interval_ns.unwrap_or(0);
+        // Exact timers instead of the default slack of 50 us.
+        let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        let start = self.shared.start_ns;
+        let planned = self.plan.probes_in_time();
+        let last = self
+            .plan
+            .time_ns
+            .map(|t| start + t + (t / 10).min(MAX_CATCH_UP_NS));
+        for k in 0..planned.unwrap_or(self.plan.probes()) {
+            if !self.wait_until(start + k * interval, control) {
+                break;
+            }
+            if last.is_some_and(|last| monotonic_ns() >= last) {
+                let unsent = planned.unwrap_or(k) - k;
+                self.shared.unsent.store(unsent, Ordering::Relaxed);
+                break;
+            }
+            self.send(k);
+        }
+        self.shared.done.store(true, Ordering::Release);
+    }
+
+    /// Sleeps, and spins for the rest of a short interval; false when the run is to end.
+    fn wait_until(&mut self, due: u64, control: &Control) -> bool {
+        let spin = self
+            .plan
+            .interval_ns
+            .is_some_and(|i| i <= Self::SPIN_BELOW_NS);
+        loop {
+            if control.stop.load(Ordering::Relaxed) || self.shared.done.load(Ordering::Relaxed) {
+                return false;
+            }
+            let now = monotonic_ns();
+            if now >= due {
+                return true;
+            }
+            let margin = if spin { self.margin.0 } else { 0 };
+            if due - now <= margin {
+                std::hint::spin_loop();
+                continue;
+            }
+            // At most a tick, so that a stop is seen soon.
+            let wake = (due - margin).min(now + socket::RECEIVE_TICK.as_nanos() as u64);
+            sleep_until(wake);
+            self.margin.learn(monotonic_ns().saturating_sub(wake));
+        }
+    }
+
+    /// Sends the probe with this index; false if it could not be sent.
+    pub fn send(&mut self, index: u64) -> bool {
+        let sequence = index as u32;
+        let shared = self.shared;
+        let format = usize::from(shared.format.load(Ordering::Relaxed));
+        let now = monotonic_ns();
+        let cpu = rustix::thread::sched_getcpu() as u16;
+        shared.send_times.set(index, now, cpu);
+        if shared.table.is_mapped() {
+            shared.table.prepare(shared.session, sequence, now);
+        }
+        let question = shared.question(index, now);
+        let message = self.probes[format].asking(sequence, now, question);
+        // Before the send: over veth and loopback the reply can be there before sendto returns.
+        shared.sent.store(index + 1, Ordering::Release);
+        let sent = shared.send(message);
+        if let Err(e) = &sent {
+            shared.fail(index, socket::send_error(e));
+        }
+        sent.is_ok()
+    }
+}

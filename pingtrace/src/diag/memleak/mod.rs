@@ -1,0 +1,711 @@
+//! `pingtrace memleak`: which allocator grows, and who holds what it gave.
+//!
+//! First the kernel's own books are read again and again, which costs nothing; only what grows
+//! there, or what was asked for, is followed object by object. At the end both are compared: what
+//! the tracker holds and the books do not was freed where no tracepoint is. Such frees by RCU
+//! take their time to reach the books, so before anything is called a leak it is looked again.
+
+mod books;
+mod chart;
+mod find;
+mod pages;
+mod programs;
+mod reclaim;
+mod tracker;
+
+use super::{Results, Sink};
+use crate::client::plan::Usage;
+use crate::control::Control;
+use crate::kernel::process::Process;
+use crate::units::{self, monotonic_ns};
+use anyhow::{Context, Error, Result, bail, ensure};
+use books::Books;
+use clap::ValueEnum;
+use find::{Findings, Group, Holding};
+use programs::Refusal;
+use reclaim::Reclaim;
+use report::companion::{Row, Summary, Time, Verdict, memleak_header};
+use report::memleak::{Allocator, Areas, Leak, Origin, Snapshot, Suspect, suspects};
+use rustix::thread::CapabilitySet;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem;
+use std::time::{Duration, Instant};
+use tracker::{Counts, Follow, Key, Options, RawSite, Storage, Storages, Tracker};
+
+/// Looks at the books in an interval.
+const LOOKS: u32 = 20;
+/// The first look after which something is followed: what grows only a little needs more than the
+/// fewest values to be seen, and what is not chosen then is not followed.
+const FIRST_START: u32 = 2 * LOOKS / 5;
+/// What begins to grow later than this is not followed any more.
+const LAST_START: u32 = 3 * LOOKS / 4;
+/// Frees by RCU have reached the books by then (kernel/rcu/tree.c, `KFREE_DRAIN_JIFFIES`).
+const SETTLE: Duration = Duration::from_secs(6);
+const SETTLE_LEAST: Duration = Duration::from_secs(2);
+const SETTLE_STEP: Duration = Duration::from_millis(250);
+/// How soon a signal is answered.
+const STEP: Duration = Duration::from_millis(250);
+
+/// Find out which allocator grows and who holds what it gave: a leak, a growing cache, or neither
+///
+/// Reads the kernel's own books (/proc/meminfo, slabinfo, vmallocinfo) over the interval, and
+/// follows object by object only what grows there, or what -t, -n or -p name. The verdict comes
+/// first, with how sure it is from 0 to 1, then the sites: objects allocated during the run and
+/// still there (LIVE), their bytes, how old the oldest is, how many of all were freed, the slope
+/// (Theil-Sen), and who allocated them. What was allocated before the start is not seen. Before a
+/// leak in slab is told, up to 6 s pass in which frees by RCU may arrive.
+///
+/// Cost: following takes about 0.4 us an allocation and 0.2 us a free, with a stack 2 us; of
+/// caches that are not asked for (-n) some ns. --malloc takes about 5 us a call.
+#[derive(Clone, Debug, clap::Args)]
+#[command(mut_arg("log", |arg| arg.short('f')))]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub struct Args {
+    /// Which allocator to follow; auto: kernel allocators that grow, else the process that does
+    #[arg(short = 't', long = "type", value_name = "WHAT", value_enum, default_value_t = What::Auto)]
+    what: What,
+
+    /// How long to look; a plain number is in s, at least 1
+    #[arg(short = 'i', long, alias = "interval", value_name = "T", default_value = "300s", allow_hyphen_values = true, value_parser = units::look)]
+    time: Duration,
+
+    /// Follow only this slab cache, by its name in /proc/slabinfo or an alias of it
+    #[arg(short = 'n', long, value_name = "CACHE")]
+    cache: Option<String>,
+
+    /// Show a stack of each site, not just who asked for the memory
+    #[arg(short, long)]
+    stacks: bool,
+
+    /// Check only: read the kernel's books, load no program
+    #[arg(short, long, conflicts_with_all = ["stacks", "malloc"])]
+    check: bool,
+
+    /// With -s: take the stacks of one in N slab objects, chosen by address; their counts stay
+    /// exact. Pages, vmalloc, per-CPU memory and processes have all stacks taken
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+
+    /// Follow this process: which of its code touched new pages that it keeps
+    #[arg(short, long, value_name = "PID", conflicts_with = "cache")]
+    pid: Option<u32>,
+
+    /// With -p: follow `malloc` and `free` instead of page faults; slows the process down
+    #[arg(long, requires = "pid")]
+    malloc: bool,
+
+    /// Put growth of slab or pages to the test at the end: make the kernel reclaim, and see what
+    /// stays. Writes 2 to `/proc/sys/vm/drop_caches`: the whole host loses the dentries and inodes
+    /// that nobody uses, and the cached pages of these files. They are read from disk again when
+    /// they are needed, so everything may be slow for a while; no data is lost. Needs root
+    #[arg(long, conflicts_with_all = ["check", "pid"])]
+    reclaim: bool,
+
+    /// Objects that are followed at once; more are counted as lost
+    #[arg(long, value_name = "N", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
+    objects: u32,
+
+    /// Sites to show
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+
+    #[command(flatten)]
+    results: Results,
+}
+
+/// What to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// What grows
+    Auto,
+    /// kmalloc and caches
+    Slab,
+    /// Whole pages that belong to no process, file or slab
+    Page,
+    /// vmalloc
+    Vmalloc,
+    /// Per-CPU memory
+    Percpu,
+    /// A process
+    User,
+}
+
+impl What {
+    fn allocator(self) -> Option<Allocator> {
+        Some(match self {
+            Self::Auto => return None,
+            Self::Slab => Allocator::Slab,
+            Self::Page => Allocator::Page,
+            Self::Vmalloc => Allocator::Vmalloc,
+            Self::Percpu => Allocator::Percpu,
+            Self::User => Allocator::User,
+        })
+    }
+}
+
+impl Args {
+    /// Whether libbpf's messages are wanted.
+    pub fn debug(&self) -> bool {
+        self.results.debug
+    }
+
+    /// Whether there is a log, which SIGHUP opens anew.
+    pub fn has_log(&self) -> bool {
+        self.results.log.is_some()
+    }
+
+    /// What is looked at, if not everything. A cache or a process says which allocator it is of.
+    fn allocator(&self) -> Result<Option<Allocator>> {
+        let asked = self.what.allocator();
+        let (implied, option) = match (&self.cache, self.pid) {
+            (Some(_), _) => (Allocator::Slab, "-n"),
+            (_, Some(_)) => (Allocator::User, "-p"),
+            _ => return Ok(asked),
+        };
+        if asked.is_some_and(|asked| asked != implied) {
+            let what = format!("{option} goes with -t {} only", implied.name());
+            return Err(Usage(what).into());
+        }
+        Ok(Some(implied))
+    }
+
+    /// What is followed from the start; `None` when the books are to say it, or nothing is.
+    fn follow(&self, allocator: Option<Allocator>, books: &Books) -> Result<Option<Follow>> {
+        let follow = match (allocator, self.pid) {
+            (Some(Allocator::Slab), _) => match &self.cache {
+                Some(name) => Follow::Slab(vec![books.resolve(name)?]),
+                None => Follow::Slab(Vec::new()),
+            },
+            (Some(Allocator::Page), _) => Follow::Page,
+            (Some(Allocator::Vmalloc), _) => Follow::Vmalloc,
+            (Some(Allocator::Percpu), _) => Follow::Percpu,
+            (Some(Allocator::User), Some(pid)) => self.user(pid),
+            (Some(Allocator::User), None) | (None, _) => return Ok(None),
+        };
+        Ok((!self.check).then_some(follow))
+    }
+
+    /// The process to follow, which runs and has memory.
+    fn process(&self) -> Result<Option<Process>> {
+        let Some(pid) = self.pid else {
+            return Ok(None);
+        };
+        let process = Process::find(pid).with_context(|| {
+            format!(
+                "no process {pid} (-p): it has ended, or never was; `ps -e` lists those that run"
+            )
+        })?;
+        ensure!(
+            books::process(pid).is_some(),
+            "process {pid} (-p) is a kernel thread, which has no memory of its own: try -t slab"
+        );
+        if !self.malloc && !programs::has_tracepoint("page_fault_user") {
+            bail!("this kernel has no tracepoint page_fault_user: use --malloc (with -p)");
+        }
+        Ok(Some(process))
+    }
+
+    fn user(&self, pid: u32) -> Follow {
+        if self.malloc {
+            Follow::Malloc(pid)
+        } else {
+            Follow::Faults(pid)
+        }
+    }
+}
+
+/// Looks for the interval, or until it is told to stop, and says what it found.
+pub fn run(args: &Args, control: &Control) -> Result<()> {
+    let allocator = args.allocator()?;
+    let process = args.process()?;
+    let books = Books::open(allocator, args.pid)?;
+    let follow = args.follow(allocator, &books)?;
+    if !args.check {
+        check_capabilities()?;
+    }
+    let reclaim = args.reclaim.then(Reclaim::open).transpose()?;
+    let mut storages = [Storage::uninit(), Storage::uninit()];
+    let mut look = Look::new(args, books, process, &mut storages);
+    look.read()?;
+    if let Some(follow) = follow {
+        look.follow(vec![follow])?;
+    }
+    look.begun = Instant::now();
+    log::info!(
+        "memleak: reads the kernel's books for {:?} (--time), and waits up to {SETTLE:?} more for frees by RCU",
+        args.time
+    );
+    let mut sink = Sink::open(&args.results, "memleak", &memleak_header())?;
+    look.watch(control, &mut sink);
+    let mut findings = look.settle(control, &mut sink);
+    if let Some(reclaim) = reclaim {
+        findings = look.put_to_the_test(findings, reclaim, control);
+    }
+    look.tell(&findings, sink)?;
+    look.failure.map_or(Ok(()), Err)
+}
+
+/// BPF needs both; `CAP_SYS_ADMIN` includes them.
+fn check_capabilities() -> Result<()> {
+    let mine = rustix::thread::capabilities(None)?.effective;
+    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
+    if !mine.contains(CapabilitySet::SYS_ADMIN) && !mine.contains(needed) {
+        bail!(
+            "cannot follow allocations: permission denied; needs root, or CAP_BPF and CAP_PERFMON \
+             (-c needs no program)"
+        );
+    }
+    Ok(())
+}
+
+/// The run so far.
+struct Look<'a> {
+    args: &'a Args,
+    books: Books,
+    begun: Instant,
+    snapshots: Vec<Snapshot>,
+    storages: Option<&'a mut Storages>,
+    tracker: Option<Tracker<'a>>,
+    followed: Vec<Follow>,
+    /// What was to be followed, and is not.
+    refused: Vec<Follow>,
+    /// The one that is looked at, unless that is over.
+    process: Option<Process>,
+    /// What the tracker held, and what it counted, when it was read last.
+    raw: Vec<RawSite>,
+    counts: Counts,
+    /// Which look is the first with the tracker, and what was suspected then.
+    since: usize,
+    suspected: Vec<Suspect>,
+    areas: Areas,
+    /// When each age began, `CLOCK_MONOTONIC` ns.
+    ages: Vec<u64>,
+    /// Bytes by site over time.
+    samples: Vec<(u64, HashMap<Key, u64>)>,
+    notes: Vec<String>,
+    /// For what the objects of a stack are made, by the stack.
+    origins: RefCell<HashMap<Key, Origin>>,
+    /// What was held before the kernel was made to reclaim.
+    before_reclaim: Option<HashMap<Group, Holding>>,
+    /// Why it ended before its time.
+    cut: Option<Cut>,
+    /// Why it could not look any further.
+    failure: Option<Error>,
+}
+
+/// The end of a look before its time.
+struct Cut {
+    /// Of the time, from 0 to 1.
+    share: f64,
+    why: String,
+}
+
+impl<'a> Look<'a> {
+    fn new(
+        args: &'a Args,
+        books: Books,
+        process: Option<Process>,
+        storages: &'a mut Storages,
+    ) -> Self {
+        Self {
+            args,
+            books,
+            begun: Instant::now(),
+            snapshots: Vec::new(),
+            storages: Some(storages),
+            tracker: None,
+            followed: Vec::new(),
+            refused: Vec::new(),
+            process,
+            raw: Vec::new(),
+            counts: Counts::default(),
+            since: 0,
+            suspected: Vec::new(),
+            areas: Areas::default(),
+            ages: vec![monotonic_ns()],
+            samples: Vec::new(),
+            notes: Vec::new(),
+            origins: RefCell::default(),
+            before_reclaim: None,
+            cut: None,
+            failure: None,
+        }
+    }
+
+    /// Reads the books, and what the tracker holds.
+    fn read(&mut self) -> Result<()> {
+        let snapshot = self.books.read()?;
+        let age = self.ages.len() as u32 - 1;
+        if self.followed.contains(&Follow::Vmalloc) {
+            self.areas.observe(age, &snapshot.areas);
+        }
+        self.snapshots.push(snapshot);
+        self.read_tracker()
+    }
+
+    /// What the tracker holds. Of a process that has ended, what it had before that remains.
+    fn read_tracker(&mut self) -> Result<()> {
+        let Some(tracker) = &self.tracker else {
+            return Ok(());
+        };
+        let mut raw = tracker.sites()?;
+        let faults = self.followed.iter().find_map(|f| match f {
+            Follow::Faults(pid) => Some(*pid),
+            _ => None,
+        });
+        if let Some(pid) = faults {
+            let looked = pages::only_present(tracker, pid, &mut raw);
+            if books::process(pid).is_none() {
+                return Ok(());
+            }
+            looked?;
+        }
+        self.counts = tracker.counts()?;
+        let bytes = raw.iter().map(|site| (site.key, site.bytes)).collect();
+        self.samples.push((monotonic_ns(), bytes));
+        self.raw = raw;
+        Ok(())
+    }
+
+    /// Reads it once more; `false` when that fails, and the look is over.
+    fn read_on(&mut self) -> bool {
+        let read = self.read();
+        let Err(e) = read else {
+            return true;
+        };
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let e = e.context(format!("looked no further than {seconds:.1} s"));
+        self.notes.push(format!("{e:#}"));
+        self.failure = Some(e);
+        false
+    }
+
+    /// Starts to follow; the books are read anew, so that both begin together.
+    fn follow(&mut self, mut what: Vec<Follow>) -> Result<()> {
+        self.followed.clone_from(&what);
+        let can_trace_areas = programs::has_tracepoint("alloc_vmap_area");
+        if self.args.stacks && what.contains(&Follow::Vmalloc) && !can_trace_areas {
+            let note = "no stacks of vmalloc: this kernel has no alloc_vmap_area (Linux 6.2)";
+            self.notes.push(note.to_owned());
+        }
+        // The books know all of vmalloc but the stacks.
+        what.retain(|f| *f != Follow::Vmalloc || (self.args.stacks && can_trace_areas));
+        if !what.is_empty()
+            && let Some(storages) = self.storages.take()
+        {
+            let options = Options {
+                stack_rate: self.args.rate,
+                objects: self.args.objects,
+                caches: &self
+                    .snapshots
+                    .last()
+                    .map_or_else(Default::default, |s| s.caches.clone()),
+            };
+            let (tracker, refusals) = Tracker::start(storages, &what, &options)?;
+            self.tracker = tracker;
+            self.do_without(&refusals);
+        }
+        for follow in &self.followed {
+            log::info!("following {follow}");
+        }
+        self.ages = vec![monotonic_ns()];
+        self.since = self.snapshots.len();
+        self.read()
+    }
+
+    /// What these programs would have shown is missing.
+    fn do_without(&mut self, refusals: &[Refusal]) {
+        for refusal in refusals {
+            let note = refusal.note(&self.followed);
+            log::warn!("{note}");
+            self.notes.push(note);
+        }
+        let is_blind = |f: &Follow| *f != Follow::Vmalloc && programs::is_blind(f, refusals);
+        let blind = self.followed.extract_if(.., |f| is_blind(f));
+        self.refused.extend(blind);
+    }
+
+    /// Reads the books again and again; begins to follow what grows, unless that was settled.
+    fn watch(&mut self, control: &Control, sink: &mut Sink) {
+        let step = self.args.time / LOOKS;
+        for look in 1..=LOOKS {
+            let goes_on = self.wait(self.begun + step * look, control, sink);
+            self.grow_older(look);
+            if self.cut.is_some() {
+                return;
+            }
+            let could_read = self.read_on();
+            if !goes_on || !could_read || sink.failed() {
+                self.cut = (look < LOOKS).then(|| self.cut_off("ended"));
+                return;
+            }
+            let may_start = (FIRST_START..=LAST_START).contains(&look);
+            let is_open = self.followed.is_empty() && self.refused.is_empty();
+            if is_open && !self.args.check && may_start {
+                self.follow_what_grows();
+            }
+        }
+    }
+
+    /// Whether the process has ended, and nothing else is followed.
+    fn process_has_ended(&mut self) -> bool {
+        let Some(process) = self.process.take_if(|process| process.has_ended()) else {
+            return false;
+        };
+        let cut = self.cut_off(&format!("process {} ended", self.name_of(process.id)));
+        log::warn!("{}", cut.why);
+        if let Err(e) = self.read_tracker() {
+            let note = format!("its last memory is not known: {e:#}");
+            self.notes.push(note);
+        }
+        if self.followed.len() > 1 {
+            self.notes.push(cut.why);
+            return false;
+        }
+        self.cut = Some(cut);
+        true
+    }
+
+    fn cut_off(&self, what: &str) -> Cut {
+        let (seen, whole) = (self.begun.elapsed(), self.args.time);
+        let (seen, whole) = (seen.as_secs_f64(), whole.as_secs_f64());
+        Cut {
+            share: seen / whole,
+            why: format!("{what} after {seen:.1} s of {whole:.0} s"),
+        }
+    }
+
+    /// The name and number of a process, the name as it was seen last.
+    fn name_of(&self, pid: u32) -> String {
+        let mut seen = self.snapshots.iter().rev();
+        let process = seen.find_map(|s| s.processes.get(&pid));
+        format!("{}/{pid}", process.map_or("", |p| &p.comm))
+    }
+
+    /// Sleeps until then, and says meanwhile how far it is; `false` when the run is to end, also as the
+    /// process that is followed has ended.
+    fn wait(&mut self, until: Instant, control: &Control, sink: &mut Sink) -> bool {
+        loop {
+            self.report_progress(control, sink);
+            let step = until.min(Instant::now() + STEP);
+            if !control.sleep_until(step) || self.process_has_ended() {
+                return false;
+            }
+            if step == until {
+                return true;
+            }
+        }
+    }
+
+    /// How far it is: on a terminal, and where a signal asks for it.
+    fn report_progress(&self, control: &Control, sink: &mut Sink) {
+        if sink.housekeep(control) {
+            log::info!("memleak: {}", self.so_far());
+        }
+        sink.progress(false, || self.so_far());
+    }
+
+    /// `45 s of 300 s, 4 looks at the books, slab cache filp is followed`
+    fn so_far(&self) -> String {
+        let (elapsed, looks) = (self.begun.elapsed().as_secs(), self.snapshots.len());
+        let followed: Vec<_> = self.followed.iter().map(ToString::to_string).collect();
+        let followed = match &followed[..] {
+            [] => "nothing is followed yet".to_owned(),
+            some => format!("{} followed", some.join(", ")),
+        };
+        let time = self.args.time;
+        format!("{elapsed} s of {time:?}, {looks} looks at the books, {followed}")
+    }
+
+    /// Objects that come from now on are younger.
+    fn grow_older(&mut self, look: u32) {
+        let Some(tracker) = &mut self.tracker else {
+            self.ages.push(monotonic_ns());
+            return;
+        };
+        let from = self.since as u32;
+        let age = look.saturating_sub(from) * tracker::AGES / (LOOKS + 1 - from.min(LOOKS));
+        if age as usize >= self.ages.len() && age < tracker::AGES {
+            self.ages.push(monotonic_ns());
+            tracker.set_age(self.ages.len() as u32 - 1);
+        }
+    }
+
+    fn follow_what_grows(&mut self) {
+        let all = suspects(&self.snapshots, self.books.reclaimable());
+        let grow: Vec<_> = all.into_iter().filter(Suspect::grows).collect();
+        let what = self.worth_following(&grow);
+        if what.is_empty() {
+            return;
+        }
+        self.suspected = grow;
+        for suspect in &self.suspected {
+            log::debug!("grows: {}", suspect.what());
+        }
+        self.process = what.iter().find_map(|f| Process::find(f.process()?));
+        if let Err(e) = self.follow(what) {
+            let note = format!("only the kernel's books are read: {e:#}");
+            log::warn!("{note}");
+            self.notes.push(note);
+            self.refused.append(&mut self.followed);
+        }
+    }
+
+    /// Kernel allocators that grow. Where all that may be cache, only from the middle of the time
+    /// on, and with them the process that grows most: one that takes memory is nothing strange,
+    /// but a better suspect than a cache.
+    fn worth_following(&self, grow: &[Suspect]) -> Vec<Follow> {
+        let kernel = || grow.iter().filter(|s| s.allocator != Allocator::User);
+        let only_caches = kernel().all(Suspect::is_cache_like);
+        if only_caches && self.snapshots.len() < LOOKS as usize / 2 {
+            return Vec::new();
+        }
+        let mut chosen: Vec<&Suspect> = kernel().filter(|s| !s.reclaimable).collect();
+        if chosen.is_empty() {
+            chosen = kernel().collect();
+        }
+        let process = grow.iter().find_map(|s| s.pid).filter(|_| only_caches);
+        let of = |allocator| chosen.iter().any(|s| s.allocator == allocator);
+        let mut what = Vec::new();
+        let caches: Vec<String> = chosen
+            .iter()
+            .filter(|s| s.allocator == Allocator::Slab)
+            .filter_map(|s| s.name.clone())
+            .take(tracker::CACHES)
+            .collect();
+        if !caches.is_empty() {
+            what.push(Follow::Slab(caches));
+        }
+        let others = [
+            (Allocator::Page, Follow::Page),
+            (Allocator::Vmalloc, Follow::Vmalloc),
+            (Allocator::Percpu, Follow::Percpu),
+        ];
+        what.extend(others.into_iter().filter(|(a, _)| of(*a)).map(|(_, f)| f));
+        what.extend(process.map(|pid| self.args.user(pid)));
+        what
+    }
+
+    /// What was found; looks on for a while when slab seems to leak.
+    fn settle(&mut self, control: &Control, sink: &mut Sink) -> Findings {
+        let until = Instant::now() + (self.args.time / 2).clamp(SETTLE_LEAST, SETTLE);
+        let follows_slab = self.followed.iter().any(|f| matches!(f, Follow::Slab(_)));
+        self.check_pages();
+        loop {
+            let findings = find::conclude(self);
+            let grows = findings.judgement.leak > Leak::Unknown;
+            if !grows || !follows_slab || self.failure.is_some() || Instant::now() >= until {
+                return findings;
+            }
+            if control.stopped() {
+                let note = "ended before frees by RCU could arrive: perhaps less leaks";
+                self.notes.push(note.to_owned());
+                return findings;
+            }
+            self.report_progress(control, sink);
+            control.sleep_until(Instant::now() + SETTLE_STEP);
+            self.read_on();
+        }
+    }
+
+    /// What is left when the kernel has reclaimed.
+    fn put_to_the_test(
+        &mut self,
+        findings: Findings,
+        mut reclaim: Reclaim,
+        control: &Control,
+    ) -> Findings {
+        let Some(tracker) = &mut self.tracker else {
+            self.notes
+                .push("nothing was followed that reclaim could test".to_owned());
+            return findings;
+        };
+        if findings.judgement.leak <= Leak::Unknown || control.stopped() {
+            return findings;
+        }
+        // What comes from now on is not counted.
+        tracker.set_age(tracker::AGES - 1);
+        self.check_pages();
+        self.before_reclaim = Some(find::holdings(self));
+        log::info!("making the kernel reclaim (--reclaim)");
+        if let Err(e) = reclaim.run() {
+            self.before_reclaim = None;
+            self.notes.push(format!("not put to the test: {e:#}"));
+            return findings;
+        }
+        // Inodes and their parts are freed by RCU.
+        let until = Instant::now() + SETTLE;
+        let mut last = u64::MAX;
+        while control.sleep_until(Instant::now() + SETTLE_STEP * 4) && Instant::now() < until {
+            self.check_pages();
+            let left = find::holdings(self).values().map(|h| h.old).sum();
+            if left == last {
+                break;
+            }
+            last = left;
+        }
+        find::conclude(self)
+    }
+
+    /// Pages whose free no program saw leave the tracker.
+    fn check_pages(&mut self) {
+        let Some(tracker) = &mut self.tracker else {
+            return;
+        };
+        if let Err(refusal) = tracker.check_pages() {
+            self.do_without(&[refusal]);
+        }
+        if let Err(e) = self.read_tracker() {
+            self.notes
+                .push(format!("as of the look before the last: {e:#}"));
+        }
+    }
+
+    /// The verdict, the sites, the summary and the picture.
+    fn tell(&mut self, findings: &Findings, mut sink: Sink) -> Result<()> {
+        sink.row(&Row::Verdict(Verdict {
+            companion: "memleak",
+            time: Time(units::realtime_ns()),
+            leak: findings.judgement.leak,
+            confidence: findings.judgement.confidence(),
+            may_be_cache: findings.judgement.may_be_cache,
+            what: findings.judgement.what.clone(),
+        }))?;
+        for site in findings.sites.iter().take(self.args.top) {
+            sink.row(&Row::Site(Box::new(site.row.clone())))?;
+        }
+        let summary = self.summary(findings);
+        sink.finish(summary, || chart::of(self, findings))
+    }
+
+    fn summary(&mut self, findings: &Findings) -> Summary {
+        let judgement = &findings.judgement;
+        let mut summary = Summary {
+            headline: format!("{}: {}", judgement.headline(), judgement.what),
+            counts: vec![
+                ("looks".to_owned(), self.snapshots.len() as u64),
+                ("sites".to_owned(), findings.sites.len() as u64),
+            ],
+            notes: mem::take(&mut self.notes),
+            ..Summary::default()
+        };
+        let counts = mem::take(&mut self.counts);
+        summary.counts.extend(counts.done);
+        summary.lost = counts.lost.iter().map(|(_, n)| n).sum();
+        summary.losses = counts.lost;
+        for cache in findings.caches() {
+            let aliases = books::aliases(cache);
+            if !aliases.is_empty() {
+                summary.notes.push(format!(
+                    "cache {cache} is shared by {} (merged by the kernel)",
+                    aliases.join(", ")
+                ));
+            }
+        }
+        summary
+    }
+}

@@ -1,0 +1,526 @@
+//! The recorder: what ran on each CPU, who waited, and what was held up, written by programs in
+//! the kernel into rings that this process reads in place. irqoff, nosched, runqlat and the blame
+//! for a slow probe are views of it.
+
+mod buckets;
+mod memory;
+mod sampling;
+
+pub use buckets::bound;
+pub use memory::{Memory, RINGS, Reader, Record, comm, text};
+
+use crate::inject::load::{Priority, pin, prioritise};
+use crate::kernel::meter::{self, Programs};
+use crate::kernel::symbols;
+use anyhow::{Context, Result, bail};
+use bpf::recorder::types::{pt_record_flag, pt_vector};
+use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
+use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types::{Struct, Typedef};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, OpenObject, ProgramMut};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Where a loaded object lives.
+pub type Storage = MaybeUninit<OpenObject>;
+
+/// What is worth a record, and for which question the programs are loaded.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    /// Waits for a CPU from this long on.
+    pub waits: Option<Duration>,
+    /// Whose waits count.
+    pub only: Only,
+    /// Distributions of waits.
+    pub histogram: Option<By>,
+    /// How long the run queues are.
+    pub lengths: bool,
+    /// Reschedules that take this long.
+    pub reschedules: Option<Duration>,
+    /// Samples whether the scheduler is to be called, also where that is traced: at about half of
+    /// the cost of the whole recorder.
+    pub sampled: bool,
+    /// Timers that are this late.
+    pub late: Option<Duration>,
+    /// Hard interrupts that take this long.
+    pub irqs: Option<Duration>,
+    /// Softirqs that run, or wait, this long.
+    pub softirqs: Option<Duration>,
+}
+
+/// Whose waits count; what is `None` or empty counts for everyone.
+#[derive(Clone, Debug, Default)]
+pub struct Only {
+    /// Process.
+    pub tgid: Option<u32>,
+    /// Thread.
+    pub tid: Option<u32>,
+    /// Low half of the id of a cgroup of the CPU controller.
+    pub cgroup: Option<u32>,
+    /// Exact name, at most 15 bytes.
+    pub comm: String,
+}
+
+/// What a distribution is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Everyone.
+    All,
+    /// Each process.
+    Process,
+    /// Each cgroup.
+    Cgroup,
+}
+
+/// How late reschedules are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// When they are asked for, exactly. Since Linux 6.17.
+    Exact,
+    /// Whether they are asked for, at the end of each interrupt, softirq, and timer: up to the
+    /// time from one to the next too short.
+    Sampled,
+    /// Not at all.
+    None,
+}
+
+/// The loaded programs.
+pub struct Recorder<'a> {
+    skel: RecorderSkel<'a>,
+    links: Vec<Link>,
+    memory: Arc<Memory>,
+    reschedules: Hook,
+    missing: Vec<String>,
+}
+
+/// Records of the ring of switches of a CPU: at 10 000 switches a second 0.4 s. On large
+/// machines fewer, so that all of them take at most some 30 MB.
+const SWITCHES: u32 = 4096;
+const SWITCHES_OF_MANY: u32 = 1024;
+const MANY_CPUS: usize = 64;
+/// Processes or cgroups with a distribution of their own; further ones are counted.
+const HISTOGRAMS: u32 = 1024;
+/// At most so long is the code at which an interrupt enters the kernel (x86).
+const ENTRY_BYTES: u64 = 64;
+/// Attempts to find out which flag calls the scheduler at once.
+const CALIBRATIONS: usize = 20;
+/// So many of them must agree.
+const ENOUGH: usize = 3;
+/// Attempts to find out who this process is.
+const OWN_TRIALS: usize = 10;
+
+impl<'a> Recorder<'a> {
+    /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
+    pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
+        let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
+        let kernel = kernel_types()?;
+        let reschedules = reschedule_hook(setup, &kernel);
+        let mut missing = Vec::new();
+        let mut open = RecorderSkelBuilder::default()
+            .open(storage)
+            .context("open the recorder's programs")?;
+        configure(&mut open, setup, cpus, reschedules)?;
+        let wanted = programs(setup, reschedules);
+        for mut program in open.open_object_mut().progs_mut() {
+            let name = program.name().to_str().unwrap_or_default();
+            let tracepoint = wanted.iter().find(|(p, _)| *p == name).map(|(_, t)| *t);
+            let there = tracepoint.is_some_and(|t| t.is_empty() || has_tracepoint(&kernel, t));
+            if let Some(tracepoint) = tracepoint.filter(|_| !there) {
+                missing.push(tracepoint.to_owned());
+            }
+            program.set_autoload(there);
+        }
+        let skel = open.load().context(
+            "load the recorder's programs (root, or CAP_BPF and CAP_PERFMON, is needed)",
+        )?;
+        let memory = Memory::map(
+            skel.maps.cpus.as_fd(),
+            skel.maps.events.as_fd(),
+            skel.maps.stacks.as_fd(),
+            (cpus, sizes(cpus)),
+        )?;
+        Ok(Self {
+            skel,
+            links: Vec::new(),
+            memory: Arc::new(memory),
+            reschedules,
+            missing,
+        })
+    }
+
+    /// Records from now on.
+    pub fn attach(&mut self) -> Result<()> {
+        for program in self.skel.object().progs_mut() {
+            let later = ["on_clock", "on_hrtimer_expired"].map(OsStr::new);
+            if program.autoload() && !later.contains(&program.name()) {
+                self.links.push(attach(&program)?);
+            }
+        }
+        if self.reschedules != Hook::None {
+            let hard = self.calibrate();
+            let known = hard.inspect_err(|e| log::debug!("which flag calls the scheduler: {e:#}"));
+            if known.is_err() && self.reschedules == Hook::Sampled {
+                self.reschedules = Hook::None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes so many samples a second on each of these CPUs, as long as the result lives. Its
+    /// timers also bound how late a late timer is seen.
+    pub fn arm(&self, cpus: &[u32], hz: u32) -> Result<Vec<Link>> {
+        let each = |cpu: &u32| {
+            let clock = sampling::cpu_clock(*cpu, hz)?;
+            let link = self.skel.progs.on_clock.attach_perf_event_with_opts(
+                std::os::fd::IntoRawFd::into_raw_fd(clock),
+                libbpf_rs::PerfEventOpts::default(),
+            );
+            link.with_context(|| format!("sample CPU {cpu}"))
+        };
+        cpus.iter().map(each).collect()
+    }
+
+    /// What the programs write.
+    pub fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory)
+    }
+
+    /// How late reschedules are seen.
+    pub fn reschedules(&self) -> Hook {
+        self.reschedules
+    }
+
+    /// Whether reschedules that may wait until the next tick are known as such.
+    pub fn tells_lazy(&self) -> bool {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.is_some_and(|bss| bss.hard_bit != 0)
+    }
+
+    /// Tracepoints that this kernel does not have.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// The programs, for their cost.
+    pub fn programs(&self) -> Programs {
+        meter::loaded(self.skel.object())
+    }
+
+    /// The id of this process as the kernel numbers it, also inside a PID namespace: of whoever has
+    /// this CPU. 0 if that cannot be found out.
+    pub fn own_tgid(&self) -> u32 {
+        for _ in 0..OWN_TRIALS {
+            // Behind a switch, which is recorded.
+            thread::sleep(Duration::from_micros(100));
+            let cpu = rustix::thread::sched_getcpu();
+            let state = self.memory.cpu(cpu as u32);
+            if cpu == rustix::thread::sched_getcpu() && state.tgid != 0 {
+                return state.tgid;
+            }
+        }
+        0
+    }
+
+    /// The maps.
+    pub fn maps(&self) -> &bpf::recorder::RecorderMaps<'a> {
+        &self.skel.maps
+    }
+
+    /// Distributions and throttled run queues for which there was no room.
+    pub fn refused(&self) -> u64 {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.map_or(0, |bss| bss.hist_refused + bss.throttles_refused)
+    }
+
+    /// Finds out which flag of a thread calls the scheduler at once: the one that is set each time
+    /// when a timer wakes a real-time thread on its CPU.
+    fn calibrate(&mut self) -> Result<()> {
+        let _link = attach(&self.skel.progs.on_hrtimer_expired)?;
+        let tgid = self.own_tgid();
+        let cpu = rustix::thread::sched_getcpu();
+        let (mut common, mut told) = (u64::MAX, 0);
+        for _ in 0..CALIBRATIONS {
+            let bss = self.skel.maps.bss_data.as_deref_mut();
+            let bss = bss.context("the object has no .bss")?;
+            bss.flags_set = 0;
+            bss.calibrated_cpu = cpu as u32;
+            bss.calibrated_tgid = tgid;
+            bss.calibrating = true;
+            let woken = wake_real_time(cpu);
+            bss.calibrating = false;
+            woken.context("wake a real-time thread (CAP_SYS_NICE is needed)")?;
+            // Nothing: its timer expired while somebody else was to run anyway.
+            if bss.flags_set == 0 {
+                continue;
+            }
+            common &= bss.flags_set;
+            told += 1;
+            if told >= ENOUGH && common.is_power_of_two() {
+                bss.hard_bit = common;
+                return Ok(());
+            }
+        }
+        bail!("one of {common:#x}")
+    }
+}
+
+/// A real-time thread wakes on this CPU while another thread has it.
+fn wake_real_time(cpu: usize) -> std::io::Result<()> {
+    let sleeper = thread::spawn(move || {
+        pin(cpu)?;
+        prioritise(Priority::Fifo(1))?;
+        thread::sleep(Duration::from_millis(1));
+        Ok(())
+    });
+    let busy = thread::spawn(move || {
+        pin(cpu)?;
+        let until = Instant::now() + Duration::from_millis(2);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        Ok(())
+    });
+    let joined = [sleeper.join(), busy.join()];
+    joined
+        .into_iter()
+        .try_for_each(|result| result.unwrap_or(Ok(())))
+}
+
+/// The name of a softirq (include/linux/interrupt.h).
+pub fn softirq_name(vector: u32) -> String {
+    const NAMES: [&str; 10] = [
+        "HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER",
+        "RCU",
+    ];
+    let name = NAMES.get(vector as usize);
+    name.map_or_else(|| vector.to_string(), |name| (*name).to_owned())
+}
+
+/// The device or purpose of a hard interrupt.
+pub fn irq_name(record: &Record) -> String {
+    let number = record.event.other;
+    if u32::from(record.event.flags) & pt_record_flag::PT_VECTOR.0 != 0 {
+        return match pt_vector(number) {
+            pt_vector::PT_LOCAL_TIMER => "local_timer".to_owned(),
+            pt_vector::PT_CALL_FUNCTION => "call_function".to_owned(),
+            _ => "call_function_single".to_owned(),
+        };
+    }
+    let actions = fs::read_to_string(format!("/sys/kernel/irq/{number}/actions"));
+    match actions.as_deref().map(str::trim) {
+        Ok(name) if !name.is_empty() => format!("{number}:{name}"),
+        _ => number.to_string(),
+    }
+}
+
+fn attach(program: &ProgramMut<'_>) -> Result<Link> {
+    let link = program.attach();
+    link.with_context(|| format!("attach {} of the recorder", program.name().display()))
+}
+
+/// The trace points of the programs that a setup needs; none where it is no tracepoint.
+fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'static str)> {
+    let mut wanted = BTreeSet::from([("on_sched_switch", "sched_switch"), ("on_clock", "")]);
+    if setup.late.is_some() || setup.lengths || reschedules != Hook::None {
+        wanted.insert(("on_hrtimer_expire", "hrtimer_expire_entry"));
+    }
+    if reschedules != Hook::None {
+        wanted.insert(("on_hrtimer_expired", "hrtimer_expire_exit"));
+    }
+    if reschedules == Hook::Exact {
+        wanted.extend([
+            ("on_set_need_resched", "sched_set_need_resched_tp"),
+            ("on_sched_entry", "sched_entry_tp"),
+        ]);
+    }
+    if setup.softirqs.is_some() {
+        wanted.extend([
+            ("on_softirq_raise", "softirq_raise"),
+            ("on_softirq_entry", "softirq_entry"),
+        ]);
+    }
+    if setup.irqs.is_some() {
+        wanted.insert(("on_irq_entry", "irq_handler_entry"));
+        if cfg!(target_arch = "x86_64") {
+            wanted.extend([
+                ("on_local_timer_entry", "local_timer_entry"),
+                ("on_call_function_entry", "call_function_entry"),
+                (
+                    "on_call_function_single_entry",
+                    "call_function_single_entry",
+                ),
+            ]);
+        }
+    }
+    let sampled = reschedules == Hook::Sampled;
+    if setup.softirqs.is_some() || sampled {
+        wanted.insert(("on_softirq_exit", "softirq_exit"));
+    }
+    if setup.irqs.is_some() || sampled {
+        wanted.insert(("on_irq_exit", "irq_handler_exit"));
+        if cfg!(target_arch = "x86_64") {
+            wanted.extend([
+                ("on_local_timer_exit", "local_timer_exit"),
+                ("on_call_function_exit", "call_function_exit"),
+                ("on_call_function_single_exit", "call_function_single_exit"),
+            ]);
+        }
+    }
+    if sampled && cfg!(target_arch = "x86_64") {
+        wanted.insert(("on_reschedule_exit", "reschedule_exit"));
+    }
+    wanted
+}
+
+fn has_tracepoint(kernel: &Btf<'_>, name: &str) -> bool {
+    kernel
+        .type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))
+        .is_some()
+}
+
+/// The exact hook if it is wanted, and this kernel has both of its tracepoints.
+fn reschedule_hook(setup: &Setup, kernel: &Btf<'_>) -> Hook {
+    let traced = may_trace_reschedules(kernel_version())
+        && has_tracepoint(kernel, "sched_set_need_resched_tp")
+        && has_tracepoint(kernel, "sched_entry_tp");
+    match setup.reschedules {
+        None => Hook::None,
+        Some(_) if traced && !setup.sampled => Hook::Exact,
+        Some(_) => Hook::Sampled,
+    }
+}
+
+/// Where a timer's interrupt enters the kernel, if that can be known.
+fn timer_entry() -> Option<u64> {
+    if !cfg!(target_arch = "x86_64") {
+        return None;
+    }
+    let [entry] = symbols::addresses(["asm_sysvec_apic_timer_interrupt"]);
+    entry
+}
+
+/// Whether this kernel knows for how long a task waited: it has `CONFIG_SCHED_INFO` and
+/// `CONFIG_FAIR_GROUP_SCHED`.
+pub fn knows_waits() -> Result<bool> {
+    let kernel = kernel_types()?;
+    let has = |name: &str, field: &str| {
+        let found = kernel.type_by_name::<Struct<'_>>(name);
+        found.is_some_and(|s| s.iter().any(|m| m.name.is_some_and(|name| name == field)))
+    };
+    Ok(has("sched_info", "last_queued") && has("sched_entity", "cfs_rq"))
+}
+
+fn kernel_types() -> Result<Btf<'static>> {
+    Btf::from_vmlinux()
+        .context("read the kernel's type information: the recorder needs CONFIG_DEBUG_INFO_BTF")
+}
+
+/// Interrupts each of these CPUs by a timer so many times a second, as long as the result lives:
+/// that bounds how late a late timer is seen.
+pub fn tick(cpus: &[u32], hz: u32) -> Result<Vec<OwnedFd>> {
+    cpus.iter()
+        .map(|cpu| sampling::cpu_clock(*cpu, hz))
+        .collect()
+}
+
+/// Whether a program at `sched_set_need_resched_tp` does no harm. A program that is called again
+/// while it runs returns at once, and up to Linux 6.19 that is found out before its RCU section
+/// begins. Later kernels begin and end the section in each call; its end may ask for a reschedule
+/// (`rcu_read_unlock_special`), which calls the program again, and so on: 7.2 ran into the guard
+/// page of its stack, and panicked.
+fn may_trace_reschedules(version: (u32, u32)) -> bool {
+    version < (7, 0)
+}
+
+/// Of the running kernel: 6, 18. What cannot be read counts as the latest.
+fn kernel_version() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-', '+']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (u32::MAX, 0),
+    }
+}
+
+fn sizes(cpus: usize) -> (u32, u32) {
+    let switches = if cpus > MANY_CPUS {
+        SWITCHES_OF_MANY
+    } else {
+        SWITCHES
+    };
+    (switches, switches / 4)
+}
+
+fn configure(
+    open: &mut OpenRecorderSkel<'_>,
+    setup: &Setup,
+    cpus: usize,
+    reschedules: Hook,
+) -> Result<()> {
+    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
+        bail!("the object has no .rodata")
+    };
+    let ns = |limit: Option<Duration>| limit.map_or(u64::MAX, |d| d.as_nanos() as u64);
+    let (switches, others) = sizes(cpus);
+    rodata.sizes.switches = switches;
+    rodata.sizes.others = others;
+    rodata.min_wait_ns = ns(setup.waits);
+    rodata.min_resched_ns = ns(setup.reschedules);
+    rodata.min_late_ns = ns(setup.late).min(i64::MAX as u64);
+    rodata.min_irq_ns = ns(setup.irqs);
+    rodata.min_softirq_ns = ns(setup.softirqs);
+    rodata.min_softirq_delay_ns = ns(setup.softirqs);
+    rodata.lengths = setup.lengths;
+    rodata.only_tgid = setup.only.tgid.unwrap_or(0).cast_signed();
+    rodata.only_tid = setup.only.tid.unwrap_or(0).cast_signed();
+    rodata.only_cgroup = setup.only.cgroup.unwrap_or(0);
+    for (to, from) in rodata.only_comm.iter_mut().zip(setup.only.comm.bytes()) {
+        *to = from.cast_signed();
+    }
+    rodata.hist_by = match setup.histogram {
+        None => bpf::recorder::types::pt_hist_by::HIST_OFF,
+        Some(By::All) => bpf::recorder::types::pt_hist_by::HIST_ALL,
+        Some(By::Process) => bpf::recorder::types::pt_hist_by::HIST_TGID,
+        Some(By::Cgroup) => bpf::recorder::types::pt_hist_by::HIST_CGROUP,
+    };
+    rodata.sampled = reschedules == Hook::Sampled;
+    if let Some(entry) = setup.late.and_then(|_| timer_entry()) {
+        rodata.timer_entry = entry;
+        rodata.timer_entry_end = entry + ENTRY_BYTES;
+    }
+    let per_cpu = switches + 3 * others;
+    let cpus = cpus as u32;
+    open.maps.cpus.set_max_entries(cpus)?;
+    open.maps.events.set_max_entries(cpus * per_cpu)?;
+    open.maps
+        .stacks
+        .set_max_entries(cpus * memory::STACKS_OF_CPU)?;
+    let histograms = match setup.histogram {
+        None => 1,
+        Some(By::All) => cpus,
+        Some(_) => HISTOGRAMS,
+    };
+    open.maps.hists.set_max_entries(histograms)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reschedules_are_traced_only_where_that_does_no_harm() {
+        assert!(may_trace_reschedules((6, 17)) && may_trace_reschedules((6, 19)));
+        assert!(!may_trace_reschedules((7, 0)) && !may_trace_reschedules((7, 2)));
+        assert!(!may_trace_reschedules((u32::MAX, 0)));
+        assert_ne!(kernel_version(), (u32::MAX, 0));
+    }
+}

@@ -1,0 +1,394 @@
+//! Loads and attaches the stamping programs of one role, and says which points they give.
+
+use crate::kernel::lab_clock::{self, LabClock};
+use crate::kernel::meter::{self, Programs};
+use crate::kernel::symbols;
+use crate::kernel::table::Table;
+use anyhow::{Context, Result, bail};
+use bpf::pingtrace::types::{pt_losses, pt_sleep};
+use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, OpenObject, ProgramInput};
+use report::model::Point;
+use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// What the programs are loaded for.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// Stamps the probes of one session.
+    Client {
+        /// The session.
+        session: u32,
+    },
+    /// Stamps every probe that arrives.
+    Server {
+        /// Index of this host in its stamps.
+        host: u16,
+        /// Hash of the boot id; 0 when this host is to count as another one in any case.
+        host_id: u64,
+    },
+}
+
+/// What is asked of the programs.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Role.
+    pub role: Role,
+    /// Server: tell of probes that stay this long in this host.
+    pub explain: Option<Duration>,
+    /// Records in the table, a power of two.
+    pub slots: u32,
+    /// Stamp in this namespace only.
+    pub only_netns: Option<u32>,
+    /// A wrong clock, for laboratories.
+    pub lab_clock: Option<LabClock>,
+    /// The namespace of this process.
+    pub own_netns: u32,
+}
+
+/// Storage of the loaded object, kept by the caller for as long as the tracer lives; the second
+/// is for a further attempt with fewer programs.
+pub struct Storage([MaybeUninit<OpenObject>; 2]);
+
+impl Storage {
+    /// Room for a tracer.
+    pub const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; 2])
+    }
+}
+
+/// The loaded programs; dropping it detaches them.
+pub struct Tracer<'a> {
+    skel: PingtraceSkel<'a>,
+    role: Role,
+    loaded: BTreeSet<&'static str>,
+    links: Vec<Link>,
+    /// Records of probes in flight.
+    pub table: Arc<Table>,
+    /// The points that can be seen, and by which hook.
+    pub points: Vec<(Point, String)>,
+    /// Points that cannot be had, and why.
+    pub missing: Vec<(Point, String)>,
+    /// The kernel's drops of probes are seen.
+    pub drops: bool,
+}
+
+const BOTH: [&str; 7] = [
+    "on_net_dev_queue",
+    "on_net_dev_start_xmit",
+    "on_netif_receive_skb",
+    "on_softirq_raise",
+    "on_softirq_entry",
+    "on_softirq_exit",
+    "on_kfree_skb",
+];
+const CLIENT: [&str; 4] = [
+    "on_sched_wakeup",
+    "on_sched_switch",
+    "client_socket",
+    "whoami",
+];
+
+/// Alternatives for the arrival at `icmp_rcv`, best first; each is a pair for IPv4 and IPv6.
+const ICMP_RCV: [(&str, [&str; 2]); 2] = [
+    ("fentry", ["fentry_icmp_rcv", "fentry_icmpv6_rcv"]),
+    ("kprobe", ["kprobe_icmp_rcv", "kprobe_icmpv6_rcv"]),
+];
+
+impl<'a> Tracer<'a> {
+    /// Loads whatever this kernel allows of the role's programs. Fails only when the kernel takes
+    /// none of them.
+    pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
+        let mut wanted = programs(&setup.role);
+        let [first, second] = &mut storage.0;
+        let skel = match load(first, setup, &wanted) {
+            Ok(skel) => skel,
+            Err(e) => {
+                log::debug!("not all programs load together ({e:#}); trying them one by one");
+                wanted.retain(|p| trial(setup, p, false).is_ok());
+                if wanted.is_empty() {
+                    return Err(e);
+                }
+                load(second, setup, &wanted)?
+            }
+        };
+        let table = Arc::new(Table::of_map(skel.maps.records.as_fd(), setup.slots)?);
+        Ok(Self {
+            skel,
+            role: setup.role,
+            loaded: wanted,
+
+            links: Vec::new(),
+            table,
+            points: Vec::new(),
+            missing: Vec::new(),
+            drops: false,
+        })
+    }
+
+    /// Attaches the programs: from now on probes are stamped.
+    pub fn attach(&mut self) {
+        let attached = self.attach_each();
+        self.drops = attached.contains("on_kfree_skb");
+        if !self.drops {
+            log::warn!("why this kernel drops a probe cannot be seen: no kfree_skb tracepoint");
+        }
+        self.describe(&attached);
+        self.find_receiver();
+    }
+
+    /// Attaches one by one: what this kernel refuses is missing, not fatal. The program that begins
+    /// a server's records comes last, so that no record lacks what the others see.
+    fn attach_each(&mut self) -> BTreeSet<&'static str> {
+        let mut attached = BTreeSet::new();
+        let mut programs: Vec<_> = self.skel.object().progs_mut().collect();
+        programs.sort_by_key(|p| p.name() == "on_netif_receive_skb");
+        for program in programs {
+            let Some(name) = self.loaded.iter().find(|w| **w == program.name()) else {
+                continue;
+            };
+            if is_passive(name) {
+                attached.insert(*name);
+                continue;
+            }
+            match program.attach() {
+                Ok(link) => {
+                    self.links.push(link);
+                    attached.insert(*name);
+                }
+                Err(e) => log::debug!("cannot attach {name}: {e:#}"),
+            }
+        }
+        attached
+    }
+
+    fn describe(&mut self, attached: &BTreeSet<&str>) {
+        let has = |name: &str| attached.contains(name);
+        for (point, program, hook) in sources(&self.role) {
+            if has(program) {
+                self.points.push((point, format!("tp_btf/{hook}")));
+            } else {
+                self.missing.push((point, format!("no {hook} tracepoint")));
+            }
+        }
+        match self.role {
+            Role::Client { .. } if has("client_socket") => {
+                self.points
+                    .push((Point::LRxSkdataready, "socket filter".into()));
+            }
+            Role::Client { .. } => self
+                .missing
+                .push((Point::LRxSkdataready, "no socket filter".into())),
+            Role::Server { .. } => match arrival_hook(attached) {
+                Some(hook) => self.points.push((Point::RRxIcmprcv, hook.into())),
+                None => self
+                    .missing
+                    .push((Point::RRxIcmprcv, "no hook at icmp_rcv".into())),
+            },
+        }
+        self.points.sort_by_key(|(p, _)| *p);
+    }
+
+    /// Tells the programs which thread receives: the caller, as the kernel numbers it.
+    fn find_receiver(&mut self) {
+        if !matches!(self.role, Role::Client { .. }) {
+            return;
+        }
+        let asked = self.skel.progs.whoami.test_run(ProgramInput::default());
+        let bss = self.bss();
+        let tid = match asked {
+            Ok(_) => bss.caller_tid,
+            Err(_) => rustix::thread::gettid()
+                .as_raw_nonzero()
+                .get()
+                .cast_unsigned(),
+        };
+        bss.receiver_tid = tid.cast_signed();
+    }
+
+    fn bss(&mut self) -> &mut bpf::pingtrace::types::bss {
+        self.skel
+            .maps
+            .bss_data
+            .as_deref_mut()
+            .expect("libbpf maps .bss")
+    }
+
+    /// The filter program for the role's raw socket, if it could be loaded.
+    pub fn socket_filter(&self) -> Option<RawFd> {
+        let program = match self.role {
+            Role::Client { .. } => &self.skel.progs.client_socket,
+            Role::Server { .. } => &self.skel.progs.server_socket,
+        };
+        program.autoload().then(|| program.as_fd().as_raw_fd())
+    }
+
+    /// Forgets the last wake-up of the receiving thread, before it waits again. When it last got a
+    /// CPU stays known: a thread that was preempted before it could wait has no wake-up.
+    pub fn begin_wait(&mut self) {
+        self.bss().receiver_sleep.woken_ns = 0;
+    }
+
+    /// The receiving thread's last sleep.
+    pub fn last_sleep(&mut self) -> pt_sleep {
+        self.bss().receiver_sleep
+    }
+
+    /// What the programs had to leave out so far.
+    pub fn losses(&self) -> pt_losses {
+        self.skel
+            .maps
+            .bss_data
+            .as_deref()
+            .map(|bss| bss.losses)
+            .unwrap_or_default()
+    }
+
+    /// The programs that are loaded, by name.
+    pub fn programs(&self) -> Programs {
+        meter::loaded(self.skel.object())
+    }
+
+    /// The programs' maps, for the in-band object to share.
+    pub fn maps(&self) -> &bpf::pingtrace::PingtraceMaps<'a> {
+        &self.skel.maps
+    }
+}
+
+/// Programs that are not attached to the kernel but to a socket, or run on demand.
+fn is_passive(name: &str) -> bool {
+    matches!(name, "client_socket" | "server_socket" | "whoami")
+}
+
+/// The hook that stands for `icmp_rcv`, for both families.
+fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
+    let complete = ICMP_RCV
+        .iter()
+        .find(|(_, pair)| pair.iter().all(|p| attached.contains(p)));
+    let socket = attached.contains("server_socket");
+    complete
+        .map(|(hook, _)| *hook)
+        .or_else(|| socket.then_some("raw socket filter"))
+}
+
+/// The programs to load.
+fn programs(role: &Role) -> BTreeSet<&'static str> {
+    let mut wanted = BTreeSet::from(BOTH);
+    match role {
+        Role::Client { .. } => {
+            wanted.extend(CLIENT);
+        }
+        Role::Server { .. } => {
+            let setup = Setup {
+                explain: None,
+                role: *role,
+                slots: 1,
+                only_netns: None,
+                lab_clock: None,
+                own_netns: 0,
+            };
+            let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
+            match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {
+                Some((_, pair)) => wanted.extend(pair),
+                None => wanted.extend(["server_socket"]),
+            }
+        }
+    }
+    wanted
+}
+
+/// Which program gives which point.
+fn sources(role: &Role) -> Vec<(Point, &'static str, &'static str)> {
+    use Point as P;
+    match role {
+        Role::Client { .. } => vec![
+            (P::LTxDevqueue, BOTH[0], "net_dev_queue"),
+            (P::LTxDevout, BOTH[1], "net_dev_start_xmit"),
+            (P::LRxIprcv, BOTH[2], "netif_receive_skb"),
+            (P::LRxSoftirq, BOTH[3], "softirq_raise"),
+            (P::LRxNapi, BOTH[4], "softirq_entry"),
+            (P::LRxWakeup, CLIENT[0], "sched_wakeup"),
+            (P::LRxOncpu, CLIENT[1], "sched_switch"),
+        ],
+        Role::Server { .. } => vec![
+            (P::RTxDevqueue, BOTH[0], "net_dev_queue"),
+            (P::RTxDevout, BOTH[1], "net_dev_start_xmit"),
+            (P::RRxDevrcv, BOTH[2], "netif_receive_skb"),
+            (P::RRxSoftirq, BOTH[3], "softirq_raise"),
+            (P::RRxNapi, BOTH[4], "softirq_entry"),
+        ],
+    }
+}
+
+fn load<'a>(
+    storage: &'a mut MaybeUninit<OpenObject>,
+    setup: &Setup,
+    wanted: &BTreeSet<&str>,
+) -> Result<PingtraceSkel<'a>> {
+    let mut open = PingtraceSkelBuilder::default()
+        .open(storage)
+        .context("open the stamping programs")?;
+    for mut program in open.open_object_mut().progs_mut() {
+        let on = program.name().to_str().is_some_and(|n| wanted.contains(n));
+        program.set_autoload(on);
+    }
+    configure(&mut open, setup)?;
+    open.load().context("load the stamping programs")
+}
+
+fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
+    let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
+        bail!("the object has no .rodata")
+    };
+    rodata.record_mask = setup.slots - 1;
+    rodata.only_netns = setup.only_netns.unwrap_or(0);
+    [rodata.page_offset_base, rodata.vmemmap_base] = *PAGE_BASES;
+    if let Some(clock) = setup.lab_clock {
+        lab_clock::set!(rodata.lab_clock, clock);
+    }
+    rodata.own_netns = setup.own_netns;
+    match setup.role {
+        Role::Client { session } => rodata.session = session,
+        Role::Server { host, host_id } => {
+            rodata.server = true;
+            rodata.host_index = host;
+            rodata.host_id = host_id.to_be();
+            rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
+        }
+    }
+    open.maps
+        .records
+        .set_max_entries(setup.slots)
+        .context("size the table of probe records")
+}
+
+/// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, from which the programs find
+/// headers that a driver left in a page. Zeros where this kernel has none: there they see linear
+/// headers only.
+static PAGE_BASES: LazyLock<[u64; 2]> =
+    LazyLock::new(
+        || match symbols::addresses(["page_offset_base", "vmemmap_base"]) {
+            [Some(direct_map), Some(pages)] => [direct_map, pages],
+            _ => [0, 0],
+        },
+    );
+
+/// Loads, and attaches, one program alone: the only test that tells the truth.
+fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {
+    let mut storage = MaybeUninit::uninit();
+    let skel = load(&mut storage, setup, &BTreeSet::from([program]))?;
+    let found = skel.object().progs_mut().find(|p| p.name() == program);
+    let found = found.with_context(|| format!("no program {program}"))?;
+    if attach {
+        drop(
+            found
+                .attach()
+                .with_context(|| format!("attach {program}"))?,
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Drop reports: what a server tells a client about packets that its kernel dropped. A report is a
+//! record packet with the probe's stamps, the drop, and its names as the server's kernel has them.
+
+use crate::kernel::drops;
+use crate::kernel::table::Table;
+use crate::output::names::NameBook;
+use crate::server::records::{address, answered_in, left_by, stamps};
+use crate::wire::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
+use bpf::pingtrace::types::{pt_owed, pt_record};
+use report::blame::{Blame, to_wire};
+use report::model::KernelDrop;
+use std::net::SocketAddr;
+
+/// A reply that leaves after all is no loss: so long it may take.
+const SETTLE_NS: u64 = 10_000_000;
+/// A report is sent twice, as the first may fall to the same queue.
+const AGAIN_NS: u64 = 150_000_000;
+/// Reports that wait.
+const MAX_WAITING: usize = 8192;
+
+struct Waiting {
+    at_ns: u64,
+    again: bool,
+    event: pt_owed,
+}
+
+/// A report that is due.
+pub struct Report {
+    /// The address that was probed.
+    pub from: SocketAddr,
+    /// The client.
+    pub to: SocketAddr,
+    /// Of both.
+    pub family: Family,
+    /// The ICMP message.
+    pub message: Vec<u8>,
+}
+
+/// Drops that clients are to hear of.
+pub struct DropReports {
+    own_netns: u32,
+    waiting: Vec<Waiting>,
+    names: NameBook,
+    /// Drops that nobody was told of because too many waited.
+    pub forgotten: u64,
+}
+
+impl DropReports {
+    /// For the server of this namespace.
+    pub fn new(own_netns: u32) -> Self {
+        Self {
+            own_netns,
+            waiting: Vec::new(),
+            names: NameBook::default(),
+            forgotten: 0,
+        }
+    }
+
+    /// A packet was dropped.
+    pub fn add(&mut self, now: u64, event: pt_owed) {
+        if self.waiting.len() >= MAX_WAITING {
+            self.forgotten += 1;
+            return;
+        }
+        self.waiting.push(Waiting {
+            at_ns: now + SETTLE_NS,
+            again: true,
+            event,
+        });
+    }
+
+    /// When to look again.
+    pub fn wake_at(&self) -> Option<u64> {
+        self.waiting.iter().map(|w| w.at_ns).min()
+    }
+
+    /// The reports whose time has come.
+    pub fn due(&mut self, table: &Table, now: u64) -> Vec<Report> {
+        let (due, later) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|w: &Waiting| w.at_ns <= now);
+        self.waiting = later;
+        let mut reports = Vec::new();
+        for w in due {
+            let Some(report) = self.report(table, &w.event) else {
+                continue;
+            };
+            reports.push(report);
+            if w.again {
+                self.waiting.push(Waiting {
+                    at_ns: now + AGAIN_NS,
+                    again: false,
+                    event: w.event,
+                });
+            }
+        }
+        reports
+    }
+
+    fn report(&mut self, table: &Table, event: &pt_owed) -> Option<Report> {
+        let record = table.copy(event.slot);
+        let same = (record.session, record.sequence) == (event.session, event.sequence);
+        let mine =
+            record.drop.netns == self.own_netns || answered_in(&record) == Some(self.own_netns);
+        if !same || !mine || !is_lost(&record) {
+            return None;
+        }
+        let mut drop = drops::local(&record.drop);
+        self.names.name_drop(&mut drop);
+        let family = family(&record);
+        let device = left_by(&record);
+        Some(Report {
+            from: address(&record.local, device),
+            to: address(&record.peer, device),
+            family,
+            message: message(&record, family, &drop),
+        })
+    }
+}
+
+/// Nothing was seen of the packet after the drop: else it was a copy.
+fn is_lost(record: &pt_record) -> bool {
+    let later = |e: &Entry| e.time > record.drop.ns;
+    record.drop.ns != 0 && !stamps(record, 0).iter().any(later)
+}
+
+/// Of the client's packets.
+pub fn family(record: &pt_record) -> Family {
+    if record.family == 4 {
+        Family::V4
+    } else {
+        Family::V6
+    }
+}
+
+/// Who had the CPU in a probe's slow segments, as far as there is room; none if there is nothing to say.
+pub fn blame_message(record: &pt_record, blame: &[Blame]) -> Option<Vec<u8>> {
+    let length = usize::from(record.length);
+    let (session, sequence) = (record.session, record.sequence);
+    let mut packet = RecordPacket::new(family(record), Version::V1, session, sequence, length);
+    let text = to_wire(blame, packet.room() * packet::TEXT);
+    if text.is_empty() {
+        return None;
+    }
+    for note in Note::texts(About::Blame, &text, 0) {
+        packet.push_note(&note);
+    }
+    Some(packet.trimmed().finish())
+}
+
+/// What a small packet has no room for is left out, the least important last.
+fn message(record: &pt_record, family: Family, drop: &KernelDrop) -> Vec<u8> {
+    let length = usize::from(record.length);
+    let mut packet =
+        RecordPacket::new(family, Version::V1, record.session, record.sequence, length);
+    packet.push_note(&Note::Drop {
+        ns: drop.ns,
+        netns: drop.netns,
+        ifindex: drop.ifindex,
+        reply: drop.reply,
+        back: 0,
+    });
+    name(&mut packet, About::Reason, drop.reason.name.as_ref());
+    name(&mut packet, About::Location, drop.location.name.as_ref());
+    for stamp in stamps(record, 0) {
+        packet.push(&stamp);
+    }
+    name(&mut packet, About::Device, drop.device.as_ref());
+    name(&mut packet, About::Netns, drop.netns_name.as_ref());
+    packet.trimmed().finish()
+}
+
+fn name(packet: &mut RecordPacket, about: About, name: Option<&String>) {
+    let texts = name.map_or_else(Vec::new, |name| Note::texts(about, name, 0));
+    // Half a name would be a wrong one.
+    if texts.len() <= packet.room() {
+        for text in &texts {
+            packet.push_note(text);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The server: its programs do the work in the kernel. User space attaches them to devices as
+//! these come and go, and sends record packets to clients that cannot be stamped in band.
+
+use super::devices::Devices;
+use super::records::Records;
+use crate::capture::explain;
+use crate::cli::Cli;
+use crate::control::Control;
+use crate::kernel::host::{self, ServerLock};
+use crate::kernel::meter::Meter;
+use crate::kernel::recorder;
+use crate::kernel::tracer::{Role, Setup, Storage, Tracer};
+use crate::output::story;
+use crate::server::inband::Inband;
+use crate::units::monotonic_ns;
+use crate::wire::packet::Family;
+use crate::wire::socket::{Deliver, Options, ProbeSocket};
+use anyhow::{Context, Result};
+use bpf::pingtrace::types::pt_owed;
+use libbpf_rs::{MapCore as _, MapFlags, RingBuffer, RingBufferBuilder};
+use netns::Namespace;
+use report::text;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+/// Requests whose replies have not left yet; a record is about 1.6 kB.
+pub const SLOTS: u32 = 8192;
+
+/// Runs until a signal or the end of `-t`.
+pub fn run(cli: &Cli, control: &Control) -> Result<()> {
+    let _lock = ServerLock::take()?;
+    let own = Namespace::current()
+        .context("find this network namespace")?
+        .inode();
+    let role = Role::Server {
+        host: cli.userid.unwrap_or(1),
+        host_id: if cli.userid.is_some() { 0 } else { host::id() },
+    };
+    let local = cli.nslocal || cli.userid.is_some();
+    let setup = Setup {
+        role,
+        explain: cli.explain,
+        slots: SLOTS,
+        only_netns: local.then_some(own),
+        lab_clock: cli.lab_clock,
+        own_netns: own,
+    };
+    if let Some(epoch) = cli.lab_clock.map(|clock| clock.epoch_ns) {
+        log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
+    }
+    let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
+    let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
+    let sockets = arrival_filters(&tracer)?;
+    let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &cli.interface)?;
+    // Last: a reply that is stamped before its device is would be owed a record packet.
+    tracer.attach();
+    say_points(&tracer);
+    let mut recorder_storage = recorder::Storage::uninit();
+    let recording = cli
+        .explain
+        .map(|t| explain::Start::record(&mut recorder_storage, t));
+    let recording = recording.transpose()?;
+    let mut meter = meter(cli, &tracer, &devices, recording.as_ref());
+    let owed = RefCell::new(Vec::new());
+    let ring = ring(&tracer, &owed)?;
+    let mut records = Records::new(own, recording.as_ref().map(explain::Start::explainer));
+    let mut signals = control.wake()?;
+    story::date_lines();
+    let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
+    let start_ns = monotonic_ns();
+    log::info!("serving; stop with SIGINT or SIGTERM");
+    while wait(&ring, &devices, &signals, records.wake_at(deadline))?
+        || records.wake_at(None).is_some()
+    {
+        ring.consume()
+            .context("read the ring buffer of owed records")?;
+        records.send(&tracer.table, &mut owed.borrow_mut());
+        if let Err(e) = devices.update() {
+            log::warn!("{e:#}; a device that has come or gone may be missed");
+        }
+        // Any number of signals at once; what they ask for is in their flags.
+        let _ = signals.read(&mut [0; 64]);
+        if control.asked().summary {
+            log::info!("{}", clients(&tracer)?);
+            summarize(&tracer, &devices, &records);
+        }
+        if control.stopped() {
+            break;
+        }
+    }
+    summarize(&tracer, &devices, &records);
+    meter.most_in_use = tracer.table.waiting();
+    meter.evicted = tracer.losses().evicted;
+    say_cost(&meter, monotonic_ns() - start_ns);
+    drop(sockets);
+    Ok(())
+}
+
+const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";
+
+/// Counts what the programs of both objects take, if `--debug` asks for it.
+fn meter(
+    cli: &Cli,
+    tracer: &Tracer<'_>,
+    devices: &Devices<'_>,
+    recording: Option<&explain::Start<'_>>,
+) -> Meter {
+    let inband = devices.inband.iter().flat_map(Inband::programs);
+    let recorder = recording.into_iter().flat_map(|r| r.recorder.programs());
+    let programs = tracer.programs().into_iter().chain(inband).chain(recorder);
+    Meter::start(SLOTS, programs.filter(|_| cli.debug).collect())
+}
+
+/// Waits for an owed record, a device, a signal or the deadline; false at the deadline.
+fn wait(
+    ring: &RingBuffer<'_>,
+    devices: &Devices<'_>,
+    signals: &UnixStream,
+    deadline: Option<u64>,
+) -> Result<bool> {
+    let left = deadline.map(|d| Duration::from_nanos(d.saturating_sub(monotonic_ns())));
+    if left == Some(Duration::ZERO) {
+        return Ok(false);
+    }
+    let timeout = left.map(|d| Timespec {
+        tv_sec: d.as_secs() as i64,
+        tv_nsec: i64::from(d.subsec_nanos()),
+    });
+    let ring = ring_fd(ring);
+    let mut fds = [
+        PollFd::new(&ring, PollFlags::IN),
+        PollFd::new(&devices.events, PollFlags::IN),
+        PollFd::new(signals, PollFlags::IN),
+    ];
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Err(e) => Err(e).context("wait for events"),
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "libbpf-rs gives the epoll descriptor as a number"
+)]
+fn ring_fd<'r>(ring: &'r RingBuffer<'_>) -> BorrowedFd<'r> {
+    // SAFETY: the ring buffer owns the descriptor and outlives the borrow.
+    unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
+}
+
+fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<RingBuffer<'r>> {
+    let mut builder = RingBufferBuilder::new();
+    builder
+        .add(&tracer.maps().owed, move |bytes: &[u8]| {
+            let word = |at: usize| {
+                bytes
+                    .get(at..at + 4)
+                    .map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]))
+            };
+            let words = [0, 4, 8, 12].map(word);
+            if let [Some(slot), Some(session), Some(sequence), Some(what)] = words {
+                owed.borrow_mut().push(pt_owed {
+                    slot,
+                    session,
+                    sequence,
+                    what,
+                });
+            }
+            0
+        })
+        .context("open the ring buffer of owed records")?;
+    builder
+        .build()
+        .context("open the ring buffer of owed records")
+}
+
+/// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
+fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
+    let Some(program) = tracer.socket_filter() else {
+        return Ok(Vec::new());
+    };
+    let mut sockets = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        match ProbeSocket::open(family, &Options::default()) {
+            Ok(socket) => {
+                socket
+                    .attach_filter(program)
+                    .context("attach the arrival filter")?;
+                socket
+                    .deliver(Deliver::Requests)
+                    .context("set the ICMP type filter")?;
+                sockets.push(socket);
+            }
+            Err(e) => log::warn!("no {family:?} arrival stamps: {e:#}"),
+        }
+    }
+    Ok(sockets)
+}
+
+fn say_cost(meter: &Meter, elapsed_ns: u64) {
+    for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
+        log::info!("{line}");
+    }
+}
+
+fn say_points(tracer: &Tracer<'_>) {
+    for (point, why) in &tracer.missing {
+        log::warn!("{} cannot be stamped here: {why}", point.name());
+    }
+    let list: Vec<String> = tracer
+        .points
+        .iter()
+        .map(|(p, hook)| format!("{} ({hook})", p.name()))
+        .collect();
+    log::debug!("points: {}", list.join(", "));
+}
+
+/// `2 clients, 3 sessions`: those whose late stamps the kernel's table has or had room for; the latest
+/// of those that met in one place.
+fn clients(tracer: &Tracer<'_>) -> Result<String> {
+    const PEER: usize = 20;
+    let sessions = &tracer.maps().sessions;
+    let (mut peers, mut count) = (HashSet::new(), 0);
+    for index in 0..sessions.max_entries() {
+        let entry = sessions.lookup(&index.to_ne_bytes(), MapFlags::ANY);
+        let entry = entry.context("read the table of sessions")?;
+        let Some((session, peer)) = entry
+            .as_ref()
+            .and_then(|e| e.get(..PEER)?.split_at_checked(4))
+        else {
+            continue;
+        };
+        if session != [0; 4] {
+            count += 1;
+            peers.insert(peer.to_owned());
+        }
+    }
+    Ok(format!("{} clients, {count} sessions so far", peers.len()))
+}
+
+fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
+    let (written, inband) = devices
+        .inband
+        .as_ref()
+        .map(Inband::counts)
+        .unwrap_or_default();
+    log::info!(
+        "{written} replies stamped in band, {} record packets sent",
+        records.sent
+    );
+    if records.explainer.is_some() {
+        log::info!("{} slow probes explained", records.blamed);
+    }
+    let kernel = tracer.losses();
+    let losses = [
+        (
+            "record packets held back by the rate limit",
+            records.limited,
+        ),
+        ("record packets that could not be sent", records.failed),
+        (
+            "records reused before their packet was sent",
+            records.reused,
+        ),
+        ("stamps beyond 32 a direction", kernel.stamp_overflow),
+        ("records reused before their reply left", kernel.evicted),
+        (
+            "record packets forgotten: ring buffer full",
+            kernel.owed_overflow,
+        ),
+        ("stamps for which a reply had no room", inband.no_room),
+        (
+            "sessions that displaced another",
+            inband.session_evicted + kernel.session_evicted,
+        ),
+        (
+            "dropped probes that no client was told of",
+            records.drops.forgotten,
+        ),
+        (
+            "slow probes that were not explained: too many at once",
+            records.explainer.as_ref().map_or(0, |e| e.skipped),
+        ),
+    ];
+    for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
+        log::warn!("{what}: {count}");
+    }
+}

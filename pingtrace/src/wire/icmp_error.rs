@@ -1,0 +1,220 @@
+//! ICMP errors (RFC 792, RFC 4443): what one says, and which probe it quotes.
+//!
+//! Anybody can send one. It is believed only as far as it quotes a probe that is in flight: the
+//! kernel's own opinion of it, such as a path MTU that it learnt, is not asked for.
+
+use crate::wire::packet::{Family, MAGIC};
+use pnet_packet::ip::IpNextHeaderProtocols;
+use pnet_packet::ipv4::Ipv4Packet;
+use pnet_packet::ipv6::Ipv6Packet;
+use pnet_packet::util::checksum;
+use std::net::IpAddr;
+
+/// Bytes before the packet that an error quotes.
+const HEADER: usize = 8;
+const IPV6_HEADER: usize = 40;
+
+/// An ICMP error about a packet of this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Who says so.
+    pub from: IpAddr,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Where the quoted packet was going.
+    to: IpAddr,
+    /// The echo request that it quotes, if it does.
+    echo: Option<Echo>,
+}
+
+/// A quoted echo request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Echo {
+    id: u16,
+    sequence: u16,
+    /// Session and sequence number, where so much is quoted.
+    whole: Option<(u32, u32)>,
+}
+
+impl IcmpError {
+    /// Reads an ICMP error; `None` if it is none, or quotes no packet of this family.
+    pub fn parse(message: &[u8], family: Family, from: IpAddr) -> Option<Self> {
+        let (kind, code) = (*message.first()?, *message.get(1)?);
+        let is_error = match family {
+            Family::V4 => matches!(kind, 3 | 11 | 12),
+            Family::V6 => matches!(kind, 1..=4),
+        };
+        let quoted = message.get(HEADER..)?;
+        let (to, payload) = match family {
+            Family::V4 => {
+                let ip = Ipv4Packet::new(quoted)?;
+                let whole = ip.get_next_level_protocol() == IpNextHeaderProtocols::Icmp
+                    && ip.get_fragment_offset() == 0
+                    // The kernel shows it to raw sockets before it looks itself.
+                    && checksum(message, 1) == u16::from_be_bytes([message[2], message[3]]);
+                let payload = quoted.get(usize::from(ip.get_header_length()) * 4..);
+                (ip.get_destination().into(), payload.filter(|_| whole))
+            }
+            Family::V6 => {
+                let ip = Ipv6Packet::new(quoted)?;
+                let whole = ip.get_next_header() == IpNextHeaderProtocols::Icmpv6;
+                let payload = quoted.get(IPV6_HEADER..);
+                (ip.get_destination().into(), payload.filter(|_| whole))
+            }
+        };
+        is_error.then(|| Self {
+            from,
+            kind,
+            code,
+            to,
+            echo: payload.and_then(|echo| Echo::parse(echo, family)),
+        })
+    }
+
+    /// Whether it is about a packet to the peer, or one of the session's id: this run's, forged, or
+    /// another program's.
+    pub fn concerns(&self, session: u32, peer: IpAddr) -> bool {
+        self.to == peer || self.echo.is_some_and(|echo| echo.id == session as u16)
+    }
+
+    /// The low 16 bits of the quoted probe's sequence number, if it is one of this session to this
+    /// peer, as far as it is quoted.
+    pub fn probe(&self, session: u32, peer: IpAddr) -> Option<u16> {
+        let echo = self.echo.filter(|_| self.to == peer)?;
+        let whole = |(s, sequence): (u32, u32)| s == session && sequence as u16 == echo.sequence;
+        (echo.id == session as u16 && echo.whole.is_none_or(whole)).then_some(echo.sequence)
+    }
+}
+
+impl Echo {
+    /// `None` if it is no echo request, or so much is quoted that it is seen to be no probe.
+    fn parse(echo: &[u8], family: Family) -> Option<Self> {
+        let be16 = |at: usize| Some(u16::from_be_bytes([*echo.get(at)?, *echo.get(at + 1)?]));
+        let be32 = |at: usize| Some(u32::from(be16(at)?) << 16 | u32::from(be16(at + 2)?));
+        let (id, sequence) = (be16(4)?, be16(6)?);
+        if echo[0] != family.request() || be16(12).is_some_and(|magic| magic != MAGIC) {
+            return None;
+        }
+        let whole = be32(16).zip(be32(20));
+        Some(Self {
+            id,
+            sequence,
+            whole,
+        })
+    }
+}
+
+impl std::fmt::Display for IcmpError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let v6 = self.from.is_ipv6();
+        let what = if v6 {
+            icmpv6_name(self.kind, self.code)
+        } else {
+            icmp_name(self.kind, self.code)
+        };
+        write!(
+            f,
+            "{} says: {what} (ICMP{} type {} code {})",
+            self.from,
+            if v6 { "v6" } else { "" },
+            self.kind,
+            self.code
+        )
+    }
+}
+
+const fn icmp_name(kind: u8, code: u8) -> &'static str {
+    match (kind, code) {
+        (3, 0) => "network unreachable",
+        (3, 1) => "host unreachable",
+        (3, 2) => "protocol unreachable",
+        (3, 4) => "fragmentation needed, but forbidden: use a smaller size (-b)",
+        (3, 9 | 10 | 13) => "communication administratively prohibited",
+        (3, _) => "destination unreachable",
+        (11, _) => "time exceeded on the way",
+        (12, _) => "parameter problem",
+        _ => "ICMP error",
+    }
+}
+
+const fn icmpv6_name(kind: u8, code: u8) -> &'static str {
+    match (kind, code) {
+        (1, 0) => "no route to destination",
+        (1, 1) => "communication administratively prohibited",
+        (1, 3) => "address unreachable",
+        (1, _) => "destination unreachable",
+        (2, _) => "packet too big: use a smaller size (-b)",
+        (3, _) => "hop limit exceeded on the way",
+        (4, _) => "parameter problem",
+        _ => "ICMPv6 error",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::packet::{Probe, Version};
+
+    const SESSION: u32 = 0x1234_5678;
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
+    const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
+
+    /// "Fragmentation needed" that quotes so many bytes of a message to an address.
+    fn error(message: &[u8], to: [u8; 4], quoted: usize) -> Vec<u8> {
+        let mut bytes = vec![3, 4, 0, 0, 0, 0, 0, 68];
+        let mut ip = [0; 20];
+        ip[0] = 0x45;
+        ip[9] = 1;
+        ip[16..].copy_from_slice(&to);
+        bytes.extend(ip);
+        bytes.extend(&message[..quoted]);
+        let sum = checksum(&bytes, 1);
+        bytes[2..4].copy_from_slice(&sum.to_be_bytes());
+        bytes
+    }
+
+    fn probe(session: u32, sequence: u32) -> Vec<u8> {
+        let mut probe = Probe::new(Family::V4, Version::V1, session, 144, 0, 0);
+        probe.at(sequence, 1).to_vec()
+    }
+
+    fn parse(bytes: &[u8]) -> IcmpError {
+        IcmpError::parse(bytes, Family::V4, ROUTER).expect("an ICMP error")
+    }
+
+    #[test]
+    fn a_probe_is_known_by_as_much_as_is_quoted() {
+        let ours = probe(SESSION, 0x0007_0005);
+        for quoted in [8, 12, 14, 24, 144] {
+            let error = parse(&error(&ours, [10, 0, 0, 2], quoted));
+            assert_eq!(error.probe(SESSION, PEER), Some(5), "{quoted} bytes");
+        }
+    }
+
+    #[test]
+    fn what_quotes_no_probe_of_ours_is_not_believed() {
+        let ours = probe(SESSION, 5);
+        let elsewhere = parse(&error(&ours, [10, 0, 0, 3], 8));
+        assert_eq!(elsewhere.probe(SESSION, PEER), None, "another host");
+        assert!(elsewhere.concerns(SESSION, PEER), "by its id");
+        let mut no_magic = ours.clone();
+        no_magic[12] = 0;
+        let same_low_bits = probe(SESSION ^ 0xff_0000, 5);
+        for (what, message, quoted) in [
+            ("no magic", &no_magic, 14),
+            ("another session", &same_low_bits, 24),
+            ("too short", &ours, 7),
+        ] {
+            let error = parse(&error(message, [10, 0, 0, 2], quoted));
+            assert_eq!(error.probe(SESSION, PEER), None, "{what}");
+            assert!(error.concerns(SESSION, PEER), "{what}");
+        }
+        let mut bad_sum = error(&ours, [10, 0, 0, 2], 24);
+        bad_sum[2] ^= 1;
+        assert_eq!(parse(&bad_sum).probe(SESSION, PEER), None, "bad checksum");
+        let foreign = parse(&error(&probe(0x1111_2222, 5), [10, 0, 0, 3], 24));
+        assert!(!foreign.concerns(SESSION, PEER));
+    }
+}
