@@ -21,4 +21,6 @@ pub mod inject;
 pub mod selftest;
 
 pub mod control;
+pub mod exit;
+pub mod options;
 pub mod units;

@@ -7,10 +7,10 @@
 //! breakdown and verdict stay as saved, and statistics of all probes are the saved ones.
 
 use crate::capture::collector::Collector;
-use crate::cli::{Output, Results};
-use crate::client::plan::Usage;
-use crate::client::run::Outcome;
 use crate::control::Asked;
+use crate::exit::Outcome;
+use crate::exit::Usage;
+use crate::options::{Output, Results};
 use crate::output::destinations::Source;
 use crate::output::rotate::suffixed;
 use crate::saved_files::{self, SavedFile, statistics_beside};

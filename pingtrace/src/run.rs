@@ -1,19 +1,22 @@
 //! From a parsed command line to an exit status.
 
 use crate::capture::collector::Collector;
-use crate::cli::{Cli, Command, Output};
-use crate::client::plan::{Plan, Usage};
-use crate::client::run::{self as client_run, Outcome};
+use crate::cli::{Cli, Command};
+use crate::client::plan::Plan;
 use crate::client::schedule;
+use crate::client::{self, Args};
 use crate::control::{Control, Hangup};
 use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
+use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
+use crate::options::Output;
 use crate::output::destinations::Source;
 use crate::output::printer;
 use crate::output::screen;
 use crate::output::story;
 use crate::output::terminal;
+use crate::server;
 use crate::units::Time;
-use crate::{diff, replay, selftest, server};
+use crate::{diff, replay, selftest};
 use anyhow::Result;
 use libbpf_rs::PrintLevel;
 use log::LevelFilter;
@@ -21,16 +24,6 @@ use report::glossary;
 use report::printable::printable_lines;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
-
-/// Exit status when the run failed.
-const FAILED: u8 = 1;
-/// Exit status when the command line makes no sense.
-const USAGE: u8 = 2;
-/// Exit status when no probe was answered.
-const UNANSWERED: u8 = 3;
-
-/// Exit status when an objective was missed.
-const MISSED: u8 = 4;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
@@ -107,8 +100,8 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
             companion(args.has_log(), |control| runqlat::run(args, control))
         }
         Some(Command::Selftest(args)) => companion(false, |control| selftest::run(args, control)),
-        None if cli.server => companion(false, |control| server::run::run(cli, control)),
-        None => client(cli),
+        None if cli.server => companion(false, |control| server::run(&cli.to_serve(), control)),
+        None => client(&cli.args),
     }
 }
 
@@ -118,22 +111,22 @@ fn companion(has_log: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<
     run(&control).map(|()| Outcome::Answered)
 }
 
-fn client(cli: &Cli) -> Result<Outcome> {
-    let scheduled = cli.schedule.is_some();
-    let has_log = cli.results.wants(Output::Log);
+fn client(args: &Args) -> Result<Outcome> {
+    let scheduled = args.schedule.is_some();
+    let has_log = args.results.wants(Output::Log);
     let control = Control::by_signals(Hangup::of_log(has_log || scheduled))?;
-    match &cli.schedule {
-        Some(cron) => schedule::run(cli, cron, &control, |cli| capture(cli, &control)),
-        None => capture(cli, &control),
+    match &args.schedule {
+        Some(cron) => schedule::run(args, cron, &control, |args| capture(args, &control)),
+        None => capture(args, &control),
     }
 }
 
 /// One run; whatever way it ends, its statistics are written.
-fn capture(cli: &Cli, control: &Control) -> Result<Outcome> {
-    let plan = Plan::new(cli)?;
-    let mut collector = Collector::new(&cli.results, plan.describe(), Source::Live)?;
+fn capture(args: &Args, control: &Control) -> Result<Outcome> {
+    let plan = Plan::new(args)?;
+    let mut collector = Collector::new(&args.results, plan.describe(), Source::Live)?;
     collector.report_outages(plan.timeout_ns);
-    let outcome = client_run::run(cli, &plan, control, &mut collector);
+    let outcome = client::run(args, &plan, control, &mut collector);
     let written = collector.finish(Time::now(), |summary| summary);
     Ok(outcome?.judged(&written?))
 }

@@ -2,10 +2,10 @@
 //! from the journey to the outputs.
 
 use crate::capture::outage::Outage;
-use crate::cli::{Output, Results};
 use crate::control::Asked;
 use crate::kernel::meter::{Meter, Programs};
 use crate::kernel::tracer::Tracer;
+use crate::options::{Output, Results};
 use crate::output::destinations::{End, Message, Outputs, SoFar, Source, Stat};
 use crate::output::story::{self, Progress};
 use crate::units::{Time, monotonic_ns, realtime_ns};

@@ -1,11 +1,15 @@
 //! The client: sends probes on schedule, and finds out what became of each.
 
+mod args;
 mod journey;
-pub mod negotiation;
+mod negotiation;
 mod overflows;
 pub mod plan;
 mod refusals;
-pub mod run;
+mod run;
 pub mod schedule;
-pub mod sender;
-pub mod session;
+mod sender;
+mod session;
+
+pub use args::Args;
+pub use run::run;

@@ -1,6 +1,6 @@
 //! Which way of getting remote stamps works with this peer, and what the probes ask for.
 
-use crate::cli::Mode;
+use super::args::Mode;
 use crate::client::plan::Plan;
 use crate::kernel::host;
 use crate::wire::packet::{INBAND, Probe, RECORD, Version};

@@ -1,7 +1,8 @@
 //! What the client is going to do: the command line, checked against this host before the first
 //! probe leaves.
 
-use crate::cli::{Cli, Mode};
+use super::args::{Args, Mode};
+use crate::exit::Usage;
 use crate::kernel::host;
 use crate::units::realtime_ns;
 use crate::wire::packet::{Family, V1_HEADER};
@@ -14,9 +15,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// Room for the stamps that one reply has to carry; also version 0's documented minimum.
 pub const MIN_SIZE: usize = 144;
-/// Unless another is asked for. With an IP header of either version it stays within 552 bytes, Linux'
-/// smallest path MTU: no path MTU cache, at whichever end, has a probe or its reply fragmented.
-pub const DEFAULT_SIZE: usize = 512;
 /// More packets than this are not in flight; a record is about 1.6 kB.
 const MAX_SLOTS: u32 = 32_768;
 const MIN_SLOTS: u32 = 512;
@@ -26,18 +24,6 @@ const ADAPTIVE_SLOTS: u32 = 64;
 /// Bytes of an IP header without options.
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
-
-/// What was typed cannot be done on any host.
-#[derive(Clone, Debug)]
-pub struct Usage(pub String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 /// A capture, ready to run.
 #[derive(Clone, Debug)]
@@ -83,23 +69,23 @@ pub struct Plan {
 
 impl Plan {
     /// Checks name, route, size and device.
-    pub fn new(cli: &Cli) -> Result<Self> {
-        let host = cli.client.as_deref().context("no host")?;
+    pub fn new(args: &Args) -> Result<Self> {
+        let host = args.client.as_deref().context("no host")?;
         if let Some(remedy) = no_host(host) {
             return Err(Usage(remedy).into());
         }
-        let peer = resolve(host, cli)?;
+        let peer = resolve(host, args)?;
         one_host(host, peer.ip())?;
-        if cli.interface.len() > 1 {
+        if args.interface.len() > 1 {
             return Err(Usage("a client sends from one device: give -I once".to_owned()).into());
         }
         let options = Options {
-            device: cli.interface.first().cloned(),
-            tos: cli.tos,
+            device: args.interface.first().cloned(),
+            tos: args.tos,
         };
         let source = socket::source(peer, &options)?;
         let device = device(peer, &options);
-        check_size(cli, peer.is_ipv4(), device.as_ref())?;
+        check_size(args, peer.is_ipv4(), device.as_ref())?;
         Ok(Self {
             host: host.to_owned(),
             peer: peer.into(),
@@ -113,20 +99,20 @@ impl Plan {
             source,
             device: device.map(|link| link.name).or(options.device.clone()),
             options,
-            mode: match cli.mode {
+            mode: match args.mode {
                 Mode::Auto => "auto",
                 Mode::Pingpong => "pingpong",
                 Mode::Compact => "compact",
                 Mode::Inband => "inband",
             },
-            size: cli.size,
-            interval_ns: (!cli.adaptive).then_some(cli.interval.as_nanos() as u64),
-            count: cli.count,
-            time_ns: cli.time.map(|t| t.as_nanos() as u64),
-            timeout_ns: cli.timeout.as_nanos() as u64,
-            threshold_ns: cli.threshold.as_nanos() as u64,
-            own_namespace_only: cli.nslocal || cli.userid.is_some(),
-            two_hosts: cli.userid.is_some(),
+            size: args.size,
+            interval_ns: (!args.adaptive).then_some(args.interval.as_nanos() as u64),
+            count: args.count,
+            time_ns: args.time.map(|t| t.as_nanos() as u64),
+            timeout_ns: args.timeout.as_nanos() as u64,
+            threshold_ns: args.threshold.as_nanos() as u64,
+            own_namespace_only: args.nslocal || args.userid.is_some(),
+            two_hosts: args.userid.is_some(),
             netns: Namespace::current()
                 .context("find this network namespace")?
                 .inode(),
@@ -243,7 +229,7 @@ fn one_host(host: &str, ip: IpAddr) -> Result<()> {
 }
 
 /// A name, an address, or a link-local address with its zone.
-fn resolve(host: &str, cli: &Cli) -> Result<SocketAddr> {
+fn resolve(host: &str, args: &Args) -> Result<SocketAddr> {
     if let Some((address, zone)) = host.split_once('%') {
         let address = address
             .parse()
@@ -253,12 +239,12 @@ fn resolve(host: &str, cli: &Cli) -> Result<SocketAddr> {
     let found = (host, 0)
         .to_socket_addrs()
         .with_context(|| format!("unknown host {host}"))?;
-    let wanted = |a: &SocketAddr| a.is_ipv4() && !cli.ipv6 || a.is_ipv6() && !cli.ipv4;
+    let wanted = |a: &SocketAddr| a.is_ipv4() && !args.ipv6 || a.is_ipv6() && !args.ipv4;
     let address = found.into_iter().find(wanted);
     address.with_context(|| {
         format!(
             "{host} has no {} address",
-            if cli.ipv6 { "IPv6" } else { "IPv4" }
+            if args.ipv6 { "IPv6" } else { "IPv4" }
         )
     })
 }
@@ -274,13 +260,13 @@ fn zone_index(zone: &str) -> Result<u32> {
 }
 
 /// A path MTU cache is not asked, as sends do not believe it either.
-fn check_size(cli: &Cli, v4: bool, device: Option<&Link>) -> Result<()> {
-    let min = if cli.mode == Mode::Pingpong {
+fn check_size(args: &Args, v4: bool, device: Option<&Link>) -> Result<()> {
+    let min = if args.mode == Mode::Pingpong {
         V1_HEADER
     } else {
         MIN_SIZE
     };
-    let size = cli.size;
+    let size = args.size;
     if size < min {
         let why = format!("size {size} (-b) is below the minimum of {min} bytes");
         return Err(Usage(why).into());

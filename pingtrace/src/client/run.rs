@@ -5,17 +5,18 @@
 //! the table of records and a counter with the receiver. An adaptive run (`-A`) sends from the
 //! receiving thread instead, one probe at each reply.
 
+use super::args::{Args, Mode};
 use super::overflows::Overflows;
 use super::refusals::Refusals;
 use super::session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
 use crate::capture::collector::Collector;
 use crate::capture::explain;
-use crate::cli::{Cli, Mode};
 use crate::client::journey::{Arrival, Identity, Journey, Unanswered};
 use crate::client::negotiation::{Format, Negotiation};
 use crate::client::plan::Plan;
 use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
+use crate::exit::Outcome;
 use crate::kernel::host;
 use crate::kernel::recorder;
 use crate::kernel::table::{REPLY, REQUEST, Table};
@@ -29,7 +30,6 @@ use report::blame;
 use report::loss::{Evidence, autopsy};
 use report::model::{Counters, Host, Point, Status};
 use report::send_error::SendError;
-use report::slo::Judged;
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -49,35 +49,9 @@ const LEAD_NS: u64 = 20_000_000;
 /// After a signal, replies that are under way get this long.
 const STOP_GRACE_NS: u64 = 100_000_000;
 
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// At least one probe was answered.
-    Answered,
-    /// None was.
-    Unanswered,
-    /// At least one was, and an objective was missed.
-    Missed,
-}
-
-impl Outcome {
-    /// Names the objectives that were missed.
-    #[must_use]
-    pub fn judged(self, objectives: &[Judged]) -> Self {
-        let mut outcome = self;
-        for judged in objectives.iter().filter(|judged| !judged.met) {
-            log::error!("objective missed: {judged}");
-            if self == Self::Answered {
-                outcome = Self::Missed;
-            }
-        }
-        outcome
-    }
-}
-
 /// Runs one capture.
 pub fn run(
-    cli: &Cli,
+    args: &Args,
     plan: &Plan,
     control: &Control,
     collector: &mut Collector,
@@ -100,7 +74,7 @@ pub fn run(
     };
     prepare(&socket, tracer.as_ref())?;
     let mut recorder_storage = recorder::Storage::uninit();
-    let recording = cli
+    let recording = args
         .explain
         .map(|t| explain::Start::record(&mut recorder_storage, t));
     let recording = recording.transpose()?;
@@ -113,15 +87,15 @@ pub fn run(
         table,
         socket,
         session,
-        Format::first(cli.mode),
+        Format::first(args.mode),
         start_ns,
     );
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
-    programs.retain(|_| cli.debug);
+    programs.retain(|_| args.debug);
     collector.begin(shared.start_ns, setup.slots, tracer.as_ref(), programs);
     collector.explain(explainer.is_some());
-    let mut receiver = Receiver::new(plan, &shared, tracer, collector, cli.mode);
+    let mut receiver = Receiver::new(plan, &shared, tracer, collector, args.mode);
     receiver.explainer = explainer;
     if plan.interval_ns.is_none() {
         receiver.adaptive(control);

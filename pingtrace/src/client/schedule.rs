@@ -1,9 +1,11 @@
 //! Captures at each tick of a cron expression, for ever, in one process.
 
-use crate::cli::{Cli, Output};
-use crate::client::plan::{Plan, Usage};
-use crate::client::run::Outcome;
+use super::args::Args;
+use super::plan::Plan;
 use crate::control::Control;
+use crate::exit::Outcome;
+use crate::exit::Usage;
+use crate::options::Output;
 use crate::output::destinations as output;
 use crate::output::pictures::{DATED, prune};
 use crate::output::story;
@@ -13,7 +15,6 @@ use chrono::{DateTime, Local};
 use croner::Cron;
 use report::json::{self, NoCapture};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -25,16 +26,16 @@ const TICK: Duration = Duration::from_millis(100);
 /// JSON, and the next tick is a new chance; a tick that falls into a running capture is skipped, and
 /// said likewise. Fails at the end if a capture did.
 pub fn run(
-    cli: &Cli,
+    args: &Args,
     cron: &Cron,
     control: &Control,
-    mut capture: impl FnMut(&Cli) -> Result<Outcome>,
+    mut capture: impl FnMut(&Args) -> Result<Outcome>,
 ) -> Result<Outcome> {
-    let mut cli = cli.clone();
-    cli.results
+    let mut args = args.clone();
+    args.results
         .image
         .get_or_insert_with(|| PathBuf::from(DATED));
-    check(&cli)?;
+    check(&args)?;
     story::date_lines();
     let mut captures = Captures::default();
     let mut after = Local::now();
@@ -46,23 +47,23 @@ pub fn run(
         if !wait_until(next, control, &captures) {
             return captures.outcome();
         }
-        captures.count(&cli, capture(&cli));
-        if let Some(keep) = cli.keep.filter(|_| cli.results.wants(Output::Image)) {
-            prune(cli.results.image(), keep as usize).unwrap_or_else(|e| log::warn!("{e:#}"));
+        captures.count(&args, capture(&args));
+        if let Some(keep) = args.keep.filter(|_| args.results.wants(Output::Image)) {
+            prune(args.results.image(), keep as usize).unwrap_or_else(|e| log::warn!("{e:#}"));
         }
-        after = skip_missed(cron, next, &cli);
+        after = skip_missed(cron, next, &args);
     }
 }
 
 /// What would fail at each tick is said before the first one. A name that cannot be resolved or a
 /// route that is missing may be there by then.
-fn check(cli: &Cli) -> Result<()> {
-    match Plan::new(cli) {
+fn check(args: &Args) -> Result<()> {
+    match Plan::new(args) {
         Err(e) if e.is::<Usage>() => return Err(e),
         Err(e) => log::warn!("a capture would fail now: {e:#}"),
         Ok(_) => {}
     }
-    output::check(&cli.results)
+    output::check(&args.results)
 }
 
 /// What became of the captures so far.
@@ -75,7 +76,7 @@ struct Captures {
 }
 
 impl Captures {
-    fn count(&mut self, cli: &Cli, result: Result<Outcome>) {
+    fn count(&mut self, args: &Args, result: Result<Outcome>) {
         self.done += 1;
         match result {
             Ok(Outcome::Answered) => {}
@@ -88,7 +89,7 @@ impl Captures {
                 self.failed += 1;
                 let why = format!("{e:#}");
                 log::error!("the capture failed: {why}");
-                note(cli, NoCapture::Failed, &why);
+                note(args, NoCapture::Failed, &why);
             }
         }
     }
@@ -121,17 +122,11 @@ impl std::fmt::Display for Captures {
 }
 
 /// A line for those who read only the log or JSON.
-fn note(cli: &Cli, what: NoCapture, why: &str) {
+fn note(args: &Args, what: NoCapture, why: &str) {
     let line = json::no_capture_line(what, why, realtime_ns());
-    if let Err(e) = output::between_captures(&cli.results, &line) {
+    if let Err(e) = output::between_captures(&args.results, &line) {
         log::error!("that is not in the log either: {e:#}");
     }
-}
-
-/// A cron expression of five fields, or six with seconds.
-pub fn parse(expression: &str) -> Result<Cron, String> {
-    Cron::from_str(expression)
-        .map_err(|e| format!("{e} An expression such as '*/10 * * * *' is wanted"))
 }
 
 /// False when a signal came first. The clock is read anew each time: it may be set.
@@ -154,7 +149,7 @@ fn wait_until(time: DateTime<Local>, control: &Control, captures: &Captures) -> 
 }
 
 /// The moment after which the next tick is looked for.
-fn skip_missed(cron: &Cron, started: DateTime<Local>, cli: &Cli) -> DateTime<Local> {
+fn skip_missed(cron: &Cron, started: DateTime<Local>, args: &Args) -> DateTime<Local> {
     let now = Local::now();
     let mut last = started;
     let mut skipped = 0;
@@ -166,24 +161,11 @@ fn skip_missed(cron: &Cron, started: DateTime<Local>, cli: &Cli) -> DateTime<Loc
         skipped += 1;
     }
     if skipped > 0 {
-        let took = cli.time.unwrap_or_default();
+        let took = args.time.unwrap_or_default();
         let why =
             format!("{skipped} tick(s) skipped: the capture of {took:?} (-t) was still running");
         log::warn!("{why}");
-        note(cli, NoCapture::Skipped, &why);
+        note(args, NoCapture::Skipped, &why);
     }
     last
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cron_expressions_of_five_fields_are_read() {
-        assert!(parse("*/10 * * * *").is_ok());
-        for bad in ["", "10", "61 * * * *", "every minute"] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
 }

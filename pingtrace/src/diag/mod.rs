@@ -11,8 +11,8 @@ pub mod runqlat;
 mod stolen;
 mod watch;
 
-use crate::cli;
 use crate::control::Control;
+use crate::options::{self, heading};
 use crate::output::destinations as output;
 use crate::output::printer::{Full, Printer};
 use crate::output::rotate::RotatingFile;
@@ -38,28 +38,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Results {
     /// What to write, several separated by commas; text and json go to stdout (text to stderr
     /// when both are asked for)
-    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", help_heading = cli::OUTPUT)]
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", help_heading = heading::OUTPUT)]
     pub output: Vec<Output>,
 
     /// Log the rows to this file too: text with its header, or JSON lines when json is asked for
-    #[arg(long, value_name = "FILE", help_heading = cli::OUTPUT)]
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub log: Option<PathBuf>,
 
     /// Size at which the log file is rotated; K, M, G
-    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, help_heading = cli::OUTPUT)]
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, help_heading = heading::OUTPUT)]
     pub logsize: u64,
 
     /// Rotated log files to keep
-    #[arg(long, value_name = "N", default_value_t = 3, help_heading = cli::OUTPUT)]
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = heading::OUTPUT)]
     pub logbackup: u32,
 
     /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
     /// [default: ./pingtrace-SUBCOMMAND.png]
-    #[arg(long, value_name = "FILE", value_parser = cli::image, help_heading = cli::OUTPUT)]
+    #[arg(long, value_name = "FILE", value_parser = options::image, help_heading = heading::OUTPUT)]
     pub image: Option<PathBuf>,
 
     /// Tell more, libbpf's messages too
-    #[arg(long, help_heading = cli::OUTPUT)]
+    #[arg(long, help_heading = heading::OUTPUT)]
     pub debug: bool,
 }
 

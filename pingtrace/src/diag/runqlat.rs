@@ -7,8 +7,8 @@
 
 use super::cgroups;
 use super::watch::{self, Common, Find, Look, Watch};
-use crate::client::plan::Usage;
 use crate::control::Control;
+use crate::exit::Usage;
 use crate::kernel::process::Process;
 use crate::kernel::recorder::{self, By, Only, Record, Recorder, Setup, Storage, bound, text};
 use crate::units::{self, Time};

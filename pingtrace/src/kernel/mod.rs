@@ -9,4 +9,4 @@ pub mod process;
 pub mod recorder;
 pub mod symbols;
 pub mod table;
-pub mod tracer;
+pub(crate) mod tracer;

@@ -3,7 +3,7 @@
 //! Results go to stdout (with both text and JSON, text goes to stderr), to the rotating files
 //! FILE.seq and FILE.stat, and into a picture at the end. The story goes through the logger.
 
-use crate::cli::{Output, Results};
+use crate::options::{Output, Results};
 use crate::output::files;
 use crate::output::names::NameBook;
 use crate::output::printer::{self, Full, Printer};

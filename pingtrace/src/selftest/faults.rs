@@ -6,9 +6,13 @@
 //! it ends.
 
 use super::Seen;
+use super::plan::{
+    BASE, BY_SEQUENCE, EACH, MS, Means, ON_ANOTHER_CPU, Place, RECEIVERS, ROUND, end_of_sequences,
+    hits, number_of_rounds,
+};
 use super::stage::Stage;
-use crate::inject::burn::{self, Hits, Site, Softirq};
-use crate::inject::forwarder::{Action, Direction, Plan, Rule};
+use crate::inject::burn::{self, Hits, Softirq};
+use crate::inject::forwarder::Direction;
 use crate::inject::load::{CpuHog, Flood, Hog, Priority, Ticking, UdpFlood};
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};
@@ -17,13 +21,6 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-const MS: Duration = Duration::from_millis(1);
-/// Between two probes.
-pub const INTERVAL: Duration = Duration::from_millis(8);
-/// The wire's own delay in each direction.
-const BASE: Duration = MS;
-/// What a fault that is tied to a probe takes.
-pub const EACH: Duration = Duration::from_millis(3);
 /// What a fault takes that begins while a request is on the wire: the CPU hog and the stopped
 /// client end before the next probe is due,
 const WHILE: Duration = Duration::from_millis(6);
@@ -34,46 +31,12 @@ const LEAST_NS: u64 = 2_000_000;
 /// A probe may come this long before the softirq that receives it is entered, ns.
 const LEAD_NS: u64 = 1_000_000;
 
-/// Probes that tell what is usual.
-const LEARNING: u32 = 150;
-/// Of so many probes one is hit: the effect of a fault is over before the next.
-const SPACING: u32 = 3;
-/// Requests from one round to the next.
-const ROUND: u64 = 5;
-
 /// A queue of 25 packets of 1442 bytes, of which two leave at once, takes 13.2 ms to empty.
 const BYTES_A_SECOND: u32 = 2_500_000;
 const BURST: u32 = 3_000;
 const QUEUED: u32 = 25;
 const PAYLOAD: u32 = 1_400;
 const HEADERS: u32 = 42;
-
-/// What hits probes by their sequence numbers, in this order.
-const BY_SEQUENCE: [(Option<Segment>, Means); 8] = [
-    (Some(Segment::LTxKern), Means::Burn(Site::ClientEgress)),
-    (Some(Segment::LTxOutlink), Means::Wire(Direction::AToB)),
-    (Some(Segment::RRxKern), Means::Burn(Site::ServerIngress)),
-    (Some(Segment::RTxKern), Means::Burn(Site::ServerEgress)),
-    (Some(Segment::LRxInlink), Means::Wire(Direction::BToA)),
-    (Some(Segment::LRxKern), Means::Burn(Site::ClientIngress)),
-    (Some(Segment::LRxTaskWaking), Means::Burn(Site::WakeUp)),
-    (None, Means::Nothing),
-];
-
-#[derive(Clone, Copy)]
-enum Means {
-    Burn(Site),
-    Wire(Direction),
-    Nothing,
-}
-
-/// Where a probe comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    ClientSends,
-    ServerReceives,
-    ClientReceives,
-}
 
 /// What was injected into a segment.
 pub struct Fault {
@@ -126,55 +89,6 @@ impl Fault {
     }
 }
 
-/// The probes of the fault at this place in [`BY_SEQUENCE`].
-fn hits(fault: usize, trials: u32) -> Hits {
-    let step = BY_SEQUENCE.len() as u32 * SPACING;
-    Hits {
-        range: LEARNING + fault as u32 * SPACING..end_of_sequences(trials),
-        step,
-    }
-}
-
-fn end_of_sequences(trials: u32) -> u32 {
-    LEARNING + trials * BY_SEQUENCE.len() as u32 * SPACING
-}
-
-/// Requests that [`inject`] takes: those of the sequences, and of the rounds of each fault that is
-/// not tied to a probe.
-pub fn requests(trials: u32, on_two_cpus: bool) -> u64 {
-    let others = if on_two_cpus { ON_ANOTHER_CPU.len() } else { 0 };
-    let faults = QUEUES + others + RECEIVERS;
-    let each = (u64::from(number_of_rounds(trials)) + 1) * ROUND;
-    u64::from(end_of_sequences(trials)) + faults as u64 * each
-}
-
-/// More than are needed.
-fn number_of_rounds(trials: u32) -> u32 {
-    trials + trials / 4 + 2
-}
-
-/// What the wire is to do.
-pub fn wire(trials: u32) -> Plan {
-    let rule = |(fault, (_, means)): (usize, &(_, Means))| match means {
-        Means::Wire(direction) => {
-            let sequences: Vec<u32> = hits(fault, trials).sequences().collect();
-            Some(Rule::at(*direction, sequences, Action::Delay(EACH)))
-        }
-        _ => None,
-    };
-    let rules: Vec<Rule> = BY_SEQUENCE.iter().enumerate().filter_map(rule).collect();
-    Plan::new(BASE, rules)
-}
-
-/// Which probes are to be held up where.
-pub fn chosen(trials: u32) -> Vec<(Site, Hits)> {
-    let site = |(fault, (_, means)): (usize, &(_, Means))| match means {
-        Means::Burn(site) => Some((*site, hits(fault, trials))),
-        _ => None,
-    };
-    BY_SEQUENCE.iter().enumerate().filter_map(site).collect()
-}
-
 /// Segments without a fault, and why.
 type Omitted = Vec<(Segment, &'static str)>;
 
@@ -224,10 +138,6 @@ fn rounds<T>(
     stage.wait_for_request(stage.requests() + ROUND)?;
     Ok(done)
 }
-
-/// Faults of [`full_queues`] and of [`slow_receivers`].
-const QUEUES: usize = 2;
-const RECEIVERS: usize = 2;
 
 /// Packets before the probes in the queue of a slow device.
 fn full_queues(stage: &mut Stage<'_>, trials: u32) -> Result<Vec<Fault>> {
@@ -280,13 +190,6 @@ fn drained_ns() -> u64 {
     let bytes = u64::from(QUEUED * (PAYLOAD + HEADERS) - BURST);
     bytes * 1_000_000_000 / u64::from(BYTES_A_SECOND)
 }
-
-const ON_ANOTHER_CPU: [(Segment, Place, Softirq); 4] = [
-    (Segment::RRxSoftirq, Place::ServerReceives, Softirq::Other),
-    (Segment::RRxNapi, Place::ServerReceives, Softirq::NetRx),
-    (Segment::LRxSoftirq, Place::ClientReceives, Softirq::Other),
-    (Segment::LRxNapi, Place::ClientReceives, Softirq::NetRx),
-];
 
 /// Softirqs that take long on the CPU that receives.
 fn long_softirqs(stage: &mut Stage<'_>, cpu: usize, trials: u32) -> Result<Vec<Fault>> {

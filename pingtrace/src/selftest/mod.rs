@@ -6,6 +6,7 @@
 //! of a machine seldom decides.
 
 mod faults;
+mod plan;
 mod stage;
 
 use crate::control::Control;
@@ -15,7 +16,8 @@ use crate::output::printer;
 use crate::output::story;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use faults::{Fault, Place};
+use faults::Fault;
+use plan::Place;
 use report::confusion::{Matrix, Trial};
 use report::json::{self, Line};
 use report::model::Record;

@@ -1,7 +1,7 @@
 //! What the faults are injected into: two hosts, the wire between them, and the programs under
 //! test. All of it ends with the value.
 
-use super::faults;
+use super::plan;
 use crate::control::Control;
 use crate::inject::burn::Burn;
 use crate::inject::forwarder::{Forwarder, Outcome};
@@ -57,12 +57,12 @@ impl<'a> Stage<'a> {
         control: &'a Control,
     ) -> Result<Self> {
         let cpus = Cpus::find()?;
-        let in_all = faults::requests(trials, cpus.other.is_some());
+        let in_all = plan::requests(trials, cpus.other.is_some());
         // Threads and processes inherit it.
         load::pin(cpus.usual).with_context(|| format!("run on CPU {} only", cpus.usual))?;
         let taps = Lab::tap_pair().context("build a laboratory: needs root")?;
         let lab = taps.lab;
-        let wire = Forwarder::start(taps.client_tap, taps.server_tap, faults::wire(trials))
+        let wire = Forwarder::start(taps.client_tap, taps.server_tap, plan::wire(trials))
             .context("start the wire")?;
         log::info!(
             "selftest: two hosts, a wire; starting a server. Takes about {} s",
@@ -70,9 +70,9 @@ impl<'a> Stage<'a> {
         );
         let server = Program::start(&lab.server.ns, SERVER)?;
         server.wait_for("serving", control)?;
-        let mut burn = Burn::load(storage, faults::EACH, &faults::chosen(trials))?;
+        let mut burn = Burn::load(storage, plan::EACH, &plan::chosen(trials))?;
         burn.attach(&lab.client, &lab.server)?;
-        let interval = faults::INTERVAL.as_micros();
+        let interval = plan::INTERVAL.as_micros();
         let client = format!("-c {} {CLIENT} -i {interval}us", lab.server.v4);
         Ok(Self {
             client: Program::start(&lab.client.ns, &client)?,
@@ -153,7 +153,7 @@ impl<'a> Stage<'a> {
 
 /// How long so many probes take at least, whole seconds.
 fn left(requests: u64) -> u64 {
-    (faults::INTERVAL * requests as u32).as_secs() + 1
+    (plan::INTERVAL * requests as u32).as_secs() + 1
 }
 
 impl Cpus {

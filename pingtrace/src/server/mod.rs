@@ -1,8 +1,13 @@
 //! The server: its programs do the work in the kernel. User space attaches them to devices as
 //! these come and go, and sends record packets to clients that cannot be stamped in band.
 
+mod args;
 mod devices;
 mod inband;
 mod records;
 mod reports;
-pub mod run;
+mod run;
+mod slot;
+
+pub use args::Args;
+pub use run::run;

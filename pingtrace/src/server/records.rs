@@ -1,20 +1,22 @@
 //! Record packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
-use super::run::SLOTS;
+use super::slot::{address, answered_in, entries, family, left_by, stamps};
 use crate::capture::explain::Explainer;
-use crate::kernel::table::{REPLY, REQUEST, Table};
+use crate::kernel::table::{REPLY, Table};
 use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
-use crate::wire::packet::{self, Entry, Family, RecordPacket, Version};
+use crate::wire::packet::{Entry, Family, RecordPacket, Version};
 use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
 use report::blame;
 use report::model::{Host, Point, Stamp};
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::SocketAddr;
 
+/// Requests whose replies have not left yet; a record is about 1.6 kB.
+pub const SLOTS: u32 = 8192;
 /// Record packets a second: to one client, and to all.
 const SOURCE_RATE: u64 = 20_000;
 const TOTAL_RATE: u64 = 50_000;
@@ -152,7 +154,7 @@ impl Records {
             address(&record.local, device),
             address(&record.peer, device),
         );
-        self.transmit(from, to, reports::family(&record), &message);
+        self.transmit(from, to, family(&record), &message);
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
@@ -181,7 +183,7 @@ impl Records {
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
     fn send_some(&mut self, due: &[Due]) -> usize {
         let head = &due[0].record;
-        let family = reports::family(head);
+        let family = family(head);
         let version = if head.version == 0 {
             Version::V0
         } else {
@@ -252,20 +254,6 @@ impl Records {
 /// Probes in one record packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
-/// The namespace of the last device that received the request.
-pub fn answered_in(record: &pt_record) -> Option<u32> {
-    let mut request = entries(record, REQUEST).rev();
-    let received = request.find(|e| e.point == Point::RRxDevrcv);
-    received.map(|e| e.netns)
-}
-
-/// The first device that the reply left by; 0 if that was not seen.
-pub fn left_by(record: &pt_record) -> u32 {
-    let mut reply = entries(record, REPLY);
-    let queued = reply.find(|e| e.point == Point::RTxDevqueue);
-    queued.map_or(0, |e| e.ifindex)
-}
-
 impl Due {
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
@@ -273,20 +261,6 @@ impl Due {
         let last = entries(&self.record, REPLY).next_back();
         self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
     }
-}
-
-fn entries(record: &pt_record, direction: usize) -> impl DoubleEndedIterator<Item = Entry> + '_ {
-    let used = usize::from(record.used[direction]);
-    let stamps = record.stamp[direction].iter().take(used);
-    stamps.filter_map(packet::from_record)
-}
-
-/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
-pub fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
-    entries(record, REQUEST)
-        .chain(entries(record, REPLY))
-        .map(|e| Entry { back, ..e })
-        .collect()
 }
 
 /// A stamp of this host.
@@ -298,18 +272,6 @@ fn at_server(e: &Entry) -> Stamp {
         cpu: e.cpu,
         ifindex: e.ifindex,
         netns: e.netns,
-    }
-}
-
-/// An address of a record; a link-local one means a host only together with a device.
-pub fn address(words: &[u32; 4], device: u32) -> SocketAddr {
-    let mut octets = [0; 16];
-    for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_ne_bytes());
-    }
-    match Ipv6Addr::from(octets).to_canonical() {
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
-        ip => SocketAddr::new(ip, 0),
     }
 }
 
@@ -354,6 +316,7 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv6Addr;
 
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
@@ -380,17 +343,5 @@ mod tests {
         assert!(limits.sources.len() <= MAX_SOURCES);
         let later = start + crate::units::SECOND / 100;
         assert_eq!(burst(&mut limits, later, 9_000, 1), TOTAL_RATE / 100);
-    }
-
-    #[test]
-    fn addresses_are_mapped_back() {
-        let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
-        assert_eq!(address(&v4, 3), "10.0.0.1:0".parse().unwrap());
-    }
-
-    #[test]
-    fn link_local_addresses_have_their_device() {
-        let link_local = [0xfe80_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
-        assert_eq!(address(&link_local, 3), "[fe80::1%3]:0".parse().unwrap());
     }
 }

@@ -1,10 +1,10 @@
 //! Drop reports: what a server tells a client about packets that its kernel dropped. A report is a
 //! record packet with the probe's stamps, the drop, and its names as the server's kernel has them.
 
+use super::slot::{address, answered_in, family, left_by, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
-use crate::server::records::{address, answered_in, left_by, stamps};
 use crate::wire::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
 use bpf::pingtrace::types::{pt_owed, pt_record};
 use report::blame::{Blame, to_wire};
@@ -122,15 +122,6 @@ impl DropReports {
 fn is_lost(record: &pt_record) -> bool {
     let later = |e: &Entry| e.time > record.drop.ns;
     record.drop.ns != 0 && !stamps(record, 0).iter().any(later)
-}
-
-/// Of the client's packets.
-pub fn family(record: &pt_record) -> Family {
-    if record.family == 4 {
-        Family::V4
-    } else {
-        Family::V6
-    }
 }
 
 /// Who had the CPU in a probe's slow segments, as far as there is room; none if there is nothing to say.

@@ -1,10 +1,10 @@
 //! The server: its programs do the work in the kernel. User space attaches them to devices as
 //! these come and go, and sends record packets to clients that cannot be stamped in band.
 
+use super::Args;
 use super::devices::Devices;
-use super::records::Records;
+use super::records::{Records, SLOTS};
 use crate::capture::explain;
-use crate::cli::Cli;
 use crate::control::Control;
 use crate::kernel::host::{self, ServerLock};
 use crate::kernel::meter::Meter;
@@ -29,50 +29,47 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-/// Requests whose replies have not left yet; a record is about 1.6 kB.
-pub const SLOTS: u32 = 8192;
-
 /// Runs until a signal or the end of `-t`.
-pub fn run(cli: &Cli, control: &Control) -> Result<()> {
+pub fn run(args: &Args, control: &Control) -> Result<()> {
     let _lock = ServerLock::take()?;
     let own = Namespace::current()
         .context("find this network namespace")?
         .inode();
     let role = Role::Server {
-        host: cli.userid.unwrap_or(1),
-        host_id: if cli.userid.is_some() { 0 } else { host::id() },
+        host: args.userid.unwrap_or(1),
+        host_id: if args.userid.is_some() { 0 } else { host::id() },
     };
-    let local = cli.nslocal || cli.userid.is_some();
+    let local = args.nslocal || args.userid.is_some();
     let setup = Setup {
         role,
-        explain: cli.explain,
+        explain: args.explain,
         slots: SLOTS,
         only_netns: local.then_some(own),
-        lab_clock: cli.lab_clock,
+        lab_clock: args.lab_clock,
         own_netns: own,
     };
-    if let Some(epoch) = cli.lab_clock.map(|clock| clock.epoch_ns) {
+    if let Some(epoch) = args.lab_clock.map(|clock| clock.epoch_ns) {
         log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
     }
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer)?;
-    let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &cli.interface)?;
+    let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &args.interface)?;
     // Last: a reply that is stamped before its device is would be owed a record packet.
     tracer.attach();
     say_points(&tracer);
     let mut recorder_storage = recorder::Storage::uninit();
-    let recording = cli
+    let recording = args
         .explain
         .map(|t| explain::Start::record(&mut recorder_storage, t));
     let recording = recording.transpose()?;
-    let mut meter = meter(cli, &tracer, &devices, recording.as_ref());
+    let mut meter = meter(args, &tracer, &devices, recording.as_ref());
     let owed = RefCell::new(Vec::new());
     let ring = ring(&tracer, &owed)?;
     let mut records = Records::new(own, recording.as_ref().map(explain::Start::explainer));
     let mut signals = control.wake()?;
     story::date_lines();
-    let deadline = cli.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
+    let deadline = args.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();
     log::info!("serving; stop with SIGINT or SIGTERM");
     while wait(&ring, &devices, &signals, records.wake_at(deadline))?
@@ -106,7 +103,7 @@ const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERF
 
 /// Counts what the programs of both objects take, if `--debug` asks for it.
 fn meter(
-    cli: &Cli,
+    args: &Args,
     tracer: &Tracer<'_>,
     devices: &Devices<'_>,
     recording: Option<&explain::Start<'_>>,
@@ -114,7 +111,7 @@ fn meter(
     let inband = devices.inband.iter().flat_map(Inband::programs);
     let recorder = recording.into_iter().flat_map(|r| r.recorder.programs());
     let programs = tracer.programs().into_iter().chain(inband).chain(recorder);
-    Meter::start(SLOTS, programs.filter(|_| cli.debug).collect())
+    Meter::start(SLOTS, programs.filter(|_| args.debug).collect())
 }
 
 /// Waits for an owed record, a device, a signal or the deadline; false at the deadline.

@@ -1,6 +1,6 @@
 //! Block devices by number, what they are called, and what lies below them; from sysfs.
 
-use crate::client::plan::Usage;
+use crate::exit::Usage;
 use anyhow::{Result, bail};
 use std::collections::HashMap;
 use std::fs;

@@ -7,8 +7,8 @@ mod names;
 mod programs;
 
 use super::{Output, Results, Sink};
-use crate::client::plan::Usage;
 use crate::control::Control;
+use crate::exit::Usage;
 use crate::kernel::process::Process;
 use crate::units;
 use anyhow::Result;

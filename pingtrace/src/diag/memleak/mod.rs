@@ -14,8 +14,8 @@ mod reclaim;
 mod tracker;
 
 use super::{Results, Sink};
-use crate::client::plan::Usage;
 use crate::control::Control;
+use crate::exit::Usage;
 use crate::kernel::process::Process;
 use crate::units::{self, monotonic_ns};
 use anyhow::{Context, Error, Result, bail, ensure};

@@ -1,0 +1,170 @@
+//! The options of a run: what to probe, how often, and what to record.
+
+use crate::options::{Results, heading};
+use crate::units;
+use clap::ValueEnum;
+use croner::Cron;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Unless another is asked for. With an IP header of either version it stays within 552 bytes, Linux'
+/// smallest path MTU: no path MTU cache, at whichever end, has a probe or its reply fragmented.
+const DEFAULT_SIZE: usize = 512;
+
+// A doc comment would be the help of the program.
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+#[derive(Clone, Debug, clap::Args)]
+#[expect(
+    missing_docs,
+    reason = "a doc comment here would be the help of the program"
+)]
+pub struct Args {
+    /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: `fe80::1%eth0`)
+    #[arg(short, long, value_name = "HOST", help_heading = heading::PROBE)]
+    pub client: Option<String>,
+
+    /// ICMP message size, header included
+    #[arg(
+        short = 'b',
+        long,
+        value_name = "BYTES",
+        default_value_t = DEFAULT_SIZE,
+        allow_hyphen_values = true,
+        value_parser = units::message_size,
+        conflicts_with = "server",
+        help_heading = heading::PROBE
+    )]
+    pub size: usize,
+
+    /// How remote stamps come back
+    #[arg(long, value_enum, default_value_t = Mode::Auto, conflicts_with = "server", help_heading = heading::PROBE)]
+    pub mode: Mode,
+
+    /// Stop after this many probes [default: endless]
+    #[arg(short = 'C', long, value_name = "N", allow_hyphen_values = true, value_parser = units::count, conflicts_with = "server", help_heading = heading::SPAN)]
+    pub count: Option<u32>,
+
+    /// Time between probes, such as 10ms; a plain number is in us, and below 1 ms needs its unit
+    #[arg(short, long, value_name = "T", default_value = "1s", allow_hyphen_values = true, value_parser = units::interval, conflicts_with = "server", help_heading = heading::SPAN)]
+    pub interval: Duration,
+
+    /// Send the next probe at each reply
+    #[arg(short = 'A', long, conflicts_with_all = ["interval", "server"], help_heading = heading::SPAN)]
+    pub adaptive: bool,
+
+    /// Stop after this time; a plain number is in s [default: endless]
+    #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, value_parser = units::run_time, help_heading = heading::SPAN)]
+    pub time: Option<Duration>,
+
+    /// A reply later than this counts as late; a plain number is in s
+    #[arg(short = 'W', long, value_name = "T", default_value = "1s", allow_hyphen_values = true, value_parser = units::timeout, conflicts_with = "server", help_heading = heading::SPAN)]
+    pub timeout: Duration,
+
+    /// Start a capture of -t at each tick of a cron expression (local time), for ever
+    #[arg(
+        long,
+        value_name = "CRON",
+        value_parser = cron,
+        requires = "time",
+        conflicts_with = "server",
+        help_heading = heading::SPAN
+    )]
+    pub schedule: Option<Cron>,
+
+    /// Record only probes that take at least this long; a plain number is in us, 0 records all
+    #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", default_value = "0", allow_hyphen_values = true, value_parser = units::microseconds, conflicts_with = "server", help_heading = heading::RECORD)]
+    pub threshold: Duration,
+
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would be the help of the program"
+    )]
+    pub results: Results,
+
+    /// Keep only this many of the schedule's pictures: the youngest whose names match --image
+    #[arg(long, value_name = "N", requires = "schedule", value_parser = clap::value_parser!(u32).range(1..), help_heading = heading::OUTPUT)]
+    pub keep: Option<u32>,
+
+    /// Tell more, libbpf's messages too
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub debug: bool,
+
+    /// Say who had the CPU while a slow segment of this host lasted, T or longer; a plain number
+    /// is in us. With a server that has it too, also on its host
+    #[arg(
+        long,
+        value_name = "T",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "200us",
+        value_parser = units::microseconds,
+        conflicts_with = "lab_clock",
+        help_heading = heading::DIAGNOSIS
+    )]
+    pub explain: Option<Duration>,
+
+    /// Use IPv4 only for a name
+    #[arg(short = '4', long, conflicts_with = "ipv6", conflicts_with = "server", help_heading = heading::ADDRESSING)]
+    pub ipv4: bool,
+
+    /// Use IPv6 only for a name
+    #[arg(short = '6', long, conflicts_with = "server", help_heading = heading::ADDRESSING)]
+    pub ipv6: bool,
+
+    /// Client: send from this device. Server: stamp replies on these devices only
+    #[arg(short = 'I', long, value_name = "DEV", value_delimiter = ',', help_heading = heading::ADDRESSING)]
+    pub interface: Vec<String>,
+
+    /// TOS or traffic-class byte (DSCP x 4), decimal or 0x..
+    #[arg(short = 'Q', long, value_name = "TOS", allow_hyphen_values = true, value_parser = tos, conflicts_with = "server", help_heading = heading::ADDRESSING)]
+    pub tos: Option<u8>,
+
+    /// Stamp only in this host's own network namespace
+    #[arg(long, help_heading = heading::ADDRESSING)]
+    pub nslocal: bool,
+
+    /// Host number in our stamps: a different one at each end makes one kernel count as two hosts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = heading::ADDRESSING)]
+    pub userid: Option<u16>,
+}
+
+/// How remote stamps come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// The best that the other end can do; changes by itself and says so
+    Auto,
+    /// Local stages only
+    Pingpong,
+    /// In a record packet of their own
+    Compact,
+    /// In the echo reply itself
+    Inband,
+}
+
+fn tos(text: &str) -> Result<u8, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u8::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| format!("'{text}' is not a byte, e.g. 0xb8 for DSCP EF"))
+}
+
+/// A cron expression of five fields, or six with seconds.
+fn cron(expression: &str) -> Result<Cron, String> {
+    Cron::from_str(expression)
+        .map_err(|e| format!("{e} An expression such as '*/10 * * * *' is wanted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cron_expressions_of_five_fields_are_read() {
+        assert!(cron("*/10 * * * *").is_ok());
+        for bad in ["", "10", "61 * * * *", "every minute"] {
+            assert!(cron(bad).is_err(), "{bad}");
+        }
+    }
+}

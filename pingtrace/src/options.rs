@@ -1,0 +1,112 @@
+//! The options that say what is written where, of runs and saved runs.
+
+use crate::units;
+use clap::ValueEnum;
+use report::draw;
+use report::slo::Objectives;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Headings of the help, in the order of the help.
+pub mod heading {
+    /// Of the options of a run.
+    pub const PROBE: &str = "What to probe";
+    /// Of the options of a run.
+    pub const SPAN: &str = "How often and how long";
+    /// Of the options of a run.
+    pub const RECORD: &str = "What to record";
+    /// Of the options of a run.
+    pub const OUTPUT: &str = "Output";
+    /// Of the options of a run.
+    pub const DIAGNOSIS: &str = "Diagnosis";
+    /// Of the options of a run.
+    pub const ADDRESSING: &str = "Addressing";
+    /// Of the options of a run.
+    pub const SERVER: &str = "Server";
+}
+
+// What is made of the probes of a live run or of a saved one. A doc comment would be the help.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(
+    missing_docs,
+    reason = "a doc comment here would be the help of the program"
+)]
+pub struct Results {
+    /// What to write, several separated by commas; text and json go to stdout (text to stderr
+    /// when both are asked for)
+    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", help_heading = heading::OUTPUT)]
+    pub output: Vec<Output>,
+
+    /// Log files: FILE.seq has a JSON line a recorded probe, FILE.stat the summaries
+    #[arg(long, value_name = "FILE", default_value = "./pingtrace.log", help_heading = heading::OUTPUT)]
+    pub log: PathBuf,
+
+    /// Size at which a log file is rotated; K, M, G
+    #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, help_heading = heading::OUTPUT)]
+    pub logsize: u64,
+
+    /// Rotated log files to keep
+    #[arg(long, value_name = "N", default_value_t = 3, help_heading = heading::OUTPUT)]
+    pub logbackup: u32,
+
+    /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
+    /// [default: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
+    #[arg(long, value_name = "FILE", value_parser = image, help_heading = heading::OUTPUT)]
+    pub image: Option<PathBuf>,
+
+    /// Summarise each interval of this length alone, and the run so far (that in the log only);
+    /// a plain number is in s, 0 turns it off [default: 60s, in the log only]
+    #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = units::seconds, help_heading = heading::OUTPUT)]
+    pub stat_interval: Option<Duration>,
+
+    /// Exit with 4 unless the run meets these objectives: `p99(total)<500us,loss<0.1%`
+    ///
+    /// Several are separated by commas, each METRIC<LIMIT or METRIC<=LIMIT. METRIC is min(..),
+    /// mean(..), max(..) or a percentile such as p99.9(..) of `total` or of a segment by its name;
+    /// jitter(out), jitter(in) or jitter(rtt); or loss, late or dup. LIMIT is a time in ns, us,
+    /// ms or s, or a percentage of the probes sent. What no probe had counts as missed.
+    #[arg(long, value_name = "OBJECTIVES", value_parser = str::parse::<Objectives>, help_heading = heading::DIAGNOSIS)]
+    pub slo: Option<Objectives>,
+
+    /// Show the hops by network namespace and device
+    #[arg(short, long, help_heading = heading::DIAGNOSIS)]
+    pub namespace: bool,
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A line a recorded probe, and a summary
+    Text,
+    /// JSON lines
+    Json,
+    /// Rotating log files
+    Log,
+    /// A picture at the end
+    Image,
+    /// Log and image
+    Imagelog,
+}
+
+/// A file name that stands for a format of pictures.
+pub fn image(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    draw::Format::from_path(&path).map_err(|e| e.to_string())?;
+    Ok(path)
+}
+
+impl Results {
+    /// Whether a kind of output is asked for.
+    pub fn wants(&self, output: Output) -> bool {
+        self.output.contains(&output)
+            || (matches!(output, Output::Log | Output::Image)
+                && self.output.contains(&Output::Imagelog))
+    }
+
+    /// The name of the picture, with its strftime fields.
+    pub fn image(&self) -> &Path {
+        self.image
+            .as_deref()
+            .unwrap_or(Path::new("./pingtrace.png"))
+    }
+}

@@ -1,0 +1,77 @@
+//! What a slot of the kernel's table says of a probe.
+
+use crate::kernel::table::{REPLY, REQUEST};
+use crate::wire::packet::{self, Entry, Family};
+use bpf::pingtrace::types::pt_record;
+use report::model::Point;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+
+/// The namespace of the last device that received the request.
+pub fn answered_in(record: &pt_record) -> Option<u32> {
+    let mut request = entries(record, REQUEST).rev();
+    let received = request.find(|e| e.point == Point::RRxDevrcv);
+    received.map(|e| e.netns)
+}
+
+/// The first device that the reply left by; 0 if that was not seen.
+pub fn left_by(record: &pt_record) -> u32 {
+    let mut reply = entries(record, REPLY);
+    let queued = reply.find(|e| e.point == Point::RTxDevqueue);
+    queued.map_or(0, |e| e.ifindex)
+}
+
+/// The stamps of one direction, in their order.
+pub fn entries(
+    record: &pt_record,
+    direction: usize,
+) -> impl DoubleEndedIterator<Item = Entry> + '_ {
+    let used = usize::from(record.used[direction]);
+    let stamps = record.stamp[direction].iter().take(used);
+    stamps.filter_map(packet::from_record)
+}
+
+/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
+pub fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
+    entries(record, REQUEST)
+        .chain(entries(record, REPLY))
+        .map(|e| Entry { back, ..e })
+        .collect()
+}
+
+/// Of the client's packets.
+pub fn family(record: &pt_record) -> Family {
+    if record.family == 4 {
+        Family::V4
+    } else {
+        Family::V6
+    }
+}
+
+/// An address of a record; a link-local one means a host only together with a device.
+pub fn address(words: &[u32; 4], device: u32) -> SocketAddr {
+    let mut octets = [0; 16];
+    for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {
+        chunk.copy_from_slice(&word.to_ne_bytes());
+    }
+    match Ipv6Addr::from(octets).to_canonical() {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => SocketAddrV6::new(ip, 0, 0, device).into(),
+        ip => SocketAddr::new(ip, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_mapped_back() {
+        let v4 = [0, 0, 0xffff_u32.to_be(), u32::from_ne_bytes([10, 0, 0, 1])];
+        assert_eq!(address(&v4, 3), "10.0.0.1:0".parse().unwrap());
+    }
+
+    #[test]
+    fn link_local_addresses_have_their_device() {
+        let link_local = [0xfe80_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+        assert_eq!(address(&link_local, 3), "[fe80::1%3]:0".parse().unwrap());
+    }
+}
