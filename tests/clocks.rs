@@ -4,11 +4,11 @@
 use super::harness::{Server, alone, client, wire};
 use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use pingtrace::kernel::lab_clock::LabClock;
-use report::breakdown::{breakdown, breakdown_into};
-use report::clock::{Event, WireSplit};
-use report::json::{Line, parse_line};
+use report::analysis::breakdown::{breakdown, breakdown_into};
+use report::analysis::clock::{Event, WireSplit};
+use report::analysis::verdict::{Baselines, Direction as Believed, Verdict, judge};
+use report::format::json::{Line, parse_line};
 use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, Record};
-use report::verdict::{Baselines, Direction as Believed, Verdict, judge};
 use std::time::Duration;
 
 const CLOCK: &str = "offset=3s,drift=100,step=12s:7ms";

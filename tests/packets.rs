@@ -23,7 +23,7 @@
 use pingtrace::wire::packet::{
     self, About, Family, INBAND, Malformed, Note, Probe, RecordPacket, V1_ENTRY, V1_HEADER, Version,
 };
-use report::loss::Word;
+use report::analysis::loss::Word;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

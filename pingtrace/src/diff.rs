@@ -6,9 +6,9 @@ use crate::saved_files::{self, statistics_beside};
 use crate::units;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use report::confidence::MinEffect;
-use report::diff::Diff;
-use report::saved::Saved;
+use report::analysis::confidence::MinEffect;
+use report::analysis::diff::Diff;
+use report::format::saved::Saved;
 use std::path::{Path, PathBuf};
 
 /// Compare two saved runs: which segments moved, by how much, and how sure that is

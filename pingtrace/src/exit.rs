@@ -1,6 +1,6 @@
 //! How the program ends: its exit status, and a command line that makes no sense.
 
-use report::slo::Judged;
+use report::analysis::slo::Judged;
 
 /// Exit status when the run failed.
 pub const FAILED: u8 = 1;

@@ -2,8 +2,8 @@
 
 use crate::units;
 use clap::ValueEnum;
+use report::analysis::slo::Objectives;
 use report::draw;
-use report::slo::Objectives;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use crate::{diff, replay, selftest};
 use anyhow::Result;
 use libbpf_rs::PrintLevel;
 use log::LevelFilter;
-use report::glossary;
+use report::format::glossary;
 use report::printable::printable_lines;
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -7,7 +7,7 @@
 use crate::output::rotate::suffixed;
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
-use report::saved::Scan;
+use report::format::saved::Scan;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError::SkipFrame};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::cmp::Reverse;

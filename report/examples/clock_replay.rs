@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io::{BufWriter, Write};
 use std::{env, fs, io};
 
-use report::clock::{ClockModel, Crossing, Event, Glitch};
+use report::analysis::clock::{ClockModel, Crossing, Event, Glitch};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = env::args().nth(1).ok_or("usage: clock_replay WORLD.csv")?;

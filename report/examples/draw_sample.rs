@@ -8,13 +8,13 @@ use std::error::Error;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use report::causes::Causes;
+use report::analysis::causes::Causes;
+use report::analysis::verdict::{Baselines, Direction, judge};
 use report::draw;
 use report::model::{
     Breakdown, Bucket, Capture, ClockRelation, Counters, Delay, DelayStat, Endpoint, Names, Probe,
     Record, Run, Segment, Status, Summary,
 };
-use report::verdict::{Baselines, Direction, judge};
 
 mod dice;
 

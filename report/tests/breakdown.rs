@@ -21,8 +21,8 @@ use std::fmt::Write as _;
 use std::fs;
 
 use common::{Random, data, number, parse_stamp, probe, stamp};
-use report::breakdown::{breakdown, breakdown_into};
-use report::clock::WireSplit;
+use report::analysis::breakdown::{breakdown, breakdown_into};
+use report::analysis::clock::WireSplit;
 use report::model::{Breakdown, ClockRelation, Host, Point, Probe, Segment};
 
 /// One probe of a case, and what is expected of it, as text.

@@ -13,7 +13,7 @@ use common::data;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use report::clock::{ClockModel, Crossing, Estimate, Event, Glitch, Queue, State};
+use report::analysis::clock::{ClockModel, Crossing, Estimate, Event, Glitch, Queue, State};
 
 /// How far two implementations may differ, ns: they round differently.
 const TOLERANCE_NS: f64 = 10.0;

@@ -3,12 +3,12 @@
 mod common;
 
 use common::{example_names, example_records, example_run, example_summary};
-use report::confidence::MinEffect;
-use report::diff::Diff;
-use report::json::{Part, interval_line, probe_line, run_line, stat_line};
+use report::analysis::confidence::MinEffect;
+use report::analysis::diff::Diff;
+use report::analysis::stats::Stats;
+use report::format::json::{Part, interval_line, probe_line, run_line, stat_line};
+use report::format::saved::{self, Error, Saved};
 use report::model::{Breakdown, Delay, Segment, Summary};
-use report::saved::{self, Error, Saved};
-use report::stats::Stats;
 use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../schema/pingtrace.schema.json");

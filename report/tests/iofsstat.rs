@@ -1,6 +1,6 @@
 //! Rates of devices, from readings of /proc/diskstats and what they say, in data files.
 
-use report::iofsstat::diskstats::{Rates, parse};
+use report::companion::iofsstat::diskstats::{Rates, parse};
 
 const TWO_SECONDS_NS: u64 = 2_000_000_000;
 

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{data, example_drop, number, parse_stamp, probe};
-use report::loss::{Evidence, Word, autopsy};
+use report::analysis::loss::{Evidence, Word, autopsy};
 use report::model::{ClockRelation, Host, KernelDrop, Point, Status};
 use std::fs;
 

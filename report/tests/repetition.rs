@@ -1,11 +1,11 @@
 //! Runs that differ by nothing name no move, and those that differ by 20 % do: on made-up
 //! probes that depend on their neighbours, as real ones do.
 
-use report::confidence::MinEffect;
-use report::diff::Diff;
+use report::analysis::confidence::MinEffect;
+use report::analysis::diff::Diff;
+use report::analysis::stats::Stats;
+use report::format::saved::Saved;
 use report::model::{Breakdown, Delay, Segment};
-use report::saved::Saved;
-use report::stats::Stats;
 
 /// Of each kind; every pair of them is compared.
 const RUNS: u64 = 29;

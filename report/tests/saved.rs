@@ -13,14 +13,14 @@ use flate2::{Compression, write::ZlibEncoder};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use proptest::prelude::*;
-use report::confidence::MinEffect;
-use report::diff::Diff;
-use report::json::{self, Line, Part, interval_line, probe_line, run_line, stat_line};
+use report::analysis::confidence::MinEffect;
+use report::analysis::diff::Diff;
+use report::analysis::stats::Marks;
+use report::format::json::{self, Line, Part, interval_line, probe_line, run_line, stat_line};
+use report::format::saved::{self, Saved, Scan};
+use report::format::style::Style;
+use report::format::text;
 use report::model::Names;
-use report::saved::{self, Saved, Scan};
-use report::stats::Marks;
-use report::style::Style;
-use report::text;
 use serde_json::{Value, json};
 
 /// A whole run.

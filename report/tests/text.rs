@@ -8,11 +8,11 @@ use std::fs;
 
 use chrono::{FixedOffset, TimeZone, Utc};
 use common::{data, example_hops, example_names, example_records, example_run, example_summary};
+use report::analysis::stats::{Marks, Stats};
+use report::analysis::verdict::{Certainty, Verdict};
+use report::format::style::Style;
+use report::format::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
 use report::model::{Delay, Owner, Record, Run, Segment, Summary};
-use report::stats::{Marks, Stats};
-use report::style::Style;
-use report::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
-use report::verdict::{Certainty, Verdict};
 
 fn compare(name: &str, found: &str) {
     let path = data("text").join(name);

@@ -12,22 +12,22 @@ use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::timestamps;
 use anyhow::Result;
-use report::blame::{Blame, BlameTally};
-use report::breakdown::breakdown_into;
-use report::clock::WireSplit;
-use report::hops::HopStats;
-use report::loss::{Loss, LossId};
+use report::analysis::blame::{Blame, BlameTally};
+use report::analysis::breakdown::breakdown_into;
+use report::analysis::clock::WireSplit;
+use report::analysis::hops::HopStats;
+use report::analysis::loss::{Loss, LossId};
+use report::analysis::series::Series;
+use report::analysis::slo::{Judged, Objectives};
+use report::analysis::slowest::Slowest;
+use report::analysis::stats::Stats;
+use report::analysis::usual::Usual;
+use report::analysis::verdict::{Certainty, Docket};
 use report::model::{
     Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Segment, Slow, Status,
     Summary,
 };
-use report::series::Series;
-use report::slo::{Judged, Objectives};
-use report::slowest::Slowest;
-use report::stats::Stats;
 use report::units::duration;
-use report::usual::Usual;
-use report::verdict::{Certainty, Docket};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;

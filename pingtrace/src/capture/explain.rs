@@ -7,7 +7,7 @@ use crate::kernel::symbols::Symbols;
 use crate::units::{monotonic_ns, thread_cpu_ns};
 use anyhow::{Context, Result};
 use bpf::recorder::types::{pt_record_flag, pt_record_type};
-use report::blame::{Blame, Span, Window, join};
+use report::analysis::blame::{Blame, Span, Window, join};
 use report::companion::{Class, beyond_interrupt, function_of};
 use std::iter;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Sends that failed: told once for each reason, and once when probes leave again.
 
 use crate::wire::socket;
-use report::send_error::SendError;
+use report::model::send_error::SendError;
 use std::io;
 use std::net::IpAddr;
 

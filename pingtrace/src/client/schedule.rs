@@ -13,7 +13,7 @@ use crate::units::realtime_ns;
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Local};
 use croner::Cron;
-use report::json::{self, NoCapture};
+use report::format::json::{self, NoCapture};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::thread;

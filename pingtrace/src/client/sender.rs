@@ -7,7 +7,7 @@ use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
 use crate::wire::packet::Probe;
 use crate::wire::socket::{self, ProbeSocket};
-use report::send_error::SendError;
+use report::model::send_error::SendError;
 use socket2::SockAddr;
 use std::io;
 use std::net::SocketAddrV6;

@@ -2,7 +2,7 @@
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
-use report::style::Style;
+use report::format::style::Style;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use terminal_size::{Width, terminal_size_of};

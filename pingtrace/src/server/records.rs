@@ -10,7 +10,7 @@ use crate::wire::packet::{Entry, Family, RecordPacket, Version};
 use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
-use report::blame;
+use report::analysis::blame;
 use report::model::{Host, Point, Stamp};
 use std::collections::HashMap;
 use std::net::SocketAddr;

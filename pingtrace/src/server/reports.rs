@@ -7,7 +7,7 @@ use crate::kernel::table::Table;
 use crate::output::names::NameBook;
 use crate::wire::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
 use bpf::pingtrace::types::{pt_owed, pt_record};
-use report::blame::{Blame, to_wire};
+use report::analysis::blame::{Blame, to_wire};
 use report::model::KernelDrop;
 use std::net::SocketAddr;
 

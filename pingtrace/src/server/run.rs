@@ -19,7 +19,7 @@ use anyhow::{Context, Result};
 use bpf::pingtrace::types::pt_owed;
 use libbpf_rs::{MapCore as _, MapFlags, RingBuffer, RingBufferBuilder};
 use netns::Namespace;
-use report::text;
+use report::format::text;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
 use std::collections::HashSet;

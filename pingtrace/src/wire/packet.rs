@@ -3,7 +3,7 @@
 
 use bpf::pingtrace::types::{pt_header, pt_note, pt_stamp, pt_text, pt_wire, pt_word};
 use pnet_packet::util::checksum;
-use report::loss::Word;
+use report::analysis::loss::Word;
 use report::model::Point;
 use std::mem::size_of;
 
@@ -153,7 +153,7 @@ pub enum About {
     Device = pt_text::PT_TEXT_DEVICE.0 as isize,
     /// The namespace.
     Netns = pt_text::PT_TEXT_NETNS.0 as isize,
-    /// Who had the CPU in slow segments of the probe; see [`report::blame`].
+    /// Who had the CPU in slow segments of the probe; see [`report::analysis::blame`].
     Blame = pt_text::PT_TEXT_BLAME.0 as isize,
 }
 

@@ -11,7 +11,7 @@ use crate::wire::timestamps;
 use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;
 use report::model::Point;
-use report::send_error::SendError;
+use report::model::send_error::SendError;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::ffi::CString;
 use std::io;

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{Histogram, Kind, Panel, Time, Unit};
-use crate::json::Hdr;
+use crate::analysis::quantile::Quantile;
+use crate::format::json::Hdr;
 use crate::printable::printable;
-use crate::quantile::Quantile;
 use crate::units::duration;
 
 /// The longest bar, in characters.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::causes::Cause;
+use crate::analysis::causes::Cause;
 use crate::model::{
     Breakdown, Bucket, ClockRelation, Counters, DelayStat, Endpoint, Names, Owner, Probe, Record,
     Run, Status, Summary,

@@ -2,7 +2,7 @@
 
 use plotters::backend::DrawingBackend;
 
-use crate::blame::Blame;
+use crate::analysis::blame::Blame;
 use crate::model::{Breakdown, Capture, Delay, Owner, Record};
 use crate::units::duration;
 

@@ -7,20 +7,20 @@ pub mod mutate;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use report::blame::{Blame, Part as BlamedPart};
-use report::breakdown::breakdown;
-use report::clock::{ClockSummary, Counts, State, WireSplit};
+use report::analysis::blame::{Blame, Part as BlamedPart};
+use report::analysis::breakdown::breakdown;
+use report::analysis::clock::{ClockSummary, Counts, State, WireSplit};
+use report::analysis::hops::HopStats;
+use report::analysis::loss::{Evidence, autopsy};
+use report::analysis::slo::Objectives;
+use report::analysis::stats::{Marks, Stats};
+use report::analysis::verdict::{Baselines, Direction, judge};
 use report::companion::Class;
-use report::hops::HopStats;
-use report::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
-use report::loss::{Evidence, autopsy};
+use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
     ClockRelation, Endpoint, Host, KernelDrop, Names, OwnCost, Point, Probe, ProgramCost, Record,
     Run, Segment, Stamp, Status, Summary, Symbol,
 };
-use report::slo::Objectives;
-use report::stats::{Marks, Stats};
-use report::verdict::{Baselines, Direction, judge};
 
 /// A folder of test data.
 pub fn data(folder: &str) -> PathBuf {

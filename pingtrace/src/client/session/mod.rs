@@ -10,7 +10,7 @@
 //! flight, or lost, by index. All three are bounded. A probe that has no room there is forgotten:
 //! whether it was answered cannot be known, so it is neither lost nor answered.
 
-use report::loss::{LossId, Word};
+use report::analysis::loss::{LossId, Word};
 use std::collections::BTreeMap;
 
 /// Youngest probes of which everything is known, at least.

@@ -8,11 +8,13 @@ use crate::units;
 use anyhow::Result;
 use bpf::iofsstat::types::{io_direction, io_kind, io_part, io_part_key, io_row, io_row_key};
 use bpf::iofsstat::types::{io_use, io_use_key};
-use report::companion::iofsstat::{Block, Check, Device, File, Io, Latency, Of, Pages, Part, Who};
+use report::companion::iofsstat::diskstats::{self, Rates};
+use report::companion::iofsstat::rows::{
+    Block, Check, Device, File, Io, Latency, Of, Pages, Part, Who,
+};
+use report::companion::iofsstat::select::{Thresholds, top};
+use report::companion::iofsstat::{Bytes, Conservation, Reading};
 use report::companion::{Summary, Time};
-use report::iofsstat::diskstats::{self, Rates};
-use report::iofsstat::select::{Thresholds, top};
-use report::iofsstat::{Bytes, Conservation, Reading};
 use std::collections::HashMap;
 
 const READ: usize = 0;

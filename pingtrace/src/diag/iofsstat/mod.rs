@@ -17,8 +17,8 @@ use devices::Selected;
 use history::History;
 use programs::{Programs, Storage};
 use report::companion::Row;
-use report::companion::iofsstat::{block_header, device_header, file_header};
-use report::iofsstat::select::Thresholds;
+use report::companion::iofsstat::rows::{block_header, device_header, file_header};
+use report::companion::iofsstat::select::Thresholds;
 use std::time::{Duration, Instant};
 
 /// Say which process reads and writes which device or file, to the byte

@@ -2,7 +2,7 @@
 
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, anyhow, bail};
-use report::memleak::{
+use report::companion::memleak::{
     Allocator, Process, Snapshot, meminfo, slabinfo, status, unused, vmallocinfo,
 };
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,8 +4,8 @@ use super::find::{Findings, Found, label, total};
 use super::{LOOKS, Look};
 use crate::kernel::host;
 use crate::units::Time;
+use report::companion::memleak::{Suspect, suspects};
 use report::companion::{Bar, Bars, Chart, Panel, Series, Stacked, Unit};
-use report::memleak::{Suspect, suspects};
 
 /// Series in the picture; the rest is one more.
 const SERIES: usize = 7;

@@ -5,11 +5,11 @@ use super::{LOOKS, Look, books};
 use crate::kernel::symbols::Symbols;
 use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;
-use report::companion::{Cohort, Frame, Site, beyond_tracing};
-use report::memleak::{
+use report::companion::memleak::{
     Allocator, Cache, Evidence, Held, Judgement, Origin, Snapshot, Suspect, Trend, floor,
     host_growth, judge, nothing_grows, origin, suspects, unfollowed,
 };
+use report::companion::{Cohort, Frame, Site, beyond_tracing};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Caches whose aliases are told.

@@ -9,7 +9,7 @@ use bpf::memleak::types::{ml_class, ml_count, ml_held, ml_key, ml_kind, ml_site}
 use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, UprobeOpts};
-use report::memleak::{Allocator, Cache};
+use report::companion::memleak::{Allocator, Cache};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;

@@ -4,8 +4,8 @@
 
 use plotters::backend::DrawingBackend;
 
+use crate::analysis::quantile::Quantile;
 use crate::companion::{Histogram, Unit};
-use crate::quantile::Quantile;
 
 use super::super::canvas::{Area, Canvas, Ink};
 use super::super::scale::Scale;

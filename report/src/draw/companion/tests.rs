@@ -3,8 +3,8 @@
 use super::super::tests::decode;
 use super::super::{Format, Picture, render};
 use super::*;
+use crate::analysis::quantile::Quantile;
 use crate::companion::{Bar, Bars, Histogram, Mark, Series, Stacked, Timeline, Unit};
-use crate::quantile::Quantile;
 
 const START_UNIX_NS: i64 = 1_793_668_447_250_000_000;
 const SECOND: u64 = 1_000_000_000;

@@ -1,0 +1,190 @@
+//! What made the slow probes of a run slow, by the time that it took: the ranking that every format
+//! shows, and that [`crate::analysis::headline`] says in a sentence.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use crate::analysis::stats::Distribution;
+use crate::analysis::verdict::{Certainty, Verdict};
+use crate::model::{AtDevice, Owner, Segment};
+
+/// Excess is told to this many significant digits.
+const DIGITS: u8 = 2;
+/// Devices of one cause that are told apart.
+const MAX_DEVICES: usize = 64;
+
+/// The slow probes of which one segment was the cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Who.
+    pub owner: Owner,
+    /// Which segment; absent for the wire without a direction, and where it is undecided.
+    pub segment: Option<Segment>,
+    /// Probes.
+    pub count: u64,
+    /// Those of which it is sure.
+    pub sure: u64,
+    /// What it took above the segment's baseline in all of them, nanoseconds.
+    pub excess_ns: u64,
+    /// Smallest excess over the segment's baseline, nanoseconds.
+    pub min_ns: u64,
+    /// Median excess, nanoseconds.
+    pub p50_ns: u64,
+    /// Largest excess, nanoseconds.
+    pub max_ns: u64,
+    /// The CPU that was concerned most often, and how often.
+    pub cpu: Option<(u16, u64)>,
+    /// The device that was concerned most often, and how often.
+    pub at: Option<(AtDevice, u64)>,
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    sure: u64,
+    excess: Distribution,
+    cpus: HashMap<u16, u64>,
+    devices: HashMap<AtDevice, u64>,
+}
+
+/// The causes of a run's slow probes, in memory that does not grow with them.
+#[derive(Clone, Debug, Default)]
+pub struct Causes {
+    rows: BTreeMap<(Owner, Option<Segment>), Row>,
+    probes: u64,
+}
+
+impl Causes {
+    /// Counts a slow probe; without a verdict nothing of it took longer than usual.
+    pub fn count(&mut self, verdict: Option<&Verdict>) {
+        self.probes += 1;
+        let Some(verdict) = verdict else {
+            return;
+        };
+        let key = (verdict.owner, verdict.segment);
+        let row = self.rows.entry(key).or_insert_with(|| Row {
+            sure: 0,
+            excess: Distribution::new(DIGITS),
+            cpus: HashMap::new(),
+            devices: HashMap::new(),
+        });
+        row.sure += u64::from(verdict.certainty == Certainty::Sure);
+        row.excess.record(verdict.excess_ns);
+        if let Some(cpu) = verdict.cpu {
+            *row.cpus.entry(cpu).or_default() += 1;
+        }
+        let known = |at: &AtDevice| row.devices.contains_key(at);
+        let room = row.devices.len() < MAX_DEVICES;
+        if let Some(at) = verdict.at.filter(|at| room || known(at)) {
+            *row.devices.entry(at).or_default() += 1;
+        }
+    }
+
+    /// Slow probes, with a verdict or without.
+    pub fn probes(&self) -> u64 {
+        self.probes
+    }
+
+    /// What took most time first.
+    pub fn list(&self) -> Vec<Cause> {
+        let cause = |(&(owner, segment), row): (&(Owner, Option<Segment>), &Row)| {
+            let excess = row.excess.stat(None);
+            Cause {
+                owner,
+                segment,
+                count: excess.count,
+                sure: row.sure,
+                excess_ns: row.excess.sum_ns(),
+                min_ns: excess.min,
+                p50_ns: excess.p50,
+                max_ns: excess.max,
+                cpu: most_frequent(&row.cpus),
+                at: most_frequent(&row.devices),
+            }
+        };
+        let mut causes: Vec<Cause> = self.rows.iter().map(cause).collect();
+        causes.sort_by_key(|cause| (Reverse(cause.excess_ns), cause.owner, cause.segment));
+        causes
+    }
+}
+
+/// Of equals, the first.
+fn most_frequent<T: Copy + Ord>(counts: &HashMap<T, u64>) -> Option<(T, u64)> {
+    let most = counts
+        .iter()
+        .max_by_key(|(of, count)| (**count, Reverse(**of)));
+    most.map(|(of, count)| (*of, *count))
+}
+
+impl Cause {
+    /// The CPU, if it was the same one nine times out of ten.
+    pub fn one_cpu(&self) -> Option<u16> {
+        self.one(self.cpu)
+    }
+
+    /// The device, if it was the same one nine times out of ten.
+    pub fn one_device(&self) -> Option<AtDevice> {
+        self.one(self.at)
+    }
+
+    fn one<T>(&self, most: Option<(T, u64)>) -> Option<T> {
+        let (of, count) = most?;
+        (count >= self.count - self.count / 10).then_some(of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(segment: Option<Segment>, excess_us: u64, cpu: u16) -> Verdict {
+        Verdict {
+            owner: segment.map_or(Owner::Unknown, Segment::owner),
+            segment,
+            excess_ns: excess_us * 1_000,
+            bounds: None,
+            certainty: segment.map_or(Certainty::Undecided, |_| Certainty::Sure),
+            cpu: segment.map(|_| cpu),
+            at: None,
+        }
+    }
+
+    #[test]
+    fn causes_are_ranked_by_time_and_not_by_count() {
+        let mut causes = Causes::default();
+        for _ in 0..238 {
+            causes.count(Some(&verdict(Some(Segment::LRxTaskQueue), 1_100, 0)));
+        }
+        for _ in 0..146 {
+            causes.count(Some(&verdict(Some(Segment::LTxQdisc), 12_800, 0)));
+        }
+        causes.count(None);
+        let found = causes.list();
+        let found: Vec<_> = found
+            .iter()
+            .map(|c| (c.segment, c.count, c.excess_ns))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (Some(Segment::LTxQdisc), 146, 146 * 12_800_000),
+                (Some(Segment::LRxTaskQueue), 238, 238 * 1_100_000),
+            ]
+        );
+        assert_eq!(causes.probes(), 385);
+    }
+
+    #[test]
+    fn a_cpu_is_named_only_if_it_was_that_one() {
+        let mut causes = Causes::default();
+        for k in 0..20 {
+            causes.count(Some(&verdict(
+                Some(Segment::LRxTaskQueue),
+                50,
+                u16::from(k > 2),
+            )));
+        }
+        let cause = causes.list()[0];
+        assert_eq!((cause.cpu, cause.one_cpu()), (Some((1, 17)), None));
+    }
+}

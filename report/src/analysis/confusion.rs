@@ -1,0 +1,451 @@
+//! Injected against named: how often the tool names the segment in which a known fault was.
+//!
+//! What nobody injected is known too, whichever segment it is in: a probe's total above its
+//! usual total, less what was injected. Where that is no smaller than the injected fault, the
+//! right name is not known: such a trial is *disturbed*, and counted apart.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::analysis::verdict::{Certainty, Verdict};
+use crate::model::{Owner, Segment};
+
+/// Right of the trials that were not disturbed, percent, at least.
+pub const GOAL_PERCENT: u32 = 95;
+
+/// A probe that a fault hit; or one of those among them that none did.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    /// Where the fault was; absent: there was none.
+    pub injected: Option<Segment>,
+    /// How long it held up the probe, nanoseconds.
+    pub injected_ns: u64,
+    /// The probe's total above the usual one, nanoseconds.
+    pub excess_ns: u64,
+    /// What was said.
+    pub verdict: Option<Verdict>,
+}
+
+/// What became of a trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The segment was named; or nothing, and there was nothing.
+    Right,
+    /// Another segment of the same host was named, or the wire without its direction.
+    RightHost,
+    /// Nothing was named.
+    Undecided,
+    /// Another host or the other direction was named; or anything, and there was nothing.
+    WrongHost,
+    /// Something else took as long as the fault.
+    Disturbed,
+}
+
+/// The trials, a row for each segment in which faults were injected.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// Less than this is not worth a name, nanoseconds.
+    threshold_ns: u64,
+    rows: Vec<Row>,
+    omitted: Vec<Omitted>,
+}
+
+/// The trials of one segment.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Row {
+    injected: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'static str>,
+    /// As many trials were asked for.
+    wanted: u32,
+    right: u32,
+    right_host: u32,
+    undecided: u32,
+    wrong_host: u32,
+    disturbed: u32,
+    /// What was said where it was not right.
+    instead: BTreeMap<&'static str, u32>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Omitted {
+    segment: &'static str,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    threshold_ns: u64,
+    goal_percent: u32,
+    rows: &'a [Row],
+    omitted: &'a [Omitted],
+    failures: Vec<String>,
+    passed: bool,
+}
+
+impl Trial {
+    fn finding(&self, threshold_ns: u64) -> Finding {
+        let rest_ns = self.excess_ns.saturating_sub(self.injected_ns);
+        if rest_ns >= self.injected_ns.max(threshold_ns) {
+            return Finding::Disturbed;
+        }
+        let said = self.verdict.filter(|said| said.excess_ns >= threshold_ns);
+        let named = said.filter(|said| said.certainty != Certainty::Undecided);
+        match (self.injected, named) {
+            (None, None) if said.is_none() => Finding::Right,
+            (_, None) => Finding::Undecided,
+            (Some(injected), Some(named)) if named.segment == Some(injected) => Finding::Right,
+            (Some(injected), Some(named)) if on_one_host(injected.owner(), named.owner) => {
+                Finding::RightHost
+            }
+            _ => Finding::WrongHost,
+        }
+    }
+
+    fn said(&self) -> &'static str {
+        match self.verdict {
+            None => "nothing",
+            Some(said) if said.certainty == Certainty::Undecided => "undecided",
+            Some(said) => said.segment.map_or(said.owner.name(), Segment::name),
+        }
+    }
+}
+
+fn on_one_host(injected: Owner, named: Owner) -> bool {
+    let wire = matches!(injected, Owner::WireOut | Owner::WireIn) && named == Owner::Wire;
+    wire || injected.same_host(named)
+}
+
+fn host(owner: Owner) -> &'static str {
+    match owner {
+        Owner::Local | Owner::Receiver => "client",
+        Owner::Remote => "server",
+        _ => "wire",
+    }
+}
+
+impl Row {
+    fn name(injected: Option<Segment>) -> &'static str {
+        injected.map_or("none", Segment::name)
+    }
+
+    fn count(&mut self, finding: Finding, said: &'static str) {
+        let counter = match finding {
+            Finding::Right => &mut self.right,
+            Finding::RightHost => &mut self.right_host,
+            Finding::Undecided => &mut self.undecided,
+            Finding::WrongHost => &mut self.wrong_host,
+            Finding::Disturbed => &mut self.disturbed,
+        };
+        *counter += 1;
+        if !matches!(finding, Finding::Right | Finding::Disturbed) {
+            *self.instead.entry(said).or_default() += 1;
+        }
+    }
+
+    /// Trials of which the right answer is known.
+    fn judged(&self) -> u32 {
+        self.right + self.right_host + self.undecided + self.wrong_host
+    }
+
+    fn failure(&self) -> Option<String> {
+        let Self {
+            injected, wanted, ..
+        } = self;
+        let judged = self.judged();
+        if self.disturbed > judged {
+            return Some(format!(
+                "{injected}: the machine is too busy, {} of {} trials were disturbed",
+                self.disturbed,
+                judged + self.disturbed
+            ));
+        }
+        if judged * 2 < *wanted {
+            return Some(format!("{injected}: only {judged} of {wanted} trials"));
+        }
+        if self.wrong_host > 0 {
+            return Some(format!("{injected}: a wrong host was named"));
+        }
+        (self.right * 100 < judged * GOAL_PERCENT)
+            .then(|| format!("{injected}: {} of {judged} right", self.right))
+    }
+}
+
+impl Matrix {
+    /// Without trials. Names for less than `threshold_ns` do not count as names.
+    pub fn new(threshold_ns: u64) -> Self {
+        Self {
+            threshold_ns,
+            rows: Vec::new(),
+            omitted: Vec::new(),
+        }
+    }
+
+    /// Adds a row for a segment; absent: nothing injected. As many trials are asked for.
+    pub fn add_row(&mut self, injected: Option<Segment>, wanted: u32) {
+        self.rows.push(Row {
+            injected: Row::name(injected),
+            host: injected.map(|segment| host(segment.owner())),
+            wanted,
+            ..Row::default()
+        });
+    }
+
+    /// Counts a trial in its row, if there is one.
+    pub fn count(&mut self, trial: &Trial) {
+        let name = Row::name(trial.injected);
+        let finding = trial.finding(self.threshold_ns);
+        if let Some(row) = self.rows.iter_mut().find(|row| row.injected == name) {
+            row.count(finding, trial.said());
+        }
+    }
+
+    /// Says that no fault can be injected into this segment here.
+    pub fn omit(&mut self, segment: Segment, why: impl Into<String>) {
+        self.omitted.push(Omitted {
+            segment: segment.name(),
+            why: why.into(),
+        });
+    }
+
+    /// What is not as it should be, a line a row: too few right, a wrong host, too few trials or
+    /// too many disturbed ones.
+    pub fn failures(&self) -> Vec<String> {
+        self.rows.iter().filter_map(Row::failure).collect()
+    }
+
+    /// The matrix for people, and whether it is as it should be.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "{:<16} {:<7} {:>6} {:>13} {:>10} {:>9} {:>10} {:>9}  {}\n",
+            "injected",
+            "host",
+            "trials",
+            "right segment",
+            "right host",
+            "undecided",
+            "wrong host",
+            "disturbed",
+            "named instead"
+        );
+        for row in &self.rows {
+            push_row(&mut text, row);
+        }
+        for Omitted { segment, why } in &self.omitted {
+            let _ = writeln!(text, "{segment:<16} not injected: {why}");
+        }
+        let failures = self.failures();
+        for failure in &failures {
+            let _ = writeln!(text, "failed: {failure}");
+        }
+        if failures.is_empty() {
+            let _ = writeln!(
+                text,
+                "passed: in each of {} rows at least {GOAL_PERCENT} % right, and no wrong host",
+                self.rows.len()
+            );
+        }
+        text
+    }
+
+    /// One JSON line, as the schema says.
+    pub fn json(&self) -> String {
+        let failures = self.failures();
+        let line = Line {
+            kind: "selftest",
+            threshold_ns: self.threshold_ns,
+            goal_percent: GOAL_PERCENT,
+            rows: &self.rows,
+            omitted: &self.omitted,
+            passed: failures.is_empty(),
+            failures,
+        };
+        serde_json::to_string(&line).expect("keys are strings and nothing else can fail")
+    }
+}
+
+fn push_row(text: &mut String, row: &Row) {
+    let judged = row.judged();
+    let share = |count: u32| match (count, judged) {
+        (0, _) | (_, 0) => count.to_string(),
+        _ => format!("{count} ({} %)", count * 100 / judged),
+    };
+    let instead: Vec<_> = row
+        .instead
+        .iter()
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    let line = format!(
+        "{:<16} {:<7} {judged:>6} {:>13} {:>10} {:>9} {:>10} {:>9}  {}",
+        row.injected,
+        row.host.unwrap_or("-"),
+        share(row.right),
+        share(row.right_host),
+        share(row.undecided),
+        share(row.wrong_host),
+        row.disturbed,
+        instead.join(", ")
+    );
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn named(segment: Segment, excess_ns: u64) -> Verdict {
+        Verdict {
+            owner: segment.owner(),
+            segment: Some(segment),
+            excess_ns,
+            certainty: Certainty::Sure,
+            ..Verdict::UNDECIDED
+        }
+    }
+
+    fn finding(
+        injected: Option<Segment>,
+        rest_ns: u64,
+        verdict: impl Into<Option<Verdict>>,
+    ) -> Finding {
+        let injected_ns = if injected.is_some() { 3 * MS } else { 0 };
+        let trial = Trial {
+            injected,
+            injected_ns,
+            excess_ns: injected_ns + rest_ns,
+            verdict: verdict.into(),
+        };
+        trial.finding(MS)
+    }
+
+    #[test]
+    fn a_name_is_right_on_the_right_host_or_wrong() {
+        use Segment as S;
+        for (injected, said, expected) in [
+            (S::LTxKern, S::LTxKern, Finding::Right),
+            (S::LRxKern, S::LRxTaskRun, Finding::RightHost),
+            (S::RRxKern, S::RTxQdisc, Finding::RightHost),
+            (S::RRxKern, S::LTxOutlink, Finding::WrongHost),
+            (S::LTxOutlink, S::LRxInlink, Finding::WrongHost),
+            (S::LTxOutlink, S::RRxSoftirq, Finding::WrongHost),
+        ] {
+            let found = finding(Some(injected), 0, named(said, 3 * MS));
+            assert_eq!(found, expected, "{injected:?} {said:?}");
+        }
+        let wire = Verdict {
+            owner: Owner::Wire,
+            segment: None,
+            ..named(S::LTxOutlink, 3 * MS)
+        };
+        let found = |injected| finding(Some(injected), 0, wire);
+        assert_eq!(found(S::LRxInlink), Finding::RightHost);
+        assert_eq!(found(S::LRxKern), Finding::WrongHost);
+    }
+
+    #[test]
+    fn without_a_name_it_is_undecided() {
+        let undecided = Some(Verdict {
+            excess_ns: 3 * MS,
+            ..Verdict::UNDECIDED
+        });
+        let found = |said| finding(Some(Segment::LTxKern), 0, said);
+        assert_eq!(found(None), Finding::Undecided);
+        assert_eq!(found(undecided), Finding::Undecided);
+        // Half of a fault is not the fault.
+        let little = named(Segment::LTxKern, MS - 1);
+        assert_eq!(found(Some(little)), Finding::Undecided);
+    }
+
+    #[test]
+    fn nothing_is_to_be_named_where_nothing_was_injected() {
+        assert_eq!(finding(None, 100, None), Finding::Right);
+        let little = named(Segment::LTxKern, MS - 1);
+        assert_eq!(finding(None, MS - 1, little), Finding::Right);
+        let much = named(Segment::LTxKern, MS);
+        assert_eq!(finding(None, MS - 1, much), Finding::WrongHost);
+        assert_eq!(finding(None, MS, much), Finding::Disturbed);
+    }
+
+    #[test]
+    fn what_took_as_long_as_the_fault_disturbs() {
+        let wrong = named(Segment::RRxKern, 3 * MS);
+        let injected = Some(Segment::LTxKern);
+        assert_eq!(finding(injected, 3 * MS, wrong), Finding::Disturbed);
+        assert_eq!(finding(injected, 3 * MS - 1, wrong), Finding::WrongHost);
+    }
+
+    /// A row of so many trials named right, otherwise on the same host, not at all, and wrong.
+    fn matrix(counts: [u32; 4], disturbed: u32) -> Matrix {
+        let injected = Some(Segment::LTxKern);
+        let mut matrix = Matrix::new(MS);
+        matrix.add_row(injected, 20);
+        let said = [
+            Some(named(Segment::LTxKern, 3 * MS)),
+            Some(named(Segment::LTxQdisc, 3 * MS)),
+            None,
+            Some(named(Segment::RRxKern, 3 * MS)),
+        ];
+        let trial = |verdict, excess_ns| Trial {
+            injected,
+            injected_ns: 3 * MS,
+            excess_ns,
+            verdict,
+        };
+        for (verdict, count) in said.into_iter().zip(counts) {
+            for _ in 0..count {
+                matrix.count(&trial(verdict, 3 * MS));
+            }
+        }
+        for _ in 0..disturbed {
+            matrix.count(&trial(None, 6 * MS));
+        }
+        matrix
+    }
+
+    #[test]
+    fn rows_pass_or_say_why_not() {
+        for (counts, disturbed, failure) in [
+            ([20, 0, 0, 0], 0, None),
+            ([19, 0, 1, 0], 0, None),
+            ([19, 1, 0, 0], 19, None),
+            ([18, 0, 2, 0], 0, Some("18 of 20 right")),
+            ([19, 0, 0, 1], 0, Some("a wrong host was named")),
+            ([9, 0, 0, 0], 0, Some("only 9 of 20 trials")),
+            ([9, 0, 0, 0], 11, Some("the machine is too busy, 11 of 20")),
+            ([0, 0, 0, 0], 0, Some("only 0 of 20 trials")),
+        ] {
+            let failures = matrix(counts, disturbed).failures();
+            match failure {
+                None => assert!(failures.is_empty(), "{failures:?}"),
+                Some(why) => assert!(failures[0].contains(why), "{failures:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let mut matrix = matrix([17, 1, 1, 1], 3);
+        matrix.omit(Segment::RRxNapi, "needs a second CPU");
+        let text = matrix.text();
+        let row = text.lines().nth(1).unwrap();
+        let words: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(
+            words.join(" "),
+            "l_tx_kern client 20 17 (85 %) 1 (5 %) 1 (5 %) 1 (5 %) 3 l_tx_qdisc 1, nothing 1, r_rx_kern 1"
+        );
+        assert!(text.contains("r_rx_napi        not injected: needs a second CPU"));
+        assert!(text.contains("failed: l_tx_kern: a wrong host was named"));
+        let json: serde_json::Value = serde_json::from_str(&matrix.json()).unwrap();
+        assert_eq!(json["passed"], false);
+        let row = &json["rows"][0];
+        assert_eq!((&row["right"], &row["right_host"]), (&17.into(), &1.into()));
+        assert_eq!(row["instead"]["r_rx_kern"], 1);
+        assert_eq!(json["omitted"][0]["segment"], "r_rx_napi");
+    }
+}

@@ -1,0 +1,514 @@
+//! Autopsy of a lost probe: the last stage that saw it, on which way it was lost, and what the
+//! kernel said when it dropped it.
+//!
+//! The client's own stamps say how far a probe came on its host. What the server saw comes from
+//! its stamps, from its [`Word`] (an answer to the client's question about overdue probes), and
+//! from the drop that it reported. Without any of these nothing is known beyond the client's
+//! device, and that is what is said.
+
+use crate::model::send_error::SendError;
+use crate::model::{Device, Host, KernelDrop, Point, Probe, Stamp, Symbol};
+
+/// What a server says it saw of a probe, at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It never arrived at a device of the server.
+    Unseen,
+    /// The request was received by a device.
+    Arrived,
+    /// The request was received by ICMP.
+    Delivered,
+    /// The reply was queued.
+    Replied,
+    /// The reply was handed to a driver.
+    Left,
+    /// The server does not know any more.
+    Forgotten,
+}
+
+/// Where a probe was lost, in path order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Before the client's first device queue: routing, netfilter, neighbour discovery.
+    ClientSend,
+    /// In a queueing discipline of the client.
+    ClientQueue,
+    /// Behind the client's hand-over to a driver, and dropped by the client's kernel.
+    ClientDriver,
+    /// Between two devices of the client's kernel.
+    ClientForward,
+    /// Between the client's driver and the server's `netif_receive_skb`.
+    WireOut,
+    /// At the server, before there was a reply.
+    ServerReceive,
+    /// At the server, the reply.
+    ServerReply,
+    /// Between the server's driver and the client's `netif_receive_skb`.
+    WireIn,
+    /// At the client, before its socket.
+    ClientReceive,
+    /// At the client's socket, or in it.
+    Socket,
+    /// Behind the client's driver; the server gave no word of it.
+    NoWord,
+    /// Nobody saw anything of it.
+    Unknown,
+}
+
+/// On which way a probe was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The request.
+    Out,
+    /// The reply.
+    In,
+    /// Not known.
+    Unknown,
+}
+
+/// What became of a lost probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where it was lost.
+    pub place: Place,
+    /// The last point that it is known to have passed.
+    pub last: Option<Point>,
+    /// The device that dropped it, or the last one that saw it.
+    pub device: Option<Device>,
+    /// What the kernel said when it dropped it; absent when no kernel did, or none saw it.
+    pub drop: Option<KernelDrop>,
+    /// Why the client's kernel refused to send it; absent when it did not.
+    pub error: Option<SendError>,
+}
+
+/// What a run knows beside a probe's own stamps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence {
+    /// The server's word.
+    pub word: Option<Word>,
+    /// The run sees the client's device queue.
+    pub sees_queue: bool,
+    /// The run sees the client's hand-over to a driver.
+    pub sees_driver: bool,
+    /// The client's socket had no room when the reply arrived.
+    pub socket_full: bool,
+    /// The client's kernel refused to send it.
+    pub send_error: Option<SendError>,
+}
+
+/// How far a probe came, as far as anybody saw it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Out,
+    Arrived,
+    Delivered,
+    Replied,
+    Left,
+    Back,
+    AtSocket,
+}
+
+/// Finds where a lost probe was lost. Of the drops the first that fits is believed.
+pub fn autopsy(
+    probe: &Probe,
+    drops: impl IntoIterator<Item = KernelDrop>,
+    evidence: Evidence,
+) -> Loss {
+    let path = &probe.path;
+    let seen = path.iter().filter_map(stage).max();
+    let word = evidence.word.and_then(stage_of_word);
+    let stage = of_server(path).max(seen).max(word).unwrap_or(Stage::Out);
+    let drop = drops.into_iter().find(|d| fits(d, path, stage));
+    let full = stage == Stage::Back && drop.is_none() && evidence.socket_full;
+    let drop = drop.or_else(|| path.last().filter(|_| full).map(socket_full));
+    let place = match stage {
+        _ if evidence.send_error.is_some() => Place::ClientSend,
+        _ if full => Place::Socket,
+        Stage::Out => before_server(path, drop.as_ref(), evidence),
+        _ => behind_wire(stage, drop.as_ref()),
+    };
+    let (last, device) = match word {
+        Some(word) if Some(word) > of_server(path).max(seen) => (point(word), None),
+        _ => (
+            path.last().map(|stamp| stamp.point),
+            path.last().and_then(Stamp::device),
+        ),
+    };
+    // What got lost between two hosts was at none of their devices.
+    let device = device.filter(|_| place.is_at_a_host());
+    Loss {
+        place,
+        last,
+        device: drop.as_ref().map_or(device, KernelDrop::device_id),
+        drop,
+        error: evidence.send_error,
+    }
+}
+
+/// Recent kernels drop what a full raw socket has no room for without a `kfree_skb`.
+fn socket_full(last: &Stamp) -> KernelDrop {
+    KernelDrop {
+        host: Host::Client,
+        reply: true,
+        ns: last.ns,
+        netns: last.netns,
+        ifindex: last.ifindex,
+        reason: Symbol::named("SOCKET_RCVBUFF"),
+        location: Symbol::default(),
+        device: None,
+        netns_name: None,
+        mtu: None,
+    }
+}
+
+/// The stage of a stamp of the client.
+fn stage(stamp: &Stamp) -> Option<Stage> {
+    match (stamp.host, stamp.point) {
+        (Host::Client, Point::LRxSkdataready) => Some(Stage::AtSocket),
+        // A reply that somebody else on this kernel sent.
+        (Host::Client, Point::MTxDevreply) => Some(Stage::Left),
+        (Host::Client, point) if point.is_reply() => Some(Stage::Back),
+        (Host::Client, _) => Some(Stage::Out),
+        _ => None,
+    }
+}
+
+/// The stage at the server: of its last stamp, as a reply can leave one device for the next.
+fn of_server(path: &[Stamp]) -> Option<Stage> {
+    let last = path.iter().rfind(|stamp| stamp.host == Host::Server)?;
+    Some(match last.point {
+        Point::RTxDevout => Stage::Left,
+        Point::RRxIcmprcv => Stage::Delivered,
+        point if point.is_reply() => Stage::Replied,
+        _ => Stage::Arrived,
+    })
+}
+
+fn stage_of_word(word: Word) -> Option<Stage> {
+    match word {
+        Word::Unseen | Word::Forgotten => None,
+        Word::Arrived => Some(Stage::Arrived),
+        Word::Delivered => Some(Stage::Delivered),
+        Word::Replied => Some(Stage::Replied),
+        Word::Left => Some(Stage::Left),
+    }
+}
+
+/// The server's point that a stage of it stands for.
+fn point(stage: Stage) -> Option<Point> {
+    match stage {
+        Stage::Arrived => Some(Point::RRxDevrcv),
+        Stage::Delivered => Some(Point::RRxIcmprcv),
+        Stage::Replied => Some(Point::RTxDevqueue),
+        Stage::Left => Some(Point::RTxDevout),
+        Stage::Out | Stage::Back | Stage::AtSocket => None,
+    }
+}
+
+/// A drop explains a loss if nobody saw the packet later: what went on was another copy.
+fn fits(drop: &KernelDrop, path: &[Stamp], stage: Stage) -> bool {
+    let stages = match (drop.host, drop.reply) {
+        (Host::Client, false) => Stage::Out..=Stage::Out,
+        (Host::Client, true) => Stage::Out..=Stage::AtSocket,
+        (_, false) => Stage::Out..=Stage::Delivered,
+        (_, true) => Stage::Out..=Stage::Left,
+    };
+    let before = |stamp: &Stamp| stamp.host != drop.host || stamp.ns <= drop.ns;
+    stages.contains(&stage) && path.iter().all(before)
+}
+
+/// Nobody saw it behind the client's request side.
+fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) -> Place {
+    match drop {
+        Some(drop) if drop.host == Host::Client && drop.reply => return Place::ClientReceive,
+        Some(drop) if drop.host != Host::Client && drop.reply => return Place::ServerReply,
+        Some(drop) if drop.host != Host::Client => return Place::ServerReceive,
+        _ => {}
+    }
+    let last = path.last().map(|stamp| stamp.point);
+    let dropped = drop.is_some();
+    match last {
+        Some(Point::LTxUser) if dropped || evidence.sees_queue => Place::ClientSend,
+        Some(Point::LTxUser) if evidence.sees_driver => Place::ClientQueue,
+        Some(Point::LTxDevqueue) if dropped || evidence.sees_driver => Place::ClientQueue,
+        Some(Point::LTxDevqueue | Point::LTxDevout) if dropped => Place::ClientDriver,
+        Some(Point::LTxDevqueue | Point::LTxDevout) => match evidence.word {
+            Some(Word::Unseen) => Place::WireOut,
+            _ => Place::NoWord,
+        },
+        Some(Point::LTxUser) | None => Place::Unknown,
+        Some(_) => Place::ClientForward,
+    }
+}
+
+/// Somebody saw it behind the wire out.
+fn behind_wire(stage: Stage, drop: Option<&KernelDrop>) -> Place {
+    let dropped_by_client = drop.is_some_and(|d| d.host == Host::Client);
+    let reply_dropped = drop.is_some_and(|d| d.host != Host::Client && d.reply);
+    match stage {
+        Stage::AtSocket => Place::Socket,
+        Stage::Back => Place::ClientReceive,
+        _ if dropped_by_client => Place::ClientReceive,
+        _ if reply_dropped => Place::ServerReply,
+        Stage::Left => Place::WireIn,
+        Stage::Replied => Place::ServerReply,
+        Stage::Out | Stage::Arrived | Stage::Delivered => Place::ServerReceive,
+    }
+}
+
+impl Place {
+    /// All, in path order.
+    pub const ALL: [Self; 12] = [
+        Self::ClientSend,
+        Self::ClientQueue,
+        Self::ClientDriver,
+        Self::ClientForward,
+        Self::WireOut,
+        Self::ServerReceive,
+        Self::ServerReply,
+        Self::WireIn,
+        Self::ClientReceive,
+        Self::Socket,
+        Self::NoWord,
+        Self::Unknown,
+    ];
+
+    /// Whether it is at one of the two hosts, and so perhaps at a device of it.
+    const fn is_at_a_host(self) -> bool {
+        !matches!(
+            self,
+            Self::WireOut | Self::WireIn | Self::NoWord | Self::Unknown
+        )
+    }
+
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientSend => "client_send",
+            Self::ClientQueue => "client_queue",
+            Self::ClientDriver => "client_driver",
+            Self::ClientForward => "client_forward",
+            Self::WireOut => "wire_out",
+            Self::ServerReceive => "server_receive",
+            Self::ServerReply => "server_reply",
+            Self::WireIn => "wire_in",
+            Self::ClientReceive => "client_receive",
+            Self::Socket => "socket",
+            Self::NoWord => "no_word",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The place with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|place| place.name() == name)
+    }
+
+    /// Its name for people.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ClientSend => "client send",
+            Self::ClientQueue => "client queue",
+            Self::ClientDriver => "client driver",
+            Self::ClientForward => "client forwarding",
+            Self::WireOut => "wire out",
+            Self::ServerReceive => "server receive",
+            Self::ServerReply => "server reply",
+            Self::WireIn => "wire in",
+            Self::ClientReceive => "client receive",
+            Self::Socket => "client socket",
+            Self::NoWord => "wire or server (no word from the server)",
+            Self::Unknown => "unknown place",
+        }
+    }
+
+    /// Whose way ended there: the request's or the reply's.
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::ClientSend
+            | Self::ClientQueue
+            | Self::ClientDriver
+            | Self::ClientForward
+            | Self::WireOut
+            | Self::ServerReceive => Direction::Out,
+            Self::ServerReply | Self::WireIn | Self::ClientReceive | Self::Socket => Direction::In,
+            Self::NoWord | Self::Unknown => Direction::Unknown,
+        }
+    }
+}
+
+impl Direction {
+    /// All.
+    pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Unknown];
+
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The direction with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|d| d.name() == name)
+    }
+}
+
+/// How many probes were lost at one place for one reason at one device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossCount {
+    /// Where.
+    pub place: Place,
+    /// The kernel's reason, if it dropped them, else the name of the error if it refused to send
+    /// them.
+    pub reason: Option<Symbol>,
+    /// Where in the kernel.
+    pub location: Option<Symbol>,
+    /// The device that dropped them, or the last one that saw them.
+    pub device: Option<Device>,
+    /// Probes.
+    pub count: u64,
+}
+
+/// Which of the counts a lost probe is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossId(usize);
+
+/// Lost probes by place and reason, in bounded memory.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    counts: Vec<LossCount>,
+}
+
+impl Losses {
+    /// Reasons and devices that are told apart; further ones are counted together at each place.
+    const TOLD_APART: usize = 16;
+
+    /// Counts a lost probe.
+    pub fn count(&mut self, loss: &Loss) -> LossId {
+        let drop = loss.drop.as_ref();
+        let error = loss.error.map(|error| Symbol::named(&error.name()));
+        let mut new = LossCount {
+            place: loss.place,
+            reason: drop.map(|d| d.reason.clone()).or(error),
+            location: drop.map(|d| d.location.clone()),
+            device: loss.device,
+            count: 0,
+        };
+        if self.find(&new).is_none() && self.told_apart() >= Self::TOLD_APART {
+            new.reason = new.reason.map(|_| Symbol::named("further reasons"));
+            new.location = drop.map(|_| Symbol::default());
+            new.device = None;
+        }
+        let index = self.find(&new).unwrap_or_else(|| {
+            self.counts.push(new);
+            self.counts.len() - 1
+        });
+        self.counts[index].count += 1;
+        LossId(index)
+    }
+
+    /// Takes a probe back: it was answered after all. Returns where it was thought to be lost.
+    pub fn take_back(&mut self, id: LossId) -> Place {
+        let count = &mut self.counts[id.0];
+        count.count -= 1;
+        count.place
+    }
+
+    /// The counts, in path order.
+    pub fn counts(&self) -> Vec<LossCount> {
+        let mut counts: Vec<_> = self
+            .counts
+            .iter()
+            .filter(|c| c.count > 0)
+            .cloned()
+            .collect();
+        counts.sort_by_key(|c| (c.place, std::cmp::Reverse(c.count)));
+        counts
+    }
+
+    fn told_apart(&self) -> usize {
+        let apart = |c: &&LossCount| c.reason.is_some() || c.device.is_some();
+        self.counts.iter().filter(apart).count()
+    }
+
+    fn find(&self, of: &LossCount) -> Option<usize> {
+        self.counts.iter().position(|count| count.is_like(of))
+    }
+}
+
+impl LossCount {
+    /// Whether both are of one place, reason and device.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let key = |c: &Self| (c.place, c.reason.clone(), c.location.clone(), c.device);
+        key(self) == key(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loss(place: Place, reason: &str) -> Loss {
+        let drop = KernelDrop {
+            host: Host::Server,
+            reply: false,
+            ns: 1,
+            netns: 0,
+            ifindex: 0,
+            reason: Symbol::named(reason),
+            location: Symbol::default(),
+            device: None,
+            netns_name: None,
+            mtu: None,
+        };
+        Loss {
+            place,
+            last: None,
+            device: None,
+            drop: (!reason.is_empty()).then_some(drop),
+            error: None,
+        }
+    }
+
+    #[test]
+    fn losses_are_counted_by_place_and_reason() {
+        let mut losses = Losses::default();
+        losses.count(&loss(Place::WireIn, ""));
+        let id = losses.count(&loss(Place::ClientQueue, "QDISC_DROP"));
+        losses.count(&loss(Place::ClientQueue, "QDISC_DROP"));
+        losses.count(&loss(Place::ClientQueue, "NETFILTER_DROP"));
+        let found = |losses: &Losses| -> Vec<_> {
+            let counts = losses.counts();
+            counts.iter().map(|c| (c.place, c.count)).collect()
+        };
+        let queue = Place::ClientQueue;
+        assert_eq!(found(&losses), [(queue, 2), (queue, 1), (Place::WireIn, 1)]);
+        assert_eq!(losses.take_back(id), queue);
+        assert_eq!(found(&losses), [(queue, 1), (queue, 1), (Place::WireIn, 1)]);
+    }
+
+    #[test]
+    fn many_reasons_take_bounded_memory_and_none_is_forgotten() {
+        let mut losses = Losses::default();
+        for k in 0..1_000 {
+            losses.count(&loss(Place::ServerReceive, &format!("REASON_{k}")));
+            losses.count(&loss(Place::WireOut, ""));
+        }
+        let counts = losses.counts();
+        assert_eq!(counts.len(), Losses::TOLD_APART + 2);
+        assert_eq!(counts.iter().map(|c| c.count).sum::<u64>(), 2_000);
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for place in Place::ALL {
+            assert_eq!(Place::from_name(place.name()), Some(place));
+        }
+        for direction in Direction::ALL {
+            assert_eq!(Direction::from_name(direction.name()), Some(direction));
+        }
+    }
+}

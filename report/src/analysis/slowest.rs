@@ -1,0 +1,129 @@
+//! The slowest probes of a run.
+
+use crate::analysis::blame::Blame;
+use crate::model::{Breakdown, Record, Segment};
+
+/// How many are kept unless told otherwise.
+const DEFAULT_COUNT: usize = 8;
+
+/// The slowest answered probes, in bounded memory.
+#[derive(Clone, Debug)]
+pub struct Slowest {
+    count: usize,
+    /// Slowest first.
+    records: Vec<Record>,
+}
+
+impl Default for Slowest {
+    fn default() -> Self {
+        Self::new(DEFAULT_COUNT)
+    }
+}
+
+impl Slowest {
+    /// Keeps at most `count` records.
+    pub fn new(count: usize) -> Self {
+        Self {
+            count,
+            records: Vec::with_capacity(count),
+        }
+    }
+
+    /// Whether a probe with this response time, nanoseconds, would be kept: ask before cloning it.
+    pub fn wants(&self, response_ns: u64) -> bool {
+        let full = self.records.len() >= self.count;
+        self.count > 0
+            && (!full
+                || self
+                    .records
+                    .last()
+                    .is_some_and(|last| response_ns > response(last)))
+    }
+
+    /// Keeps a record if it is among the slowest; one without a total never is.
+    pub fn offer(&mut self, record: Record) {
+        if record.breakdown.is_none() || !self.wants(response(&record)) {
+            return;
+        }
+        self.records.truncate(self.count - 1);
+        let at = self
+            .records
+            .partition_point(|kept| response(kept) >= response(&record));
+        self.records.insert(at, record);
+    }
+
+    /// Adds what became known of a probe later.
+    pub fn blame(&mut self, seq: u32, blame: &[Blame]) {
+        let kept = self
+            .records
+            .iter_mut()
+            .find(|record| record.probe.seq == seq);
+        if let Some(record) = kept {
+            record.blame.extend_from_slice(blame);
+            // Of each segment on each host there is one.
+            record.blame.truncate(2 * Segment::ALL.len());
+        }
+    }
+
+    /// Slowest first.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+}
+
+fn response(record: &Record) -> u64 {
+    record.breakdown.as_ref().map_or(0, Breakdown::response_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::model::{Breakdown, ClockRelation, Probe, Status};
+
+    fn record(seq: u32, total_ns: Option<u64>) -> Record {
+        let probe = Probe {
+            seq,
+            sent_unix_ns: 0,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            status: Status::Ok,
+            clock: ClockRelation::Same,
+            path: Vec::new(),
+        };
+        let breakdown = total_ns.map(|total_ns| Breakdown {
+            total_ns,
+            ..Breakdown::default()
+        });
+        Record {
+            probe,
+            breakdown,
+            verdict: None,
+            loss: None,
+            blame: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn keeps_the_slowest_in_order() {
+        let mut slowest = Slowest::new(3);
+        for (seq, total) in [5, 1, 9, 9, 7, 2].into_iter().enumerate() {
+            slowest.offer(record(seq as u32, Some(total)));
+        }
+        slowest.offer(record(99, None));
+        let kept: Vec<u32> = slowest
+            .records()
+            .iter()
+            .map(|record| record.probe.seq)
+            .collect();
+        assert_eq!(kept, [2, 3, 4]);
+        assert!(!slowest.wants(7) && slowest.wants(8));
+    }
+
+    #[test]
+    fn none_wanted_none_kept() {
+        let mut slowest = Slowest::new(0);
+        slowest.offer(record(1, Some(1)));
+        assert!(!slowest.wants(u64::MAX) && slowest.records().is_empty());
+    }
+}

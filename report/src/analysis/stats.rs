@@ -1,0 +1,542 @@
+//! Statistics of a run in flat memory: histograms, counters, and who is to blame; for the whole
+//! run, and beside it for the interval that is under way.
+//!
+//! None of them suffers from coordinated omission, the mistake of measuring least while it is
+//! slowest. The schedule is an open loop: probe k is due at a fixed time whatever became of
+//! those before it, a sender that was held up sends what it missed at once, and every probe that
+//! was sent is counted as answered or lost. The total counts from the actual send, since it is the
+//! path that is measured; how late the send was is the segment before it, `l_tx_late`, and both
+//! together are the response: what a user of the schedule waited for. Percentiles of the response
+//! are those that are usually meant by free of coordinated omission. The send slip is the lateness
+//! of all probes, lost ones too. A lost probe has no delay, so percentiles are those of the answered probes, and the loss stands
+//! beside them. Only an adaptive run (`-A`), which waits for each reply by intention, has the
+//! fault: a probe of 1 s there stands for one second, not for all that would have been sent in it.
+
+use hdrhistogram::Histogram;
+
+use crate::analysis::causes::Causes;
+use crate::analysis::jitter::{Delays, Pairs};
+use crate::analysis::loss::{Direction, Loss, LossId, Losses, Place};
+use crate::analysis::quantile::Quantile;
+use crate::analysis::spans::Spans;
+use crate::analysis::verdict::Verdict;
+use crate::model::{
+    Breakdown, Counters, Delay, DelayStat, Mark, Probe, Segment, Slow, Summary, Variation, Way,
+};
+
+/// Largest delay that the histograms tell apart, nanoseconds: 100 s. Longer ones count as this in
+/// the percentiles; minimum, mean and maximum are exact for all.
+const LARGEST_NS: u64 = 100_000_000_000;
+
+/// The distribution of one duration, nanoseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Distribution {
+    histogram: Histogram<u64>,
+    sum: u128,
+    min: u64,
+    max: u64,
+}
+
+impl Distribution {
+    /// Percentiles to this many significant decimal digits (0 to 5): about 230 kB for 3, 30 kB for
+    /// 2.
+    pub(crate) fn new(digits: u8) -> Self {
+        Self {
+            histogram: Histogram::new_with_max(LARGEST_NS, digits).expect("constant bounds"),
+            sum: 0,
+            min: u64::MAX,
+            max: 0,
+        }
+    }
+
+    pub(crate) fn record(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns);
+        self.sum += u128::from(ns);
+        self.min = self.min.min(ns);
+        self.max = self.max.max(ns);
+    }
+
+    /// Adds all values of another distribution of the same resolution.
+    fn add(&mut self, other: &Self) {
+        self.histogram
+            .add(&other.histogram)
+            .expect("all have the same bounds");
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Forgets all values and keeps the memory.
+    fn clear(&mut self) {
+        self.histogram.reset();
+        (self.sum, self.min, self.max) = (0, u64::MAX, 0);
+    }
+
+    /// Values recorded.
+    pub(crate) fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// All values together, nanoseconds.
+    pub(crate) fn sum_ns(&self) -> u64 {
+        u64::try_from(self.sum).unwrap_or(u64::MAX)
+    }
+
+    /// A quantile, nanoseconds; 0 if nothing was recorded.
+    pub(crate) fn quantile(&self, quantile: Quantile) -> u64 {
+        if self.histogram.is_empty() {
+            return 0;
+        }
+        quantile.of(&self.histogram).clamp(self.min, self.max)
+    }
+
+    /// In one line; `segment` is only the label.
+    pub(crate) fn stat(&self, segment: Option<Segment>) -> DelayStat {
+        let count = self.count();
+        DelayStat {
+            segment,
+            count,
+            min: if count == 0 { 0 } else { self.min },
+            mean: self.sum as f64 / count.max(1) as f64,
+            p50: self.quantile(Quantile::P50),
+            p90: self.quantile(Quantile::P90),
+            p99: self.quantile(Quantile::P99),
+            p999: self.quantile(Quantile::P999),
+            max: self.max,
+        }
+    }
+}
+
+/// Which segments were ever estimated, merged or clamped: what a summary must explain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks([u32; Mark::ALL.len()]);
+
+impl Marks {
+    /// Those of one segment of a probe.
+    pub fn from_delay(delay: &Delay) -> Self {
+        let mut marks = Self::default();
+        marks.note(delay);
+        marks
+    }
+
+    /// Notes the marks of one segment of a probe.
+    pub fn note(&mut self, delay: &Delay) {
+        let bit = 1 << delay.segment as u32;
+        for mark in Mark::ALL.into_iter().filter(|mark| mark.is_on(delay)) {
+            self.0[mark as usize] |= bit;
+        }
+    }
+
+    /// Those of a single segment.
+    #[must_use]
+    pub fn of(self, segment: Segment) -> Self {
+        let bit = 1 << segment as u32;
+        Self(self.0.map(|segments| segments & bit))
+    }
+
+    /// Those that some segment has.
+    pub fn used(self) -> impl Iterator<Item = Mark> {
+        let is_used = move |mark: &Mark| self.0[*mark as usize] != 0;
+        Mark::ALL.into_iter().filter(is_used)
+    }
+
+    /// Their symbols.
+    pub fn symbols(self) -> String {
+        self.used().map(Mark::symbol).collect()
+    }
+}
+
+/// What there is a distribution of.
+#[derive(Clone, Copy)]
+enum Of {
+    Total,
+    Slip,
+    /// |IPDV|.
+    Variation(Way),
+    Segment(Segment),
+}
+
+impl Of {
+    const COUNT: usize = Self::FIRST_SEGMENT + Segment::ALL.len();
+    const FIRST_SEGMENT: usize = 2 + Way::ALL.len();
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Total => 0,
+            Self::Slip => 1,
+            Self::Variation(way) => 2 + way as usize,
+            Self::Segment(segment) => Self::FIRST_SEGMENT + segment as usize,
+        }
+    }
+}
+
+/// The distributions of a span of time: the run, or an interval. One has memory from its first
+/// value on.
+#[derive(Clone, Debug)]
+struct Span([Option<Box<Distribution>>; Of::COUNT]);
+
+impl Span {
+    /// Percentiles to this many significant decimal digits.
+    const DIGITS: u8 = 3;
+
+    fn new() -> Self {
+        Self([const { None }; Of::COUNT])
+    }
+
+    fn record(&mut self, of: Of, ns: u64) {
+        Self::values(&mut self.0[of.index()]).record(ns);
+    }
+
+    fn values(slot: &mut Option<Box<Distribution>>) -> &mut Distribution {
+        slot.get_or_insert_with(|| Box::new(Distribution::new(Self::DIGITS)))
+    }
+
+    /// Adds all values of another span.
+    fn add(&mut self, other: &Self) {
+        for (all, more) in self.0.iter_mut().zip(&other.0) {
+            if let Some(more) = more {
+                Self::values(all).add(more);
+            }
+        }
+    }
+
+    /// Forgets all values and keeps the memory.
+    fn clear(&mut self) {
+        self.0
+            .iter_mut()
+            .flatten()
+            .for_each(|values| values.clear());
+    }
+
+    fn get(&self, of: Of) -> Option<&Distribution> {
+        self.0[of.index()].as_deref().filter(|d| d.count() > 0)
+    }
+
+    /// The total and the segments that have values, in path order.
+    fn delays(&self) -> impl Iterator<Item = (Option<Segment>, &Distribution)> {
+        let segments = Segment::ALL.map(|segment| (Some(segment), Of::Segment(segment)));
+        let all = [(None, Of::Total)].into_iter().chain(segments);
+        all.filter_map(|(segment, of)| Some((segment, self.get(of)?)))
+    }
+
+    fn summary(
+        &self,
+        elapsed_ns: u64,
+        counters: Counters,
+        causes: &Causes,
+        pairs: &Pairs,
+    ) -> Summary {
+        let stat = |of| self.get(of).map(|values| values.stat(None));
+        let variation = |direction| {
+            Some(Variation {
+                direction,
+                ipdv: stat(Of::Variation(direction))?,
+                rfc3550_ns: pairs.smoothed_ns(direction),
+            })
+        };
+        Summary {
+            elapsed_ns,
+            counters,
+            delays: self.delays().map(|(of, values)| values.stat(of)).collect(),
+            slow: Slow {
+                probes: causes.probes(),
+                ..Slow::default()
+            },
+            causes: causes.list(),
+            send_slip: stat(Of::Slip),
+            jitter: Way::ALL.into_iter().filter_map(variation).collect(),
+            ..Summary::default()
+        }
+    }
+}
+
+/// Statistics of a run and of its current interval, in memory that does not grow with the probes.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Losses and oddities; all but `unordered` are counted by the caller.
+    pub counters: Counters,
+    causes: Causes,
+    /// The run up to the interval: a value is recorded once, and added here with its interval.
+    before: Span,
+    interval: Span,
+    interval_causes: Causes,
+    /// Counters and time at the start of the interval.
+    interval_start: (Counters, u64),
+    pairs: Pairs,
+    marks: Marks,
+    losses: Losses,
+    spans: Spans,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Stats {
+    /// Nothing recorded yet.
+    pub fn new() -> Self {
+        Self {
+            counters: Counters::default(),
+            causes: Causes::default(),
+            before: Span::new(),
+            interval: Span::new(),
+            interval_causes: Causes::default(),
+            interval_start: (Counters::default(), 0),
+            pairs: Pairs::new(),
+            marks: Marks::default(),
+            losses: Losses::default(),
+            spans: Spans::default(),
+        }
+    }
+
+    /// Counts a lost probe.
+    pub fn lost(&mut self, loss: &Loss) -> LossId {
+        self.counters.lost += 1;
+        if let Some(count) = self.lost_on(loss.place) {
+            *count += 1;
+        }
+        self.losses.count(loss)
+    }
+
+    /// A probe that was counted as lost was answered after all.
+    pub fn found(&mut self, id: LossId) {
+        self.counters.lost -= 1;
+        self.counters.amended += 1;
+        let place = self.losses.take_back(id);
+        if let Some(count) = self.lost_on(place) {
+            *count -= 1;
+        }
+    }
+
+    fn lost_on(&mut self, place: Place) -> Option<&mut u64> {
+        match place.direction() {
+            Direction::Out => Some(&mut self.counters.lost_out),
+            Direction::In => Some(&mut self.counters.lost_in),
+            Direction::Unknown => None,
+        }
+    }
+
+    /// Counts an answered probe: its total, its segments, and its stamps that were out of order.
+    pub fn record(&mut self, breakdown: &Breakdown) {
+        self.spans.record(breakdown);
+        for (of, ns) in breakdown.sums() {
+            self.interval.record(of.map_or(Of::Total, Of::Segment), ns);
+        }
+        self.counters.unordered += u64::from(breakdown.unordered);
+        for delay in &breakdown.delays {
+            self.marks.note(delay);
+            self.interval.record(Of::Segment(delay.segment), delay.ns);
+        }
+    }
+
+    /// Counts how much the delays of an answered probe differ from its neighbours'.
+    pub fn vary(&mut self, probe: &Probe) {
+        let interval = &mut self.interval;
+        self.pairs
+            .answered(probe.seq, Delays::of(probe), |way, ns| {
+                interval.record(Of::Variation(way), ns);
+            });
+    }
+
+    /// Counts how late a probe left against its schedule, nanoseconds.
+    pub fn slip(&mut self, ns: u64) {
+        self.interval.record(Of::Slip, ns);
+    }
+
+    /// Counts a slow probe, and what made it slow.
+    pub fn slow(&mut self, verdict: Option<&Verdict>) {
+        self.causes.count(verdict);
+        self.interval_causes.count(verdict);
+    }
+
+    /// What a summary must explain about the segments recorded so far.
+    pub fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    /// The totals of the run so far; absent if no probe was answered.
+    pub fn totals(&self) -> Option<DelayStat> {
+        let of = Of::Total;
+        let mut totals = self.before.get(of).cloned();
+        match (&mut totals, self.interval.get(of)) {
+            (Some(all), Some(more)) => all.add(more),
+            (None, more) => totals = more.cloned(),
+            (Some(_), None) => {}
+        }
+        totals.map(|totals| totals.stat(None))
+    }
+
+    /// The whole run so far.
+    fn run(&self) -> Span {
+        let mut run = self.before.clone();
+        run.add(&self.interval);
+        run
+    }
+
+    /// Everything so far but the clock; `elapsed_ns` is the time since the run's start.
+    pub fn summary(&self, elapsed_ns: u64) -> Summary {
+        Summary {
+            losses: self.losses.counts(),
+            ..self
+                .run()
+                .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+        }
+    }
+
+    /// Like [`Stats::summary`], with the histograms and spreads: for the end of a run.
+    pub fn last_summary(&self, elapsed_ns: u64) -> Summary {
+        let run = self.run();
+        let histograms = run.delays().map(|(_, values)| values.histogram.clone());
+        Summary {
+            histograms: histograms.collect(),
+            spreads: run.delays().map(|(of, _)| self.spans.spread(of)).collect(),
+            losses: self.losses.counts(),
+            ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+        }
+    }
+
+    /// What happened since the last call, or the run's start, alone; the next interval begins.
+    /// Replies and losses count in the interval in which they were known, which for a probe at its
+    /// end is the next one.
+    pub fn interval(&mut self, elapsed_ns: u64) -> Summary {
+        let start = std::mem::replace(&mut self.interval_start, (self.counters, elapsed_ns));
+        let (counters, since) = start;
+        let causes = std::mem::take(&mut self.interval_causes);
+        let length_ns = elapsed_ns.saturating_sub(since);
+        let counters = self.counters.since(&counters);
+        let summary = self
+            .interval
+            .summary(length_ns, counters, &causes, &self.pairs);
+        self.before.add(&self.interval);
+        self.interval.clear();
+        summary
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breakdown(delays: &[(Segment, u64)]) -> Breakdown {
+        let delay = |&(segment, ns)| Delay {
+            segment,
+            ns,
+            bounds: None,
+            merged: false,
+            clamped: false,
+        };
+        Breakdown {
+            total_ns: delays.iter().map(|(_, ns)| ns).sum(),
+            delays: delays.iter().map(delay).collect(),
+            unordered: 1,
+            wire: None,
+        }
+    }
+
+    #[test]
+    fn the_totals_so_far_are_those_of_the_summary() {
+        let mut stats = Stats::new();
+        assert_eq!(stats.totals(), None);
+        for k in 1..=100 {
+            stats.record(&breakdown(&[(Segment::LTxKern, k * 1_000)]));
+            if k % 40 == 0 {
+                stats.interval(k);
+            }
+        }
+        let summary = stats.summary(1);
+        assert_eq!(stats.totals().as_ref(), summary.delays.first());
+    }
+
+    #[test]
+    fn percentiles_are_good_to_three_digits() {
+        let mut stats = Stats::new();
+        for k in 1..=1_000 {
+            stats.record(&breakdown(&[
+                (Segment::LTxKern, k * 1_000),
+                (Segment::Remote, 0),
+            ]));
+        }
+        let summary = stats.summary(5);
+        let [total, kern, remote] = summary.delays.as_slice() else {
+            panic!("{summary:?}")
+        };
+        assert_eq!((total.segment, total.count), (None, 1_000));
+        assert_eq!(
+            (kern.segment, kern.min, kern.max),
+            (Some(Segment::LTxKern), 1_000, 1_000_000)
+        );
+        assert!((kern.mean - 500_500.0).abs() < 1e-6);
+        for (found, exact) in [(kern.p50, 500e3), (kern.p90, 900e3), (kern.p99, 990e3)] {
+            assert!(
+                (found as f64 / exact - 1.0).abs() < 1e-3,
+                "{found} for {exact}"
+            );
+        }
+        assert_eq!((remote.min, remote.p999, remote.max), (0, 0, 0));
+        assert_eq!(summary.counters.unordered, 1_000);
+    }
+
+    #[test]
+    fn what_no_histogram_holds_is_still_the_maximum() {
+        let mut stats = Stats::new();
+        stats.record(&breakdown(&[(Segment::Remote, u64::MAX / 2)]));
+        stats.slip(u64::MAX);
+        let summary = stats.summary(0);
+        assert_eq!(summary.delays[0].max, u64::MAX / 2);
+        assert_eq!(summary.send_slip.unwrap().max, u64::MAX);
+    }
+
+    #[test]
+    fn nothing_recorded_is_an_empty_summary() {
+        let summary = Stats::new().summary(0);
+        assert_eq!(summary, Summary::default());
+        assert_eq!(Distribution::new(2).stat(None).min, 0);
+    }
+
+    #[test]
+    fn an_interval_is_alone_and_the_run_goes_on() {
+        let mut stats = Stats::new();
+        let probes = |stats: &mut Stats, count: u64, ns| {
+            for _ in 0..count {
+                stats.counters.sent += 1;
+                stats.record(&breakdown(&[(Segment::LTxKern, ns)]));
+                stats.slip(ns);
+            }
+        };
+        probes(&mut stats, 90, 1_000);
+        stats.counters.lost = 3;
+        let first = stats.interval(1_000);
+        assert_eq!((first.elapsed_ns, first.counters.sent), (1_000, 90));
+        assert_eq!((first.counters.lost, first.counters.unordered), (3, 90));
+        probes(&mut stats, 10, 5_000_000);
+        stats.slow(None);
+        // One of these is answered after all.
+        stats.counters.lost -= 1;
+        stats.counters.amended += 1;
+        let second = stats.interval(3_500);
+        assert_eq!((second.elapsed_ns, second.counters.sent), (2_500, 10));
+        assert_eq!((second.counters.lost, second.counters.amended), (0, 1));
+        assert_eq!((first.slow.probes, second.slow.probes), (0, 1));
+        let [total, kern] = second.delays.as_slice() else {
+            panic!("{second:?}")
+        };
+        assert_eq!(
+            (total.count, total.min, total.max),
+            (10, 5_000_000, 5_000_000)
+        );
+        assert_eq!((kern.count, kern.p50), (10, 5_000_000));
+        assert_eq!(second.send_slip.unwrap().count, 10);
+        let none = stats.interval(3_600);
+        let empty = Summary {
+            elapsed_ns: 100,
+            ..Summary::default()
+        };
+        assert_eq!(none, empty);
+        let run = stats.last_summary(3_600);
+        assert_eq!((run.delays[0].count, run.delays[1].max), (100, 5_000_000));
+        assert_eq!((run.histograms.len(), run.histograms[1].len()), (2, 100));
+        assert_eq!((run.counters.sent, run.counters.lost), (100, 2));
+    }
+}

@@ -1,0 +1,201 @@
+//! Which probes of a run are slow where nobody gave a threshold (`-m`): learnt from the run itself.
+//!
+//! What counts is the response, from when the probe was due to its answer. It is slow if that is at least three times the median of the probes before it, *and* twice
+//! the 99th percentile of the ordinary ones among them, *and* 200 us more than the median. The median
+//! is that of all probes: what most of them do is usual, also if it was different in the beginning.
+//! The tail is that of the ordinary ones alone. A percentile of all would lie inside of a fault as
+//! soon as one probe in a hundred has it, and only its worst probes would be called slow. Twice,
+//! because the 99th percentile of what is below itself would sink for ever.
+//!
+//! Nothing excuses a host, though: slow is also a probe that spent more than 1 ms, and more than half
+//! of its time, in one stage of a host. A queue that was full from the first probe on is a fault, and
+//! not what is usual.
+//!
+//! A probe is judged by those before it, so a saved run is judged as the live one was.
+
+use crate::analysis::quantile::Quantile;
+use crate::analysis::stats::Distribution;
+use crate::analysis::verdict::HOST_MOST_NS;
+use crate::model::{Breakdown, Owner};
+
+/// Probes from which on something is known.
+const LEARNT_FROM: usize = 10;
+/// A slow probe takes at least so many medians, and so many times the tail of the ordinary ones.
+const MEDIANS: u64 = 3;
+const TAILS: u64 = 2;
+/// And this much more than the median, nanoseconds: `--explain` finds shorter delays not worth it either.
+const LEAST_NS: u64 = 200_000;
+/// The threshold is learnt anew when there are this part more probes.
+const RENEWED: u64 = 32;
+/// Significant digits of the percentiles.
+const DIGITS: u8 = 2;
+
+/// What a run's probes usually take.
+#[derive(Clone, Debug)]
+pub struct Usual {
+    all: Distribution,
+    ordinary: Distribution,
+    /// Totals before anything is known, nanoseconds.
+    first: Vec<u64>,
+    threshold_ns: Option<u64>,
+    renew_at: u64,
+}
+
+impl Default for Usual {
+    fn default() -> Self {
+        Self {
+            all: Distribution::new(DIGITS),
+            ordinary: Distribution::new(DIGITS),
+            first: Vec::new(),
+            threshold_ns: None,
+            renew_at: LEARNT_FROM as u64,
+        }
+    }
+}
+
+impl Usual {
+    /// Whether this probe is slow, by those that were asked about before.
+    pub fn is_slow(&mut self, breakdown: &Breakdown) -> bool {
+        let total_ns = breakdown.response_ns();
+        let over = |threshold| total_ns >= threshold;
+        let slow = self.threshold_ns.is_some_and(over) || held_up_by_a_host(breakdown);
+        self.learn(total_ns, slow);
+        slow
+    }
+
+    /// From this total on a probe is slow, nanoseconds. Absent while too little is known.
+    pub fn threshold_ns(&self) -> Option<u64> {
+        self.threshold_ns
+    }
+
+    fn learn(&mut self, total_ns: u64, slow: bool) {
+        self.all.record(total_ns);
+        match self.threshold_ns {
+            None if !slow => self.first.push(total_ns),
+            Some(_) if !slow => self.ordinary.record(total_ns),
+            _ => {}
+        }
+        if self.all.count() >= self.renew_at {
+            self.renew();
+        }
+    }
+
+    fn renew(&mut self) {
+        let median = self.all.quantile(Quantile::P50);
+        let medians = median
+            .saturating_mul(MEDIANS)
+            .max(median.saturating_add(LEAST_NS));
+        // The very first probes, which nothing judged, are often slow: addresses are looked up.
+        for total_ns in self.first.drain(..).filter(|ns| *ns < medians) {
+            self.ordinary.record(total_ns);
+        }
+        let tails = self.ordinary.quantile(Quantile::P99).saturating_mul(TAILS);
+        self.threshold_ns = Some(medians.max(tails));
+        let count = self.all.count();
+        self.renew_at = count + count.div_ceil(RENEWED);
+    }
+}
+
+/// One stage of a host took more than any stage needs, and most of the time.
+fn held_up_by_a_host(breakdown: &Breakdown) -> bool {
+    breakdown.delays.iter().any(|delay| {
+        let host = matches!(
+            delay.segment.owner(),
+            Owner::Local | Owner::Receiver | Owner::Remote
+        );
+        host && delay.ns > HOST_MOST_NS && delay.ns > breakdown.response_ns() / 2
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Delay, Segment};
+
+    const US: u64 = 1_000;
+
+    /// 20 us on the wire, and the rest in one segment.
+    fn probe(segment: Segment, total_us: u64) -> Breakdown {
+        let delay = |segment, ns| Delay {
+            segment,
+            ns,
+            bounds: None,
+            merged: false,
+            clamped: false,
+        };
+        Breakdown {
+            total_ns: total_us * US,
+            delays: vec![
+                delay(Segment::LTxOutlink, 20 * US),
+                delay(segment, (total_us - 20) * US),
+            ],
+            ..Breakdown::default()
+        }
+    }
+
+    fn slow(usual: &mut Usual, totals_us: impl IntoIterator<Item = u64>) -> usize {
+        let totals = totals_us.into_iter();
+        totals
+            .filter(|us| usual.is_slow(&probe(Segment::LRxInlink, *us)))
+            .count()
+    }
+
+    /// Of 3 ms, with a tail up to 8 ms: more than three medians, but the path does that.
+    fn wireless(probes: u64) -> impl Iterator<Item = u64> {
+        (0..probes).map(|k| match k * 7 % 100 {
+            tail @ 90.. => 3_000 + 500 * (tail - 89),
+            rest => 2_500 + 10 * rest,
+        })
+    }
+
+    #[test]
+    fn ordinary_probes_are_not_slow() {
+        let mut usual = Usual::default();
+        assert_eq!(slow(&mut usual, [5_000]), 0, "nothing is known yet");
+        assert_eq!(slow(&mut usual, (0..233).map(|k| 300 + k % 60)), 0);
+        assert_eq!(slow(&mut Usual::default(), wireless(10_000)), 0);
+    }
+
+    #[test]
+    fn a_fault_is_slow_however_many_probes_it_hits() {
+        for percent in [1, 10, 30, 45] {
+            let mut usual = Usual::default();
+            slow(&mut usual, [400; 100]);
+            let hit = |k: u64| if k * 37 % 100 < percent { 10_000 } else { 400 };
+            let found = slow(&mut usual, (0..2_000).map(hit));
+            assert_eq!(found, 20 * percent as usize, "{percent} %");
+        }
+    }
+
+    #[test]
+    fn what_most_probes_do_becomes_usual() {
+        let mut usual = Usual::default();
+        slow(&mut usual, [400; 100]);
+        let found = slow(&mut usual, [10_000; 1_000]);
+        assert!((100..=110).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_queue_that_was_always_full_is_slow() {
+        let mut usual = Usual::default();
+        let queued = |_: &u64| usual.is_slow(&probe(Segment::LTxQdisc, 20_000));
+        assert_eq!((0..100).filter(queued).count(), 100);
+        assert_eq!(slow(&mut Usual::default(), [20_000; 100]), 0, "a long wire");
+    }
+
+    #[test]
+    fn the_threshold_is_over_three_medians_and_the_tail() {
+        let mut usual = Usual::default();
+        slow(&mut usual, [50; 9]);
+        assert_eq!(usual.threshold_ns(), None);
+        slow(&mut usual, [50]);
+        assert_eq!(usual.threshold_ns(), Some(250 * US));
+        let mut usual = Usual::default();
+        slow(&mut usual, wireless(1_000));
+        let threshold = usual.threshold_ns().unwrap();
+        assert!(
+            (15_000 * US..=17_000 * US).contains(&threshold),
+            "{threshold}"
+        );
+    }
+}

@@ -1,0 +1,426 @@
+//! The line of a probe.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ProbeRead;
+use super::value::{AtDeviceLine, Clock, DeviceLine, Place, Time, is_default, read_symbol, symbol};
+use crate::analysis::blame::Blame;
+use crate::analysis::loss::{Direction, Loss, Place as LostAt};
+use crate::analysis::verdict::{Certainty, Verdict};
+use crate::model::send_error::SendError;
+use crate::model::{
+    Breakdown, Delay, Host, KernelDrop, Names, Owner, Point, Probe, Record, Segment, Stamp, Status,
+};
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct ProbeLine<'a> {
+    seq: u32,
+    time: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_ns: Option<u64>,
+    peer: IpAddr,
+    status: Status,
+    /// What was said of the probe in an earlier line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amends: Option<Status>,
+    clock: Clock,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total_ns: Option<u64>,
+    /// From when it was due, where there is a schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_ns: Option<u64>,
+    points: Vec<StampLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    delays: Vec<DelayLine>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    unordered: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<VerdictLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<LossLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blame: Vec<BlameLine<'a>>,
+}
+
+impl<'a> ProbeLine<'a> {
+    pub(super) fn new(record: &'a Record, names: &'a Names) -> Self {
+        let Record {
+            probe,
+            breakdown,
+            verdict,
+            loss,
+            blame,
+        } = record;
+        let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
+        Self {
+            seq: probe.seq,
+            time: Time(probe.sent_unix_ns),
+            start_ns: probe.sent_ns(),
+            peer: probe.peer,
+            status: probe.status,
+            amends: (probe.status == Status::Amended).then_some(Status::Lost),
+            clock: Clock::from(probe.clock),
+            total_ns: breakdown.as_ref().map(|breakdown| breakdown.total_ns),
+            response_ns: breakdown
+                .as_ref()
+                .filter(|breakdown| breakdown.late_ns().is_some())
+                .map(Breakdown::response_ns),
+            points: probe
+                .path
+                .iter()
+                .map(|stamp| StampLine::new(stamp, names))
+                .collect(),
+            delays: delays.map(DelayLine::from).collect(),
+            unordered: breakdown
+                .as_ref()
+                .map_or(0, |breakdown| breakdown.unordered),
+            verdict: verdict.as_ref().map(|v| VerdictLine::new(v, names)),
+            loss: loss.as_ref().map(|loss| LossLine::new(loss, names)),
+            blame: blame.iter().map(BlameLine::from).collect(),
+        }
+    }
+}
+
+/// Stamps that a probe can have: up to 32 hops a host and direction, and user space.
+const MAX_STAMPS: usize = 512;
+/// Blames that a probe can have: a segment each, on either host.
+const MAX_BLAMES: usize = 2 * Segment::ALL.len();
+
+impl ProbeLine<'_> {
+    pub(super) fn plausible(&self) -> Result<(), String> {
+        let few = |what: &str, count: usize, max: usize| {
+            let why = || format!("a probe with {count} {what}, of which it can have {max}");
+            (count <= max).then_some(()).ok_or_else(why)
+        };
+        few("stamps", self.points.len(), MAX_STAMPS)?;
+        few("delays", self.delays.len(), Segment::ALL.len())?;
+        few("blames", self.blame.len(), MAX_BLAMES)?;
+        let sum = |sum: u64, delay: &DelayLine| sum.checked_add(delay.ns);
+        if self.delays.iter().try_fold(0, sum).is_none() {
+            return Err("a probe whose delays took longer than 584 years".to_owned());
+        }
+        let verdict = self.verdict.iter().map(|verdict| (verdict.lo, verdict.hi));
+        let bounds = self.delays.iter().map(|delay| (delay.lo, delay.hi));
+        let ordered = |(lo, hi): (Option<u64>, Option<u64>)| lo.zip(hi).is_none_or(|(l, h)| l <= h);
+        if !bounds.chain(verdict).all(ordered) {
+            return Err("a bound (lo) above the other one (hi)".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl From<ProbeLine<'_>> for ProbeRead {
+    fn from(line: ProbeLine) -> Self {
+        let mut names = Names::default();
+        let path = line
+            .points
+            .into_iter()
+            .map(|stamp| stamp.into_stamp(&mut names))
+            .collect();
+        let probe = Probe {
+            seq: line.seq,
+            sent_unix_ns: line.time.0,
+            peer: line.peer,
+            status: match (line.status, line.amends) {
+                (Status::Late, Some(Status::Lost)) => Status::Amended,
+                (status, _) => status,
+            },
+            clock: line.clock.into(),
+            path,
+        };
+        let breakdown = line.total_ns.map(|total_ns| Breakdown {
+            total_ns,
+            delays: line.delays.iter().map(Delay::from).collect(),
+            unordered: line.unordered,
+            wire: None,
+        });
+        let loss = line.loss.map(Loss::from);
+        let drop = loss.as_ref().and_then(|loss| loss.drop.as_ref());
+        names.add(drop.map(KernelDrop::names).unwrap_or_default());
+        let record = Record {
+            probe,
+            breakdown,
+            verdict: line.verdict.as_ref().map(Verdict::from),
+            loss,
+            blame: line
+                .blame
+                .into_iter()
+                .map(|b| b.blame.into_owned())
+                .collect(),
+        };
+        Self { record, names }
+    }
+}
+
+/// Who had the CPU during a segment.
+#[derive(Serialize, Deserialize)]
+struct BlameLine<'a> {
+    #[serde(flatten)]
+    blame: Cow<'a, Blame>,
+    unexplained_ns: u64,
+}
+
+impl<'a> From<&'a Blame> for BlameLine<'a> {
+    fn from(blame: &'a Blame) -> Self {
+        Self {
+            unexplained_ns: blame.unexplained_ns(),
+            blame: Cow::Borrowed(blame),
+        }
+    }
+}
+
+/// Where a probe was lost.
+#[derive(Serialize, Deserialize)]
+struct LossLine<'a> {
+    place: LostAt,
+    direction: Direction,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Point>,
+    /// The device that dropped it, or the last one that saw it.
+    #[serde(flatten)]
+    device: DeviceLine<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<DropLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Cow<'a, str>>,
+}
+
+impl<'a> LossLine<'a> {
+    fn new(loss: &'a Loss, names: &'a Names) -> Self {
+        Self {
+            place: loss.place,
+            direction: loss.place.direction(),
+            last: loss.last,
+            device: DeviceLine::new(loss.device, names),
+            drop: loss.drop.as_ref().map(DropLine::from),
+            error: loss.error.map(SendError::name),
+        }
+    }
+}
+
+impl From<LossLine<'_>> for Loss {
+    fn from(line: LossLine) -> Self {
+        Self {
+            place: line.place,
+            last: line.last,
+            device: line.device.device(),
+            drop: line.drop.map(KernelDrop::from),
+            error: line.error.and_then(|name| SendError::from_name(&name)),
+        }
+    }
+}
+
+/// What a kernel said when it dropped a packet.
+#[derive(Serialize, Deserialize)]
+struct DropLine<'a> {
+    host: Host,
+    reply: bool,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<Cow<'a, str>>,
+    #[serde(flatten)]
+    place: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
+}
+
+impl<'a> From<&'a KernelDrop> for DropLine<'a> {
+    fn from(drop: &'a KernelDrop) -> Self {
+        Self {
+            host: drop.host,
+            reply: drop.reply,
+            ns: drop.ns,
+            reason: symbol(&drop.reason),
+            location: symbol(&drop.location),
+            place: Place {
+                ifindex: drop.ifindex,
+                dev: drop.device.as_deref().map(Cow::Borrowed),
+                netns: drop.netns,
+                netns_name: drop.netns_name.as_deref().map(Cow::Borrowed),
+            },
+            mtu: drop.mtu,
+        }
+    }
+}
+
+impl From<DropLine<'_>> for KernelDrop {
+    fn from(line: DropLine) -> Self {
+        Self {
+            host: line.host,
+            reply: line.reply,
+            ns: line.ns,
+            netns: line.place.netns,
+            ifindex: line.place.ifindex,
+            reason: read_symbol(line.reason),
+            location: read_symbol(line.location),
+            device: line.place.dev.map(Cow::into_owned),
+            netns_name: line.place.netns_name.map(Cow::into_owned),
+            mtu: line.mtu,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct StampLine<'a> {
+    point: Point,
+    ns: u64,
+    host: Host,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+    #[serde(flatten)]
+    place: Place<'a>,
+}
+
+impl<'a> StampLine<'a> {
+    fn new(stamp: &Stamp, names: &'a Names) -> Self {
+        let Stamp {
+            point,
+            host,
+            ns,
+            cpu,
+            ifindex,
+            netns,
+        } = *stamp;
+        Self {
+            point,
+            ns,
+            host,
+            cpu,
+            place: Place::new(host, netns, ifindex, names),
+        }
+    }
+
+    /// The stamp; its names go to `names`.
+    fn into_stamp(self, names: &mut Names) -> Stamp {
+        let Self {
+            point,
+            ns,
+            host,
+            cpu,
+            place,
+        } = self;
+        let Place {
+            ifindex,
+            dev,
+            netns,
+            netns_name,
+        } = place;
+        if let Some(name) = netns_name {
+            names.netns.insert((host, netns), name.into_owned());
+        }
+        if let Some(name) = dev {
+            names
+                .device
+                .insert((host, netns, ifindex), name.into_owned());
+        }
+        Stamp {
+            point,
+            host,
+            ns,
+            cpu,
+            ifindex,
+            netns,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DelayLine {
+    delay: Segment,
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    merged: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    clamped: bool,
+}
+
+impl From<&Delay> for DelayLine {
+    fn from(delay: &Delay) -> Self {
+        Self {
+            delay: delay.segment,
+            ns: delay.ns,
+            lo: delay.bounds.map(|(lo, _)| lo),
+            hi: delay.bounds.map(|(_, hi)| hi),
+            merged: delay.merged,
+            clamped: delay.clamped,
+        }
+    }
+}
+
+impl From<&DelayLine> for Delay {
+    fn from(line: &DelayLine) -> Self {
+        Self {
+            segment: line.delay,
+            ns: line.ns,
+            bounds: line.lo.zip(line.hi),
+            merged: line.merged,
+            clamped: line.clamped,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct VerdictLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<Segment>,
+    owner: Owner,
+    excess_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+    certainty: Certainty,
+    sure: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<u16>,
+    #[serde(flatten)]
+    at: AtDeviceLine<'a>,
+}
+
+impl<'a> VerdictLine<'a> {
+    fn new(verdict: &Verdict, names: &'a Names) -> Self {
+        let Verdict {
+            owner,
+            segment,
+            excess_ns,
+            bounds,
+            certainty,
+            cpu,
+            at,
+        } = *verdict;
+        Self {
+            segment,
+            owner,
+            excess_ns,
+            lo: bounds.map(|(lo, _)| lo),
+            hi: bounds.map(|(_, hi)| hi),
+            certainty,
+            sure: certainty == Certainty::Sure,
+            cpu,
+            at: AtDeviceLine::new(at, names),
+        }
+    }
+}
+
+impl From<&VerdictLine<'_>> for Verdict {
+    fn from(line: &VerdictLine<'_>) -> Self {
+        Self {
+            owner: line.owner,
+            segment: line.segment,
+            excess_ns: line.excess_ns,
+            bounds: line.lo.zip(line.hi),
+            certainty: line.certainty,
+            cpu: line.cpu,
+            at: line.at.at(),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! What several lines have in common: values that are written as strings, places, distributions.
+
+use std::borrow::Cow;
+use std::io::Read as _;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use chrono::{DateTime, SecondsFormat, Utc};
+use flate2::read::ZlibDecoder;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{
+    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
+};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::analysis::clock::State;
+use crate::analysis::headline::About;
+use crate::analysis::loss::{Direction, Place as LostAt};
+use crate::analysis::verdict::Certainty;
+use crate::model::{
+    AtDevice, ClockRelation, DelayStat, Device, Host, Names, Owner, Point, Segment, Status, Symbol,
+    Way,
+};
+
+/// The name of the total among the delays of a `stat` line.
+const TOTAL: &str = "total";
+
+/// [`ClockRelation`] by name.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Clock {
+    Same,
+    Separate,
+}
+
+impl From<ClockRelation> for Clock {
+    fn from(clock: ClockRelation) -> Self {
+        match clock {
+            ClockRelation::Same => Self::Same,
+            ClockRelation::Separate => Self::Separate,
+        }
+    }
+}
+
+impl From<Clock> for ClockRelation {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::Same => Self::Same,
+            Clock::Separate => Self::Separate,
+        }
+    }
+}
+
+/// What is written as a string, and read back from one.
+macro_rules! as_string {
+    ($($kind:ty: $what:literal, $write:expr, $read:expr;)*) => { $(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let write: fn(&Self) -> Cow<'static, str> = $write;
+                serializer.serialize_str(&write(self))
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                let read: fn(&str) -> Option<Self> = $read;
+                read(&text).ok_or_else(|| D::Error::custom(format!("unknown {} {text:?}", $what)))
+            }
+        }
+    )* };
+}
+
+/// Nanoseconds since the Unix epoch, written with microseconds.
+pub(super) struct Time(pub(super) i64);
+
+/// A number in hexadecimal digits.
+pub(super) struct Hex(pub(super) u64);
+
+/// All values of a distribution, as `HdrHistogram`'s V2 encoding, deflated, in base64: what its
+/// other implementations read and write as a string that begins with `HISTF`.
+pub(crate) struct Hdr(pub(crate) Histogram<u64>);
+
+impl Hdr {
+    pub(crate) fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new()
+            .serialize(&self.0, &mut bytes)
+            .expect("a Vec takes everything, and no count is beyond 63 bits");
+        BASE64_STANDARD.encode(bytes)
+    }
+
+    /// Absent for what is no histogram, or one that takes more memory or has more values than one
+    /// of a run can have.
+    fn decode(text: &str) -> Option<Self> {
+        let bytes = BASE64_STANDARD.decode(text).ok()?;
+        let (header, deflated) = bytes.split_at_checked(DEFLATED_HEADER)?;
+        if header[..4] != DEFLATED_COOKIE {
+            return None;
+        }
+        let mut plain = Vec::new();
+        let mut inflate = ZlibDecoder::new(deflated).take(MAX_PLAIN);
+        inflate.read_to_end(&mut plain).ok()?;
+        if !is_of_ours(&plain) {
+            return None;
+        }
+        let histogram: Histogram<u64> = HdrReader::new().deserialize(&mut plain.as_slice()).ok()?;
+        (histogram.len() <= MAX_PROBES).then_some(Self(histogram))
+    }
+}
+
+/// Probes that a run can have: at 100 000 a second, those of four months.
+pub(super) const MAX_PROBES: u64 = 1 << 40;
+
+/// What stands before the deflated part: cookie and length.
+const DEFLATED_HEADER: usize = 8;
+/// `V2_COMPRESSED_COOKIE` of `HdrHistogram`.
+const DEFLATED_COOKIE: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
+/// The inflated form is no longer, bytes: of each of the counts up to nine, of which those at most
+/// that the limits below allow.
+const MAX_PLAIN: u64 = 40 + 9 * 33 * 1024;
+/// Significant decimal digits and largest value, ns (73 min), of a histogram that is read: at
+/// most 270 kB.
+const MAX_DIGITS: u32 = 3;
+const MAX_VALUE: u64 = 1 << 42;
+
+/// Whether the header of an inflated histogram (cookie, length, offset, digits, lowest and highest
+/// value) has limits like those of a run, before memory is taken for it.
+fn is_of_ours(plain: &[u8]) -> bool {
+    let number = |at: usize| plain.get(at..).and_then(<[u8]>::first_chunk::<8>);
+    let number = |at: usize| number(at).map(|bytes| u64::from_be_bytes(*bytes));
+    let length = number(0).map(|both| both & u64::from(u32::MAX));
+    let digits = number(8).map(|both| both as u32);
+    let within = |value: Option<u64>, max: u64| value.is_some_and(|value| value <= max);
+    within(length, MAX_PLAIN)
+        && digits.is_some_and(|digits| digits <= MAX_DIGITS)
+        && within(number(24), MAX_VALUE)
+}
+
+/// A segment, or the total.
+pub(super) struct TotalOr(pub(super) Option<Segment>);
+
+as_string! {
+    Point: "point", |point| point.name().into(), Self::from_name;
+    Segment: "segment", |segment| segment.name().into(), Self::from_name;
+    Way: "direction", |way| way.name().into(), Self::from_name;
+    Hdr: "histogram", |hdr| hdr.encode().into(), Self::decode;
+    Owner: "owner", |owner| owner.name().into(), Self::from_name;
+    Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
+    Status: "status", |status| status.name().into(), Self::from_name;
+    State: "state", |state| state.name().into(), Self::from_name;
+    Host: "host", |host| host.name(), Self::from_name;
+    About: "subject", |about| about.name().into(), |text| Self::ALL
+        .into_iter()
+        .find(|about| about.name() == text);
+    LostAt: "place", |place| place.name().into(), Self::from_name;
+    Direction: "direction", |direction| direction.name().into(), Self::from_name;
+    Hex: "number", |hex| format!("{:016x}", hex.0).into(),
+        |text| u64::from_str_radix(text, 16).ok().map(Self);
+    TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),
+        |text| match text {
+            TOTAL => Some(Self(None)),
+            name => Segment::from_name(name).map(Some).map(Self),
+        };
+    Time: "time",
+        |time| DateTime::<Utc>::from_timestamp_nanos(time.0)
+            .to_rfc3339_opts(SecondsFormat::Micros, true).into(),
+        |text| DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt().map(Self);
+}
+
+/// Whether a value is the one that an absent field stands for.
+pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A device and its namespace.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Place<'a> {
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) ifindex: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dev: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) netns: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) netns_name: Option<Cow<'a, str>>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(host: Host, netns: u32, ifindex: u32, names: &'a Names) -> Self {
+        Self {
+            ifindex,
+            dev: names.device_of(host, netns, ifindex).map(Cow::Borrowed),
+            netns,
+            netns_name: names.netns_of(host, netns).map(Cow::Borrowed),
+        }
+    }
+}
+
+/// A device of a host; nothing where there is none.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct DeviceLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Host>,
+    #[serde(flatten)]
+    place: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mtu: Option<u32>,
+}
+
+impl<'a> DeviceLine<'a> {
+    pub(super) fn new(device: Option<Device>, names: &'a Names) -> Self {
+        let line = |device: Device| {
+            let Device {
+                host,
+                netns,
+                ifindex,
+            } = device;
+            Self {
+                host: Some(host),
+                place: Place::new(host, netns, ifindex, names),
+                mtu: names.mtu.get(&(host, netns, ifindex)).copied(),
+            }
+        };
+        device.map_or_else(Self::default, line)
+    }
+
+    pub(super) fn device(&self) -> Option<Device> {
+        self.host.map(|host| Device {
+            host,
+            netns: self.place.netns,
+            ifindex: self.place.ifindex,
+        })
+    }
+}
+
+/// A device at which a probe was; nothing where there is none.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct AtDeviceLine<'a> {
+    #[serde(flatten)]
+    device: DeviceLine<'a>,
+    /// In its queueing discipline.
+    #[serde(default, skip_serializing_if = "is_default")]
+    queue: bool,
+}
+
+impl<'a> AtDeviceLine<'a> {
+    pub(super) fn new(at: Option<AtDevice>, names: &'a Names) -> Self {
+        Self {
+            device: DeviceLine::new(at.map(|at| at.device), names),
+            queue: at.is_some_and(|at| at.queue),
+        }
+    }
+
+    pub(super) fn at(&self) -> Option<AtDevice> {
+        let queue = self.queue;
+        let device = self.device.device();
+        device.map(|device| AtDevice { device, queue })
+    }
+}
+
+/// A name, or the number that nobody has a name for; none if nothing is known.
+pub(super) fn symbol(symbol: &Symbol) -> Option<Cow<'_, str>> {
+    (!symbol.is_unknown()).then(|| match &symbol.name {
+        Some(name) => Cow::Borrowed(name.as_str()),
+        None => Cow::Owned(symbol.to_string()),
+    })
+}
+
+pub(super) fn read_symbol(name: Option<Cow<'_, str>>) -> Symbol {
+    Symbol {
+        number: 0,
+        name: name.map(Cow::into_owned),
+    }
+}
+
+/// Whether a run can have so many; else why not.
+pub(super) fn count(what: &str, count: u64) -> Result<(), String> {
+    let why = || format!("{count} {what}: a run has at most {MAX_PROBES}");
+    (count <= MAX_PROBES).then_some(()).ok_or_else(why)
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Numbers {
+    count: u64,
+    min: u64,
+    mean: u64,
+    p50: u64,
+    p90: u64,
+    p99: u64,
+    p999: u64,
+    max: u64,
+}
+
+impl From<&DelayStat> for Numbers {
+    fn from(stat: &DelayStat) -> Self {
+        let DelayStat {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+            ..
+        } = *stat;
+        Self {
+            count,
+            min,
+            mean: mean.round() as u64,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        }
+    }
+}
+
+impl Numbers {
+    pub(super) fn plausible(&self) -> Result<(), String> {
+        count("values", self.count)?;
+        let ordered = [self.p50, self.p90, self.p99, self.p999];
+        if ordered.iter().any(|ns| !(self.min..=self.max).contains(ns)) {
+            return Err("a percentile that is not between minimum and maximum".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_stat(self, segment: Option<Segment>) -> DelayStat {
+        let Self {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        } = self;
+        DelayStat {
+            segment,
+            count,
+            min,
+            mean: mean as f64,
+            p50,
+            p90,
+            p99,
+            p999,
+            max,
+        }
+    }
+}

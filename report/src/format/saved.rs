@@ -1,0 +1,317 @@
+//! A saved run: what `-o json` wrote, or the log's FILE.seq and FILE.stat. Of several runs in one
+//! file, the last.
+//!
+//! Files come from anywhere: a line has a largest length, and what is kept of a file does not grow
+//! with it. A file that ends inside a line, or was cut off in it and written on, has its other lines.
+
+use std::io::{self, BufRead, ErrorKind, Read as _};
+
+use crate::analysis::spans::Spans;
+use crate::format::json::{self, Line, Part};
+use crate::model::{Names, Probe, Record, Run, Summary};
+
+/// The end of a saved run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Saved {
+    /// The run. Absent if its line is in a log file that was rotated away.
+    pub run: Option<Run>,
+    /// Its last summary, with histograms.
+    pub summary: Summary,
+    /// Runs in the file before this one.
+    pub earlier: u64,
+}
+
+impl TryFrom<Scan> for Saved {
+    type Error = Error;
+
+    /// The end of the run that was read.
+    fn try_from(scan: Scan) -> Result<Self, Error> {
+        let last = if scan.earlier > 0 { "last " } else { "" };
+        let (_, mut summary) = scan.stat.ok_or(Error::NoEnd(last))?;
+        if summary.counters.replied == 0 {
+            return Err(Error::Unanswered);
+        }
+        if summary.histograms.is_empty() {
+            return Err(Error::NoEnd(last));
+        }
+        if summary.spreads.is_empty() && scan.answered == summary.counters.replied {
+            // Of a version that did not save them, and every probe is there.
+            let of = summary.delays.iter().map(|stat| stat.segment);
+            summary.spreads = of.map(|of| scan.spans.spread(of)).collect();
+        }
+        Ok(Self {
+            run: scan.run,
+            summary,
+            earlier: scan.earlier,
+        })
+    }
+}
+
+/// Longest line that is read, bytes: of a run, none is a tenth as long.
+const MAX_LINE: usize = 4 << 20;
+/// Names of namespaces and of devices that are kept.
+const MAX_NAMES: usize = 1 << 16;
+
+/// Why a saved run could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file could not be read.
+    #[error("line {line}: {why}")]
+    Read {
+        /// From 1.
+        line: usize,
+        /// What the system says.
+        why: io::Error,
+    },
+    /// A line is longer than any of a run.
+    #[error(
+        "line {line} is longer than {} MiB, as no line of a run is: is it a saved run?",
+        MAX_LINE >> 20
+    )]
+    Long {
+        /// From 1.
+        line: usize,
+    },
+    /// A line is not what the schema says, or of a later version of it.
+    #[error("line {line}: {why}")]
+    Line {
+        /// From 1.
+        line: usize,
+        /// What is wrong with it.
+        why: json::Error,
+    },
+    /// No final statistics with histograms.
+    #[error(
+        "no final statistics: the {0}run was killed, still goes on, or was written by a version that did not save its distributions; the run ends them with SIGINT, SIGTERM, -C or -t"
+    )]
+    NoEnd(&'static str),
+    /// No probe was answered.
+    #[error("no probe was answered, so there is no delay to compare")]
+    Unanswered,
+}
+
+/// Reads JSON lines to their end.
+pub fn read(lines: impl BufRead) -> Result<Saved, Error> {
+    let mut scan = Scan::default();
+    scan.read(lines)?;
+    scan.try_into()
+}
+
+/// What one or several files, the oldest first, have of their last run; all but the probes.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// Its last `run` line, as a run repeats the line when its mode changes. Absent if the line is
+    /// in a log file that was rotated away.
+    pub run: Option<Run>,
+    /// Its last statistics, and when they were written, nanoseconds since the Unix epoch.
+    pub stat: Option<(i64, Summary)>,
+    /// Runs before this one.
+    pub earlier: u64,
+    /// Its first `run` line came before its first probe: it was not rotated away.
+    pub from_the_start: bool,
+    /// Its recorded probes.
+    pub recorded: u64,
+    /// Those that were answered.
+    pub answered: u64,
+    /// How the delays of those varied.
+    spans: Spans,
+    /// Its first recorded probe.
+    pub first: Option<Probe>,
+    /// The names of namespaces and devices; of several for one, the first.
+    pub names: Names,
+    /// Lines of each file: before this run, and in all.
+    pub lines: Vec<(usize, usize)>,
+    /// Where it was cut off: which file, from 0, and which of its lines, from 1. Of several, the last.
+    pub cut: Option<(usize, usize)>,
+}
+
+impl Scan {
+    /// Reads a file to its end.
+    pub fn read(&mut self, lines: impl BufRead) -> Result<(), Error> {
+        let file = self.lines.len();
+        self.lines.push((0, 0));
+        for line in Lines::new(lines) {
+            let (number, line) = line?;
+            if let Some((_, lines)) = self.lines.last_mut() {
+                *lines = number - 1;
+            }
+            match line {
+                Some(line) => self.line(line),
+                None => self.cut = Some((file, number)),
+            }
+            if let Some((_, lines)) = self.lines.last_mut() {
+                *lines = number;
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: Line) {
+        match line {
+            Line::Run(new, part) => {
+                if !self.is_of(&new) {
+                    self.start_anew();
+                }
+                if self.run.is_none() {
+                    self.from_the_start = part == Part::First && self.recorded == 0;
+                }
+                self.run = Some(new);
+            }
+            Line::Stat {
+                time_unix_ns,
+                summary,
+            } => self.stat = Some((time_unix_ns, summary)),
+            Line::Probe(read) => {
+                self.recorded += 1;
+                self.first.get_or_insert_with(|| read.record.probe.clone());
+                let answered = read.record.probe.status.is_answered();
+                self.answered += u64::from(answered);
+                if let Some(breakdown) = &read.record.breakdown {
+                    self.spans.record(breakdown);
+                }
+                if self.names.netns.len().max(self.names.device.len()) < MAX_NAMES {
+                    self.names.add(read.names);
+                }
+            }
+            Line::Interval { .. } | Line::Other => {}
+        }
+    }
+
+    /// Whether what came so far, if anything, belongs to this run.
+    fn is_of(&self, run: &Run) -> bool {
+        let start = run.start_unix_ns;
+        match (&self.run, &self.first) {
+            (Some(known), _) => known.start_unix_ns == start,
+            (None, Some(first)) => first.sent_unix_ns >= start,
+            (None, None) => self.stat.is_none(),
+        }
+    }
+
+    /// What came so far belongs to an earlier run.
+    fn start_anew(&mut self) {
+        let mut lines = std::mem::take(&mut self.lines);
+        for (before, all) in &mut lines {
+            *before = *all;
+        }
+        *self = Self {
+            earlier: self.earlier + 1,
+            lines,
+            ..Self::default()
+        };
+    }
+
+    /// The last statistics, if the run came to its end.
+    pub fn end(&self) -> Option<&(i64, Summary)> {
+        self.stat
+            .as_ref()
+            .filter(|(_, end)| end.delays.len() == end.histograms.len())
+            .filter(|(_, end)| end.counters.replied == 0 || !end.delays.is_empty())
+    }
+}
+
+/// The recorded probes of a file that was scanned, in the order in which they were written; of its
+/// lines only those behind `before` and up to `all` ([`Scan::lines`]).
+pub fn records(
+    lines: impl BufRead,
+    (before, all): (usize, usize),
+) -> impl Iterator<Item = Result<Record, Error>> {
+    let mut lines = Lines::new(lines);
+    lines.last = Some(all);
+    lines.filter_map(move |line| match line {
+        Ok((number, Some(Line::Probe(read)))) if number > before => Some(Ok(read.record)),
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
+    })
+}
+
+/// What comes next in a file.
+enum Next {
+    Line(Box<Line>),
+    /// A line that ends too early.
+    Cut,
+    End,
+}
+
+/// The lines of a file with their numbers, from 1; none for one that was cut off. Empty lines are left
+/// out, and nothing comes behind an error.
+struct Lines<R> {
+    from: R,
+    text: Vec<u8>,
+    number: usize,
+    /// Lines behind this one are not read.
+    last: Option<usize>,
+    over: bool,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(from: R) -> Self {
+        Self {
+            from,
+            text: Vec::new(),
+            number: 0,
+            last: None,
+            over: false,
+        }
+    }
+
+    fn read(&mut self) -> Result<Next, Error> {
+        let line = self.number;
+        self.text.clear();
+        let mut limited = (&mut self.from).take(MAX_LINE as u64 + 1);
+        match limited.read_until(b'\n', &mut self.text) {
+            Ok(0) => return Ok(Next::End),
+            Ok(_) if self.text.len() > MAX_LINE => return Err(Error::Long { line }),
+            Ok(_) => {}
+            // The rest of a compressed file is missing.
+            Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
+                self.over = true;
+                return Ok(Next::Cut);
+            }
+            Err(why) => return Err(Error::Read { line, why }),
+        }
+        self.parse()
+    }
+
+    fn parse(&self) -> Result<Next, Error> {
+        let line = self.number;
+        // Blocks that a file system had not written when the power went are zeros.
+        if self.text.starts_with(&[0]) {
+            return Ok(Next::Cut);
+        }
+        let text = match str::from_utf8(&self.text) {
+            Ok(text) => text,
+            Err(_) if !self.text.ends_with(b"\n") => return Ok(Next::Cut),
+            Err(why) => {
+                let why = io::Error::new(ErrorKind::InvalidData, why);
+                return Err(Error::Read { line, why });
+            }
+        };
+        match json::parse_line(text.trim_end_matches(['\r', '\n'])) {
+            Ok(line) => Ok(Next::Line(Box::new(line))),
+            Err(why) if why.is_cut() => Ok(Next::Cut),
+            Err(why) => Err(Error::Line { line, why }),
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = Result<(usize, Option<Line>), Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.over && self.last.is_none_or(|last| self.number < last) {
+            self.number += 1;
+            let next = self.read();
+            self.over |= matches!(next, Ok(Next::End) | Err(_));
+            if self.text.trim_ascii().is_empty() && !self.over {
+                continue;
+            }
+            return match next {
+                Ok(Next::Line(line)) => Some(Ok((self.number, Some(*line)))),
+                Ok(Next::Cut) => Some(Ok((self.number, None))),
+                Ok(Next::End) => None,
+                Err(error) => Some(Err(error)),
+            };
+        }
+        None
+    }
+}
