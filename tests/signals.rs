@@ -272,7 +272,9 @@ fn a_long_companion_shows_how_far_it_is() {
         .iter()
         .find(|l| l.starts_with("memleak: 1 s of 2s"));
     assert!(far.is_some(), "{rewritten:#?}");
-    let takes = stay.iter().find(|l| l.contains("books for 2s (--time)"));
+    let takes = stay
+        .iter()
+        .find(|l| l.contains("accounting for 2s (--time)"));
     assert!(takes.is_some(), "{stay:#?}");
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What memleak follows: every object that was allocated since the start and is not freed yet
- * (`held`), by its address, with the site that allocated it; and per site what came and went
+ * (`outstanding`), by its address, with the site that allocated it; and per site what was allocated
+ * and freed
  * (`sites`). Both are hash tables that refuse what does not fit, and that is counted: a table that
  * forgets its oldest entries would forget the leak.
  */
@@ -9,7 +10,7 @@
 
 enum {
 	ML_FRAMES = 24, /* of a stack, the innermost */
-	ML_COHORTS = 16, /* ages of objects: user space says which one is now */
+	ML_GENERATIONS = 16, /* generations of objects: user space says which one is current */
 	ML_NAME = 32,
 	ML_WANTED = 8, /* caches, or sizes, that may be asked for */
 	ML_SEEN = 256,
@@ -24,8 +25,8 @@ enum ml_count {
 	ML_ALLOCS,
 	ML_FREES,
 	ML_OLDER, /* freed, but not allocated since the start */
-	ML_REUSED, /* an address came again, and its free had not been seen */
-	ML_HELD_FULL,
+	ML_REUSED, /* an address was allocated again before its free was seen */
+	ML_OUTSTANDING_FULL,
 	ML_SITES_FULL,
 	ML_NO_STACK,
 	ML_COUNTS,
@@ -46,15 +47,15 @@ struct ml_site {
 	struct ml_key above; /* ML_STACK: its site */
 	char name[ML_NAME]; /* of the cache */
 	__u64 allocs, bytes, reused;
-	__u32 came[ML_COHORTS], live[ML_COHORTS];
+	__u32 allocated[ML_GENERATIONS], live[ML_GENERATIONS];
 	__u64 frames[ML_FRAMES];
 };
 
-struct ml_held {
+struct ml_outstanding {
 	struct ml_key site;
 	__u64 stack; /* 0: none taken */
 	__u64 bytes;
-	__u32 cohort, gone;
+	__u32 generation, gone;
 };
 
 /* kmalloc has no cache to compare: a size class, and the bits of gfp_t that choose among caches. */
@@ -77,7 +78,7 @@ const volatile __u32 possible_cpus = 1;
 const volatile __u32 tgid_wanted = 0;
 
 /* Set by user space, each time an interval ends. */
-__u32 cohort;
+__u32 generation;
 /* Multi-page allocations that are no compound pages: parts of them may be freed one by one. */
 __u64 splittable;
 
@@ -89,14 +90,14 @@ enum ml_kind kind_type;
 enum ml_count count_type;
 struct ml_site site_type;
 struct ml_key key_type;
-struct ml_held held_type;
+struct ml_outstanding outstanding_type;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 524288);
 	__type(key, __u64);
-	__type(value, struct ml_held);
-} held SEC(".maps");
+	__type(value, struct ml_outstanding);
+} outstanding SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -172,69 +173,70 @@ static __always_inline struct ml_site *ml_site(const struct ml_key *key, bool *i
 	return site;
 }
 
-static __always_inline void ml_came(struct ml_site *site, __u64 bytes, __u32 when)
+static __always_inline void ml_allocated(struct ml_site *site, __u64 bytes, __u32 when)
 {
 	__sync_fetch_and_add(&site->allocs, 1);
 	__sync_fetch_and_add(&site->bytes, bytes);
-	__sync_fetch_and_add(&site->came[when & (ML_COHORTS - 1)], 1);
-	__sync_fetch_and_add(&site->live[when & (ML_COHORTS - 1)], 1);
+	__sync_fetch_and_add(&site->allocated[when & (ML_GENERATIONS - 1)], 1);
+	__sync_fetch_and_add(&site->live[when & (ML_GENERATIONS - 1)], 1);
 }
 
-static __always_inline void ml_went(const struct ml_key *key, const struct ml_held *object,
-				    bool reused)
+static __always_inline void ml_freed(const struct ml_key *key, const struct ml_outstanding *object,
+				     bool reused)
 {
 	struct ml_site *site = bpf_map_lookup_elem(&sites, key);
 
 	if (!site)
 		return;
 	__sync_fetch_and_add(&site->bytes, -object->bytes);
-	__sync_fetch_and_add(&site->live[object->cohort & (ML_COHORTS - 1)], -1);
+	__sync_fetch_and_add(&site->live[object->generation & (ML_GENERATIONS - 1)], -1);
 	if (reused)
 		__sync_fetch_and_add(&site->reused, 1);
 }
 
-static __always_inline struct ml_key ml_stack_key(const struct ml_held *object)
+static __always_inline struct ml_key ml_stack_key(const struct ml_outstanding *object)
 {
 	return (struct ml_key){ object->stack, object->site.where ^ object->site.what };
 }
 
 /* An object is no more: takes it from its site, and from its stack. */
-static __always_inline void ml_forget(const struct ml_held *object, bool reused)
+static __always_inline void ml_forget(const struct ml_outstanding *object, bool reused)
 {
 	struct ml_key stack = ml_stack_key(object);
 
 	if (object->gone)
 		return;
-	ml_went(&object->site, object, reused);
+	ml_freed(&object->site, object, reused);
 	if (object->stack)
-		ml_went(&stack, object, reused);
+		ml_freed(&stack, object, reused);
 }
 
-/* Its address is held from now on; false when the table is full. */
-static __always_inline bool ml_hold(__u64 address, const struct ml_held *object)
+/* Inserts the object under its address; false when the table is full. */
+static __always_inline bool ml_insert(__u64 address, const struct ml_outstanding *object)
 {
-	struct ml_held *old;
+	struct ml_outstanding *old;
 
-	if (!bpf_map_update_elem(&held, &address, object, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&outstanding, &address, object, BPF_NOEXIST))
 		return true;
 	/* Full, or the free of who had this address before was not seen. */
-	old = bpf_map_lookup_elem(&held, &address);
+	old = bpf_map_lookup_elem(&outstanding, &address);
 	if (old) {
-		struct ml_held copy = *old;
+		struct ml_outstanding copy = *old;
 
 		ml_count(ML_REUSED);
 		ml_forget(&copy, true);
-		if (!bpf_map_update_elem(&held, &address, object, BPF_ANY))
+		if (!bpf_map_update_elem(&outstanding, &address, object, BPF_ANY))
 			return true;
 	}
-	ml_count(ML_HELD_FULL);
+	ml_count(ML_OUTSTANDING_FULL);
 	return false;
 }
 
-/* No longer held; `part` bytes of it, or 0 for all. False when it was not. */
+/* Frees `part` bytes of an outstanding object, or all of it (0). False when it is not outstanding.
+ */
 static __always_inline bool ml_release(__u64 address, __u64 part)
 {
-	struct ml_held *object = bpf_map_lookup_elem(&held, &address), copy;
+	struct ml_outstanding *object = bpf_map_lookup_elem(&outstanding, &address), copy;
 
 	if (!object)
 		return false;
@@ -247,7 +249,7 @@ static __always_inline bool ml_release(__u64 address, __u64 part)
 		return true;
 	}
 	copy = *object;
-	if (bpf_map_delete_elem(&held, &address))
+	if (bpf_map_delete_elem(&outstanding, &address))
 		return true; /* another CPU was faster */
 	ml_count(ML_FREES);
 	ml_forget(&copy, false);
@@ -255,10 +257,12 @@ static __always_inline bool ml_release(__u64 address, __u64 part)
 }
 
 /* An allocation whose site is its stack. */
-static __always_inline void ml_came_by(struct ml_frames *frames, __u64 hash, enum ml_kind kind,
-				       __u64 address, __u64 bytes, __u64 what)
+static __always_inline void ml_allocated_by(struct ml_frames *frames, __u64 hash, enum ml_kind kind,
+					    __u64 address, __u64 bytes, __u64 what)
 {
-	struct ml_held object = { .site = { hash, what }, .bytes = bytes, .cohort = cohort };
+	struct ml_outstanding object = { .site = { hash, what },
+					 .bytes = bytes,
+					 .generation = generation };
 	struct ml_site *site;
 	bool is_new;
 
@@ -272,8 +276,8 @@ static __always_inline void ml_came_by(struct ml_frames *frames, __u64 hash, enu
 		site->size = what;
 		__builtin_memcpy(site->frames, frames->at, sizeof(site->frames));
 	}
-	if (!ml_hold(address, &object))
+	if (!ml_insert(address, &object))
 		return;
 	ml_count(ML_ALLOCS);
-	ml_came(site, bytes, object.cohort);
+	ml_allocated(site, bytes, object.generation);
 }

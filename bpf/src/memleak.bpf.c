@@ -96,7 +96,7 @@ static __always_inline bool is_sampled(__u64 address)
 }
 
 /* The stack of a sampled slab object: a site below its site. */
-static __always_inline void add_stack(void *ctx, struct ml_held *object)
+static __always_inline void add_stack(void *ctx, struct ml_outstanding *object)
 {
 	struct ml_frames frames;
 	struct ml_site *site;
@@ -117,15 +117,15 @@ static __always_inline void add_stack(void *ctx, struct ml_held *object)
 		site->above = object->site;
 		__builtin_memcpy(site->frames, frames.at, sizeof(site->frames));
 	}
-	ml_came(site, object->bytes, object->cohort);
+	ml_allocated(site, object->bytes, object->generation);
 }
 
 /* An object of a cache (its address), or of a size class (cache 0). */
-static __always_inline int slab_came(void *ctx, __u64 call_site, __u64 address, __u64 cache,
-				     __u64 bytes, __u32 account)
+static __always_inline int slab_allocated(void *ctx, __u64 call_site, __u64 address, __u64 cache,
+					  __u64 bytes, __u32 account)
 {
-	struct ml_held object = { .site = { call_site, (cache ?: bytes) | account },
-				  .cohort = cohort };
+	struct ml_outstanding object = { .site = { call_site, (cache ?: bytes) | account },
+					 .generation = generation };
 	struct ml_site *site;
 	bool is_new;
 
@@ -148,20 +148,20 @@ static __always_inline int slab_came(void *ctx, __u64 call_site, __u64 address, 
 	/* Of each site one at least: its stack says for what the objects are made. */
 	if (stack_rate && (is_new || is_sampled(address)))
 		add_stack(ctx, &object);
-	if (!ml_hold(address, &object)) {
-		/* It is in its stack's books already. */
+	if (!ml_insert(address, &object)) {
+		/* It is counted in its stack already. */
 		struct ml_key stack = ml_stack_key(&object);
 
 		if (object.stack)
-			ml_went(&stack, &object, false);
+			ml_freed(&stack, &object, false);
 		return 0;
 	}
 	ml_count(ML_ALLOCS);
-	ml_came(site, object.bytes, object.cohort);
+	ml_allocated(site, object.bytes, object.generation);
 	return 0;
 }
 
-static __always_inline int slab_went(__u64 address)
+static __always_inline int slab_freed(__u64 address)
 {
 	if (address && !ml_release(address, 0))
 		ml_count(ML_OLDER);
@@ -173,7 +173,7 @@ static __always_inline int cache_alloc(struct bpf_raw_tracepoint_args *ctx)
 {
 	__u64 cache = ctx->args[2];
 
-	return is_wanted(cache) ? slab_came(ctx, ctx->args[0], ctx->args[1], cache, 0, 0) : 0;
+	return is_wanted(cache) ? slab_allocated(ctx, ctx->args[0], ctx->args[1], cache, 0, 0) : 0;
 }
 
 SEC("?raw_tp/kmem_cache_alloc")
@@ -193,7 +193,7 @@ static __always_inline int sized_alloc(struct bpf_raw_tracepoint_args *ctx, __u6
 {
 	if (!is_wanted_size(bytes, gfp))
 		return 0;
-	return slab_came(ctx, ctx->args[0], ctx->args[1], 0, bytes, !!(gfp & gfp_account));
+	return slab_allocated(ctx, ctx->args[0], ctx->args[1], 0, bytes, !!(gfp & gfp_account));
 }
 
 SEC("?raw_tp/kmem_cache_alloc")
@@ -237,23 +237,23 @@ int ml_kmalloc_node_cache(struct bpf_raw_tracepoint_args *ctx)
 SEC("?raw_tp/kfree")
 int ml_kfree(struct bpf_raw_tracepoint_args *ctx)
 {
-	return slab_went(ctx->args[1]);
+	return slab_freed(ctx->args[1]);
 }
 
 SEC("?raw_tp/kmem_cache_free")
 int ml_cache_free(struct bpf_raw_tracepoint_args *ctx)
 {
-	return slab_went(ctx->args[1]);
+	return slab_freed(ctx->args[1]);
 }
 
 /* call_site, ptr, cache: since 6.1 */
 SEC("?raw_tp/kmem_cache_free")
 int ml_cache_free_wanted(struct bpf_raw_tracepoint_args *ctx)
 {
-	return is_wanted(ctx->args[2]) ? slab_went(ctx->args[1]) : 0;
+	return is_wanted(ctx->args[2]) ? slab_freed(ctx->args[1]) : 0;
 }
 
-/* The slab allocator's own pages are in the books of slab. */
+/* The slab allocator's own pages are accounted for as slab. */
 static __always_inline bool is_slab_page(const struct ml_frames *frames)
 {
 #pragma unroll
@@ -283,7 +283,7 @@ int ml_page_alloc(struct bpf_raw_tracepoint_args *ctx)
 	bytes = (__u64)page_size << order;
 	if (order && !(gfp & GFP_COMP))
 		__sync_fetch_and_add(&splittable, 1);
-	ml_came_by(&frames, hash, ML_PAGE, ctx->args[0], bytes, bytes);
+	ml_allocated_by(&frames, hash, ML_PAGE, ctx->args[0], bytes, bytes);
 	return 0;
 }
 
@@ -315,7 +315,7 @@ int ml_page_free(struct bpf_raw_tracepoint_args *ctx)
 SEC("?iter/bpf_map_elem")
 int ml_page_check(struct bpf_iter__bpf_map_elem *ctx)
 {
-	struct ml_held *object = ctx->value, copy;
+	struct ml_outstanding *object = ctx->value, copy;
 	struct page___counted *page;
 	__u64 *key = ctx->key;
 
@@ -339,8 +339,8 @@ int ml_vmap_alloc(struct bpf_raw_tracepoint_args *ctx)
 	struct ml_frames frames;
 
 	if (!(int)ctx->args[5])
-		ml_came_by(&frames, ml_stack(ctx, &frames, 0), ML_VMALLOC, ctx->args[0], bytes,
-			   bytes);
+		ml_allocated_by(&frames, ml_stack(ctx, &frames, 0), ML_VMALLOC, ctx->args[0], bytes,
+				bytes);
 	return 0;
 }
 
@@ -348,15 +348,15 @@ int ml_vmap_alloc(struct bpf_raw_tracepoint_args *ctx)
 SEC("?raw_tp/free_vmap_area_noflush")
 int ml_vmap_free(struct bpf_raw_tracepoint_args *ctx)
 {
-	return slab_went(ctx->args[0]);
+	return slab_freed(ctx->args[0]);
 }
 
-static __always_inline int percpu_came(void *ctx, __u64 address, __u64 size)
+static __always_inline int percpu_allocated(void *ctx, __u64 address, __u64 size)
 {
 	__u64 bytes = size * possible_cpus;
 	struct ml_frames frames;
 
-	ml_came_by(&frames, ml_stack(ctx, &frames, 0), ML_PERCPU, address, bytes, bytes);
+	ml_allocated_by(&frames, ml_stack(ctx, &frames, 0), ML_PERCPU, address, bytes, bytes);
 	return 0;
 }
 
@@ -364,21 +364,21 @@ static __always_inline int percpu_came(void *ctx, __u64 address, __u64 size)
 SEC("?raw_tp/percpu_alloc_percpu")
 int ml_percpu_alloc(struct bpf_raw_tracepoint_args *ctx)
 {
-	return percpu_came(ctx, ctx->args[7], ctx->args[3]);
+	return percpu_allocated(ctx, ctx->args[7], ctx->args[3]);
 }
 
 /* reserved, is_atomic, size, align, base_addr, off, ptr */
 SEC("?raw_tp/percpu_alloc_percpu")
 int ml_percpu_alloc_old(struct bpf_raw_tracepoint_args *ctx)
 {
-	return percpu_came(ctx, ctx->args[6], ctx->args[2]);
+	return percpu_allocated(ctx, ctx->args[6], ctx->args[2]);
 }
 
 /* base_addr, off, ptr */
 SEC("?raw_tp/percpu_free_percpu")
 int ml_percpu_free(struct bpf_raw_tracepoint_args *ctx)
 {
-	return slab_went(ctx->args[2]);
+	return slab_freed(ctx->args[2]);
 }
 
 /* address, regs, error_code; x86. User space looks which of these pages are still there. */
@@ -390,8 +390,8 @@ int ml_fault(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_get_current_pid_tgid() >> 32 != tgid_wanted)
 		return 0;
-	ml_came_by(&frames, ml_stack(ctx, &frames, BPF_F_USER_STACK), ML_FAULT, page, page_size,
-		   page_size);
+	ml_allocated_by(&frames, ml_stack(ctx, &frames, BPF_F_USER_STACK), ML_FAULT, page,
+			page_size, page_size);
 	return 0;
 }
 
@@ -408,7 +408,7 @@ static __always_inline int malloc_asked(__u64 bytes)
 	__u64 thread = bpf_get_current_pid_tgid();
 
 	if (bpf_map_update_elem(&asked, &thread, &bytes, BPF_ANY))
-		ml_count(ML_HELD_FULL);
+		ml_count(ML_OUTSTANDING_FULL);
 	return 0;
 }
 
@@ -427,7 +427,7 @@ int BPF_KPROBE(ml_calloc, __u64 count, __u64 bytes)
 SEC("?uprobe")
 int BPF_KPROBE(ml_realloc, __u64 old, __u64 bytes)
 {
-	slab_went(old);
+	slab_freed(old);
 	return malloc_asked(bytes);
 }
 
@@ -442,12 +442,13 @@ int BPF_KRETPROBE(ml_malloc_returns, __u64 address)
 		return 0;
 	bytes = *found;
 	bpf_map_delete_elem(&asked, &thread);
-	ml_came_by(&frames, ml_stack(ctx, &frames, BPF_F_USER_STACK), ML_MALLOC, address, bytes, 0);
+	ml_allocated_by(&frames, ml_stack(ctx, &frames, BPF_F_USER_STACK), ML_MALLOC, address,
+			bytes, 0);
 	return 0;
 }
 
 SEC("?uprobe")
 int BPF_KPROBE(ml_free, __u64 address)
 {
-	return slab_went(address);
+	return slab_freed(address);
 }

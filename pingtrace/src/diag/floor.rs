@@ -20,7 +20,7 @@ const FEW: usize = 10;
 /// This many times what is usual can be told from it.
 const MARGIN: u64 = 2;
 /// No threshold is below this, ns: the recorder itself takes that long.
-const LEAST_NS: u64 = 5_000;
+const MIN_NS: u64 = 5_000;
 
 /// What is to be measured, how it is recorded, and as which record.
 struct Measure {
@@ -32,31 +32,33 @@ struct Measure {
 
 /// What a threshold can be, for people; an error if this one is below.
 pub fn check(kind: Kind, threshold: Duration) -> Result<String> {
-    let measure = Measure::of(kind);
-    let usual = measure.usual_ns().context("measure what can be resolved")?;
-    let Some(usual) = usual.or((threshold.as_nanos() < LEAST_NS.into()).then_some(0)) else {
+    let measure = Measure::new(kind);
+    let baseline = measure
+        .baseline_ns()
+        .context("measure what can be resolved")?;
+    let Some(baseline) = baseline.or((threshold.as_nanos() < MIN_NS.into()).then_some(0)) else {
         return Ok(format!(
             "What threshold can be resolved here is unknown: too few {} in {LOOK:?}.",
             measure.what
         ));
     };
-    let floor = (usual * MARGIN).max(LEAST_NS).next_multiple_of(1_000);
-    let (usual, least) = (duration(usual), floor / 1_000);
+    let floor = (baseline * MARGIN).max(MIN_NS).next_multiple_of(1_000);
+    let (baseline, min) = (duration(baseline), floor / 1_000);
     let what = measure.what;
     if threshold < Duration::from_nanos(floor) {
         let threshold = duration(threshold.as_nanos() as u64);
         bail!(
-            "threshold {threshold} (-t) is below the {least} us that this machine can resolve now \
-             ({what} of {usual} are usual): use -t {least}us or more"
+            "threshold {threshold} (-t) is below the {min} us that this machine can resolve now \
+             ({what} of {baseline} are usual): use -t {min}us or more"
         );
     }
     Ok(format!(
-        "Thresholds from {least} us on can be resolved here ({what} of {usual} are usual)."
+        "Thresholds from {min} us on can be resolved here ({what} of {baseline} are usual)."
     ))
 }
 
 impl Measure {
-    fn of(kind: Kind) -> Self {
+    fn new(kind: Kind) -> Self {
         let everything = Some(Duration::from_nanos(1));
         let setup = Setup::default();
         match kind {
@@ -91,7 +93,7 @@ impl Measure {
     }
 
     /// The median, ns; `None` if there were too few.
-    fn usual_ns(&self) -> Result<Option<u64>> {
+    fn baseline_ns(&self) -> Result<Option<u64>> {
         let mut storage = Storage::uninit();
         let mut recorder = Recorder::load(&mut storage, &self.setup)?;
         let memory = recorder.memory();

@@ -9,8 +9,8 @@
 //! comes anywhere, and not right behind the instruction that turns interrupts on; who runs there
 //! is not to blame. That is looked at on x86; elsewhere only `/proc/stat` tells what was stolen.
 
+use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
-use super::watch::{self, Common, Find, Look, Watch};
 use crate::control::Control;
 use crate::kernel::recorder::{self, Record, Recorder, Setup, Storage};
 use crate::units;
@@ -19,7 +19,7 @@ use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};
 use report::companion::{Class, Event, Kind};
 use std::time::Duration;
 
-/// Find what keeps interrupts off, and interrupts and softirqs that run or wait long
+/// Detector what keeps interrupts off, and interrupts and softirqs that run or wait long
 ///
 /// A row says when, on which CPU and in which task, for how long at least (LAT) and at most (MAX),
 /// and of what class: irqoff (hard interrupts were off; the stack is of whoever turned them on
@@ -70,36 +70,36 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     };
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_SOFTIRQ, pt_ring_of::PT_RING_HARDIRQ];
-    let watch = Watch::start(Kind::Irqoff, &args.common, recorder, args.threshold, &rings)?;
-    let _ticks = watch::tick(args.arm)?;
-    let finder = Finder {
+    let monitor = Monitor::start(Kind::Irqoff, &args.common, recorder, args.threshold, &rings)?;
+    let _ticks = monitor::tick(args.arm)?;
+    let detector = IrqoffDetector {
         limit_ns: args.threshold.as_nanos() as u64,
         stolen: Stolen::new(),
     };
-    watch.run(&args.common, control, finder)
+    monitor.run(&args.common, control, detector)
 }
 
-struct Finder {
+struct IrqoffDetector {
     limit_ns: u64,
     stolen: Stolen,
 }
 
-impl Find for Finder {
-    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event> {
-        self.stolen.look();
+impl Detector for IrqoffDetector {
+    fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event> {
+        self.stolen.update();
         let mut events = Vec::new();
-        for record in &look.new {
+        for record in &snapshot.new {
             match pt_record_type(u32::from(record.event.r#type)) {
-                pt_record_type::PT_LATE if !is_repeated(record, look) => {
-                    events.push(self.late(watch, record));
+                pt_record_type::PT_LATE if !is_repeated(record, snapshot) => {
+                    events.push(self.late(monitor, record));
                 }
                 pt_record_type::PT_IRQ => {
-                    let mut found = watch.event(record, Class::Hardirq, record.event.ns);
+                    let mut found = monitor.event(record, Class::Hardirq, record.event.ns);
                     found.vector = Some(recorder::irq_name(record));
                     events.push(found);
                 }
                 pt_record_type::PT_SOFTIRQ => {
-                    events.extend(softirq((watch, look), record, self.limit_ns));
+                    events.extend(softirq((monitor, snapshot), record, self.limit_ns));
                 }
                 _ => {}
             }
@@ -108,8 +108,8 @@ impl Find for Finder {
     }
 }
 
-impl Finder {
-    fn late(&self, watch: &Watch<'_>, record: &Record) -> Event {
+impl IrqoffDetector {
+    fn late(&self, monitor: &Monitor<'_>, record: &Record) -> Event {
         let ns = record.event.ns;
         let has = |flag: pt_record_flag| u32::from(record.event.flags) & flag.0 != 0;
         let class = match self.stolen.explains(record.cpu, ns) {
@@ -118,10 +118,10 @@ impl Finder {
             false if has(pt_record_flag::PT_ENTRY) => Class::Outside,
             false => Class::Irqoff,
         };
-        let mut event = watch.event(record, class, ns);
+        let mut event = monitor.event(record, class, ns);
         event.most_ns = Some(ns + record.event.wait_ns);
         if class == Class::Irqoff {
-            event.stack = watch.stack(record).unwrap_or_default();
+            event.stack = monitor.stack(record).unwrap_or_default();
         }
         event
     }
@@ -129,7 +129,7 @@ impl Finder {
 
 /// Late because of a handler, which has a row of its own, or another timer of the same section was
 /// later still.
-fn is_repeated(record: &Record, look: &Look<'_>) -> bool {
+fn is_repeated(record: &Record, snapshot: &Snapshot<'_>) -> bool {
     let overlap = |other: &Record| {
         let begin = record.begin_ns().max(other.begin_ns());
         record
@@ -143,28 +143,32 @@ fn is_repeated(record: &Record, look: &Look<'_>) -> bool {
         let same = std::ptr::eq(other, record);
         let later = other.event.ns > record.event.ns
             || (other.event.ns == record.event.ns && other.event.end_ns < record.event.end_ns);
-        let late = watch::is(other, pt_record_type::PT_LATE) && later;
+        let late = monitor::is(other, pt_record_type::PT_LATE) && later;
         !same
             && other.cpu == record.cpu
             && much
-            && (watch::is(other, pt_record_type::PT_IRQ) || late)
+            && (monitor::is(other, pt_record_type::PT_IRQ) || late)
     };
-    look.all().any(explains)
+    snapshot.all().any(explains)
 }
 
-fn softirq((watch, look): (&Watch<'_>, &Look<'_>), record: &Record, limit_ns: u64) -> Vec<Event> {
+fn softirq(
+    (monitor, snapshot): (&Monitor<'_>, &Snapshot<'_>),
+    record: &Record,
+    limit_ns: u64,
+) -> Vec<Event> {
     let event = &record.event;
     let vector = Some(recorder::softirq_name(event.other));
     let mut events = Vec::new();
     if event.wait_ns >= limit_ns {
         let entry = record.begin_ns();
-        let mut found = watch.event(record, Class::SoftirqDelay, event.wait_ns);
-        found.ran = watch.ran(look, record.cpu, (entry - event.wait_ns, entry), 0);
+        let mut found = monitor.event(record, Class::SoftirqDelay, event.wait_ns);
+        found.ran = monitor.ran(snapshot, record.cpu, (entry - event.wait_ns, entry), 0);
         found.vector.clone_from(&vector);
         events.push(found);
     }
     if event.ns >= limit_ns {
-        let mut found = watch.event(record, Class::SoftirqRun, event.ns);
+        let mut found = monitor.event(record, Class::SoftirqRun, event.ns);
         found.vector = vector;
         events.push(found);
     }

@@ -6,10 +6,10 @@ mod floor;
 pub mod iofsstat;
 pub mod irqoff;
 pub mod memleak;
+mod monitor;
 pub mod nosched;
 pub mod runqlat;
 mod stolen;
-mod watch;
 
 use crate::control::Control;
 use crate::options::{self, heading};

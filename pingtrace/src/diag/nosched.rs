@@ -5,8 +5,8 @@
 //! softirq, or a timer's expiry ends, and the switch ends it: what began between two of them is
 //! known only that far.
 
+use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
-use super::watch::{self, Common, Find, Look, Watch};
 use crate::control::Control;
 use crate::kernel::recorder::{Hook, Record, Recorder, Setup, Storage, comm};
 use crate::units;
@@ -19,7 +19,7 @@ use std::time::Duration;
 /// none.
 const CALL_NS: u64 = 1_000_000;
 
-/// Find what keeps the scheduler waiting: kernel code that goes on when somebody else is to run
+/// Detector what keeps the scheduler waiting: kernel code that goes on when somebody else is to run
 ///
 /// A row says when, on which CPU and in which task, how long the scheduler was not called although
 /// it was to be, and who got the CPU then (VICTIM). Class hard: at once; lazy: by design it may
@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     arm: Option<u32>,
 
-    /// Look for the flag at interrupts, softirqs and timers, also where it is traced when it is
+    /// Snapshot for the flag at interrupts, softirqs and timers, also where it is traced when it is
     /// set: costs less
     #[arg(long)]
     sampled: bool,
@@ -69,43 +69,43 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     };
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_EVENT, pt_ring_of::PT_RING_HARDIRQ];
-    let watch = Watch::start(
+    let monitor = Monitor::start(
         Kind::Nosched,
         &args.common,
         recorder,
         args.threshold,
         &rings,
     )?;
-    if watch.recorder().reschedules() == Hook::None {
+    if monitor.recorder().reschedules() == Hook::None {
         bail!(
             "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
              and which flag says so was not found out (root, or CAP_SYS_NICE, is needed; --debug says more)"
         );
     }
-    let _ticks = watch::tick(args.arm)?;
-    let finder = Finder {
-        sampled: watch.recorder().reschedules() == Hook::Sampled,
-        tells_lazy: watch.recorder().tells_lazy(),
+    let _ticks = monitor::tick(args.arm)?;
+    let detector = NoschedDetector {
+        sampled: monitor.recorder().reschedules() == Hook::Sampled,
+        tells_lazy: monitor.recorder().tells_lazy(),
         stolen: Stolen::new(),
     };
-    watch.run(&args.common, control, finder)
+    monitor.run(&args.common, control, detector)
 }
 
-struct Finder {
+struct NoschedDetector {
     sampled: bool,
     tells_lazy: bool,
     stolen: Stolen,
 }
 
-impl Find for Finder {
-    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event> {
-        self.stolen.look();
+impl Detector for NoschedDetector {
+    fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event> {
+        self.stolen.update();
         // The idle task has nobody to hold up: it wakes from a halt.
-        let found = look.new.iter().filter(|record| {
-            watch::is(record, pt_record_type::PT_RESCHED) && record.event.tid != 0
+        let found = snapshot.new.iter().filter(|record| {
+            monitor::is(record, pt_record_type::PT_RESCHED) && record.event.tid != 0
         });
         found
-            .map(|record| self.event(watch, look, record))
+            .map(|record| self.event(monitor, snapshot, record))
             .collect()
     }
 
@@ -122,27 +122,29 @@ impl Find for Finder {
     }
 }
 
-impl Finder {
-    fn event(&self, watch: &Watch<'_>, look: &Look<'_>, record: &Record) -> Event {
+impl NoschedDetector {
+    fn event(&self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>, record: &Record) -> Event {
         let within = |sample: &&Record| {
             let at = sample.event.end_ns;
-            watch::is(sample, pt_record_type::PT_SAMPLE)
+            monitor::is(sample, pt_record_type::PT_SAMPLE)
                 && sample.cpu == record.cpu
                 && (record.begin_ns()..=record.event.end_ns).contains(&at)
         };
-        let mut samples: Vec<&Record> = look.all().filter(within).collect();
+        let mut samples: Vec<&Record> = snapshot.all().filter(within).collect();
         samples.sort_by_key(|sample| sample.event.end_ns);
-        let stacks = samples.into_iter().filter_map(|sample| watch.stack(sample));
+        let stacks = samples
+            .into_iter()
+            .filter_map(|sample| monitor.stack(sample));
         // The first that the timer took in the kernel; all in user code say that it was there.
         let mut stacks: Vec<_> = stacks.collect();
         stacks.sort_by_key(Vec::is_empty);
-        let stack = stacks.into_iter().next().or_else(|| watch.stack(record));
+        let stack = stacks.into_iter().next().or_else(|| monitor.stack(record));
         let class = self.class(record, stack.as_ref().is_some_and(Vec::is_empty));
         Event {
             most_ns: self.sampled.then(|| record.event.ns + record.event.wait_ns),
-            victim: victim(watch, look, record),
+            victim: victim(monitor, snapshot, record),
             stack: stack.unwrap_or_default(),
-            ..watch.event(record, class, record.event.ns)
+            ..monitor.event(record, class, record.event.ns)
         }
     }
 
@@ -158,16 +160,21 @@ impl Finder {
 }
 
 /// Who got the CPU then; nobody if the same task went on, or nobody else wanted it any more.
-fn victim(watch: &Watch<'_>, look: &Look<'_>, record: &Record) -> Option<(String, u32)> {
-    let switches = look.switches(record.cpu);
+fn victim(
+    monitor: &Monitor<'_>,
+    snapshot: &Snapshot<'_>,
+    record: &Record,
+) -> Option<(String, u32)> {
+    let switches = snapshot.switches(record.cpu);
     let after = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
     let switch = switches.get(after)?;
     let tid = switch.event.other;
     if tid == 0 || switch.event.end_ns > record.event.end_ns + CALL_NS {
         return None;
     }
-    let name = switches
-        .get(after + 1)
-        .map_or_else(|| comm(&watch.memory().cpu(record.cpu).comm), Record::comm);
+    let name = switches.get(after + 1).map_or_else(
+        || comm(&monitor.memory().cpu(record.cpu).comm),
+        Record::comm,
+    );
     Some((name, tid))
 }

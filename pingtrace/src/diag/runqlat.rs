@@ -6,7 +6,7 @@
 //! whole wait is; after a wake-up it is at least so long.
 
 use super::cgroups;
-use super::watch::{self, Common, Find, Look, Watch};
+use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use crate::control::Control;
 use crate::exit::Usage;
 use crate::kernel::process::Process;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 /// The kernel keeps so many bytes of a name.
 const LONGEST_COMM: usize = 15;
 
-/// Find who waits for a CPU, how long, and whether others had it or the quota was used up
+/// Detector who waits for a CPU, how long, and whether others had it or the quota was used up
 ///
 /// A row says when, on which CPU, who waited and how long until it ran; class cpu (others had the
 /// CPU) or quota (of its cgroup: at least half of the wait); and how many were runnable there then,
@@ -154,18 +154,18 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_EVENT];
-    let watch = Watch::start(
+    let monitor = Monitor::start(
         Kind::Runqlat,
         &args.common,
         recorder,
         args.threshold,
         &rings,
     )?;
-    let finder = Finder::new(args, processes, &watch);
-    watch.run(&args.common, control, finder)
+    let detector = RunqlatDetector::new(args, processes, &monitor);
+    monitor.run(&args.common, control, detector)
 }
 
-struct Finder<'a> {
+struct RunqlatDetector<'a> {
     args: &'a Args,
     /// Nobody else is asked for; of none, everybody is.
     processes: Vec<Process>,
@@ -190,25 +190,25 @@ struct Counted {
     counts: Vec<u64>,
 }
 
-impl Find for Finder<'_> {
-    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event> {
-        let waits = look.new.iter();
-        let waits = waits.filter(|record| watch::is(record, pt_record_type::PT_WAIT));
+impl Detector for RunqlatDetector<'_> {
+    fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event> {
+        let waits = snapshot.new.iter();
+        let waits = waits.filter(|record| monitor::is(record, pt_record_type::PT_WAIT));
         waits
-            .map(|record| self.event(watch, look, record))
+            .map(|record| self.event(monitor, snapshot, record))
             .collect()
     }
 
-    fn rows(&mut self, watch: &Watch<'_>, last: bool) -> Result<Vec<Row>> {
+    fn rows(&mut self, monitor: &Monitor<'_>, last: bool) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
         if let Some(due) = self.due.filter(|due| *due <= Instant::now()) {
-            let now = Distributions::read(watch)?;
+            let now = Distributions::read(monitor)?;
             rows = self.rows_since(&self.last, &now);
             self.last = now;
             self.due = self.args.interval.map(|interval| due + interval);
         }
         if last {
-            let now = Distributions::read(watch)?;
+            let now = Distributions::read(monitor)?;
             rows.extend(self.rows_since(&self.start, &now));
             self.panels = rows.iter().filter_map(panel).collect();
         }
@@ -237,9 +237,9 @@ fn panel(row: &Row) -> Option<Panel> {
     }
 }
 
-impl<'a> Finder<'a> {
-    fn new(args: &'a Args, processes: Vec<Process>, watch: &Watch<'_>) -> Self {
-        let start = Distributions::none(watch);
+impl<'a> RunqlatDetector<'a> {
+    fn new(args: &'a Args, processes: Vec<Process>, monitor: &Monitor<'_>) -> Self {
+        let start = Distributions::none(monitor);
         Self {
             args,
             processes,
@@ -250,20 +250,20 @@ impl<'a> Finder<'a> {
         }
     }
 
-    fn event(&self, watch: &Watch<'_>, look: &Look<'_>, record: &Record) -> Event {
+    fn event(&self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>, record: &Record) -> Event {
         let (waited, quota) = (record.event.ns, record.event.wait_ns);
         let class = if quota > 0 && quota * 2 >= waited {
             Class::Quota
         } else {
             Class::Cpu
         };
-        let whole = departure(look, record).map(|from| record.event.end_ns - from);
-        let mut event = watch.event(record, class, whole.unwrap_or(waited));
+        let whole = departure(snapshot, record).map(|from| record.event.end_ns - from);
+        let mut event = monitor.event(record, class, whole.unwrap_or(waited));
         event.nr_running = Some(record.event.runnable.into());
         event.quota_ns = (quota > 0).then_some(quota);
         if self.args.preempters {
             let span = (record.begin_ns(), record.event.end_ns);
-            event.ran = watch.ran(look, record.cpu, span, event.tid);
+            event.ran = monitor.ran(snapshot, record.cpu, span, event.tid);
         }
         event
     }
@@ -344,19 +344,19 @@ impl<'a> Finder<'a> {
 
 /// When the task left its CPU runnable, whichever that was; `None` if it slept, or that is not
 /// known any more.
-fn departure(look: &Look<'_>, record: &Record) -> Option<u64> {
+fn departure(snapshot: &Snapshot<'_>, record: &Record) -> Option<u64> {
     let left = |switches: &Vec<Record>| {
         let before = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
         let mut mine = switches[..before].iter().rev();
         mine.find(|s| s.event.tid == record.event.tid).copied()
     };
-    let last = look.every_switch().iter().filter_map(left);
+    let last = snapshot.every_switch().iter().filter_map(left);
     let last = last.max_by_key(|switch| switch.event.end_ns)?;
     let known = |switches: &Vec<Record>| {
         let first = switches.first();
         first.is_none_or(|first| first.begin_ns() <= last.event.end_ns)
     };
-    if !look.every_switch().iter().all(known) {
+    if !snapshot.every_switch().iter().all(known) {
         return None;
     }
     let preempted = u32::from(last.event.flags) & pt_record_flag::PT_PREEMPTED.0 != 0;
@@ -374,27 +374,27 @@ impl Counted {
 }
 
 impl Distributions {
-    fn none(watch: &Watch<'_>) -> Self {
+    fn none(monitor: &Monitor<'_>) -> Self {
         Self {
             at: Time::now(),
             waits: BTreeMap::new(),
-            lengths: lengths(watch, Time::now().ns),
+            lengths: lengths(monitor, Time::now().ns),
         }
     }
 
-    fn read(watch: &Watch<'_>) -> Result<Self> {
+    fn read(monitor: &Monitor<'_>) -> Result<Self> {
         let at = Time::now();
         Ok(Self {
             at,
-            waits: waits(watch).context("read the distributions")?,
-            lengths: lengths(watch, at.ns),
+            waits: waits(monitor).context("read the distributions")?,
+            lengths: lengths(monitor, at.ns),
         })
     }
 }
 
 /// By the number of the group, all CPUs together.
-fn waits(watch: &Watch<'_>) -> Result<BTreeMap<u64, Counted>> {
-    let hists = &watch.recorder().maps().hists;
+fn waits(monitor: &Monitor<'_>) -> Result<BTreeMap<u64, Counted>> {
+    let hists = &monitor.recorder().maps().hists;
     let mut found: BTreeMap<u64, Counted> = BTreeMap::new();
     for key in hists.keys() {
         let Some(value) = hists.lookup(&key, MapFlags::ANY)? else {
@@ -416,9 +416,9 @@ fn waits(watch: &Watch<'_>) -> Result<BTreeMap<u64, Counted>> {
 }
 
 /// For how long the run queue of each CPU was how long, the time since its last change included.
-fn lengths(watch: &Watch<'_>, now: u64) -> Vec<Vec<u64>> {
+fn lengths(monitor: &Monitor<'_>, now: u64) -> Vec<Vec<u64>> {
     let of_cpu = |cpu| {
-        let cpu = watch.memory().cpu(cpu);
+        let cpu = monitor.memory().cpu(cpu);
         let mut ns = cpu.lengths_ns.to_vec();
         if let Some(current) = ns
             .get_mut(cpu.length as usize)
@@ -428,5 +428,5 @@ fn lengths(watch: &Watch<'_>, now: u64) -> Vec<Vec<u64>> {
         }
         ns
     };
-    (0..watch.memory().cpus()).map(of_cpu).collect()
+    (0..monitor.memory().cpus()).map(of_cpu).collect()
 }

@@ -20,7 +20,7 @@ impl Stolen {
     }
 
     /// Counts what was taken since the last look.
-    pub fn look(&mut self) {
+    pub fn update(&mut self) {
         let now = read_steal();
         let taken = |(cpu, ns): (&u32, &u64)| {
             let before = self.before.get(cpu).copied().unwrap_or(*ns);

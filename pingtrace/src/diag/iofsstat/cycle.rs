@@ -1,7 +1,7 @@
 //! A cycle: from what the programs counted to rows.
 
 use super::devices::{Devices, Number, Selected, number};
-use super::names::{Book, tgid};
+use super::names::{NameCache, tgid};
 use super::programs::{Programs, Taken};
 use super::{Args, Mode};
 use crate::units;
@@ -49,21 +49,21 @@ struct Tally {
 }
 
 /// Looks at cycle after cycle.
-pub struct Looker {
+pub struct Monitor {
     mode: Mode,
     selected: Option<Selected>,
     pid: Option<u32>,
-    most: Option<usize>,
+    max_rows: Option<usize>,
     thresholds: Thresholds,
     pattern: bool,
-    book: Book,
+    names: NameCache,
     devices: Devices,
     tallies: HashMap<Number, Tally>,
     last: units::Time,
     cycles: u64,
 }
 
-impl Looker {
+impl Monitor {
     /// Begins the first cycle.
     pub fn new(
         args: &Args,
@@ -74,10 +74,10 @@ impl Looker {
             mode: args.mode(),
             selected,
             pid: args.pid,
-            most: args.top.map(|n| n as usize),
+            max_rows: args.top.map(|n| n as usize),
             thresholds: args.thresholds(),
             pattern: args.pattern,
-            book: Book::default(),
+            names: NameCache::default(),
             devices: Devices::default(),
             tallies: HashMap::new(),
             last: units::Time::now(),
@@ -97,7 +97,7 @@ impl Looker {
         let ns = now.ns - self.last.ns;
         self.last = now;
         self.cycles += 1;
-        self.book.next_cycle();
+        self.names.next_cycle();
         let mut cycle = Cycle {
             time: Time(now.unix_ns),
             ns,
@@ -224,7 +224,7 @@ impl Looker {
         }
         let volume =
             |(_, row, _): &(_, &io_row, _)| row.direction[READ].bytes + row.direction[WRITE].bytes;
-        for (key, row, its) in top(rows, self.most, volume) {
+        for (key, row, its) in top(rows, self.max_rows, volume) {
             self.add_requests(programs, key, row, cycle);
             self.add_parts(programs, its, cycle);
         }
@@ -237,7 +237,7 @@ impl Looker {
         row: &io_row,
         cycle: &mut Cycle,
     ) {
-        let who = self.book.who(programs, key.who);
+        let who = self.names.who(programs, key.who);
         let [read, write, discard] = [READ, WRITE, DISCARD].map(|d| &row.direction[d]);
         cycle
             .volumes
@@ -274,19 +274,19 @@ impl Looker {
     ) {
         let is_direct = |part: &&(io_part_key, io_part)| part.0.kind == io_kind::IO_NO_FILE.0;
         let via = parts.first().map_or(0, |part| part.0.via);
-        if parts.iter().all(is_direct) && !self.book.is_kernel(programs, via) {
+        if parts.iter().all(is_direct) && !self.names.is_kernel(programs, via) {
             return;
         }
         for (key, part) in top(parts, None, |(_, part)| part.bytes) {
-            let via = self.book.who(programs, key.via);
+            let via = self.names.who(programs, key.via);
             let of_file = key.inode != 0;
-            let file = of_file.then(|| self.book.path(programs, key.who, key.inode, key.fs));
+            let file = of_file.then(|| self.names.path(programs, key.who, key.inode, key.fs));
             cycle.rows.push(Io {
                 companion: NAME,
                 time: cycle.time,
                 cycle_ns: cycle.ns,
                 dev: self.devices.name(number(key.dev)),
-                who: self.book.who(programs, key.who),
+                who: self.names.who(programs, key.who),
                 rd_count: 0,
                 rd_bytes: 0,
                 wr_count: part.count,
@@ -312,13 +312,13 @@ impl Looker {
         let mut rows = Vec::new();
         for (key, counted) in &taken.uses {
             let own = number(key.fs);
-            let (dev, disk) = self.book.device(&mut self.devices, key.who, key.fs);
+            let (dev, disk) = self.names.device(&mut self.devices, key.who, key.fs);
             if self.wants(key.who) && self.shows(own, disk, rates) {
                 rows.push((key, counted, dev));
             }
         }
         let volume = |(_, counted, _): &(_, &io_use, _)| counted.bytes[READ] + counted.bytes[WRITE];
-        for (key, counted, dev) in top(rows, self.most, volume) {
+        for (key, counted, dev) in top(rows, self.max_rows, volume) {
             self.add_use(programs, key, counted, dev, cycle);
         }
     }
@@ -331,11 +331,11 @@ impl Looker {
         dev: String,
         cycle: &mut Cycle,
     ) {
-        let who = self.book.who(programs, key.who).map(|who| Who {
+        let who = self.names.who(programs, key.who).map(|who| Who {
             pid: counted.thread,
             ..who
         });
-        let file = self.book.path(programs, key.who, key.inode, key.fs);
+        let file = self.names.path(programs, key.who, key.inode, key.fs);
         let label = file.clone().unwrap_or_else(|| label(who.as_ref()));
         let volume = counted.bytes[READ] + counted.bytes[WRITE];
         cycle.volumes.push((label, volume));
@@ -362,7 +362,7 @@ impl Looker {
             counts: vec![("cycles".to_owned(), self.cycles)],
             ..Summary::default()
         };
-        summary.losses = losses(programs, self.book.nameless);
+        summary.losses = losses(programs, self.names.nameless);
         summary.lost = summary.losses.iter().map(|(_, n)| n).sum();
         if let Some(selected) = &self.selected {
             summary.notes.extend(selected.notes.iter().cloned());

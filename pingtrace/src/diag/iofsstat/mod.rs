@@ -12,7 +12,7 @@ use crate::exit::Usage;
 use crate::kernel::process::Process;
 use crate::units;
 use anyhow::Result;
-use cycle::{Cycle, Looker};
+use cycle::{Cycle, Monitor};
 use devices::Selected;
 use history::History;
 use programs::{Programs, Storage};
@@ -175,7 +175,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let mut programs = Programs::attach(&mut storage, args.mode())?;
     let mut sink = Sink::open(&args.results(), "iofsstat", "")?;
-    let mut looker = Looker::new(args, selected, &mut programs)?;
+    let mut monitor = Monitor::new(args, selected, &mut programs)?;
     log::info!("counting; a cycle takes {:?}", args.interval);
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());
@@ -191,9 +191,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         let is_over = || process.as_ref().is_some_and(over);
         let on = control.sleep_unless(until, is_over) && !sink.failed();
         if sink.housekeep(control) {
-            sink.say_so_far(looker.summary(&programs));
+            sink.say_so_far(monitor.summary(&programs));
         }
-        let cycle = looker.cut(&mut programs)?;
+        let cycle = monitor.cut(&mut programs)?;
         if let Some(history) = &mut history {
             history.add(&cycle);
         }
@@ -202,7 +202,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
             break;
         }
     }
-    let mut summary = looker.summary(&programs);
+    let mut summary = monitor.summary(&programs);
     if let Some(process) = process.filter(Process::has_ended) {
         let note = format!("process {} (-p) has ended", process.id);
         log::warn!("{note}");

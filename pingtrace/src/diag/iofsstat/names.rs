@@ -24,14 +24,14 @@ struct Process {
 
 /// Looks names up, and remembers what may be gone when it is asked for again.
 #[derive(Default)]
-pub struct Book {
+pub struct NameCache {
     processes: HashMap<u64, Process>,
     mounts: HashMap<u32, Vec<Mount>>,
     /// Processes of which nothing is known but the id.
     pub nameless: u64,
 }
 
-impl Book {
+impl NameCache {
     /// Forgets what may have changed since the last cycle.
     pub fn next_cycle(&mut self) {
         self.mounts.clear();

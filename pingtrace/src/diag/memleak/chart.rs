@@ -1,7 +1,7 @@
 //! The picture of memleak.
 
-use super::find::{Findings, Found, label, total};
-use super::{LOOKS, Look};
+use super::findings::{Findings, Found, label, total};
+use super::{Monitor, SNAPSHOTS};
 use crate::kernel::host;
 use crate::units::Time;
 use report::companion::memleak::{Suspect, suspects};
@@ -11,9 +11,9 @@ use report::companion::{Bar, Bars, Chart, Panel, Series, Stacked, Unit};
 const SERIES: usize = 7;
 
 /// Bytes by site over time, and the largest sites; where nothing was followed, what grew.
-pub fn of(look: &Look<'_>, findings: &Findings) -> Chart {
+pub fn new(monitor: &Monitor<'_>, findings: &Findings) -> Chart {
     let judgement = &findings.judgement;
-    let seconds = look.begun.elapsed().as_secs_f64();
+    let seconds = monitor.begun.elapsed().as_secs_f64();
     Chart {
         title: format!(
             "memleak on {}, {seconds:.0} s",
@@ -22,15 +22,15 @@ pub fn of(look: &Look<'_>, findings: &Findings) -> Chart {
         headline: judgement.headline(),
         second: judgement.what.clone(),
         panels: if findings.sites.is_empty() {
-            vec![grown(look)]
+            vec![grown(monitor)]
         } else {
-            vec![stacked(look, &findings.sites), largest(&findings.sites)]
+            vec![stacked(monitor, &findings.sites), largest(&findings.sites)]
         },
-        notes: look.notes.join("; "),
+        notes: monitor.notes.join("; "),
     }
 }
 
-fn stacked(look: &Look<'_>, sites: &[Found]) -> Panel {
+fn stacked(monitor: &Monitor<'_>, sites: &[Found]) -> Panel {
     let values = |site: &Found| site.series.iter().map(|(_, b)| *b as f64).collect();
     let name = |site: &Found| match &site.row.cache {
         Some(cache) => format!("{} ({cache})", label(&site.row.site)),
@@ -54,7 +54,7 @@ fn stacked(look: &Look<'_>, sites: &[Found]) -> Panel {
     for one in &mut series {
         one.values.resize(length, 0.0);
     }
-    let (start_unix_ns, step_ns) = steps(look, look.since);
+    let (start_unix_ns, step_ns) = steps(monitor, monitor.since);
     Panel::Stacked(Stacked {
         heading: "allocated since the start and still there, by site".to_owned(),
         unit: Unit::Bytes,
@@ -66,13 +66,13 @@ fn stacked(look: &Look<'_>, sites: &[Found]) -> Panel {
 }
 
 /// When a look was, and the time between two.
-fn steps(look: &Look<'_>, first: usize) -> (i64, u64) {
+fn steps(monitor: &Monitor<'_>, first: usize) -> (i64, u64) {
     let now = Time::now();
-    let at = look.snapshots.get(first).map_or(now.ns, |s| s.ns);
+    let at = monitor.snapshots.get(first).map_or(now.ns, |s| s.ns);
     let ago = now.ns.saturating_sub(at).cast_signed();
     (
         now.unix_ns - ago,
-        look.args.time.as_nanos() as u64 / u64::from(LOOKS),
+        monitor.args.time.as_nanos() as u64 / u64::from(SNAPSHOTS),
     )
 }
 
@@ -90,8 +90,8 @@ fn largest(sites: &[Found]) -> Panel {
     })
 }
 
-fn grown(look: &Look<'_>) -> Panel {
-    let mut all = suspects(&look.snapshots, look.books.reclaimable());
+fn grown(monitor: &Monitor<'_>) -> Panel {
+    let mut all = suspects(&monitor.snapshots, monitor.accounting.reclaimable());
     all.retain(|s| s.trend.grown > 0);
     let bar = |suspect: &Suspect| Bar {
         name: suspect.what(),

@@ -1,13 +1,13 @@
 //! `pingtrace memleak`: which allocator grows, and who holds what it gave.
 //!
-//! First the kernel's own books are read again and again, which costs nothing; only what grows
+//! First the kernel's own accounting is read repeatedly, which costs nothing; only what grows
 //! there, or what was asked for, is followed object by object. At the end both are compared: what
-//! the tracker holds and the books do not was freed where no tracepoint is. Such frees by RCU
-//! take their time to reach the books, so before anything is called a leak it is looked again.
+//! the tracker holds and the accounting does not was freed where no tracepoint is. Frees by RCU take
+//! time to reach the accounting, so a suspected leak is checked again before it is reported.
 
-mod books;
+mod accounting;
 mod chart;
-mod find;
+mod findings;
 mod pages;
 mod programs;
 mod reclaim;
@@ -18,10 +18,10 @@ use crate::control::Control;
 use crate::exit::Usage;
 use crate::kernel::process::Process;
 use crate::units::{self, monotonic_ns};
+use accounting::Accounting;
 use anyhow::{Context, Error, Result, bail, ensure};
-use books::Books;
 use clap::ValueEnum;
-use find::{Findings, Group, Holding};
+use findings::{Findings, Group, Holding};
 use programs::Refusal;
 use reclaim::Reclaim;
 use report::companion::memleak::{Allocator, Areas, Leak, Origin, Snapshot, Suspect, suspects};
@@ -33,23 +33,23 @@ use std::mem;
 use std::time::{Duration, Instant};
 use tracker::{Counts, Follow, Key, Options, RawSite, Storage, Storages, Tracker};
 
-/// Looks at the books in an interval.
-const LOOKS: u32 = 20;
-/// The first look after which something is followed: what grows only a little needs more than the
+/// Snapshots of the kernel's accounting in a run.
+const SNAPSHOTS: u32 = 20;
+/// The first snapshot after which something is followed: slow growth needs more than the
 /// fewest values to be seen, and what is not chosen then is not followed.
-const FIRST_START: u32 = 2 * LOOKS / 5;
+const FIRST_START: u32 = 2 * SNAPSHOTS / 5;
 /// What begins to grow later than this is not followed any more.
-const LAST_START: u32 = 3 * LOOKS / 4;
-/// Frees by RCU have reached the books by then (kernel/rcu/tree.c, `KFREE_DRAIN_JIFFIES`).
+const LAST_START: u32 = 3 * SNAPSHOTS / 4;
+/// Frees by RCU have reached the kernel's accounting by then (kernel/rcu/tree.c, `KFREE_DRAIN_JIFFIES`).
 const SETTLE: Duration = Duration::from_secs(6);
-const SETTLE_LEAST: Duration = Duration::from_secs(2);
+const SETTLE_MIN: Duration = Duration::from_secs(2);
 const SETTLE_STEP: Duration = Duration::from_millis(250);
 /// How soon a signal is answered.
 const STEP: Duration = Duration::from_millis(250);
 
 /// Find out which allocator grows and who holds what it gave: a leak, a growing cache, or neither
 ///
-/// Reads the kernel's own books (/proc/meminfo, slabinfo, vmallocinfo) over the interval, and
+/// Reads the kernel's own accounting (/proc/meminfo, slabinfo, vmallocinfo) over the interval, and
 /// follows object by object only what grows there, or what -t, -n or -p name. The verdict comes
 /// first, with how sure it is from 0 to 1, then the sites: objects allocated during the run and
 /// still there (LIVE), their bytes, how old the oldest is, how many of all were freed, the slope
@@ -81,7 +81,7 @@ pub struct Args {
     #[arg(short, long)]
     stacks: bool,
 
-    /// Check only: read the kernel's books, load no program
+    /// Check only: read the kernel's accounting, load no program
     #[arg(short, long, conflicts_with_all = ["stacks", "malloc"])]
     check: bool,
 
@@ -173,11 +173,15 @@ impl Args {
         Ok(Some(implied))
     }
 
-    /// What is followed from the start; `None` when the books are to say it, or nothing is.
-    fn follow(&self, allocator: Option<Allocator>, books: &Books) -> Result<Option<Follow>> {
+    /// What is followed from the start; `None` when the kernel's accounting decides, or nothing is followed.
+    fn follow(
+        &self,
+        allocator: Option<Allocator>,
+        accounting: &Accounting,
+    ) -> Result<Option<Follow>> {
         let follow = match (allocator, self.pid) {
             (Some(Allocator::Slab), _) => match &self.cache {
-                Some(name) => Follow::Slab(vec![books.resolve(name)?]),
+                Some(name) => Follow::Slab(vec![accounting.resolve(name)?]),
                 None => Follow::Slab(Vec::new()),
             },
             (Some(Allocator::Page), _) => Follow::Page,
@@ -200,7 +204,7 @@ impl Args {
             )
         })?;
         ensure!(
-            books::process(pid).is_some(),
+            accounting::process(pid).is_some(),
             "process {pid} (-p) is a kernel thread, which has no memory of its own: try -t slab"
         );
         if !self.malloc && !programs::has_tracepoint("page_fault_user") {
@@ -218,35 +222,35 @@ impl Args {
     }
 }
 
-/// Looks for the interval, or until it is told to stop, and says what it found.
+/// Runs for the interval or until a signal, then reports.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let allocator = args.allocator()?;
     let process = args.process()?;
-    let books = Books::open(allocator, args.pid)?;
-    let follow = args.follow(allocator, &books)?;
+    let accounting = Accounting::open(allocator, args.pid)?;
+    let follow = args.follow(allocator, &accounting)?;
     if !args.check {
         check_capabilities()?;
     }
     let reclaim = args.reclaim.then(Reclaim::open).transpose()?;
     let mut storages = [Storage::uninit(), Storage::uninit()];
-    let mut look = Look::new(args, books, process, &mut storages);
-    look.read()?;
+    let mut monitor = Monitor::new(args, accounting, process, &mut storages);
+    monitor.read()?;
     if let Some(follow) = follow {
-        look.follow(vec![follow])?;
+        monitor.follow(vec![follow])?;
     }
-    look.begun = Instant::now();
+    monitor.begun = Instant::now();
     log::info!(
-        "memleak: reads the kernel's books for {:?} (--time), and waits up to {SETTLE:?} more for frees by RCU",
+        "memleak: reads the kernel's accounting for {:?} (--time), and waits up to {SETTLE:?} more for frees by RCU",
         args.time
     );
     let mut sink = Sink::open(&args.results, "memleak", &memleak_header())?;
-    look.watch(control, &mut sink);
-    let mut findings = look.settle(control, &mut sink);
+    monitor.observe(control, &mut sink);
+    let mut findings = monitor.settle(control, &mut sink);
     if let Some(reclaim) = reclaim {
-        findings = look.put_to_the_test(findings, reclaim, control);
+        findings = monitor.put_to_the_test(findings, reclaim, control);
     }
-    look.tell(&findings, sink)?;
-    look.failure.map_or(Ok(()), Err)
+    monitor.report(&findings, sink)?;
+    monitor.failure.map_or(Ok(()), Err)
 }
 
 /// BPF needs both; `CAP_SYS_ADMIN` includes them.
@@ -263,9 +267,9 @@ fn check_capabilities() -> Result<()> {
 }
 
 /// The run so far.
-struct Look<'a> {
+struct Monitor<'a> {
     args: &'a Args,
-    books: Books,
+    accounting: Accounting,
     begun: Instant,
     snapshots: Vec<Snapshot>,
     storages: Option<&'a mut Storages>,
@@ -278,7 +282,7 @@ struct Look<'a> {
     /// What the tracker held, and what it counted, when it was read last.
     raw: Vec<RawSite>,
     counts: Counts,
-    /// Which look is the first with the tracker, and what was suspected then.
+    /// The first snapshot with the tracker, and what was suspected then.
     since: usize,
     suspected: Vec<Suspect>,
     areas: Areas,
@@ -293,27 +297,27 @@ struct Look<'a> {
     before_reclaim: Option<HashMap<Group, Holding>>,
     /// Why it ended before its time.
     cut: Option<Cut>,
-    /// Why it could not look any further.
+    /// Why the run failed before its end.
     failure: Option<Error>,
 }
 
-/// The end of a look before its time.
+/// A run that ended early.
 struct Cut {
     /// Of the time, from 0 to 1.
     share: f64,
     why: String,
 }
 
-impl<'a> Look<'a> {
+impl<'a> Monitor<'a> {
     fn new(
         args: &'a Args,
-        books: Books,
+        accounting: Accounting,
         process: Option<Process>,
         storages: &'a mut Storages,
     ) -> Self {
         Self {
             args,
-            books,
+            accounting,
             begun: Instant::now(),
             snapshots: Vec::new(),
             storages: Some(storages),
@@ -336,9 +340,9 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// Reads the books, and what the tracker holds.
+    /// Takes a snapshot of the kernel's accounting and of the tracker.
     fn read(&mut self) -> Result<()> {
-        let snapshot = self.books.read()?;
+        let snapshot = self.accounting.read()?;
         let age = self.ages.len() as u32 - 1;
         if self.followed.contains(&Follow::Vmalloc) {
             self.areas.observe(age, &snapshot.areas);
@@ -359,7 +363,7 @@ impl<'a> Look<'a> {
         });
         if let Some(pid) = faults {
             let looked = pages::only_present(tracker, pid, &mut raw);
-            if books::process(pid).is_none() {
+            if accounting::process(pid).is_none() {
                 return Ok(());
             }
             looked?;
@@ -371,7 +375,7 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// Reads it once more; `false` when that fails, and the look is over.
+    /// Takes another snapshot; `false` when that fails, which ends the run.
     fn read_on(&mut self) -> bool {
         let read = self.read();
         let Err(e) = read else {
@@ -384,7 +388,7 @@ impl<'a> Look<'a> {
         false
     }
 
-    /// Starts to follow; the books are read anew, so that both begin together.
+    /// Starts to follow, and takes a snapshot, so that tracker and accounting begin together.
     fn follow(&mut self, mut what: Vec<Follow>) -> Result<()> {
         self.followed.clone_from(&what);
         let can_trace_areas = programs::has_tracepoint("alloc_vmap_area");
@@ -392,7 +396,7 @@ impl<'a> Look<'a> {
             let note = "no stacks of vmalloc: this kernel has no alloc_vmap_area (Linux 6.2)";
             self.notes.push(note.to_owned());
         }
-        // The books know all of vmalloc but the stacks.
+        // The kernel's accounting has all of vmalloc but the stacks.
         what.retain(|f| *f != Follow::Vmalloc || (self.args.stacks && can_trace_areas));
         if !what.is_empty()
             && let Some(storages) = self.storages.take()
@@ -429,21 +433,21 @@ impl<'a> Look<'a> {
         self.refused.extend(blind);
     }
 
-    /// Reads the books again and again; begins to follow what grows, unless that was settled.
-    fn watch(&mut self, control: &Control, sink: &mut Sink) {
-        let step = self.args.time / LOOKS;
-        for look in 1..=LOOKS {
-            let goes_on = self.wait(self.begun + step * look, control, sink);
-            self.grow_older(look);
+    /// Takes the snapshots; begins to follow what grows, unless that is decided already.
+    fn observe(&mut self, control: &Control, sink: &mut Sink) {
+        let step = self.args.time / SNAPSHOTS;
+        for number in 1..=SNAPSHOTS {
+            let goes_on = self.wait(self.begun + step * number, control, sink);
+            self.grow_older(number);
             if self.cut.is_some() {
                 return;
             }
             let could_read = self.read_on();
             if !goes_on || !could_read || sink.failed() {
-                self.cut = (look < LOOKS).then(|| self.cut_off("ended"));
+                self.cut = (number < SNAPSHOTS).then(|| self.cut_off("ended"));
                 return;
             }
-            let may_start = (FIRST_START..=LAST_START).contains(&look);
+            let may_start = (FIRST_START..=LAST_START).contains(&number);
             let is_open = self.followed.is_empty() && self.refused.is_empty();
             if is_open && !self.args.check && may_start {
                 self.follow_what_grows();
@@ -509,7 +513,7 @@ impl<'a> Look<'a> {
         sink.progress(false, || self.so_far());
     }
 
-    /// `45 s of 300 s, 4 looks at the books, slab cache filp is followed`
+    /// `45 s of 300 s, 4 snapshots of the kernel's accounting, slab cache filp is followed`
     fn so_far(&self) -> String {
         let (elapsed, looks) = (self.begun.elapsed().as_secs(), self.snapshots.len());
         let followed: Vec<_> = self.followed.iter().map(ToString::to_string).collect();
@@ -518,17 +522,18 @@ impl<'a> Look<'a> {
             some => format!("{} followed", some.join(", ")),
         };
         let time = self.args.time;
-        format!("{elapsed} s of {time:?}, {looks} looks at the books, {followed}")
+        format!("{elapsed} s of {time:?}, {looks} snapshots of the kernel's accounting, {followed}")
     }
 
     /// Objects that come from now on are younger.
-    fn grow_older(&mut self, look: u32) {
+    fn grow_older(&mut self, number: u32) {
         let Some(tracker) = &mut self.tracker else {
             self.ages.push(monotonic_ns());
             return;
         };
         let from = self.since as u32;
-        let age = look.saturating_sub(from) * tracker::AGES / (LOOKS + 1 - from.min(LOOKS));
+        let age =
+            number.saturating_sub(from) * tracker::AGES / (SNAPSHOTS + 1 - from.min(SNAPSHOTS));
         if age as usize >= self.ages.len() && age < tracker::AGES {
             self.ages.push(monotonic_ns());
             tracker.set_age(self.ages.len() as u32 - 1);
@@ -536,7 +541,7 @@ impl<'a> Look<'a> {
     }
 
     fn follow_what_grows(&mut self) {
-        let all = suspects(&self.snapshots, self.books.reclaimable());
+        let all = suspects(&self.snapshots, self.accounting.reclaimable());
         let grow: Vec<_> = all.into_iter().filter(Suspect::grows).collect();
         let what = self.worth_following(&grow);
         if what.is_empty() {
@@ -548,7 +553,7 @@ impl<'a> Look<'a> {
         }
         self.process = what.iter().find_map(|f| Process::find(f.process()?));
         if let Err(e) = self.follow(what) {
-            let note = format!("only the kernel's books are read: {e:#}");
+            let note = format!("only the kernel's accounting is read: {e:#}");
             log::warn!("{note}");
             self.notes.push(note);
             self.refused.append(&mut self.followed);
@@ -561,7 +566,7 @@ impl<'a> Look<'a> {
     fn worth_following(&self, grow: &[Suspect]) -> Vec<Follow> {
         let kernel = || grow.iter().filter(|s| s.allocator != Allocator::User);
         let only_caches = kernel().all(Suspect::is_cache_like);
-        if only_caches && self.snapshots.len() < LOOKS as usize / 2 {
+        if only_caches && self.snapshots.len() < SNAPSHOTS as usize / 2 {
             return Vec::new();
         }
         let mut chosen: Vec<&Suspect> = kernel().filter(|s| !s.reclaimable).collect();
@@ -590,13 +595,13 @@ impl<'a> Look<'a> {
         what
     }
 
-    /// What was found; looks on for a while when slab seems to leak.
+    /// The findings; waits for frees by RCU when slab seems to leak.
     fn settle(&mut self, control: &Control, sink: &mut Sink) -> Findings {
-        let until = Instant::now() + (self.args.time / 2).clamp(SETTLE_LEAST, SETTLE);
+        let until = Instant::now() + (self.args.time / 2).clamp(SETTLE_MIN, SETTLE);
         let follows_slab = self.followed.iter().any(|f| matches!(f, Follow::Slab(_)));
         self.check_pages();
         loop {
-            let findings = find::conclude(self);
+            let findings = findings::conclude(self);
             let grows = findings.judgement.leak > Leak::Unknown;
             if !grows || !follows_slab || self.failure.is_some() || Instant::now() >= until {
                 return findings;
@@ -630,7 +635,7 @@ impl<'a> Look<'a> {
         // What comes from now on is not counted.
         tracker.set_age(tracker::AGES - 1);
         self.check_pages();
-        self.before_reclaim = Some(find::holdings(self));
+        self.before_reclaim = Some(findings::holdings(self));
         log::info!("making the kernel reclaim (--reclaim)");
         if let Err(e) = reclaim.run() {
             self.before_reclaim = None;
@@ -642,13 +647,13 @@ impl<'a> Look<'a> {
         let mut last = u64::MAX;
         while control.sleep_until(Instant::now() + SETTLE_STEP * 4) && Instant::now() < until {
             self.check_pages();
-            let left = find::holdings(self).values().map(|h| h.old).sum();
+            let left = findings::holdings(self).values().map(|h| h.old).sum();
             if left == last {
                 break;
             }
             last = left;
         }
-        find::conclude(self)
+        findings::conclude(self)
     }
 
     /// Pages whose free no program saw leave the tracker.
@@ -661,12 +666,12 @@ impl<'a> Look<'a> {
         }
         if let Err(e) = self.read_tracker() {
             self.notes
-                .push(format!("as of the look before the last: {e:#}"));
+                .push(format!("as of the snapshot before the last: {e:#}"));
         }
     }
 
     /// The verdict, the sites, the summary and the picture.
-    fn tell(&mut self, findings: &Findings, mut sink: Sink) -> Result<()> {
+    fn report(&mut self, findings: &Findings, mut sink: Sink) -> Result<()> {
         sink.row(&Row::Verdict(Verdict {
             companion: "memleak",
             time: Time(units::realtime_ns()),
@@ -679,7 +684,7 @@ impl<'a> Look<'a> {
             sink.row(&Row::Site(Box::new(site.row.clone())))?;
         }
         let summary = self.summary(findings);
-        sink.finish(summary, || chart::of(self, findings))
+        sink.finish(summary, || chart::new(self, findings))
     }
 
     fn summary(&mut self, findings: &Findings) -> Summary {
@@ -698,7 +703,7 @@ impl<'a> Look<'a> {
         summary.lost = counts.lost.iter().map(|(_, n)| n).sum();
         summary.losses = counts.lost;
         for cache in findings.caches() {
-            let aliases = books::aliases(cache);
+            let aliases = accounting::aliases(cache);
             if !aliases.is_empty() {
                 summary.notes.push(format!(
                     "cache {cache} is shared by {} (merged by the kernel)",

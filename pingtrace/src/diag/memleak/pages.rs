@@ -33,7 +33,7 @@ struct Pages {
 
 impl Pages {
     /// Of this process, which has to run.
-    fn of(pid: u32) -> Result<Self> {
+    fn open(pid: u32) -> Result<Self> {
         let map = format!("/proc/{pid}/pagemap");
         Ok(Self {
             map: File::open(&map).with_context(|| format!("open {map} (root may)"))?,
@@ -74,7 +74,7 @@ impl Pages {
 
 /// Of pages that this process touched, those that are still there.
 pub fn only_present(tracker: &Tracker<'_>, pid: u32, raw: &mut [RawSite]) -> Result<()> {
-    let mut pages = Pages::of(pid)?;
+    let mut pages = Pages::open(pid)?;
     let mut live: HashMap<Key, (u64, [u64; AGES as usize])> = HashMap::new();
     for (address, site, age) in tracker.objects()? {
         let bytes = pages.bytes(address);

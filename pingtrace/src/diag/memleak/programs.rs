@@ -3,7 +3,7 @@
 //! A kernel may refuse any program: it is old, a security module or a container does not allow
 //! it. One rule holds for all: what a refused program would have shown is done without, and that
 //! is said. Most are needed for what they follow ([`is_blind`]): of that only the kernel's own
-//! books are left.
+//! accounting is left.
 
 use super::tracker::Follow;
 use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
@@ -35,11 +35,11 @@ impl Refusal {
     /// What is missing now, of what was to be followed.
     pub fn note(&self, what: &[Follow]) -> String {
         let Self { program, why } = self;
-        let mine = |follow: &&Follow| of(follow).contains(&program.as_str());
+        let mine = |follow: &&Follow| needed_by(follow).contains(&program.as_str());
         let lost = match what.iter().find(mine) {
             _ if program == PAGE_CHECK => "pages whose free no program saw stay counted".to_owned(),
             Some(Follow::Vmalloc) => "vmalloc has no stacks".to_owned(),
-            Some(follow) => format!("{follow} not followed, only the kernel's books are read"),
+            Some(follow) => format!("{follow} not followed, only the kernel's accounting is read"),
             None => "done without".to_owned(),
         };
         format!("the kernel refuses the program {program} ({why}): {lost}")
@@ -48,18 +48,18 @@ impl Refusal {
 
 /// Whether nothing can be followed of this for want of a program.
 pub fn is_blind(follow: &Follow, refusals: &[Refusal]) -> bool {
-    let needed = of(follow);
+    let needed = needed_by(follow);
     let is_needed = |r: &Refusal| r.program != PAGE_CHECK && needed.contains(&r.program.as_str());
     refusals.iter().any(is_needed)
 }
 
 /// The programs for all of these, on this kernel.
-pub fn of_all(what: &[Follow]) -> Vec<&'static str> {
-    what.iter().flat_map(of).collect()
+pub fn needed_by_all(what: &[Follow]) -> Vec<&'static str> {
+    what.iter().flat_map(needed_by).collect()
 }
 
 /// The programs for this, on this kernel.
-pub fn of(follow: &Follow) -> Vec<&'static str> {
+pub fn needed_by(follow: &Follow) -> Vec<&'static str> {
     match follow {
         Follow::Slab(caches) => slab_programs(caches),
         Follow::Page => vec!["ml_page_alloc", "ml_page_free", PAGE_CHECK],
@@ -171,7 +171,7 @@ mod tests {
             Follow::Malloc(1),
         ];
         for follow in &follows {
-            for program in of(follow) {
+            for program in needed_by(follow) {
                 let refused = refused(program);
                 let needed = program != PAGE_CHECK;
                 assert_eq!(is_blind(follow, &refused), needed, "{program}");
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(
             note("ml_page_alloc"),
             "the kernel refuses the program ml_page_alloc (load: Operation not permitted): pages \
-             not followed, only the kernel's books are read"
+             not followed, only the kernel's accounting is read"
         );
         assert!(note(PAGE_CHECK).ends_with("stay counted"));
         assert!(note("ml_kfree").contains("slab: filp not followed"));

@@ -5,7 +5,7 @@
 use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
 use crate::kernel::meter::{self, Programs};
 use anyhow::{Context, Result};
-use bpf::memleak::types::{ml_class, ml_count, ml_held, ml_key, ml_kind, ml_site};
+use bpf::memleak::types::{ml_class, ml_count, ml_key, ml_kind, ml_outstanding, ml_site};
 use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, UprobeOpts};
@@ -120,7 +120,7 @@ pub struct RawSite {
     /// Addresses that came again without a free.
     pub reused: u64,
     /// Allocated, by age.
-    pub came: [u64; AGES as usize],
+    pub allocated: [u64; AGES as usize],
     /// Live, by age.
     pub live: [u64; AGES as usize],
     /// The innermost first.
@@ -163,7 +163,7 @@ impl<'a> Tracker<'a> {
         options: &Options<'_>,
     ) -> Result<(Option<Self>, Vec<Refusal>)> {
         let mut what = what.to_vec();
-        let all = programs::of_all(&what);
+        let all = programs::needed_by_all(&what);
         let mut refusals = Vec::new();
         let skel = match load(first, &all, &what, options) {
             Ok(skel) => skel,
@@ -176,7 +176,7 @@ impl<'a> Tracker<'a> {
                 if what.is_empty() {
                     return Ok((None, refusals));
                 }
-                let mut rest = programs::of_all(&what);
+                let mut rest = programs::needed_by_all(&what);
                 rest.retain(|name| !refusals.iter().any(|r| r.program == *name));
                 load(second, &rest, &what, options)?
             }
@@ -206,7 +206,7 @@ impl<'a> Tracker<'a> {
         if let Follow::Malloc(pid) = follow {
             return self.attach_malloc(*pid);
         }
-        let mut names = programs::of(follow);
+        let mut names = programs::needed_by(follow);
         names.retain(|name| *name != PAGE_CHECK);
         names.sort_by_key(|name| !name.contains("free"));
         let attach = |name: &str| {
@@ -248,7 +248,7 @@ impl<'a> Tracker<'a> {
     fn attach_page_check(&mut self) -> Result<(), Refusal> {
         let program = &self.skel.progs.ml_page_check;
         if program.autoload() {
-            let link = program.attach_iter(self.skel.maps.held.as_fd());
+            let link = program.attach_iter(self.skel.maps.outstanding.as_fd());
             let link = link.map_err(|e| Refusal::new(PAGE_CHECK, "attach", &e))?;
             self.page_check = Some(link);
         }
@@ -263,7 +263,7 @@ impl<'a> Tracker<'a> {
     /// What comes from now on is of this age.
     pub fn set_age(&mut self, age: u32) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            bss.cohort = age;
+            bss.generation = age;
         }
     }
 
@@ -282,14 +282,16 @@ impl<'a> Tracker<'a> {
 
     /// All objects: address, site and age.
     pub fn objects(&self) -> Result<Vec<(u64, Key, u32)>> {
-        let held = &self.skel.maps.held;
+        let outstanding = &self.skel.maps.outstanding;
         let mut all = Vec::new();
-        for key in held.keys() {
-            let value = held.lookup(&key, MapFlags::ANY).context("read an object")?;
+        for key in outstanding.keys() {
+            let value = outstanding
+                .lookup(&key, MapFlags::ANY)
+                .context("read an object")?;
             if let Some(value) = value {
-                let object = plain::<ml_held>(&value);
+                let object = plain::<ml_outstanding>(&value);
                 let site = (object.site.r#where, object.site.what);
-                all.push((plain::<u64>(&key), site, object.cohort));
+                all.push((plain::<u64>(&key), site, object.generation));
             }
         }
         Ok(all)
@@ -329,7 +331,7 @@ impl<'a> Tracker<'a> {
             names.iter().map(one).collect()
         };
         let mut lost = named(&[
-            ("objects_full", ml_count::ML_HELD_FULL),
+            ("objects_full", ml_count::ML_OUTSTANDING_FULL),
             ("sites_full", ml_count::ML_SITES_FULL),
             ("no_stack", ml_count::ML_NO_STACK),
         ])?;
@@ -367,7 +369,7 @@ fn raw_site(key: &ml_key, site: &ml_site) -> RawSite {
         allocs: site.allocs,
         bytes: u64::try_from(site.bytes.cast_signed()).unwrap_or(0),
         reused: site.reused,
-        came: site.came.map(u64::from),
+        allocated: site.allocated.map(u64::from),
         live: std::array::from_fn(|k| positive(&site.live[k])),
         frames: site
             .frames
@@ -393,8 +395,8 @@ fn load<'a>(
         let name = program.name().to_string_lossy().into_owned();
         program.set_autoload(names.contains(&&*name));
     }
-    let held = open.maps.held.set_max_entries(options.objects);
-    held.context("set the size of the table of objects")?;
+    let outstanding = open.maps.outstanding.set_max_entries(options.objects);
+    outstanding.context("set the size of the table of objects")?;
     open.load()
         .context("load the programs that follow allocations (needs CAP_BPF, CAP_PERFMON, and BTF)")
 }

@@ -14,7 +14,7 @@ const SLABS: &str = "/sys/kernel/slab";
 const ALIASES: usize = 6;
 
 /// Which books are read.
-pub struct Books {
+pub struct Accounting {
     slab: bool,
     vmalloc: bool,
     processes: bool,
@@ -22,24 +22,24 @@ pub struct Books {
     reclaimable: BTreeSet<String>,
 }
 
-impl Books {
+impl Accounting {
     /// Those of an allocator, or all; an error when they cannot be read.
     pub fn open(allocator: Option<Allocator>, pid: Option<u32>) -> Result<Self> {
         let of = |wanted| allocator.is_none_or(|a| a == wanted);
-        let mut books = Self {
+        let mut accounting = Self {
             slab: of(Allocator::Slab),
             vmalloc: of(Allocator::Vmalloc),
             processes: of(Allocator::User) && pid.is_none(),
             pid,
             reclaimable: BTreeSet::new(),
         };
-        let caches = books.read()?.caches;
+        let caches = accounting.read()?.caches;
         let flag = |name: &String| {
             let path = format!("{SLABS}/{name}/reclaim_account");
             fs::read_to_string(path).is_ok_and(|flag| flag.trim() == "1")
         };
-        books.reclaimable = caches.into_keys().filter(flag).collect();
-        Ok(books)
+        accounting.reclaimable = caches.into_keys().filter(flag).collect();
+        Ok(accounting)
     }
 
     /// Everything, now.

@@ -1,7 +1,7 @@
 //! From what the tracker and the books say to sites, evidence, and the verdict.
 
 use super::tracker::{self, Follow, Key, RawSite, Tracker};
-use super::{LOOKS, Look, books};
+use super::{Monitor, SNAPSHOTS, accounting};
 use crate::kernel::symbols::Symbols;
 use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;
@@ -37,7 +37,7 @@ pub struct Found {
     pub row: Site,
     /// For what its objects are made.
     origin: Origin,
-    came: [u64; tracker::AGES as usize],
+    allocated: [u64; tracker::AGES as usize],
     live: [u64; tracker::AGES as usize],
     /// `CLOCK_MONOTONIC` ns, bytes.
     pub series: Vec<(u64, u64)>,
@@ -56,9 +56,9 @@ pub struct Holding {
 }
 
 /// What each group holds.
-pub fn holdings(look: &Look<'_>) -> HashMap<Group, Holding> {
+pub fn holdings(monitor: &Monitor<'_>) -> HashMap<Group, Holding> {
     let mut all: HashMap<Group, Holding> = HashMap::new();
-    for site in tracked_sites(look) {
+    for site in tracked_sites(monitor) {
         let holding = all.entry(site.group()).or_default();
         holding.old += site.live[..tracker::AGES as usize - 1].iter().sum::<u64>();
         holding.bytes += site.row.bytes;
@@ -73,16 +73,16 @@ impl Found {
 }
 
 /// Everything that is known by now.
-pub fn conclude(look: &Look<'_>) -> Findings {
-    let mut sites = tracked_sites(look);
-    sites.extend(area_sites(look));
+pub fn conclude(monitor: &Monitor<'_>) -> Findings {
+    let mut sites = tracked_sites(monitor);
+    sites.extend(area_sites(monitor));
     let mut sites = merge(sites);
     sites.retain(|site| site.row.live > 0);
     sites.sort_by_key(|site| std::cmp::Reverse(site.row.bytes));
     for site in &mut sites {
         let slope = Trend::of(&site.series).map(|t| t.per_s.round() as i64);
         site.row.slope_bytes_per_s = slope;
-        site.row.cohorts = cohorts(look, site);
+        site.row.cohorts = cohorts(monitor, site);
         site.row.age_max_ns = site
             .row
             .cohorts
@@ -90,8 +90,8 @@ pub fn conclude(look: &Look<'_>) -> Findings {
             .find(|c| c.live > 0)
             .map(|c| c.age_ns);
     }
-    let judgement = verdict(look, &sites);
-    let judgement = match &look.cut {
+    let judgement = verdict(monitor, &sites);
+    let judgement = match &monitor.cut {
         Some(cut) => judgement.cut_off(cut.share, &cut.why),
         None => judgement,
     };
@@ -99,19 +99,19 @@ pub fn conclude(look: &Look<'_>) -> Findings {
 }
 
 /// The worst of all verdicts; of equal ones that on the most bytes.
-fn verdict(look: &Look<'_>, sites: &[Found]) -> Judgement {
-    let evidence = evidence(look, sites);
+fn verdict(monitor: &Monitor<'_>, sites: &[Found]) -> Judgement {
+    let evidence = evidence(monitor, sites);
     let mut judged: Vec<(Judgement, u64)> = { evidence.iter() }
         .map(|e| (judge(e), e.held_bytes))
         .collect();
-    let all = suspects(&look.snapshots, look.books.reclaimable());
-    let all = of_interest(look, all);
+    let all = suspects(&monitor.snapshots, monitor.accounting.reclaimable());
+    let all = of_interest(monitor, all);
     if judged.is_empty() {
         judged.extend(nothing_grows(&all).map(|judgement| (judgement, 0)));
     }
-    let nothing_followed = look.followed.is_empty();
+    let nothing_followed = monitor.followed.is_empty();
     let is_refused = |s: &&Suspect| {
-        let refused = look.refused.iter();
+        let refused = monitor.refused.iter();
         { refused }.any(|follow| follow.allocator() == s.allocator)
     };
     let mut unseen = all
@@ -127,17 +127,20 @@ fn verdict(look: &Look<'_>, sites: &[Found]) -> Judgement {
         |(judgement, bytes): &(Judgement, u64)| (judgement.leak, !judgement.may_be_cache, *bytes);
     let worst = worst.max_by_key(rank);
     worst.map_or_else(
-        || Judgement::unknown("too few looks for a trend".to_owned()),
+        || Judgement::unknown("too few snapshots for a trend".to_owned()),
         |(judgement, _)| judgement,
     )
 }
 
-fn of_interest(look: &Look<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
-    if let Ok(Some(wanted)) = look.args.allocator() {
+fn of_interest(monitor: &Monitor<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
+    if let Ok(Some(wanted)) = monitor.args.allocator() {
         all.retain(|s| s.allocator == wanted);
     }
-    if let Some(cache) = &look.args.cache {
-        let resolved = look.books.resolve(cache).unwrap_or_else(|_| cache.clone());
+    if let Some(cache) = &monitor.args.cache {
+        let resolved = monitor
+            .accounting
+            .resolve(cache)
+            .unwrap_or_else(|_| cache.clone());
         all.retain(|s| s.name.as_ref() == Some(&resolved));
     }
     // A process that grows is nothing strange where somebody else does.
@@ -150,9 +153,9 @@ fn of_interest(look: &Look<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
 
 /// One for each cache, and one for each other allocator that is followed; what may be cache in it
 /// is apart.
-fn evidence(look: &Look<'_>, sites: &[Found]) -> Vec<Evidence> {
+fn evidence(monitor: &Monitor<'_>, sites: &[Found]) -> Vec<Evidence> {
     let mut groups: BTreeMap<Group, Vec<&Found>> = BTreeMap::new();
-    for follow in &look.followed {
+    for follow in &monitor.followed {
         let names = match follow {
             Follow::Slab(names) => names.iter().cloned().map(Some).collect(),
             _ => vec![None],
@@ -164,28 +167,28 @@ fn evidence(look: &Look<'_>, sites: &[Found]) -> Vec<Evidence> {
     for site in sites {
         groups.entry(site.group()).or_default().push(site);
     }
-    let stayed = stayed(look, &groups);
+    let stayed = stayed(monitor, &groups);
     let sum = |counts: &[(String, u64)]| counts.iter().map(|(_, n)| n).sum();
-    let lost = sum(&look.counts.lost);
-    let followed = sum(look.counts.done.get(..1).unwrap_or_default());
+    let lost = sum(&monitor.counts.lost);
+    let followed = sum(monitor.counts.done.get(..1).unwrap_or_default());
     let each = |(group, mine): (&Group, &Vec<&Found>)| Evidence {
         followed,
         lost,
         stayed: stayed.get(group).copied(),
-        ..evidence_of(look, group, mine, sites)
+        ..evidence_of(monitor, group, mine, sites)
     };
     // One that nobody asked for, and that has ended, gave all back.
-    let is_over = look.process.is_none() && look.args.pid.is_none();
+    let is_over = monitor.process.is_none() && monitor.args.pid.is_none();
     let judged = { groups.iter() }.filter(|(group, _)| group.0 != Allocator::User || !is_over);
     judged.map(each).collect()
 }
 
 /// The share of each group that stayed when the kernel was made to reclaim.
-fn stayed(look: &Look<'_>, groups: &BTreeMap<Group, Vec<&Found>>) -> HashMap<Group, f64> {
-    let Some(before) = &look.before_reclaim else {
+fn stayed(monitor: &Monitor<'_>, groups: &BTreeMap<Group, Vec<&Found>>) -> HashMap<Group, f64> {
+    let Some(before) = &monitor.before_reclaim else {
         return HashMap::new();
     };
-    let after = holdings(look);
+    let after = holdings(monitor);
     let share = |group: &Group| {
         let before = before.get(group).filter(|holding| holding.old > 0)?;
         let after = after.get(group).map_or(0, |holding| holding.old);
@@ -196,16 +199,16 @@ fn stayed(look: &Look<'_>, groups: &BTreeMap<Group, Vec<&Found>>) -> HashMap<Gro
     all.filter(tested).filter_map(share).collect()
 }
 
-fn evidence_of(look: &Look<'_>, group: &Group, sites: &[&Found], all: &[Found]) -> Evidence {
+fn evidence_of(monitor: &Monitor<'_>, group: &Group, sites: &[&Found], all: &[Found]) -> Evidence {
     let (allocator, cache, origin) = (group.0, group.1.as_deref(), group.2);
     let sum = |of: fn(&Site) -> u64| sites.iter().map(|s| of(&s.row)).sum::<u64>();
     let bytes = sum(|site| site.bytes);
     let top = sites.iter().max_by_key(|s| s.row.bytes);
     let share = |top: &Found| top.row.bytes as f64 / bytes.max(1) as f64;
-    let own_cache = cache.and_then(|name| look.snapshots.last()?.caches.get(name).copied());
+    let own_cache = cache.and_then(|name| monitor.snapshots.last()?.caches.get(name).copied());
     // Of the same cache, but made for something else. The books are those from before reclaim.
     let is_other = |g: &Group| (g.0, g.1.as_deref()) == (allocator, cache) && g.2 != origin;
-    let others: u64 = if let Some(before) = &look.before_reclaim {
+    let others: u64 = if let Some(before) = &monitor.before_reclaim {
         let others = before.iter().filter(|(g, _)| is_other(g));
         others.map(|(_, holding)| holding.bytes).sum()
     } else {
@@ -213,7 +216,7 @@ fn evidence_of(look: &Look<'_>, group: &Group, sites: &[&Found], all: &[Found]) 
         others.map(|s| s.row.bytes).sum()
     };
     Evidence {
-        what: subject(look, allocator, cache),
+        what: subject(monitor, allocator, cache),
         site: top.map(|top| (label(&top.row.site), share(top))),
         held: sum(|site| site.live),
         floor: floor(allocator),
@@ -221,56 +224,59 @@ fn evidence_of(look: &Look<'_>, group: &Group, sites: &[&Found], all: &[Found]) 
         // What is held of vmalloc was read in the books.
         books: match allocator {
             Allocator::Vmalloc => Some(bytes.cast_signed()),
-            _ => books(look, allocator, cache).map(|b| b - others.cast_signed()),
+            _ => books(monitor, allocator, cache).map(|b| b - others.cast_signed()),
         },
         noise: match (cache, own_cache) {
             (Some(name), Some(cache)) => noise(name, cache),
             _ => 0,
         },
         kept: kept(sites),
-        looks: look.snapshots.len() - look.since,
+        looks: monitor.snapshots.len() - monitor.since,
         unchecked: allocator == Allocator::Page
-            && !look.tracker.as_ref().is_some_and(Tracker::checks_pages),
+            && !monitor.tracker.as_ref().is_some_and(Tracker::checks_pages),
         trend: Trend::of(&total(sites)),
         reused: sum(|site| site.reused),
-        reclaimable: cache.is_some_and(|name| look.books.reclaimable().contains(name)),
+        reclaimable: cache.is_some_and(|name| monitor.accounting.reclaimable().contains(name)),
         origin,
-        hosts: hosts(look, allocator),
+        hosts: hosts(monitor, allocator),
         ..Evidence::default()
     }
 }
 
 /// By how many objects that the kernel can give back its caches grew while it was followed. A page
 /// of a file is such an object itself.
-fn hosts(look: &Look<'_>, allocator: Allocator) -> Option<u64> {
-    let (first, last) = (look.snapshots.get(look.since)?, look.snapshots.last()?);
-    let growth = host_growth(first, last, look.books.reclaimable());
+fn hosts(monitor: &Monitor<'_>, allocator: Allocator) -> Option<u64> {
+    let (first, last) = (
+        monitor.snapshots.get(monitor.since)?,
+        monitor.snapshots.last()?,
+    );
+    let growth = host_growth(first, last, monitor.accounting.reclaimable());
     growth.filter(|_| allocator != Allocator::Page)
 }
 
-fn subject(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> String {
-    match (allocator, cache, user(look)) {
+fn subject(monitor: &Monitor<'_>, allocator: Allocator, cache: Option<&str>) -> String {
+    match (allocator, cache, user(monitor)) {
         (Allocator::Slab, Some(name), _) => format!("slab cache {name}"),
         (Allocator::Slab, None, _) => "slab".to_owned(),
         (Allocator::Page, ..) => "pages".to_owned(),
         (Allocator::Vmalloc, ..) => "vmalloc".to_owned(),
         (Allocator::Percpu, ..) => "per-CPU memory".to_owned(),
-        (Allocator::User, _, Some(pid)) => format!("process {}", look.name_of(pid)),
+        (Allocator::User, _, Some(pid)) => format!("process {}", monitor.name_of(pid)),
         (Allocator::User, ..) => "process".to_owned(),
     }
 }
 
 /// The process that is followed.
-fn user(look: &Look<'_>) -> Option<u32> {
-    look.followed.iter().find_map(Follow::process)
+fn user(monitor: &Monitor<'_>) -> Option<u32> {
+    monitor.followed.iter().find_map(Follow::process)
 }
 
-/// By how much the kernel's own books grew while it was followed.
-fn books(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i64> {
+/// By how much the kernel's own accounting grew while it was followed.
+fn books(monitor: &Monitor<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i64> {
     let value = |snapshot: &Snapshot| match (allocator, cache) {
         (Allocator::Slab, Some(name)) => snapshot.caches.get(name).map(Cache::bytes),
         (Allocator::User, _) => {
-            let mut followed = look.followed.iter();
+            let mut followed = monitor.followed.iter();
             let bytes = |pid| snapshot.processes.get(pid).map(|p| p.bytes);
             followed.find_map(|f| match f {
                 Follow::Faults(pid) => bytes(pid),
@@ -279,15 +285,15 @@ fn books(look: &Look<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i
         }
         _ => None,
     };
-    let first = value(look.snapshots.get(look.since)?)?;
-    let last = value(look.snapshots.last()?)?;
+    let first = value(monitor.snapshots.get(monitor.since)?)?;
+    let last = value(monitor.snapshots.last()?)?;
     Some(last.cast_signed() - first.cast_signed())
 }
 
 /// What the CPUs may keep ready of a cache, bytes.
 fn noise(name: &str, cache: Cache) -> u64 {
     let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1) as u64;
-    cpus * books::ready(name, cache.per_slab) * cache.size
+    cpus * accounting::ready(name, cache.per_slab) * cache.size
 }
 
 /// Of the objects of the older half of the time, the share that is still there.
@@ -295,11 +301,11 @@ fn kept(sites: &[&Found]) -> Option<f64> {
     let by_age =
         |of: fn(&Found) -> &[u64; 16], age: usize| sites.iter().map(|s| of(s)[age]).sum::<u64>();
     let ages = 0..tracker::AGES as usize;
-    let youngest = { ages }.rfind(|age| by_age(|s| &s.came, *age) > 0)?;
+    let youngest = { ages }.rfind(|age| by_age(|s| &s.allocated, *age) > 0)?;
     let old = 0..=youngest / 2;
-    let came: u64 = old.clone().map(|age| by_age(|s| &s.came, age)).sum();
+    let allocated: u64 = old.clone().map(|age| by_age(|s| &s.allocated, age)).sum();
     let live: u64 = old.map(|age| by_age(|s| &s.live, age)).sum();
-    (came > 0).then(|| (live as f64 / came as f64).min(1.0))
+    (allocated > 0).then(|| (live as f64 / allocated as f64).min(1.0))
 }
 
 /// Bytes of all sites over time.
@@ -311,25 +317,28 @@ pub fn total(sites: &[&Found]) -> Vec<(u64, u64)> {
     total.into_iter().collect()
 }
 
-fn cohorts(look: &Look<'_>, site: &Found) -> Vec<Cohort> {
+fn cohorts(monitor: &Monitor<'_>, site: &Found) -> Vec<Cohort> {
     let now = monotonic_ns();
-    let ages = look.ages.iter().zip(site.came.iter().zip(&site.live));
-    let cohort = |(begin, (came, live)): (&u64, (&u64, &u64))| Cohort {
+    let ages = monitor
+        .ages
+        .iter()
+        .zip(site.allocated.iter().zip(&site.live));
+    let cohort = |(begin, (allocated, live)): (&u64, (&u64, &u64))| Cohort {
         age_ns: now.saturating_sub(*begin),
-        came: *came,
+        came: *allocated,
         live: *live,
     };
     ages.map(cohort).filter(|c| c.came > 0).collect()
 }
 
 /// Sites of the tracker, named.
-fn tracked_sites(look: &Look<'_>) -> Vec<Found> {
+fn tracked_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     let symbols = Symbols::default();
-    let stacks = stacks(&look.raw);
-    let named = look.raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
+    let stacks = stacks(&monitor.raw);
+    let named = monitor.raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
     // Areas are known from the books; here only their stacks.
     let told = named.filter(|s| s.kind != ml_kind::ML_VMALLOC);
-    let found = told.map(|site| found(look, site, &stacks, &symbols));
+    let found = told.map(|site| found(monitor, site, &stacks, &symbols));
     found.collect()
 }
 
@@ -346,7 +355,12 @@ fn stacks(raw: &[RawSite]) -> HashMap<Key, Vec<&RawSite>> {
 }
 
 /// For what the objects of a site are made: what holds for most of those whose stack is known.
-fn origin_of(look: &Look<'_>, site: &RawSite, stacks: &[&RawSite], symbols: &Symbols) -> Origin {
+fn origin_of(
+    monitor: &Monitor<'_>,
+    site: &RawSite,
+    stacks: &[&RawSite],
+    symbols: &Symbols,
+) -> Origin {
     let mut weights: BTreeMap<Origin, u64> = BTreeMap::new();
     let own = [site];
     let known: &[&RawSite] = match site.kind {
@@ -355,7 +369,7 @@ fn origin_of(look: &Look<'_>, site: &RawSite, stacks: &[&RawSite], symbols: &Sym
         _ => &[],
     };
     for stack in known.iter().filter(|stack| stack.live() > 0) {
-        let mut origins = look.origins.borrow_mut();
+        let mut origins = monitor.origins.borrow_mut();
         let of_stack = origins.entry(stack.key).or_insert_with(|| {
             let frames = symbols.kernel(&stack.frames);
             let name =
@@ -370,25 +384,25 @@ fn origin_of(look: &Look<'_>, site: &RawSite, stacks: &[&RawSite], symbols: &Sym
 }
 
 fn found(
-    look: &Look<'_>,
+    monitor: &Monitor<'_>,
     site: &RawSite,
     stacks: &HashMap<Key, Vec<&RawSite>>,
     symbols: &Symbols,
 ) -> Found {
-    let (alloc, cache) = of_whom(look, site);
-    let user = user(look).filter(|_| alloc == Allocator::User);
+    let (alloc, cache) = of_whom(monitor, site);
+    let user = user(monitor).filter(|_| alloc == Allocator::User);
     let named = |frames: &[u64]| match user {
         Some(pid) => symbols.user(pid, frames),
         None => beyond_allocator(symbols.kernel(frames), alloc),
     };
     let own = named(&site.frames);
     let below = stacks.get(&site.key).map_or(&[][..], Vec::as_slice);
-    let origin = origin_of(look, site, below, symbols);
+    let origin = origin_of(monitor, site, below, symbols);
     let first = match site.call_site {
         0 => own.first().cloned(),
         address => symbols.kernel(&[address]).pop(),
     };
-    let shown = look.args.stacks || user.is_some();
+    let shown = monitor.args.stacks || user.is_some();
     let (stack, stack_live) = match below.first().filter(|_| shown) {
         Some(below) => {
             let stack = from(named(&below.frames), site.call_site);
@@ -416,13 +430,13 @@ fn found(
             stack_live,
         },
         origin,
-        came: site.came,
+        allocated: site.allocated,
         live: site.live,
-        series: series(look, site.key),
+        series: series(monitor, site.key),
     }
 }
 
-fn of_whom(look: &Look<'_>, site: &RawSite) -> (Allocator, Option<String>) {
+fn of_whom(monitor: &Monitor<'_>, site: &RawSite) -> (Allocator, Option<String>) {
     let alloc = match site.kind {
         ml_kind::ML_PAGE => Allocator::Page,
         ml_kind::ML_VMALLOC => Allocator::Vmalloc,
@@ -432,7 +446,7 @@ fn of_whom(look: &Look<'_>, site: &RawSite) -> (Allocator, Option<String>) {
     };
     let cache = match site.kind {
         ml_kind::ML_SLAB => Some(site.name.clone()),
-        ml_kind::ML_SIZED => class_name(look, site),
+        ml_kind::ML_SIZED => class_name(monitor, site),
         _ => None,
     };
     (alloc, cache)
@@ -440,14 +454,14 @@ fn of_whom(look: &Look<'_>, site: &RawSite) -> (Allocator, Option<String>) {
 
 /// The cache of a size: kmalloc does not say it. On kernels before 5.19 no cache does, and one
 /// of the wanted ones is named.
-fn class_name(look: &Look<'_>, site: &RawSite) -> Option<String> {
-    let caches = &look.snapshots.last()?.caches;
-    let only_kmalloc = look.tracker.as_ref().is_some_and(Tracker::names_caches);
+fn class_name(monitor: &Monitor<'_>, site: &RawSite) -> Option<String> {
+    let caches = &monitor.snapshots.last()?.caches;
+    let only_kmalloc = monitor.tracker.as_ref().is_some_and(Tracker::names_caches);
     let of_size = |name: &&String| {
         let same = caches.get(*name).is_some_and(|c| c.size == site.size);
         same && (!only_kmalloc || name.contains("kmalloc-"))
     };
-    let wanted = look.followed.iter().find_map(|f| match f {
+    let wanted = monitor.followed.iter().find_map(|f| match f {
         Follow::Slab(names) => names.iter().find(of_size),
         _ => None,
     });
@@ -514,24 +528,24 @@ fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
 }
 
 /// Sites of vmalloc, from the books.
-fn area_sites(look: &Look<'_>) -> Vec<Found> {
-    if !look.followed.contains(&Follow::Vmalloc) {
+fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
+    if !monitor.followed.contains(&Follow::Vmalloc) {
         return Vec::new();
     }
-    let held = look.areas.held();
-    let stacks = area_stacks(look);
+    let held = monitor.areas.held();
+    let stacks = area_stacks(monitor);
     let site = |(caller, held): (String, Held)| {
         let by_age = |of: &BTreeMap<u32, u64>| -> [u64; tracker::AGES as usize] {
             let mut ages = [0; tracker::AGES as usize];
             // More looks than ages: neighbours share one.
-            let share = |age: u32| (age * tracker::AGES / (LOOKS + 1)).min(tracker::AGES - 1);
+            let share = |age: u32| (age * tracker::AGES / (SNAPSHOTS + 1)).min(tracker::AGES - 1);
             for (age, n) in of {
                 ages[share(*age) as usize] += n;
             }
             ages
         };
         let name = caller.split('/').next().unwrap_or(&caller).to_owned();
-        let (came, live) = (by_age(&held.came), by_age(&held.live));
+        let (allocated, live) = (by_age(&held.came), by_age(&held.live));
         let stack = stacks.get(&name).cloned().unwrap_or_default();
         Found {
             row: Site {
@@ -552,9 +566,9 @@ fn area_sites(look: &Look<'_>) -> Vec<Found> {
                 stack,
                 stack_live: None,
             },
-            series: area_series(look, &caller),
+            series: area_series(monitor, &caller),
             origin: Origin::Own,
-            came,
+            allocated,
             live,
         }
     };
@@ -562,21 +576,21 @@ fn area_sites(look: &Look<'_>) -> Vec<Found> {
 }
 
 /// Bytes of a caller's areas beyond those of the start.
-fn area_series(look: &Look<'_>, caller: &str) -> Vec<(u64, u64)> {
+fn area_series(monitor: &Monitor<'_>, caller: &str) -> Vec<(u64, u64)> {
     let bytes = |snapshot: &Snapshot| {
         let mine = snapshot.areas.iter().filter(|a| a.caller == caller);
         mine.map(|a| a.bytes).sum::<u64>()
     };
-    let looked = look.snapshots.get(look.since..).unwrap_or_default();
+    let looked = monitor.snapshots.get(monitor.since..).unwrap_or_default();
     let first = looked.first().map_or(0, bytes);
     let one = |s: &Snapshot| (s.ns, bytes(s).saturating_sub(first));
     looked.iter().map(one).collect()
 }
 
 /// Stacks of live areas by the places that are in them.
-fn area_stacks(look: &Look<'_>) -> HashMap<String, Vec<Frame>> {
+fn area_stacks(monitor: &Monitor<'_>) -> HashMap<String, Vec<Frame>> {
     let is_area = |s: &&RawSite| s.kind == ml_kind::ML_VMALLOC && s.live() > 0;
-    let mut raw: Vec<&RawSite> = look.raw.iter().filter(is_area).collect();
+    let mut raw: Vec<&RawSite> = monitor.raw.iter().filter(is_area).collect();
     raw.sort_by_key(|site| std::cmp::Reverse(site.bytes));
     let symbols = Symbols::default();
     let mut stacks = HashMap::new();
@@ -590,9 +604,9 @@ fn area_stacks(look: &Look<'_>) -> HashMap<String, Vec<Frame>> {
     stacks
 }
 
-fn series(look: &Look<'_>, key: Key) -> Vec<(u64, u64)> {
+fn series(monitor: &Monitor<'_>, key: Key) -> Vec<(u64, u64)> {
     let at = |(ns, bytes): &(u64, HashMap<Key, u64>)| (*ns, bytes.get(&key).copied().unwrap_or(0));
-    look.samples.iter().map(at).collect()
+    monitor.samples.iter().map(at).collect()
 }
 
 /// Its name, or else its address.
@@ -628,7 +642,7 @@ fn add(a: Found, b: Found) -> Found {
     most.row.allocs += least.row.allocs;
     most.row.reused += least.row.reused;
     for age in 0..tracker::AGES as usize {
-        most.came[age] += least.came[age];
+        most.allocated[age] += least.allocated[age];
         most.live[age] += least.live[age];
     }
     for (mine, other) in most.series.iter_mut().zip(&least.series) {

@@ -48,7 +48,7 @@ pub struct Common {
 }
 
 /// A companion at work.
-pub struct Watch<'a> {
+pub struct Monitor<'a> {
     kind: Kind,
     recorder: Recorder<'a>,
     memory: std::sync::Arc<Memory>,
@@ -61,12 +61,12 @@ pub struct Watch<'a> {
 }
 
 /// What a companion makes of its records.
-pub trait Find {
+pub trait Detector {
     /// Events of the new records.
-    fn events(&mut self, watch: &Watch<'_>, look: &Look<'_>) -> Vec<Event>;
+    fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event>;
 
     /// Further rows; at the end those that are due then.
-    fn rows(&mut self, _watch: &Watch<'_>, _last: bool) -> Result<Vec<Row>> {
+    fn rows(&mut self, _watch: &Monitor<'_>, _last: bool) -> Result<Vec<Row>> {
         Ok(Vec::new())
     }
 
@@ -87,7 +87,7 @@ pub trait Find {
 }
 
 /// Records at one moment.
-pub struct Look<'m> {
+pub struct Snapshot<'m> {
     /// To make events of, in order of their end.
     pub new: Vec<Record>,
     /// Those shortly before and after them, which may explain them.
@@ -96,7 +96,7 @@ pub struct Look<'m> {
     switches: OnceCell<Vec<Vec<Record>>>,
 }
 
-impl Look<'_> {
+impl Snapshot<'_> {
     /// The new ones and those around them.
     pub fn all(&self) -> impl Iterator<Item = &Record> {
         self.new.iter().chain(&self.around)
@@ -121,7 +121,7 @@ impl Look<'_> {
     }
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Monitor<'a> {
     /// Opens the outputs, and attaches the recorder.
     pub fn start(
         kind: Kind,
@@ -151,7 +151,12 @@ impl<'a> Watch<'a> {
     }
 
     /// Until the time is over or a signal comes.
-    pub fn run(mut self, common: &Common, control: &Control, mut find: impl Find) -> Result<()> {
+    pub fn run(
+        mut self,
+        common: &Common,
+        control: &Control,
+        mut detector: impl Detector,
+    ) -> Result<()> {
         let time = common.duration.or(common.time);
         let (start, end) = (Instant::now(), time.map(|t| Instant::now() + t));
         let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));
@@ -161,21 +166,21 @@ impl<'a> Watch<'a> {
         loop {
             next += POLL;
             let until = end.map_or(next, |end| end.min(next));
-            let over = find.over();
+            let over = detector.over();
             let goes_on = over.is_none() && control.sleep_until(until) && !self.sink.failed();
             if let Some(why) = over {
                 log::warn!("{why}");
             }
             let last = !goes_on || end.is_some_and(|end| Instant::now() >= end);
-            self.look(&mut find, (&mut old, &mut unsettled), last)?;
-            for row in find.rows(&self, last)? {
+            self.detect(&mut detector, (&mut old, &mut unsettled), last)?;
+            for row in detector.rows(&self, last)? {
                 self.sink.row(&row)?;
             }
             if self.sink.housekeep(control) {
-                self.sink.say_so_far(self.summary(&find));
+                self.sink.say_so_far(self.summary(&detector));
             }
             if last {
-                return self.finish(&mut find);
+                return self.finish(&mut detector);
             }
             let events = self.tally.events();
             self.sink.progress(false, || match time {
@@ -186,9 +191,9 @@ impl<'a> Watch<'a> {
     }
 
     /// Makes events of what has settled; at the end, of all there is.
-    fn look(
+    fn detect(
         &mut self,
-        find: &mut impl Find,
+        detector: &mut impl Detector,
         (old, unsettled): (&mut Vec<Record>, &mut Vec<Record>),
         last: bool,
     ) -> Result<()> {
@@ -199,23 +204,23 @@ impl<'a> Watch<'a> {
         let count = unsettled.partition_point(|r| last || r.event.end_ns <= settled);
         let new: Vec<Record> = unsettled.drain(..count).collect();
         let memory = std::sync::Arc::clone(&self.memory);
-        let look = Look {
+        let snapshot = Snapshot {
             new,
             around: [&**old, &**unsettled].concat(),
             memory: &memory,
             switches: OnceCell::new(),
         };
-        for event in find.events(self, &look) {
+        for event in detector.events(self, &snapshot) {
             self.tally.add(&event);
             self.sink.row(&Row::Event(Box::new(event)))?;
         }
-        old.extend(look.new);
+        old.extend(snapshot.new);
         old.retain(|record| record.event.end_ns + KEEP.as_nanos() as u64 > now);
         Ok(())
     }
 
     /// What was found until now.
-    fn summary(&self, find: &impl Find) -> Summary {
+    fn summary(&self, detector: &impl Detector) -> Summary {
         let losses = [
             ("overwritten", self.reader.overwritten),
             ("no room in a map", self.recorder.refused()),
@@ -230,7 +235,7 @@ impl<'a> Watch<'a> {
             .then(|| format!("This kernel does not trace {}.", missing.join(", ")));
         let mut notes = vec![self.floor.clone()];
         notes.extend(missing);
-        notes.extend(find.notes());
+        notes.extend(detector.notes());
         Summary {
             headline: self.tally.headline(),
             counts: self.tally.counts(),
@@ -241,13 +246,13 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn finish(self, find: &mut impl Find) -> Result<()> {
-        let summary = self.summary(find);
+    fn finish(self, detector: &mut impl Detector) -> Result<()> {
+        let summary = self.summary(detector);
         let tally = self.tally;
         let end = companion::Time(Time::now().unix_ns);
         self.sink.finish(summary, || {
             let mut chart = tally.chart(&host::name().unwrap_or_default(), end);
-            chart.panels.append(&mut find.panels());
+            chart.panels.append(&mut detector.panels());
             chart
         })
     }
@@ -272,12 +277,12 @@ impl<'a> Watch<'a> {
     /// Who had the CPU from `from_ns` to `to_ns`, the longest first; the idle task is nobody.
     pub fn ran(
         &self,
-        look: &Look<'_>,
+        snapshot: &Snapshot<'_>,
         cpu: u32,
         (from_ns, to_ns): (u64, u64),
         but: u32,
     ) -> Vec<Ran> {
-        let switches = look.switches(cpu);
+        let switches = snapshot.switches(cpu);
         if switches
             .first()
             .is_none_or(|first| first.begin_ns() > from_ns)
