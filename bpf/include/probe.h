@@ -108,9 +108,9 @@ enum { PT_STAMPS = 32 };
 /* rec->state */
 enum pt_state {
 	PT_REC_LIVE = 1 << 0, /* stamps are welcome */
-	PT_REC_OWED = 1 << 1, /* user space is to send a record packet */
+	PT_REC_PENDING = 1 << 1, /* user space is to send a stamp packet */
 	PT_REC_OUT = 1 << 2, /* the reply was handed to a driver */
-	PT_REC_TOLD = 1 << 3, /* user space knows of the drop */
+	PT_REC_REPORTED = 1 << 3, /* user space knows of the drop */
 };
 
 /* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */
@@ -123,7 +123,7 @@ struct pt_drop {
 };
 
 /* A probe's stamps, direction by direction in the order in which they were taken. */
-struct pt_record {
+struct pt_stamp_slot {
 	__u32 session, sequence;
 	__be32 peer[4]; /* the client's address, IPv4 as ::ffff:a.b.c.d; server only */
 	__be32 local[4]; /* the address that was probed, likewise */
@@ -152,16 +152,16 @@ struct pt_session {
 	__u32 late[PT_LATE];
 };
 
-/* Why user space is told of a probe. */
-enum pt_owe {
-	PT_OWE_RECORD, /* its client needs a record packet */
-	PT_OWE_DROP, /* a packet of it was dropped */
-	PT_OWE_BLAME, /* it stayed long in this host */
+/* What of a probe is pending in user space. */
+enum pt_pending_kind {
+	PT_PENDING_STAMPS, /* its client needs a stamp packet */
+	PT_PENDING_DROP, /* a packet of it was dropped */
+	PT_PENDING_BLAME, /* it stayed long in this host */
 };
 
-struct pt_owed {
+struct pt_pending {
 	__u32 slot, session, sequence;
-	__u32 what; /* enum pt_owe */
+	__u32 what; /* enum pt_pending_kind */
 };
 
 /* Last NET_RX softirq of a CPU; a cache line each. */
@@ -182,7 +182,7 @@ struct pt_sleep {
 struct pt_losses {
 	__u64 stamp_overflow; /* more hops than a record holds */
 	__u64 evicted; /* a record was reused before its reply had left */
-	__u64 owed_overflow; /* no room to tell user space of an owed record packet */
+	__u64 pending_overflow; /* no room to tell user space of a pending stamp packet */
 	__u64 no_room; /* the packet had too little capacity for its stamps */
 	__u64 session_evicted; /* two clients share a session slot */
 };

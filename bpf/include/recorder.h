@@ -18,7 +18,7 @@ enum pt_ring_of {
 	PT_RINGS
 };
 
-enum pt_record_type {
+enum pt_event_type {
 	PT_SWITCH =
 		1, /* `tid` ran for `ns`, then `other` got the CPU after it had waited `wait_ns` */
 	PT_WAIT, /* `tid` waited for `ns` and got the CPU; `wait_ns` of it for its quota */
@@ -30,7 +30,7 @@ enum pt_record_type {
 	PT_SAMPLE, /* `tid` was on the CPU */
 };
 
-enum pt_record_flag {
+enum pt_event_flag {
 	PT_PREEMPTED = 1 << 0, /* SWITCH: `tid` remained runnable */
 	PT_LAZY = 1 << 1, /* RESCHED: a lazy one */
 	PT_SAMPLED = 1 << 2, /* RESCHED: began up to a timer's period before */

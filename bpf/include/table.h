@@ -14,7 +14,7 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1024);
 	__type(key, __u32);
-	__type(value, struct pt_record);
+	__type(value, struct pt_stamp_slot);
 } records SEC(".maps");
 
 struct {
@@ -43,7 +43,7 @@ static __always_inline __u32 pt_index(__u32 hash, __u32 sequence)
 	return (hash + sequence) & record_mask;
 }
 
-static __always_inline struct pt_record *pt_slot(__u32 hash, __u32 sequence)
+static __always_inline struct pt_stamp_slot *pt_slot(__u32 hash, __u32 sequence)
 {
 	__u32 index = pt_index(hash, sequence);
 
@@ -100,7 +100,7 @@ static __always_inline void pt_fill(struct pt_stamp *s, enum pt_point point, __u
 }
 
 /* Appends a stamp; false when the record is full. */
-static __always_inline bool pt_push(struct pt_record *rec, enum pt_direction direction,
+static __always_inline bool pt_push(struct pt_stamp_slot *rec, enum pt_direction direction,
 				    enum pt_point point, __u64 now, const struct pt_where *at)
 {
 	__u32 d = direction == PT_REPLY, n = rec->used[d];

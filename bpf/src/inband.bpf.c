@@ -106,10 +106,10 @@ static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *
 	return true;
 }
 
-static __always_inline struct pt_record *record_at(const struct reply *r, __u32 hash,
-						   __u32 sequence)
+static __always_inline struct pt_stamp_slot *record_at(const struct reply *r, __u32 hash,
+						       __u32 sequence)
 {
-	struct pt_record *rec = pt_slot(hash, sequence);
+	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
 
 	if (!rec || rec->sequence != sequence || rec->session != r->session ||
 	    !pt_same_peer(rec->peer, r->peer))
@@ -133,7 +133,7 @@ static __always_inline bool append(struct scratch *s, const struct pt_stamp *sta
 
 /* What was seen up to here. */
 static __always_inline void gather_own(struct scratch *s, const struct reply *r,
-				       const struct pt_record *rec)
+				       const struct pt_stamp_slot *rec)
 {
 	struct pt_where at = { netns, r->ifindex, rec->host };
 	struct pt_stamp now;
@@ -164,7 +164,7 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
 static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
 {
 	struct pt_session *ses = session_of(r, hash);
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	__u32 i, seq, used;
 	__s32 back;
 
@@ -231,7 +231,7 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 static __always_inline enum pt_word word_of(const struct reply *r, __u32 hash, __u32 sequence,
 					    __u64 since)
 {
-	struct pt_record *rec = pt_slot(hash, sequence);
+	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
 	__u32 last;
 
 	if (!rec)
@@ -291,7 +291,7 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 
 static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct scratch *s;
 	__u32 zero = 0, hash;
 	struct reply r;
@@ -310,7 +310,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	gather_own(s, &r, rec);
 	gather_late(s, &r, hash);
 	if (put(skb, &r, s)) {
-		rec->state &= ~PT_REC_OWED;
+		rec->state &= ~PT_REC_PENDING;
 		written++;
 	}
 }

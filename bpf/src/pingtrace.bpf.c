@@ -25,7 +25,8 @@ const volatile __u32 session = 0; /* client: the one session that is ours */
 const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
 const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
-const volatile __u64 explain_ns = 0; /* server: which stays user space is told of; 0: none */
+const volatile __u64 explain_ns =
+	0; /* server: from this stay on, ns, user space explains the probe; 0: never */
 const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
 
 /* Where this kernel keeps the base of its direct map and of its page structs; 0: unknown. */
@@ -37,21 +38,21 @@ struct pt_sleep receiver_sleep;
 struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 
 /* Only so that the skeleton has these types. */
-struct pt_owed owed_type;
+struct pt_pending pending_type;
 struct pt_header header_type;
-struct pt_record record_type;
+struct pt_stamp_slot slot_type;
 enum pt_point point_type;
 enum pt_state state_type;
 enum pt_wire wire_type;
 enum pt_note note_type;
 enum pt_word word_type;
 enum pt_text text_type;
-enum pt_owe owe_type;
+enum pt_pending_kind pending_kind_type;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 18);
-} owed SEC(".maps");
+} pending SEC(".maps");
 
 struct packet {
 	__u32 session, sequence;
@@ -212,9 +213,9 @@ static __always_inline __u32 netns_of(struct sk_buff *skb)
 }
 
 /* The record of a probe, unless it was reused since. */
-static __always_inline struct pt_record *any_record_of(const struct packet *p)
+static __always_inline struct pt_stamp_slot *any_record_of(const struct packet *p)
 {
-	struct pt_record *rec = pt_slot(server ? pt_hash(p->peer, p->session) : 0, p->sequence);
+	struct pt_stamp_slot *rec = pt_slot(server ? pt_hash(p->peer, p->session) : 0, p->sequence);
 
 	if (!rec || rec->sequence != p->sequence || rec->session != p->session)
 		return 0;
@@ -224,16 +225,16 @@ static __always_inline struct pt_record *any_record_of(const struct packet *p)
 }
 
 /* Where a stamp belongs; NULL when nobody waits for it. */
-static __always_inline struct pt_record *record_of(const struct packet *p)
+static __always_inline struct pt_stamp_slot *record_of(const struct packet *p)
 {
-	struct pt_record *rec = any_record_of(p);
+	struct pt_stamp_slot *rec = any_record_of(p);
 
 	return rec && rec->state & PT_REC_LIVE ? rec : 0;
 }
 
-static __always_inline struct pt_record *start_record(const struct packet *p)
+static __always_inline struct pt_stamp_slot *start_record(const struct packet *p)
 {
-	struct pt_record *rec = pt_slot(pt_hash(p->peer, p->session), p->sequence);
+	struct pt_stamp_slot *rec = pt_slot(pt_hash(p->peer, p->session), p->sequence);
 
 	if (!rec)
 		return 0;
@@ -250,9 +251,9 @@ static __always_inline struct pt_record *start_record(const struct packet *p)
 	rec->length = p->length;
 	rec->host = p->version && host_id && p->host_id == host_id ? 0 : host_index;
 	rec->state = PT_REC_LIVE;
-	/* An in-band stamping program takes the debt back when it has written the stamps. */
+	/* An in-band stamping program clears this when it has written the stamps. */
 	if (p->version == 0 || p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
-		rec->state |= PT_REC_OWED;
+		rec->state |= PT_REC_PENDING;
 	return rec;
 }
 
@@ -260,16 +261,16 @@ static __always_inline struct pt_record *start_record(const struct packet *p)
  * The record for a request that arrives at a device: the one of an earlier device of this host,
  * or a new one; also for a duplicate, whose predecessor was answered already.
  */
-static __always_inline struct pt_record *arrival(const struct packet *p)
+static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
 {
-	struct pt_record *rec = record_of(p);
+	struct pt_stamp_slot *rec = record_of(p);
 
 	if (!server || p->direction == PT_REPLY)
 		return rec;
 	return rec && !rec->used[PT_REPLY] ? rec : start_record(p);
 }
 
-static __always_inline void stamp(struct pt_record *rec, const struct packet *p,
+static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet *p,
 				  enum pt_point point, __u64 now, struct sk_buff *skb)
 {
 	struct pt_where at = { 0, 0, server ? rec->host : 0 };
@@ -285,7 +286,7 @@ static __always_inline void stamp(struct pt_record *rec, const struct packet *p,
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
 	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
@@ -299,12 +300,12 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	return 0;
 }
 
-static __always_inline void tell(const struct packet *p, __u32 hash, enum pt_owe what)
+static __always_inline void notify(const struct packet *p, __u32 hash, enum pt_pending_kind what)
 {
-	struct pt_owed *o = bpf_ringbuf_reserve(&owed, sizeof(*o), 0);
+	struct pt_pending *o = bpf_ringbuf_reserve(&pending, sizeof(*o), 0);
 
 	if (!o) {
-		__sync_fetch_and_add(&losses.owed_overflow, 1);
+		__sync_fetch_and_add(&losses.pending_overflow, 1);
 		return;
 	}
 	o->slot = pt_index(hash, p->sequence);
@@ -315,7 +316,7 @@ static __always_inline void tell(const struct packet *p, __u32 hash, enum pt_owe
 }
 
 /* From the first to the last stamp of a server's record. */
-static __always_inline __u64 stay_ns(const struct pt_record *rec)
+static __always_inline __u64 stay_ns(const struct pt_stamp_slot *rec)
 {
 	__u64 first = bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns);
 	__u32 last = rec->used[PT_REPLY] - 1;
@@ -326,7 +327,7 @@ static __always_inline __u64 stay_ns(const struct pt_record *rec)
 }
 
 /* The reply is with a driver: its late stamps are complete, and a record packet can be sent. */
-static __always_inline void handed_over(struct pt_record *rec, const struct packet *p)
+static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct packet *p)
 {
 	__u32 hash = pt_hash(p->peer, p->session);
 	struct pt_session *s = pt_session_of(hash);
@@ -338,16 +339,16 @@ static __always_inline void handed_over(struct pt_record *rec, const struct pack
 		s->late[s->head & (PT_LATE - 1)] = p->sequence;
 		s->head++;
 	}
-	if (rec->state & PT_REC_OWED)
-		tell(p, hash, PT_OWE_RECORD);
+	if (rec->state & PT_REC_PENDING)
+		notify(p, hash, PT_PENDING_STAMPS);
 	if (explain_ns && stay_ns(rec) >= explain_ns)
-		tell(p, hash, PT_OWE_BLAME);
+		notify(p, hash, PT_PENDING_BLAME);
 }
 
 SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
 	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
@@ -380,7 +381,7 @@ SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 {
 	struct pt_softirq *irq;
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	bool request;
 	__u64 now;
@@ -459,9 +460,9 @@ static __always_inline bool is_copy(__u32 reason)
  * The record whose packet was dropped. The end of a request whose reply is under way is none; of
  * a reply that has reached the client's socket, the first drop after that is the socket's.
  */
-static __always_inline struct pt_record *dropped_record(const struct packet *p, __u32 netns)
+static __always_inline struct pt_stamp_slot *dropped_record(const struct packet *p, __u32 netns)
 {
-	struct pt_record *rec = any_record_of(p);
+	struct pt_stamp_slot *rec = any_record_of(p);
 
 	if (!rec) {
 		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
@@ -485,17 +486,17 @@ static __always_inline struct pt_record *dropped_record(const struct packet *p, 
  * A server's user space tells the client, if it asked for stamps and has been answered before:
  * nobody whom this host has never answered learns anything, or gets a packet.
  */
-static __always_inline void tell_of_drop(struct pt_record *rec, const struct packet *p)
+static __always_inline void report_drop(struct pt_stamp_slot *rec, const struct packet *p)
 {
 	__u32 hash = pt_hash(p->peer, p->session);
 	struct pt_session *s = pt_session_of(hash);
 
-	if (!s || !pt_is_session(s, p->session, p->peer) || rec->state & PT_REC_TOLD)
+	if (!s || !pt_is_session(s, p->session, p->peer) || rec->state & PT_REC_REPORTED)
 		return;
 	if (!p->version || !(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
 		return;
-	rec->state |= PT_REC_TOLD;
-	tell(p, hash, PT_OWE_DROP);
+	rec->state |= PT_REC_REPORTED;
+	notify(p, hash, PT_PENDING_DROP);
 }
 
 /* A packet that is sent may have no device yet, only a socket. */
@@ -536,7 +537,7 @@ static __always_inline __u32 device_of_dropped(struct sk_buff *skb, __u32 reason
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	bool no_socket = false;
 	__u32 reason = 0, netns;
@@ -565,7 +566,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	rec->drop.ifindex = device_of_dropped(skb, reason);
 	rec->drop.direction = p.direction;
 	if (server)
-		tell_of_drop(rec, &p);
+		report_drop(rec, &p);
 	return 0;
 }
 
@@ -573,7 +574,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 
 static __always_inline int icmp_received(struct sk_buff *skb, const unsigned char *l3)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
 	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = record_of(&p)))
@@ -599,7 +600,7 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 	const unsigned char *head = BPF_CORE_READ(skb, head);
 	struct view v = { head + BPF_CORE_READ(skb, network_header),
 			  head + BPF_CORE_READ(skb, tail), head + BPF_CORE_READ(skb, end) };
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	__u8 first;
 
@@ -647,7 +648,7 @@ static __always_inline bool filter_header(struct __sk_buff *skb, struct pt_heade
 SEC("socket")
 int client_socket(struct __sk_buff *skb)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	struct pt_header h;
 	bool v6;
@@ -675,7 +676,7 @@ int client_socket(struct __sk_buff *skb)
 SEC("socket")
 int server_socket(struct __sk_buff *skb)
 {
-	struct pt_record *rec;
+	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	struct pt_header h;
 	struct ipv6hdr ip6;

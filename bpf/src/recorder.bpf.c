@@ -46,8 +46,8 @@ __u64 hist_refused, throttles_refused;
 /* Only so that the skeleton has these types. */
 struct pt_event event_type;
 struct pt_cpu cpu_type;
-enum pt_record_type record_type;
-enum pt_record_flag flag_type;
+enum pt_event_type event_kind;
+enum pt_event_flag flag_type;
 enum pt_ring_of ring_type;
 enum pt_vector vector_type;
 
@@ -147,7 +147,7 @@ static __always_inline void copy_comm(char *to, const char *from)
 
 /* An interval that ended now in the current task. */
 static __always_inline struct pt_event *current_event(struct pt_cpu *c, enum pt_ring_of ring,
-						      enum pt_record_type type, __u64 now, __u64 ns)
+						      enum pt_event_type type, __u64 now, __u64 ns)
 {
 	struct pt_event *e = next_event(c, ring);
 	__u64 id = bpf_get_current_pid_tgid();

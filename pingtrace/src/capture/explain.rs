@@ -2,11 +2,11 @@
 //! what it saw on the CPUs of the probe's stamps is joined with them. Each end does that for its
 //! own host by its own clock, so the clocks need not agree.
 
-use crate::kernel::recorder::{self, Hook, Memory, Record, Recorder, Setup, Storage};
+use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup, Storage};
 use crate::kernel::symbols::Symbols;
 use crate::units::{monotonic_ns, thread_cpu_ns};
 use anyhow::{Context, Result};
-use bpf::recorder::types::{pt_record_flag, pt_record_type};
+use bpf::recorder::types::{pt_event_flag, pt_event_type};
 use report::analysis::blame::{Blame, Span, Window, join};
 use report::companion::{Class, beyond_interrupt, function_of};
 use std::iter;
@@ -216,9 +216,9 @@ impl Explainer {
         for ring in 0..recorder::RINGS {
             self.memory.since(cpu, ring, window.from_ns, &mut records);
         }
-        let samples: Vec<&Record> = records
+        let samples: Vec<&CpuEvent> = records
             .iter()
-            .filter(|r| is(r, pt_record_type::PT_SAMPLE))
+            .filter(|r| is(r, pt_event_type::PT_SAMPLE))
             .collect();
         let spans = records.iter().filter_map(|record| self.span(record));
         let mut spans: Vec<Span> = spans.chain(self.running(cpu)).collect();
@@ -242,26 +242,26 @@ impl Explainer {
         }
     }
 
-    fn span(&self, record: &Record) -> Option<Span> {
+    fn span(&self, record: &CpuEvent) -> Option<Span> {
         let event = &record.event;
-        let flagged = |flag: pt_record_flag| u32::from(event.flags) & flag.0 != 0;
-        let (class, who) = match pt_record_type(u32::from(event.r#type)) {
-            pt_record_type::PT_SWITCH if event.tid != 0 => (self.task(event.tgid), record.comm()),
-            pt_record_type::PT_WAIT if event.tgid == self.tgid && event.wait_ns > 0 => {
+        let flagged = |flag: pt_event_flag| u32::from(event.flags) & flag.0 != 0;
+        let (class, who) = match pt_event_type(u32::from(event.r#type)) {
+            pt_event_type::PT_SWITCH if event.tid != 0 => (self.task(event.tgid), record.comm()),
+            pt_event_type::PT_WAIT if event.tgid == self.tgid && event.wait_ns > 0 => {
                 (Class::Quota, record.comm())
             }
-            pt_record_type::PT_RESCHED if flagged(pt_record_flag::PT_LAZY) => {
+            pt_event_type::PT_RESCHED if flagged(pt_event_flag::PT_LAZY) => {
                 (Class::Lazy, record.comm())
             }
-            pt_record_type::PT_RESCHED => (Class::Hard, record.comm()),
-            pt_record_type::PT_SOFTIRQ => (Class::SoftirqRun, recorder::softirq_name(event.other)),
-            pt_record_type::PT_IRQ => (Class::Hardirq, recorder::irq_name(record)),
-            pt_record_type::PT_LATE
-                if flagged(pt_record_flag::PT_ENTRY) && !flagged(pt_record_flag::PT_ENABLED) =>
+            pt_event_type::PT_RESCHED => (Class::Hard, record.comm()),
+            pt_event_type::PT_SOFTIRQ => (Class::SoftirqRun, recorder::softirq_name(event.other)),
+            pt_event_type::PT_IRQ => (Class::Hardirq, recorder::irq_name(record)),
+            pt_event_type::PT_LATE
+                if flagged(pt_event_flag::PT_ENTRY) && !flagged(pt_event_flag::PT_ENABLED) =>
             {
                 (Class::Outside, record.comm())
             }
-            pt_record_type::PT_LATE => (Class::Irqoff, record.comm()),
+            pt_event_type::PT_LATE => (Class::Irqoff, record.comm()),
             _ => return None,
         };
         let to_ns = match class {
@@ -305,7 +305,7 @@ impl Explainer {
         }
     }
 
-    fn function(&self, record: &Record) -> Option<String> {
+    fn function(&self, record: &CpuEvent) -> Option<String> {
         let addresses = self.memory.stack(record);
         if addresses.is_empty() {
             return None;
@@ -315,6 +315,6 @@ impl Explainer {
     }
 }
 
-fn is(record: &Record, kind: pt_record_type) -> bool {
+fn is(record: &CpuEvent, kind: pt_event_type) -> bool {
     u32::from(record.event.r#type) == kind.0
 }

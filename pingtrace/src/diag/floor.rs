@@ -4,9 +4,9 @@
 
 use crate::inject::load::{CpuHog, Hog, Priority};
 use crate::inject::victim::{Victim, Wakes};
-use crate::kernel::recorder::{self, Reader, Record, Recorder, Setup, Storage};
+use crate::kernel::recorder::{self, CpuEvent, Reader, Recorder, Setup, Storage};
 use anyhow::{Context, Result, bail};
-use bpf::recorder::types::{pt_record_type, pt_ring_of};
+use bpf::recorder::types::{pt_event_type, pt_ring_of};
 use report::companion::Kind;
 use report::units::duration;
 use std::time::Duration;
@@ -26,7 +26,7 @@ const MIN_NS: u64 = 5_000;
 struct Measure {
     what: &'static str,
     setup: Setup,
-    record: pt_record_type,
+    record: pt_event_type,
     ring: pt_ring_of,
 }
 
@@ -68,7 +68,7 @@ impl Measure {
                     late: everything,
                     ..setup
                 },
-                record: pt_record_type::PT_LATE,
+                record: pt_event_type::PT_LATE,
                 ring: pt_ring_of::PT_RING_HARDIRQ,
             },
             Kind::Nosched => Self {
@@ -77,7 +77,7 @@ impl Measure {
                     reschedules: everything,
                     ..setup
                 },
-                record: pt_record_type::PT_RESCHED,
+                record: pt_event_type::PT_RESCHED,
                 ring: pt_ring_of::PT_RING_EVENT,
             },
             Kind::Runqlat => Self {
@@ -86,7 +86,7 @@ impl Measure {
                     waits: Some(Duration::ZERO),
                     ..setup
                 },
-                record: pt_record_type::PT_WAIT,
+                record: pt_event_type::PT_WAIT,
                 ring: pt_ring_of::PT_RING_EVENT,
             },
         }
@@ -102,9 +102,9 @@ impl Measure {
         let cpu = rustix::thread::sched_getcpu();
         let _ticks = recorder::tick(&[cpu as u32], (1_000 / SLEEP.as_millis()) as u32)?;
         let slept = sleep_beside_a_hog(cpu)?;
-        let mine = |record: &&Record| {
+        let mine = |record: &&CpuEvent| {
             let of_type = u32::from(record.event.r#type) == self.record.0;
-            let sleeper = self.record != pt_record_type::PT_WAIT || record.event.tid == slept;
+            let sleeper = self.record != pt_event_type::PT_WAIT || record.event.tid == slept;
             record.cpu as usize == cpu && of_type && sleeper
         };
         let records = reader.read(&memory);

@@ -12,10 +12,10 @@
 use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
 use crate::control::Control;
-use crate::kernel::recorder::{self, Record, Recorder, Setup, Storage};
+use crate::kernel::recorder::{self, CpuEvent, Recorder, Setup, Storage};
 use crate::units;
 use anyhow::Result;
-use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};
+use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Class, Event, Kind};
 use std::time::Duration;
 
@@ -89,16 +89,16 @@ impl Detector for IrqoffDetector {
         self.stolen.update();
         let mut events = Vec::new();
         for record in &snapshot.new {
-            match pt_record_type(u32::from(record.event.r#type)) {
-                pt_record_type::PT_LATE if !is_repeated(record, snapshot) => {
+            match pt_event_type(u32::from(record.event.r#type)) {
+                pt_event_type::PT_LATE if !is_repeated(record, snapshot) => {
                     events.push(self.late(monitor, record));
                 }
-                pt_record_type::PT_IRQ => {
+                pt_event_type::PT_IRQ => {
                     let mut found = monitor.event(record, Class::Hardirq, record.event.ns);
                     found.vector = Some(recorder::irq_name(record));
                     events.push(found);
                 }
-                pt_record_type::PT_SOFTIRQ => {
+                pt_event_type::PT_SOFTIRQ => {
                     events.extend(softirq((monitor, snapshot), record, self.limit_ns));
                 }
                 _ => {}
@@ -109,13 +109,13 @@ impl Detector for IrqoffDetector {
 }
 
 impl IrqoffDetector {
-    fn late(&self, monitor: &Monitor<'_>, record: &Record) -> Event {
+    fn late(&self, monitor: &Monitor<'_>, record: &CpuEvent) -> Event {
         let ns = record.event.ns;
-        let has = |flag: pt_record_flag| u32::from(record.event.flags) & flag.0 != 0;
+        let has = |flag: pt_event_flag| u32::from(record.event.flags) & flag.0 != 0;
         let class = match self.stolen.explains(record.cpu, ns) {
-            _ if has(pt_record_flag::PT_ENABLED) => Class::Irqoff,
+            _ if has(pt_event_flag::PT_ENABLED) => Class::Irqoff,
             true => Class::Stolen,
-            false if has(pt_record_flag::PT_ENTRY) => Class::Outside,
+            false if has(pt_event_flag::PT_ENTRY) => Class::Outside,
             false => Class::Irqoff,
         };
         let mut event = monitor.event(record, class, ns);
@@ -129,8 +129,8 @@ impl IrqoffDetector {
 
 /// Late because of a handler, which has a row of its own, or another timer of the same section was
 /// later still.
-fn is_repeated(record: &Record, snapshot: &Snapshot<'_>) -> bool {
-    let overlap = |other: &Record| {
+fn is_repeated(record: &CpuEvent, snapshot: &Snapshot<'_>) -> bool {
+    let overlap = |other: &CpuEvent| {
         let begin = record.begin_ns().max(other.begin_ns());
         record
             .event
@@ -138,23 +138,23 @@ fn is_repeated(record: &Record, snapshot: &Snapshot<'_>) -> bool {
             .min(other.event.end_ns)
             .saturating_sub(begin)
     };
-    let explains = |other: &Record| {
+    let explains = |other: &CpuEvent| {
         let much = overlap(other) * 2 > record.event.ns;
         let same = std::ptr::eq(other, record);
         let later = other.event.ns > record.event.ns
             || (other.event.ns == record.event.ns && other.event.end_ns < record.event.end_ns);
-        let late = monitor::is(other, pt_record_type::PT_LATE) && later;
+        let late = monitor::is(other, pt_event_type::PT_LATE) && later;
         !same
             && other.cpu == record.cpu
             && much
-            && (monitor::is(other, pt_record_type::PT_IRQ) || late)
+            && (monitor::is(other, pt_event_type::PT_IRQ) || late)
     };
     snapshot.all().any(explains)
 }
 
 fn softirq(
     (monitor, snapshot): (&Monitor<'_>, &Snapshot<'_>),
-    record: &Record,
+    record: &CpuEvent,
     limit_ns: u64,
 ) -> Vec<Event> {
     let event = &record.event;

@@ -8,11 +8,11 @@ use super::floor;
 use super::{Results, Sink};
 use crate::control::Control;
 use crate::kernel::host;
-use crate::kernel::recorder::{self, Memory, Reader, Record, Recorder};
+use crate::kernel::recorder::{self, CpuEvent, Memory, Reader, Recorder};
 use crate::kernel::symbols::Symbols;
 use crate::units::{self, Time, monotonic_ns};
 use anyhow::Result;
-use bpf::recorder::types::{pt_record_type, pt_ring_of};
+use bpf::recorder::types::{pt_event_type, pt_ring_of};
 use report::companion::{
     self, Class, Event, Frame, Kind, Panel, Ran, Row, Summary, Tally, beyond_interrupt,
     beyond_tracing,
@@ -89,26 +89,26 @@ pub trait Detector {
 /// Records at one moment.
 pub struct Snapshot<'m> {
     /// To make events of, in order of their end.
-    pub new: Vec<Record>,
+    pub new: Vec<CpuEvent>,
     /// Those shortly before and after them, which may explain them.
-    around: Vec<Record>,
+    around: Vec<CpuEvent>,
     memory: &'m Memory,
-    switches: OnceCell<Vec<Vec<Record>>>,
+    switches: OnceCell<Vec<Vec<CpuEvent>>>,
 }
 
 impl Snapshot<'_> {
     /// The new ones and those around them.
-    pub fn all(&self) -> impl Iterator<Item = &Record> {
+    pub fn all(&self) -> impl Iterator<Item = &CpuEvent> {
         self.new.iter().chain(&self.around)
     }
 
     /// What is left of all switches of a CPU, the oldest first.
-    pub fn switches(&self, cpu: u32) -> &[Record] {
+    pub fn switches(&self, cpu: u32) -> &[CpuEvent] {
         &self.every_switch()[cpu as usize]
     }
 
     /// The same of each CPU.
-    pub fn every_switch(&self) -> &[Vec<Record>] {
+    pub fn every_switch(&self) -> &[Vec<CpuEvent>] {
         let ring = pt_ring_of::PT_RING_SWITCH.0 as usize;
         self.switches.get_or_init(|| {
             let of_cpu = |cpu| {
@@ -194,7 +194,7 @@ impl<'a> Monitor<'a> {
     fn detect(
         &mut self,
         detector: &mut impl Detector,
-        (old, unsettled): (&mut Vec<Record>, &mut Vec<Record>),
+        (old, unsettled): (&mut Vec<CpuEvent>, &mut Vec<CpuEvent>),
         last: bool,
     ) -> Result<()> {
         let now = monotonic_ns();
@@ -202,7 +202,7 @@ impl<'a> Monitor<'a> {
         unsettled.sort_by_key(|record| record.event.end_ns);
         let settled = now - SETTLE.as_nanos() as u64;
         let count = unsettled.partition_point(|r| last || r.event.end_ns <= settled);
-        let new: Vec<Record> = unsettled.drain(..count).collect();
+        let new: Vec<CpuEvent> = unsettled.drain(..count).collect();
         let memory = std::sync::Arc::clone(&self.memory);
         let snapshot = Snapshot {
             new,
@@ -269,7 +269,7 @@ impl<'a> Monitor<'a> {
 
     /// The stack of a record, without the interrupt that took it. `None` if it was not taken, or
     /// overwritten; empty if the interrupt came upon user code.
-    pub fn stack(&self, record: &Record) -> Option<Vec<Frame>> {
+    pub fn stack(&self, record: &CpuEvent) -> Option<Vec<Frame>> {
         let stack = self.memory.stack(record);
         (!stack.is_empty()).then(|| beyond_tracing(beyond_interrupt(self.symbols.kernel(&stack))))
     }
@@ -306,7 +306,7 @@ impl<'a> Monitor<'a> {
     }
 
     /// What all events have in common.
-    pub fn event(&self, record: &Record, class: Class, lat_ns: u64) -> Event {
+    pub fn event(&self, record: &CpuEvent, class: Class, lat_ns: u64) -> Event {
         let tid = record.event.tid;
         Event {
             companion: self.kind,
@@ -342,7 +342,7 @@ pub fn tick(hz: Option<u32>) -> Result<Vec<OwnedFd>> {
 }
 
 /// Whether a record is of this type.
-pub fn is(record: &Record, kind: pt_record_type) -> bool {
+pub fn is(record: &CpuEvent, kind: pt_event_type) -> bool {
     u32::from(record.event.r#type) == kind.0
 }
 

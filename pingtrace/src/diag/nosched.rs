@@ -8,10 +8,10 @@
 use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
 use crate::control::Control;
-use crate::kernel::recorder::{Hook, Record, Recorder, Setup, Storage, comm};
+use crate::kernel::recorder::{CpuEvent, Hook, Recorder, Setup, Storage, comm};
 use crate::units;
 use anyhow::{Result, bail};
-use bpf::recorder::types::{pt_record_flag, pt_record_type, pt_ring_of};
+use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Class, Event, Kind};
 use std::time::Duration;
 
@@ -102,7 +102,7 @@ impl Detector for NoschedDetector {
         self.stolen.update();
         // The idle task has nobody to hold up: it wakes from a halt.
         let found = snapshot.new.iter().filter(|record| {
-            monitor::is(record, pt_record_type::PT_RESCHED) && record.event.tid != 0
+            monitor::is(record, pt_event_type::PT_RESCHED) && record.event.tid != 0
         });
         found
             .map(|record| self.event(monitor, snapshot, record))
@@ -123,14 +123,14 @@ impl Detector for NoschedDetector {
 }
 
 impl NoschedDetector {
-    fn event(&self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>, record: &Record) -> Event {
-        let within = |sample: &&Record| {
+    fn event(&self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>, record: &CpuEvent) -> Event {
+        let within = |sample: &&CpuEvent| {
             let at = sample.event.end_ns;
-            monitor::is(sample, pt_record_type::PT_SAMPLE)
+            monitor::is(sample, pt_event_type::PT_SAMPLE)
                 && sample.cpu == record.cpu
                 && (record.begin_ns()..=record.event.end_ns).contains(&at)
         };
-        let mut samples: Vec<&Record> = snapshot.all().filter(within).collect();
+        let mut samples: Vec<&CpuEvent> = snapshot.all().filter(within).collect();
         samples.sort_by_key(|sample| sample.event.end_ns);
         let stacks = samples
             .into_iter()
@@ -148,8 +148,8 @@ impl NoschedDetector {
         }
     }
 
-    fn class(&self, record: &Record, in_user_code: bool) -> Class {
-        let lazy = u32::from(record.event.flags) & pt_record_flag::PT_LAZY.0 != 0;
+    fn class(&self, record: &CpuEvent, in_user_code: bool) -> Class {
+        let lazy = u32::from(record.event.flags) & pt_event_flag::PT_LAZY.0 != 0;
         match in_user_code {
             true if self.stolen.explains(record.cpu, record.event.ns) => Class::Stolen,
             true if !lazy => Class::Outside,
@@ -163,7 +163,7 @@ impl NoschedDetector {
 fn victim(
     monitor: &Monitor<'_>,
     snapshot: &Snapshot<'_>,
-    record: &Record,
+    record: &CpuEvent,
 ) -> Option<(String, u32)> {
     let switches = snapshot.switches(record.cpu);
     let after = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
@@ -174,7 +174,7 @@ fn victim(
     }
     let name = switches.get(after + 1).map_or_else(
         || comm(&monitor.memory().cpu(record.cpu).comm),
-        Record::comm,
+        CpuEvent::comm,
     );
     Some((name, tid))
 }

@@ -10,10 +10,10 @@ use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use crate::control::Control;
 use crate::exit::Usage;
 use crate::kernel::process::Process;
-use crate::kernel::recorder::{self, By, Only, Record, Recorder, Setup, Storage, bound, text};
+use crate::kernel::recorder::{self, By, CpuEvent, Only, Recorder, Setup, Storage, bound, text};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, ensure};
-use bpf::recorder::types::{pt_hist, pt_hist_key, pt_record_flag, pt_record_type, pt_ring_of};
+use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_hist, pt_hist_key, pt_ring_of};
 use clap::ValueEnum;
 use libbpf_rs::{MapCore, MapFlags};
 use report::companion::{self, Class, Event, Form, Group, Kind, Lengths, Panel, Row, Waits};
@@ -193,7 +193,7 @@ struct Counted {
 impl Detector for RunqlatDetector<'_> {
     fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event> {
         let waits = snapshot.new.iter();
-        let waits = waits.filter(|record| monitor::is(record, pt_record_type::PT_WAIT));
+        let waits = waits.filter(|record| monitor::is(record, pt_event_type::PT_WAIT));
         waits
             .map(|record| self.event(monitor, snapshot, record))
             .collect()
@@ -250,7 +250,7 @@ impl<'a> RunqlatDetector<'a> {
         }
     }
 
-    fn event(&self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>, record: &Record) -> Event {
+    fn event(&self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>, record: &CpuEvent) -> Event {
         let (waited, quota) = (record.event.ns, record.event.wait_ns);
         let class = if quota > 0 && quota * 2 >= waited {
             Class::Quota
@@ -344,22 +344,22 @@ impl<'a> RunqlatDetector<'a> {
 
 /// When the task left its CPU runnable, whichever that was; `None` if it slept, or that is not
 /// known any more.
-fn departure(snapshot: &Snapshot<'_>, record: &Record) -> Option<u64> {
-    let left = |switches: &Vec<Record>| {
+fn departure(snapshot: &Snapshot<'_>, record: &CpuEvent) -> Option<u64> {
+    let left = |switches: &Vec<CpuEvent>| {
         let before = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
         let mut mine = switches[..before].iter().rev();
         mine.find(|s| s.event.tid == record.event.tid).copied()
     };
     let last = snapshot.every_switch().iter().filter_map(left);
     let last = last.max_by_key(|switch| switch.event.end_ns)?;
-    let known = |switches: &Vec<Record>| {
+    let known = |switches: &Vec<CpuEvent>| {
         let first = switches.first();
         first.is_none_or(|first| first.begin_ns() <= last.event.end_ns)
     };
     if !snapshot.every_switch().iter().all(known) {
         return None;
     }
-    let preempted = u32::from(last.event.flags) & pt_record_flag::PT_PREEMPTED.0 != 0;
+    let preempted = u32::from(last.event.flags) & pt_event_flag::PT_PREEMPTED.0 != 0;
     preempted.then_some(last.event.end_ns)
 }
 

@@ -9,7 +9,7 @@
 
 use crate::wire::packet::{self, Entry};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::{pt_drop, pt_record, pt_state};
+use bpf::pingtrace::types::{pt_drop, pt_stamp_slot, pt_state};
 use report::model::Point;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::os::fd::BorrowedFd;
@@ -22,7 +22,7 @@ pub const REPLY: usize = 1;
 
 /// Records by sequence number; `slots` is a power of two.
 pub struct Table {
-    base: *mut pt_record,
+    base: *mut pt_stamp_slot,
     mask: u32,
     /// Programs in the kernel write it.
     mapped: bool,
@@ -88,7 +88,7 @@ impl Table {
         self.mask + 1
     }
 
-    fn at(&self, slot: u32) -> *mut pt_record {
+    fn at(&self, slot: u32) -> *mut pt_stamp_slot {
         // SAFETY: the mapping holds mask + 1 records.
         unsafe { self.base.add((slot & self.mask) as usize) }
     }
@@ -176,7 +176,7 @@ impl Table {
     }
 
     /// A copy of the record in `slot`.
-    pub fn copy(&self, slot: u32) -> pt_record {
+    pub fn copy(&self, slot: u32) -> pt_stamp_slot {
         // SAFETY: the pointer is into the mapping, and any bytes are a valid record.
         unsafe { self.at(slot).read_volatile() }
     }
@@ -184,7 +184,7 @@ impl Table {
 
 /// The record of a probe, which may be reused at any time: see [`Table::read`].
 pub struct Slot<'a> {
-    rec: *const pt_record,
+    rec: *const pt_stamp_slot,
     table: std::marker::PhantomData<&'a Table>,
 }
 
@@ -214,7 +214,7 @@ impl Slot<'_> {
 
 fn bytes(slots: u32) -> usize {
     assert!(slots.is_power_of_two());
-    (slots as usize * size_of::<pt_record>()).next_multiple_of(rustix::param::page_size())
+    (slots as usize * size_of::<pt_stamp_slot>()).next_multiple_of(rustix::param::page_size())
 }
 
 impl Drop for Table {

@@ -4,10 +4,10 @@
 mod args;
 mod devices;
 mod inband;
-mod records;
 mod reports;
 mod run;
 mod slot;
+mod stamp_sender;
 
 pub use args::Args;
 pub use run::run;

@@ -6,7 +6,7 @@ use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
 use crate::wire::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
-use bpf::pingtrace::types::{pt_owed, pt_record};
+use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
 use report::analysis::blame::{Blame, to_wire};
 use report::model::KernelDrop;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ const MAX_WAITING: usize = 8192;
 struct Waiting {
     at_ns: u64,
     again: bool,
-    event: pt_owed,
+    event: pt_pending,
 }
 
 /// A report that is due.
@@ -57,7 +57,7 @@ impl DropReports {
     }
 
     /// A packet was dropped.
-    pub fn add(&mut self, now: u64, event: pt_owed) {
+    pub fn add(&mut self, now: u64, event: pt_pending) {
         if self.waiting.len() >= MAX_WAITING {
             self.forgotten += 1;
             return;
@@ -97,7 +97,7 @@ impl DropReports {
         reports
     }
 
-    fn report(&mut self, table: &Table, event: &pt_owed) -> Option<Report> {
+    fn report(&mut self, table: &Table, event: &pt_pending) -> Option<Report> {
         let record = table.copy(event.slot);
         let same = (record.session, record.sequence) == (event.session, event.sequence);
         let mine =
@@ -119,13 +119,13 @@ impl DropReports {
 }
 
 /// Nothing was seen of the packet after the drop: else it was a copy.
-fn is_lost(record: &pt_record) -> bool {
+fn is_lost(record: &pt_stamp_slot) -> bool {
     let later = |e: &Entry| e.time > record.drop.ns;
     record.drop.ns != 0 && !stamps(record, 0).iter().any(later)
 }
 
 /// Who had the CPU in a probe's slow segments, as far as there is room; none if there is nothing to say.
-pub fn blame_message(record: &pt_record, blame: &[Blame]) -> Option<Vec<u8>> {
+pub fn blame_message(record: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
     let length = usize::from(record.length);
     let (session, sequence) = (record.session, record.sequence);
     let mut packet = RecordPacket::new(family(record), Version::V1, session, sequence, length);
@@ -140,7 +140,7 @@ pub fn blame_message(record: &pt_record, blame: &[Blame]) -> Option<Vec<u8>> {
 }
 
 /// What a small packet has no room for is left out, the least important last.
-fn message(record: &pt_record, family: Family, drop: &KernelDrop) -> Vec<u8> {
+fn message(record: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
     let length = usize::from(record.length);
     let mut packet =
         RecordPacket::new(family, Version::V1, record.session, record.sequence, length);

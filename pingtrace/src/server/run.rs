@@ -3,7 +3,7 @@
 
 use super::Args;
 use super::devices::Devices;
-use super::records::{Records, SLOTS};
+use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
 use crate::control::Control;
 use crate::kernel::host::{self, ServerLock};
@@ -16,7 +16,7 @@ use crate::units::monotonic_ns;
 use crate::wire::packet::Family;
 use crate::wire::socket::{Deliver, Options, ProbeSocket};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::pt_owed;
+use bpf::pingtrace::types::pt_pending;
 use libbpf_rs::{MapCore as _, MapFlags, RingBuffer, RingBufferBuilder};
 use netns::Namespace;
 use report::format::text;
@@ -55,29 +55,29 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &args.interface)?;
-    // Last: a reply that is stamped before its device is would be owed a record packet.
+    // Last: a reply that is stamped before its device is would leave a stamp packet pending.
     tracer.attach();
-    say_points(&tracer);
+    log_points(&tracer);
     let mut recorder_storage = recorder::Storage::uninit();
     let recording = args
         .explain
         .map(|t| explain::Start::record(&mut recorder_storage, t));
     let recording = recording.transpose()?;
     let mut meter = meter(args, &tracer, &devices, recording.as_ref());
-    let owed = RefCell::new(Vec::new());
-    let ring = ring(&tracer, &owed)?;
-    let mut records = Records::new(own, recording.as_ref().map(explain::Start::explainer));
+    let pending = RefCell::new(Vec::new());
+    let ring = ring(&tracer, &pending)?;
+    let mut sender = StampSender::new(own, recording.as_ref().map(explain::Start::explainer));
     let mut signals = control.wake()?;
     story::date_lines();
     let deadline = args.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();
     log::info!("serving; stop with SIGINT or SIGTERM");
-    while wait(&ring, &devices, &signals, records.wake_at(deadline))?
-        || records.wake_at(None).is_some()
+    while wait(&ring, &devices, &signals, sender.wake_at(deadline))?
+        || sender.wake_at(None).is_some()
     {
         ring.consume()
-            .context("read the ring buffer of owed records")?;
-        records.send(&tracer.table, &mut owed.borrow_mut());
+            .context("read the ring buffer of pending stamps")?;
+        sender.send(&tracer.table, &mut pending.borrow_mut());
         if let Err(e) = devices.update() {
             log::warn!("{e:#}; a device that has come or gone may be missed");
         }
@@ -85,16 +85,16 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         let _ = signals.read(&mut [0; 64]);
         if control.asked().summary {
             log::info!("{}", clients(&tracer)?);
-            summarize(&tracer, &devices, &records);
+            summarize(&tracer, &devices, &sender);
         }
         if control.stopped() {
             break;
         }
     }
-    summarize(&tracer, &devices, &records);
+    summarize(&tracer, &devices, &sender);
     meter.most_in_use = tracer.table.waiting();
     meter.evicted = tracer.losses().evicted;
-    say_cost(&meter, monotonic_ns() - start_ns);
+    log_cost(&meter, monotonic_ns() - start_ns);
     drop(sockets);
     Ok(())
 }
@@ -114,7 +114,7 @@ fn meter(
     Meter::start(SLOTS, programs.filter(|_| args.debug).collect())
 }
 
-/// Waits for an owed record, a device, a signal or the deadline; false at the deadline.
+/// Waits for pending stamps, a device, a signal or the deadline; false at the deadline.
 fn wait(
     ring: &RingBuffer<'_>,
     devices: &Devices<'_>,
@@ -150,10 +150,13 @@ fn ring_fd<'r>(ring: &'r RingBuffer<'_>) -> BorrowedFd<'r> {
     unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
 }
 
-fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<RingBuffer<'r>> {
+fn ring<'r>(
+    tracer: &'r Tracer<'_>,
+    pending: &'r RefCell<Vec<pt_pending>>,
+) -> Result<RingBuffer<'r>> {
     let mut builder = RingBufferBuilder::new();
     builder
-        .add(&tracer.maps().owed, move |bytes: &[u8]| {
+        .add(&tracer.maps().pending, move |bytes: &[u8]| {
             let word = |at: usize| {
                 bytes
                     .get(at..at + 4)
@@ -161,7 +164,7 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
             };
             let words = [0, 4, 8, 12].map(word);
             if let [Some(slot), Some(session), Some(sequence), Some(what)] = words {
-                owed.borrow_mut().push(pt_owed {
+                pending.borrow_mut().push(pt_pending {
                     slot,
                     session,
                     sequence,
@@ -170,10 +173,10 @@ fn ring<'r>(tracer: &'r Tracer<'_>, owed: &'r RefCell<Vec<pt_owed>>) -> Result<R
             }
             0
         })
-        .context("open the ring buffer of owed records")?;
+        .context("open the ring buffer of pending stamps")?;
     builder
         .build()
-        .context("open the ring buffer of owed records")
+        .context("open the ring buffer of pending stamps")
 }
 
 /// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
@@ -199,13 +202,13 @@ fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
     Ok(sockets)
 }
 
-fn say_cost(meter: &Meter, elapsed_ns: u64) {
+fn log_cost(meter: &Meter, elapsed_ns: u64) {
     for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
         log::info!("{line}");
     }
 }
 
-fn say_points(tracer: &Tracer<'_>) {
+fn log_points(tracer: &Tracer<'_>) {
     for (point, why) in &tracer.missing {
         log::warn!("{} cannot be stamped here: {why}", point.name());
     }
@@ -240,7 +243,7 @@ fn clients(tracer: &Tracer<'_>) -> Result<String> {
     Ok(format!("{} clients, {count} sessions so far", peers.len()))
 }
 
-fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
+fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
     let (written, inband) = devices
         .inband
         .as_ref()
@@ -248,27 +251,21 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
         .unwrap_or_default();
     log::info!(
         "{written} replies stamped in band, {} record packets sent",
-        records.sent
+        sender.sent
     );
-    if records.explainer.is_some() {
-        log::info!("{} slow probes explained", records.blamed);
+    if sender.explainer.is_some() {
+        log::info!("{} slow probes explained", sender.blamed);
     }
     let kernel = tracer.losses();
     let losses = [
-        (
-            "record packets held back by the rate limit",
-            records.limited,
-        ),
-        ("record packets that could not be sent", records.failed),
-        (
-            "records reused before their packet was sent",
-            records.reused,
-        ),
+        ("record packets held back by the rate limit", sender.limited),
+        ("record packets that could not be sent", sender.failed),
+        ("records reused before their packet was sent", sender.reused),
         ("stamps beyond 32 a direction", kernel.stamp_overflow),
         ("records reused before their reply left", kernel.evicted),
         (
             "record packets forgotten: ring buffer full",
-            kernel.owed_overflow,
+            kernel.pending_overflow,
         ),
         ("stamps for which a reply had no room", inband.no_room),
         (
@@ -277,11 +274,11 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, records: &Records) {
         ),
         (
             "dropped probes that no client was told of",
-            records.drops.forgotten,
+            sender.drops.forgotten,
         ),
         (
             "slow probes that were not explained: too many at once",
-            records.explainer.as_ref().map_or(0, |e| e.skipped),
+            sender.explainer.as_ref().map_or(0, |e| e.skipped),
         ),
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {

@@ -2,19 +2,19 @@
 
 use crate::kernel::table::{REPLY, REQUEST};
 use crate::wire::packet::{self, Entry, Family};
-use bpf::pingtrace::types::pt_record;
+use bpf::pingtrace::types::pt_stamp_slot;
 use report::model::Point;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The namespace of the last device that received the request.
-pub fn answered_in(record: &pt_record) -> Option<u32> {
+pub fn answered_in(record: &pt_stamp_slot) -> Option<u32> {
     let mut request = entries(record, REQUEST).rev();
     let received = request.find(|e| e.point == Point::RRxDevrcv);
     received.map(|e| e.netns)
 }
 
 /// The first device that the reply left by; 0 if that was not seen.
-pub fn left_by(record: &pt_record) -> u32 {
+pub fn left_by(record: &pt_stamp_slot) -> u32 {
     let mut reply = entries(record, REPLY);
     let queued = reply.find(|e| e.point == Point::RTxDevqueue);
     queued.map_or(0, |e| e.ifindex)
@@ -22,7 +22,7 @@ pub fn left_by(record: &pt_record) -> u32 {
 
 /// The stamps of one direction, in their order.
 pub fn entries(
-    record: &pt_record,
+    record: &pt_stamp_slot,
     direction: usize,
 ) -> impl DoubleEndedIterator<Item = Entry> + '_ {
     let used = usize::from(record.used[direction]);
@@ -31,7 +31,7 @@ pub fn entries(
 }
 
 /// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
-pub fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
+pub fn stamps(record: &pt_stamp_slot, back: i16) -> Vec<Entry> {
     entries(record, REQUEST)
         .chain(entries(record, REPLY))
         .map(|e| Entry { back, ..e })
@@ -39,7 +39,7 @@ pub fn stamps(record: &pt_record, back: i16) -> Vec<Entry> {
 }
 
 /// Of the client's packets.
-pub fn family(record: &pt_record) -> Family {
+pub fn family(record: &pt_stamp_slot) -> Family {
     if record.family == 4 {
         Family::V4
     } else {

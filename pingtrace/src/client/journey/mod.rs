@@ -10,7 +10,7 @@ use crate::client::session::index_of;
 use crate::kernel::drops;
 use crate::kernel::table::{REPLY, REQUEST, Table};
 use crate::wire::packet::{About, Entry, Note, PROVISIONAL, Packet, Version};
-use bpf::pingtrace::types::{pt_drop, pt_record, pt_stamp};
+use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot};
 use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status, Symbol};
 use std::collections::{BTreeMap, VecDeque};
 use std::mem::offset_of;
@@ -117,7 +117,7 @@ const MAX_EARLY: usize = 8192;
 const MAX_EARLY_STAMPS: usize = 65_536;
 /// A server has no more stamps of a probe: a record's, in both directions.
 const MAX_REMOTE: usize =
-    (size_of::<pt_record>() - offset_of!(pt_record, stamp)) / size_of::<pt_stamp>();
+    (size_of::<pt_stamp_slot>() - offset_of!(pt_stamp_slot, stamp)) / size_of::<pt_stamp>();
 /// No name of a kernel is longer, bytes.
 const MAX_NAME: usize = 255;
 /// Probes whose record was copied before it was reused.

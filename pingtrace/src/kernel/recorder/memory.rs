@@ -20,7 +20,7 @@ pub const STACKS_OF_CPU: u32 = STACKS * RINGS as u32;
 
 /// A record and where it is from.
 #[derive(Clone, Copy)]
-pub struct Record {
+pub struct CpuEvent {
     /// Which CPU.
     pub cpu: u32,
     /// Which ring.
@@ -29,7 +29,7 @@ pub struct Record {
     pub event: pt_event,
 }
 
-impl Record {
+impl CpuEvent {
     /// When the interval began that it tells of, `CLOCK_MONOTONIC` ns.
     pub fn begin_ns(&self) -> u64 {
         self.event.end_ns.saturating_sub(self.event.ns)
@@ -97,14 +97,14 @@ impl Memory {
 
     /// The records of a ring from number `from` on, the oldest first, and the number of the next.
     /// The second is how many of them had been overwritten.
-    pub fn read(&self, cpu: u32, ring: usize, from: u64, into: &mut Vec<Record>) -> (u64, u64) {
+    pub fn read(&self, cpu: u32, ring: usize, from: u64, into: &mut Vec<CpuEvent>) -> (u64, u64) {
         let size = u64::from(self.size(ring));
         let head = self.head(cpu, ring);
         // The one that is being written is in the place of the oldest.
         let oldest = |head: u64| (head + 1).saturating_sub(size);
         let first = from.max(oldest(head)).min(head);
         let before = into.len();
-        into.extend((first..head).map(|number| Record {
+        into.extend((first..head).map(|number| CpuEvent {
             cpu,
             ring,
             event: self.events.read(self.place(cpu, ring, number)),
@@ -119,17 +119,17 @@ impl Memory {
 
     /// The records of a ring whose intervals ended at `from_ns` or later, the youngest first. Each
     /// writer's intervals end in order, so nothing before them is looked at.
-    pub fn since(&self, cpu: u32, ring: usize, from_ns: u64, into: &mut Vec<Record>) {
+    pub fn since(&self, cpu: u32, ring: usize, from_ns: u64, into: &mut Vec<CpuEvent>) {
         let size = u64::from(self.size(ring));
         let head = self.head(cpu, ring);
         let first = (head + 1).saturating_sub(size).min(head);
         let before = into.len();
-        let record = |number| Record {
+        let record = |number| CpuEvent {
             cpu,
             ring,
             event: self.events.read(self.place(cpu, ring, number)),
         };
-        let young = |record: &Record| record.event.end_ns >= from_ns;
+        let young = |record: &CpuEvent| record.event.end_ns >= from_ns;
         into.extend((first..head).rev().map(record).take_while(young));
         fence(Ordering::Acquire);
         // What was overwritten meanwhile were the oldest.
@@ -139,7 +139,7 @@ impl Memory {
     }
 
     /// The addresses of a record's stack, the innermost first; none if there is none any more.
-    pub fn stack(&self, record: &Record) -> Vec<u64> {
+    pub fn stack(&self, record: &CpuEvent) -> Vec<u64> {
         let number = record.event.stack;
         if number == 0 {
             return Vec::new();
@@ -207,7 +207,7 @@ impl Reader {
     }
 
     /// What has come since the last call, of all CPUs, in the order of its end.
-    pub fn read(&mut self, memory: &Memory) -> Vec<Record> {
+    pub fn read(&mut self, memory: &Memory) -> Vec<CpuEvent> {
         let mut records = Vec::new();
         let mut next = self.next.iter_mut();
         for cpu in 0..memory.cpus() {

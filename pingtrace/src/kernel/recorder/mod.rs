@@ -7,13 +7,13 @@ mod memory;
 mod sampling;
 
 pub use buckets::bound;
-pub use memory::{Memory, RINGS, Reader, Record, comm, text};
+pub use memory::{CpuEvent, Memory, RINGS, Reader, comm, text};
 
 use crate::inject::load::{Priority, pin, prioritise};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::symbols;
 use anyhow::{Context, Result, bail};
-use bpf::recorder::types::{pt_record_flag, pt_vector};
+use bpf::recorder::types::{pt_event_flag, pt_vector};
 use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{Struct, Typedef};
@@ -304,9 +304,9 @@ pub fn softirq_name(vector: u32) -> String {
 }
 
 /// The device or purpose of a hard interrupt.
-pub fn irq_name(record: &Record) -> String {
+pub fn irq_name(record: &CpuEvent) -> String {
     let number = record.event.other;
-    if u32::from(record.event.flags) & pt_record_flag::PT_VECTOR.0 != 0 {
+    if u32::from(record.event.flags) & pt_event_flag::PT_VECTOR.0 != 0 {
         return match pt_vector(number) {
             pt_vector::PT_LOCAL_TIMER => "local_timer".to_owned(),
             pt_vector::PT_CALL_FUNCTION => "call_function".to_owned(),

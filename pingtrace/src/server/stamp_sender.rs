@@ -9,7 +9,7 @@ use crate::units::monotonic_ns;
 use crate::wire::packet::{Entry, Family, RecordPacket, Version};
 use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::{pt_owe, pt_owed, pt_record};
+use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot};
 use report::analysis::blame;
 use report::model::{Host, Point, Stamp};
 use std::collections::HashMap;
@@ -27,13 +27,13 @@ const MAX_SOCKETS: usize = 64;
 const TRAVEL_NS: u64 = 2_000_000;
 
 /// Sends what the programs owe to clients.
-pub struct Records {
+pub struct StampSender {
     /// The namespace whose probes are served; others have a server of their own, or none.
     own_netns: u32,
     /// By slot: session and sequence number of the last record that was sent.
     done: Vec<(u32, u32)>,
     /// Replies that have left one device and not the last one yet, and until when they are held.
-    held: Vec<(u64, pt_owed)>,
+    waiting: Vec<(u64, pt_pending)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
     limits: Limits,
     pub drops: DropReports,
@@ -48,20 +48,20 @@ pub struct Records {
 }
 
 /// One probe whose stamps go out.
-struct Due {
-    slot: u32,
-    record: pt_record,
+struct PendingStamps {
+    index: u32,
+    record: pt_stamp_slot,
 }
 
-impl Records {
-    /// Nothing is owed yet.
+impl StampSender {
+    /// Nothing is pending yet.
     pub fn new(own_netns: u32, explainer: Option<Explainer>) -> Self {
         Self {
             own_netns,
             explainer,
             blamed: 0,
             done: vec![(0, 0); SLOTS as usize],
-            held: Vec::new(),
+            waiting: Vec::new(),
             sockets: HashMap::new(),
             limits: Limits::default(),
             drops: DropReports::new(own_netns),
@@ -74,7 +74,7 @@ impl Records {
 
     /// When to look again without any event.
     pub fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
-        self.held
+        self.waiting
             .iter()
             .map(|(until, _)| *until)
             .chain(self.drops.wake_at())
@@ -83,46 +83,46 @@ impl Records {
     }
 
     /// The records whose time has come, of those that are new and those that are held.
-    fn due(&mut self, table: &Table, owed: &mut Vec<pt_owed>) -> Vec<Due> {
+    fn ready(&mut self, table: &Table, pending: &mut Vec<pt_pending>) -> Vec<PendingStamps> {
         let now = monotonic_ns();
-        let mut all = std::mem::take(&mut self.held);
-        for o in owed.drain(..) {
-            match pt_owe(o.what) {
-                pt_owe::PT_OWE_DROP => self.drops.add(now, o),
-                pt_owe::PT_OWE_BLAME => self.blame(table, &o),
+        let mut all = std::mem::take(&mut self.waiting);
+        for o in pending.drain(..) {
+            match pt_pending_kind(o.what) {
+                pt_pending_kind::PT_PENDING_DROP => self.drops.add(now, o),
+                pt_pending_kind::PT_PENDING_BLAME => self.blame(table, &o),
                 _ => all.push((now + TRAVEL_NS, o)),
             }
         }
-        let mut due = Vec::new();
+        let mut ready = Vec::new();
         for (until, o) in all {
             let Some(d) = self.open_record(table, &o) else {
                 continue;
             };
             if d.has_left() || now >= until {
-                due.push(d);
+                ready.push(d);
             } else {
-                self.held.push((until, o));
+                self.waiting.push((until, o));
             }
         }
-        due
+        ready
     }
 
     /// The record that an event means, unless it was sent already.
-    fn open_record(&mut self, table: &Table, o: &pt_owed) -> Option<Due> {
+    fn open_record(&mut self, table: &Table, o: &pt_pending) -> Option<PendingStamps> {
         if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
             return None;
         }
         let record = self.record(table, o)?;
-        Some(Due {
-            slot: o.slot,
+        Some(PendingStamps {
+            index: o.slot,
             record,
         })
     }
 
     /// The record that an event means, if it is still that one, and of a probe that this namespace
     /// answered.
-    fn record(&mut self, table: &Table, o: &pt_owed) -> Option<pt_record> {
-        let record = table.copy(o.slot);
+    fn record(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
+        let slot = table.copy(o.slot);
         if (record.session, record.sequence) != (o.session, o.sequence) {
             self.reused += 1;
             return None;
@@ -131,7 +131,7 @@ impl Records {
     }
 
     /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
-    fn blame(&mut self, table: &Table, o: &pt_owed) {
+    fn blame(&mut self, table: &Table, o: &pt_pending) {
         let Some(record) = self.record(table, o) else {
             return;
         };
@@ -158,20 +158,20 @@ impl Records {
     }
 
     /// One packet a probe for version 0; as many probes as fit for version 1.
-    pub fn send(&mut self, table: &Table, owed: &mut Vec<pt_owed>) {
-        let mut due = self.due(table, owed);
-        due.sort_by_key(|d| (d.record.peer, d.record.session));
-        let mut rest = due.as_slice();
+    pub fn send(&mut self, table: &Table, pending: &mut Vec<pt_pending>) {
+        let mut ready = self.ready(table, pending);
+        ready.sort_by_key(|d| (d.record.peer, d.record.session));
+        let mut rest = ready.as_slice();
         while let Some(first) = rest.first() {
-            let most = if first.record.version == 0 {
+            let max_batch = if first.record.version == 0 {
                 1
             } else {
                 MAX_BATCH
             };
-            let same = |d: &&Due| {
+            let same = |d: &&PendingStamps| {
                 d.record.peer == first.record.peer && d.record.session == first.record.session
             };
-            let batch = rest.iter().take(most).take_while(same).count();
+            let batch = rest.iter().take(max_batch).take_while(same).count();
             let taken = self.send_some(&rest[..batch]);
             rest = &rest[taken..];
         }
@@ -181,8 +181,8 @@ impl Records {
     }
 
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
-    fn send_some(&mut self, due: &[Due]) -> usize {
-        let head = &due[0].record;
+    fn send_some(&mut self, batch: &[PendingStamps]) -> usize {
+        let head = &batch[0].record;
         let family = family(head);
         let version = if head.version == 0 {
             Version::V0
@@ -197,7 +197,7 @@ impl Records {
             usize::from(head.length),
         );
         let mut taken = 0;
-        for d in due {
+        for d in batch {
             let back = head.sequence.wrapping_sub(d.record.sequence).cast_signed();
             let Ok(back) = i16::try_from(back) else {
                 break;
@@ -209,10 +209,10 @@ impl Records {
             for e in &entries {
                 packet.push(e);
             }
-            self.done[d.slot as usize] = (d.record.session, d.record.sequence);
+            self.done[d.index as usize] = (d.record.session, d.record.sequence);
             taken += 1;
         }
-        let device = left_by(&due[0].record);
+        let device = left_by(&batch[0].record);
         self.transmit(
             address(&head.local, device),
             address(&head.peer, device),
@@ -254,7 +254,7 @@ impl Records {
 /// Probes in one record packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
-impl Due {
+impl PendingStamps {
     /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
     /// further way is its own.
     fn has_left(&self) -> bool {
