@@ -122,7 +122,7 @@ impl StampSender {
     /// The record that an event means, if it is still that one, and of a probe that this namespace
     /// answered.
     fn record(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
-        let slot = table.copy(o.slot);
+        let record = table.copy(o.slot);
         if (record.session, record.sequence) != (o.session, o.sequence) {
             self.reused += 1;
             return None;
