@@ -4,9 +4,10 @@ use super::harness::{Server, alone, finish, pingtrace, wire};
 use netns::Lab;
 use pingtrace::inject::burn::{Burn, Softirq};
 use pingtrace::inject::forwarder::{Forwarder, Plan};
-use pingtrace::inject::load::{self, CpuHog, Hog, Priority, Ticking};
+use pingtrace::inject::load::{CpuHog, Hog, Ticking};
 use pingtrace::inject::quota::Quota;
 use pingtrace::inject::stall::{Kind, Stall};
+use pingtrace::kernel::thread::{Priority, pin};
 use serde_json::Value;
 use std::mem::MaybeUninit;
 use std::process::Child;
@@ -29,7 +30,7 @@ fn at(probe: &Value, point: &str) -> Option<u64> {
 /// In a thread on this CPU; what it starts begins there.
 fn on_cpu<T: Send>(cpu: usize, start: impl FnOnce() -> T + Send) -> T {
     let pinned = move || {
-        load::pin(cpu).unwrap();
+        pin(cpu).unwrap();
         start()
     };
     thread::scope(|scope| scope.spawn(pinned).join().unwrap())

@@ -3,7 +3,8 @@
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, status, wire};
 use netns::{Host, Lab, Netlink};
 use pingtrace::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
-use pingtrace::inject::load::{self, CpuHog, Flood, Hog, Priority, UdpFlood};
+use pingtrace::inject::load::{CpuHog, Flood, Hog, UdpFlood};
+use pingtrace::kernel::thread::{Priority, pin};
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
@@ -126,7 +127,7 @@ fn a_busy_cpu_is_the_run_queue() {
     let child = thread::scope(|scope| {
         // A child starts on the CPU of the thread that starts it.
         let start = || {
-            load::pin(CPU).unwrap();
+            pin(CPU).unwrap();
             pingtrace(&lab.client.ns, &args)
         };
         scope.spawn(start).join().unwrap()

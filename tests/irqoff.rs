@@ -2,9 +2,9 @@
 
 use super::harness::{Companion, Finished, alone, until};
 use libbpf_rs::query::ProgInfoIter;
-use pingtrace::inject::load::Priority;
 use pingtrace::inject::stall::{self, Kind, Span, Stall};
 use pingtrace::inject::victim::{self, Victim, Wakes};
+use pingtrace::kernel::thread::Priority;
 use pingtrace::units::Time;
 use serde_json::Value;
 use std::fs;

@@ -2,7 +2,8 @@
 
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, points, sum};
 use netns::{Lab, Namespace};
-use pingtrace::inject::load::{self, CpuHog, Hog, Priority};
+use pingtrace::inject::load::{CpuHog, Hog};
+use pingtrace::kernel::thread::{Priority, pin};
 use serde_json::Value;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const THRESHOLD_NS: u64 = 5_000_000;
 /// In a thread on that CPU; the client begins, and stays, there.
 fn client_on_cpu(ns: &Namespace, args: &str) -> std::process::Child {
     let start = || {
-        load::pin(CPU).unwrap();
+        pin(CPU).unwrap();
         pingtrace(ns, args)
     };
     thread::scope(|scope| scope.spawn(start).join().unwrap())

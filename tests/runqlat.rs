@@ -2,10 +2,11 @@
 
 use super::harness::{Companion, Finished, alone, finish, program};
 use super::irqoff::{end_ns, median, number, summary};
-use pingtrace::inject::load::{CpuHog, Hog, Priority};
+use pingtrace::inject::load::{CpuHog, Hog};
 use pingtrace::inject::quota::Quota;
 use pingtrace::inject::stall::{Kind, Stall};
 use pingtrace::inject::victim::{Victim, Wake, Wakes};
+use pingtrace::kernel::thread::Priority;
 use serde_json::Value;
 use std::fs;
 use std::mem::MaybeUninit;

@@ -1,10 +1,11 @@
 //! The injected faults of the companions are what they say they are.
 
 use super::harness::{alone, until};
-use pingtrace::inject::load::{CpuHog, Hog, Priority};
+use pingtrace::inject::load::{CpuHog, Hog};
 use pingtrace::inject::quota::Quota;
 use pingtrace::inject::stall::{Kind, Span, Stall};
 use pingtrace::inject::victim::{Victim, Wake, Wakes};
+use pingtrace::kernel::thread::Priority;
 use std::mem::MaybeUninit;
 use std::process::Command;
 use std::time::Duration;

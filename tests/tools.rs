@@ -12,7 +12,8 @@ use super::harness::alone;
 use super::packets;
 use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
 use pingtrace::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
-use pingtrace::inject::load::{CpuHog, Flood, Hog, Priority, UdpFlood};
+use pingtrace::inject::load::{CpuHog, Flood, Hog, UdpFlood};
+use pingtrace::kernel::thread::Priority;
 
 const MS: Duration = Duration::from_millis(1);
 

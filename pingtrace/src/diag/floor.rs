@@ -2,13 +2,17 @@
 //! thread sleeps, another is busy and the clock ticks. What is usual then cannot be told from what
 //! is worth a report.
 
-use crate::inject::load::{CpuHog, Hog, Priority};
-use crate::inject::victim::{Victim, Wakes};
 use crate::kernel::recorder::{self, CpuEvent, Reader, Recorder, Setup, Storage};
+use crate::kernel::thread::{Priority, pin, prioritise};
+use crate::units::{monotonic_ns, sleep_until};
 use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_event_type, pt_ring_of};
 use report::companion::Kind;
 use report::units::duration;
+use rustix::thread::gettid;
+use std::io;
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Duration;
 
 /// How long is looked.
@@ -114,25 +118,32 @@ impl Measure {
     }
 }
 
-/// The sleeper's thread id: it goes before the busy one if this process may say so.
+/// For [`LOOK`], one thread keeps the CPU busy, and another sleeps and wakes; the thread id of the
+/// sleeper, which has priority over the busy one if this process may give it.
 fn sleep_beside_a_hog(cpu: usize) -> Result<u32> {
-    let hog = CpuHog::start(Hog {
-        cpu,
-        priority: Priority::Normal,
-        limit: LOOK,
-        burst: None,
-    });
-    let wakes = |priority| Wakes {
-        cpu,
-        priority,
-        interval: SLEEP,
-        limit: LOOK,
+    let end = monotonic_ns() + LOOK.as_nanos() as u64;
+    let spin = || {
+        let pinned = pin(cpu);
+        while pinned.is_ok() && monotonic_ns() < end {
+            std::hint::spin_loop();
+        }
+        pinned
     };
-    let sleeper = Victim::start(wakes(Priority::Fifo(1)))
-        .or_else(|_| Victim::start(wakes(Priority::Normal)))
-        .context("start a thread")?;
-    let tid = sleeper.tid();
-    sleeper.wait();
-    drop(hog);
-    Ok(tid)
+    let sleep = || {
+        pin(cpu)?;
+        // Without the privilege it waits for the busy one as any other thread would.
+        let _ = prioritise(Priority::Fifo(1));
+        while monotonic_ns() < end {
+            sleep_until(monotonic_ns() + SLEEP.as_nanos() as u64);
+        }
+        Ok(gettid().as_raw_nonzero().get().cast_unsigned())
+    };
+    thread::scope(|scope| -> io::Result<u32> {
+        let hog = thread::Builder::new().spawn_scoped(scope, spin)?;
+        let sleeper = thread::Builder::new().spawn_scoped(scope, sleep)?;
+        let slept = sleeper.join();
+        hog.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+        slept.unwrap_or_else(|panic| resume_unwind(panic))
+    })
+    .context("start a thread")
 }

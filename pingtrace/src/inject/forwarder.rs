@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::load;
+use crate::kernel::thread::{Priority, prioritise};
 use crate::units::monotonic_ns;
 
 /// Frames waiting at any time, both directions.
@@ -697,7 +697,7 @@ fn icmp(frame: &[u8]) -> Option<(usize, usize, u8, u8)> {
 fn prepare_thread() -> bool {
     // An old kernel without it only makes sleeps 50 us longer, which SPIN_NS covers.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    load::prioritise(load::Priority::Fifo(2)).is_ok()
+    prioritise(Priority::Fifo(2)).is_ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -10,23 +10,11 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::thread::CpuSet;
-
+use crate::kernel::thread::{Priority, pin, prioritise};
 use crate::units::monotonic_ns;
 
 /// Bursts of a [`CpuHog`] and the like that are remembered; later ones run unrecorded.
 pub(super) const MAX_SPANS: usize = 1 << 16;
-
-/// How a thread competes for its CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    /// Only what nobody else wants of it (`SCHED_IDLE`).
-    Idle,
-    /// As any other thread.
-    Normal,
-    /// `SCHED_FIFO` with this priority (1 to 99): everything of lower priority waits.
-    Fifo(i32),
-}
 
 /// What a hog does.
 #[derive(Clone, Copy, Debug)]
@@ -276,36 +264,6 @@ impl Flood {
             .rate
             .map(|rate| u128::from(number) * 1_000_000_000 / u128::from(rate.max(1)));
         at.map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
-    }
-}
-
-/// Puts the calling thread on one CPU.
-pub fn pin(cpu: usize) -> io::Result<()> {
-    if cpu >= CpuSet::MAX_CPU {
-        return Err(io::Error::other(format!("there is no CPU {cpu}")));
-    }
-    let mut set = CpuSet::new();
-    set.set(cpu);
-    Ok(rustix::thread::sched_setaffinity(None, &set)?)
-}
-
-/// Gives the calling thread its scheduling class; `Fifo` needs `CAP_SYS_NICE`.
-#[expect(unsafe_code, reason = "no safe wrapper of sched_setscheduler")]
-pub fn prioritise(priority: Priority) -> io::Result<()> {
-    let (policy, level) = match priority {
-        Priority::Normal => return Ok(()),
-        Priority::Idle => (libc::SCHED_IDLE, 0),
-        Priority::Fifo(level) => (libc::SCHED_FIFO, level),
-    };
-    let parameters = libc::sched_param {
-        sched_priority: level,
-    };
-    // SAFETY: the parameters outlive the call, and thread 0 is the calling one.
-    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }
 

@@ -20,7 +20,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::load::pin;
+use crate::kernel::thread::pin;
 
 /// The thread's name.
 pub const COMM: &str = "stall";

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::load::{MAX_SPANS, Priority, Worker, nanos, pin, prioritise};
+use super::load::{MAX_SPANS, Worker, nanos};
+use crate::kernel::thread::{Priority, pin, prioritise};
 use crate::units::{monotonic_ns, sleep_until};
 
 /// The thread's name.

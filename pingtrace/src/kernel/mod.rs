@@ -9,4 +9,5 @@ pub mod process;
 pub mod recorder;
 pub mod symbols;
 pub mod table;
+pub mod thread;
 pub(crate) mod tracer;

@@ -13,7 +13,8 @@ use super::plan::{
 use super::stage::Stage;
 use crate::inject::burn::{self, Hits, Softirq};
 use crate::inject::forwarder::Direction;
-use crate::inject::load::{CpuHog, Flood, Hog, Priority, Ticking, UdpFlood};
+use crate::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
+use crate::kernel::thread::Priority;
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};
 use report::model::Segment;

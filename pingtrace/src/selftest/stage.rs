@@ -5,7 +5,7 @@ use super::plan;
 use crate::control::Control;
 use crate::inject::burn::Burn;
 use crate::inject::forwarder::{Forwarder, Outcome};
-use crate::inject::load;
+use crate::kernel::thread::pin;
 use crate::output::story::{self, Progress};
 use anyhow::{Context, Result, bail};
 use libbpf_rs::OpenObject;
@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
         let cpus = Cpus::find()?;
         let in_all = plan::requests(trials, cpus.other.is_some());
         // Threads and processes inherit it.
-        load::pin(cpus.usual).with_context(|| format!("run on CPU {} only", cpus.usual))?;
+        pin(cpus.usual).with_context(|| format!("run on CPU {} only", cpus.usual))?;
         let taps = Lab::tap_pair().context("build a laboratory: needs root")?;
         let lab = taps.lab;
         let wire = Forwarder::start(taps.client_tap, taps.server_tap, plan::wire(trials))

@@ -9,9 +9,9 @@ mod sampling;
 pub use buckets::bound;
 pub use memory::{CpuEvent, Memory, RINGS, Reader, comm, text};
 
-use crate::inject::load::{Priority, pin, prioritise};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::symbols;
+use crate::kernel::thread::{Priority, pin, prioritise};
 use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_vector};
 use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
