@@ -9,10 +9,7 @@ const OBJECTS: &[&str] = &[
     "inband",
     "recorder",
     "iofsstat",
-    "empty",
     "burn",
-    "stall",
-    "buckets",
     "memleak",
 ];
 

@@ -44,16 +44,16 @@ die() {
 build() {
     scripts/setup.sh
     PATH="${HOME:-/root}/.cargo/bin:$PATH"
-    cargo build --locked --release --package pingtrace --bins --examples
+    cargo build --locked --release --package pingtrace --package bench
     local built
     built=$(realpath "${CARGO_TARGET_DIR:-target}/release")
     binary=$built/pingtrace
-    flood=$built/examples/flood
-    hooks=$built/examples/hooks
-    iocost=$built/examples/iocost
-    pingpong=$built/examples/pingpong
-    allocs=$built/examples/allocs
-    delayed=$built/examples/delayed
+    flood=$built/flood
+    hooks=$built/hooks
+    iocost=$built/iocost
+    pingpong=$built/pingpong
+    allocs=$built/allocs
+    delayed=$built/delayed
 }
 
 # Starts a server with the given options; prints how long it took, ms.

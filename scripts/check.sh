@@ -32,7 +32,7 @@ check() {
 }
 
 c_format() {
-    find bpf scripts \( -name '*.[ch]' \) -print0 | xargs -0 -r clang-format --dry-run -Werror
+    find bpf scripts tests \( -name '*.[ch]' \) -print0 | xargs -0 -r clang-format --dry-run -Werror
 }
 
 shell_scripts() {

@@ -3,7 +3,7 @@
 
 use super::harness::{Finished, alone, end, hear, program, with_story};
 use super::iofsstat::Disk;
-use pingtrace::inject::holders::EventFds;
+use super::kit::holders::EventFds;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write as _;

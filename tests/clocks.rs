@@ -2,8 +2,8 @@
 //! clock model says can be compared with what happened.
 
 use super::harness::{Server, alone, client, wire};
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
 use pingtrace::kernel::lab_clock::LabClock;
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use report::analysis::breakdown::{breakdown, breakdown_into};
 use report::analysis::clock::{Event, WireSplit};
 use report::analysis::verdict::{Baselines, Direction as Believed, Verdict, judge};

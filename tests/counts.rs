@@ -4,7 +4,7 @@ use super::harness::{
     Finished, Server, alone, client, finish, kill, pingtrace, program, start, status, wire,
 };
 use netns::{Lab, Namespace};
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::thread;

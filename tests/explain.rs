@@ -1,13 +1,13 @@
 //! `--explain`: what held up a probe on purpose is what is blamed, by class and by name.
 
 use super::harness::{Server, alone, finish, pingtrace, wire};
+use super::kit::quota::Quota;
+use super::kit::stall::{Kind, Stall};
 use netns::Lab;
-use pingtrace::inject::burn::{Burn, Softirq};
-use pingtrace::inject::forwarder::{Forwarder, Plan};
-use pingtrace::inject::load::{CpuHog, Hog, Ticking};
-use pingtrace::inject::quota::Quota;
-use pingtrace::inject::stall::{Kind, Stall};
 use pingtrace::kernel::thread::{Priority, pin};
+use pingtrace::selftest::inject::burn::{Burn, Softirq};
+use pingtrace::selftest::inject::forwarder::{Forwarder, Plan};
+use pingtrace::selftest::inject::load::{CpuHog, Hog, Ticking};
 use serde_json::Value;
 use std::mem::MaybeUninit;
 use std::process::Child;

@@ -2,9 +2,9 @@
 
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, status, wire};
 use netns::{Host, Lab, Netlink};
-use pingtrace::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
-use pingtrace::inject::load::{CpuHog, Flood, Hog, UdpFlood};
 use pingtrace::kernel::thread::{Priority, pin};
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
+use pingtrace::selftest::inject::load::{CpuHog, Flood, Hog, UdpFlood};
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 
 use super::harness::{Finished, Server, client, wire};
 use netns::{Host, Lab, Netlink};
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use serde_json::Value;
 use std::process::{Child, Command};
 use std::time::Duration;

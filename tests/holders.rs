@@ -1,7 +1,7 @@
 //! What the holders hold is what they say, and gone when they are.
 
 use super::harness::{alone, until};
-use pingtrace::inject::holders::{
+use super::kit::holders::{
     Arrays, EventFds, Growth, Leaker, PacketRing, Skbs, churn_epoll, churn_udp,
 };
 use std::fs::{read_dir, read_link, read_to_string};

@@ -1,9 +1,9 @@
 //! irqoff says what was done, and nothing else.
 
 use super::harness::{Companion, Finished, alone, until};
+use super::kit::stall::{self, Kind, Span, Stall};
+use super::kit::victim::{self, Victim, Wakes};
 use libbpf_rs::query::ProgInfoIter;
-use pingtrace::inject::stall::{self, Kind, Span, Stall};
-use pingtrace::inject::victim::{self, Victim, Wakes};
 use pingtrace::kernel::thread::Priority;
 use pingtrace::units::Time;
 use serde_json::Value;

@@ -2,8 +2,8 @@
 
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, points, sum};
 use netns::{Lab, Namespace};
-use pingtrace::inject::load::{CpuHog, Hog};
 use pingtrace::kernel::thread::{Priority, pin};
+use pingtrace::selftest::inject::load::{CpuHog, Hog};
 use serde_json::Value;
 use std::thread;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use super::harness::{
     until, wire,
 };
 use netns::{Host, Lab, Namespace, Netlink};
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use pingtrace::wire::packet::Family;
 use pingtrace::wire::socket::ProbeSocket;
 use serde_json::Value;

@@ -5,11 +5,11 @@
 use super::harness::{
     Finished, Story, alone, end, finish, hear, kill, program, refused, until, with_story,
 };
-use super::refuse::{self, BPF_ITER_CREATE, BPF_RAW_TRACEPOINT_OPEN, Refuse};
-use libbpf_rs::{MapHandle, MapType, query::ProgInfoIter};
-use pingtrace::inject::holders::{
+use super::kit::holders::{
     Arrays, EventFds, Growth, Leaker, PacketRing, Skbs, churn_epoll, churn_udp,
 };
+use super::refuse::{self, BPF_ITER_CREATE, BPF_RAW_TRACEPOINT_OPEN, Refuse};
+use libbpf_rs::{MapHandle, MapType, query::ProgInfoIter};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::process::CommandExt;

@@ -2,8 +2,8 @@
 
 use super::harness::{Companion, alone};
 use super::irqoff::{end_ns, median, number, summary};
-use pingtrace::inject::stall::{self, Kind, Span, Stall};
-use pingtrace::inject::victim::{self, Victim, Wake, Wakes};
+use super::kit::stall::{self, Kind, Span, Stall};
+use super::kit::victim::{self, Victim, Wake, Wakes};
 use pingtrace::kernel::thread::Priority;
 use serde_json::Value;
 use std::mem::MaybeUninit;

@@ -2,7 +2,7 @@
 
 use super::harness::{Finished, client, finish, program, start, wire};
 use netns::Lab;
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use serde_json::{Value, json};
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::harness::{Finished, Server, client, finish, kill, program, start, until, wire};
 use netns::Lab;
-use pingtrace::inject::forwarder::{Action, Direction as Way, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Direction as Way, Plan, Rule};
 use serde_json::Value;
 use std::fs;
 use std::io::{self, Read};

@@ -2,7 +2,7 @@
 
 use super::harness::{Finished, Server, client, delay, points, sum, times, wire};
 use netns::Lab;
-use pingtrace::inject::forwarder::Plan;
+use pingtrace::selftest::inject::forwarder::Plan;
 use serde_json::Value;
 use std::time::Duration;
 

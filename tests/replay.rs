@@ -3,7 +3,7 @@
 use super::harness::{Finished, Server, alone, finish, kill, program, start, status, until, wire};
 use flate2::{Compression, write::GzEncoder};
 use netns::{Lab, Namespace};
-use pingtrace::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use report::format::json::{Line, parse_line};
 use report::model::Owner;
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};

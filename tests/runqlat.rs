@@ -2,11 +2,11 @@
 
 use super::harness::{Companion, Finished, alone, finish, program};
 use super::irqoff::{end_ns, median, number, summary};
-use pingtrace::inject::load::{CpuHog, Hog};
-use pingtrace::inject::quota::Quota;
-use pingtrace::inject::stall::{Kind, Stall};
-use pingtrace::inject::victim::{Victim, Wake, Wakes};
+use super::kit::quota::Quota;
+use super::kit::stall::{Kind, Stall};
+use super::kit::victim::{Victim, Wake, Wakes};
 use pingtrace::kernel::thread::Priority;
+use pingtrace::selftest::inject::load::{CpuHog, Hog};
 use serde_json::Value;
 use std::fs;
 use std::mem::MaybeUninit;

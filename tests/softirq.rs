@@ -2,8 +2,8 @@
 
 use super::harness::{self, Server, alone, delay, finish, pingtrace};
 use netns::Lab;
-use pingtrace::inject::burn::{Burn, Softirq};
-use pingtrace::inject::load::Ticking;
+use pingtrace::selftest::inject::burn::{Burn, Softirq};
+use pingtrace::selftest::inject::load::Ticking;
 use serde_json::Value;
 use std::mem::MaybeUninit;
 use std::thread;

@@ -1,11 +1,11 @@
 //! The injected faults of the companions are what they say they are.
 
 use super::harness::{alone, until};
-use pingtrace::inject::load::{CpuHog, Hog};
-use pingtrace::inject::quota::Quota;
-use pingtrace::inject::stall::{Kind, Span, Stall};
-use pingtrace::inject::victim::{Victim, Wake, Wakes};
+use super::kit::quota::Quota;
+use super::kit::stall::{Kind, Span, Stall};
+use super::kit::victim::{Victim, Wake, Wakes};
 use pingtrace::kernel::thread::Priority;
+use pingtrace::selftest::inject::load::{CpuHog, Hog};
 use std::mem::MaybeUninit;
 use std::process::Command;
 use std::time::Duration;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::harness::alone;
 use super::packets;
 use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
-use pingtrace::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
-use pingtrace::inject::load::{CpuHog, Flood, Hog, UdpFlood};
 use pingtrace::kernel::thread::Priority;
+use pingtrace::selftest::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
+use pingtrace::selftest::inject::load::{CpuHog, Flood, Hog, UdpFlood};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -27,11 +27,7 @@ skeleton! {
     inband
 }
 skeleton! {
-    /// For the bench: empty programs at the same hooks.
-    empty
-}
-skeleton! {
-    /// For the self-test and the tests: faults of known place and size.
+    /// For the self-test: faults of known place and size.
     burn
 }
 skeleton! {
@@ -41,14 +37,6 @@ skeleton! {
 skeleton! {
     /// What ran on each CPU, and what was held up there.
     recorder
-}
-skeleton! {
-    /// For the tests of the companions: a CPU that is held up for a known time.
-    stall
-}
-skeleton! {
-    /// For the tests: the recorder's buckets.
-    buckets
 }
 skeleton! {
     /// Who reads and writes which device and file.

@@ -17,7 +17,6 @@ pub mod replay;
 pub mod saved_files;
 
 pub mod diag;
-pub mod inject;
 pub mod selftest;
 
 pub mod control;

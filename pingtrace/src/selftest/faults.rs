@@ -6,14 +6,14 @@
 //! it ends.
 
 use super::Seen;
+use super::inject::burn::{self, Hits, Softirq};
+use super::inject::forwarder::Direction;
+use super::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
 use super::plan::{
     BASE, BY_SEQUENCE, EACH, MS, Means, ON_ANOTHER_CPU, Place, RECEIVERS, ROUND, end_of_sequences,
     hits, number_of_rounds,
 };
 use super::stage::Stage;
-use crate::inject::burn::{self, Hits, Softirq};
-use crate::inject::forwarder::Direction;
-use crate::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
 use crate::kernel::thread::Priority;
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};

@@ -6,17 +6,18 @@
 //! of a machine seldom decides.
 
 mod faults;
+pub mod inject;
 mod plan;
 mod stage;
 
 use crate::control::Control;
-use crate::inject::forwarder::{self, Direction, Entry, Kind};
 use crate::output::files;
 use crate::output::printer;
 use crate::output::story;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use faults::Fault;
+use inject::forwarder::{self, Direction, Entry, Kind};
 use plan::Place;
 use report::analysis::confusion::{Matrix, Trial};
 use report::format::json::{self, Line};

@@ -1,7 +1,7 @@
 //! What is to be injected where, and how often.
 
-use crate::inject::burn::{Hits, Site, Softirq};
-use crate::inject::forwarder::{Action, Direction, Plan, Rule};
+use super::inject::burn::{Hits, Site, Softirq};
+use super::inject::forwarder::{Action, Direction, Plan, Rule};
 use report::model::Segment;
 use std::time::Duration;
 

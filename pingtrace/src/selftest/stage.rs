@@ -1,10 +1,10 @@
 //! What the faults are injected into: two hosts, the wire between them, and the programs under
 //! test. All of it ends with the value.
 
+use super::inject::burn::Burn;
+use super::inject::forwarder::{Forwarder, Outcome};
 use super::plan;
 use crate::control::Control;
-use crate::inject::burn::Burn;
-use crate::inject::forwarder::{Forwarder, Outcome};
 use crate::kernel::thread::pin;
 use crate::output::story::{self, Progress};
 use anyhow::{Context, Result, bail};

@@ -18,8 +18,8 @@ pub fn bound(bucket: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bpf::buckets::BucketsSkelBuilder;
     use bpf::recorder::types::pt_hist;
+    use kit_bpf::buckets::BucketsSkelBuilder;
     use libbpf_rs::ProgramInput;
     use libbpf_rs::skel::{OpenSkel, SkelBuilder};
     use std::mem::MaybeUninit;

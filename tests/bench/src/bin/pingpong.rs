@@ -5,10 +5,10 @@
 //! the share is 10 000 switches and 10 000 softirqs a second on one CPU, or what is left of it.
 
 use anyhow::{Context, Result};
-use pingtrace::inject::load::{Flood, UdpFlood};
 use pingtrace::kernel::meter::Meter;
 use pingtrace::kernel::recorder::{Recorder, Setup, Storage};
 use pingtrace::kernel::thread::pin;
+use pingtrace::selftest::inject::load::{Flood, UdpFlood};
 use pingtrace::units::monotonic_ns;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::net::UdpSocket;

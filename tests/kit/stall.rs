@@ -11,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use bpf::stall::types::{stall_order, stall_span};
-use bpf::stall::{StallSkel, StallSkelBuilder};
+use kit_bpf::stall::types::{stall_order, stall_span};
+use kit_bpf::stall::{StallSkel, StallSkelBuilder};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, OpenObject};
 use rustix::time::{
@@ -20,7 +20,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::kernel::thread::pin;
+use pingtrace::kernel::thread::pin;
 
 /// The thread's name.
 pub const COMM: &str = "stall";

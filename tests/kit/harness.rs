@@ -1,7 +1,7 @@
 //! Runs the program inside a laboratory of namespaces, and reads its results.
 
 use netns::{Lab, Namespace};
-use pingtrace::inject::forwarder::{Forwarder, Plan};
+use pingtrace::selftest::inject::forwarder::{Forwarder, Plan};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -4,17 +4,15 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::worker::{Worker, nanos, sleep_until};
 use crate::kernel::thread::{Priority, pin, prioritise};
 use crate::units::monotonic_ns;
 
 /// Bursts of a [`CpuHog`] and the like that are remembered; later ones run unrecorded.
-pub(super) const MAX_SPANS: usize = 1 << 16;
+pub const MAX_SPANS: usize = 1 << 16;
 
 /// What a hog does.
 #[derive(Clone, Copy, Debug)]
@@ -27,68 +25,6 @@ pub struct Hog {
     pub limit: Duration,
     /// Spins for the first time at the start of every second one; `None` spins all the time.
     pub burst: Option<(Duration, Duration)>,
-}
-
-/// A thread that ends by itself, when it is told to, and on drop.
-pub(super) struct Worker<T: Default> {
-    tid: u32,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<T>>,
-}
-
-impl<T: Default + Send + 'static> Worker<T> {
-    /// Returns when `begin`, in the new thread, has made what `run` needs, or has failed.
-    pub(super) fn start<S>(
-        name: &str,
-        begin: impl FnOnce() -> io::Result<S> + Send + 'static,
-        run: impl FnOnce(S, &AtomicBool) -> T + Send + 'static,
-    ) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (ready, started) = mpsc::sync_channel(1);
-        let thread = std::thread::Builder::new().name(name.into()).spawn({
-            let stop = Arc::clone(&stop);
-            move || {
-                let (state, outcome) = match begin() {
-                    Ok(state) => (Some(state), Ok(rustix::thread::gettid())),
-                    Err(error) => (None, Err(error)),
-                };
-                // The starter waits for this and may hang up only by panicking.
-                let _ = ready.send(outcome);
-                state.map_or_else(T::default, |state| run(state, &stop))
-            }
-        })?;
-        let mut this = Self {
-            tid: 0,
-            stop,
-            thread: Some(thread),
-        };
-        let tid = started.recv().map_err(io::Error::other)??;
-        this.tid = tid.as_raw_nonzero().get().cast_unsigned();
-        Ok(this)
-    }
-}
-
-impl<T: Default> Worker<T> {
-    pub(super) fn tid(&self) -> u32 {
-        self.tid
-    }
-
-    /// What the thread did, when it has ended by itself.
-    pub(super) fn wait(&mut self) -> T {
-        let ended = self.thread.take().and_then(|thread| thread.join().ok());
-        ended.unwrap_or_default()
-    }
-
-    pub(super) fn stop(&mut self) -> T {
-        self.stop.store(true, Ordering::Relaxed);
-        self.wait()
-    }
-}
-
-impl<T: Default> Drop for Worker<T> {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 /// A thread that uses up one CPU.
@@ -265,22 +201,4 @@ impl Flood {
             .map(|rate| u128::from(number) * 1_000_000_000 / u128::from(rate.max(1)));
         at.map_or(0, |ns| u64::try_from(ns).unwrap_or(u64::MAX))
     }
-}
-
-/// Sleeps in slices of at most 10 ms; `false` as soon as `stop` is set.
-pub(super) fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            return false;
-        }
-        let left = until_ns.saturating_sub(monotonic_ns());
-        if left == 0 {
-            return true;
-        }
-        std::thread::sleep(Duration::from_nanos(left.min(10_000_000)));
-    }
-}
-
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
 }

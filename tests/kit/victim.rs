@@ -4,9 +4,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::load::{MAX_SPANS, Worker, nanos};
-use crate::kernel::thread::{Priority, pin, prioritise};
-use crate::units::{monotonic_ns, sleep_until};
+use pingtrace::kernel::thread::{Priority, pin, prioritise};
+use pingtrace::selftest::inject::load::MAX_SPANS;
+use pingtrace::selftest::inject::worker::{Worker, nanos};
+use pingtrace::units::{monotonic_ns, sleep_until};
 
 /// The thread's name.
 pub const COMM: &str = "victim";

@@ -17,8 +17,8 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::load::{Worker, nanos, sleep_until};
-use crate::units::monotonic_ns;
+use pingtrace::selftest::inject::worker::{Worker, nanos, sleep_until};
+use pingtrace::units::monotonic_ns;
 
 /// Each an `eventfd_ctx` (kmalloc in `do_eventfd`), a file and its dentry.
 pub struct EventFds(#[expect(dead_code, reason = "held")] Vec<OwnedFd>);
@@ -221,7 +221,7 @@ pub struct Growth {
 /// A thread of this process that allocates and never frees, until it is dropped.
 pub struct Leaker {
     held: Arc<AtomicU64>,
-    worker: Worker<Vec<Vec<u8>>>,
+    _worker: Worker<Vec<Vec<u8>>>,
 }
 
 impl Leaker {
@@ -232,13 +232,8 @@ impl Leaker {
         let run = move |(), stop: &AtomicBool| growth.grow(&count, stop);
         Ok(Self {
             held,
-            worker: Worker::start("leaker", || Ok(()), run)?,
+            _worker: Worker::start("leaker", || Ok(()), run)?,
         })
-    }
-
-    /// Its thread id.
-    pub fn tid(&self) -> u32 {
-        self.worker.tid()
     }
 
     /// Bytes that it holds by now.

@@ -11,7 +11,7 @@
 )]
 
 use anyhow::{Context, Result, bail};
-use bpf::empty::EmptySkelBuilder;
+use kit_bpf::empty::EmptySkelBuilder;
 use libbpf_rs::libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats};
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};

@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, bail};
 use netns::{Lab, TapLab};
-use pingtrace::inject::forwarder::{Forwarder, Plan};
+use pingtrace::selftest::inject::forwarder::{Forwarder, Plan};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

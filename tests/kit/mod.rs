@@ -1,0 +1,8 @@
+//! What the tests are made with.
+
+pub mod harness;
+pub mod holders;
+pub mod quota;
+pub mod stall;
+pub mod v0peer;
+pub mod victim;
