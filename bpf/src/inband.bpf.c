@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Writes a server's stamps into the kernel's own echo reply, at tc egress (WIRE.md, version 1).
+ * Writes a server's stamps into the kernel's own echo reply, at tc egress (docs/wire.md).
  * No CO-RE in this object: it loads on a kernel without BTF.
  *
  * What happens after this hook, the queueing discipline and the driver, cannot travel in the same

@@ -1,4 +1,4 @@
-//! Packets of both protocol versions (WIRE.md): building probes and record packets, and parsing
+//! Packets of both protocol versions (docs/wire.md): building probes and record packets, and parsing
 //! whatever arrives. Nothing here trusts a length, a count or an index from the network.
 
 use bpf::pingtrace::types::{pt_header, pt_note, pt_stamp, pt_text, pt_wire, pt_word};
