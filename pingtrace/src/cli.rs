@@ -21,11 +21,11 @@ Examples:
 
 'pingtrace segments' explains every segment, stamp and mark.";
 
-/// Says which segment made a probe slow: client, wire out, server or wire in, and which stage there.
+/// Says which segment made a probe slow (client, wire out, server or wire in) and which stage there.
 ///
 /// Run `pingtrace -s` on one host and `pingtrace -c HOST` on another. Probes are ordinary ICMP
-/// echo requests, answered by the other host's kernel; both ends stamp them at every stage of the
-/// stack. Without a server at the other end the client's stages and one remote segment remain.
+/// echo requests, answered by the server's kernel; both ends stamp them at every stage of the stack.
+/// Without a pingtrace server at the other end, the client's stages and one remote segment remain.
 ///
 /// Exit status: 0 ok; 1 the run failed or results were lost; 2 wrong usage; 3 no probe was
 /// answered; 4 an objective (--slo) was missed.
@@ -34,7 +34,7 @@ Examples:
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group = ArgGroup::new("role").required(true).args(["server", "client"]))]
 pub struct Cli {
-    /// Something else than a client or a server.
+    /// A subcommand, instead of a client or a server.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -58,8 +58,8 @@ pub struct Cli {
     #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "client")]
     pub lab_clock: Option<LabClock>,
 
-    /// Stamp the probes of any number of clients; -t, -I, --explain, --nslocal, --userid and
-    /// --debug apply too
+    /// Stamp the probes of any number of clients; -t, -I, --explain, --nslocal, --userid and --debug
+    /// apply too
     #[arg(short, long, help_heading = heading::SERVER, conflicts_with_all = [
         "output", "log", "logsize", "logbackup", "image", "stat_interval", "slo", "namespace",
     ])]

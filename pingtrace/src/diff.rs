@@ -13,35 +13,34 @@ use std::path::{Path, PathBuf};
 
 /// Compare two saved runs: which segments moved, by how much, and how sure that is
 ///
-/// A and B are what `-o json` wrote, or log files: FILE.stat, or FILE.seq for the FILE.stat beside
-/// it, with the rotated files of each; compressed with gzip or zstd, or not. Percentiles of all probes
-/// are compared, not of the recorded ones alone. A segment moved if it changed by more than a
-/// repetition of the run would show, as far as the runs' own course tells, and by --min-effect at
-/// least. Of several runs in one file the last counts. Exit status: 0 whatever moved; 1 a file could
-/// not be read.
+/// A and B are the output of `-o json`, or log files: FILE.stat, or FILE.seq for the FILE.stat beside it,
+/// each with its rotated files, also compressed with gzip or zstd. The percentiles of all probes are
+/// compared, not only of recorded ones. A segment moved if it changed by more than a repetition of the
+/// run would (judged by how each run varied in its course) and by at least --min-effect. Of several
+/// runs in a file the last one counts. Exit status: 0 whatever moved; 1 if a file could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The run to compare with
+    /// The run before
     #[arg(value_name = "A")]
     before: PathBuf,
 
-    /// The run that is compared
+    /// The run after
     #[arg(value_name = "B")]
     after: PathBuf,
 
-    /// The smallest change that matters: a percentage of what A has, a time, or both: then it has
-    /// to reach both
+    /// The smallest change that matters: a percentage of the value of A, a time, or both (then both
+    /// must be reached)
     #[arg(long, value_name = "PERCENT,TIME", default_value = "10%,1us", value_parser = min_effect)]
     min_effect: MinEffect,
 
-    /// How to say it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// A sentence, and a table
+    /// A sentence and a table
     Text,
     /// A JSON line
     Json,

@@ -32,16 +32,16 @@ pub mod heading {
     reason = "a doc comment here would be the help of the program"
 )]
 pub struct Results {
-    /// What to write, several separated by commas; text and json go to stdout (text to stderr
-    /// when both are asked for)
+    /// What to write: one or more, separated by commas; text and json go to stdout (text to stderr
+    /// if both are given)
     #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", help_heading = heading::OUTPUT)]
     pub output: Vec<Output>,
 
-    /// Log files: FILE.seq has a JSON line a recorded probe, FILE.stat the summaries
+    /// Log files: FILE.seq has a JSON line for each recorded probe, FILE.stat the summaries
     #[arg(long, value_name = "FILE", default_value = "./pingtrace.log", help_heading = heading::OUTPUT)]
     pub log: PathBuf,
 
-    /// Size at which a log file is rotated; K, M, G
+    /// Size at which a log file is rotated, with K, M or G
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, help_heading = heading::OUTPUT)]
     pub logsize: u64,
 
@@ -49,22 +49,22 @@ pub struct Results {
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = heading::OUTPUT)]
     pub logbackup: u32,
 
-    /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
+    /// Picture file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced
     /// [default: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
     #[arg(long, value_name = "FILE", value_parser = image, help_heading = heading::OUTPUT)]
     pub image: Option<PathBuf>,
 
-    /// Summarise each interval of this length alone, and the run so far (that in the log only);
-    /// a plain number is in s, 0 turns it off [default: 60s, in the log only]
+    /// Summarise each interval of this length, and in the log also the run so far; a plain number
+    /// is in s, 0 turns it off [default: 60s, in the log only]
     #[arg(long, value_name = "T", allow_hyphen_values = true, value_parser = units::seconds, help_heading = heading::OUTPUT)]
     pub stat_interval: Option<Duration>,
 
     /// Exit with 4 unless the run meets these objectives: `p99(total)<500us,loss<0.1%`
     ///
-    /// Several are separated by commas, each METRIC<LIMIT or METRIC<=LIMIT. METRIC is min(..),
+    /// One or more, separated by commas, each METRIC<LIMIT or METRIC<=LIMIT. METRIC is min(..),
     /// mean(..), max(..) or a percentile such as p99.9(..) of `total` or of a segment by its name;
     /// jitter(out), jitter(in) or jitter(rtt); or loss, late or dup. LIMIT is a time in ns, us,
-    /// ms or s, or a percentage of the probes sent. What no probe had counts as missed.
+    /// ms or s, or a percentage of the probes sent. An objective without a value (no probe had the segment) is missed.
     #[arg(long, value_name = "OBJECTIVES", value_parser = str::parse::<Objectives>, help_heading = heading::DIAGNOSIS)]
     pub slo: Option<Objectives>,
 
@@ -76,7 +76,7 @@ pub struct Results {
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// A line a recorded probe, and a summary
+    /// A line for each recorded probe, and a summary
     Text,
     /// JSON lines
     Json,

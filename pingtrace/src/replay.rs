@@ -26,22 +26,21 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Analyse a saved run again: breakdown, verdicts, statistics, pictures, by the code of a live run
+/// Analyse a saved run again with the code of a live run: breakdown, verdicts, statistics, pictures
 ///
-/// FILE is what `-o json` wrote, or a log's FILE.seq: then the rotated FILE.seq.1, .2 ... belong to
-/// it, and the FILE.stat beside it; all may be compressed with gzip or zstd. A file that is cut off
-/// has what is whole in it. Of several runs in a file the last counts. Where the run
-/// recorded only slow probes (-m), their breakdowns and verdicts stay those of the run, which
-/// knew all; so do the statistics of all probes. Exit status: as of the run, 1 a file could not be
-/// read.
+/// FILE is the output of `-o json`, or a log's FILE.seq, to which the rotated FILE.seq.1, .2 ... and the
+/// FILE.stat beside it belong. Files can be compressed with gzip or zstd. Of a file that was cut off the
+/// complete lines count; of several runs in a file the last one counts. If the run recorded only slow
+/// probes (-m), their breakdowns and verdicts stay those of the run, which knew all probes; so do the
+/// statistics of all probes. Exit status: that of the run; 1 if a file could not be read.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The saved run; - is stdin
+    /// The saved run; - reads stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// Record only probes that take at least this long; a plain number is in us [default: as the
-    /// run did]
+    /// Record only probes that take at least this long; a plain number is in us [default: as in
+    /// the run]
     #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", allow_hyphen_values = true, value_parser = units::microseconds)]
     threshold: Option<Duration>,
 

@@ -7,8 +7,8 @@ use croner::Cron;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Unless another is asked for. With an IP header of either version it stays within 552 bytes, Linux'
-/// smallest path MTU: no path MTU cache, at whichever end, has a probe or its reply fragmented.
+/// Default message size, bytes. With an IP header of either version the packet stays within 552 bytes,
+/// Linux' smallest path MTU: no path MTU cache, at either end, makes a probe or its reply fragment.
 const DEFAULT_SIZE: usize = 512;
 
 // A doc comment would be the help of the program.
@@ -36,7 +36,7 @@ pub struct Args {
     )]
     pub size: usize,
 
-    /// How remote stamps come back
+    /// How the server's stamps return
     #[arg(long, value_enum, default_value_t = Mode::Auto, conflicts_with = "server", help_heading = heading::PROBE)]
     pub mode: Mode,
 
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(short = 'C', long, value_name = "N", allow_hyphen_values = true, value_parser = units::count, conflicts_with = "server", help_heading = heading::SPAN)]
     pub count: Option<u32>,
 
-    /// Time between probes, such as 10ms; a plain number is in us, and below 1 ms needs its unit
+    /// Time between probes, such as 10ms; a plain number is in us, but below 1 ms needs its unit
     #[arg(short, long, value_name = "T", default_value = "1s", allow_hyphen_values = true, value_parser = units::interval, conflicts_with = "server", help_heading = heading::SPAN)]
     pub interval: Duration,
 
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(short = 'W', long, value_name = "T", default_value = "1s", allow_hyphen_values = true, value_parser = units::timeout, conflicts_with = "server", help_heading = heading::SPAN)]
     pub timeout: Duration,
 
-    /// Start a capture of -t at each tick of a cron expression (local time), for ever
+    /// Start a capture of length -t at each tick of a cron expression (local time), endlessly
     #[arg(
         long,
         value_name = "CRON",
@@ -71,7 +71,8 @@ pub struct Args {
     )]
     pub schedule: Option<Cron>,
 
-    /// Record only probes that take at least this long; a plain number is in us, 0 records all
+    /// Record only probes whose response takes at least this long; a plain number is in us, 0
+    /// records all
     #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", default_value = "0", allow_hyphen_values = true, value_parser = units::microseconds, conflicts_with = "server", help_heading = heading::RECORD)]
     pub threshold: Duration,
 
@@ -82,16 +83,16 @@ pub struct Args {
     )]
     pub results: Results,
 
-    /// Keep only this many of the schedule's pictures: the youngest whose names match --image
+    /// Keep only this many of the schedule's pictures: the newest whose names match --image
     #[arg(long, value_name = "N", requires = "schedule", value_parser = clap::value_parser!(u32).range(1..), help_heading = heading::OUTPUT)]
     pub keep: Option<u32>,
 
-    /// Tell more, libbpf's messages too
+    /// Log more, including libbpf's messages
     #[arg(long, help_heading = heading::OUTPUT)]
     pub debug: bool,
 
-    /// Say who had the CPU while a slow segment of this host lasted, T or longer; a plain number
-    /// is in us. With a server that has it too, also on its host
+    /// Say what had the CPU during slow segments of this host, of T or more; a plain number is in
+    /// us. If the server runs with it too, also during its segments
     #[arg(
         long,
         value_name = "T",
@@ -104,11 +105,11 @@ pub struct Args {
     )]
     pub explain: Option<Duration>,
 
-    /// Use IPv4 only for a name
+    /// Resolve a name to IPv4 only
     #[arg(short = '4', long, conflicts_with = "ipv6", conflicts_with = "server", help_heading = heading::ADDRESSING)]
     pub ipv4: bool,
 
-    /// Use IPv6 only for a name
+    /// Resolve a name to IPv6 only
     #[arg(short = '6', long, conflicts_with = "server", help_heading = heading::ADDRESSING)]
     pub ipv6: bool,
 
@@ -120,23 +121,23 @@ pub struct Args {
     #[arg(short = 'Q', long, value_name = "TOS", allow_hyphen_values = true, value_parser = tos, conflicts_with = "server", help_heading = heading::ADDRESSING)]
     pub tos: Option<u8>,
 
-    /// Stamp only in this host's own network namespace
+    /// Stamp only in the network namespace of this process
     #[arg(long, help_heading = heading::ADDRESSING)]
     pub nslocal: bool,
 
-    /// Host number in our stamps: a different one at each end makes one kernel count as two hosts
+    /// Host number in the stamps: different numbers at both ends make one kernel count as two hosts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = heading::ADDRESSING)]
     pub userid: Option<u16>,
 }
 
-/// How remote stamps come back.
+/// How the server's stamps return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// The best that the other end can do; changes by itself and says so
+    /// The best way that the server supports; the run says so when it changes
     Auto,
-    /// Local stages only
+    /// Not at all: the client's stages only
     Pingpong,
-    /// In a record packet of their own
+    /// In a stamp packet of their own
     Compact,
     /// In the echo reply itself
     Inband,

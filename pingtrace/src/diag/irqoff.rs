@@ -19,13 +19,13 @@ use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Class, Event, Kind};
 use std::time::Duration;
 
-/// Detector what keeps interrupts off, and interrupts and softirqs that run or wait long
+/// Find what keeps interrupts off, and interrupts and softirqs that run or wait long
 ///
-/// A row says when, on which CPU and in which task, for how long at least (LAT) and at most (MAX),
-/// and of what class: irqoff (hard interrupts were off; the stack is of whoever turned them on
-/// again), hardirq (a handler ran), `softirq_delay` (from raise to entry), `softirq_run`, stolen
-/// (the hypervisor ran something else, says /proc/stat), or outside (interrupts were not off: the
-/// hypervisor or the firmware, as far as anyone can say). Time in which the CPU is idle is nobody's.
+/// A row gives time, CPU, task, the least (LAT) and the greatest (MAX) possible length, and a class:
+/// irqoff (hard interrupts were off; the stack is of the code that turned them on again), hardirq (a
+/// handler ran), `softirq_delay` (from raise to entry), `softirq_run`, stolen (/proc/stat says that
+/// the hypervisor ran something else), or outside (interrupts were not off: probably the hypervisor
+/// or the firmware had the CPU). Time in which the CPU is idle is not reported.
 #[derive(Clone, Debug, clap::Args)]
 #[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
@@ -33,12 +33,12 @@ pub struct Args {
     #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "10ms", value_parser = units::milliseconds)]
     threshold: Duration,
 
-    /// Softirqs too: how long they waited, and ran
+    /// Report softirqs too: how long they waited, and how long they ran
     #[arg(long)]
     softirq: bool,
 
-    /// Interrupt each CPU by a timer so many times a second: a section is then missed only if it
-    /// is shorter than the time between two
+    /// Interrupt each CPU by a timer this many times a second: then only sections shorter than the
+    /// time between two interrupts are missed
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     arm: Option<u32>,
 
@@ -58,7 +58,7 @@ impl Args {
     }
 }
 
-/// Watches until it is told to stop.
+/// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let limit = Some(args.threshold);

@@ -1,5 +1,5 @@
-//! The companions: subcommands that look at one host, and what they have in common. Each loads
-//! its own kernel programs, turns what these saw into [`Row`]s, and hands them to a [`Sink`].
+//! The companions, subcommands that look at one host, and what they share. Each loads its own kernel
+//! programs, turns what they saw into [`Row`]s, and writes them to a [`Sink`].
 
 mod cgroups;
 mod floor;
@@ -36,16 +36,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
     reason = "a doc comment here would be the help of the subcommand"
 )]
 pub struct Results {
-    /// What to write, several separated by commas; text and json go to stdout (text to stderr
-    /// when both are asked for)
+    /// What to write: one or more, separated by commas; text and json go to stdout (text to stderr
+    /// if both are given)
     #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", help_heading = heading::OUTPUT)]
     pub output: Vec<Output>,
 
-    /// Log the rows to this file too: text with its header, or JSON lines when json is asked for
+    /// Write the rows to this log file too: text with its header, or JSON lines with -o json
     #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub log: Option<PathBuf>,
 
-    /// Size at which the log file is rotated; K, M, G
+    /// Size at which the log file is rotated, with K, M or G
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, help_heading = heading::OUTPUT)]
     pub logsize: u64,
 
@@ -53,12 +53,12 @@ pub struct Results {
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = heading::OUTPUT)]
     pub logbackup: u32,
 
-    /// Picture: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are filled in
+    /// Picture file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced
     /// [default: ./pingtrace-SUBCOMMAND.png]
     #[arg(long, value_name = "FILE", value_parser = options::image, help_heading = heading::OUTPUT)]
     pub image: Option<PathBuf>,
 
-    /// Tell more, libbpf's messages too
+    /// Log more, including libbpf's messages
     #[arg(long, help_heading = heading::OUTPUT)]
     pub debug: bool,
 }
@@ -74,8 +74,8 @@ pub enum Output {
     Image,
 }
 
-/// Where the rows of a companion go. Printing and logging wait for nobody: what is not read in
-/// time is dropped and counted.
+/// Where the rows of a companion go. Printing and logging never block: what is not read in time is
+/// dropped and counted.
 pub struct Sink {
     text: Option<Printer>,
     /// Where text goes.
@@ -146,12 +146,12 @@ impl Sink {
         })
     }
 
-    /// Whether somebody looks at a picture: what is only needed for that need not be kept else.
+    /// Whether a picture is drawn; if not, what only a picture needs is not kept.
     pub fn draws(&self) -> bool {
         self.image.is_some()
     }
 
-    /// Nobody reads stdout any more.
+    /// Whether the reader of stdout has left and nothing else is written.
     pub fn failed(&self) -> bool {
         self.unread.load(Ordering::Relaxed)
     }
@@ -161,7 +161,7 @@ impl Sink {
         self.start
     }
 
-    /// Writes a row everywhere.
+    /// Writes a row to every output.
     pub fn row(&mut self, row: &Row) -> Result<()> {
         let json = (self.json.is_some() || self.log_json).then(|| row.json() + "\n");
         let text = || row.text();
@@ -178,7 +178,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes a line that is no row, such as the header of one of several tables, where text goes.
+    /// Writes a line that is not a row, such as the header of one of several tables, to the text outputs.
     pub fn heading(&mut self, line: &str) -> Result<()> {
         if let Some(log) = self.log.as_mut().filter(|_| !self.log_json) {
             log.write_all(line.as_bytes()).context("write the log")?;
@@ -189,7 +189,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Opens the log anew if that was asked for since the last call; true if the summary so far was.
+    /// Reopens the log if SIGHUP asked for it since the last call. Returns whether the summary so far
+    /// was asked for.
     pub fn housekeep(&mut self, control: &Control) -> bool {
         let asked = control.asked();
         if asked.reopen
@@ -200,8 +201,8 @@ impl Sink {
         asked.summary
     }
 
-    /// Shows on a terminal how far the companion is, at most once a second. `scrolls`: its rows come
-    /// so often that they show it.
+    /// Shows the progress on a terminal, at most once a second. `scrolls`: the rows come so often that
+    /// they show it.
     pub fn progress(&mut self, scrolls: bool, line: impl FnOnce() -> String) {
         let prints = self.text.is_some() || self.json.is_some();
         if scrolls && prints && Screen::Stdout.is_terminal() || !self.progress.is_due() {
@@ -215,7 +216,7 @@ impl Sink {
         story::say(Row::Summary(self.complete(summary)).text());
     }
 
-    /// With what the sink knows.
+    /// Adds what the sink knows to a summary.
     fn complete(&self, summary: Summary) -> Summary {
         let now = Time::now();
         Summary {
@@ -226,7 +227,7 @@ impl Sink {
         }
     }
 
-    /// Writes the last row and the picture. Whatever fails, the rest is written.
+    /// Writes the last row and the picture; if one fails, the other is written all the same.
     pub fn finish(mut self, summary: Summary, chart: impl FnOnce() -> Chart) -> Result<()> {
         story::progress(String::new());
         let summary = self.complete(summary);

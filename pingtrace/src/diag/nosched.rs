@@ -19,13 +19,13 @@ use std::time::Duration;
 /// none.
 const CALL_NS: u64 = 1_000_000;
 
-/// Detector what keeps the scheduler waiting: kernel code that goes on when somebody else is to run
+/// Find what keeps the scheduler waiting: kernel code that goes on although another task is to run
 ///
-/// A row says when, on which CPU and in which task, how long the scheduler was not called although
-/// it was to be, and who got the CPU then (VICTIM). Class hard: at once; lazy: by design it may
-/// take until the next tick (kernels with lazy preemption); stolen, outside: the task was in user
-/// code, where nothing keeps the scheduler waiting, so the hypervisor or the firmware had the CPU.
-/// The stack is where the kernel was meanwhile, or else where it called the scheduler at last.
+/// A row gives time, CPU, task, how long the scheduler was not called after it should have been, and
+/// the task that got the CPU then (VICTIM). Class hard: the scheduler should have been called at once;
+/// lazy: by design it may take until the next tick (kernels with lazy preemption); stolen, outside:
+/// the task was in user code, where nothing delays the scheduler, so the hypervisor or the firmware
+/// had the CPU. The stack shows where the kernel was meanwhile, or where it called the scheduler at last.
 #[derive(Clone, Debug, clap::Args)]
 #[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
@@ -33,13 +33,12 @@ pub struct Args {
     #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "10ms", value_parser = units::milliseconds)]
     threshold: Duration,
 
-    /// Interrupt each CPU by a timer so many times a second: more stacks from within, and where
-    /// the flag is sampled, a smaller error
+    /// Interrupt each CPU by a timer this many times a second: gives more stacks from within, and a
+    /// smaller error where the flag is sampled
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     arm: Option<u32>,
 
-    /// Snapshot for the flag at interrupts, softirqs and timers, also where it is traced when it is
-    /// set: costs less
+    /// Sample the flag at interrupts, softirqs and timers even if this kernel traces it; costs less
     #[arg(long)]
     sampled: bool,
 
@@ -59,7 +58,7 @@ impl Args {
     }
 }
 
-/// Watches until it is told to stop.
+/// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let setup = Setup {

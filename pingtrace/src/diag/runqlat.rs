@@ -25,15 +25,15 @@ use std::time::{Duration, Instant};
 /// The kernel keeps so many bytes of a name.
 const LONGEST_COMM: usize = 15;
 
-/// Detector who waits for a CPU, how long, and whether others had it or the quota was used up
+/// Find who waits for a CPU, how long, and whether others had it or the quota was used up
 ///
-/// A row says when, on which CPU, who waited and how long until it ran; class cpu (others had the
-/// CPU) or quota (of its cgroup: at least half of the wait); and how many were runnable there then,
-/// itself included. A queued task that moves to another CPU after its wake-up waits anew.
+/// A row gives time, CPU, the task that waited and for how long; the class, cpu (others had the CPU) or
+/// quota (at least half of the wait was for the quota of its cgroup); and how many tasks were runnable
+/// there, including itself. If a queued task moves to another CPU after its wake-up, its wait starts anew.
 #[derive(Clone, Debug, clap::Args)]
 #[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
-    /// Report who waits at least this long; a plain number is in ms, also 200us
+    /// Report waits of at least this long; a plain number is in ms, also 200us
     #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "50ms", value_parser = units::milliseconds)]
     threshold: Duration,
 
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "TID", value_parser = clap::value_parser!(u32).range(1..))]
     tid: Option<u32>,
 
-    /// Only who is in this cgroup of the CPU controller, not in those below; its directory
+    /// Only tasks in this cgroup (a directory) of the CPU controller, not in cgroups below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
 
@@ -53,19 +53,20 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     comm: Option<String>,
 
-    /// Say who ran instead
+    /// Show what ran instead
     #[arg(short = 'P', long)]
     preempters: bool,
 
-    /// Show how long all of them waited, however short; log2: a bar an octave, hdr: percentiles
+    /// Show the distribution of all waits, however short; log2: a bar for each octave, hdr:
+    /// percentiles
     #[arg(long, value_enum, value_name = "FORM", num_args = 0..=1, default_missing_value = "log2", require_equals = true)]
     hist: Option<HistForm>,
 
-    /// Whose waits count together in --hist
+    /// How --hist groups the waits
     #[arg(long, value_enum, default_value = "all", requires = "hist")]
     by: HistBy,
 
-    /// Show how long the run queues are
+    /// Show the distribution of run queue lengths
     #[arg(long)]
     len: bool,
 
@@ -132,7 +133,7 @@ impl Args {
     }
 }
 
-/// Watches until it is told to stop.
+/// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let processes = args.processes()?;
     let setup = Setup {

@@ -12,7 +12,7 @@ use terminal_size::{Width, terminal_size_of};
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set
     Auto,
-    /// Also in a file or a pipe
+    /// Everywhere, also in a file or a pipe
     Always,
     /// Nowhere
     Never,

@@ -29,23 +29,23 @@ use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
 
-/// Check on this machine that the right segment is named: inject known faults, print what was named
+/// Inject known faults and check that the right segment is named on this machine
 ///
 /// Builds two hosts in network namespaces of its own and probes one from the other; nothing of
 /// the system's network is touched, and nothing is left behind. Needs root. Takes less than two
-/// minutes. Exit status: 0 each segment is named in at least 95 % of its trials and never a wrong
-/// host; 1 it is not, the machine is too busy to tell, or the test could not run.
+/// minutes. Exit status: 0 if each segment is named in at least 95 % of its trials and a wrong host
+/// never; 1 if not, if the machine is too busy to tell, or if the test could not run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Probes that each fault is to hit
+    /// Number of probes that each fault hits
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     trials: u32,
 
-    /// How to say it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
 
-    /// Keep the run: what its client wrote, as JSON lines
+    /// Save the client's run to this file, as JSON lines
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 }

@@ -28,18 +28,18 @@ use std::time::{Duration, Instant};
 /// counted; a line below the rows says whether they do, within one request. Latencies are in
 /// milliseconds: q2c from the submission to the completion, d2c from the driver to the completion.
 ///
-/// Of buffered writes the page cache's writeback is seen, by the thread that does it: -m says whose
-/// pages these were. Who dirtied a page first owns it, until it was written. Requests that
-/// blk-throttle held up count for the thread that let them go (kthrotld).
+/// Buffered writes appear as the writeback of the page cache, by the thread that does it; -m says whose
+/// pages these were. A page belongs to the process that dirtied it first, until it is written. Requests
+/// delayed by blk-throttle count for the thread that submits them at last (kthrotld).
 ///
-/// -f counts calls instead: read, write, pread, pwrite and their vectors, sendfile, splice,
-/// `copy_file_range`, AIO as its results are fetched, and `io_uring` (Linux 5.19), by the bytes that they
-/// returned; and pages that a page fault on a mapping brought in or made dirty. Not seen are calls of
-/// 32-bit programs (counted as lost), splice by `io_uring`, and AIO results read in user space (said).
+/// -f counts calls instead, by the bytes that they returned: read, write, pread, pwrite and their
+/// vectored forms, sendfile, splice, `copy_file_range`, AIO when its results are fetched, and `io_uring`
+/// (Linux 5.19); and pages that a page fault on a mapping read or dirtied. It does not see calls of
+/// 32-bit programs (counted as lost), splice by `io_uring`, and AIO results read in user space (reported).
 ///
-/// Cost, measured by scripts/bench.sh on a busy 2-core virtual machine: without options 0.5 to 0.8 us a
-/// request; -f 0.1 us a system call of any kind, and 0.2 to 0.5 us a read or write; -m besides 1 to
-/// 2 us a folio (a piece of the page cache, 4 KiB or more) that is written.
+/// Cost, measured by scripts/bench.sh on a busy 2-core virtual machine: 0.5 to 0.8 us for a request; with
+/// -f 0.1 us for every system call and 0.2 to 0.5 us for a read or write; with -m also 1 to 2 us for a
+/// written folio (a piece of the page cache, 4 KiB or more).
 ///
 /// Needs root (`CAP_BPF`, `CAP_PERFMON`, `CAP_SYS_ADMIN` before Linux 5.8) and Linux 5.10 with BTF.
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
@@ -57,16 +57,16 @@ pub struct Args {
     #[arg(short = 'c', long, alias = "cycle", value_name = "T", default_value = "1s", allow_hyphen_values = true, value_parser = cycle_length)]
     interval: Duration,
 
-    /// Rows of processes a cycle, the largest first [default: all]
+    /// Number of process rows in a cycle, the largest first [default: all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     top: Option<u32>,
 
-    /// Show devices in cycles in which they were used at least so much, percent; of several
-    /// thresholds one is enough
+    /// Show a device only in cycles in which its utilisation is at least this percentage; of
+    /// several thresholds one is enough
     #[arg(short, long, value_name = "PERCENT", value_parser = percent)]
     util: Option<f64>,
 
-    /// The same for bytes a second; K, M, G
+    /// The same for bytes a second, with K, M or G
     #[arg(short, long, value_name = "BYTES", value_parser = units::bytes)]
     bw: Option<u64>,
 
@@ -74,23 +74,23 @@ pub struct Args {
     #[arg(short, long, value_name = "N")]
     iops: Option<u64>,
 
-    /// By file: calls of each process for each file
+    /// Count the calls of each process for each file
     #[arg(short, long, conflicts_with_all = ["misc", "pattern"])]
     fs: bool,
 
-    /// Split what was written among those who dirtied the pages, by file
+    /// Split written bytes among the processes that dirtied the pages, by file
     #[arg(short, long)]
     misc: bool,
 
-    /// Show which share of the requests is of which size
+    /// Show the distribution of request sizes
     #[arg(short = 'P', long)]
     pattern: bool,
 
-    /// No rows of devices
+    /// Leave out the rows of devices
     #[arg(short, long)]
     nodiskstat: bool,
 
-    /// Go on for this long; a plain number is in s, 0 until SIGINT [default: one cycle]
+    /// Run for this long; a plain number is in s, 0 runs until SIGINT [default: one cycle]
     #[arg(short = 'T', long, alias = "timeout", value_name = "T", allow_hyphen_values = true, value_parser = units::seconds)]
     time: Option<Duration>,
 

@@ -51,13 +51,13 @@ const STEP: Duration = Duration::from_millis(250);
 ///
 /// Reads the kernel's own accounting (/proc/meminfo, slabinfo, vmallocinfo) over the interval, and
 /// follows object by object only what grows there, or what -t, -n or -p name. The verdict comes
-/// first, with how sure it is from 0 to 1, then the sites: objects allocated during the run and
-/// still there (LIVE), their bytes, how old the oldest is, how many of all were freed, the slope
-/// (Theil-Sen), and who allocated them. What was allocated before the start is not seen. Before a
-/// leak in slab is told, up to 6 s pass in which frees by RCU may arrive.
+/// first, with its confidence from 0 to 1; then the sites: objects allocated during the run and not
+/// freed (LIVE), their bytes, the age of the oldest, the share that was freed, the slope (Theil-Sen),
+/// and the code that allocated them. What was allocated before the start is not seen. Before it
+/// reports a leak in slab, memleak waits up to 6 s for frees by RCU.
 ///
-/// Cost: following takes about 0.4 us an allocation and 0.2 us a free, with a stack 2 us; of
-/// caches that are not asked for (-n) some ns. --malloc takes about 5 us a call.
+/// Cost: about 0.4 us for an allocation and 0.2 us for a free, 2 us with a stack; some ns for caches
+/// that -n leaves out. --malloc takes about 5 us for a call.
 #[derive(Clone, Debug, clap::Args)]
 #[command(mut_arg("log", |arg| arg.short('f')))]
 #[expect(
@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(short = 't', long = "type", value_name = "WHAT", value_enum, default_value_t = What::Auto)]
     what: What,
 
-    /// How long to look; a plain number is in s, at least 1
+    /// Length of the run; a plain number is in s, at least 1
     #[arg(short = 'i', long, alias = "interval", value_name = "T", default_value = "300s", allow_hyphen_values = true, value_parser = units::look)]
     time: Duration,
 
@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(short = 'n', long, value_name = "CACHE")]
     cache: Option<String>,
 
-    /// Show a stack of each site, not just who asked for the memory
+    /// Show a stack of each site, not only the function that allocated the memory
     #[arg(short, long)]
     stacks: bool,
 
@@ -85,12 +85,12 @@ pub struct Args {
     #[arg(short, long, conflicts_with_all = ["stacks", "malloc"])]
     check: bool,
 
-    /// With -s: take the stacks of one in N slab objects, chosen by address; their counts stay
-    /// exact. Pages, vmalloc, per-CPU memory and processes have all stacks taken
+    /// With -s: take the stack of one in N slab objects, chosen by address; counts stay exact. The
+    /// stacks of pages, vmalloc, per-CPU memory and processes are all taken
     #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
 
-    /// Follow this process: which of its code touched new pages that it keeps
+    /// Follow this process: which of its code first touched the pages that it keeps
     #[arg(short, long, value_name = "PID", conflicts_with = "cache")]
     pid: Option<u32>,
 
@@ -98,14 +98,14 @@ pub struct Args {
     #[arg(long, requires = "pid")]
     malloc: bool,
 
-    /// Put growth of slab or pages to the test at the end: make the kernel reclaim, and see what
-    /// stays. Writes 2 to `/proc/sys/vm/drop_caches`: the whole host loses the dentries and inodes
-    /// that nobody uses, and the cached pages of these files. They are read from disk again when
-    /// they are needed, so everything may be slow for a while; no data is lost. Needs root
+    /// At the end, test growth of slab or pages: make the kernel reclaim, and see what stays. Writes
+    /// 2 to `/proc/sys/vm/drop_caches`: the whole host drops unused dentries and inodes, and the
+    /// cached pages of their files, and reads them from disk again when it needs them, so it may be
+    /// slow for a while. No data is lost. Needs root
     #[arg(long, conflicts_with_all = ["check", "pid"])]
     reclaim: bool,
 
-    /// Objects that are followed at once; more are counted as lost
+    /// Objects that can be followed at once; further ones are counted as lost
     #[arg(long, value_name = "N", default_value_t = 1 << 19, value_parser = clap::value_parser!(u32).range(16..=1 << 24))]
     objects: u32,
 
