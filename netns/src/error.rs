@@ -5,7 +5,7 @@ use std::io;
 /// The result of an operation of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// An operation on a namespace or on one of its devices failed.
+/// A failed operation on a namespace or on one of its devices.
 ///
 /// Its text is complete ("add veth va in netns inode 4026532653: operation not permitted; needs
 /// `CAP_NET_ADMIN`"), so the cause is not a [`source`](std::error::Error::source): it would be
@@ -46,7 +46,7 @@ impl Error {
         }
     }
 
-    /// Adds the kernel's own words.
+    /// Adds the kernel's message.
     pub(crate) fn with_hint(self, hint: Option<String>) -> Self {
         Self { hint, ..self }
     }
@@ -83,7 +83,7 @@ impl Error {
     }
 }
 
-/// A message without the error numbers that [`io::Error`] puts behind its words, "(os error 1)".
+/// The message of an [`io::Error`] without its suffix "(os error 1)".
 pub fn without_numbers(message: &str) -> String {
     let mut parts = message.split(" (os error ");
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -97,7 +97,7 @@ pub fn without_numbers(message: &str) -> String {
     text
 }
 
-/// The system's words inside a sentence: no capital, no number.
+/// The system's message as a part of a sentence: no capital, no number.
 pub fn reason(error: &io::Error) -> String {
     let text = without_numbers(&error.to_string());
     let mut letters = text.chars();

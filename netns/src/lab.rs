@@ -34,8 +34,8 @@ pub struct Host {
 }
 
 impl Host {
-    /// Has what arrives at the device received in the softirq of this CPU (RPS); `None`: where the
-    /// driver delivers it.
+    /// Receives the device's packets in the softirq of this CPU (RPS); `None`: on the CPU where the
+    /// driver delivers them.
     pub fn receive_on(&self, cpu: Option<usize>) -> Result<()> {
         // Masks are written in words of 32 bits, the last CPUs first.
         let mask = cpu.map_or_else(

@@ -35,7 +35,7 @@ pub struct NamespaceNames {
 }
 
 impl NamespaceNames {
-    /// Looks at /run and /proc. What may not be read there stays unnamed; that is no error.
+    /// Reads /run and /proc. What cannot be read there stays unnamed; that is not an error.
     pub fn read() -> Result<Self> {
         Sources::system().names()
     }
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    /// A /proc and a /run of our own making.
+    /// A /proc and a /run made for the test.
     struct Fake {
         root: PathBuf,
         sources: Sources,

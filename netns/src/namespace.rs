@@ -219,7 +219,7 @@ impl MountedName {
 
 impl Drop for MountedName {
     fn drop(&mut self) {
-        // Nobody is left to tell.
+        // There is nobody to report to.
         let _ = remove_mounted(&self.path);
     }
 }

@@ -10,11 +10,11 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 use std::io;
 
-/// A change: acknowledged.
+/// Changes, with an acknowledgement.
 pub(crate) const CHANGE: u16 = NLM_F_ACK;
-/// Something new: a clash is an error.
+/// Adds; an existing one is an error.
 pub(crate) const CREATE: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-/// Something new in the place of what there is.
+/// Replaces what is there.
 pub(crate) const REPLACE: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
 
 /// More than the kernel puts into one netlink datagram (32 KiB).
@@ -133,7 +133,7 @@ fn open_socket() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    // Both only make errors more telling, and are missing on old kernels.
+    // Both only improve error messages, and are missing on old kernels.
     let _ = socket.set_ext_ack(true);
     let _ = socket.set_cap_ack(true);
     Ok(socket)
@@ -166,7 +166,7 @@ impl Answer {
     }
 }
 
-/// A failed exchange, before it is known what it was for.
+/// A failed exchange, without the operation that it was for.
 struct Failure {
     cause: io::Error,
     hint: Option<String>,
@@ -187,7 +187,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The kernel's sentence (`NLMSGERR_ATTR_MSG`) behind the header of the refused request.
+/// The kernel's message (`NLMSGERR_ATTR_MSG`), which follows the header of the refused request.
 fn extended_text(refused: &[u8]) -> Option<String> {
     const REQUEST_HEADER: usize = 16;
     const ATTR_MSG: u16 = 1;

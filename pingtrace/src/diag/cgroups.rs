@@ -1,4 +1,4 @@
-//! Cgroups of the CPU controller: by path, and by the number that the kernel's programs see.
+//! Cgroups of the CPU controller, by path and by the number that the kernel's programs see.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ pub fn number(path: &Path) -> Result<u32> {
         path.join("cgroup.procs").exists(),
         "{shown} (--cgroup) is no cgroup: give its directory below /sys/fs/cgroup"
     );
-    // cgroup v1, and v2 where its parent has turned the controller on; the root has neither.
+    // In cgroup v1, and in v2 if the parent has enabled the controller; the root has neither file.
     let controlled = ["cpu.shares", "cpu.weight"];
     if !controlled.iter().any(|file| path.join(file).exists()) && !is_root(path) {
         bail!(

@@ -1,6 +1,6 @@
-//! What this machine can resolve: for a moment everything is recorded, however short, while a
-//! thread sleeps, another is busy and the clock ticks. What is usual then cannot be told from what
-//! is worth a report.
+//! The shortest threshold that this machine can resolve: for a moment everything is recorded, however
+//! short, while one thread sleeps, another is busy and the clock ticks. A report cannot be told from
+//! what is common then.
 
 use crate::kernel::recorder::{self, CpuEvent, Reader, Recorder, Setup, Storage};
 use crate::kernel::thread::{Priority, pin, prioritise};
@@ -15,18 +15,18 @@ use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
 
-/// How long is looked.
+/// Length of the measurement.
 const LOOK: Duration = Duration::from_millis(100);
-/// Between two sleeps; also the armed clock's.
+/// Time between two sleeps, and between two ticks of the armed clock.
 const SLEEP: Duration = Duration::from_millis(1);
-/// Fewer records say nothing.
+/// With fewer events the median means nothing.
 const FEW: usize = 10;
-/// This many times what is usual can be told from it.
+/// A threshold of this many medians is resolved.
 const MARGIN: u64 = 2;
-/// No threshold is below this, ns: the recorder itself takes that long.
+/// Lower bound of every threshold, ns: the recorder itself takes that long.
 const MIN_NS: u64 = 5_000;
 
-/// What is to be measured, how it is recorded, and as which record.
+/// What is measured: how it is recorded, and as which type of event.
 struct Measure {
     what: &'static str,
     setup: Setup,
@@ -34,7 +34,7 @@ struct Measure {
     ring: pt_ring_of,
 }
 
-/// What a threshold can be, for people; an error if this one is below.
+/// Says from which threshold on this machine resolves; an error if this one is below.
 pub fn check(kind: Kind, threshold: Duration) -> Result<String> {
     let measure = Measure::new(kind);
     let baseline = measure
@@ -96,7 +96,7 @@ impl Measure {
         }
     }
 
-    /// The median, ns; `None` if there were too few.
+    /// The median, ns; `None` if there were too few events.
     fn baseline_ns(&self) -> Result<Option<u64>> {
         let mut storage = Storage::uninit();
         let mut recorder = Recorder::load(&mut storage, &self.setup)?;

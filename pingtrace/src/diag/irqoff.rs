@@ -1,13 +1,13 @@
-//! `pingtrace irqoff`: what held up interrupts.
+//! `pingtrace irqoff`: what kept interrupts off.
 //!
-//! A timer that expires late found interrupts off when it was due. That needs no PMU, no kernel
-//! option and no clock of our own, never over-reports, and gives the stack of whoever turned them
-//! on again. It under-reports by what lay before the timer was due; the bracket says how much at
-//! most. More timers, more precision: see `--arm`.
+//! If a timer expires late, interrupts were off when it was due. This method needs no PMU, no kernel
+//! option and no timer of its own, never over-reports, and gives the stack of the code that turned
+//! interrupts on again. It under-reports by the time before the timer was due; the upper bound (MAX)
+//! is the time since the timer before. More timers (`--arm`) make it more precise.
 //!
-//! A timer is late as well when the hypervisor or the firmware had the CPU. But then its interrupt
-//! comes anywhere, and not right behind the instruction that turns interrupts on; who runs there
-//! is not to blame. That is looked at on x86; elsewhere only `/proc/stat` tells what was stolen.
+//! A timer is also late if the hypervisor or the firmware had the CPU. Then its interrupt comes at any
+//! instruction, not right after the one that turns interrupts on, and the task there is not the
+//! culprit. This is checked on x86; elsewhere only `/proc/stat` reports stolen time.
 
 use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
@@ -127,8 +127,8 @@ impl IrqoffDetector {
     }
 }
 
-/// Late because of a handler, which has a row of its own, or another timer of the same section was
-/// later still.
+/// Whether another row covers this late timer: a handler delayed it, or another timer of the same
+/// section was later still.
 fn is_repeated(record: &CpuEvent, snapshot: &Snapshot<'_>) -> bool {
     let overlap = |other: &CpuEvent| {
         let begin = record.begin_ns().max(other.begin_ns());

@@ -1,8 +1,8 @@
-//! What irqoff, nosched and runqlat have in common: they look at the recorder's rings some times
-//! a second, make events of what is in them, and end after a time or by a signal.
+//! What irqoff, nosched and runqlat share: a [`Monitor`] reads the recorder's rings several times a
+//! second, hands [`Snapshot`]s of them to a [`Detector`], and ends after a time or by a signal.
 //!
-//! What explains a record may be written after it: who got the CPU, or how long the interrupt took
-//! that a timer was late in. So records are looked at when they are [`SETTLE`] old.
+//! What explains an event can be written after it: which task got the CPU, or how long the interrupt
+//! took in which a timer was late. So events are examined when they are [`SETTLE`] old.
 
 use super::floor;
 use super::{Results, Sink};
@@ -22,14 +22,14 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-/// Between two looks at the rings; the ring of switches holds four times as much at 10 000 a
-/// second.
+/// Time between two readings of the rings; the ring of switches holds four times as much at 10 000
+/// switches a second.
 const POLL: Duration = Duration::from_millis(100);
-/// Until a record is looked at.
+/// Age at which an event is examined.
 const SETTLE: Duration = Duration::from_millis(20);
-/// For so long records that were looked at still explain others.
+/// How long examined events are kept, as they can explain others.
 const KEEP: Duration = Duration::from_millis(50);
-/// Who ran instead: so many at most.
+/// Upper bound on the tasks listed as having run instead.
 const RAN: usize = 5;
 
 // A doc comment would be the help of the subcommand.
@@ -47,7 +47,7 @@ pub struct Common {
     pub results: Results,
 }
 
-/// A companion at work.
+/// A running companion: its recorder, its outputs and its tally.
 pub struct Monitor<'a> {
     kind: Kind,
     recorder: Recorder<'a>,
@@ -60,12 +60,12 @@ pub struct Monitor<'a> {
     unexplained: Cell<u64>,
 }
 
-/// What a companion makes of its records.
+/// What one companion finds in snapshots.
 pub trait Detector {
-    /// Events of the new records.
+    /// Events found in the snapshot.
     fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event>;
 
-    /// Further rows; at the end those that are due then.
+    /// Further rows; `last`: at the end.
     fn rows(&mut self, _watch: &Monitor<'_>, _last: bool) -> Result<Vec<Row>> {
         Ok(Vec::new())
     }
@@ -75,39 +75,39 @@ pub trait Detector {
         Vec::new()
     }
 
-    /// Why no more can come, such as the end of the process that was asked for.
+    /// Why no more events can come, such as the end of the process that was asked for.
     fn over(&self) -> Option<String> {
         None
     }
 
-    /// What a reader has to know.
+    /// What a reader of the results has to know.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// Records at one moment.
+/// The recorder's events at one moment.
 pub struct Snapshot<'m> {
-    /// To make events of, in order of their end.
+    /// Events to examine, in the order of their end.
     pub new: Vec<CpuEvent>,
-    /// Those shortly before and after them, which may explain them.
+    /// Events shortly before and after, which may explain them.
     around: Vec<CpuEvent>,
     memory: &'m Memory,
     switches: OnceCell<Vec<Vec<CpuEvent>>>,
 }
 
 impl Snapshot<'_> {
-    /// The new ones and those around them.
+    /// The new events and those around them.
     pub fn all(&self) -> impl Iterator<Item = &CpuEvent> {
         self.new.iter().chain(&self.around)
     }
 
-    /// What is left of all switches of a CPU, the oldest first.
+    /// All switches of a CPU that are still in its ring, the oldest first.
     pub fn switches(&self, cpu: u32) -> &[CpuEvent] {
         &self.every_switch()[cpu as usize]
     }
 
-    /// The same of each CPU.
+    /// [`Self::switches`] of each CPU.
     pub fn every_switch(&self) -> &[Vec<CpuEvent>] {
         let ring = pt_ring_of::PT_RING_SWITCH.0 as usize;
         self.switches.get_or_init(|| {
@@ -122,7 +122,7 @@ impl Snapshot<'_> {
 }
 
 impl<'a> Monitor<'a> {
-    /// Opens the outputs, and attaches the recorder.
+    /// Opens the outputs and attaches the recorder.
     pub fn start(
         kind: Kind,
         common: &Common,
@@ -150,7 +150,7 @@ impl<'a> Monitor<'a> {
         })
     }
 
-    /// Until the time is over or a signal comes.
+    /// Runs until the duration is over or a signal ends it.
     pub fn run(
         mut self,
         common: &Common,
@@ -190,7 +190,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Makes events of what has settled; at the end, of all there is.
+    /// Examines the events that are old enough; at the end, all of them.
     fn detect(
         &mut self,
         detector: &mut impl Detector,
@@ -219,7 +219,7 @@ impl<'a> Monitor<'a> {
         Ok(())
     }
 
-    /// What was found until now.
+    /// The summary so far.
     fn summary(&self, detector: &impl Detector) -> Summary {
         let losses = [
             ("overwritten", self.reader.overwritten),
@@ -267,14 +267,15 @@ impl<'a> Monitor<'a> {
         &self.memory
     }
 
-    /// The stack of a record, without the interrupt that took it. `None` if it was not taken, or
-    /// overwritten; empty if the interrupt came upon user code.
+    /// The stack of an event, without the interrupt that took it. `None` if it was not taken or was
+    /// overwritten; empty if the interrupt hit user code.
     pub fn stack(&self, record: &CpuEvent) -> Option<Vec<Frame>> {
         let stack = self.memory.stack(record);
         (!stack.is_empty()).then(|| beyond_tracing(beyond_interrupt(self.symbols.kernel(&stack))))
     }
 
-    /// Who had the CPU from `from_ns` to `to_ns`, the longest first; the idle task is nobody.
+    /// The tasks that had the CPU from `from_ns` to `to_ns` (`CLOCK_MONOTONIC`), the longest first,
+    /// without the idle task and the task `but`.
     pub fn ran(
         &self,
         snapshot: &Snapshot<'_>,
@@ -305,7 +306,7 @@ impl<'a> Monitor<'a> {
         ran
     }
 
-    /// What all events have in common.
+    /// An event with the fields that all companions fill in.
     pub fn event(&self, record: &CpuEvent, class: Class, lat_ns: u64) -> Event {
         let tid = record.event.tid;
         Event {
@@ -333,7 +334,7 @@ fn seconds(time: Duration) -> String {
     format!("{} s", time.as_secs())
 }
 
-/// Interrupts each CPU that is online so many times a second, as long as the result lives.
+/// Interrupts each online CPU `hz` times a second, as long as the result lives.
 pub fn tick(hz: Option<u32>) -> Result<Vec<OwnedFd>> {
     let Some(hz) = hz else {
         return Ok(Vec::new());
@@ -341,12 +342,12 @@ pub fn tick(hz: Option<u32>) -> Result<Vec<OwnedFd>> {
     recorder::tick(&host::online_cpus()?, hz)
 }
 
-/// Whether a record is of this type.
+/// Whether an event is of this type.
 pub fn is(record: &CpuEvent, kind: pt_event_type) -> bool {
     u32::from(record.event.r#type) == kind.0
 }
 
-/// A moment of `CLOCK_MONOTONIC` as nanoseconds since the Unix epoch.
+/// Converts `CLOCK_MONOTONIC` to nanoseconds since the Unix epoch.
 fn unix_ns(ns: u64) -> i64 {
     let now = Time::now();
     now.unix_ns - now.ns.saturating_sub(ns).cast_signed()

@@ -1,9 +1,9 @@
-//! `pingtrace nosched`: the kernel goes on although somebody else is to run.
+//! `pingtrace nosched`: kernel code that goes on although another task is to run.
 //!
-//! From when the scheduler is to be called on a CPU, until it is called there: in Linux 6.17 to 6.19
-//! both are traced. Elsewhere the flag of the running thread is looked at whenever an interrupt, a
-//! softirq, or a timer's expiry ends, and the switch ends it: what began between two of them is
-//! known only that far.
+//! Measured is the time from when the scheduler is to be called on a CPU until it is called there.
+//! Linux 6.17 to 6.19 trace both. Elsewhere the flag of the running thread is sampled at the end of
+//! interrupts, softirqs and timers, and the next switch ends the time: its beginning is known only to
+//! lie between two samples.
 
 use super::monitor::{self, Common, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
@@ -15,8 +15,8 @@ use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Class, Event, Kind};
 use std::time::Duration;
 
-/// From the call of the scheduler to the switch it takes at most so long, ns; else the call led to
-/// none.
+/// Upper bound on the time from the call of the scheduler to its switch, ns; later switches belong
+/// to another call.
 const CALL_NS: u64 = 1_000_000;
 
 /// Find what keeps the scheduler waiting: kernel code that goes on although another task is to run
@@ -99,7 +99,7 @@ struct NoschedDetector {
 impl Detector for NoschedDetector {
     fn events(&mut self, monitor: &Monitor<'_>, snapshot: &Snapshot<'_>) -> Vec<Event> {
         self.stolen.update();
-        // The idle task has nobody to hold up: it wakes from a halt.
+        // The idle task delays nobody: it wakes from a halt.
         let found = snapshot.new.iter().filter(|record| {
             monitor::is(record, pt_event_type::PT_RESCHED) && record.event.tid != 0
         });
@@ -134,7 +134,7 @@ impl NoschedDetector {
         let stacks = samples
             .into_iter()
             .filter_map(|sample| monitor.stack(sample));
-        // The first that the timer took in the kernel; all in user code say that it was there.
+        // The first stack in the kernel; if all are empty, the task was in user code.
         let mut stacks: Vec<_> = stacks.collect();
         stacks.sort_by_key(Vec::is_empty);
         let stack = stacks.into_iter().next().or_else(|| monitor.stack(record));
@@ -158,7 +158,7 @@ impl NoschedDetector {
     }
 }
 
-/// Who got the CPU then; nobody if the same task went on, or nobody else wanted it any more.
+/// The task that got the CPU then; `None` if the same task went on or no other was waiting any more.
 fn victim(
     monitor: &Monitor<'_>,
     snapshot: &Snapshot<'_>,

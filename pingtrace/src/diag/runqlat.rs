@@ -1,9 +1,9 @@
-//! `pingtrace runqlat`: who waits for a CPU, and for whom.
+//! `pingtrace runqlat`: which tasks wait for a CPU, and what runs instead.
 //!
-//! The kernel itself notes when a task is queued (`sched_info`), and each switch shows how long
-//! the next one waited: nothing has to be remembered. What it notes starts anew when a queued
-//! task moves to another CPU. Where the task had been preempted its departure is known, so the
-//! whole wait is; after a wake-up it is at least so long.
+//! The kernel notes when a task is queued (`sched_info`), so each switch shows how long the next task
+//! waited, and no map is needed. The kernel's note starts anew when a queued task moves to another
+//! CPU. If the task had been preempted, the switch away from it is known, and with it the whole wait;
+//! after a wake-up the reported wait is a lower bound.
 
 use super::cgroups;
 use super::monitor::{self, Common, Detector, Monitor, Snapshot};
@@ -22,7 +22,7 @@ use std::mem::offset_of;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The kernel keeps so many bytes of a name.
+/// Bytes of a task's name that the kernel keeps (`TASK_COMM_LEN` - 1).
 const LONGEST_COMM: usize = 15;
 
 /// Find who waits for a CPU, how long, and whether others had it or the quota was used up
@@ -98,7 +98,7 @@ impl Args {
         self.common.results.debug
     }
 
-    /// The process and the thread that are asked for, which run.
+    /// The running process and thread that were asked for.
     fn processes(&self) -> Result<Vec<Process>> {
         let asked = [(self.pid, "-p"), (self.tid, "--tid")];
         let asked = asked
@@ -168,16 +168,16 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
 
 struct RunqlatDetector<'a> {
     args: &'a Args,
-    /// Nobody else is asked for; of none, everybody is.
+    /// The process and the thread that were asked for; empty if all are observed.
     processes: Vec<Process>,
     due: Option<Instant>,
-    /// Since the start, and since the last interval.
+    /// Counts at the start and at the last interval.
     start: Distributions,
     last: Distributions,
     panels: Vec<Panel>,
 }
 
-/// What the kernel's programs have counted by a moment.
+/// The counts of the kernel's programs at a moment.
 #[derive(Clone)]
 struct Distributions {
     at: Time,
@@ -230,7 +230,7 @@ impl Detector for RunqlatDetector<'_> {
     }
 }
 
-/// Of everyone's waits; a picture has no room for each process.
+/// The distribution of all waits together; a picture has no room for each process.
 fn panel(row: &Row) -> Option<Panel> {
     match row {
         Row::Waits(waits) if waits.pid.is_none() && waits.cgroup.is_none() => Some(waits.panel()),
@@ -291,7 +291,7 @@ impl<'a> RunqlatDetector<'a> {
         rows
     }
 
-    /// Of each group, those that waited most often first.
+    /// The distribution of each group, the groups with the most waits first.
     fn waits(
         &self,
         before: &Distributions,
@@ -343,8 +343,8 @@ impl<'a> RunqlatDetector<'a> {
     }
 }
 
-/// When the task left its CPU runnable, whichever that was; `None` if it slept, or that is not
-/// known any more.
+/// When the task was preempted, on whichever CPU, `CLOCK_MONOTONIC` ns; `None` if it slept or the
+/// switch was overwritten.
 fn departure(snapshot: &Snapshot<'_>, record: &CpuEvent) -> Option<u64> {
     let left = |switches: &Vec<CpuEvent>| {
         let before = switches.partition_point(|s| s.event.end_ns < record.event.end_ns);
@@ -365,7 +365,7 @@ fn departure(snapshot: &Snapshot<'_>, record: &CpuEvent) -> Option<u64> {
 }
 
 impl Counted {
-    /// The buckets that are not empty: from, to, and how many since then.
+    /// The buckets that are not empty: lower and upper bound, ns, and the count beyond `before`.
     fn since(&self, before: Option<&Self>) -> Vec<(u64, u64, u64)> {
         let before = |k: usize| before.map_or(0, |before| before.counts[k]);
         let new = self.counts.iter().enumerate();
@@ -393,7 +393,7 @@ impl Distributions {
     }
 }
 
-/// By the number of the group, all CPUs together.
+/// Counts by the number of the group, summed over all CPUs.
 fn waits(monitor: &Monitor<'_>) -> Result<BTreeMap<u64, Counted>> {
     let hists = &monitor.recorder().maps().hists;
     let mut found: BTreeMap<u64, Counted> = BTreeMap::new();
@@ -416,7 +416,7 @@ fn waits(monitor: &Monitor<'_>) -> Result<BTreeMap<u64, Counted>> {
     Ok(found)
 }
 
-/// For how long the run queue of each CPU was how long, the time since its last change included.
+/// For each CPU: the time, ns, that its run queue had each length, up to `now`.
 fn lengths(monitor: &Monitor<'_>, now: u64) -> Vec<Vec<u64>> {
     let of_cpu = |cpu| {
         let cpu = monitor.memory().cpu(cpu);

@@ -1,17 +1,17 @@
-//! Time that the hypervisor gave to others, by CPU (proc(5), `/proc/stat`). It is counted in ticks
-//! of the clock, some time after it was taken.
+//! Stolen time by CPU: what the hypervisor gave to others (proc(5), `/proc/stat`). The kernel counts it in
+//! clock ticks, some time after it was taken.
 
 use std::collections::HashMap;
 use std::fs;
 
-/// What was stolen between two looks.
+/// Time stolen between two readings.
 pub struct Stolen {
     before: HashMap<u32, u64>,
     taken_ns: HashMap<u32, u64>,
 }
 
 impl Stolen {
-    /// From now on.
+    /// Starts with the counters as they are now.
     pub fn new() -> Self {
         Self {
             before: read_steal(),
@@ -19,7 +19,7 @@ impl Stolen {
         }
     }
 
-    /// Counts what was taken since the last look.
+    /// Reads the counters, and keeps what was stolen since the last reading.
     pub fn update(&mut self) {
         let now = read_steal();
         let taken = |(cpu, ns): (&u32, &u64)| {
@@ -30,13 +30,13 @@ impl Stolen {
         self.before = now;
     }
 
-    /// Whether at least half of so long may be stolen time.
+    /// Whether at least half of `ns` may be stolen time.
     pub fn explains(&self, cpu: u32, ns: u64) -> bool {
         self.taken_ns.get(&cpu).copied().unwrap_or(0) * 2 >= ns
     }
 }
 
-/// Nanoseconds by CPU.
+/// Stolen time since boot by CPU, ns.
 fn read_steal() -> HashMap<u32, u64> {
     let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A cycle: from what the programs counted to rows.
+//! A cycle: turns the counts of the programs into rows.
 
 use super::devices::{Devices, Number, Selected, number};
 use super::names::{NameCache, tgid};
@@ -22,7 +22,7 @@ const WRITE: usize = 1;
 const DISCARD: usize = 2;
 const NAME: &str = "iofsstat";
 
-/// What is shown of a cycle.
+/// The results of a cycle.
 pub struct Cycle {
     /// Its end.
     pub time: Time,
@@ -32,13 +32,13 @@ pub struct Cycle {
     pub devices: Vec<Device>,
     /// Processes or files.
     pub rows: Vec<Io>,
-    /// A line a device: whether the rows account for it.
+    /// A line for each device: whether the rows add up to its counters.
     pub conservation: Vec<String>,
-    /// Bytes by who or what moved them, for the picture.
+    /// Bytes by process or file, for the picture.
     pub volumes: Vec<(String, u64)>,
 }
 
-/// A device since the start.
+/// Counters of a device since the start.
 struct Tally {
     name: String,
     start: Reading,
@@ -48,7 +48,7 @@ struct Tally {
     request: u64,
 }
 
-/// Looks at cycle after cycle.
+/// Takes one cycle after the other.
 pub struct Monitor {
     mode: Mode,
     selected: Option<Selected>,
@@ -115,7 +115,7 @@ impl Monitor {
         Ok(cycle)
     }
 
-    /// What is known of a device, which may be new.
+    /// The tally of a device, made if it is new.
     fn tally(&mut self, device: &diskstats::Device, reading: Reading) -> &mut Tally {
         let number = (device.major, device.minor);
         self.tallies.entry(number).or_insert_with(|| Tally {
@@ -192,7 +192,7 @@ impl Monitor {
         wanted && self.thresholds.reached(&its.copied().unwrap_or_default())
     }
 
-    /// Whether a process is the one that is asked for, if one is.
+    /// Whether a process is the one that was asked for; true if none was.
     fn wants(&self, who: u64) -> bool {
         self.pid.is_none_or(|pid| tgid(who) == Some(pid))
     }
@@ -265,7 +265,7 @@ impl Monitor {
         });
     }
 
-    /// Whose pages a process wrote, if it is not all its own memory.
+    /// The owners of the pages that a process wrote, unless all were its own.
     fn add_parts(
         &mut self,
         programs: &Programs<'_>,
@@ -356,7 +356,7 @@ impl Monitor {
         });
     }
 
-    /// What all cycles together say.
+    /// The summary of all cycles.
     pub fn summary(&self, programs: &Programs<'_>) -> Summary {
         let mut summary = Summary {
             counts: vec![("cycles".to_owned(), self.cycles)],
@@ -376,7 +376,7 @@ impl Monitor {
         summary
     }
 
-    /// Whether the rows of all cycles account for what the devices counted.
+    /// Whether the rows of all cycles add up to the devices' counters.
     fn conclude(&self, summary: &mut Summary) {
         let selected = self.selected.as_ref().map(|s| s.number);
         let mut apart = 0;
@@ -445,7 +445,7 @@ fn losses(programs: &Programs<'_>, nameless: u64) -> Vec<(String, u64)> {
     lost.map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
-/// AIO results that were read past the kernel.
+/// AIO results that user space read without a system call.
 fn aio_note(programs: &Programs<'_>) -> Option<String> {
     let notes = programs.notes();
     (notes.aio_submitted > notes.aio_seen).then(|| {

@@ -1,4 +1,4 @@
-//! Block devices by number, what they are called, and what lies below them; from sysfs.
+//! Block devices by number: their names, and the devices below them (from sysfs).
 
 use crate::exit::Usage;
 use anyhow::{Result, bail};
@@ -19,12 +19,12 @@ pub fn number(dev: u32) -> Number {
 pub struct Selected {
     /// Its number.
     pub number: Number,
-    /// What there is to say about it: what lies below, what it does not count.
+    /// Notes: the devices below it, what it does not count.
     pub notes: Vec<String>,
 }
 
 impl Selected {
-    /// Finds it by its name, with or without `/dev/`, or by a link to it.
+    /// Finds a device by its name, with or without `/dev/`, or by a symbolic link to it.
     pub fn find(wanted: &str) -> Result<Self> {
         let path = Path::new("/dev").join(wanted);
         let path = fs::canonicalize(&path).unwrap_or(path);
@@ -56,7 +56,7 @@ fn read_number(sysfs: &Path) -> Option<Number> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// What a device that is a stack of others lies on.
+/// The devices below a stacked device.
 fn below(name: &str) -> Option<String> {
     let sysfs = PathBuf::from("/sys/class/block").join(name);
     let slaves = fs::read_dir(sysfs.join("slaves")).into_iter().flatten();
@@ -84,7 +84,7 @@ fn counts_nothing(name: &str) -> Option<String> {
         .then(|| format!("{name} counts nothing, and so has no rows: its queue/iostats is 0"))
 }
 
-/// A device as it is shown.
+/// A device as the rows show it.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// Its name.
@@ -93,23 +93,23 @@ pub struct Known {
     pub disk: Number,
 }
 
-/// Devices that were asked for, each looked up once.
+/// Devices, each looked up once.
 #[derive(Default)]
 pub struct Devices(HashMap<Number, Option<Known>>);
 
 impl Devices {
-    /// A block device; `None` when there is none of that number.
+    /// The block device of a number; `None` if there is none.
     pub fn get(&mut self, number: Number) -> Option<&Known> {
         let known = self.0.entry(number);
         known.or_insert_with(|| find(number)).as_ref()
     }
 
-    /// The disk that a device is part of, or itself.
+    /// The disk of a partition; a disk itself.
     pub fn disk(&mut self, number: Number) -> Number {
         self.get(number).map_or(number, |known| known.disk)
     }
 
-    /// Its name, or else its number.
+    /// The name of a device, else its number.
     pub fn name(&mut self, number: Number) -> String {
         let known = self.get(number).map(|known| known.name.clone());
         known.unwrap_or_else(|| format!("{}:{}", number.0, number.1))

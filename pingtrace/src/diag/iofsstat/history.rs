@@ -1,4 +1,4 @@
-//! Who moved how many bytes over time, for the picture.
+//! Bytes over time by process or file, for the picture.
 
 use super::cycle::Cycle;
 use crate::units::Time;
@@ -6,14 +6,14 @@ use report::companion::{Chart, Panel, Series, Stacked, Summary, Unit};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Series of their own; the others are one.
+/// Series that are drawn; all others are summed into one.
 const MAX_SERIES: usize = 9;
-/// Cycles that are kept; of a longer run the last ones are drawn.
+/// Cycles that are kept; a longer run draws its last ones.
 const MAX_CYCLES: usize = 4096;
 
 const NOTHING: &str = "Nothing was read or written.";
 
-/// Bytes a second by process or file, a value a cycle.
+/// Bytes a second by process or file, one value a cycle.
 #[derive(Default)]
 pub struct History {
     cycles: std::collections::VecDeque<HashMap<String, f64>>,
@@ -54,7 +54,7 @@ impl History {
         }
     }
 
-    /// Who moved most, in one sentence.
+    /// One sentence: the process or file with the most bytes.
     fn answer(&self, cycle: Duration) -> String {
         let names = self.largest();
         let bytes = |rate: f64| Unit::Bytes.text((rate * cycle.as_secs_f64()) as u64);

@@ -1,4 +1,4 @@
-//! `pingtrace iofsstat`: who reads and writes which device and file.
+//! `pingtrace iofsstat`: which process reads and writes which device and file.
 
 mod cycle;
 mod devices;
@@ -107,7 +107,7 @@ pub struct Args {
 enum Mode {
     /// Requests.
     Block,
-    /// Requests, and whose pages were written.
+    /// Requests, and the owners of written pages.
     Misc,
     /// Calls.
     Files,
@@ -127,7 +127,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 impl Args {
-    /// libbpf's messages too.
+    /// Whether libbpf's messages are wanted.
     pub fn debug(&self) -> bool {
         self.results.debug
     }
@@ -168,7 +168,7 @@ impl Args {
     }
 }
 
-/// Looks on, until the time is over or a signal comes.
+/// Takes cycles until the time is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let selected = args.device.as_deref().map(Selected::find).transpose()?;
     let process = args.pid.map(find_process).transpose()?;

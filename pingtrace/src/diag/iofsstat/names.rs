@@ -1,5 +1,5 @@
-//! Names of the processes and files that the programs counted: from what these saw when it
-//! happened, as a process may be gone by now, and from what still runs.
+//! Names of the processes and files that the programs counted: what the programs saw at that time, as a
+//! process may have ended since, and /proc for those that still run.
 
 use super::devices::{Devices, Number, number, number_of};
 use super::programs::Programs;
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-/// Processes that are remembered.
+/// Upper bound on remembered processes.
 const MAX_PROCESSES: usize = 1 << 16;
 
 /// What is known about a process.
@@ -22,7 +22,7 @@ struct Process {
     container: Option<String>,
 }
 
-/// Looks names up, and remembers what may be gone when it is asked for again.
+/// Looks names up, and remembers those that may be gone later.
 #[derive(Default)]
 pub struct NameCache {
     processes: HashMap<u64, Process>,
@@ -40,7 +40,7 @@ impl NameCache {
         }
     }
 
-    /// A process; `None` is nobody.
+    /// A process; `None` if the id belongs to no process.
     pub fn who(&mut self, programs: &Programs<'_>, who: u64) -> Option<Who> {
         let tgid = tgid(who)?;
         let process = self.process(programs, who);
@@ -76,7 +76,7 @@ impl NameCache {
         self.processes.get(&who)
     }
 
-    /// The full path of a file, as the process sees it if that still runs.
+    /// The full path of a file, as the process sees it if it still runs.
     pub fn path(
         &mut self,
         programs: &Programs<'_>,
@@ -89,7 +89,7 @@ impl NameCache {
         Some(names.path(number(fs), mounts))
     }
 
-    /// The device of a file system, or what stands for it, and its disk if it has one.
+    /// The device of a file system, or its type if it has none, and the disk of the device.
     pub fn device(&mut self, devices: &mut Devices, who: u64, fs: u32) -> (String, Option<Number>) {
         let number = number(fs);
         if let Some(known) = devices.get(number) {
@@ -109,7 +109,7 @@ impl NameCache {
         (name, disk.map(|disk| devices.disk(disk)))
     }
 
-    /// Mounts in the namespace of a process, or else in our own.
+    /// Mounts in the namespace of a process, else in that of pingtrace.
     fn mounts_of(&mut self, pid: u32) -> &[Mount] {
         self.mounts.entry(pid).or_insert_with(|| {
             let of_process = fs::read_to_string(format!("/proc/{pid}/mountinfo"));
@@ -124,7 +124,7 @@ pub fn tgid(who: u64) -> Option<u32> {
     (who != 0).then_some((who >> 32) as u32)
 }
 
-/// By its cgroups now if it still runs, else by those that it was in when it was first seen.
+/// The container by the cgroups of a running process, else by those at its first event.
 fn container_of(who: u64, seen: &io_process) -> Option<String> {
     let pid = tgid(who)?;
     let now = process::began(pid).is_some_and(|ticks| ticks as u32 == who as u32);

@@ -1,4 +1,4 @@
-//! The kernel programs: which of them this kernel needs, and taking a cycle's counts from them.
+//! The kernel programs: selects those that fit this kernel, and reads the counts of a cycle.
 
 use super::Mode;
 use crate::kernel::meter::{self, Programs as Loaded};
@@ -20,12 +20,12 @@ use std::mem::MaybeUninit;
 use std::thread;
 use std::time::Duration;
 
-/// Room for the loaded object, kept by the caller.
+/// Memory for the loaded object, kept by the caller.
 pub type Storage = MaybeUninit<OpenObject>;
 
-/// Dirty folios that are remembered, at least and at most; 72 bytes each.
+/// Bounds on remembered dirty folios, 72 bytes each.
 const PAGES: (u32, u32) = (1 << 16, 1 << 20);
-/// Where the kernel cannot tell when its programs are done, they are after this long.
+/// Time after which programs are done if the kernel cannot tell.
 const DONE_AFTER: Duration = Duration::from_millis(20);
 
 /// Programs of block mode.
@@ -37,7 +37,7 @@ const BLOCK: [&str; 5] = [
     "on_bio_complete",
 ];
 
-/// Where the programs know the system calls and how their arguments are passed.
+/// Whether the programs know the system calls of this architecture.
 const CALLS: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
 /// The loaded and attached programs.
@@ -46,7 +46,7 @@ pub struct Programs<'a> {
     _links: Vec<Link>,
     loaded: Loaded,
     epoch: u32,
-    /// What cannot be seen here, and why.
+    /// What cannot be counted on this kernel, and why.
     pub blind: Vec<String>,
 }
 
@@ -54,11 +54,11 @@ pub struct Programs<'a> {
 pub struct Taken {
     /// Requests.
     pub rows: Vec<(io_row_key, io_row)>,
-    /// Whose pages were written.
+    /// Bytes by the owner of the pages.
     pub parts: Vec<(io_part_key, io_part)>,
     /// Calls.
     pub uses: Vec<(io_use_key, io_use)>,
-    /// The devices just before and just after the cut.
+    /// The devices' counters just before and just after the cut.
     pub devices: Vec<(Device, Reading)>,
 }
 
@@ -118,27 +118,27 @@ impl<'a> Programs<'a> {
         })
     }
 
-    /// What could not be counted where it belongs, so far.
+    /// Losses so far.
     pub fn losses(&self) -> io_losses {
         self.bss().losses
     }
 
-    /// What is known not to be seen, so far.
+    /// Blind spots met so far.
     pub fn notes(&self) -> io_notes {
         self.bss().notes
     }
 
-    /// Runs that the kernel left out as they would have interrupted themselves.
+    /// Runs of programs that the kernel skipped because they would have interrupted themselves.
     pub fn missed(&self) -> u64 {
         meter::missed(&self.loaded)
     }
 
-    /// What the kernel side knows of a process.
+    /// What the programs saw of a process.
     pub fn process(&self, who: u64) -> Option<io_process> {
         look_up(&self.skel.maps.processes, &who)
     }
 
-    /// What the kernel side knows of a file's path.
+    /// What the programs saw of a file's path.
     pub fn path(&self, inode: u64, fs: u32) -> Option<io_path> {
         let key = io_file_key {
             inode,
@@ -191,7 +191,7 @@ fn dirty_limit() -> u32 {
     pages.clamp(PAGES.0, PAGES.1)
 }
 
-/// Until every program that began in the last epoch is done with it.
+/// Waits until every program that began in the last epoch is done with it.
 fn wait_for_programs() {
     // They run as RCU readers, and this waits for all of those.
     if membarrier(MembarrierCommand::Global).is_err() {
@@ -218,7 +218,7 @@ fn pair(before: &[Device], after: Vec<Device>) -> Vec<(Device, Reading)> {
     after.into_iter().filter_map(with_reading).collect()
 }
 
-/// Takes the entries of an epoch in which nothing is counted any more out of a map.
+/// Takes the entries of a finished epoch out of a map.
 fn take<K: Copy, V: Copy>(map: &impl MapCore, is_over: impl Fn(&K) -> bool) -> Result<Vec<(K, V)>> {
     let keys: Vec<_> = map.keys().filter(|key| is_over(&plain(key))).collect();
     let mut taken = Vec::with_capacity(keys.len());
@@ -255,7 +255,7 @@ fn bytes<T>(key: &T) -> &[u8] {
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<T>()) }
 }
 
-/// How this kernel's tracepoints look.
+/// The layout of this kernel's tracepoints.
 struct Kernel {
     /// A queue comes before the bio.
     bio_queue_second: bool,
@@ -265,7 +265,7 @@ struct Kernel {
     split_second: bool,
     /// See `uring_layout` in the programs.
     uring_layout: u32,
-    /// Who dirties is told by folio, not by page: which of two programs.
+    /// The program for dirtied pages: by folio or by page.
     dirty: &'static str,
 }
 
@@ -290,7 +290,7 @@ impl Kernel {
         })
     }
 
-    /// The programs of a mode, and what is missing here.
+    /// The programs of a mode, and notes on what this kernel cannot show.
     fn programs(&self, mode: Mode) -> (Vec<&'static str>, Vec<String>) {
         let mut blind = Vec::new();
         let mut wanted = match mode {
@@ -314,8 +314,8 @@ impl Kernel {
     }
 }
 
-/// Names of the structs that the parameters of a tracepoint point to, the first one being the
-/// program's own data; none where there is no such tracepoint.
+/// Names of the structs to which the parameters of a tracepoint point, the first being the program's
+/// own data; empty if there is no such tracepoint.
 fn parameters(btf: &Btf<'_>, tracepoint: &str) -> Vec<Option<String>> {
     let name = format!("btf_trace_{tracepoint}");
     let pointer = btf
@@ -336,8 +336,8 @@ fn parameters(btf: &Btf<'_>, tracepoint: &str) -> Vec<Option<String>> {
     function.iter().map(|p| points_to(p.ty)).collect()
 }
 
-/// `(ctx, request, user_data, result, ...)` from 5.19 on, `(ctx, request, entry)` from 6.14 on;
-/// before these the request is not to be had.
+/// `(ctx, request, user_data, result, ...)` since 5.19, `(ctx, request, entry)` since 6.14; earlier
+/// kernels do not pass the request.
 fn uring_layout(parameters: &[Option<String>]) -> u32 {
     match parameters {
         [_, _, Some(_), Some(entry)] if entry == "io_uring_cqe" => 2,

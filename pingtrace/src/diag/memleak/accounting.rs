@@ -1,4 +1,4 @@
-//! Reads what the kernel says of its memory.
+//! Reads the kernel's accounting of its memory: /proc/meminfo, slabinfo, vmallocinfo, status.
 
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,10 +10,10 @@ use std::fs;
 use std::path::Path;
 
 const SLABS: &str = "/sys/kernel/slab";
-/// Aliases that are shown.
+/// Upper bound on the aliases that are shown.
 const ALIASES: usize = 6;
 
-/// Which books are read.
+/// Which parts of the accounting are read.
 pub struct Accounting {
     slab: bool,
     vmalloc: bool,
@@ -23,7 +23,7 @@ pub struct Accounting {
 }
 
 impl Accounting {
-    /// Those of an allocator, or all; an error when they cannot be read.
+    /// The parts of one allocator, or all; an error if they cannot be read.
     pub fn open(allocator: Option<Allocator>, pid: Option<u32>) -> Result<Self> {
         let of = |wanted| allocator.is_none_or(|a| a == wanted);
         let mut accounting = Self {
@@ -42,7 +42,7 @@ impl Accounting {
         Ok(accounting)
     }
 
-    /// Everything, now.
+    /// Takes a snapshot.
     pub fn read(&self) -> Result<Snapshot> {
         let mut snapshot = Snapshot {
             ns: monotonic_ns(),
@@ -114,7 +114,8 @@ pub fn aliases(cache: &str) -> Vec<String> {
     aliases
 }
 
-/// Objects that each CPU may keep ready, of a cache: the books count them as in use.
+/// Upper bound on the free objects of a cache that each CPU keeps ready: the accounting counts them
+/// as in use.
 pub fn ready(cache: &str, per_slab: u64) -> u64 {
     let partial = fs::read_to_string(format!("{SLABS}/{cache}/cpu_partial"));
     let partial = partial.ok().and_then(|n| n.trim().parse().ok());
@@ -136,7 +137,7 @@ fn file(path: &str) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {path} (root may)"))
 }
 
-/// Its memory; `None` of one that has none, or has none any more.
+/// The memory of a process; `None` if it has none or has ended.
 pub fn process(pid: u32) -> Option<Process> {
     status(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
@@ -146,7 +147,7 @@ fn processes() -> Result<BTreeMap<u32, Process>> {
     let pids = all
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse().ok());
-    // This one grows too, by its own books.
+    // pingtrace itself grows by its own accounting.
     let pids = pids.filter(|pid| *pid != std::process::id());
     Ok(pids.filter_map(|pid| Some((pid, process(pid)?))).collect())
 }

@@ -7,10 +7,10 @@ use crate::units::Time;
 use report::companion::memleak::{Suspect, suspects};
 use report::companion::{Bar, Bars, Chart, Panel, Series, Stacked, Unit};
 
-/// Series in the picture; the rest is one more.
+/// Series in the picture; the rest is summed into one more.
 const SERIES: usize = 7;
 
-/// Bytes by site over time, and the largest sites; where nothing was followed, what grew.
+/// Bytes by site over time, and the largest sites; if nothing was followed, what grew.
 pub fn new(monitor: &Monitor<'_>, findings: &Findings) -> Chart {
     let judgement = &findings.judgement;
     let seconds = monitor.begun.elapsed().as_secs_f64();
@@ -65,7 +65,7 @@ fn stacked(monitor: &Monitor<'_>, sites: &[Found]) -> Panel {
     })
 }
 
-/// When a look was, and the time between two.
+/// The time of a snapshot (ns since the Unix epoch), and the time between two, ns.
 fn steps(monitor: &Monitor<'_>, first: usize) -> (i64, u64) {
     let now = Time::now();
     let at = monitor.snapshots.get(first).map_or(now.ns, |s| s.ns);

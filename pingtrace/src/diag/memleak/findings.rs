@@ -1,4 +1,4 @@
-//! From what the tracker and the books say to sites, evidence, and the verdict.
+//! From the tracker and the kernel's accounting to sites, evidence, and the verdict.
 
 use super::tracker::{self, Follow, Key, RawSite, Tracker};
 use super::{Monitor, SNAPSHOTS, accounting};
@@ -12,14 +12,14 @@ use report::companion::memleak::{
 use report::companion::{Cohort, Frame, Site, beyond_tracing};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Caches whose aliases are told.
+/// Upper bound on caches whose aliases are reported.
 const CACHES: usize = 7;
 
 /// What was found.
 pub struct Findings {
     /// The verdict.
     pub judgement: Judgement,
-    /// Who holds most comes first.
+    /// The sites, those with the most bytes first.
     pub sites: Vec<Found>,
 }
 
@@ -33,34 +33,36 @@ impl Findings {
 
 /// A site, and its bytes over time.
 pub struct Found {
-    /// As it is told.
+    /// The row that is written.
     pub row: Site,
-    /// For what its objects are made.
+    /// The purpose of its objects.
     origin: Origin,
-    allocated: [u64; tracker::AGES as usize],
-    live: [u64; tracker::AGES as usize],
+    allocated: [u64; tracker::GENERATIONS as usize],
+    live: [u64; tracker::GENERATIONS as usize],
     /// `CLOCK_MONOTONIC` ns, bytes.
     pub series: Vec<(u64, u64)>,
 }
 
-/// What is judged together.
+/// Sites that are judged together.
 pub type Group = (Allocator, Option<String>, Origin);
 
-/// What a group held at a moment.
+/// The live objects of a group at a moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Holding {
-    /// Objects, without those of the last age.
+    /// Objects, without those of the last generation.
     pub old: u64,
     /// Of all objects.
     bytes: u64,
 }
 
-/// What each group holds.
+/// The live objects of each group.
 pub fn holdings(monitor: &Monitor<'_>) -> HashMap<Group, Holding> {
     let mut all: HashMap<Group, Holding> = HashMap::new();
     for site in tracked_sites(monitor) {
         let holding = all.entry(site.group()).or_default();
-        holding.old += site.live[..tracker::AGES as usize - 1].iter().sum::<u64>();
+        holding.old += site.live[..tracker::GENERATIONS as usize - 1]
+            .iter()
+            .sum::<u64>();
         holding.bytes += site.row.bytes;
     }
     all
@@ -72,7 +74,7 @@ impl Found {
     }
 }
 
-/// Everything that is known by now.
+/// The findings so far.
 pub fn conclude(monitor: &Monitor<'_>) -> Findings {
     let mut sites = tracked_sites(monitor);
     sites.extend(area_sites(monitor));
@@ -98,7 +100,7 @@ pub fn conclude(monitor: &Monitor<'_>) -> Findings {
     Findings { judgement, sites }
 }
 
-/// The worst of all verdicts; of equal ones that on the most bytes.
+/// The worst of all verdicts; of equal ones, that on the most bytes.
 fn verdict(monitor: &Monitor<'_>, sites: &[Found]) -> Judgement {
     let evidence = evidence(monitor, sites);
     let mut judged: Vec<(Judgement, u64)> = { evidence.iter() }
@@ -143,7 +145,7 @@ fn of_interest(monitor: &Monitor<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
             .unwrap_or_else(|_| cache.clone());
         all.retain(|s| s.name.as_ref() == Some(&resolved));
     }
-    // A process that grows is nothing strange where somebody else does.
+    // A growing process is not remarkable if something else grows.
     let kernel = |s: &Suspect| s.allocator != Allocator::User && s.grows() && !s.is_cache_like();
     if all.iter().any(kernel) {
         all.retain(|s| s.allocator != Allocator::User);
@@ -151,8 +153,8 @@ fn of_interest(monitor: &Monitor<'_>, mut all: Vec<Suspect>) -> Vec<Suspect> {
     all
 }
 
-/// One for each cache, and one for each other allocator that is followed; what may be cache in it
-/// is apart.
+/// The evidence for each cache and for each other followed allocator; what may be cache is judged
+/// separately.
 fn evidence(monitor: &Monitor<'_>, sites: &[Found]) -> Vec<Evidence> {
     let mut groups: BTreeMap<Group, Vec<&Found>> = BTreeMap::new();
     for follow in &monitor.followed {
@@ -177,13 +179,13 @@ fn evidence(monitor: &Monitor<'_>, sites: &[Found]) -> Vec<Evidence> {
         stayed: stayed.get(group).copied(),
         ..evidence_of(monitor, group, mine, sites)
     };
-    // One that nobody asked for, and that has ended, gave all back.
+    // A process that was not asked for and has ended gave all memory back.
     let is_over = monitor.process.is_none() && monitor.args.pid.is_none();
     let judged = { groups.iter() }.filter(|(group, _)| group.0 != Allocator::User || !is_over);
     judged.map(each).collect()
 }
 
-/// The share of each group that stayed when the kernel was made to reclaim.
+/// The share of each group that stayed after reclaim, 0 to 1.
 fn stayed(monitor: &Monitor<'_>, groups: &BTreeMap<Group, Vec<&Found>>) -> HashMap<Group, f64> {
     let Some(before) = &monitor.before_reclaim else {
         return HashMap::new();
@@ -206,7 +208,7 @@ fn evidence_of(monitor: &Monitor<'_>, group: &Group, sites: &[&Found], all: &[Fo
     let top = sites.iter().max_by_key(|s| s.row.bytes);
     let share = |top: &Found| top.row.bytes as f64 / bytes.max(1) as f64;
     let own_cache = cache.and_then(|name| monitor.snapshots.last()?.caches.get(name).copied());
-    // Of the same cache, but made for something else. The books are those from before reclaim.
+    // Objects of the same cache for another purpose. The accounting is from before reclaim.
     let is_other = |g: &Group| (g.0, g.1.as_deref()) == (allocator, cache) && g.2 != origin;
     let others: u64 = if let Some(before) = &monitor.before_reclaim {
         let others = before.iter().filter(|(g, _)| is_other(g));
@@ -221,7 +223,7 @@ fn evidence_of(monitor: &Monitor<'_>, group: &Group, sites: &[&Found], all: &[Fo
         held: sum(|site| site.live),
         floor: floor(allocator),
         held_bytes: bytes,
-        // What is held of vmalloc was read in the books.
+        // Live vmalloc areas come from the accounting itself.
         books: match allocator {
             Allocator::Vmalloc => Some(bytes.cast_signed()),
             _ => books(monitor, allocator, cache).map(|b| b - others.cast_signed()),
@@ -243,8 +245,8 @@ fn evidence_of(monitor: &Monitor<'_>, group: &Group, sites: &[&Found], all: &[Fo
     }
 }
 
-/// By how many objects that the kernel can give back its caches grew while it was followed. A page
-/// of a file is such an object itself.
+/// The growth, while the allocator was followed, of objects that the kernel can reclaim (dentries,
+/// inodes, pages of files).
 fn hosts(monitor: &Monitor<'_>, allocator: Allocator) -> Option<u64> {
     let (first, last) = (
         monitor.snapshots.get(monitor.since)?,
@@ -266,12 +268,12 @@ fn subject(monitor: &Monitor<'_>, allocator: Allocator, cache: Option<&str>) -> 
     }
 }
 
-/// The process that is followed.
+/// The followed process.
 fn user(monitor: &Monitor<'_>) -> Option<u32> {
     monitor.followed.iter().find_map(Follow::process)
 }
 
-/// By how much the kernel's own accounting grew while it was followed.
+/// The growth, bytes, in the kernel's accounting while the allocator was followed.
 fn books(monitor: &Monitor<'_>, allocator: Allocator, cache: Option<&str>) -> Option<i64> {
     let value = |snapshot: &Snapshot| match (allocator, cache) {
         (Allocator::Slab, Some(name)) => snapshot.caches.get(name).map(Cache::bytes),
@@ -290,21 +292,28 @@ fn books(monitor: &Monitor<'_>, allocator: Allocator, cache: Option<&str>) -> Op
     Some(last.cast_signed() - first.cast_signed())
 }
 
-/// What the CPUs may keep ready of a cache, bytes.
+/// Upper bound on what the CPUs keep ready of a cache, bytes.
 fn noise(name: &str, cache: Cache) -> u64 {
     let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1) as u64;
     cpus * accounting::ready(name, cache.per_slab) * cache.size
 }
 
-/// Of the objects of the older half of the time, the share that is still there.
+/// The share of live objects among those allocated in the older half of the time.
 fn kept(sites: &[&Found]) -> Option<f64> {
-    let by_age =
-        |of: fn(&Found) -> &[u64; 16], age: usize| sites.iter().map(|s| of(s)[age]).sum::<u64>();
-    let ages = 0..tracker::AGES as usize;
-    let youngest = { ages }.rfind(|age| by_age(|s| &s.allocated, *age) > 0)?;
+    let by_generation = |of: fn(&Found) -> &[u64; 16], generation: usize| {
+        sites.iter().map(|s| of(s)[generation]).sum::<u64>()
+    };
+    let generations = 0..tracker::GENERATIONS as usize;
+    let youngest =
+        { generations }.rfind(|generation| by_generation(|s| &s.allocated, *generation) > 0)?;
     let old = 0..=youngest / 2;
-    let allocated: u64 = old.clone().map(|age| by_age(|s| &s.allocated, age)).sum();
-    let live: u64 = old.map(|age| by_age(|s| &s.live, age)).sum();
+    let allocated: u64 = old
+        .clone()
+        .map(|generation| by_generation(|s| &s.allocated, generation))
+        .sum();
+    let live: u64 = old
+        .map(|generation| by_generation(|s| &s.live, generation))
+        .sum();
     (allocated > 0).then(|| (live as f64 / allocated as f64).min(1.0))
 }
 
@@ -319,8 +328,8 @@ pub fn total(sites: &[&Found]) -> Vec<(u64, u64)> {
 
 fn cohorts(monitor: &Monitor<'_>, site: &Found) -> Vec<Cohort> {
     let now = monotonic_ns();
-    let ages = monitor
-        .ages
+    let generations = monitor
+        .generations
         .iter()
         .zip(site.allocated.iter().zip(&site.live));
     let cohort = |(begin, (allocated, live)): (&u64, (&u64, &u64))| Cohort {
@@ -328,21 +337,21 @@ fn cohorts(monitor: &Monitor<'_>, site: &Found) -> Vec<Cohort> {
         came: *allocated,
         live: *live,
     };
-    ages.map(cohort).filter(|c| c.came > 0).collect()
+    generations.map(cohort).filter(|c| c.came > 0).collect()
 }
 
-/// Sites of the tracker, named.
+/// The sites of the tracker, with names.
 fn tracked_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     let symbols = Symbols::default();
     let stacks = stacks(&monitor.raw);
     let named = monitor.raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
-    // Areas are known from the books; here only their stacks.
+    // Areas come from the accounting; the tracker has only their stacks.
     let told = named.filter(|s| s.kind != ml_kind::ML_VMALLOC);
     let found = told.map(|site| found(monitor, site, &stacks, &symbols));
     found.collect()
 }
 
-/// The stacks of each site; that of most live objects comes first.
+/// The stacks of each site, that with the most live objects first.
 fn stacks(raw: &[RawSite]) -> HashMap<Key, Vec<&RawSite>> {
     let mut stacks: HashMap<Key, Vec<&RawSite>> = HashMap::new();
     for stack in raw.iter().filter(|s| s.kind == ml_kind::ML_STACK) {
@@ -354,7 +363,7 @@ fn stacks(raw: &[RawSite]) -> HashMap<Key, Vec<&RawSite>> {
     stacks
 }
 
-/// For what the objects of a site are made: what holds for most of those whose stack is known.
+/// The purpose of a site's objects: that of the majority of objects with a known stack.
 fn origin_of(
     monitor: &Monitor<'_>,
     site: &RawSite,
@@ -452,8 +461,8 @@ fn of_whom(monitor: &Monitor<'_>, site: &RawSite) -> (Allocator, Option<String>)
     (alloc, cache)
 }
 
-/// The cache of a size: kmalloc does not say it. On kernels before 5.19 no cache does, and one
-/// of the wanted ones is named.
+/// The cache of a size class, which kmalloc does not report. Before 5.19 no allocation reports its
+/// cache, and one of the wanted caches is named.
 fn class_name(monitor: &Monitor<'_>, site: &RawSite) -> Option<String> {
     let caches = &monitor.snapshots.last()?.caches;
     let only_kmalloc = monitor.tracker.as_ref().is_some_and(Tracker::names_caches);
@@ -483,7 +492,7 @@ fn class_name(monitor: &Monitor<'_>, site: &RawSite) -> Option<String> {
     found.cloned()
 }
 
-/// A stack from the call site on: above it are the allocator's own functions and this program's.
+/// The stack from the call site on, without the functions of the allocator and of the BPF program.
 fn from(mut stack: Vec<Frame>, call_site: u64) -> Vec<Frame> {
     if let Some(at) = stack.iter().position(|f| f.address == call_site) {
         stack.drain(..at);
@@ -491,7 +500,7 @@ fn from(mut stack: Vec<Frame>, call_site: u64) -> Vec<Frame> {
     stack
 }
 
-/// Functions that hand out memory for others.
+/// Functions that allocate on behalf of their caller.
 const FOR_PAGES: [&str; 14] = [
     "alloc_pages",
     "__alloc_pages",
@@ -510,7 +519,7 @@ const FOR_PAGES: [&str; 14] = [
 ];
 const FOR_PERCPU: [&str; 3] = ["pcpu_alloc", "__alloc_percpu", "alloc_percpu"];
 
-/// A stack from the function on that asked the allocator for memory.
+/// The stack from the function on that called the allocator.
 fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
     let mut stack = beyond_tracing(stack);
     let own: &[&str] = match alloc {
@@ -527,7 +536,7 @@ fn beyond_allocator(stack: Vec<Frame>, alloc: Allocator) -> Vec<Frame> {
     stack
 }
 
-/// Sites of vmalloc, from the books.
+/// The sites of vmalloc, from the accounting.
 fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     if !monitor.followed.contains(&Follow::Vmalloc) {
         return Vec::new();
@@ -535,17 +544,19 @@ fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     let held = monitor.areas.held();
     let stacks = area_stacks(monitor);
     let site = |(caller, held): (String, Held)| {
-        let by_age = |of: &BTreeMap<u32, u64>| -> [u64; tracker::AGES as usize] {
-            let mut ages = [0; tracker::AGES as usize];
-            // More looks than ages: neighbours share one.
-            let share = |age: u32| (age * tracker::AGES / (SNAPSHOTS + 1)).min(tracker::AGES - 1);
-            for (age, n) in of {
-                ages[share(*age) as usize] += n;
+        let by_generation = |of: &BTreeMap<u32, u64>| -> [u64; tracker::GENERATIONS as usize] {
+            let mut generations = [0; tracker::GENERATIONS as usize];
+            // There are more snapshots than generations: neighbours share one.
+            let share = |generation: u32| {
+                (generation * tracker::GENERATIONS / (SNAPSHOTS + 1)).min(tracker::GENERATIONS - 1)
+            };
+            for (generation, n) in of {
+                generations[share(*generation) as usize] += n;
             }
-            ages
+            generations
         };
         let name = caller.split('/').next().unwrap_or(&caller).to_owned();
-        let (allocated, live) = (by_age(&held.came), by_age(&held.live));
+        let (allocated, live) = (by_generation(&held.came), by_generation(&held.live));
         let stack = stacks.get(&name).cloned().unwrap_or_default();
         Found {
             row: Site {
@@ -575,7 +586,7 @@ fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     held.into_iter().map(site).collect()
 }
 
-/// Bytes of a caller's areas beyond those of the start.
+/// Bytes of a caller's areas beyond those at the start.
 fn area_series(monitor: &Monitor<'_>, caller: &str) -> Vec<(u64, u64)> {
     let bytes = |snapshot: &Snapshot| {
         let mine = snapshot.areas.iter().filter(|a| a.caller == caller);
@@ -587,7 +598,7 @@ fn area_series(monitor: &Monitor<'_>, caller: &str) -> Vec<(u64, u64)> {
     looked.iter().map(one).collect()
 }
 
-/// Stacks of live areas by the places that are in them.
+/// Stacks of live areas by the functions in them.
 fn area_stacks(monitor: &Monitor<'_>) -> HashMap<String, Vec<Frame>> {
     let is_area = |s: &&RawSite| s.kind == ml_kind::ML_VMALLOC && s.live() > 0;
     let mut raw: Vec<&RawSite> = monitor.raw.iter().filter(is_area).collect();
@@ -609,7 +620,7 @@ fn series(monitor: &Monitor<'_>, key: Key) -> Vec<(u64, u64)> {
     monitor.samples.iter().map(at).collect()
 }
 
-/// Its name, or else its address.
+/// The name of a function, else its address.
 pub fn label(frame: &Frame) -> String {
     frame
         .name
@@ -617,7 +628,7 @@ pub fn label(frame: &Frame) -> String {
         .unwrap_or_else(|| format!("{:#x}", frame.address))
 }
 
-/// Sites that differ in their stacks or sizes only are one.
+/// Merges sites that differ only in stack or size.
 fn merge(sites: Vec<Found>) -> Vec<Found> {
     let mut merged: HashMap<(Group, String), Found> = HashMap::new();
     for site in sites {
@@ -630,7 +641,7 @@ fn merge(sites: Vec<Found>) -> Vec<Found> {
     merged.into_values().collect()
 }
 
-/// Both; the stack is that of the one with more live objects.
+/// The sum of two sites; the stack is that of the site with more live objects.
 fn add(a: Found, b: Found) -> Found {
     let (mut most, least) = if a.row.live >= b.row.live {
         (a, b)
@@ -641,9 +652,9 @@ fn add(a: Found, b: Found) -> Found {
     most.row.bytes += least.row.bytes;
     most.row.allocs += least.row.allocs;
     most.row.reused += least.row.reused;
-    for age in 0..tracker::AGES as usize {
-        most.allocated[age] += least.allocated[age];
-        most.live[age] += least.live[age];
+    for generation in 0..tracker::GENERATIONS as usize {
+        most.allocated[generation] += least.allocated[generation];
+        most.live[generation] += least.live[generation];
     }
     for (mine, other) in most.series.iter_mut().zip(&least.series) {
         mine.1 += other.1;

@@ -1,4 +1,4 @@
-//! `pingtrace memleak`: which allocator grows, and who holds what it gave.
+//! `pingtrace memleak`: which allocator grows, and which code holds its objects.
 //!
 //! First the kernel's own accounting is read repeatedly, which costs nothing; only what grows
 //! there, or what was asked for, is followed object by object. At the end both are compared: what
@@ -36,15 +36,15 @@ use tracker::{Counts, Follow, Key, Options, RawSite, Storage, Storages, Tracker}
 /// Snapshots of the kernel's accounting in a run.
 const SNAPSHOTS: u32 = 20;
 /// The first snapshot after which something is followed: slow growth needs more than the
-/// fewest values to be seen, and what is not chosen then is not followed.
+/// fewest values to be seen, and what is not chosen then is never followed.
 const FIRST_START: u32 = 2 * SNAPSHOTS / 5;
-/// What begins to grow later than this is not followed any more.
+/// The last snapshot after which something is followed.
 const LAST_START: u32 = 3 * SNAPSHOTS / 4;
 /// Frees by RCU have reached the kernel's accounting by then (kernel/rcu/tree.c, `KFREE_DRAIN_JIFFIES`).
 const SETTLE: Duration = Duration::from_secs(6);
 const SETTLE_MIN: Duration = Duration::from_secs(2);
 const SETTLE_STEP: Duration = Duration::from_millis(250);
-/// How soon a signal is answered.
+/// Upper bound on the reaction time to a signal.
 const STEP: Duration = Duration::from_millis(250);
 
 /// Find out which allocator grows and who holds what it gave: a leak, a growing cache, or neither
@@ -158,7 +158,7 @@ impl Args {
         self.results.log.is_some()
     }
 
-    /// What is looked at, if not everything. A cache or a process says which allocator it is of.
+    /// The allocator to observe; `None`: all. A cache or a process implies its allocator.
     fn allocator(&self) -> Result<Option<Allocator>> {
         let asked = self.what.allocator();
         let (implied, option) = match (&self.cache, self.pid) {
@@ -275,27 +275,27 @@ struct Monitor<'a> {
     storages: Option<&'a mut Storages>,
     tracker: Option<Tracker<'a>>,
     followed: Vec<Follow>,
-    /// What was to be followed, and is not.
+    /// What could not be followed.
     refused: Vec<Follow>,
-    /// The one that is looked at, unless that is over.
+    /// The observed process, until it ends.
     process: Option<Process>,
-    /// What the tracker held, and what it counted, when it was read last.
+    /// The tracker's sites and counts at the last snapshot.
     raw: Vec<RawSite>,
     counts: Counts,
     /// The first snapshot with the tracker, and what was suspected then.
     since: usize,
     suspected: Vec<Suspect>,
     areas: Areas,
-    /// When each age began, `CLOCK_MONOTONIC` ns.
-    ages: Vec<u64>,
-    /// Bytes by site over time.
+    /// When each generation began, `CLOCK_MONOTONIC` ns.
+    generations: Vec<u64>,
+    /// Bytes by site over time (`CLOCK_MONOTONIC` ns).
     samples: Vec<(u64, HashMap<Key, u64>)>,
     notes: Vec<String>,
-    /// For what the objects of a stack are made, by the stack.
+    /// The purpose of objects, by their stack.
     origins: RefCell<HashMap<Key, Origin>>,
-    /// What was held before the kernel was made to reclaim.
+    /// The live objects before reclaim.
     before_reclaim: Option<HashMap<Group, Holding>>,
-    /// Why it ended before its time.
+    /// Why the run ended early.
     cut: Option<Cut>,
     /// Why the run failed before its end.
     failure: Option<Error>,
@@ -303,7 +303,7 @@ struct Monitor<'a> {
 
 /// A run that ended early.
 struct Cut {
-    /// Of the time, from 0 to 1.
+    /// Share of the planned time, 0 to 1.
     share: f64,
     why: String,
 }
@@ -330,7 +330,7 @@ impl<'a> Monitor<'a> {
             since: 0,
             suspected: Vec::new(),
             areas: Areas::default(),
-            ages: vec![monotonic_ns()],
+            generations: vec![monotonic_ns()],
             samples: Vec::new(),
             notes: Vec::new(),
             origins: RefCell::default(),
@@ -343,15 +343,15 @@ impl<'a> Monitor<'a> {
     /// Takes a snapshot of the kernel's accounting and of the tracker.
     fn read(&mut self) -> Result<()> {
         let snapshot = self.accounting.read()?;
-        let age = self.ages.len() as u32 - 1;
+        let generation = self.generations.len() as u32 - 1;
         if self.followed.contains(&Follow::Vmalloc) {
-            self.areas.observe(age, &snapshot.areas);
+            self.areas.observe(generation, &snapshot.areas);
         }
         self.snapshots.push(snapshot);
         self.read_tracker()
     }
 
-    /// What the tracker holds. Of a process that has ended, what it had before that remains.
+    /// Reads the tracker. Of a process that has ended, the last values remain.
     fn read_tracker(&mut self) -> Result<()> {
         let Some(tracker) = &self.tracker else {
             return Ok(());
@@ -416,12 +416,12 @@ impl<'a> Monitor<'a> {
         for follow in &self.followed {
             log::info!("following {follow}");
         }
-        self.ages = vec![monotonic_ns()];
+        self.generations = vec![monotonic_ns()];
         self.since = self.snapshots.len();
         self.read()
     }
 
-    /// What these programs would have shown is missing.
+    /// Notes what is missing without these programs.
     fn do_without(&mut self, refusals: &[Refusal]) {
         for refusal in refusals {
             let note = refusal.note(&self.followed);
@@ -438,7 +438,7 @@ impl<'a> Monitor<'a> {
         let step = self.args.time / SNAPSHOTS;
         for number in 1..=SNAPSHOTS {
             let goes_on = self.wait(self.begun + step * number, control, sink);
-            self.grow_older(number);
+            self.advance_generation(number);
             if self.cut.is_some() {
                 return;
             }
@@ -455,7 +455,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Whether the process has ended, and nothing else is followed.
+    /// Whether the process has ended and nothing else is followed.
     fn process_has_ended(&mut self) -> bool {
         let Some(process) = self.process.take_if(|process| process.has_ended()) else {
             return false;
@@ -483,15 +483,15 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// The name and number of a process, the name as it was seen last.
+    /// The name (as seen last) and number of a process.
     fn name_of(&self, pid: u32) -> String {
         let mut seen = self.snapshots.iter().rev();
         let process = seen.find_map(|s| s.processes.get(&pid));
         format!("{}/{pid}", process.map_or("", |p| &p.comm))
     }
 
-    /// Sleeps until then, and says meanwhile how far it is; `false` when the run is to end, also as the
-    /// process that is followed has ended.
+    /// Sleeps until then and shows the progress; `false` when the run is to end, by a signal or because
+    /// the followed process has ended.
     fn wait(&mut self, until: Instant, control: &Control, sink: &mut Sink) -> bool {
         loop {
             self.report_progress(control, sink);
@@ -505,7 +505,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// How far it is: on a terminal, and where a signal asks for it.
+    /// Shows the progress on a terminal, or when a signal asks for it.
     fn report_progress(&self, control: &Control, sink: &mut Sink) {
         if sink.housekeep(control) {
             log::info!("memleak: {}", self.so_far());
@@ -525,18 +525,18 @@ impl<'a> Monitor<'a> {
         format!("{elapsed} s of {time:?}, {looks} snapshots of the kernel's accounting, {followed}")
     }
 
-    /// Objects that come from now on are younger.
-    fn grow_older(&mut self, number: u32) {
+    /// Begins the next generation, if it is time for it.
+    fn advance_generation(&mut self, number: u32) {
         let Some(tracker) = &mut self.tracker else {
-            self.ages.push(monotonic_ns());
+            self.generations.push(monotonic_ns());
             return;
         };
         let from = self.since as u32;
-        let age =
-            number.saturating_sub(from) * tracker::AGES / (SNAPSHOTS + 1 - from.min(SNAPSHOTS));
-        if age as usize >= self.ages.len() && age < tracker::AGES {
-            self.ages.push(monotonic_ns());
-            tracker.set_age(self.ages.len() as u32 - 1);
+        let generation = number.saturating_sub(from) * tracker::GENERATIONS
+            / (SNAPSHOTS + 1 - from.min(SNAPSHOTS));
+        if generation as usize >= self.generations.len() && generation < tracker::GENERATIONS {
+            self.generations.push(monotonic_ns());
+            tracker.set_generation(self.generations.len() as u32 - 1);
         }
     }
 
@@ -560,9 +560,8 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// Kernel allocators that grow. Where all that may be cache, only from the middle of the time
-    /// on, and with them the process that grows most: one that takes memory is nothing strange,
-    /// but a better suspect than a cache.
+    /// The growing kernel allocators. If all of them may be cache: only from the middle of the time on,
+    /// and together with the process that grows most, which is a better suspect than a cache.
     fn worth_following(&self, grow: &[Suspect]) -> Vec<Follow> {
         let kernel = || grow.iter().filter(|s| s.allocator != Allocator::User);
         let only_caches = kernel().all(Suspect::is_cache_like);
@@ -617,7 +616,7 @@ impl<'a> Monitor<'a> {
         }
     }
 
-    /// What is left when the kernel has reclaimed.
+    /// The findings after the kernel was made to reclaim.
     fn put_to_the_test(
         &mut self,
         findings: Findings,
@@ -632,8 +631,8 @@ impl<'a> Monitor<'a> {
         if findings.judgement.leak <= Leak::Unknown || control.stopped() {
             return findings;
         }
-        // What comes from now on is not counted.
-        tracker.set_age(tracker::AGES - 1);
+        // Objects allocated from now on do not count.
+        tracker.set_generation(tracker::GENERATIONS - 1);
         self.check_pages();
         self.before_reclaim = Some(findings::holdings(self));
         log::info!("making the kernel reclaim (--reclaim)");
@@ -656,7 +655,7 @@ impl<'a> Monitor<'a> {
         findings::conclude(self)
     }
 
-    /// Pages whose free no program saw leave the tracker.
+    /// Removes pages from the tracker whose free no program saw.
     fn check_pages(&mut self) {
         let Some(tracker) = &mut self.tracker else {
             return;

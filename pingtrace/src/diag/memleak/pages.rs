@@ -1,10 +1,10 @@
 //! Which pages of a process are still there: /proc/PID/pagemap (admin-guide/mm/pagemap.rst).
 //!
-//! A page fault shows who touched a page first, and nothing shows when it is given back. So
-//! that is looked up at the end. With huge pages one fault brings many: then the whole folio
-//! counts for who touched it first.
+//! A page fault shows which code touched a page first, but no tracepoint shows its free, so the present
+//! pages are looked up at the end. With huge pages one fault maps many pages: the whole folio counts for
+//! the first touch.
 
-use super::tracker::{AGES, Key, RawSite, Tracker};
+use super::tracker::{GENERATIONS, Key, RawSite, Tracker};
 use anyhow::{Context, Result};
 use bpf::memleak::types::ml_kind;
 use std::collections::{HashMap, HashSet};
@@ -19,20 +19,20 @@ const PFN: u64 = (1 << 55) - 1;
 const COMPOUND_HEAD: u64 = 1 << 15;
 const COMPOUND_TAIL: u64 = 1 << 16;
 const THP: u64 = 1 << 22;
-/// Pages of the largest folio that is looked at.
+/// Pages of the largest folio considered.
 const LARGEST: u64 = 512;
 
 /// The pages of a process.
 struct Pages {
     map: File,
-    /// Not everyone may read it; then each page counts for one.
+    /// /proc/kpageflags; `None` if it cannot be read: then each page counts by itself.
     flags: Option<File>,
     page_size: u64,
     folios: HashSet<u64>,
 }
 
 impl Pages {
-    /// Of this process, which has to run.
+    /// Opens the page map of a running process.
     fn open(pid: u32) -> Result<Self> {
         let map = format!("/proc/{pid}/pagemap");
         Ok(Self {
@@ -43,8 +43,8 @@ impl Pages {
         })
     }
 
-    /// Bytes that the first touch of this address brought and that are still there; 0 for pages of
-    /// files, and for a folio that was counted before.
+    /// Bytes mapped by the first touch of this address that are still present; 0 for pages of files and
+    /// for a folio that was counted before.
     fn bytes(&mut self, address: u64) -> u64 {
         let entry = word(&self.map, address / self.page_size).unwrap_or(0);
         if entry & (PRESENT | SWAPPED) == 0 || entry & OF_FILE != 0 {
@@ -56,7 +56,7 @@ impl Pages {
         self.folio(entry & PFN) * self.page_size
     }
 
-    /// Pages of the folio that this one is in.
+    /// Number of pages of the folio that contains this page.
     fn folio(&mut self, pfn: u64) -> u64 {
         let flags = |pfn| self.flags.as_ref().and_then(|f| word(f, pfn)).unwrap_or(0);
         if pfn == 0 || flags(pfn) & THP == 0 {
@@ -72,15 +72,15 @@ impl Pages {
     }
 }
 
-/// Of pages that this process touched, those that are still there.
+/// Keeps, of the pages that this process touched, those that are still present.
 pub fn only_present(tracker: &Tracker<'_>, pid: u32, raw: &mut [RawSite]) -> Result<()> {
     let mut pages = Pages::open(pid)?;
-    let mut live: HashMap<Key, (u64, [u64; AGES as usize])> = HashMap::new();
-    for (address, site, age) in tracker.objects()? {
+    let mut live: HashMap<Key, (u64, [u64; GENERATIONS as usize])> = HashMap::new();
+    for (address, site, generation) in tracker.objects()? {
         let bytes = pages.bytes(address);
-        let (sum, ages) = live.entry(site).or_default();
+        let (sum, generations) = live.entry(site).or_default();
         *sum += bytes;
-        ages[age as usize % ages.len()] += u64::from(bytes > 0);
+        generations[generation as usize % generations.len()] += u64::from(bytes > 0);
     }
     for site in raw.iter_mut().filter(|s| s.kind == ml_kind::ML_FAULT) {
         (site.bytes, site.live) = live.get(&site.key).copied().unwrap_or_default();

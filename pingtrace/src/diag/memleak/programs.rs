@@ -1,16 +1,15 @@
-//! Which programs follow what, and what is lost without one of them.
+//! Which programs follow which allocator, and what is missing without one of them.
 //!
-//! A kernel may refuse any program: it is old, a security module or a container does not allow
-//! it. One rule holds for all: what a refused program would have shown is done without, and that
-//! is said. Most are needed for what they follow ([`is_blind`]): of that only the kernel's own
-//! accounting is left.
+//! A kernel may refuse any program: it is too old, or a security module or a container forbids it. Then
+//! memleak goes on without that program and says what is missing. Without a program that an allocator
+//! needs ([`is_blind`]), only the kernel's accounting of it is left.
 
 use super::tracker::Follow;
 use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, BtfType};
 use std::fmt;
 
-/// Pages that are in use no more, whether their free was seen or not.
+/// The program that finds freed pages, whether their free was seen or not.
 pub const PAGE_CHECK: &str = "ml_page_check";
 
 /// A program that the kernel refused.
@@ -22,7 +21,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Refused at this step: `load`, `attach`.
+    /// `step`: `load` or `attach`.
     pub fn new(program: &str, step: &str, error: &dyn fmt::Display) -> Self {
         let error = error.to_string();
         let reason = error.split(" (os error").next().unwrap_or_default();
@@ -32,7 +31,7 @@ impl Refusal {
         }
     }
 
-    /// What is missing now, of what was to be followed.
+    /// Says what is missing without the program.
     pub fn note(&self, what: &[Follow]) -> String {
         let Self { program, why } = self;
         let mine = |follow: &&Follow| needed_by(follow).contains(&program.as_str());
@@ -46,19 +45,19 @@ impl Refusal {
     }
 }
 
-/// Whether nothing can be followed of this for want of a program.
+/// Whether this cannot be followed because a needed program was refused.
 pub fn is_blind(follow: &Follow, refusals: &[Refusal]) -> bool {
     let needed = needed_by(follow);
     let is_needed = |r: &Refusal| r.program != PAGE_CHECK && needed.contains(&r.program.as_str());
     refusals.iter().any(is_needed)
 }
 
-/// The programs for all of these, on this kernel.
+/// The programs that all of these need on this kernel.
 pub fn needed_by_all(what: &[Follow]) -> Vec<&'static str> {
     what.iter().flat_map(needed_by).collect()
 }
 
-/// The programs for this, on this kernel.
+/// The programs that this needs on this kernel.
 pub fn needed_by(follow: &Follow) -> Vec<&'static str> {
     match follow {
         Follow::Slab(caches) => slab_programs(caches),
@@ -76,7 +75,7 @@ pub fn needed_by(follow: &Follow) -> Vec<&'static str> {
     }
 }
 
-/// kmalloc's own caches are seen by kmalloc only, and the others by `kmem_cache_alloc` only.
+/// kmalloc's own caches appear at the kmalloc tracepoint only, the others at `kmem_cache_alloc` only.
 fn slab_programs(caches: &[String]) -> Vec<&'static str> {
     let of_kmalloc = |name: &String| name.contains("kmalloc-");
     let (kmalloc, cache) = match caches {
@@ -124,7 +123,7 @@ fn percpu_programs() -> [&'static str; 2] {
     [alloc, "ml_percpu_free"]
 }
 
-/// Looks at the type of a tracepoint, if the kernel has it.
+/// Reads the type of a tracepoint from BTF; `None` if the kernel does not have it.
 fn tracepoint<T>(name: &str, look: impl FnOnce(&Btf<'_>, FuncProto<'_>) -> T) -> Option<T> {
     let btf = Btf::from_vmlinux().ok()?;
     let named = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;

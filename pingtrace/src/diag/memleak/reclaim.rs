@@ -1,9 +1,8 @@
-//! Makes the kernel reclaim, to see what stays: the test of what may be cache.
+//! Makes the kernel reclaim, to see what stays: a test of what may be cache.
 //!
-//! `/proc/sys/vm/drop_caches` takes what nobody uses of dentries and inodes (2), and waits for no
-//! shortage. Gentler means do not answer the question: memory.reclaim of a cgroup takes pages that
-//! processes use before it comes to slab, and shrinking a slab cache (`/sys/kernel/slab/*/shrink`)
-//! gives back slabs without objects only.
+//! Writing 2 to `/proc/sys/vm/drop_caches` drops unused dentries and inodes at once. Gentler means do
+//! not answer the question: memory.reclaim of a cgroup takes pages in use before it reaches slab, and
+//! shrinking a slab cache (`/sys/kernel/slab/*/shrink`) frees only slabs without objects.
 
 use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions};
@@ -11,11 +10,11 @@ use std::io::Write as _;
 
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
-/// The right to make the kernel reclaim.
+/// The opened file that makes the kernel reclaim.
 pub struct Reclaim(File);
 
 impl Reclaim {
-    /// Fails where that is not allowed.
+    /// Fails if this process is not allowed to.
     pub fn open() -> Result<Self> {
         let file = OpenOptions::new().write(true).open(DROP_CACHES);
         let file = file.with_context(|| {
@@ -24,7 +23,7 @@ impl Reclaim {
         Ok(Self(file))
     }
 
-    /// Unused dentries and inodes of the whole host go, with the cached pages of these files.
+    /// Drops the unused dentries and inodes of the whole host, with the cached pages of their files.
     pub fn run(&mut self) -> Result<()> {
         self.0
             .write_all(b"2\n")

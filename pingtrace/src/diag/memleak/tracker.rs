@@ -1,4 +1,4 @@
-//! The programs that follow objects, and their tables.
+//! Loads the programs that follow objects, and reads their tables.
 
 #![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
 
@@ -18,16 +18,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-/// Where a loaded object lives.
+/// Memory for a loaded object.
 pub type Storage = MaybeUninit<OpenObject>;
-/// A second one is for when the first attempt to load fails.
+/// Two objects: the second is for another attempt if the first cannot be loaded.
 pub type Storages = [Storage; 2];
 
-/// Ages that are told apart.
-pub const AGES: u32 = 16;
-/// Caches that can be followed without following all.
+/// Number of generations of objects.
+pub const GENERATIONS: u32 = 16;
+/// Upper bound on single caches that can be followed; more means all.
 pub const CACHES: usize = 8;
-/// Longest name of a cache that is compared; longer ones are cut.
+/// Bytes of a cache's name that are compared; longer names are cut.
 const NAME: usize = 31;
 
 /// What is followed.
@@ -56,7 +56,7 @@ impl Follow {
         }
     }
 
-    /// Who hands it out.
+    /// The allocator.
     pub fn allocator(&self) -> Allocator {
         match self {
             Self::Slab(_) => Allocator::Slab,
@@ -82,12 +82,12 @@ impl fmt::Display for Follow {
     }
 }
 
-/// How it is followed.
+/// How objects are followed.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Stacks of one in so many slab objects, and of the first of each site.
+    /// The stack is taken of one in this many slab objects, and of the first of each site.
     pub stack_rate: u32,
-    /// Size of the table.
+    /// Upper bound on objects followed at once.
     pub objects: u32,
     /// /proc/slabinfo: sizes of caches.
     pub caches: &'a BTreeMap<String, Cache>,
@@ -96,39 +96,39 @@ pub struct Options<'a> {
 /// A site's name in the tables: the call site or the stack's hash, and the cache or the size.
 pub type Key = (u64, u64);
 
-/// What is known of a site.
+/// A site as the programs count it.
 #[derive(Clone, Debug)]
 pub struct RawSite {
-    /// Its name.
+    /// Its key.
     pub key: Key,
-    /// Of what.
+    /// The kind of memory.
     pub kind: ml_kind,
-    /// Of a stack: the site that it is of.
+    /// Of a stack: the key of its site.
     pub above: Key,
-    /// Who asked for memory; 0 where only the stack says it.
+    /// The address of the caller; 0 if only the stack says it.
     pub call_site: u64,
-    /// Bytes of an object, 0 where they differ.
+    /// Bytes of an object; 0 if they differ.
     pub size: u64,
     /// Charged to a cgroup.
     pub account: bool,
     /// The cache.
     pub name: String,
-    /// Since the start.
+    /// Allocations since the start.
     pub allocs: u64,
-    /// Live.
+    /// Bytes of live objects.
     pub bytes: u64,
-    /// Addresses that came again without a free.
+    /// Addresses that were allocated again before their free was seen.
     pub reused: u64,
-    /// Allocated, by age.
-    pub allocated: [u64; AGES as usize],
-    /// Live, by age.
-    pub live: [u64; AGES as usize],
-    /// The innermost first.
+    /// Objects allocated, by generation.
+    pub allocated: [u64; GENERATIONS as usize],
+    /// Live objects, by generation.
+    pub live: [u64; GENERATIONS as usize],
+    /// Addresses of the stack, the innermost first.
     pub frames: Vec<u64>,
 }
 
 impl RawSite {
-    /// Live, of any age.
+    /// Live objects of all generations.
     pub fn live(&self) -> u64 {
         self.live.iter().sum()
     }
@@ -137,9 +137,9 @@ impl RawSite {
 /// What the programs counted, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
-    /// What they did.
+    /// What they counted.
     pub done: Vec<(String, u64)>,
-    /// What they could not.
+    /// What they lost.
     pub lost: Vec<(String, u64)>,
 }
 
@@ -148,15 +148,15 @@ pub struct Tracker<'a> {
     skel: MemleakSkel<'a>,
     programs: Programs,
     names_caches: bool,
-    /// Reads which pages are still in use, where the kernel allows it.
+    /// Finds the pages that are still in use, if the kernel allows the program.
     page_check: Option<Link>,
-    /// Held: detached on drop.
+    /// Detached on drop.
     links: Vec<Link>,
 }
 
 impl<'a> Tracker<'a> {
-    /// Loads and attaches what is needed, and nothing else. What the kernel refuses is done
-    /// without: `None` when nothing can be followed then. An error is none of a program.
+    /// Loads and attaches what is needed, without the programs that the kernel refuses: `None` if
+    /// nothing can be followed then. An error has another cause than a refused program.
     pub fn start(
         [first, second]: &'a mut Storages,
         what: &[Follow],
@@ -201,7 +201,7 @@ impl<'a> Tracker<'a> {
         Ok((follows.then_some(tracker), refusals))
     }
 
-    /// What frees comes first: what is freed before it is known to be there does no harm.
+    /// Programs for frees are attached first: a free of an unknown object does no harm.
     fn attach(&self, follow: &Follow) -> Result<Vec<Link>, Refusal> {
         if let Follow::Malloc(pid) = follow {
             return self.attach_malloc(*pid);
@@ -255,15 +255,15 @@ impl<'a> Tracker<'a> {
         Ok(())
     }
 
-    /// Whether the kernel says of which cache an object is, so that only kmalloc's are of a size.
+    /// Whether allocations report their cache; then only kmalloc's sites have a size class.
     pub fn names_caches(&self) -> bool {
         self.names_caches
     }
 
-    /// What comes from now on is of this age.
-    pub fn set_age(&mut self, age: u32) {
+    /// Puts objects allocated from now on into this generation.
+    pub fn set_generation(&mut self, generation: u32) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
-            bss.generation = age;
+            bss.generation = generation;
         }
     }
 
@@ -280,7 +280,7 @@ impl<'a> Tracker<'a> {
         Ok(all)
     }
 
-    /// All objects: address, site and age.
+    /// All objects: address, site and generation.
     pub fn objects(&self) -> Result<Vec<(u64, Key, u32)>> {
         let outstanding = &self.skel.maps.outstanding;
         let mut all = Vec::new();
@@ -297,7 +297,7 @@ impl<'a> Tracker<'a> {
         Ok(all)
     }
 
-    /// Takes pages that nobody refers to any more from the books: their free was not seen.
+    /// Removes pages without references from the tables: their free was not seen.
     pub fn check_pages(&mut self) -> Result<(), Refusal> {
         let Some(link) = &self.page_check else {
             return Ok(());
@@ -318,7 +318,7 @@ impl<'a> Tracker<'a> {
         self.page_check.is_some()
     }
 
-    /// What was done, and what was lost.
+    /// The counts so far.
     pub fn counts(&self) -> Result<Counts> {
         let count = |which: ml_count| -> Result<u64> {
             let key = which.0.to_ne_bytes();
@@ -401,7 +401,7 @@ fn load<'a>(
         .context("load the programs that follow allocations (needs CAP_BPF, CAP_PERFMON, and BTF)")
 }
 
-/// Those that the kernel does not load, each tried alone with a small table.
+/// The programs that the kernel refuses to load, each tried alone with a small table.
 fn find_refused(names: &[&str], what: &[Follow], options: &Options<'_>) -> Vec<Refusal> {
     let options = Options {
         objects: 1,
@@ -476,7 +476,7 @@ fn class(name: &str, caches: &BTreeMap<String, Cache>) -> ml_class {
     }
 }
 
-/// Where the slab allocator asks for pages, from /proc/kallsyms; empty where that is hidden.
+/// The functions in which the slab allocator allocates pages, from /proc/kallsyms; empty if hidden.
 fn slab_functions() -> [[u64; 2]; 2] {
     let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
@@ -495,7 +495,7 @@ fn slab_functions() -> [[u64; 2]; 2] {
     [0, 1].map(|k| found[k].or(inlined[k]).unwrap_or_default())
 }
 
-/// The C library of a process, or the program itself where that is static.
+/// The C library of a process, or the program itself if it is linked statically.
 fn c_library(pid: u32) -> Result<PathBuf> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"));
     let maps = maps.with_context(|| format!("read the mappings of process {pid}"))?;
