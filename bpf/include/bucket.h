@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Buckets of a quarter of an octave. The inverse is in pingtrace/src/recorder/buckets.rs. */
+/* Buckets of a quarter of an octave. The inverse is in pingtrace/src/kernel/recorder/buckets.rs. */
 #pragma once
 
 #include "recorder.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The clock of the stamps: CLOCK_MONOTONIC, or, in a laboratory, one that is wrong by a known
- * amount, so that two hosts with a clock each can be had on one kernel. Constants of the loaded
- * object: when it is off, the verifier removes the rest.
+ * amount, so that one kernel can represent two hosts with a clock each. Its parameters are
+ * constants of the loaded object: when it is off, the verifier removes the code.
  */
 #pragma once
 

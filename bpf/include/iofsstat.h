@@ -17,8 +17,8 @@ enum {
 };
 
 /*
- * A process: its id in the upper half, and when it began, in 10 ms since boot, in the lower one,
- * so that an id that was given again is another process. 0: nobody knows who.
+ * A process: its id in the upper half and its start, in units of 10 ms since boot, in the lower
+ * half, so that a reused id is another process. 0: unknown.
  */
 typedef __u64 io_who;
 
@@ -42,10 +42,10 @@ struct io_row {
 	__u64 largest; /* bytes of the largest request */
 };
 
-/* Of what somebody wrote to a device: whose pages these were. */
+/* The owner of pages that were written to a device. */
 enum io_kind {
 	IO_FILE, /* of a file, dirtied by `who` */
-	IO_EARLIER, /* of a file, dirtied when nobody looked */
+	IO_EARLIER, /* of a file, dirtied before the start */
 	IO_METADATA, /* of the device's own page cache, the file system's metadata */
 	IO_NO_FILE, /* no page of the cache: direct writes, the journals of some file systems */
 };
@@ -74,7 +74,7 @@ struct io_use_key {
 
 struct io_use {
 	__u64 count[2], bytes[2];
-	__u32 thread; /* the first that did, as the kernel numbers it */
+	__u32 thread; /* the first thread, in the initial PID namespace */
 	__u32 pad;
 };
 
@@ -98,19 +98,19 @@ struct io_process {
 	char cgroup[2][IO_CGROUP / IO_CHUNK][IO_CHUNK];
 };
 
-/* Things that could not be counted where they belong. */
+/* Losses: what could not be counted where it belongs. */
 struct io_losses {
-	__u64 bios; /* no room to remember who submitted: its bytes count as nobody's */
-	__u64 requests; /* no room to remember when the driver got it: no d2c */
+	__u64 bios; /* no room for the submitter: the bytes have no owner */
+	__u64 requests; /* no room for the time of the driver: no d2c */
 	__u64 rows, parts, uses; /* no room: bytes are missing */
-	__u64 pages; /* no room to remember who dirtied: they count as dirtied before */
+	__u64 pages; /* no room for the owner: counted as dirtied before the start */
 	__u64 nested; /* a program that interrupted itself */
-	__u64 walks; /* a request in too many pieces: the rest counts as nobody's */
-	__u64 events; /* AIO results beyond those looked at in one call */
+	__u64 walks; /* a request in too many pieces: the rest has no owner */
+	__u64 events; /* AIO results beyond the limit of one call */
 	__u64 foreign; /* calls of 32-bit programs with a result */
 };
 
-/* Numbers for what is known not to be seen; no losses. */
+/* Counts of known blind spots; these are not losses. */
 struct io_notes {
 	__u64 aio_submitted, aio_seen;
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Who runs, and what a file is called: learned once each, in the context that knows. */
+/* Names of processes and files: each read once, in the context that knows it. */
 #pragma once
 
-const volatile __u32 own_tgid = 0; /* not looked at */
+const volatile __u32 own_tgid = 0; /* pingtrace itself, which is left out */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -18,7 +18,7 @@ struct {
 	__type(value, struct io_path);
 } files SEC(".maps");
 
-/* Where a path is put together: too large for the stack. A second user at once goes without. */
+/* Buffer for a path, too large for the stack. A second user at the same time gets none. */
 struct io_path_room {
 	__u32 busy, pad;
 	struct io_path path;
@@ -54,7 +54,7 @@ static __always_inline void learn_process(io_who who, struct task_struct___io *l
 	bpf_map_update_elem(&processes, &who, &p, BPF_ANY);
 }
 
-/* After exec it is another program. */
+/* After exec it has another name. */
 static __always_inline bool is_called(const struct io_process *known,
 				      const struct task_struct___io *leader)
 {
@@ -64,7 +64,7 @@ static __always_inline bool is_called(const struct io_process *known,
 	return comm[0] == *(__u64 *)&known->comm[0] && comm[1] == *(__u64 *)&known->comm[8];
 }
 
-/* The process that runs here, learned if need be. */
+/* The current process; reads its name if it is new. */
 static __always_inline io_who current_who(void)
 {
 	struct task_struct___io *task = (void *)bpf_get_current_task(), *leader;
@@ -88,7 +88,7 @@ static __always_inline bool is_kernel_thread(void)
 	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
 }
 
-/* A name of a file that is open nowhere here. */
+/* Any name of a file that this process has not open. */
 static __always_inline struct dentry *any_alias(struct inode *inode)
 {
 	struct hlist_node *first = BPF_CORE_READ(inode, i_dentry.first);
@@ -127,8 +127,8 @@ static __always_inline void collect_names(struct io_path *path, struct dentry *d
 }
 
 /*
- * Learns a file's path, anew each time, as inode numbers are given again; `dentry` is the way it
- * was opened, or NULL.
+ * Reads the path of a file, each time anew, as inode numbers are reused; `dentry` is the name by
+ * which it was opened, or NULL.
  */
 static __always_inline void learn_file(struct inode *inode, struct dentry *dentry)
 {

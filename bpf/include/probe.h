@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A probe as it travels and as it is remembered: the wire header, the points of the stack, the
- * stamp, and the record that collects a probe's stamps. Shared by all programs and, through the
- * generated skeleton types, by user space; nothing of it is typed twice.
+ * A probe on the wire and in memory: the packet header, the points of the stack, the stamp, and the
+ * slot that collects the stamps of a probe (docs/wire.md). All programs share it, and user space
+ * gets its types from the generated skeletons.
  *
- * A stamp has one layout everywhere: in a record, in a packet that carries it in band, and in a
- * record packet. It is big-endian, so that it can be copied into a packet as it stands.
+ * A stamp has one layout everywhere: in a slot, in a reply that carries it in band, and in a stamp
+ * packet. It is big-endian, so that it can be copied into a packet as it is.
  */
 #pragma once
 
@@ -15,9 +15,9 @@ enum pt_wire {
 	PT_FLAG_DONTADD = 1 << 0,
 	PT_FLAG_INBAND = 1 << 1,
 	PT_FLAG_RECORD = 1 << 2,
-	/* A packet has room for no more; also keeps one checksum run within 512 bytes. */
+	/* Upper bound on entries written in band; keeps one checksum run within 512 bytes. */
 	PT_INBAND_MAX = 20,
-	/* aux of a stamp taken at the tc hook: stands in until the exact one has arrived. */
+	/* aux of a stamp taken at the tc hook, which the exact one replaces when it arrives. */
 	PT_AUX_PROVISIONAL = 0x8000,
 };
 
@@ -74,7 +74,7 @@ enum pt_word {
 	PT_WORD_DELIVERED, /* and by ICMP */
 	PT_WORD_REPLIED, /* the reply was queued */
 	PT_WORD_LEFT, /* and handed to a driver */
-	PT_WORD_FORGOTTEN, /* its record was reused since */
+	PT_WORD_FORGOTTEN, /* its slot was reused since */
 };
 
 enum pt_text {
@@ -105,9 +105,9 @@ struct pt_stamp {
 enum pt_direction { PT_REQUEST, PT_REPLY };
 enum { PT_STAMPS = 32 };
 
-/* rec->state */
+/* pt_stamp_slot.state */
 enum pt_state {
-	PT_REC_LIVE = 1 << 0, /* stamps are welcome */
+	PT_REC_LIVE = 1 << 0, /* stamps are added */
 	PT_REC_PENDING = 1 << 1, /* user space is to send a stamp packet */
 	PT_REC_OUT = 1 << 2, /* the reply was handed to a driver */
 	PT_REC_REPORTED = 1 << 3, /* user space knows of the drop */
@@ -122,7 +122,7 @@ struct pt_drop {
 	__u32 direction;
 };
 
-/* A probe's stamps, direction by direction in the order in which they were taken. */
+/* The stamps of a probe, by direction, in the order in which they were taken. */
 struct pt_stamp_slot {
 	__u32 session, sequence;
 	__be32 peer[4]; /* the client's address, IPv4 as ::ffff:a.b.c.d; server only */
@@ -141,9 +141,9 @@ struct pt_stamp_slot {
 enum { PT_LATE = 64 };
 
 /*
- * One client of a server: the sequence numbers whose replies a driver got, in that order, until
- * their late stamps have travelled. Those of a session are handed over by one CPU at a time, as
- * a rule; where not, one of them may be lost, and is missed by the client.
+ * A session of a server: the sequence numbers of the replies that a driver got, in that order,
+ * until their late stamps have been sent. Usually one CPU at a time hands over the replies of a
+ * session; if two do, one number may be lost, and the client counts the missing stamps.
  */
 struct pt_session {
 	__u32 session;
@@ -152,11 +152,11 @@ struct pt_session {
 	__u32 late[PT_LATE];
 };
 
-/* What of a probe is pending in user space. */
+/* Why user space is notified of a probe. */
 enum pt_pending_kind {
 	PT_PENDING_STAMPS, /* its client needs a stamp packet */
 	PT_PENDING_DROP, /* a packet of it was dropped */
-	PT_PENDING_BLAME, /* it stayed long in this host */
+	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it */
 };
 
 struct pt_pending {
@@ -178,11 +178,11 @@ struct pt_sleep {
 	__u32 woken_cpu, oncpu_cpu;
 };
 
-/* Every loss has a number; user space shows them all. */
+/* Losses, counted by cause; user space reports all of them. */
 struct pt_losses {
-	__u64 stamp_overflow; /* more hops than a record holds */
-	__u64 evicted; /* a record was reused before its reply had left */
-	__u64 pending_overflow; /* no room to tell user space of a pending stamp packet */
+	__u64 stamp_overflow; /* more stamps than a slot holds */
+	__u64 evicted; /* a slot was reused before its reply had left */
+	__u64 pending_overflow; /* the ring buffer to user space was full */
 	__u64 no_room; /* the packet had too little capacity for its stamps */
-	__u64 session_evicted; /* two clients share a session slot */
+	__u64 session_evicted; /* two sessions share an entry */
 };

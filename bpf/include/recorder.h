@@ -4,14 +4,14 @@
  *
  * A CPU has four rings, each with a single writer, so that none needs an atomic: two for what is
  * written inside the scheduler (every switch; rare events), one for softirqs, one for hard
- * interrupts. The newest record overwrites the oldest. User space maps the memory and reads it
+ * interrupts. The newest event overwrites the oldest. User space maps the memory and reads it
  * without a system call: it reads `head`, copies, reads `head` again, and drops what may have been
  * overwritten meanwhile.
  */
 #pragma once
 
 enum pt_ring_of {
-	PT_RING_SWITCH, /* one record a switch */
+	PT_RING_SWITCH, /* one event a switch */
 	PT_RING_EVENT, /* waits, late reschedules */
 	PT_RING_SOFTIRQ,
 	PT_RING_HARDIRQ, /* handlers, late timers, samples */
@@ -33,10 +33,10 @@ enum pt_event_type {
 enum pt_event_flag {
 	PT_PREEMPTED = 1 << 0, /* SWITCH: `tid` remained runnable */
 	PT_LAZY = 1 << 1, /* RESCHED: a lazy one */
-	PT_SAMPLED = 1 << 2, /* RESCHED: began up to a timer's period before */
-	PT_VECTOR = 1 << 3, /* IRQ: `other` is an enum pt_vector, no line's number */
+	PT_SAMPLED = 1 << 2, /* RESCHED: began up to `wait_ns` before, as it was sampled */
+	PT_VECTOR = 1 << 3, /* IRQ: `other` is an enum pt_vector, not the number of a line */
 	PT_ENTRY = 1 << 4, /* LATE: what the timer interrupted is known */
-	PT_ENABLED = 1 << 5, /* LATE: and that had just turned interrupts on */
+	PT_ENABLED = 1 << 5, /* LATE: that instruction had just turned interrupts on */
 };
 
 /* Interrupts without a line, on x86. */
@@ -46,7 +46,7 @@ enum { PT_COMM = 16, PT_FRAMES = 24, PT_STACKS = 128, PT_SOFTIRQS = 16, PT_LENGT
 
 /* Times in ns of CLOCK_MONOTONIC; one cache line. */
 struct pt_event {
-	__u64 end_ns; /* of the interval that it tells of */
+	__u64 end_ns; /* of the interval */
 	__u64 ns;
 	__u64 wait_ns;
 	__u32 tid, tgid; /* in the initial PID namespace */
@@ -58,7 +58,7 @@ struct pt_event {
 	char comm[PT_COMM];
 };
 
-/* How long whom waited: buckets of a quarter of an octave, from 0 ns on. */
+/* Wait-time histogram: buckets of a quarter of an octave, from 0 ns on. */
 enum { PT_HIST_STEPS = 4, PT_HIST = 64 * PT_HIST_STEPS };
 
 struct pt_hist_key {
@@ -71,14 +71,14 @@ struct pt_hist {
 	char comm[PT_COMM];
 };
 
-/* A cgroup's run queue of a CPU that its quota took the CPU from. */
+/* The run queue of a throttled cgroup on a CPU. */
 struct pt_throttle {
 	__u64 from_ns;
-	__u64 before_ns; /* for how long it had been throttled before, in all */
+	__u64 before_ns; /* the sum of earlier throttlings */
 };
 
 struct pt_ring {
-	__u64 head; /* records so far */
+	__u64 head; /* events so far */
 	__u32 stacks; /* stacks so far */
 	__u32 refused; /* stacks that could not be taken */
 };
@@ -98,12 +98,12 @@ struct pt_cpu {
 
 	/* Since when the scheduler is to be called; 0: it is not. Other CPUs set it. */
 	__u64 resched_ns;
-	__u64 hard_ns; /* since when at once, and not at the next tick */
-	__u64 resched_clear_ns; /* sampled: when it was last seen not to be called */
+	__u64 hard_ns; /* since when at once, not only at the next tick */
+	__u64 resched_clear_ns; /* sampled: when the flag was last seen clear */
 	__s64 clock_offset_ns; /* CLOCK_MONOTONIC less the run queue's clock */
 	__u32 clock_late; /* switches in a row at which that clock seemed to be late */
 
-	__u64 resched_bits; /* of the flags of its task that say so */
+	__u64 resched_bits; /* the flags of its task that call the scheduler */
 
 	__u64 irq_entry_ns, vector_entry_ns;
 	__u64 timer_ns; /* the last time when irqs were certainly on: a timer expired */
@@ -111,5 +111,5 @@ struct pt_cpu {
 
 	__u32 length; /* of the run queue, since length_ns */
 	__u64 length_ns;
-	__u64 lengths_ns[PT_LENGTHS]; /* how long the run queue had which length */
+	__u64 lengths_ns[PT_LENGTHS]; /* time that the run queue had each length */
 } __attribute__((aligned(64)));

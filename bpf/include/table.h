@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The table of records, and the sessions of a server: direct-mapped arrays, so that a look-up is
- * one index and one comparison, memory is bounded, and user space reads them in place.
+ * The table of slots, one for each probe in flight, and the sessions of a server: direct-mapped
+ * arrays. So a look-up is one index and one comparison, memory is bounded, and user space reads
+ * the slots in place.
  */
 #pragma once
 
@@ -68,7 +69,7 @@ static __always_inline bool pt_is_session(const struct pt_session *s, __u32 sess
 	return s->session == session && pt_same_peer(s->peer, peer);
 }
 
-/* The client's session, in place of another one's if need be; true if it was another one's. */
+/* Takes the entry for this session; true if that displaced another one. */
 static __always_inline bool pt_claim_session(struct pt_session *s, __u32 session,
 					     const __be32 *peer)
 {
@@ -99,7 +100,7 @@ static __always_inline void pt_fill(struct pt_stamp *s, enum pt_point point, __u
 	s->aux = 0;
 }
 
-/* Appends a stamp; false when the record is full. */
+/* Appends a stamp; false if the slot is full. */
 static __always_inline bool pt_push(struct pt_stamp_slot *rec, enum pt_direction direction,
 				    enum pt_point point, __u64 now, const struct pt_where *at)
 {

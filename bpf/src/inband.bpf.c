@@ -3,9 +3,10 @@
  * Writes a server's stamps into the kernel's own echo reply, at tc egress (docs/wire.md).
  * No CO-RE in this object: it loads on a kernel without BTF.
  *
- * What happens after this hook, the queueing discipline and the driver, cannot travel in the same
- * reply. It travels in the next one, in the order in which the driver got the replies, which need
- * not be that of their numbers: each stamp says in `aux` how many numbers back its probe is.
+ * Stamps taken after this hook, in the queueing discipline and the driver, cannot travel in the
+ * same reply. They travel in a later one, in the order in which the driver got the replies, which
+ * may differ from that of the sequence numbers: `aux` says how many numbers back a stamp's probe
+ * is.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -24,8 +25,8 @@ __u64 written; /* replies that were stamped */
 enum { LATE_STEPS = 24 };
 
 /*
- * What is to be written, and what stands there now. The counts are here and not in registers so
- * that the verifier does not follow every value of them through the loops.
+ * The new and the old bytes. The counts are in memory, not in registers, so that the verifier does
+ * not follow every value of them through the loops.
  */
 struct scratch {
 	struct pt_stamp fresh[PT_STAMPS];
@@ -73,7 +74,7 @@ static __always_inline bool find6(struct __sk_buff *skb, __u32 l3, struct reply 
 	return true;
 }
 
-/* An echo reply of version 1 that asks for stamps, with the room that it really has. */
+/* Finds an echo reply of version 1 that asks for stamps, and checks its room. */
 static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *r)
 {
 	struct pt_header *h = &r->icmp;
@@ -106,8 +107,8 @@ static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *
 	return true;
 }
 
-static __always_inline struct pt_stamp_slot *record_at(const struct reply *r, __u32 hash,
-						       __u32 sequence)
+static __always_inline struct pt_stamp_slot *slot_at(const struct reply *r, __u32 hash,
+						     __u32 sequence)
 {
 	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
 
@@ -131,7 +132,7 @@ static __always_inline bool append(struct scratch *s, const struct pt_stamp *sta
 	return true;
 }
 
-/* What was seen up to here. */
+/* The stamps of this probe so far. */
 static __always_inline void gather_own(struct scratch *s, const struct reply *r,
 				       const struct pt_stamp_slot *rec)
 {
@@ -160,7 +161,7 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
 	return ses;
 }
 
-/* What was seen of earlier replies behind this hook: whole records, as long as there is room. */
+/* The late stamps of earlier replies: those of whole probes, as long as there is room. */
 static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
 {
 	struct pt_session *ses = session_of(r, hash);
@@ -177,7 +178,7 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		if (ses->head == ses->tail)
 			break;
 		seq = ses->late[ses->tail & (PT_LATE - 1)];
-		rec = record_at(r, hash, seq);
+		rec = slot_at(r, hash, seq);
 		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
 		back = r->sequence - seq;
 		if (s->next >= used || back > 0x7fff || back < -0x7fff) {
@@ -193,7 +194,7 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 	}
 }
 
-/* Replaces payload and checksum together: the sum over the packet stays right (RFC 1624). */
+/* Replaces payload and checksum together, so that the checksum stays right (RFC 1624). */
 static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, struct scratch *s)
 {
 	__u32 n = s->count, size = n * sizeof(struct pt_stamp);
@@ -227,7 +228,7 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 	return true;
 }
 
-/* What was seen of a probe. `since` is when it can have arrived at the earliest. */
+/* What was seen of a probe. `since`, ns, is the earliest time at which it can have arrived. */
 static __always_inline enum pt_word word_of(const struct reply *r, __u32 hash, __u32 sequence,
 					    __u64 since)
 {
@@ -249,14 +250,16 @@ static __always_inline enum pt_word word_of(const struct reply *r, __u32 hash, _
 			       ? PT_WORD_DELIVERED
 			       : PT_WORD_ARRIVED;
 	}
-	/* Another probe's record, from before this one can have come: it would be gone. */
+	/* The slot is another probe's. If that arrived after `since`, it may have displaced this
+	 * one. */
 	return bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns) <= since ? PT_WORD_UNSEEN
 									   : PT_WORD_FORGOTTEN;
 }
 
 /*
- * Answers a client's question about its oldest unanswered probes, in place. Twice the age leaves
- * for the question's own way as long as the oldest of them is waited for already.
+ * Answers a client's question about its oldest unanswered probes, in place. The earliest possible
+ * arrival is twice the age of the oldest ago: so the question itself may have travelled for as long
+ * as that age.
  */
 static __always_inline void answer(struct __sk_buff *skb, const struct reply *r, struct scratch *s,
 				   __u32 hash, __u16 host)
@@ -300,7 +303,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 		return;
 	r.ifindex = skb->ifindex;
 	hash = pt_hash(r.peer, r.session);
-	rec = record_at(&r, hash, r.sequence);
+	rec = slot_at(&r, hash, r.sequence);
 	s = bpf_map_lookup_elem(&scratches, &zero);
 	if (!rec || !s || !(rec->state & PT_REC_LIVE))
 		return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who reads and writes which device and file, counted where it is true.
+ * Which process reads and writes which device and file, counted where the kernel knows it.
  *
  * Block devices: the submitter of each bio is remembered at block_bio_queue, in whose context it
  * runs, and the bytes are counted at block_rq_complete, which is where the kernel counts them for
@@ -12,7 +12,7 @@
  * folio of a completed write, before it can be dirtied by the next one's writeback. A folio that
  * is dirtied again while its bio is on its way has two owners, the second for the next time.
  *
- * What is counted goes by epoch, so that user space takes a whole cycle at once.
+ * Counts belong to an epoch, so that user space takes a whole cycle at once.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -27,9 +27,9 @@ char LICENSE[] SEC("license") = "GPL";
 
 enum { MAX_BIOS = 512, MAX_CHUNKS = 1024, MAX_EVENTS = 64 };
 
-/* Which argument it is: a queue comes before it on older kernels. */
+/* Which argument is the bio or request: on older kernels a queue precedes it. */
 const volatile bool bio_queue_second = false, rq_issue_second = false, split_second = false;
-const volatile bool split_writes = false; /* whose pages these were */
+const volatile bool split_writes = false; /* split written bytes by the owner of the pages */
 const volatile bool count_files = false;
 const volatile __u32 page_shift = 12;
 /* io_uring_complete(ctx, request, ...): 1 with the result as a number, 2 with the entry; 0: none.
@@ -57,7 +57,7 @@ struct io_process process_type;
 struct io_bio {
 	io_who who;
 	__u64 queued_ns;
-	__u32 dev, bytes, index, done; /* where it begins in its vector */
+	__u32 dev, bytes, index, done; /* index, done: its beginning in its vector */
 	bool without_requests;
 	__u8 op, pad[6];
 };
@@ -69,7 +69,7 @@ struct {
 	__type(value, struct io_bio);
 } bios SEC(".maps");
 
-/* Never removed: request structures are few and used again and again. */
+/* Never removed: request structures are few and reused. */
 struct io_issue {
 	__u64 ns;
 	__u32 bytes, pad;
@@ -106,7 +106,7 @@ struct {
 /* Who dirtied a folio, by its address. */
 struct io_owner {
 	io_who who, next;
-	bool written, pad[7]; /* a part of it was, so who dirties it now owns it */
+	bool written, pad[7]; /* a part was written, so the next one to dirty it owns it */
 };
 
 struct {
@@ -116,7 +116,7 @@ struct {
 	__type(value, struct io_owner);
 } owners SEC(".maps");
 
-/* A completion that is being taken apart, and the folios of the bio that is in hand. */
+/* A completion that is being split, and the folios of its current bio. */
 struct io_walk {
 	__u32 busy, epoch, dev, direction;
 	io_who first, who;
@@ -165,7 +165,7 @@ static __always_inline void add(__u64 *to, __u64 n)
 	__sync_fetch_and_add(to, n);
 }
 
-/* Again, as another CPU may have come between. */
+/* Looked up again, as another CPU may have inserted it. */
 static __always_inline void raise(__u64 *to, __u64 n)
 {
 	if (n > *(volatile __u64 *)to)
@@ -197,7 +197,7 @@ static __always_inline void count_bytes(const struct io_walk *w, __u64 bytes)
 		add(&row->direction[direction].bytes, bytes);
 }
 
-/* A request as such, which belongs to whom its first bio belongs to. */
+/* Counts a request, which belongs to the submitter of its first bio. */
 static __always_inline void count_request(const struct io_walk *w, __u64 now, __u64 issued_ns,
 					  __u32 bytes)
 {
@@ -240,7 +240,8 @@ static __always_inline __u64 head_of(__u64 page)
 	info = BPF_CORE_READ((struct page___7_2 *)page, compound_info);
 	if (!(info & 1))
 		return page;
-	/* A mask, or a pointer where struct page's size is no power of two; no page is up there. */
+	/* A mask, or a pointer if the size of struct page is no power of two; no page is at such an
+	 * address. */
 	return info >= 0xffffffffe0000000ull ? page & info : info - 1;
 }
 
@@ -269,7 +270,7 @@ static __always_inline bool is_compound(__u64 head, __u64 page)
 	return page != head || head_of(second) == head;
 }
 
-/* Where in which folio the next byte of the bio is. */
+/* Finds the folio of the bio's next byte, and its offset there. */
 static __always_inline struct place place_of(const struct io_walk *w)
 {
 	__u32 at = w->offset + w->done, shift = page_shift & 31;
@@ -294,7 +295,7 @@ static __always_inline bool is_under_writeback(__u64 folio)
 {
 	__u64 flags = 0;
 
-	/* The first word of a page, whatever its type is called. */
+	/* The first word of a page, whatever the name of its type. */
 	bpf_probe_read_kernel(&flags, sizeof(flags), (void *)folio);
 	return flags >> bpf_core_enum_value(enum pageflags___io, PG_writeback___io) & 1;
 }
@@ -322,9 +323,10 @@ static __always_inline void look_at_mapping(struct io_walk *w, struct address_sp
 }
 
 /*
- * Of this device and no other one's the folios are done with: a lower device of a stack completes
- * before the upper one, with the same folios. File systems over several devices (btrfs) have a
- * number of their own; what they keep goes when the page cache drops the folio.
+ * Only the completion at the file system's own device ends the ownership of its folios: a lower
+ * device of a stack completes before the upper one, with the same folios. File systems over several
+ * devices (btrfs) have a number of their own; their entries end when the page cache drops the
+ * folio.
  */
 static __always_inline bool is_own_device(const struct io_walk *w)
 {
@@ -376,7 +378,7 @@ static __always_inline void count_part(const struct io_walk *w, io_who who, enum
 	add(&part->bytes, take);
 }
 
-/* Counts what of a bio is in one folio; 0 when the bio goes on. */
+/* Counts the part of a bio in one folio; 0 if the bio goes on. */
 __noinline int count_chunk(void)
 {
 	struct io_walk *w = walk_here();
@@ -430,7 +432,7 @@ __noinline int count_chunk(void)
 	return !take;
 }
 
-/* Splits `bytes` of a bio, from `index` and `done` in its vector on, by whose pages they are. */
+/* Splits `bytes` of a bio, from `index` and `done` in its vector on, by the owners of the pages. */
 static __always_inline void split_bio(struct io_walk *w, struct bio *bio, __u32 index, __u32 done,
 				      __u32 bytes)
 {
@@ -459,7 +461,7 @@ static __always_inline bool has_pages(__u32 op)
 
 /* --- block devices --- */
 
-/* What of the segment that a bio is at is behind it, bytes. */
+/* Bytes of a bio's current segment that are done. */
 static __always_inline __u32 done_of(struct bio *bio)
 {
 	struct bvec_iter___7_3 *at = (void *)&bio->bi_iter;
@@ -529,7 +531,7 @@ int on_bio_queue(__u64 *ctx)
 	return 0;
 }
 
-/* The front of a bio that was too large gets a bio of its own, chained to the rest. */
+/* The front of a bio that is too large becomes a bio of its own, chained to the rest. */
 SEC("tp_btf/block_split")
 int on_split(__u64 *ctx)
 {
@@ -611,7 +613,7 @@ int BPF_PROG(on_rq_complete, struct request *rq, int error, unsigned int bytes)
 	struct io_issue *issue;
 	__u64 key = (__u64)rq;
 
-	/* Flushes and commands are no reads or writes, in diskstats neither. */
+	/* Flushes and commands are neither reads nor writes, as in diskstats. */
 	if (op >= REQ_OP_DRV_FIRST || op == REQ_OP_FLUSH || !w)
 		return 0;
 	if (w->busy) {
@@ -650,7 +652,7 @@ int BPF_PROG(on_rq_complete, struct request *rq, int error, unsigned int bytes)
 	return 0;
 }
 
-/* Only bios whose completion no request has shown come here. */
+/* Only for bios that no completed request contained. */
 SEC("tp_btf/block_bio_complete")
 int BPF_PROG(on_bio_complete, void *queue, struct bio *bio)
 {
@@ -688,7 +690,7 @@ int BPF_PROG(on_bio_complete, void *queue, struct bio *bio)
 enum { X86_THREAD_SIZE = 16384, X86_USER32_CS = 0x23 };
 #endif
 
-/* Whether this thread came into the kernel by a page fault of its own. */
+/* Whether this thread entered the kernel by a page fault of its own. */
 static __always_inline bool is_in_fault(void)
 {
 #if defined(__TARGET_ARCH_x86) || defined(__TARGET_ARCH_arm64)
@@ -735,7 +737,7 @@ static __always_inline bool is_on_disk(struct inode *inode)
 	return false;
 }
 
-/* Counts what this process did to a file; memory and pipes are no files here. */
+/* Counts what this process did to a file; memory and pipes do not count as files. */
 static __always_inline void count_use(struct inode *inode, struct dentry *dentry, __u32 direction,
 				      __u64 bytes)
 {
@@ -783,7 +785,7 @@ static __always_inline void own(__u64 folio)
 		owner->who = current_who();
 		owner->written = false;
 	} else if (!is_kernel_thread()) {
-		/* Writeback that could not be done now dirties the folio anew, for its owner. */
+		/* Writeback that failed for now dirties the folio again, for its owner. */
 		owner->next = current_who();
 	}
 }
@@ -871,7 +873,7 @@ static __always_inline int aio_direction(__u32 opcode)
 	return -1;
 }
 
-/* Results that io_getevents handed over: they point to the requests, in user memory. */
+/* The results of io_getevents: they point to the requests, in user memory. */
 static __always_inline void count_events(__u64 events, __s64 n)
 {
 	struct io_event event;
@@ -1031,7 +1033,7 @@ static __always_inline int uring_direction(__u8 opcode)
 	return -1;
 }
 
-/* Runs in the process that asked, in one of its threads. */
+/* Runs in a thread of the process that submitted the request. */
 SEC("?raw_tp/io_uring_complete")
 int on_uring_complete(struct bpf_raw_tracepoint_args *ctx)
 {

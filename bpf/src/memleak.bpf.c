@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * memleak: who allocated what is still there. Nothing is loaded but what the chosen allocator
- * needs, and what is not wanted is left before anything dear.
+ * memleak: the code that allocated the objects that are still live. Only the programs that the
+ * chosen allocator needs are loaded, and unwanted objects are left out before anything
+ * expensive.
  *
  * raw_tp, not tp_btf: kernels before 6.18 refuse arguments that point to no struct. The order of
- * the arguments has changed (include/trace/events/kmem.h, percpu.h), so there is a program for
- * each order, and user space chooses by the kernel's BTF. A program that interrupts itself on a CPU
- * is not run again: the kernel counts that (recursion_misses), and user space shows it.
+ * the arguments differs between kernels (include/trace/events/kmem.h, percpu.h), so there is a
+ * program for each order, and user space chooses by the kernel's BTF. The kernel skips a program
+ * that would interrupt itself on a CPU and counts that (recursion_misses); user space reports it.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -51,7 +52,7 @@ static __always_inline void name_of(__u64 cache, char *name)
 	bpf_probe_read_kernel_str(name, ML_NAME, BPF_CORE_READ(s, name));
 }
 
-/* By name, where its address was not yet looked at. */
+/* Compares the name of a cache whose address is new. */
 static __always_inline bool is_wanted_name(__u64 cache)
 {
 	__u64 name[ML_NAME / sizeof(__u64)] = {};
@@ -145,7 +146,7 @@ static __always_inline int slab_allocated(void *ctx, __u64 call_site, __u64 addr
 		}
 	}
 	object.bytes = site->size;
-	/* Of each site one at least: its stack says for what the objects are made. */
+	/* At least one of each site: its stack shows the purpose of the objects. */
 	if (stack_rate && (is_new || is_sampled(address)))
 		add_stack(ctx, &object);
 	if (!ml_insert(address, &object)) {
@@ -233,7 +234,7 @@ int ml_kmalloc_node_cache(struct bpf_raw_tracepoint_args *ctx)
 	return sized_alloc(ctx, ctx->args[4], ctx->args[5]);
 }
 
-/* call_site, ptr; whichever way it was allocated: kfree takes the objects of caches too. */
+/* call_site, ptr. kfree takes the objects of caches too. */
 SEC("?raw_tp/kfree")
 int ml_kfree(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -288,8 +289,8 @@ int ml_page_alloc(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * page, order. split_page() makes single pages of a larger block, each freed for itself: the
- * block is found at a lower page, whose number, and so its struct's address, is aligned.
+ * page, order. split_page() divides a block into single pages that are freed one by one: the block
+ * is found at a lower page, whose number, and therefore the address of its struct, is aligned.
  */
 SEC("?raw_tp/mm_page_free")
 int ml_page_free(struct bpf_raw_tracepoint_args *ctx)
@@ -311,7 +312,7 @@ int ml_page_free(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* A page that nobody refers to is free, whatever was seen of it. */
+/* A page without references is free, whether its free was seen or not. */
 SEC("?iter/bpf_map_elem")
 int ml_page_check(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -381,7 +382,7 @@ int ml_percpu_free(struct bpf_raw_tracepoint_args *ctx)
 	return slab_freed(ctx->args[2]);
 }
 
-/* address, regs, error_code; x86. User space looks which of these pages are still there. */
+/* address, regs, error_code; x86. User space finds out which of these pages are still present. */
 SEC("?raw_tp/page_fault_user")
 int ml_fault(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -395,7 +396,7 @@ int ml_fault(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Bytes that a thread is asking malloc() for. */
+/* The bytes that a thread's current call of malloc() asks for. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Stamps every probe at every stage of the stack, on the client's host and on the server's: the
- * same programs with another role. Each begins with the cheapest test that tells most packets
- * from a probe, and makes one look-up.
+ * same programs with another role. Each begins with the cheapest test that tells most packets from
+ * a probe, and makes one look-up.
  *
- * Client: user space prepares the record of a probe before it sends it, so a stamp is one
- * comparison and one store. Server: the first netif_receive_skb of a request makes the record.
+ * Client: user space prepares the slot of a probe before it sends the probe, so a stamp is one
+ * comparison and one store. Server: the first netif_receive_skb of a request takes a slot.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -21,7 +21,7 @@ char LICENSE[] SEC("license") = "GPL";
 enum { MAX_CPUS = 1024 };
 
 const volatile bool server = false;
-const volatile __u32 session = 0; /* client: the one session that is ours */
+const volatile __u32 session = 0; /* client: its session */
 const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
 const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
@@ -33,7 +33,7 @@ const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the 
 const volatile __u64 page_offset_base = 0, vmemmap_base = 0;
 
 struct pt_losses losses;
-int receiver_tid; /* client: numbered as the kernel does, also inside a PID namespace */
+int receiver_tid; /* client: in the initial PID namespace */
 struct pt_sleep receiver_sleep;
 struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 
@@ -63,7 +63,7 @@ struct packet {
 	__u8 version, family;
 };
 
-/* A header that says it is a probe of either version, whole and consistent. */
+/* Whether this is the complete and consistent header of a probe, of either version. */
 static __always_inline bool is_probe(const struct pt_header *h, __u8 request, __u8 reply)
 {
 	__u32 session = h->session, sequence = h->sequence;
@@ -114,7 +114,7 @@ static __always_inline const unsigned char *paged(const struct view *v, __u64 of
 				       frag.offset + offset);
 }
 
-/* Copies what lies in one piece, in the linear part or in the first page. */
+/* Copies bytes that lie in one piece, in the linear part or in the first page. */
 static __always_inline bool copy(void *to, __u32 size, const struct view *v,
 				 const unsigned char *from)
 {
@@ -212,8 +212,8 @@ static __always_inline __u32 netns_of(struct sk_buff *skb)
 	return skb->dev->nd_net.net->ns.inum;
 }
 
-/* The record of a probe, unless it was reused since. */
-static __always_inline struct pt_stamp_slot *any_record_of(const struct packet *p)
+/* The slot of a probe; NULL if it was reused since. */
+static __always_inline struct pt_stamp_slot *any_slot_of(const struct packet *p)
 {
 	struct pt_stamp_slot *rec = pt_slot(server ? pt_hash(p->peer, p->session) : 0, p->sequence);
 
@@ -224,15 +224,15 @@ static __always_inline struct pt_stamp_slot *any_record_of(const struct packet *
 	return rec;
 }
 
-/* Where a stamp belongs; NULL when nobody waits for it. */
-static __always_inline struct pt_stamp_slot *record_of(const struct packet *p)
+/* The slot for a stamp; NULL if the probe takes no stamps any more. */
+static __always_inline struct pt_stamp_slot *slot_of(const struct packet *p)
 {
-	struct pt_stamp_slot *rec = any_record_of(p);
+	struct pt_stamp_slot *rec = any_slot_of(p);
 
 	return rec && rec->state & PT_REC_LIVE ? rec : 0;
 }
 
-static __always_inline struct pt_stamp_slot *start_record(const struct packet *p)
+static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 {
 	struct pt_stamp_slot *rec = pt_slot(pt_hash(p->peer, p->session), p->sequence);
 
@@ -258,16 +258,16 @@ static __always_inline struct pt_stamp_slot *start_record(const struct packet *p
 }
 
 /*
- * The record for a request that arrives at a device: the one of an earlier device of this host,
- * or a new one; also for a duplicate, whose predecessor was answered already.
+ * The slot for a request that arrives at a device: that of an earlier device of this host, or a new
+ * one, also for a duplicate of an answered request.
  */
 static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
 {
-	struct pt_stamp_slot *rec = record_of(p);
+	struct pt_stamp_slot *rec = slot_of(p);
 
 	if (!server || p->direction == PT_REPLY)
 		return rec;
-	return rec && !rec->used[PT_REPLY] ? rec : start_record(p);
+	return rec && !rec->used[PT_REPLY] ? rec : take_slot(p);
 }
 
 static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet *p,
@@ -289,7 +289,7 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
-	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
+	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = slot_of(&p)))
 		return 0;
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
@@ -315,7 +315,7 @@ static __always_inline void notify(const struct packet *p, __u32 hash, enum pt_p
 	bpf_ringbuf_submit(o, 0);
 }
 
-/* From the first to the last stamp of a server's record. */
+/* The time from the first to the last stamp of a server's slot, ns. */
 static __always_inline __u64 stay_ns(const struct pt_stamp_slot *rec)
 {
 	__u64 first = bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns);
@@ -326,7 +326,7 @@ static __always_inline __u64 stay_ns(const struct pt_stamp_slot *rec)
 	return bpf_be64_to_cpu(rec->stamp[PT_REPLY][last & (PT_STAMPS - 1)].time_ns) - first;
 }
 
-/* The reply is with a driver: its late stamps are complete, and a record packet can be sent. */
+/* A driver has the reply: its late stamps are complete, and a stamp packet can be sent. */
 static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct packet *p)
 {
 	__u32 hash = pt_hash(p->peer, p->session);
@@ -351,7 +351,7 @@ int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
-	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = record_of(&p)))
+	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = slot_of(&p)))
 		return 0;
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
@@ -433,7 +433,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vec)
 	return 0;
 }
 
-/* A packet can be received outside the softirq (a tap's writer): it waited for none. */
+/* A packet can be received outside the softirq (by the writer of a tap): it waited for none. */
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(on_softirq_exit, unsigned int vec)
 {
@@ -446,7 +446,7 @@ int BPF_PROG(on_softirq_exit, unsigned int vec)
 
 /* --- the kernel drops a packet --- */
 
-/* Copies that others did not want: the packet itself goes on. */
+/* Whether only a copy was dropped: the packet itself goes on. */
 static __always_inline bool is_copy(__u32 reason)
 {
 	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_SOCKET_FILTER) ||
@@ -457,17 +457,17 @@ static __always_inline bool is_copy(__u32 reason)
 }
 
 /*
- * The record whose packet was dropped. The end of a request whose reply is under way is none; of
- * a reply that has reached the client's socket, the first drop after that is the socket's.
+ * The slot of a dropped packet. Not for a request whose reply is under way: that is its ordinary
+ * end. If a reply has reached the client's socket, the first drop after that is the socket's.
  */
-static __always_inline struct pt_stamp_slot *dropped_record(const struct packet *p, __u32 netns)
+static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p, __u32 netns)
 {
-	struct pt_stamp_slot *rec = any_record_of(p);
+	struct pt_stamp_slot *rec = any_slot_of(p);
 
 	if (!rec) {
 		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
 			return 0;
-		rec = start_record(p);
+		rec = take_slot(p);
 		if (rec)
 			rec->stamp[PT_REQUEST][0].time_ns = bpf_cpu_to_be64(pt_now());
 		return rec;
@@ -476,15 +476,15 @@ static __always_inline struct pt_stamp_slot *dropped_record(const struct packet 
 		return 0;
 	if (!server && !(rec->state & PT_REC_LIVE) && rec->drop.ns)
 		return 0;
-	/* The client is on this kernel, and its own programs see what follows. */
+	/* The client is on this kernel: its own programs see the rest. */
 	if (server && rec->state & PT_REC_OUT && !rec->host)
 		return 0;
 	return rec;
 }
 
 /*
- * A server's user space tells the client, if it asked for stamps and has been answered before:
- * nobody whom this host has never answered learns anything, or gets a packet.
+ * Notifies the server's user space, which tells the client, if that asked for stamps and was
+ * answered before: an address that this host has never answered gets no packet.
  */
 static __always_inline void report_drop(struct pt_stamp_slot *rec, const struct packet *p)
 {
@@ -511,8 +511,8 @@ static __always_inline __u32 netns_of_dropped(struct sk_buff *skb)
 }
 
 /*
- * The device that dropped a packet: its own. One that is too big to be forwarded still has that by
- * which it came; the one that has no room for it is where it was routed to.
+ * The device at which a packet was dropped. A packet too big to be forwarded still has the device
+ * by which it arrived; the device without room is the one of its route.
  */
 static __always_inline __u32 device_of_dropped(struct sk_buff *skb, __u32 reason)
 {
@@ -557,7 +557,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	if (p.direction == PT_REPLY && no_socket)
 		return 0;
 	netns = netns_of_dropped(skb);
-	if ((only_netns && netns != only_netns) || !(rec = dropped_record(&p, netns)))
+	if ((only_netns && netns != only_netns) || !(rec = dropped_slot(&p, netns)))
 		return 0;
 	rec->drop.ns = pt_now();
 	rec->drop.location = (__u64)location;
@@ -577,7 +577,7 @@ static __always_inline int icmp_received(struct sk_buff *skb, const unsigned cha
 	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
-	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = record_of(&p)))
+	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = slot_of(&p)))
 		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
 	return 0;
 }
@@ -608,7 +608,7 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 		return 0;
 	if (!(first >> 4 == 4 ? parse4(&v, &p) : parse6(&v, &p)))
 		return 0;
-	if (p.direction == PT_REQUEST && (rec = record_of(&p)))
+	if (p.direction == PT_REQUEST && (rec = slot_of(&p)))
 		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
 	return 0;
 }
@@ -642,8 +642,8 @@ static __always_inline bool filter_header(struct __sk_buff *skb, struct pt_heade
 }
 
 /*
- * Client: the reply reached our socket. Other sessions' replies are refused here, before they
- * wake anybody; ICMP errors and record packets pass.
+ * Client: the reply reached the socket. Replies of other sessions are refused here, before they
+ * wake the thread; ICMP errors and stamp packets pass.
  */
 SEC("socket")
 int client_socket(struct __sk_buff *skb)
@@ -661,7 +661,7 @@ int client_socket(struct __sk_buff *skb)
 		return 0;
 	if (h.flags & bpf_htons(PT_FLAG_DONTADD))
 		return -1;
-	if (accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) && (rec = record_of(&p))) {
+	if (accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) && (rec = slot_of(&p))) {
 		stamp(rec, &p, PT_L_RX_SKDATAREADY, pt_now(), 0);
 		rec->state &= ~PT_REC_LIVE;
 		rec->drop.ns = 0;
@@ -670,8 +670,8 @@ int client_socket(struct __sk_buff *skb)
 }
 
 /*
- * Server: stands in for icmp_rcv where neither fentry nor kprobe can be had; the raw socket sees
- * the request just before. Nothing is ever delivered to the socket.
+ * Server: replaces icmp_rcv where neither fentry nor kprobe is possible; a raw socket sees the
+ * request just before. Nothing is delivered to the socket.
  */
 SEC("socket")
 int server_socket(struct __sk_buff *skb)
@@ -698,7 +698,7 @@ int server_socket(struct __sk_buff *skb)
 		p.peer[2] = bpf_htonl(0xffff);
 		p.peer[3] = ip.saddr;
 	}
-	rec = record_of(&p);
+	rec = slot_of(&p);
 	if (rec)
 		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
 	return 0;
@@ -719,7 +719,7 @@ int BPF_PROG(on_sched_wakeup, struct task_struct *task)
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
-	/* Of a wake-up, the first switch after it; of preemptions, the last. */
+	/* After a wake-up the first switch counts, after preemptions the last. */
 	if (next->pid == receiver_tid &&
 	    (!receiver_sleep.woken_ns || receiver_sleep.oncpu_ns < receiver_sleep.woken_ns)) {
 		receiver_sleep.oncpu_ns = pt_now();
@@ -728,7 +728,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 	return 0;
 }
 
-/* Run by user space with BPF_PROG_TEST_RUN: who is the caller, in the kernel's own numbering? */
+/* Run by user space with BPF_PROG_TEST_RUN: stores the caller's id in the initial PID namespace. */
 __u32 caller_tid;
 
 SEC("?syscall")

@@ -13,13 +13,13 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* What is worth a record; what is shorter is only counted. */
+/* Limits, ns, from which on an event is recorded; shorter ones are only counted. */
 const volatile __u64 min_wait_ns = ~0ULL, min_resched_ns = 50000, min_softirq_ns = 50000;
 const volatile __u64 min_softirq_delay_ns = 50000, min_irq_ns = 20000, min_late_ns = 100000;
 
 const volatile struct pt_sizes sizes = { .switches = 4096, .others = 1024 };
 
-/* runqlat: whose waits count; 0 or empty: everyone's. */
+/* runqlat: the tasks whose waits count; 0 or empty: all. */
 const volatile int only_tgid = 0, only_tid = 0;
 const volatile __u32 only_cgroup = 0;
 const volatile char only_comm[PT_COMM] = {};
@@ -28,15 +28,15 @@ enum pt_hist_by { HIST_OFF, HIST_ALL, HIST_TGID, HIST_CGROUP };
 const volatile enum pt_hist_by hist_by = HIST_OFF;
 const volatile bool lengths = false;
 
-/* Whether the flags of the running thread are looked at, instead of where they are set. */
+/* Whether the flags of the running thread are sampled, instead of traced where they are set. */
 const volatile bool sampled = false;
 
-/* The flag that calls the scheduler at once; 0: not known, where they are set all count as such. */
+/* The flag that calls the scheduler at once; 0: unknown, and every traced flag counts as such. */
 __u64 hard_bit;
 /* Where a timer's interrupt enters the kernel, on x86; 0: unknown. */
 const volatile __u64 timer_entry = 0, timer_entry_end = 0;
 
-/* To find that out: which flags the end of this process's sleep on this CPU has set. */
+/* Calibration of hard_bit: the flags that a wake-up of this process on this CPU sets. */
 bool calibrating, is_own_sleep;
 __u32 calibrated_cpu, calibrated_tgid;
 __u64 flags_before, flags_set;
@@ -59,7 +59,7 @@ struct {
 	__type(value, struct pt_cpu);
 } cpus SEC(".maps");
 
-/* Of each CPU: `switches` records of the first ring, then `others` of each other one. */
+/* For each CPU: `switches` events of the first ring, then `others` of each other ring. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -68,7 +68,7 @@ struct {
 	__type(value, struct pt_event);
 } events SEC(".maps");
 
-/* Of each CPU: PT_STACKS stacks of each ring. */
+/* For each CPU: PT_STACKS stacks of each ring. */
 struct pt_stack {
 	__u64 frames[PT_FRAMES];
 } stack_type;
@@ -105,7 +105,7 @@ static __always_inline struct pt_cpu *this_cpu(void)
 	return bpf_map_lookup_elem(&cpus, &cpu);
 }
 
-/* Where the next record of a ring goes; it counts once publish() was called. */
+/* The place of a ring's next event; it counts once publish() was called. */
 static __always_inline struct pt_event *next_event(struct pt_cpu *c, enum pt_ring_of ring)
 {
 	__u32 index = bpf_get_smp_processor_id() * (sizes.switches + (PT_RINGS - 1) * sizes.others);
@@ -124,7 +124,7 @@ static __always_inline void publish(struct pt_cpu *c, enum pt_ring_of ring)
 	*(volatile __u64 *)&c->rings[ring].head += 1;
 }
 
-/* The number of the stack, or 0. The kernel zeroes what it leaves free. */
+/* The number of the stack, or 0. The kernel zeroes unused frames. */
 static __always_inline __u32 take_stack(void *ctx, struct pt_cpu *c, enum pt_ring_of ring)
 {
 	__u32 number = c->rings[ring].stacks;
@@ -218,7 +218,8 @@ static __always_inline void count_wait(struct task_struct *next, __u32 cgroup, _
 	__sync_fetch_and_add(&hist->counts[bucket_of(ns) & (PT_HIST - 1)], 1);
 }
 
-/* For how long a cgroup's run queue has been throttled, in all, what goes on not yet included. */
+/* For how long, ns, a cgroup's run queue has been throttled in all, without a throttling under way.
+ */
 static __always_inline __u64 throttled_ns(struct cfs_rq *cfs)
 {
 	if (bpf_core_field_exists(cfs->throttled_clock_self_time))
@@ -231,9 +232,9 @@ static __always_inline __u64 throttled_ns(struct cfs_rq *cfs)
 }
 
 /*
- * Which part of a wait was for the quota of the task's cgroup (kernel/sched/fair.c): from when a
- * task of it left this CPU throttled, for as long as the kernel then counted. What is enqueued
- * meanwhile waits as well; and what waits on after that waits for others.
+ * The part of a wait, ns, that was for the quota of the task's cgroup (kernel/sched/fair.c): from
+ * the time when a task of the cgroup left this CPU throttled, for as long as the kernel counted. A
+ * task enqueued meanwhile waits for the quota too; after that time it waits for other tasks.
  */
 static __always_inline __u64 quota_ns(struct task_struct *task, __u64 now, __u64 wait)
 {
@@ -253,7 +254,7 @@ static __always_inline __u64 quota_ns(struct task_struct *task, __u64 now, __u64
 	return to > from ? to - from : 0;
 }
 
-/* Tasks leave one by one, the first says since when. */
+/* The tasks leave one by one; the first one gives the beginning. */
 static __noinline void note_throttle(struct cfs_rq *cfs, __u64 now)
 {
 	struct pt_throttle new = { .from_ns = now, .before_ns = throttled_ns(cfs) }, *t;
@@ -322,8 +323,8 @@ static __always_inline bool is_late(__u64 since, __u64 now)
 }
 
 /*
- * What could wait until the next tick becomes hard there: it is a lazy one, unless it took too long
- * even so.
+ * The tick turns a lazy reschedule into a hard one. It counts as lazy, unless it took too long
+ * after that as well.
  */
 static __noinline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __u8 flags)
 {
@@ -345,9 +346,9 @@ static __noinline void record_resched(void *ctx, struct pt_cpu *c, __u64 now, __
 }
 
 /*
- * Follows the run queue's clock, which is as of __schedule's begin, but of the wake-up that asked
- * for this switch if one did (rq_clock_skip_update), which may be long ago. So what counts is the
- * least offset, with an allowance for the drift of two clocks, until too many in a row were more.
+ * Follows the offset of the run queue's clock. That clock is read at the beginning of __schedule,
+ * or at the wake-up that asked for this switch (rq_clock_skip_update), which may be long ago. So
+ * the smallest offset counts, with an allowance for drift, until too many in a row were larger.
  */
 static __always_inline void follow_clock(struct pt_cpu *c, struct rq *rq, __u64 now)
 {
@@ -363,7 +364,7 @@ static __always_inline void follow_clock(struct pt_cpu *c, struct rq *rq, __u64 
 	c->clock_late = 0;
 }
 
-/* `next` has been queued since last_queued, of the run queue's own clock (kernel/sched/stats.h). */
+/* `next` has been queued since last_queued, by the run queue's clock (kernel/sched/stats.h). */
 SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
@@ -396,7 +397,8 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 	e->end_ns = now;
 	e->wait_ns = wait;
 	e->tid = prev->pid;
-	/* A kernel may keep programs from running in a task: since when this one ran is unknown. */
+	/* A kernel may run no programs in a task: then the beginning of this task's run is unknown.
+	 */
 	e->ns = c->since_ns && e->tid == c->tid ? now - c->since_ns : 0;
 	e->tgid = prev->tgid;
 	e->other = next->pid;
@@ -417,7 +419,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct tas
 	return 0;
 }
 
-/* Since Linux 6.17. `cpu` is the one that shall call its scheduler, seldom this one. */
+/* Since Linux 6.17. `cpu` is the CPU that is to call its scheduler, often another one. */
 SEC("?tp_btf/sched_set_need_resched_tp")
 int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 {
@@ -428,7 +430,7 @@ int BPF_PROG(on_set_need_resched, struct task_struct *task, int cpu, int bit)
 	c = bpf_map_lookup_elem(&cpus, &key);
 	if (!c)
 		return 0;
-	/* Not since what was asked for, and taken back, within the scheduler. */
+	/* A flag set and cleared within the scheduler does not count. */
 	if (!c->resched_ns || !(task->thread_info.flags & c->resched_bits)) {
 		c->resched_ns = now;
 		c->hard_ns = 0;
@@ -447,13 +449,13 @@ static __always_inline unsigned long current_flags(void)
 	return BPF_CORE_READ(task, thread_info.flags);
 }
 
-/* The scheduler takes back what is asked for on its way, which nothing else shows. */
+/* The scheduler clears flags that were set on its way; no other tracepoint shows that. */
 static __always_inline bool is_asked_for(struct pt_cpu *c)
 {
 	return current_flags() & c->resched_bits;
 }
 
-/* At the head of __schedule, so also where the same task goes on. */
+/* At the beginning of __schedule, so also if the same task goes on. */
 SEC("?tp_btf/sched_entry_tp")
 int BPF_PROG(on_sched_entry)
 {
@@ -468,9 +470,9 @@ int BPF_PROG(on_sched_entry)
 }
 
 /*
- * Whether the scheduler is to be called is looked at wherever the recorder is at work anyway: at
- * the end of interrupts and softirqs, which are what mostly asks for it, and at each timer. Not of
- * the idle task, which has nobody to hold up.
+ * Samples whether the scheduler is to be called, where the recorder runs anyway: at the end of
+ * interrupts and softirqs, which are the usual causes, and at each timer. Not in the idle task,
+ * which delays nobody.
  */
 static __always_inline void sample_resched(struct pt_cpu *c, __u64 now)
 {
@@ -491,7 +493,7 @@ int BPF_PROG(on_softirq_raise, unsigned int vector)
 {
 	struct pt_cpu *c = this_cpu();
 
-	/* The first since the last entry. */
+	/* The first raise since the last entry. */
 	vector &= PT_SOFTIRQS - 1;
 	if (c && !c->raise_ns[vector])
 		c->raise_ns[vector] = bpf_ktime_get_ns();
@@ -527,7 +529,7 @@ int BPF_PROG(on_softirq_exit, unsigned int vector)
 	ran = now - entry;
 	waited = raise && raise < entry ? entry - raise : 0;
 	c->entry_ns[vector] = 0;
-	/* Raised anew while it ran: that one waits from now on. */
+	/* Raised again while it ran: that raise waits from now on. */
 	if (raise <= entry)
 		c->raise_ns[vector] = 0;
 	if (ran < min_softirq_ns && waited < min_softirq_delay_ns)
@@ -661,9 +663,9 @@ static __always_inline void take_sample(void *ctx, struct pt_cpu *c, __u64 now)
 }
 
 /*
- * Whether the timer came where interrupts had just been turned on: a pending one comes right after
- * popf, or one instruction after sti. Else they were on all the time, and it is not the kernel
- * that made the timer late. On x86, where instructions are bytes.
+ * Whether the timer's interrupt came where interrupts had just been turned on: a pending interrupt
+ * comes right after popf, or one instruction after sti. Else interrupts were on all the time, and
+ * this kernel did not delay the timer. x86 only.
  */
 static __always_inline __u8 interrupted(struct pt_event *e)
 {
@@ -695,9 +697,9 @@ static __always_inline __u8 interrupted(struct pt_event *e)
 }
 
 /*
- * A timer that expires late found irqs off when it was due (kernel/time/hrtimer.c): the stack goes
- * through whatever turned them on again. Not of the idle task: waking from a halt is late too. A
- * raw tracepoint, for older kernels let no program read through `now`.
+ * If a timer expires late, interrupts were off when it was due (kernel/time/hrtimer.c): the stack
+ * goes through the code that turned them on again. Not in the idle task: waking from a halt is late
+ * too. A raw tracepoint, because older kernels let no tp_btf program read through `now`.
  */
 SEC("?raw_tp/hrtimer_expire_entry")
 int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
@@ -724,7 +726,7 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 	if (!tid)
 		return 0;
 	sample_resched(c, now);
-	/* Where the kernel is that does not call the scheduler. */
+	/* Shows where the kernel is that does not call the scheduler. */
 	if (c->resched_ns && now > c->resched_ns && now - c->resched_ns >= min_resched_ns / 4 &&
 	    (sampled || is_asked_for(c)))
 		take_sample(ctx, c, now);
@@ -735,7 +737,7 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 	e = current_event(c, PT_RING_HARDIRQ, PT_LATE, now, late);
 	if (!e)
 		return 0;
-	/* They were on at the expiry before. */
+	/* Interrupts were on at the expiry before. */
 	e->wait_ns = last && now - late > last ? now - late - last : 0;
 	e->stack = take_stack(ctx, c, PT_RING_HARDIRQ);
 	e->flags = interrupted(e);
@@ -743,7 +745,7 @@ int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Only while it is being found out how a reschedule that cannot wait looks. */
+/* Only during calibration of hard_bit. */
 SEC("?raw_tp/hrtimer_expire_exit")
 int on_hrtimer_expired(void *ctx)
 {
@@ -752,7 +754,7 @@ int on_hrtimer_expired(void *ctx)
 	return 0;
 }
 
-/* Armed: so many times a second. Its timer also bounds how late lateness is seen. */
+/* Armed: the software clock of a CPU. Its timer also bounds the error of late timers. */
 SEC("?perf_event")
 int on_clock(void *ctx)
 {

@@ -11,46 +11,46 @@ use std::time::{Duration, Instant};
 
 /// How soon a signal ends a wait.
 const TICK: Duration = Duration::from_millis(50);
-/// How often a wait asks whether it is over.
+/// How often a wait checks whether it is over.
 const ASK: Duration = Duration::from_millis(500);
 
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// Open the logs anew: somebody moved them away.
+    /// Reopen the logs: somebody moved them away.
     Reopen,
-    /// The terminal is gone, and nobody looks any more: end the run. Not under `nohup`.
+    /// End the run: the terminal is gone. Not under `nohup`.
     Stop,
 }
 
 impl Hangup {
-    /// Of a run that has a log, or not.
+    /// For a run with a log, or without.
     pub fn of_log(has_log: bool) -> Self {
         if has_log { Self::Reopen } else { Self::Stop }
     }
 }
 
-/// Set by signals: end the run; reopen the logs; say what there is so far.
+/// Flags set by signals: end the run; reopen the logs; print the summary so far.
 #[derive(Debug, Default)]
 pub struct Control {
-    /// SIGINT or SIGTERM came, or a SIGHUP that ends the run.
+    /// Set by SIGINT, SIGTERM, or a SIGHUP that ends the run.
     pub stop: Arc<AtomicBool>,
     reopen: Arc<AtomicBool>,
     summary: Arc<AtomicBool>,
     signals: Vec<i32>,
 }
 
-/// What signals asked for since the last look.
+/// What signals asked for since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// SIGHUP: open the logs anew.
+    /// SIGHUP: reopen the logs.
     pub reopen: bool,
     /// SIGQUIT or SIGUSR1: print the summary so far, and go on.
     pub summary: bool,
 }
 
 impl Control {
-    /// From now on signals set it.
+    /// Installs the signal handlers that set the flags.
     pub fn by_signals(hangup: Hangup) -> Result<Self> {
         let mut control = Self::default();
         let at_hangup = match hangup {
@@ -79,7 +79,7 @@ impl Control {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// What was asked for since the last call.
+    /// Takes what was asked for since the last call.
     pub fn asked(&self) -> Asked {
         Asked {
             reopen: self.reopen.swap(false, Ordering::Relaxed),
@@ -109,7 +109,7 @@ impl Control {
         }
     }
 
-    /// The same, and ends too when `is_over`, which is asked twice a second.
+    /// [`Self::sleep_until`], which also ends when `is_over`; that is checked twice a second.
     pub fn sleep_unless(&self, until: Instant, mut is_over: impl FnMut() -> bool) -> bool {
         loop {
             let next = until.min(Instant::now() + ASK);
@@ -129,7 +129,7 @@ fn is_ignored(signal: i32) -> bool {
     ignores(&status, signal)
 }
 
-/// The same by what /proc/PID/status says.
+/// The same, from the text of /proc/PID/status.
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());

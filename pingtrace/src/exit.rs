@@ -1,10 +1,10 @@
-//! How the program ends: its exit status, and a command line that makes no sense.
+//! How the program ends: exit statuses, and errors of the command line.
 
 use report::analysis::slo::Judged;
 
 /// Exit status when the run failed.
 pub const FAILED: u8 = 1;
-/// Exit status when the command line makes no sense.
+/// Exit status after a usage error.
 pub const USAGE: u8 = 2;
 /// Exit status when no probe was answered.
 pub const UNANSWERED: u8 = 3;
@@ -16,9 +16,9 @@ pub const MISSED: u8 = 4;
 pub enum Outcome {
     /// At least one probe was answered.
     Answered,
-    /// None was.
+    /// No probe was answered.
     Unanswered,
-    /// At least one was, and an objective was missed.
+    /// At least one probe was answered, and an objective was missed.
     Missed,
 }
 
@@ -37,7 +37,7 @@ impl Outcome {
     }
 }
 
-/// What was typed cannot be done on any host.
+/// A usage error: what was typed is impossible on any host.
 #[derive(Clone, Debug)]
 pub struct Usage(pub String);
 

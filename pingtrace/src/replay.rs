@@ -1,10 +1,10 @@
 //! `pingtrace replay FILE`: a saved run again, through the code of a live one.
 //!
-//! The file is read twice: for what it says of the run (the last of several), which the first line
-//! of every output needs, and for the probes. Time is that of the probes. A file that has all
-//! probes gives what the live run gave. One that lacks some (of a run with `-m`, or rotated away)
-//! cannot: what a clock or a path usually does was learned from all of them. There each probe's
-//! breakdown and verdict stay as saved, and statistics of all probes are the saved ones.
+//! The file is read twice: first for the run (the last of several), which the first line of every
+//! output needs, then for the probes. Time is that of the probes. A file with all probes gives the
+//! result of the live run. A file that lacks some (a run with `-m`, or rotated away) cannot, because
+//! baselines and clocks were learnt from all probes: then each probe keeps its saved breakdown and
+//! verdict, and the statistics of all probes are the saved ones.
 
 use crate::capture::collector::Collector;
 use crate::control::Asked;
@@ -72,15 +72,15 @@ pub fn run(args: &Args) -> Result<Outcome> {
     replay.finish(end, told)
 }
 
-/// What the run itself said, and whether the file has all of its probes.
+/// What the file says about the run, and whether it has all of its probes.
 struct Told {
     summary: Option<Summary>,
     complete: bool,
 }
 
 impl Told {
-    /// What only the live run could know comes from it; of an incomplete file, what all probes
-    /// say, too.
+    /// The run's own summary: the source of what only the live run could know, and in an incomplete
+    /// file also of the statistics of all probes.
     fn amend(self, replayed: Summary) -> Summary {
         let Some(told) = self.summary else {
             return replayed;
@@ -142,7 +142,7 @@ impl SavedRun {
         Ok(saved)
     }
 
-    /// The log's other file has the statistics, and the run, if that line was rotated away here.
+    /// The log's other file has the statistics, and the `run` line if it was rotated away here.
     fn read_statistics(&mut self, path: &Path) -> Result<()> {
         let mut beside = match saved_files::scan(path) {
             Err(e) if saved_files::is_missing(&e) => return Ok(()),
@@ -158,7 +158,7 @@ impl SavedRun {
         Ok(())
     }
 
-    /// A log that is read would never end if the results were appended to it.
+    /// Refuses to append results to the log that is being read.
     fn refuse_to_write_into(&self, results: &Results) -> Result<()> {
         let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
         let log = ["seq", "stat"].map(|suffix| suffixed(&results.log, suffix));
@@ -176,14 +176,14 @@ impl SavedRun {
         run.with_context(|| format!("{}: no line says what run this is", self.name))
     }
 
-    /// The run's own summary: the last, or of a run that recorded nothing that so far.
+    /// The run's own summary: the last one, or the one so far if the run recorded nothing.
     fn summary(&self) -> Option<&(i64, Summary)> {
         let so_far = self.scan.stat.as_ref();
         let so_far = so_far.filter(|_| self.scan.recorded == 0);
         self.scan.end().or(so_far)
     }
 
-    /// Whether the file has all probes of the run; says what follows if it has not.
+    /// Whether the file has all probes of the run; warns about the consequences if not.
     fn tell(&self) -> Result<Told> {
         let name = &self.name;
         let threshold_ns = self.run()?.threshold_ns;
@@ -277,13 +277,13 @@ fn sent_at(probe: &Probe) -> u64 {
     probe.sent_ns().unwrap_or(0)
 }
 
-/// Intervals without a probe that are shown in a row, and in all.
+/// Upper bounds on intervals without a probe: shown in a row, and in all.
 const MAX_EMPTY_IN_A_ROW: u64 = 1_000;
 const MAX_EMPTY_INTERVALS: u64 = 10_000;
-/// Lost probes of which it is remembered that they may still be answered.
+/// Upper bound on remembered lost probes that may still be answered.
 const MAX_LOST: usize = 1 << 20;
 
-/// Gives the collector what the client of a live run would.
+/// Feeds the collector as the client of a live run does.
 struct Replay {
     collector: Collector,
     start: Time,
@@ -309,7 +309,7 @@ impl Replay {
         }
     }
 
-    /// False if nobody wants the results any more.
+    /// Returns false if nobody reads the results any more.
     fn take(&mut self, record: Record) -> bool {
         self.pass_time(&record.probe);
         match record.probe.status {
@@ -324,8 +324,8 @@ impl Replay {
         !self.collector.outputs_failed()
     }
 
-    /// It is as late as the probe's last stamp in user space, and every interval ended in time. Many
-    /// without a probe are one: a stamp may be far away.
+    /// Advances the time to the probe's last stamp in user space, and ends the intervals before it. Many
+    /// intervals without a probe become one: the next stamp may be far away.
     fn pass_time(&mut self, probe: &Probe) {
         let user = |point| matches!(point, Point::LTxUser | Point::LRxUser);
         let stamps = probe.path.iter().filter(|stamp| user(stamp.point));
@@ -343,7 +343,7 @@ impl Replay {
             .tick(self.time(self.now_ns), Asked::default());
     }
 
-    /// The moment at which the client's clock was at `ns`.
+    /// The wall-clock time at which the client's clock showed `ns`.
     fn time(&self, ns: u64) -> Time {
         let since = ns.saturating_sub(self.start.ns);
         Time {

@@ -1,8 +1,7 @@
 //! The files of a saved run: a log with its rotated files in their order, compressed ones, stdin.
 //!
-//! What a file is compressed with is seen by its first bytes, whatever its name. It is read as a
-//! stream, so memory is bounded; the time is, too, as nothing that expands more than any saved
-//! run does is read on.
+//! The first bytes of a file tell its compression, whatever its name. Files are read as streams, so
+//! memory is bounded; so is time, because reading stops where a file expands more than any saved run.
 
 use crate::output::rotate::suffixed;
 use anyhow::{Context, Result};
@@ -22,11 +21,11 @@ use std::path::{Path, PathBuf};
 const COMPRESSED: [&str; 2] = ["gz", "zst"];
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
-/// A zstd stream may ask for this much memory, bytes: what `zstd --long` needs, and its own tool takes.
+/// Upper bound on the memory that a zstd stream may ask for, bytes: what `zstd --long` needs.
 const MAX_WINDOW: u64 = 128 << 20;
-/// How often larger than the file its content may be: JSON lines with times in them are 5 to 30 times.
+/// Upper bound on expansion: content by file size. JSON lines of a run expand 5 to 30 times.
 const MAX_EXPANSION: u64 = 300;
-/// Less is always read, bytes.
+/// Content up to this size is always read, bytes.
 const MIN_LIMIT: u64 = 64 << 20;
 
 /// A file that can be read twice.
@@ -66,7 +65,7 @@ impl SavedFile {
         Some((meta.dev(), meta.ino()))
     }
 
-    /// What to say of an error in it.
+    /// An error message about the file.
     pub fn reading(&self) -> String {
         format!("read the saved run {}", self.name())
     }
@@ -159,8 +158,8 @@ impl<R: BufRead> Zstd<R> {
         Ok(self.within)
     }
 
-    /// Decodes until there is something to read, or the frame is over. Of a frame that is cut off, the
-    /// decoder holds back the last blocks until it is told that no other one comes.
+    /// Decodes until there is something to read or the frame is over. If a frame is cut off, the decoder
+    /// holds the last blocks back until it is told that no more blocks follow.
     fn decode(&mut self) -> io::Result<()> {
         while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
             let one = BlockDecodingStrategy::UptoBlocks(1);
@@ -190,7 +189,7 @@ impl<R: BufRead> Zstd<R> {
         Ok(())
     }
 
-    /// An error, or else the end of the file where there was to be more.
+    /// An error, else an unexpected end of the file.
     fn failed(&mut self, error: &FrameDecoderError) -> io::Error {
         match self.from.fill_buf() {
             Ok([]) => ErrorKind::UnexpectedEof.into(),
@@ -218,7 +217,7 @@ impl<R: BufRead> Read for Zstd<R> {
     }
 }
 
-/// Content that expands no more than that of a saved run.
+/// A reader that fails if the content expands more than a saved run does.
 struct Limited<R> {
     from: R,
     /// Bytes.
@@ -251,8 +250,7 @@ fn uncompressed(path: &Path) -> PathBuf {
     }
 }
 
-/// The statistics of a log of which this file has the records: FILE.stat of FILE.seq, or what it was
-/// compressed to.
+/// The statistics beside a log's probes: FILE.stat of FILE.seq, or its compressed form.
 pub fn statistics_beside(path: &Path) -> Option<PathBuf> {
     let records = uncompressed(path);
     records.extension().filter(|ending| *ending == "seq")?;
@@ -262,8 +260,8 @@ pub fn statistics_beside(path: &Path) -> Option<PathBuf> {
     Some(exists.filter(|_| !path.exists()).unwrap_or(path))
 }
 
-/// When a file of a log was the current one: those with a date, those with a number (the largest is
-/// the oldest), the log itself.
+/// The order of a log's files: first those with a date, then those with a number (the largest is the
+/// oldest), then the log itself.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Age {
     Dated(String),
@@ -272,7 +270,7 @@ enum Age {
 }
 
 impl Age {
-    /// From what stands behind the log's name: `.2` as `--logbackup` does, `-20261121` as logrotate does.
+    /// From the suffix behind the log's name: `.2` of `--logbackup`, `-20261121` of logrotate.
     fn of(suffix: &str) -> Option<Self> {
         let is_digit = |c: char| c.is_ascii_digit();
         if let Some(date) = suffix.strip_prefix('-') {
@@ -285,8 +283,8 @@ impl Age {
     }
 }
 
-/// The rotated files of a log that are there, the oldest first, and the log itself at the end; only
-/// the path itself of what is no log.
+/// The existing rotated files of a log, the oldest first, and the log itself at the end; only the path
+/// itself if it is not a log.
 pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let log = uncompressed(path);
     let is_log = |ending: &OsStr| ending == "seq" || ending == "stat";
@@ -313,7 +311,7 @@ pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files.into_values().collect())
 }
 
-/// Opens a saved run, of a log with its rotated files, and reads it once. Where it is cut off is said.
+/// Opens a saved run, a log with its rotated files, and reads it once. Reports where it is cut off.
 pub fn scan(path: &Path) -> Result<(Vec<SavedFile>, Scan)> {
     let files = log_files(path).with_context(|| opening(path))?;
     let files = files.iter().map(|path| SavedFile::open(path));

@@ -9,8 +9,8 @@ use std::time::Duration;
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
 
-/// What `CLOCK_MONOTONIC` shows more in this process's time namespace than in the host's, ns. The
-/// kernel's programs stamp with the host's.
+/// By how much `CLOCK_MONOTONIC` in this process's time namespace is ahead of the host's, ns. The
+/// kernel's programs stamp with the host's clock.
 static NAMESPACE_OFFSET_NS: LazyLock<i64> = LazyLock::new(|| {
     // Kernels before 5.6 have no time namespaces, and no such file.
     let text = fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
@@ -124,11 +124,11 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
     duration(text, SECOND)
 }
 
-/// Below this, a time between probes makes a load that has to be meant: it needs its unit.
+/// Below this interval a plain number is refused: such a load must be intended, so it needs a unit.
 const FLOOD: Duration = Duration::from_millis(1);
 
-/// A time between probes. A plain number is in microseconds; one that would flood is refused, as
-/// other tools' users mean seconds by it.
+/// A time between probes. A plain number is in microseconds; below [`FLOOD`] it is refused, because
+/// users of other tools mean seconds.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let hint = "0 would flood: use -A to send the next probe at each reply";
     let interval = some(microseconds(text)?, hint)?;
@@ -171,7 +171,7 @@ pub fn timeout(text: &str) -> Result<Duration, String> {
     some(seconds(text)?, "0 would call every probe late")
 }
 
-/// How long to look for growth: in less than a second nothing has a trend.
+/// The length of a run of memleak: nothing has a trend in less than a second.
 pub fn look(text: &str) -> Result<Duration, String> {
     let time = seconds(text)?;
     if time < Duration::from_secs(1) {

@@ -1,6 +1,6 @@
-//! `--explain`: the blame for slow probes. A recorder runs beside the probes; when one was slow,
-//! what it saw on the CPUs of the probe's stamps is joined with them. Each end does that for its
-//! own host by its own clock, so the clocks need not agree.
+//! `--explain`: the blame for slow probes. A recorder runs beside the probes. When a probe was slow, the
+//! recorder's events on the CPUs of its stamps are joined with the stamps. Each end does that for its own
+//! host by its own clock, so the clocks need not agree.
 
 use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup, Storage};
 use crate::kernel::symbols::Symbols;
@@ -15,16 +15,16 @@ use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the recorder keeps: shorter than a segment that is worth explaining.
+/// Limits from which on the recorder keeps an event: below the shortest segment that is explained.
 const WAIT: Duration = Duration::from_micros(50);
 const LATE: Duration = Duration::from_micros(100);
 const IRQ: Duration = Duration::from_micros(20);
-/// Explaining takes at most this part of a CPU, and so much at once.
+/// Explaining takes at most this part of a CPU, and this much at once, ns.
 const SHARE: u64 = 20;
 const BURST_NS: u64 = 20_000_000;
-/// Slow probes that wait for the explaining thread.
+/// Upper bound on slow probes that wait for the explaining thread.
 const QUEUE: usize = 256;
-/// At the end of a run, answers are waited for so long.
+/// Upper bound on the wait for answers at the end of a run.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Explains slow probes of this host.
@@ -33,11 +33,11 @@ pub struct Explainer {
     symbols: Symbols,
     least_ns: u64,
     tgid: u32,
-    /// When the share of a CPU was last used up to, `CLOCK_MONOTONIC` ns.
+    /// Until when the share of a CPU is used up, `CLOCK_MONOTONIC` ns.
     used_ns: u64,
     /// Slow probes that were not explained because there were too many.
     pub skipped: u64,
-    /// Probes that one stall made slow come one after the other, and have the same to be read.
+    /// The last CPU that was read: probes that one stall made slow follow one another.
     seen: Seen,
 }
 
@@ -45,9 +45,9 @@ pub struct Explainer {
 #[derive(Default)]
 struct Seen {
     cpu: u16,
-    /// From when on it is complete, ns.
+    /// From when on the spans are complete, `CLOCK_MONOTONIC` ns.
     from_ns: u64,
-    /// Until when, ns.
+    /// Until when they are complete, ns.
     to_ns: u64,
     spans: Vec<Span>,
 }
@@ -60,14 +60,14 @@ impl Seen {
 
 /// The running recorder, and what an explainer of it needs.
 pub struct Start<'a> {
-    /// As long as it lives, it records.
+    /// Records as long as it lives.
     pub recorder: Recorder<'a>,
     least: Duration,
     tgid: u32,
 }
 
 impl<'a> Start<'a> {
-    /// Records from now on, to explain segments of at least so long.
+    /// Starts to record, to explain segments of at least this length.
     pub fn record(storage: &'a mut Storage, least: Duration) -> Result<Self> {
         let setup = Setup {
             waits: Some(WAIT),
@@ -92,12 +92,12 @@ impl<'a> Start<'a> {
         })
     }
 
-    /// What explains, in the thread that calls this.
+    /// An explainer that runs in the calling thread.
     pub fn explainer(&self) -> Explainer {
         Explainer::new(self.recorder.memory(), self.least, self.tgid)
     }
 
-    /// What explains in a thread of its own: the thread that receives has no time for it.
+    /// An explainer in a thread of its own, because the receiving thread has no time for it.
     pub fn in_background(&self) -> Result<Background> {
         let (memory, least, tgid) = (self.recorder.memory(), self.least, self.tgid);
         let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
@@ -109,7 +109,7 @@ impl<'a> Start<'a> {
             for (sequence, windows) in slow {
                 let blame = explainer.blame(&windows);
                 if !blame.is_empty() {
-                    // Whoever asked may have given up.
+                    // The receiver of the answer may have ended.
                     let _ = done.send((sequence, blame));
                 }
             }
@@ -129,7 +129,7 @@ impl<'a> Start<'a> {
 }
 
 /// An explainer in a thread of its own, which ends when this is dropped. It answers in the order of
-/// the questions, but not those that are too many at once.
+/// the questions; questions beyond [`QUEUE`] have no answer.
 pub struct Background {
     least_ns: u64,
     queue: SyncSender<(u32, Vec<Window>)>,
@@ -137,23 +137,23 @@ pub struct Background {
 }
 
 impl Background {
-    /// What is shorter is not explained, ns.
+    /// Shorter segments are not explained, ns.
     pub fn least_ns(&self) -> u64 {
         self.least_ns
     }
 
-    /// Asks who had the CPU in these windows of a probe.
+    /// Asks what had the CPU in these windows of a probe.
     pub fn ask(&self, sequence: u32, windows: Vec<Window>) {
-        // What finds no place has no answer, and counts as not explained.
+        // A question without room has no answer, and counts as not explained.
         let _ = self.queue.try_send((sequence, windows));
     }
 
-    /// The answers that there are by now.
+    /// The answers so far.
     pub fn answers(&self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
         self.results.try_iter()
     }
 
-    /// The answers to all that was asked, if they come soon.
+    /// The answers to all questions, if they arrive soon.
     pub fn last_answers(self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
         let Self { queue, results, .. } = self;
         drop(queue);
@@ -181,12 +181,12 @@ impl Explainer {
         }
     }
 
-    /// What is shorter is not explained, ns.
+    /// Shorter segments are not explained, ns.
     pub fn least_ns(&self) -> u64 {
         self.least_ns
     }
 
-    /// Who had the CPU in each of these windows; nobody knows if that would cost too much.
+    /// What had the CPU in each of these windows; empty if explaining would exceed its share of a CPU.
     pub fn blame(&mut self, windows: &[Window]) -> Vec<Blame> {
         let now = monotonic_ns();
         self.used_ns = self.used_ns.max(now.saturating_sub(BURST_NS * SHARE));
@@ -194,8 +194,8 @@ impl Explainer {
             self.skipped += 1;
             return Vec::new();
         }
-        // Time off the CPU costs nobody anything, and where there are faults there is much of it.
-        // Names of code that was loaded meanwhile take long to read, and have bounds of their own.
+        // CPU time counts, as time off the CPU costs nothing, and faults cause much of it.
+        // Reading the names of newly loaded code takes long and has bounds of its own.
         let begin = thread_cpu_ns() - self.symbols.reading_ns();
         let one = |window: &Window| {
             if !self.seen.covers(window) {
@@ -208,7 +208,7 @@ impl Explainer {
         blame
     }
 
-    /// What the recorder saw on the CPU of a window since its begin.
+    /// The recorder's events on the CPU of a window since its beginning.
     fn look(&self, window: &Window) -> Seen {
         let cpu = u32::from(window.cpu);
         let to_ns = monotonic_ns();
@@ -269,7 +269,7 @@ impl Explainer {
             _ => event.end_ns,
         };
         let function = self.function(record);
-        // User code cannot put the scheduler off, and the idle task is to be nobody's fault.
+        // User code cannot delay the scheduler, and the idle task is nobody's fault.
         let is_resched = matches!(class, Class::Hard | Class::Lazy);
         if is_resched && (event.tid == 0 || function.is_none()) {
             return None;
@@ -284,7 +284,7 @@ impl Explainer {
         })
     }
 
-    /// Who has the CPU, and has not left it yet.
+    /// The task that still has the CPU.
     fn running(&self, cpu: u32) -> Option<Span> {
         let state = self.memory.cpu(cpu);
         (state.tid != 0 && state.since_ns != 0).then(|| Span {

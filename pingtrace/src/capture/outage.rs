@@ -1,24 +1,24 @@
-//! Times without any reply, as the counts of a run tell them while they last.
+//! Outages: reports, during a run, that replies have stopped and that they have come back.
 
 use crate::units::Time;
 use chrono::{DateTime, Local};
 use report::units::duration;
 
-/// So many probes without a reply are no chance.
+/// Probes without a reply from which on replies have stopped.
 const PROBES: u64 = 3;
 
-/// Tells when replies stop, and when they come again.
+/// Detects when replies stop and when they come back.
 #[derive(Clone, Debug)]
 pub struct Outage {
     patience_ns: u64,
     replied: u64,
-    /// When the last reply came, or the run began; and the probes sent until then.
+    /// When the last reply arrived or the run began, and the probes sent until then.
     since: (Time, u64),
     told: bool,
 }
 
 impl Outage {
-    /// Of a run that begins now, with replies that take no longer than this.
+    /// For a run that begins now, with replies that take no longer than this.
     pub fn new(now: Time, patience_ns: u64) -> Self {
         Self {
             patience_ns,
@@ -28,7 +28,7 @@ impl Outage {
         }
     }
 
-    /// What there is to say, once at either end.
+    /// A message, once at the beginning and once at the end of an outage.
     pub fn observe(&mut self, now: Time, sent: u64, replied: u64) -> Option<String> {
         let (start, before) = self.since;
         let (silent_ns, unanswered) =

@@ -1,9 +1,8 @@
-//! The faults: where each is, and how long it held up which probe.
+//! The faults: where each one is, and for how long it held up which probe.
 //!
-//! Those that can be tied to a probe are spread over the first part of the run: each hits the
-//! probes of its own sequence numbers. The others follow one after the other: in each round
-//! something begins while a request is on the wire, and holds up what comes to its place until
-//! it ends.
+//! Faults that can be tied to a probe are spread over the first part of the run: each hits the probes of
+//! its own sequence numbers. The others follow, one in each round: it begins while a request is on the
+//! wire, and holds up what arrives at its place until it ends.
 
 use super::Seen;
 use super::inject::burn::{self, Hits, Softirq};
@@ -22,14 +21,14 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
-/// What a fault takes that begins while a request is on the wire: the CPU hog and the stopped
-/// client end before the next probe is due,
+/// Length of a fault that begins while a request is on the wire: the CPU hog and the stopped client
+/// end before the next probe is due,
 const WHILE: Duration = Duration::from_millis(6);
 /// and a long softirq, which begins some time later, after it.
 const LONG: Duration = Duration::from_millis(12);
-/// A fault that has less left does not count as one, ns.
+/// A fault with less time left does not count, ns.
 const LEAST_NS: u64 = 2_000_000;
-/// A probe may come this long before the softirq that receives it is entered, ns.
+/// Upper bound on the time from a probe's arrival to the entry of the softirq that receives it, ns.
 const LEAD_NS: u64 = 1_000_000;
 
 /// A queue of 25 packets of 1442 bytes, of which two leave at once, takes 13.2 ms to empty.
@@ -47,12 +46,12 @@ pub struct Fault {
 }
 
 enum Hold {
-    /// These probes for so long, ns.
+    /// These probes, for this long, ns.
     Probes(Hits, u64),
     /// These, in this direction, for as long as the wire's log says.
     Wire(Hits, Direction),
-    /// What came to the place in one of these times, until its end; `CLOCK_MONOTONIC` ns.
-    /// What came up to `lead_ns` before belongs to it.
+    /// What arrived at the place during one of these times, until its end; `CLOCK_MONOTONIC` ns.
+    /// An arrival up to `lead_ns` earlier belongs to it.
     Spans {
         place: Place,
         spans: Vec<(u64, u64)>,
@@ -93,8 +92,8 @@ impl Fault {
 /// Segments without a fault, and why.
 type Omitted = Vec<(Segment, &'static str)>;
 
-/// Injects them all, one after the other. Returns what was done, in path order, and what could
-/// not be.
+/// Injects all faults, one after the other. Returns those injected, in path order, and those that
+/// could not be.
 pub fn inject(stage: &mut Stage<'_>, trials: u32) -> Result<(Vec<Fault>, Omitted)> {
     let mut omitted = vec![(Segment::LTxPath, "the client has one device")];
     log::info!("selftest: faults in seven segments, and none");
@@ -125,7 +124,7 @@ pub fn inject(stage: &mut Stage<'_>, trials: u32) -> Result<(Vec<Fault>, Omitted
     Ok((faults, omitted))
 }
 
-/// Does something as soon as a request is on the wire, again and again.
+/// Calls `act` in each round, as soon as a request is on the wire.
 fn rounds<T>(
     stage: &mut Stage<'_>,
     trials: u32,

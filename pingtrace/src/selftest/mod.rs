@@ -1,9 +1,8 @@
-//! `pingtrace selftest`: whether the tool tells the truth on this machine.
+//! `pingtrace selftest`: whether pingtrace names the right segment on this machine.
 //!
-//! It builds a laboratory of two hosts, gives each a clock of its own, probes one from the other,
-//! and injects one known fault at a time into each segment. Then it compares what the tool named,
-//! probe by probe, with what was injected. Faults are some milliseconds long, so that the noise
-//! of a machine seldom decides.
+//! It builds a laboratory of two hosts, gives the server a clock of its own, probes it from the client,
+//! and injects one known fault at a time into each segment. Then it compares the segment named for each
+//! probe with the fault. Faults are some milliseconds long, so that a machine's noise rarely decides.
 
 mod faults;
 pub mod inject;
@@ -58,10 +57,10 @@ enum Output {
     Json,
 }
 
-/// Less than this is not worth a name, ns.
+/// Smallest fault that counts, ns.
 const THRESHOLD_NS: u64 = 1_000_000;
 
-/// Runs it, and writes the matrix to stdout.
+/// Runs the self-test and writes the matrix to stdout.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     check_capabilities()?;
     let save = args.save.as_ref().map(|path| {
@@ -102,7 +101,7 @@ fn print(matrix: &Matrix, output: Output) -> Result<()> {
     }
 }
 
-/// What a root has and this needs.
+/// Fails without the capabilities that the self-test needs.
 fn check_capabilities() -> Result<()> {
     const NEEDED: [(CapabilitySet, &str); 6] = [
         (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN (namespaces)"),
@@ -124,7 +123,7 @@ fn check_capabilities() -> Result<()> {
     Ok(())
 }
 
-/// A probe as the tool saw it and as the wire did.
+/// A probe as pingtrace reported it and as the wire logged it.
 struct Seen {
     record: Record,
     /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
@@ -135,7 +134,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// When it came to this place, `CLOCK_MONOTONIC` ns.
+    /// When it arrived at this place, `CLOCK_MONOTONIC` ns.
     fn at(&self, place: Place) -> Option<u64> {
         match place {
             Place::ClientSends => Some(self.sent_ns),
@@ -175,7 +174,7 @@ fn seen(record: Record, entries: &HashMap<(u32, bool), Entry>) -> Option<Seen> {
     })
 }
 
-/// The probes that a fault hit. One whose total shows that the fault passed it by is none.
+/// The probes that a fault hit, without those whose total is too short for it.
 fn trials<'p>(fault: &'p Fault, probes: &'p [Seen]) -> impl Iterator<Item = Trial> + 'p {
     let usual_ns = probes
         .iter()

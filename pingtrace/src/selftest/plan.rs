@@ -10,16 +10,16 @@ pub const MS: Duration = Duration::from_millis(1);
 pub const INTERVAL: Duration = Duration::from_millis(8);
 /// The wire's own delay in each direction.
 pub const BASE: Duration = MS;
-/// What a fault that is tied to a probe takes.
+/// Length of a fault that is tied to a probe.
 pub const EACH: Duration = Duration::from_millis(3);
-/// Probes that tell what is usual.
+/// Probes at the start from which baselines are learnt.
 pub const LEARNING: u32 = 150;
-/// Of so many probes one is hit: the effect of a fault is over before the next.
+/// One in this many probes is hit, so that the effect of a fault is over before the next.
 pub const SPACING: u32 = 3;
 /// Requests from one round to the next.
 pub const ROUND: u64 = 5;
 
-/// What hits probes by their sequence numbers, in this order.
+/// Faults that hit probes by their sequence numbers, in this order.
 pub const BY_SEQUENCE: [(Option<Segment>, Means); 8] = [
     (Some(Segment::LTxKern), Means::Burn(Site::ClientEgress)),
     (Some(Segment::LTxOutlink), Means::Wire(Direction::AToB)),
@@ -38,7 +38,7 @@ pub enum Means {
     Nothing,
 }
 
-/// Where a probe comes to.
+/// A place that a probe passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     ClientSends,
@@ -70,8 +70,8 @@ pub fn end_of_sequences(trials: u32) -> u32 {
     LEARNING + trials * BY_SEQUENCE.len() as u32 * SPACING
 }
 
-/// Requests that [`inject`] takes: those of the sequences, and of the rounds of each fault that is
-/// not tied to a probe.
+/// Requests that [`inject`] takes: for the faults by sequence number, and for the rounds of each fault
+/// that is not tied to a probe.
 pub fn requests(trials: u32, on_two_cpus: bool) -> u64 {
     let others = if on_two_cpus { ON_ANOTHER_CPU.len() } else { 0 };
     let faults = QUEUES + others + RECEIVERS;
@@ -79,7 +79,7 @@ pub fn requests(trials: u32, on_two_cpus: bool) -> u64 {
     u64::from(end_of_sequences(trials)) + faults as u64 * each
 }
 
-/// More than are needed.
+/// Rounds of each fault: a quarter more than the trials, as some are disturbed.
 pub fn number_of_rounds(trials: u32) -> u32 {
     trials + trials / 4 + 2
 }

@@ -1,5 +1,5 @@
-//! What the faults are injected into: two hosts, the wire between them, and the programs under
-//! test. All of it ends with the value.
+//! The laboratory of the self-test: two hosts, the wire between them, and the programs under test. All
+//! of it ends when the value is dropped.
 
 use super::inject::burn::Burn;
 use super::inject::forwarder::{Forwarder, Outcome};
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const SERVER: &str = "-s --userid 7 --lab-clock offset=3s,drift=50 -t 300";
 /// With a threshold that every probe reaches: each of them is judged.
 const CLIENT: &str = "--userid 3 -o json -t 240 -m 1us";
-/// What is waited for takes no longer.
+/// Upper bound on any wait.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The hosts, and the programs on them.
@@ -43,7 +43,7 @@ pub struct Stage<'a> {
 /// CPUs that this process may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpus {
-    /// Where everything runs
+    /// The CPU on which everything runs
     pub usual: usize,
     /// except what is to be received on another one.
     pub other: Option<usize>,
@@ -115,7 +115,7 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// How far it is: on a terminal, and where a signal asks for it.
+    /// Shows the progress on a terminal, or when a signal asks for it.
     fn report_progress(&mut self) {
         let line = |stage: &Self| {
             let (done, all) = (stage.requests().min(stage.in_all), stage.in_all);
@@ -130,7 +130,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Stops the client's process for so long; from when to when, `CLOCK_MONOTONIC` ns.
+    /// Stops the client's process for this long. Returns from when to when, `CLOCK_MONOTONIC` ns.
     pub fn freeze_client(&self, time: Duration) -> Result<(u64, u64)> {
         self.client.signal(Signal::STOP)?;
         let from = crate::units::monotonic_ns();
@@ -151,7 +151,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// How long so many probes take at least, whole seconds.
+/// Lower bound on the duration of this many probes, whole seconds.
 fn left(requests: u64) -> u64 {
     (plan::INTERVAL * requests as u32).as_secs() + 1
 }
@@ -186,7 +186,7 @@ impl Program {
         let result = child.stdout.take().map(|mut stdout| {
             thread::spawn(move || {
                 let mut text = String::new();
-                // What came before a failure is what there is.
+                // After an error, what was read so far counts.
                 let _ = stdout.read_to_string(&mut text);
                 text
             })
@@ -205,7 +205,7 @@ impl Program {
         })
     }
 
-    /// Waits for these words.
+    /// Waits for a line with this text.
     fn wait_for(&self, words: &str, control: &Control) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut heard = Vec::new();
@@ -237,7 +237,7 @@ impl Program {
         Ok(result.unwrap_or_default())
     }
 
-    /// Waits for its end, and hastens it.
+    /// Ends the process and waits for it.
     fn wait(&mut self) -> Result<ExitStatus> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
@@ -256,7 +256,7 @@ impl Drop for Program {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        // It may be stopped. Nobody is left to tell.
+        // It may be stopped. There is nobody to report an error to.
         let _ = self.signal(Signal::CONT);
         let _ = self.signal(Signal::TERM);
         let _ = self.wait();
