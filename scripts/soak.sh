@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mixed faults for a while, and then every book is balanced.
+# Mixed faults for a while; then all counts must add up.
 set -euo pipefail
 
 usage() {
@@ -13,7 +13,7 @@ and reopened. At the end each probe sent must be answered, lost, forgotten or in
 each summary, in each interval and in the lines; one line a probe, or one that amends it.
 
 Builds with debug assertions. Needs root and python3. Results are kept in DIRECTORY if one is
-named. Exit status: 1 a book does not balance or a client failed, 2 usage.
+named. Exit status: 1 counts do not add up or a client failed, 2 usage.
 END
 }
 
@@ -230,7 +230,7 @@ main() {
     done
     check "${!clients[@]}" || failed=1
     ((failed == 0)) || exit 1
-    echo "soak: every book balances"
+    echo "soak: all counts add up"
 }
 
 main

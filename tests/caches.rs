@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const DIRECTORIES: usize = 40;
 /// In each. As many security blobs of 32 bytes are ten times what is too little for a verdict.
 const FILES: usize = 500;
-/// How long memleak looks, s.
+/// Length of memleak's run, s.
 const LOOK: u32 = 4;
 
 /// Does one directory after the other, evenly over the time of the look.
@@ -156,7 +156,7 @@ fn contents_of_files_are_no_leak() {
     }
 }
 
-/// As [`evenly`], and so many eventfds each time.
+/// As [`evenly`], with this many eventfds each time.
 fn leak_beside(mut step: impl FnMut(usize)) -> Vec<EventFds> {
     let mut held = Vec::new();
     evenly(|k| {

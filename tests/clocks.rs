@@ -14,7 +14,7 @@ use std::time::Duration;
 const CLOCK: &str = "offset=3s,drift=100,step=12s:7ms";
 const STEP_NS: f64 = 7e6;
 const PROBES: u32 = 11_000;
-/// One probe of so many is held up.
+/// One in this many probes is held up.
 const EACH: u32 = 11;
 /// Probes after which the base is known.
 const LEARNING: usize = 200;
@@ -23,7 +23,7 @@ const SPIKE_NS: u64 = 150_000;
 const BASE_NS: u64 = 310_000;
 /// Bounds that are off by a spike must not hold.
 const WRONG_NS: f64 = SPIKE_NS as f64;
-/// Nobody knows the clock better than the quickest of so many probes shows it: half a second.
+/// The clock is known only as well as the quickest of this many probes (half a second) shows it.
 const RECENT: usize = 250;
 
 /// From 0.2 to 5 ms, alternately on the way out and in.
@@ -247,7 +247,7 @@ impl Seen {
     }
 }
 
-/// Probes whose queueing on the way out lies in its bounds, moved by so many ns, to within what
+/// Probes whose queueing on the way out, moved by this many ns, lies in its bounds, to within what
 /// the quickest round trip of the last [`RECENT`] was too long; and those for which it does exactly.
 ///
 /// Queueing is what a way takes above its base. The wire's delays never change, so the base of a

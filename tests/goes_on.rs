@@ -1,5 +1,5 @@
 //! A run goes on through what happens to its host meanwhile: each probe that could not be sent is
-//! lost there, with the reason, and the books balance.
+//! lost there, with the reason, and the counts add up.
 
 use super::harness::{
     Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum, until,
@@ -46,7 +46,7 @@ impl Live {
         }
     }
 
-    /// Reads on until so many more probes have this status.
+    /// Reads on until this many more probes have this status.
     fn wait_for(&mut self, wanted: &str, times: u32) {
         let mut count = 0;
         while count < times {
@@ -261,7 +261,7 @@ fn adaptive_probes_go_on_too() {
     assert_refused(&live.stop(), what, error);
 }
 
-/// Lost at the client's send, for this reason, told once; and the last probes have all stamps.
+/// Lost at the client's send, for this reason, reported once; and the last probes have all stamps.
 fn assert_refused(run: &Finished, what: &str, error: &str) {
     assert_eq!(run.status, 0, "{what}: {run:#?}");
     assert_balanced(run);

@@ -74,7 +74,7 @@ fn unshape(host: &Host) {
     host.ns.run(unshape).unwrap().unwrap();
 }
 
-/// Short and long losses on the way out and on the way in, told apart by the server's word alone.
+/// Short and long losses on the way out and on the way in, told apart by the server's status alone.
 #[test]
 fn the_wire_out_and_the_wire_in_are_told_apart() {
     let _alone = alone();

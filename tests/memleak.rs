@@ -144,7 +144,7 @@ fn bpf_arrays_are_counted_in_vmalloc() {
     let _alone = alone();
     let args = "-t vmalloc -s -i 2 -o json --top 100";
     let make = || Arrays::hold(37, 1 << 19).unwrap();
-    // Whoever else loads programs makes such maps too, but not so many at once.
+    // Other loaders of programs make such maps too, but not this many at once.
     let mine = |done: &Finished| {
         let sites = done.lines("site");
         let is_mine = |site: &&Value| {
@@ -201,7 +201,7 @@ fn allow_files() {
     thread::sleep(1000 * MS);
 }
 
-/// Makes eventfds steadily for so long.
+/// Makes eventfds steadily for this long.
 fn leak_eventfds(time: Duration) -> Vec<EventFds> {
     let until = Instant::now() + time;
     let mut held = Vec::new();

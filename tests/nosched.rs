@@ -1,4 +1,4 @@
-//! nosched says how long the scheduler waited, for whom, and who held it up.
+//! nosched reports how long the scheduler waited, the task that waited, and the task that held it up.
 
 use super::harness::{Companion, alone};
 use super::irqoff::{end_ns, median, number, summary};

@@ -37,7 +37,7 @@ fn a_link_local_server_is_reached_by_its_zone() {
         (&lab.server, "fe80::77:2", "far2"),
     ] {
         let address = address.parse().unwrap();
-        // Of two devices that have the network, the kernel must be told which.
+        // Two devices have the network: the kernel must be told which one.
         let add = || {
             let mut netlink = Netlink::open()?;
             netlink.add_veth("aside", far, &nowhere)?;

@@ -41,11 +41,11 @@ struct Noise {
     probes: u32,
     /// Of each value alone.
     own: f64,
-    /// Of what neighbours have in common, in all segments alike; it fades in so many probes.
+    /// The part that neighbours share, alike in all segments; it fades in this many probes.
     common: (f64, f64),
     /// Between runs, in all segments alike.
     runs: f64,
-    /// One in so many probes begins a burst of so many, all of whose segments take three times as long.
+    /// One in this many probes begins a burst of this many, all of whose segments take three times as long.
     bursts: Option<(f64, f64)>,
 }
 

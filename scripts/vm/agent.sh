@@ -1,5 +1,5 @@
 #!/bin/sh
-# The server's guest runs this for each command of the client's: reads it, runs it, tells its
+# The server's guest runs this for each command of the client: reads it, runs it, prints its
 # status.
 # shellcheck disable=SC3043  # busybox has local
 # shellcheck source=scripts/vm/lib.sh

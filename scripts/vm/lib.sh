@@ -41,7 +41,7 @@ finish() { echo "$pass passed, $fail failed"; }
 ip() { /usr/sbin/ip "$@"; }
 tc() { /usr/sbin/tc "$@"; }
 
-# Waits until a command succeeds, at most so many seconds.
+# within SECONDS COMMAND...: waits until the command succeeds, at most this long.
 within() {
     local seconds="$1"
     shift

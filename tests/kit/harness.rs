@@ -378,7 +378,7 @@ pub fn refused(done: &Finished, status: i32, words: &[&str]) {
     }
 }
 
-/// A pseudo-terminal with so many columns: the side of the person, and that of the program.
+/// A pseudo-terminal with this many columns: the user's side, and the program's side.
 pub fn terminal(columns: u16) -> (File, OwnedFd) {
     let (mut person, mut program) = (0, 0);
     let size = libc::winsize {

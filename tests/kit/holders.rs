@@ -24,7 +24,7 @@ use pingtrace::units::monotonic_ns;
 pub struct EventFds(#[expect(dead_code, reason = "held")] Vec<OwnedFd>);
 
 impl EventFds {
-    /// Holds so many; for more than the process may open its limit is raised, and stays so.
+    /// Holds this many; if the process may not open as many, its limit is raised and stays raised.
     pub fn hold(count: usize) -> Result<Self> {
         allow_files(count as u64 + 256)?;
         let fds = (0..count).map(|_| eventfd(0, EventfdFlags::CLOEXEC));
@@ -51,7 +51,7 @@ fn allow_files(files: u64) -> Result<()> {
 pub struct Skbs(UdpSocket);
 
 impl Skbs {
-    /// Queues so many in a socket on the loopback. An error when the kernel dropped any.
+    /// Queues this many in a socket on the loopback. An error if the kernel dropped any.
     pub fn hold(count: usize) -> Result<Self> {
         const CHARGED: usize = 1024; // at most, for an empty one (skb->truesize is 768)
         let socket = UdpSocket::bind("127.0.0.1:0").context("open a UDP socket")?;
@@ -167,7 +167,7 @@ impl AsFd for PacketRing {
 pub struct Arrays(#[expect(dead_code, reason = "held")] Vec<MapHandle>);
 
 impl Arrays {
-    /// So many, with so many bytes of values each, a multiple of 8.
+    /// This many maps, each with this many bytes of values, a multiple of 8.
     pub fn hold(count: usize, bytes: u32) -> Result<Self> {
         let options = libbpf_rs::libbpf_sys::bpf_map_create_opts {
             sz: size_of::<libbpf_rs::libbpf_sys::bpf_map_create_opts>() as _,
@@ -181,7 +181,7 @@ impl Arrays {
     }
 }
 
-/// Adds an eventfd to an epoll and removes it, so many times. Each time the kernel frees a
+/// Adds an eventfd to an epoll and removes it, this many times. Each time the kernel frees a
 /// `struct epitem` by `kfree_rcu`, which no tracepoint of the allocator shows.
 pub fn churn_epoll(times: usize) -> io::Result<()> {
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -194,7 +194,7 @@ pub fn churn_epoll(times: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Sends and receives so many datagrams over the loopback.
+/// Sends and receives this many datagrams over the loopback.
 pub fn churn_udp(times: usize) -> io::Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.connect(socket.local_addr()?)?;

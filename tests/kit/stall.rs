@@ -34,10 +34,10 @@ pub enum Kind {
     IrqOff,
     /// Preemption; interrupts are served. At the entry of the system call `getpgid`.
     PreemptOff,
-    /// Softirqs, after `NET_RX` was raised: from there to its entry takes so long. The stack has
+    /// Softirqs are delayed after `NET_RX` was raised: its entry is this much later. The stack has
     /// `__dev_queue_xmit`.
     SoftirqDelay,
-    /// `NET_RX` takes so long, for a program at its entry that was attached before.
+    /// `NET_RX` runs this long, as seen by a program that was attached to its entry before.
     SoftirqRun,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Stall<'a> {
         })
     }
 
-    /// Holds up the CPU for so long, now. An error when less was done, or nothing.
+    /// Holds up the CPU for this long, now. An error if it was held up for less, or not at all.
     pub fn once(&mut self, cpu: usize, takes: Duration) -> Result<Span> {
         ensure!(
             takes <= LONGEST,

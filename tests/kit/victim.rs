@@ -17,7 +17,7 @@ pub const COMM: &str = "victim";
 pub struct Wakes {
     /// Where.
     pub cpu: usize,
-    /// Against whom.
+    /// Its scheduling class.
     pub priority: Priority,
     /// How often.
     pub interval: Duration,

@@ -22,7 +22,7 @@ struct stall_order {
 	__u32 tid, cpu, syscall, armed;
 } order;
 
-/* What was really done, CLOCK_MONOTONIC ns, and whom it befell. `count` last. */
+/* What was done, CLOCK_MONOTONIC ns, and the task that was held up. `count` is written last. */
 struct stall_span {
 	__u64 from, to;
 	__u32 cpu, tid, count;
