@@ -1,5 +1,5 @@
-//! Names for what a kernel says when it drops a packet: reasons from its BTF, as their numbers
-//! differ from kernel to kernel, and functions from its symbol table.
+//! Names for a kernel's drops of packets: reasons from its BTF, as their numbers differ between kernels,
+//! and functions from its symbol table.
 
 use crate::kernel::symbols::Kernel;
 use bpf::pingtrace::types::pt_drop;
@@ -8,7 +8,7 @@ use libbpf_rs::btf::types::{Enum, EnumMember};
 use report::model::{Host, KernelDrop, Symbol};
 use std::collections::HashMap;
 
-/// A drop as the programs of this host saw it, its names not looked up yet.
+/// A drop as the programs of this host saw it, without names.
 pub fn local(drop: &pt_drop) -> KernelDrop {
     let number = |number: u64| Symbol { number, name: None };
     KernelDrop {
@@ -25,7 +25,7 @@ pub fn local(drop: &pt_drop) -> KernelDrop {
     }
 }
 
-/// The running kernel's names, each looked up when it is first needed.
+/// Names of the running kernel, each looked up when it is first needed.
 #[derive(Default)]
 pub struct DropNames {
     reasons: Option<HashMap<u64, String>>,
@@ -33,7 +33,7 @@ pub struct DropNames {
 }
 
 impl DropNames {
-    /// Names a reason, if that kernel has a name for it.
+    /// Fills in the name of the reason, if the kernel has one.
     pub fn reason(&mut self, symbol: &mut Symbol) {
         if symbol.name.is_none() && symbol.number != 0 {
             let names = self.reasons.get_or_insert_with(reasons);
@@ -41,7 +41,7 @@ impl DropNames {
         }
     }
 
-    /// Names a function by an address in it.
+    /// Fills in the function that contains the address.
     pub fn location(&mut self, symbol: &mut Symbol) {
         if symbol.name.is_some() || symbol.number == 0 {
             return;

@@ -16,7 +16,7 @@ pub fn id() -> u64 {
     u128::from_str_radix(&hex, 16).map_or(0, |v| (v >> 64) as u64 ^ v as u64)
 }
 
-/// This host's name, if it was given one.
+/// The name of this host, if it has one.
 pub fn name() -> Option<String> {
     rustix::system::uname()
         .nodename()
@@ -26,7 +26,7 @@ pub fn name() -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The CPUs that are in use, from /sys/devices/system/cpu/online.
+/// The online CPUs, from /sys/devices/system/cpu/online.
 pub fn online_cpus() -> Result<Vec<u32>> {
     const FILE: &str = "/sys/devices/system/cpu/online";
     let list = std::fs::read_to_string(FILE).with_context(|| format!("read {FILE}"))?;

@@ -1,5 +1,5 @@
-//! A server's clock that is wrong by a known amount, so that two hosts with a clock each can be
-//! had on one kernel. For laboratories: the programs falsify their stamps where they take them.
+//! A server's clock that is wrong by a known amount, so that one kernel can represent two hosts with a
+//! clock each. For laboratories: the programs falsify their stamps where they take them.
 
 use crate::units;
 use std::str::FromStr;
@@ -14,7 +14,7 @@ pub struct LabClock {
     /// When it was made; what is typed is relative to it. `CLOCK_MONOTONIC`, like all times here.
     pub epoch_ns: u64,
     pub(crate) offset_ns: i64,
-    /// Nanoseconds gained in 2^32.
+    /// Nanoseconds gained in 2^32 ns.
     pub(crate) drift: i64,
     pub(crate) step_at_ns: u64,
     pub(crate) step_ns: i64,
@@ -92,7 +92,7 @@ impl LabClock {
         self.epoch_ns = epoch_ns;
     }
 
-    /// What this clock shows at a time of `CLOCK_MONOTONIC`, both ns: as the programs compute it.
+    /// What this clock shows at a time of `CLOCK_MONOTONIC`, both in ns, as the programs compute it.
     pub fn shown(&self, now: u64) -> u64 {
         let drift = |from: u64, to: u64, rate: i64| {
             let span = (to.saturating_sub(from) >> 8).cast_signed();
@@ -111,8 +111,7 @@ impl LabClock {
     }
 }
 
-/// Sets the constant of an object that is about to be loaded; each object has a type of its own
-/// for it.
+/// Sets the constant in an object that is about to be loaded; each object has its own type for it.
 macro_rules! set {
     ($constant:expr, $clock:expr) => {{
         let (constant, clock) = (&mut $constant, $clock);

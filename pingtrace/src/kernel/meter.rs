@@ -1,4 +1,4 @@
-//! What the tool itself costs: its CPU time, and what the kernel says its programs take.
+//! The cost of pingtrace itself: its CPU time, and the run times of its programs by the kernel's accounting.
 
 #![expect(
     unsafe_code,
@@ -11,27 +11,27 @@ use report::model::{OwnCost, ProgramCost};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Programs by name, held so that they can be read when they are attached no more.
+/// Programs by name, held so that they can be read after they were detached.
 pub type Programs = Vec<(String, OwnedFd)>;
 
 /// Reads the cost of this process and of its programs, from [`Meter::start`] on.
 #[derive(Default)]
 pub struct Meter {
-    /// The kernel counts run times for as long as somebody holds this.
+    /// The kernel counts run times as long as this descriptor is open.
     counting: Option<OwnedFd>,
     programs: Programs,
     start_cpu_ns: u64,
-    /// Records of the table.
+    /// Slots of the table.
     records: u32,
-    /// Most records that were in use at once, as far as they were looked at.
+    /// The largest number of slots seen in use at once.
     pub most_in_use: u32,
-    /// Records that were reused before their probe had its fate.
+    /// Slots that were reused before the state of their probe was final.
     pub evicted: u64,
 }
 
 impl Meter {
-    /// Counts from now on. What each program takes is counted only if it is given: that costs two
-    /// readings of the clock a run, for every BPF program of this kernel.
+    /// Starts to count. Run times are counted only if `programs` is not empty: that costs two readings
+    /// of the clock in each run of every BPF program of this kernel.
     pub fn start(records: u32, programs: Programs) -> Self {
         let mut meter = Self {
             programs,
@@ -73,7 +73,7 @@ impl Meter {
 
 /// `BPF_ENABLE_STATS`, Linux 5.8.
 fn count_run_times() -> io::Result<OwnedFd> {
-    // SAFETY: takes a number; what it returns is a descriptor that nobody else owns, or negative.
+    // SAFETY: takes a number; returns a descriptor that nothing else owns, or a negative number.
     unsafe {
         let fd = libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME);
         if fd < 0 {
@@ -97,14 +97,14 @@ fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_info
     Ok(info)
 }
 
-/// Runs that the kernel left out, as a program would have interrupted itself.
+/// Runs that the kernel skipped because a program would have interrupted itself.
 pub fn missed(programs: &Programs) -> u64 {
     let missed =
         |(_, fd): &(String, OwnedFd)| Some(program_info(fd.as_fd()).ok()?.recursion_misses);
     programs.iter().filter_map(missed).sum()
 }
 
-/// The programs of an object that are loaded, by name.
+/// The loaded programs of an object, by name.
 pub fn loaded(object: &Object) -> Programs {
     let held = |program: Program<'_>| {
         let name = program.name().to_str()?.to_owned();

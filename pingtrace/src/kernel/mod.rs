@@ -1,5 +1,4 @@
-//! What joins the program to the kernel: the objects with the programs that run there, and what
-//! has to be known of the kernel to load them and to read what they saw.
+//! The kernel: loads, attaches and reads the BPF objects, and finds out what is needed for that.
 
 pub mod drops;
 pub mod host;

@@ -1,22 +1,20 @@
 //! A process or thread that a user names by its number.
 //!
-//! The number of one that has ended is given to another some time later, so what tells them apart
-//! is when each began.
+//! Numbers are reused some time after a process has ended, so the start time tells two apart.
 
 use std::fs;
 
-/// One that was there when it was looked for.
+/// A process or thread that existed when it was looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Its number, in the PID namespace of /proc.
     pub id: u32,
-    /// Clock ticks since boot.
+    /// Start time, clock ticks since boot.
     began: u64,
 }
 
 impl Process {
-    /// The process or thread of this number; `None` when there is none, or it has ended and its
-    /// parent has not yet asked how.
+    /// The process or thread of this number; `None` if there is none or it is a zombie.
     pub fn find(id: u32) -> Option<Self> {
         let stat = Stat::read(id)?;
         (!stat.is_over()).then_some(Self {
@@ -25,18 +23,18 @@ impl Process {
         })
     }
 
-    /// Whether it is no more.
+    /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         Self::find(self.id).as_ref() != Some(self)
     }
 }
 
-/// When a process began, in clock ticks since boot; also of one that has just ended.
+/// The start time of a process, clock ticks since boot; also of a zombie.
 pub fn began(id: u32) -> Option<u64> {
     Stat::read(id).map(|stat| stat.began)
 }
 
-/// What is needed of /proc/PID/stat (`man 5 proc_pid_stat`).
+/// The fields of /proc/PID/stat that are needed (`man 5 proc_pid_stat`).
 struct Stat {
     state: char,
     threads: u64,
@@ -48,7 +46,7 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
     }
 
-    /// The name, in parentheses, may hold anything.
+    /// The name, in parentheses, can contain any character.
     fn parse(stat: &str) -> Option<Self> {
         let (_, after_name) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
@@ -61,7 +59,7 @@ impl Stat {
         })
     }
 
-    /// A process goes on when its first thread ends before the others.
+    /// A process lives on if its first thread ends before the others.
     fn is_over(&self) -> bool {
         matches!(self.state, 'Z' | 'X') && self.threads <= 1
     }

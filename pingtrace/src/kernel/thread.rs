@@ -1,4 +1,4 @@
-//! Where the calling thread runs, and against whom.
+//! The CPU and the scheduling class of the calling thread.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use rustix::thread::CpuSet;
 /// How a thread competes for its CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// Only what nobody else wants of it (`SCHED_IDLE`).
+    /// Only when the CPU is idle otherwise (`SCHED_IDLE`).
     Idle,
     /// As any other thread.
     Normal,

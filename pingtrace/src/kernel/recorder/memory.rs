@@ -18,7 +18,7 @@ const STACKS: u32 = 128;
 /// Stacks of a CPU.
 pub const STACKS_OF_CPU: u32 = STACKS * RINGS as u32;
 
-/// A record and where it is from.
+/// An event of the recorder, and where it is from.
 #[derive(Clone, Copy)]
 pub struct CpuEvent {
     /// Which CPU.
@@ -30,7 +30,7 @@ pub struct CpuEvent {
 }
 
 impl CpuEvent {
-    /// When the interval began that it tells of, `CLOCK_MONOTONIC` ns.
+    /// When the event's interval began, `CLOCK_MONOTONIC` ns.
     pub fn begin_ns(&self) -> u64 {
         self.event.end_ns.saturating_sub(self.event.ns)
     }
@@ -41,18 +41,18 @@ impl CpuEvent {
     }
 }
 
-/// A name as the kernel keeps it.
+/// The name of a task as the kernel stores it.
 pub fn comm(bytes: &[i8; 16]) -> String {
     text(&bytes.map(i8::cast_unsigned))
 }
 
-/// The same, as bytes.
+/// Text up to the first zero byte.
 pub fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|b| *b == 0);
     String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]).into_owned()
 }
 
-/// What the kernel's programs write.
+/// The memory that the recorder's programs write.
 pub struct Memory {
     cpus: Mapping<pt_cpu>,
     events: Mapping<pt_event>,
@@ -62,7 +62,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Maps it, for so many CPUs and rings of these sizes (of switches, and of each other one).
+    /// Maps the memory for `count` CPUs and rings of these sizes (switches, each other ring).
     pub fn map(
         cpus: BorrowedFd<'_>,
         events: BorrowedFd<'_>,
@@ -79,12 +79,12 @@ impl Memory {
         })
     }
 
-    /// Number of CPUs that there may be.
+    /// Number of possible CPUs.
     pub fn cpus(&self) -> u32 {
         self.cpus.count as u32
     }
 
-    /// Counters of a CPU, and who has it. Its parts may be of slightly different moments.
+    /// Counters of a CPU, and the task that has it. Its parts may be of slightly different moments.
     pub fn cpu(&self, cpu: u32) -> pt_cpu {
         self.cpus.read(cpu as usize)
     }
@@ -95,12 +95,12 @@ impl Memory {
         (0..self.cpus()).flat_map(of_cpu).sum()
     }
 
-    /// The records of a ring from number `from` on, the oldest first, and the number of the next.
-    /// The second is how many of them had been overwritten.
+    /// Appends the events of a ring from number `from` on, the oldest first. Returns the number of the
+    /// next event, and how many were overwritten.
     pub fn read(&self, cpu: u32, ring: usize, from: u64, into: &mut Vec<CpuEvent>) -> (u64, u64) {
         let size = u64::from(self.size(ring));
         let head = self.head(cpu, ring);
-        // The one that is being written is in the place of the oldest.
+        // An event being written takes the place of the oldest.
         let oldest = |head: u64| (head + 1).saturating_sub(size);
         let first = from.max(oldest(head)).min(head);
         let before = into.len();
@@ -117,8 +117,8 @@ impl Memory {
         (head, (first + overtaken).saturating_sub(from))
     }
 
-    /// The records of a ring whose intervals ended at `from_ns` or later, the youngest first. Each
-    /// writer's intervals end in order, so nothing before them is looked at.
+    /// Appends the events of a ring whose intervals ended at `from_ns` or later, the newest first. The
+    /// intervals of a ring end in order, so older events are not read.
     pub fn since(&self, cpu: u32, ring: usize, from_ns: u64, into: &mut Vec<CpuEvent>) {
         let size = u64::from(self.size(ring));
         let head = self.head(cpu, ring);
@@ -132,13 +132,13 @@ impl Memory {
         let young = |record: &CpuEvent| record.event.end_ns >= from_ns;
         into.extend((first..head).rev().map(record).take_while(young));
         fence(Ordering::Acquire);
-        // What was overwritten meanwhile were the oldest.
+        // The oldest ones may have been overwritten meanwhile.
         let overwritten = (self.head(cpu, ring) + 1).saturating_sub(size);
         let safe = head.saturating_sub(overwritten.max(first));
         into.truncate(before + safe as usize);
     }
 
-    /// The addresses of a record's stack, the innermost first; none if there is none any more.
+    /// The addresses of an event's stack, the innermost first; empty if it was overwritten.
     pub fn stack(&self, record: &CpuEvent) -> Vec<u64> {
         let number = record.event.stack;
         if number == 0 {
@@ -148,7 +148,7 @@ impl Memory {
         let stack = self.stacks.read((place + (number - 1) % STACKS) as usize);
         fence(Ordering::Acquire);
         let last = self.cpu(record.cpu).rings[record.ring].stacks;
-        // The one that is being written is in the place of the oldest.
+        // An event being written takes the place of the oldest.
         if last.wrapping_sub(number) >= STACKS - 1 {
             return Vec::new();
         }
@@ -182,16 +182,16 @@ impl Memory {
     }
 }
 
-/// Reads each record of some rings once.
+/// Reads each event of some rings once.
 pub struct Reader {
     rings: Vec<usize>,
     next: Vec<u64>,
-    /// Records that were overwritten before they were read.
+    /// Events that were overwritten before they were read.
     pub overwritten: u64,
 }
 
 impl Reader {
-    /// From now on.
+    /// Starts with events from now on.
     pub fn new(memory: &Memory, rings: &[pt_ring_of]) -> Self {
         let rings: Vec<usize> = rings.iter().map(|ring| ring.0 as usize).collect();
         let cpus = 0..memory.cpus();
@@ -206,7 +206,7 @@ impl Reader {
         }
     }
 
-    /// What has come since the last call, of all CPUs, in the order of its end.
+    /// The events of all CPUs since the last call, in the order of their end.
     pub fn read(&mut self, memory: &Memory) -> Vec<CpuEvent> {
         let mut records = Vec::new();
         let mut next = self.next.iter_mut();
@@ -254,7 +254,7 @@ impl<T: Copy> Mapping<T> {
 
     fn at(&self, index: usize) -> *const T {
         assert!(index < self.count, "{index} of {}", self.count);
-        // SAFETY: the mapping holds so many.
+        // SAFETY: the mapping holds this many.
         unsafe { self.base.add(index) }
     }
 

@@ -1,6 +1,6 @@
-//! The recorder: what ran on each CPU, who waited, and what was held up, written by programs in
-//! the kernel into rings that this process reads in place. irqoff, nosched, runqlat and the blame
-//! for a slow probe are views of it.
+//! The recorder: kernel programs write what ran on each CPU, which tasks waited and what was held up into
+//! rings that this process reads in place. irqoff, nosched, runqlat and the blame for a slow probe are
+//! views of these rings.
 
 mod buckets;
 mod memory;
@@ -28,30 +28,30 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Where a loaded object lives.
+/// Memory for a loaded object.
 pub type Storage = MaybeUninit<OpenObject>;
 
-/// What is worth a record, and for which question the programs are loaded.
+/// What is recorded, which decides the programs that are loaded.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
-    /// Waits for a CPU from this long on.
+    /// Waits for a CPU of at least this length.
     pub waits: Option<Duration>,
     /// Whose waits count.
     pub only: Only,
     /// Distributions of waits.
     pub histogram: Option<By>,
-    /// How long the run queues are.
+    /// Lengths of the run queues.
     pub lengths: bool,
-    /// Reschedules that take this long.
+    /// Reschedules that take at least this long.
     pub reschedules: Option<Duration>,
-    /// Samples whether the scheduler is to be called, also where that is traced: at about half of
-    /// the cost of the whole recorder.
+    /// Samples whether the scheduler is to be called, even where that is traced; tracing costs about
+    /// half of the whole recorder.
     pub sampled: bool,
-    /// Timers that are this late.
+    /// Timers that are at least this late.
     pub late: Option<Duration>,
-    /// Hard interrupts that take this long.
+    /// Hard interrupts that take at least this long.
     pub irqs: Option<Duration>,
-    /// Softirqs that run, or wait, this long.
+    /// Softirqs that run or wait at least this long.
     pub softirqs: Option<Duration>,
 }
 
@@ -68,7 +68,7 @@ pub struct Only {
     pub comm: String,
 }
 
-/// What a distribution is of.
+/// How a distribution groups waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// Everyone.
@@ -79,13 +79,13 @@ pub enum By {
     Cgroup,
 }
 
-/// How late reschedules are seen.
+/// How reschedules are observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
-    /// When they are asked for, exactly. Since Linux 6.17.
+    /// Exactly, when they are requested. Linux 6.17 to 6.19.
     Exact,
-    /// Whether they are asked for, at the end of each interrupt, softirq, and timer: up to the
-    /// time from one to the next too short.
+    /// By sampling at the end of each interrupt, softirq and timer: too short by up to the time between
+    /// two samples.
     Sampled,
     /// Not at all.
     None,
@@ -100,24 +100,24 @@ pub struct Recorder<'a> {
     missing: Vec<String>,
 }
 
-/// Records of the ring of switches of a CPU: at 10 000 switches a second 0.4 s. On large
-/// machines fewer, so that all of them take at most some 30 MB.
+/// Events in a CPU's ring of switches: 0.4 s at 10 000 switches a second. Fewer on large machines, so
+/// that all rings take at most about 30 MB.
 const SWITCHES: u32 = 4096;
 const SWITCHES_OF_MANY: u32 = 1024;
 const MANY_CPUS: usize = 64;
 /// Processes or cgroups with a distribution of their own; further ones are counted.
 const HISTOGRAMS: u32 = 1024;
-/// At most so long is the code at which an interrupt enters the kernel (x86).
+/// Upper bound on the size of the interrupt entry stub, bytes (x86).
 const ENTRY_BYTES: u64 = 64;
 /// Attempts to find out which flag calls the scheduler at once.
 const CALIBRATIONS: usize = 20;
-/// So many of them must agree.
+/// Attempts that must agree.
 const ENOUGH: usize = 3;
 /// Attempts to find out who this process is.
 const OWN_TRIALS: usize = 10;
 
 impl<'a> Recorder<'a> {
-    /// Loads what the setup asks for. Fails when this kernel has not even the trace of switches.
+    /// Loads what the setup asks for. Fails if the kernel does not even trace switches.
     pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
         let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
         let kernel = kernel_types()?;
@@ -155,7 +155,7 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    /// Records from now on.
+    /// Attaches the programs: starts to record.
     pub fn attach(&mut self) -> Result<()> {
         for program in self.skel.object().progs_mut() {
             let later = ["on_clock", "on_hrtimer_expired"].map(OsStr::new);
@@ -173,8 +173,8 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    /// Takes so many samples a second on each of these CPUs, as long as the result lives. Its
-    /// timers also bound how late a late timer is seen.
+    /// Takes `hz` samples a second on each of these CPUs, as long as the result lives. Its timers also
+    /// bound the error of late timers.
     pub fn arm(&self, cpus: &[u32], hz: u32) -> Result<Vec<Link>> {
         let each = |cpu: &u32| {
             let clock = sampling::cpu_clock(*cpu, hz)?;
@@ -187,17 +187,17 @@ impl<'a> Recorder<'a> {
         cpus.iter().map(each).collect()
     }
 
-    /// What the programs write.
+    /// The memory that the programs write.
     pub fn memory(&self) -> Arc<Memory> {
         Arc::clone(&self.memory)
     }
 
-    /// How late reschedules are seen.
+    /// How reschedules are observed.
     pub fn reschedules(&self) -> Hook {
         self.reschedules
     }
 
-    /// Whether reschedules that may wait until the next tick are known as such.
+    /// Whether lazy reschedules (which may wait until the next tick) are told from hard ones.
     pub fn tells_lazy(&self) -> bool {
         let bss = self.skel.maps.bss_data.as_deref();
         bss.is_some_and(|bss| bss.hard_bit != 0)
@@ -213,11 +213,11 @@ impl<'a> Recorder<'a> {
         meter::loaded(self.skel.object())
     }
 
-    /// The id of this process as the kernel numbers it, also inside a PID namespace: of whoever has
-    /// this CPU. 0 if that cannot be found out.
+    /// The id of this process in the initial PID namespace, read from the state of the CPU on which it
+    /// runs. 0 if that cannot be found out.
     pub fn own_tgid(&self) -> u32 {
         for _ in 0..OWN_TRIALS {
-            // Behind a switch, which is recorded.
+            // Causes a switch, which is recorded.
             thread::sleep(Duration::from_micros(100));
             let cpu = rustix::thread::sched_getcpu();
             let state = self.memory.cpu(cpu as u32);
@@ -239,8 +239,8 @@ impl<'a> Recorder<'a> {
         bss.map_or(0, |bss| bss.hist_refused + bss.throttles_refused)
     }
 
-    /// Finds out which flag of a thread calls the scheduler at once: the one that is set each time
-    /// when a timer wakes a real-time thread on its CPU.
+    /// Finds out which flag of a thread calls the scheduler at once: the one that is set each time a timer
+    /// wakes a real-time thread on its CPU.
     fn calibrate(&mut self) -> Result<()> {
         let _link = attach(&self.skel.progs.on_hrtimer_expired)?;
         let tgid = self.own_tgid();
@@ -256,7 +256,7 @@ impl<'a> Recorder<'a> {
             let woken = wake_real_time(cpu);
             bss.calibrating = false;
             woken.context("wake a real-time thread (CAP_SYS_NICE is needed)")?;
-            // Nothing: its timer expired while somebody else was to run anyway.
+            // No flag: the timer expired while another task was to run anyway.
             if bss.flags_set == 0 {
                 continue;
             }
@@ -325,7 +325,7 @@ fn attach(program: &ProgramMut<'_>) -> Result<Link> {
     link.with_context(|| format!("attach {} of the recorder", program.name().display()))
 }
 
-/// The trace points of the programs that a setup needs; none where it is no tracepoint.
+/// The programs that a setup needs, with their tracepoints; empty for a program without one.
 fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'static str)> {
     let mut wanted = BTreeSet::from([("on_sched_switch", "sched_switch"), ("on_clock", "")]);
     if setup.late.is_some() || setup.lengths || reschedules != Hook::None {
@@ -397,7 +397,7 @@ fn reschedule_hook(setup: &Setup, kernel: &Btf<'_>) -> Hook {
     }
 }
 
-/// Where a timer's interrupt enters the kernel, if that can be known.
+/// The address at which a timer's interrupt enters the kernel, if it is known.
 fn timer_entry() -> Option<u64> {
     if !cfg!(target_arch = "x86_64") {
         return None;
@@ -406,8 +406,7 @@ fn timer_entry() -> Option<u64> {
     entry
 }
 
-/// Whether this kernel knows for how long a task waited: it has `CONFIG_SCHED_INFO` and
-/// `CONFIG_FAIR_GROUP_SCHED`.
+/// Whether this kernel records waits for a CPU: it has `CONFIG_SCHED_INFO` and `CONFIG_FAIR_GROUP_SCHED`.
 pub fn knows_waits() -> Result<bool> {
     let kernel = kernel_types()?;
     let has = |name: &str, field: &str| {
@@ -422,24 +421,24 @@ fn kernel_types() -> Result<Btf<'static>> {
         .context("read the kernel's type information: the recorder needs CONFIG_DEBUG_INFO_BTF")
 }
 
-/// Interrupts each of these CPUs by a timer so many times a second, as long as the result lives:
-/// that bounds how late a late timer is seen.
+/// Interrupts each of these CPUs by a timer `hz` times a second, as long as the result lives: that bounds
+/// the error of late timers.
 pub fn tick(cpus: &[u32], hz: u32) -> Result<Vec<OwnedFd>> {
     cpus.iter()
         .map(|cpu| sampling::cpu_clock(*cpu, hz))
         .collect()
 }
 
-/// Whether a program at `sched_set_need_resched_tp` does no harm. A program that is called again
-/// while it runs returns at once, and up to Linux 6.19 that is found out before its RCU section
-/// begins. Later kernels begin and end the section in each call; its end may ask for a reschedule
-/// (`rcu_read_unlock_special`), which calls the program again, and so on: 7.2 ran into the guard
-/// page of its stack, and panicked.
+/// Whether a program at `sched_set_need_resched_tp` is safe. A program that is called again while it
+/// runs returns at once; up to Linux 6.19 the kernel checks that before its RCU section. Later kernels
+/// begin and end the section in each call, and its end may request a reschedule
+/// (`rcu_read_unlock_special`), which calls the program again without end: 7.2 ran into the guard page
+/// of its stack and panicked.
 fn may_trace_reschedules(version: (u32, u32)) -> bool {
     version < (7, 0)
 }
 
-/// Of the running kernel: 6, 18. What cannot be read counts as the latest.
+/// The version of the running kernel, such as (6, 18). What cannot be read counts as the latest.
 fn kernel_version() -> (u32, u32) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();

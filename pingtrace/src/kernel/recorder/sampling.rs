@@ -1,4 +1,4 @@
-//! The software clock of a CPU, which takes samples.
+//! The software clock of a CPU (`perf_event_open`), which triggers samples.
 
 #![expect(
     unsafe_code,
@@ -13,7 +13,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 /// `include/uapi/linux/perf_event.h`
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 
-/// Opens it, at so many ticks a second.
+/// Opens it, with this many ticks a second.
 pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
     let mut attributes = perf_event_attr {
         type_: PERF_TYPE_SOFTWARE,
@@ -22,7 +22,7 @@ pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
         ..perf_event_attr::default()
     };
     attributes.__bindgen_anon_1.sample_period = 1_000_000_000 / u64::from(hz.max(1));
-    // SAFETY: the attributes outlive the call; the result is a descriptor that nobody else owns.
+    // SAFETY: the attributes outlive the call; the result is a descriptor that nothing else owns.
     let opened = unsafe {
         let fd = libc::syscall(
             libc::SYS_perf_event_open,

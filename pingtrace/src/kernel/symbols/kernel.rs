@@ -1,18 +1,19 @@
 //! The kernel's own symbol table, `/proc/kallsyms`, with the end of each symbol.
 //!
-//! The table has beginnings only. A function ends where the next symbol begins, and the last of a
-//! region ends with the region: the kernel's text at `_etext`, a module where `/proc/modules` says,
-//! a BPF program with the length that the kernel tells of it. An address between two
-//! regions belongs to nobody, although a symbol lies below it.
+//! The table has only the beginnings of symbols. A function ends where the next symbol begins, and the
+//! last one of a region ends with the region: the kernel's text at `_etext`, a module at its end by
+//! `/proc/modules`, a BPF program at its length by `bpf_prog_info`. An address between two regions
+//! belongs to no function, although a symbol lies below it.
 
 use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 use std::collections::HashMap;
 use std::fs;
 use std::ops::Range;
 
-/// What is longer and of unknown length (a trampoline, a probe's instructions) has no name further on.
+/// Upper bound on a function of unknown length (a trampoline, a probe's instructions); addresses beyond
+/// it have no name.
 const PAGE: u64 = 4096;
-/// The kernel's text: its first symbol, and the first behind it.
+/// The kernel's text: its first symbol, and the first one behind it.
 const TEXT: [(&str, &str); 2] = [("_stext", "_etext"), ("_sinittext", "_einittext")];
 
 /// One reading of the table; its functions by address.
@@ -29,7 +30,7 @@ struct Function {
     end: u64,
     /// In the names.
     name: Range<usize>,
-    /// It is no part of the kernel's image, and other code may be at its place later.
+    /// Not part of the kernel's image: other code may be at its place later.
     loaded: bool,
 }
 
@@ -44,9 +45,9 @@ pub(super) struct Found<'a> {
 }
 
 impl KernelSymbols {
-    /// The table as it is now; empty where it is hidden.
+    /// Reads the table; empty if it is hidden.
     pub(super) fn read() -> Self {
-        // Before the table: what is loaded in between is in the table, and has no length yet.
+        // Before the table: code loaded in between is in the table, but has no length yet.
         let lengths = programs();
         let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
         let table = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
@@ -143,7 +144,7 @@ impl<'a> Regions<'a> {
         }
     }
 
-    /// Where a function ends at the latest; `None` if it lies outside of all code.
+    /// Upper bound on the end of a function; `None` if it lies outside of all code.
     fn end(&self, line: &Line<'_>) -> Option<u64> {
         let Some(module) = line.module else {
             let text = self.text.iter().find(|text| text.contains(&line.start));
@@ -166,7 +167,7 @@ fn module(line: &str) -> Option<(&str, Range<u64>)> {
     Some((words[0], start..start.saturating_add(size)))
 }
 
-/// Lengths of all BPF functions by their address; none where one may not ask.
+/// Lengths of all BPF functions by their address; empty without the privilege to ask.
 fn programs() -> HashMap<u64, u64> {
     let options = ProgInfoQueryOptions::default()
         .include_jited_ksyms(true)

@@ -13,13 +13,13 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs;
 
-/// Reading the kernel's table again takes at most this part of a CPU, and so much at once.
+/// Reading the kernel's table again takes at most this part of a CPU, and this much at once, ns.
 const SHARE: u64 = 100;
 const BURST_NS: u64 = 1_000_000_000;
-/// Addresses in no function that are remembered.
+/// Upper bound on remembered addresses without a function.
 const MAX_UNKNOWN: usize = 4096;
 
-/// Where these symbols of the kernel are; `None` where one is not there, or is hidden.
+/// The addresses of these symbols of the kernel; `None` for one that is missing or hidden.
 pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
     let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     names.map(|name| {
@@ -30,7 +30,7 @@ pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
     })
 }
 
-/// Symbol tables, each read when it is first needed, and the kernel's again when code was loaded since.
+/// Symbol tables, each read when first needed, and the kernel's again when code was loaded since.
 #[derive(Default)]
 pub struct Symbols {
     processes: Symbolizer,
@@ -38,8 +38,8 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// A kernel stack. Where `kernel.kptr_restrict` hides the symbols, or nothing is known of an
-    /// address, the address remains.
+    /// The names of a kernel stack; the address itself where `kernel.kptr_restrict` hides the symbols or
+    /// no function contains it.
     pub fn kernel(&self, addresses: &[u64]) -> Vec<Frame> {
         let mut kernel = self.kernel.borrow_mut();
         kernel.prepare(addresses);
@@ -51,17 +51,17 @@ impl Symbols {
         addresses.iter().map(frame).collect()
     }
 
-    /// The kernel's function that holds an address.
+    /// The kernel function that contains an address.
     pub fn function(&self, address: u64) -> Option<String> {
         self.kernel.borrow_mut().function(address)
     }
 
-    /// CPU time that was spent on reading the kernel's table again, which has bounds of its own, ns.
+    /// CPU time spent on reading the kernel's table again, ns; it has its own bound.
     pub fn reading_ns(&self) -> u64 {
         self.kernel.borrow().reading_ns
     }
 
-    /// A stack of a process that still runs, or else plain addresses.
+    /// The names of a stack of a running process, else its addresses.
     pub fn user(&self, pid: u32, addresses: &[u64]) -> Vec<Frame> {
         let source = Source::Process(Process::new(Pid::from(pid)));
         let found = self.processes.symbolize(&source, Input::AbsAddr(addresses));
@@ -82,18 +82,18 @@ impl Symbols {
 pub struct Kernel {
     symbols: Option<KernelSymbols>,
     loaded: Loaded,
-    /// Code was loaded since, and the table could not be read again yet.
+    /// Code was loaded since, but the table could not be read again yet.
     is_old: bool,
-    /// Addresses for which the table was read again, in vain.
+    /// Addresses for which reading the table again did not help.
     unknown: HashSet<u64>,
-    /// Until when the time for reading is used up, `CLOCK_MONOTONIC` ns.
+    /// Until when the share of a CPU for reading is used up, `CLOCK_MONOTONIC` ns.
     used_ns: u64,
-    /// CPU time that was spent on reading it again, ns.
+    /// CPU time spent on reading it again, ns.
     reading_ns: u64,
 }
 
 impl Kernel {
-    /// The function that holds an address.
+    /// The function that contains an address.
     pub fn function(&mut self, address: u64) -> Option<String> {
         self.prepare(&[address]);
         self.find(address).map(|found| found.name.to_owned())
@@ -127,7 +127,7 @@ impl Kernel {
     }
 
     fn read(&mut self) {
-        // Before the table: what is loaded meanwhile makes it old.
+        // Before the table: code loaded meanwhile makes the table stale.
         let loaded = self.loaded.now();
         if loaded != self.loaded {
             self.unknown.clear();
@@ -157,8 +157,7 @@ impl Kernel {
         self.unknown.extend(missing);
     }
 
-    /// The function that holds this address. Where other code may have been loaded since, nobody
-    /// knows.
+    /// The function that contains this address; unknown where other code may have been loaded since.
     fn find(&self, address: u64) -> Option<Found<'_>> {
         let found = self.symbols.as_ref()?.find(address)?;
         (!found.loaded || !self.is_old).then_some(found)
@@ -170,17 +169,17 @@ fn is_kernel(address: u64) -> bool {
     address >> 63 != 0
 }
 
-/// Which code was loaded into the kernel; another value if more was loaded since.
+/// Identifies the code loaded into the kernel; changes when more is loaded.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Loaded {
     /// `/proc/modules`.
     modules: String,
-    /// The last BPF program's number, as they are given in ascending order; 0 where one may not ask.
+    /// The id of the last BPF program (ids ascend); 0 without the privilege to ask.
     program: u32,
 }
 
 impl Loaded {
-    /// As it is now; this is how it was.
+    /// The present value; `self` is an earlier one.
     fn now(&self) -> Self {
         Self {
             modules: fs::read_to_string("/proc/modules").unwrap_or_default(),
@@ -189,7 +188,7 @@ impl Loaded {
     }
 }
 
-/// The last BPF program's number; `known` if none came after it.
+/// The id of the last BPF program; `known` if no newer one exists.
 fn last_program(known: u32) -> u32 {
     let mut last = known;
     loop {
