@@ -14,7 +14,7 @@ or 13; what is missing is installed, and everything that was made is removed at 
 
   --image FILE   the picture (default: ./pingtrace-demo.png)
 
-PINGTRACE=/path/to/binary in the environment is used instead of building.
+PINGTRACE=/path/to/binary in the environment is used instead of building it; the laboratory is built.
 END
 }
 

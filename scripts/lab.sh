@@ -11,7 +11,8 @@ Usage: scripts/lab.sh up | down | status [NAME]
   down    removes them, and with them their devices
   status  lists them
 
-NAME is ptlab by default. Needs root. Processes started in the namespaces are not ended.
+NAME is ptlab by default. Needs root, and cargo: it is the laboratory of the tests (netns/src/lab.rs),
+built when it is missing. Processes started in the namespaces are not ended.
 END
 }
 
@@ -20,43 +21,21 @@ die() {
     exit 1
 }
 
-exists() { ip netns list | awk '{ print $1 }' | grep -qx -- "$1"; }
-
-up() {
-    if exists "$client" || exists "$server"; then
-        die "$name is there already; scripts/lab.sh down $name removes it"
+# Runs the laboratory of the crate netns.
+laboratory() {
+    local program=${CARGO_TARGET_DIR:-target}/release/examples/lab
+    PATH="${HOME:-/root}/.cargo/bin:$PATH"
+    if ! command -v cargo >/dev/null; then
+        die "cargo is needed to build $program: scripts/setup.sh installs it"
     fi
-    trap down ERR
-    ip netns add "$client"
-    ip netns add "$server"
-    ip -n "$client" link add eth0 type veth peer name eth0 netns "$server"
-    address "$client" 1
-    address "$server" 2
-    trap - ERR
-    cat <<END
-ip netns exec $server pingtrace -s
-ip netns exec $client pingtrace -c 10.77.0.2
-END
-}
-
-address() {
-    ip -n "$1" address add "10.77.0.$2/24" dev eth0
-    ip -n "$1" address add "fd77::$2/64" dev eth0 nodad
-    ip -n "$1" link set lo up
-    ip -n "$1" link set eth0 up
-}
-
-down() {
-    local namespace
-    for namespace in "$client" "$server"; do
-        ! exists "$namespace" || ip netns delete "$namespace"
-    done
+    cargo build --locked --quiet --release --package netns --example lab
+    "$program" "$@"
 }
 
 status() {
     local namespace
-    for namespace in "$client" "$server"; do
-        if exists "$namespace"; then
+    for namespace in "$name-client" "$name-server"; do
+        if ip netns list | awk '{ print $1 }' | grep -qx -- "$namespace"; then
             echo "$namespace"
             ip -n "$namespace" -brief address show
         else
@@ -67,8 +46,6 @@ status() {
 
 command=${1:-}
 name=${2:-ptlab}
-client="$name-client"
-server="$name-server"
 case "$command" in
     -h | --help) usage && exit ;;
     up | down | status) ;;
@@ -76,4 +53,8 @@ case "$command" in
 esac
 [[ "$name" =~ ^[A-Za-z0-9_.-]+$ ]] || die "a name consists of letters, digits, and _ . -"
 [[ $EUID -eq 0 ]] || die "network namespaces need root"
-"$command"
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+case "$command" in
+    status) status ;;
+    *) laboratory "$command" "$name" ;;
+esac

@@ -37,7 +37,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="${HOME:-/root}/.cargo/bin:$PATH"
 cargo build --quiet -p pingtrace
 readonly BINARY=$PWD/target/debug/pingtrace
-readonly client=ptsoak$$-client server=ptsoak$$-server
+readonly lab=ptsoak$$
+readonly client=$lab-client server=$lab-server
 results=$(mktemp -d)
 server_pid=
 declare -A clients=()
@@ -50,24 +51,9 @@ clean_up() {
         kill -TERM "$pid" 2>/dev/null || true
     done
     wait
-    ip netns delete "$client" 2>/dev/null || true
-    ip netns delete "$server" 2>/dev/null || true
+    scripts/lab.sh down "$lab" || true
     [[ -z $keep ]] || cp -r "$results/." "$keep/"
     rm -rf "$results"
-}
-
-lab() {
-    [[ -z $keep ]] || mkdir -p "$keep"
-    ip netns add "$client"
-    ip netns add "$server"
-    ip -n "$client" link add eth0 type veth peer name eth0 netns "$server"
-    local host=1 namespace
-    for namespace in "$client" "$server"; do
-        ip -n "$namespace" address add "10.77.0.$host/24" dev eth0
-        ip -n "$namespace" link set lo up
-        ip -n "$namespace" link set eth0 up
-        host=2
-    done
 }
 
 start_server() {
@@ -207,7 +193,8 @@ main() {
     trap clean_up EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
-    lab
+    [[ -z $keep ]] || mkdir -p "$keep"
+    scripts/lab.sh up "$lab" >/dev/null
     start_server
     sleep 3
     start_client open -i 10ms -W 0.5
