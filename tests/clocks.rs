@@ -6,9 +6,9 @@ use pingtrace::kernel::lab_clock::LabClock;
 use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use report::analysis::breakdown::{breakdown, breakdown_into};
 use report::analysis::clock::{Event, WireSplit};
-use report::analysis::verdict::{Baselines, Direction as Believed, Verdict, judge};
+use report::analysis::verdict::{Baselines, Direction as Believed, judge};
 use report::format::json::{Line, parse_line};
-use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, Record};
+use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, Record, Verdict};
 use std::time::Duration;
 
 const CLOCK: &str = "offset=3s,drift=100,step=12s:7ms";

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
-use report::format::saved::Saved;
+use report::model::Saved;
 use std::path::{Path, PathBuf};
 
 /// Compare two saved runs: which segments moved, by how much, and how sure that is

@@ -1,6 +1,6 @@
 //! How the program ends: exit statuses, and errors of the command line.
 
-use report::analysis::slo::Judged;
+use report::model::Judged;
 
 /// Exit status when the run failed.
 pub const FAILED: u8 = 1;

@@ -1,10 +1,16 @@
-//! Everything about a run that needs neither root nor Linux: the data model, the breakdown of a
-//! probe into segments, statistics, and the formats they are shown in.
+//! Everything about a run that needs neither root nor Linux, in the order of the flow. Each room
+//! imports only those above it.
 
-pub mod analysis;
-pub mod companion;
-pub mod draw;
-pub mod format;
-pub mod model;
-pub mod printable;
-pub mod units;
+// The ground.
+pub mod printable; // text that may reach a terminal
+pub mod units; // durations, sizes and shares for people
+
+pub mod model; // plain data: point, segment, stamp, probe, run
+
+pub mod analysis; // what it says
+
+pub mod format; // text, JSON, saved runs
+
+pub mod companion; // what the companions compute and show
+
+pub mod draw; // pictures

@@ -13,7 +13,8 @@ use common::data;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use report::analysis::clock::{ClockModel, Crossing, Estimate, Event, Glitch, Queue, State};
+use report::analysis::clock::{ClockModel, Crossing, Estimate, Event, Glitch, Queue};
+use report::model::State;
 
 /// How far two implementations may differ, ns: they round differently.
 const TOLERANCE_NS: f64 = 10.0;

@@ -7,8 +7,9 @@ use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
 use report::analysis::stats::Stats;
 use report::format::json::{Part, interval_line, probe_line, run_line, stat_line};
-use report::format::saved::{self, Error, Saved};
-use report::model::{Breakdown, Delay, Segment, Summary};
+use report::format::saved;
+use report::format::saved::Error;
+use report::model::{Breakdown, Delay, Saved, Segment, Summary};
 use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../schema/pingtrace.schema.json");

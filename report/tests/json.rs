@@ -3,13 +3,13 @@
 mod common;
 
 use common::{example_hops, example_names, example_records, example_run, example_summary};
-use report::analysis::clock::State;
-use report::analysis::loss::{Direction, Place};
-use report::analysis::verdict::{Certainty, Verdict};
 use report::format::json::{
     Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
-use report::model::{KernelDrop, Owner, Point, Record, Segment, Status, Summary};
+use report::model::{
+    Certainty, Direction, KernelDrop, Owner, Place, Point, Record, Segment, State, Status, Summary,
+    Verdict,
+};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../schema/pingtrace.schema.json");

@@ -4,8 +4,7 @@
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
 use report::analysis::stats::Stats;
-use report::format::saved::Saved;
-use report::model::{Breakdown, Delay, Segment};
+use report::model::{Breakdown, Delay, Saved, Segment};
 
 /// Of each kind; every pair of them is compared.
 const RUNS: u64 = 29;

@@ -15,12 +15,13 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use proptest::prelude::*;
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
-use report::analysis::stats::Marks;
+use report::analysis::marks::Marks;
 use report::format::json::{self, Line, Part, interval_line, probe_line, run_line, stat_line};
-use report::format::saved::{self, Saved, Scan};
+use report::format::saved;
+use report::format::saved::Scan;
 use report::format::style::Style;
 use report::format::text;
-use report::model::Names;
+use report::model::{Names, Saved};
 use serde_json::{Value, json};
 
 /// A whole run.

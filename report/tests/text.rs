@@ -8,11 +8,11 @@ use std::fs;
 
 use chrono::{FixedOffset, TimeZone, Utc};
 use common::{data, example_hops, example_names, example_records, example_run, example_summary};
-use report::analysis::stats::{Marks, Stats};
-use report::analysis::verdict::{Certainty, Verdict};
+use report::analysis::marks::Marks;
+use report::analysis::stats::Stats;
 use report::format::style::Style;
 use report::format::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
-use report::model::{Delay, Owner, Record, Run, Segment, Summary};
+use report::model::{Certainty, Delay, Owner, Record, Run, Segment, Summary, Verdict};
 
 fn compare(name: &str, found: &str) {
     let path = data("text").join(name);

@@ -12,20 +12,20 @@ use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::timestamps;
 use anyhow::Result;
-use report::analysis::blame::{Blame, BlameTally};
+use report::analysis::blame::BlameTally;
 use report::analysis::breakdown::breakdown_into;
 use report::analysis::clock::WireSplit;
 use report::analysis::hops::HopStats;
-use report::analysis::loss::{Loss, LossId};
+use report::analysis::loss::LossId;
 use report::analysis::series::Series;
-use report::analysis::slo::{Judged, Objectives};
+use report::analysis::slo::Objectives;
 use report::analysis::slowest::Slowest;
 use report::analysis::stats::Stats;
 use report::analysis::usual::Usual;
-use report::analysis::verdict::{Certainty, Docket};
+use report::analysis::verdict::Docket;
 use report::model::{
-    Breakdown, Capture, Counters, OwnCost, Owner, Point, Probe, Record, Run, Segment, Slow, Status,
-    Summary,
+    Blame, Breakdown, Capture, Certainty, Counters, Judged, Loss, OwnCost, Owner, Point, Probe,
+    Record, Run, Segment, Slow, Status, Summary,
 };
 use report::units::duration;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -499,7 +499,7 @@ impl Collector {
         Summary {
             clock: self.wire.summary(now),
             own: self.meter.as_ref().map(Meter::read),
-            blame: self.blame_tally.clone(),
+            blame: self.blame_tally.summary(),
             slow: self.slow(stats.slow),
             ..stats
         }

@@ -16,7 +16,8 @@ use crate::kernel::recorder::{self, CpuEvent, Recorder, Setup, Storage};
 use crate::units;
 use anyhow::Result;
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
-use report::companion::{Class, Event, Kind};
+use report::companion::{Event, Kind};
+use report::model::Class;
 use std::time::Duration;
 
 /// Find what keeps interrupts off, and interrupts and softirqs that run or wait long

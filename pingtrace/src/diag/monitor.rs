@@ -13,10 +13,11 @@ use crate::kernel::symbols::Symbols;
 use crate::units::{self, Time, monotonic_ns};
 use anyhow::Result;
 use bpf::recorder::types::{pt_event_type, pt_ring_of};
+use report::companion;
 use report::companion::{
-    self, Class, Event, Frame, Kind, Panel, Ran, Row, Summary, Tally, beyond_interrupt,
-    beyond_tracing,
+    Event, Frame, Kind, Panel, Ran, Row, Summary, Tally, beyond_interrupt, beyond_tracing,
 };
+use report::model::Class;
 use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;

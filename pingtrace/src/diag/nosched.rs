@@ -12,7 +12,8 @@ use crate::kernel::recorder::{CpuEvent, Hook, Recorder, Setup, Storage, comm};
 use crate::units;
 use anyhow::{Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
-use report::companion::{Class, Event, Kind};
+use report::companion::{Event, Kind};
+use report::model::Class;
 use std::time::Duration;
 
 /// Upper bound on the time from the call of the scheduler to its switch, ns; later switches belong

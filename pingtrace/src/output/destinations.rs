@@ -13,7 +13,7 @@ use crate::output::story;
 use crate::output::terminal;
 use anyhow::{Context, Result, anyhow, bail};
 use report::analysis::hops::HopStats;
-use report::analysis::stats::Marks;
+use report::analysis::marks::Marks;
 use report::draw;
 use report::format::json::Part;
 use report::format::{json, text};

@@ -2,8 +2,7 @@
 
 use crate::kernel::drops::DropNames;
 use netns::{NamespaceNames, Netlink};
-use report::analysis::loss::LossCount;
-use report::model::{ClockRelation, Host, KernelDrop, Names, Probe, Record, Run};
+use report::model::{ClockRelation, Host, KernelDrop, LossCount, Names, Probe, Record, Run};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 

@@ -7,8 +7,8 @@ use crate::kernel::table::Table;
 use crate::output::names::NameBook;
 use crate::wire::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
-use report::analysis::blame::{Blame, to_wire};
-use report::model::KernelDrop;
+use report::analysis::blame::to_wire;
+use report::model::{Blame, KernelDrop};
 use std::net::SocketAddr;
 
 /// A reply that leaves after all is no loss: so long it may take.

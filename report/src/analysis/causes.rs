@@ -1,43 +1,17 @@
 //! What made the slow probes of a run slow, by the time that it took: the ranking that every format
 //! shows, and that [`crate::analysis::headline`] says in a sentence.
 
+use crate::analysis::distribution::Distribution;
+use crate::model::{AtDevice, Cause, Certainty, Owner, Segment, Verdict};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use crate::analysis::stats::Distribution;
-use crate::analysis::verdict::{Certainty, Verdict};
-use crate::model::{AtDevice, Owner, Segment};
-
 /// Excess is told to this many significant digits.
 const DIGITS: u8 = 2;
+
 /// Devices of one cause that are told apart.
 const MAX_DEVICES: usize = 64;
-
-/// The slow probes of which one segment was the cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cause {
-    /// Who.
-    pub owner: Owner,
-    /// Which segment; absent for the wire without a direction, and where it is undecided.
-    pub segment: Option<Segment>,
-    /// Probes.
-    pub count: u64,
-    /// Those of which it is sure.
-    pub sure: u64,
-    /// What it took above the segment's baseline in all of them, nanoseconds.
-    pub excess_ns: u64,
-    /// Smallest excess over the segment's baseline, nanoseconds.
-    pub min_ns: u64,
-    /// Median excess, nanoseconds.
-    pub p50_ns: u64,
-    /// Largest excess, nanoseconds.
-    pub max_ns: u64,
-    /// The CPU that was concerned most often, and how often.
-    pub cpu: Option<(u16, u64)>,
-    /// The device that was concerned most often, and how often.
-    pub at: Option<(AtDevice, u64)>,
-}
 
 #[derive(Clone, Debug)]
 struct Row {
@@ -114,23 +88,6 @@ fn most_frequent<T: Copy + Ord>(counts: &HashMap<T, u64>) -> Option<(T, u64)> {
         .iter()
         .max_by_key(|(of, count)| (**count, Reverse(**of)));
     most.map(|(of, count)| (*of, *count))
-}
-
-impl Cause {
-    /// The CPU, if it was the same one nine times out of ten.
-    pub fn one_cpu(&self) -> Option<u16> {
-        self.one(self.cpu)
-    }
-
-    /// The device, if it was the same one nine times out of ten.
-    pub fn one_device(&self) -> Option<AtDevice> {
-        self.one(self.at)
-    }
-
-    fn one<T>(&self, most: Option<(T, u64)>) -> Option<T> {
-        let (of, count) = most?;
-        (count >= self.count - self.count / 10).then_some(of)
-    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::analysis::verdict::{Certainty, Verdict};
-use crate::model::{Owner, Segment};
+use crate::model::{Certainty, Owner, Segment, Verdict};
 
 /// Right of the trials that were not disturbed, percent, at least.
 pub const GOAL_PERCENT: u32 = 95;

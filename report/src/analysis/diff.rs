@@ -10,8 +10,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::analysis::confidence::{CONFIDENCE, Change, MinEffect, Order, Variance};
-use crate::format::saved::Saved;
-use crate::model::{Run, Segment, Spread, Summary};
+use crate::model::{Run, Saved, Segment, Spread, Summary};
 use crate::printable::printable;
 use crate::units::duration;
 

@@ -7,9 +7,7 @@
 //! above what is usual, whatever the number of its probes. The other part, if there is one, stands in
 //! the second half.
 
-use crate::analysis::causes::Cause;
-use crate::analysis::loss::{LossCount, Place};
-use crate::model::{Names, Owner, Run, Summary, Symbol};
+use crate::model::{Cause, LossCount, Names, Owner, Place, Run, Summary, Symbol};
 use crate::printable::printable;
 use crate::units::duration;
 

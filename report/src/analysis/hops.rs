@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::analysis::stats::Distribution;
+use crate::analysis::distribution::Distribution;
 use crate::model::{ClockRelation, DelayStat, Host, Point, Probe, Stamp};
 
 /// Hops kept at most; a path has some ten, a path that keeps changing has no end of them.

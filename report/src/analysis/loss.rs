@@ -7,7 +7,7 @@
 //! device, and that is what is said.
 
 use crate::model::send_error::SendError;
-use crate::model::{Device, Host, KernelDrop, Point, Probe, Stamp, Symbol};
+use crate::model::{Host, KernelDrop, Loss, LossCount, Place, Point, Probe, Stamp, Symbol};
 
 /// What a server says it saw of a probe, at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,61 +24,6 @@ pub enum Word {
     Left,
     /// The server does not know any more.
     Forgotten,
-}
-
-/// Where a probe was lost, in path order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Place {
-    /// Before the client's first device queue: routing, netfilter, neighbour discovery.
-    ClientSend,
-    /// In a queueing discipline of the client.
-    ClientQueue,
-    /// Behind the client's hand-over to a driver, and dropped by the client's kernel.
-    ClientDriver,
-    /// Between two devices of the client's kernel.
-    ClientForward,
-    /// Between the client's driver and the server's `netif_receive_skb`.
-    WireOut,
-    /// At the server, before there was a reply.
-    ServerReceive,
-    /// At the server, the reply.
-    ServerReply,
-    /// Between the server's driver and the client's `netif_receive_skb`.
-    WireIn,
-    /// At the client, before its socket.
-    ClientReceive,
-    /// At the client's socket, or in it.
-    Socket,
-    /// Behind the client's driver; the server gave no word of it.
-    NoWord,
-    /// Nobody saw anything of it.
-    Unknown,
-}
-
-/// On which way a probe was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The request.
-    Out,
-    /// The reply.
-    In,
-    /// Not known.
-    Unknown,
-}
-
-/// What became of a lost probe.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// Where it was lost.
-    pub place: Place,
-    /// The last point that it is known to have passed.
-    pub last: Option<Point>,
-    /// The device that dropped it, or the last one that saw it.
-    pub device: Option<Device>,
-    /// What the kernel said when it dropped it; absent when no kernel did, or none saw it.
-    pub drop: Option<KernelDrop>,
-    /// Why the client's kernel refused to send it; absent when it did not.
-    pub error: Option<SendError>,
 }
 
 /// What a run knows beside a probe's own stamps.
@@ -256,122 +201,6 @@ fn behind_wire(stage: Stage, drop: Option<&KernelDrop>) -> Place {
     }
 }
 
-impl Place {
-    /// All, in path order.
-    pub const ALL: [Self; 12] = [
-        Self::ClientSend,
-        Self::ClientQueue,
-        Self::ClientDriver,
-        Self::ClientForward,
-        Self::WireOut,
-        Self::ServerReceive,
-        Self::ServerReply,
-        Self::WireIn,
-        Self::ClientReceive,
-        Self::Socket,
-        Self::NoWord,
-        Self::Unknown,
-    ];
-
-    /// Whether it is at one of the two hosts, and so perhaps at a device of it.
-    const fn is_at_a_host(self) -> bool {
-        !matches!(
-            self,
-            Self::WireOut | Self::WireIn | Self::NoWord | Self::Unknown
-        )
-    }
-
-    /// Its name in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClientSend => "client_send",
-            Self::ClientQueue => "client_queue",
-            Self::ClientDriver => "client_driver",
-            Self::ClientForward => "client_forward",
-            Self::WireOut => "wire_out",
-            Self::ServerReceive => "server_receive",
-            Self::ServerReply => "server_reply",
-            Self::WireIn => "wire_in",
-            Self::ClientReceive => "client_receive",
-            Self::Socket => "socket",
-            Self::NoWord => "no_word",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The place with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|place| place.name() == name)
-    }
-
-    /// Its name for people.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::ClientSend => "client send",
-            Self::ClientQueue => "client queue",
-            Self::ClientDriver => "client driver",
-            Self::ClientForward => "client forwarding",
-            Self::WireOut => "wire out",
-            Self::ServerReceive => "server receive",
-            Self::ServerReply => "server reply",
-            Self::WireIn => "wire in",
-            Self::ClientReceive => "client receive",
-            Self::Socket => "client socket",
-            Self::NoWord => "wire or server (no word from the server)",
-            Self::Unknown => "unknown place",
-        }
-    }
-
-    /// Whose way ended there: the request's or the reply's.
-    pub const fn direction(self) -> Direction {
-        match self {
-            Self::ClientSend
-            | Self::ClientQueue
-            | Self::ClientDriver
-            | Self::ClientForward
-            | Self::WireOut
-            | Self::ServerReceive => Direction::Out,
-            Self::ServerReply | Self::WireIn | Self::ClientReceive | Self::Socket => Direction::In,
-            Self::NoWord | Self::Unknown => Direction::Unknown,
-        }
-    }
-}
-
-impl Direction {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Unknown];
-
-    /// Its name in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Out => "out",
-            Self::In => "in",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The direction with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|d| d.name() == name)
-    }
-}
-
-/// How many probes were lost at one place for one reason at one device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LossCount {
-    /// Where.
-    pub place: Place,
-    /// The kernel's reason, if it dropped them, else the name of the error if it refused to send
-    /// them.
-    pub reason: Option<Symbol>,
-    /// Where in the kernel.
-    pub location: Option<Symbol>,
-    /// The device that dropped them, or the last one that saw them.
-    pub device: Option<Device>,
-    /// Probes.
-    pub count: u64,
-}
-
 /// Which of the counts a lost probe is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossId(usize);
@@ -439,17 +268,10 @@ impl Losses {
     }
 }
 
-impl LossCount {
-    /// Whether both are of one place, reason and device.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let key = |c: &Self| (c.place, c.reason.clone(), c.location.clone(), c.device);
-        key(self) == key(other)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Direction;
 
     fn loss(place: Place, reason: &str) -> Loss {
         let drop = KernelDrop {

@@ -1,21 +1,31 @@
-//! What a run's probes say.
+//! What a run's probes say, in the order of the flow. Pure: a saved run is analysed as the live one
+//! was.
 
-pub mod blame;
-pub mod breakdown;
-pub mod causes;
-pub mod clock;
-pub mod confidence;
-pub mod confusion;
-pub mod diff;
-pub mod headline;
-pub mod hops;
-pub mod jitter;
-pub mod loss;
-pub mod quantile;
-pub mod series;
-pub mod slo;
-pub mod slowest;
-pub(crate) mod spans;
-pub mod stats;
-pub mod usual;
-pub mod verdict;
+// One probe.
+pub mod blame; // who had the CPU during a segment
+pub mod breakdown; // the segments, from the stamps
+pub mod clock; // the two directions of the wire between two clocks
+pub mod loss; // where it was lost
+pub mod usual; // whether it was slow, where nobody gave a threshold
+pub mod verdict; // what made it slow, and how sure that is
+
+// Many probes, in flat memory.
+pub mod causes; // what made the slow ones slow
+mod distribution; // of one duration
+pub mod hops; // every device on the way
+pub mod jitter; // how the delay varies from a probe to the next
+pub mod marks; // what qualifies the times of segments
+pub mod quantile; // of a distribution
+pub mod series; // totals over time
+pub mod slowest; // the slowest ones
+pub(crate) mod spans; // percentiles of the parts of a run
+pub mod stats; // all of it together
+
+// A run.
+pub mod confusion; // its verdicts beside known faults
+pub mod headline; // the answer in one sentence
+pub mod slo; // whether it met its objectives
+
+// Two runs.
+pub mod confidence; // how sure a difference is
+pub mod diff; // side by side

@@ -14,12 +14,9 @@
 //! too. Shares are of the probes sent. The jitter is that of RFC 3550 at the end of the run. What no
 //! probe had cannot be judged and counts as missed.
 
-use std::fmt;
-use std::str::FromStr;
-
 use crate::analysis::quantile::Quantile;
-use crate::model::{Segment, Summary, Way};
-use crate::units::duration;
+use crate::model::{Judged, Segment, Summary, Value, Way};
+use std::str::FromStr;
 
 /// A mistake in an objective.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,15 +53,6 @@ enum Share {
     Dup,
 }
 
-/// A measured value, or the limit for one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value {
-    /// Nanoseconds.
-    Ns(f64),
-    /// Percent of the probes sent.
-    Percent(f64),
-}
-
 /// One objective.
 #[derive(Clone, Debug, PartialEq)]
 struct Objective {
@@ -77,17 +65,6 @@ struct Objective {
 /// Objectives of a run, at least one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Objectives(Vec<Objective>);
-
-/// What became of an objective.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Judged {
-    /// The objective, as it was written.
-    pub objective: String,
-    /// Absent if no probe had it.
-    pub measured: Option<Value>,
-    /// Whether it was met.
-    pub met: bool,
-}
 
 impl Objectives {
     /// Judges a run by its last summary, which has the histograms.
@@ -153,26 +130,6 @@ impl Value {
     fn number(self) -> f64 {
         match self {
             Self::Ns(number) | Self::Percent(number) => number,
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ns(ns) => f.write_str(&duration(ns.round() as u64)),
-            Self::Percent(percent) => write!(f, "{percent:.4} %"),
-        }
-    }
-}
-
-/// `p99(total)<500us: 210 us`, or `... : not measured`.
-impl fmt::Display for Judged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.objective)?;
-        match self.measured {
-            Some(value) => value.fmt(f),
-            None => f.write_str("not measured"),
         }
     }
 }

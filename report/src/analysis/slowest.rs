@@ -1,7 +1,6 @@
 //! The slowest probes of a run.
 
-use crate::analysis::blame::Blame;
-use crate::model::{Breakdown, Record, Segment};
+use crate::model::{Blame, Breakdown, Record, Segment};
 
 /// How many are kept unless told otherwise.
 const DEFAULT_COUNT: usize = 8;

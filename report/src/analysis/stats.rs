@@ -12,139 +12,16 @@
 //! beside them. Only an adaptive run (`-A`), which waits for each reply by intention, has the
 //! fault: a probe of 1 s there stands for one second, not for all that would have been sent in it.
 
-use hdrhistogram::Histogram;
-
 use crate::analysis::causes::Causes;
+use crate::analysis::distribution::Distribution;
 use crate::analysis::jitter::{Delays, Pairs};
-use crate::analysis::loss::{Direction, Loss, LossId, Losses, Place};
-use crate::analysis::quantile::Quantile;
+use crate::analysis::loss::{LossId, Losses};
+use crate::analysis::marks::Marks;
 use crate::analysis::spans::Spans;
-use crate::analysis::verdict::Verdict;
 use crate::model::{
-    Breakdown, Counters, Delay, DelayStat, Mark, Probe, Segment, Slow, Summary, Variation, Way,
+    Breakdown, Counters, DelayStat, Direction, Loss, Place, Probe, Segment, Slow, Summary,
+    Variation, Verdict, Way,
 };
-
-/// Largest delay that the histograms tell apart, nanoseconds: 100 s. Longer ones count as this in
-/// the percentiles; minimum, mean and maximum are exact for all.
-const LARGEST_NS: u64 = 100_000_000_000;
-
-/// The distribution of one duration, nanoseconds.
-#[derive(Clone, Debug)]
-pub(crate) struct Distribution {
-    histogram: Histogram<u64>,
-    sum: u128,
-    min: u64,
-    max: u64,
-}
-
-impl Distribution {
-    /// Percentiles to this many significant decimal digits (0 to 5): about 230 kB for 3, 30 kB for
-    /// 2.
-    pub(crate) fn new(digits: u8) -> Self {
-        Self {
-            histogram: Histogram::new_with_max(LARGEST_NS, digits).expect("constant bounds"),
-            sum: 0,
-            min: u64::MAX,
-            max: 0,
-        }
-    }
-
-    pub(crate) fn record(&mut self, ns: u64) {
-        self.histogram.saturating_record(ns);
-        self.sum += u128::from(ns);
-        self.min = self.min.min(ns);
-        self.max = self.max.max(ns);
-    }
-
-    /// Adds all values of another distribution of the same resolution.
-    fn add(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("all have the same bounds");
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-
-    /// Forgets all values and keeps the memory.
-    fn clear(&mut self) {
-        self.histogram.reset();
-        (self.sum, self.min, self.max) = (0, u64::MAX, 0);
-    }
-
-    /// Values recorded.
-    pub(crate) fn count(&self) -> u64 {
-        self.histogram.len()
-    }
-
-    /// All values together, nanoseconds.
-    pub(crate) fn sum_ns(&self) -> u64 {
-        u64::try_from(self.sum).unwrap_or(u64::MAX)
-    }
-
-    /// A quantile, nanoseconds; 0 if nothing was recorded.
-    pub(crate) fn quantile(&self, quantile: Quantile) -> u64 {
-        if self.histogram.is_empty() {
-            return 0;
-        }
-        quantile.of(&self.histogram).clamp(self.min, self.max)
-    }
-
-    /// In one line; `segment` is only the label.
-    pub(crate) fn stat(&self, segment: Option<Segment>) -> DelayStat {
-        let count = self.count();
-        DelayStat {
-            segment,
-            count,
-            min: if count == 0 { 0 } else { self.min },
-            mean: self.sum as f64 / count.max(1) as f64,
-            p50: self.quantile(Quantile::P50),
-            p90: self.quantile(Quantile::P90),
-            p99: self.quantile(Quantile::P99),
-            p999: self.quantile(Quantile::P999),
-            max: self.max,
-        }
-    }
-}
-
-/// Which segments were ever estimated, merged or clamped: what a summary must explain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Marks([u32; Mark::ALL.len()]);
-
-impl Marks {
-    /// Those of one segment of a probe.
-    pub fn from_delay(delay: &Delay) -> Self {
-        let mut marks = Self::default();
-        marks.note(delay);
-        marks
-    }
-
-    /// Notes the marks of one segment of a probe.
-    pub fn note(&mut self, delay: &Delay) {
-        let bit = 1 << delay.segment as u32;
-        for mark in Mark::ALL.into_iter().filter(|mark| mark.is_on(delay)) {
-            self.0[mark as usize] |= bit;
-        }
-    }
-
-    /// Those of a single segment.
-    #[must_use]
-    pub fn of(self, segment: Segment) -> Self {
-        let bit = 1 << segment as u32;
-        Self(self.0.map(|segments| segments & bit))
-    }
-
-    /// Those that some segment has.
-    pub fn used(self) -> impl Iterator<Item = Mark> {
-        let is_used = move |mark: &Mark| self.0[*mark as usize] != 0;
-        Mark::ALL.into_iter().filter(is_used)
-    }
-
-    /// Their symbols.
-    pub fn symbols(self) -> String {
-        self.used().map(Mark::symbol).collect()
-    }
-}
 
 /// What there is a distribution of.
 #[derive(Clone, Copy)]
@@ -388,7 +265,7 @@ impl Stats {
     /// Like [`Stats::summary`], with the histograms and spreads: for the end of a run.
     pub fn last_summary(&self, elapsed_ns: u64) -> Summary {
         let run = self.run();
-        let histograms = run.delays().map(|(_, values)| values.histogram.clone());
+        let histograms = run.delays().map(|(_, values)| values.histogram().clone());
         Summary {
             histograms: histograms.collect(),
             spreads: run.delays().map(|(of, _)| self.spans.spread(of)).collect(),
@@ -418,6 +295,7 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Delay;
 
     fn breakdown(delays: &[(Segment, u64)]) -> Breakdown {
         let delay = |&(segment, ns)| Delay {

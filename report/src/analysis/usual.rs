@@ -13,8 +13,8 @@
 //!
 //! A probe is judged by those before it, so a saved run is judged as the live one was.
 
+use crate::analysis::distribution::Distribution;
 use crate::analysis::quantile::Quantile;
-use crate::analysis::stats::Distribution;
 use crate::analysis::verdict::HOST_MOST_NS;
 use crate::model::{Breakdown, Owner};
 

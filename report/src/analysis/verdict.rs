@@ -15,55 +15,11 @@
 //! If that is too much, the name is withdrawn: [`judge`] with [`Direction::Withdrawn`] says what
 //! is left.
 
-use std::collections::VecDeque;
-
 use crate::model::{
-    AtDevice, Breakdown, ClockRelation, Delay, Host, Owner, Point, Probe, Record, Segment, Stamp,
-    WireExcess,
+    AtDevice, Breakdown, Certainty, ClockRelation, Delay, Host, Owner, Point, Probe, Record,
+    Segment, Stamp, Verdict, WireExcess,
 };
-
-/// How sure a verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Certainty {
-    /// Whatever the bounds of the estimates allow.
-    Sure,
-    /// If the clocks did not move before the next quiet probe, which has not come.
-    Provisional,
-    /// The bounds support no name.
-    Undecided,
-}
-
-/// What made a probe slow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
-    /// Who.
-    pub owner: Owner,
-    /// In which segment; absent for the wire without a direction, and where it is undecided.
-    pub segment: Option<Segment>,
-    /// By how much it exceeded its baseline, nanoseconds; of all segments where it is undecided.
-    pub excess_ns: u64,
-    /// Bounds of the excess, nanoseconds, where it is an estimate.
-    pub bounds: Option<(u64, u64)>,
-    /// How sure that is.
-    pub certainty: Certainty,
-    /// CPU of the stamp that ends the segment.
-    pub cpu: Option<u16>,
-    /// The device at which most of the segment's time went by.
-    pub at: Option<AtDevice>,
-}
-
-impl Verdict {
-    /// Nobody is named.
-    pub(crate) const UNDECIDED: Self = Self {
-        owner: Owner::Unknown,
-        segment: None,
-        excess_ns: 0,
-        bounds: None,
-        certainty: Certainty::Undecided,
-        cpu: None,
-        at: None,
-    };
-}
+use std::collections::VecDeque;
 
 /// What may be believed of the direction on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +32,7 @@ pub enum Direction {
 
 /// How long a minimum is remembered: at least this, at most twice as long.
 const GENERATION_NS: u64 = 1_800_000_000_000;
+
 /// Unless the excess of all segments is this part of the total, nothing took longer than usual.
 const WORTH_A_VERDICT: u64 = 10;
 
@@ -302,7 +259,9 @@ fn device_of(segment: Segment, ns: u64, probe: &Probe) -> Option<AtDevice> {
 /// probe may have been sent that confirms it: what becomes of a record depends on the probes
 /// alone, not on when they are looked at.
 const MAX_WAITING: usize = 256;
+
 const PATIENCE_NS: u64 = 10_000_000_000;
+
 /// A record waits no longer for probes that do not come.
 const SILENCE_NS: u64 = 2 * PATIENCE_NS;
 

@@ -31,6 +31,40 @@ pub enum Panel {
     Bars(Bars),
 }
 
+impl Panel {
+    /// What it shows.
+    pub fn heading(&self) -> &str {
+        match self {
+            Self::Timeline(timeline) => &timeline.heading,
+            Self::Histogram(histogram) => &histogram.heading,
+            Self::Stacked(stacked) => &stacked.heading,
+            Self::Bars(bars) => &bars.heading,
+        }
+    }
+
+    /// Why a panel has nothing to show, if it has not.
+    pub fn nothing(&self) -> Option<&str> {
+        let (nothing, why) = match self {
+            Self::Timeline(timeline) => (timeline.marks.is_empty(), &timeline.empty),
+            Self::Histogram(histogram) => (
+                histogram.buckets.iter().all(|bucket| bucket.2 == 0),
+                &histogram.empty,
+            ),
+            Self::Stacked(stacked) => (
+                stacked.series.iter().all(|one| one.values.is_empty()),
+                &stacked.empty,
+            ),
+            Self::Bars(bars) => (bars.bars.is_empty(), &bars.empty),
+        };
+        let why = if why.is_empty() {
+            "Nothing to show."
+        } else {
+            why
+        };
+        nothing.then_some(why)
+    }
+}
+
 /// Events on lanes (one a CPU, say) over time; a mark's height says how long it took.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timeline {

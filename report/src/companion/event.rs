@@ -1,12 +1,11 @@
 //! Rows of irqoff, nosched and runqlat: something on a CPU took longer than it may.
 
+use super::time::Time;
+use crate::model::Class;
+use crate::printable::printable;
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt::Write as _;
-
-use serde::{Deserialize, Serialize, Serializer};
-
-use super::Time;
-use crate::printable::printable;
 
 /// Which companion saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -20,35 +19,6 @@ pub enum Kind {
     Runqlat,
 }
 
-/// What took the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Hard interrupts were off.
-    Irqoff,
-    /// A hard interrupt's handler ran.
-    Hardirq,
-    /// A softirq waited from its raise to its entry.
-    SoftirqDelay,
-    /// A softirq ran.
-    SoftirqRun,
-    /// The hypervisor ran something else.
-    Stolen,
-    /// Nothing in this kernel had interrupts off: the hypervisor or the firmware, as far as that is
-    /// known, or a trap that nothing traces.
-    Outside,
-    /// `need_resched` was set, and the kernel did not call the scheduler.
-    Hard,
-    /// A lazy reschedule was asked for: by design it may take until the next tick.
-    Lazy,
-    /// Others had the CPU.
-    Cpu,
-    /// The cgroup's quota was used up.
-    Quota,
-    /// The thread itself had the CPU.
-    Own,
-}
-
 impl Kind {
     /// The subcommand.
     pub fn name(self) -> &'static str {
@@ -56,48 +26,6 @@ impl Kind {
             Self::Irqoff => "irqoff",
             Self::Nosched => "nosched",
             Self::Runqlat => "runqlat",
-        }
-    }
-}
-
-impl Class {
-    /// For people.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Irqoff => "interrupts off",
-            Self::Hardirq => "hard interrupt",
-            Self::SoftirqDelay => "softirq waited",
-            Self::SoftirqRun => "softirq ran",
-            Self::Stolen => "vCPU stolen",
-            Self::Outside => "held up from outside (hypervisor or firmware)",
-            Self::Hard => "did not schedule",
-            Self::Lazy => "did not schedule (lazy)",
-            Self::Cpu => "CPU taken",
-            Self::Quota => "quota used up",
-            Self::Own => "ran itself",
-        }
-    }
-
-    /// The class of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let name = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(name);
-        Self::deserialize(name).ok()
-    }
-
-    /// As in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Irqoff => "irqoff",
-            Self::Hardirq => "hardirq",
-            Self::SoftirqDelay => "softirq_delay",
-            Self::SoftirqRun => "softirq_run",
-            Self::Stolen => "stolen",
-            Self::Outside => "outside",
-            Self::Hard => "hard",
-            Self::Lazy => "lazy",
-            Self::Cpu => "cpu",
-            Self::Quota => "quota",
-            Self::Own => "own",
         }
     }
 }

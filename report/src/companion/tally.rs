@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::units::duration;
+use crate::model::Class;
+use crate::units::{Unit, duration};
 
-use super::{Chart, Class, Event, Histogram, Kind, Mark, Panel, Time, Timeline, Unit};
+use super::chart::{Chart, Histogram, Mark, Panel, Timeline};
+use super::event::{Event, Kind};
+use super::time::Time;
 
 /// Marks that a picture keeps; what comes later is only counted.
 const MARKS: usize = 20_000;
@@ -206,7 +209,7 @@ fn bound(bucket: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ran;
+    use super::super::event::Ran;
     use super::*;
 
     const MS: u64 = 1_000_000;

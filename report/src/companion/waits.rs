@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Histogram, Kind, Panel, Time, Unit};
+use super::chart::{Histogram, Panel};
+use super::event::Kind;
+use super::time::Time;
 use crate::analysis::quantile::Quantile;
 use crate::format::json::Hdr;
 use crate::printable::printable;
-use crate::units::duration;
+use crate::units::{Unit, duration};
 
 /// The longest bar, in characters.
 const BAR: usize = 40;

@@ -3,8 +3,9 @@
 use plotters::backend::DrawingBackend;
 
 use super::canvas::{Area, Canvas, Ink};
+use super::palette;
+use super::picture::Error;
 use super::scale::{Scale, time_ticks};
-use super::{Error, palette};
 
 /// Width of the value labels beside a plot, pixels.
 pub(super) const LABELS: i32 = 58;

@@ -13,7 +13,7 @@ use plotters_backend::{
     FontFamily, FontStyle,
 };
 
-use super::Error;
+use super::picture::Error;
 use crate::printable::printable;
 
 /// The regular weight: Latin-1 and a few symbols.

@@ -1,16 +1,16 @@
 //! The HTML page, and what SVG shows under the pointer.
 
-use std::collections::BTreeSet;
-
-use plotters_backend::BackendColor;
-
-use crate::model::{Capture, DelayStat, Record, Segment};
-use crate::printable::printable_lines;
-use crate::units::duration;
-
 use super::canvas::Hint;
+use super::html::{escape, square, table};
+use super::palette::color_of;
+use super::picture::Picture;
 use super::scale::local;
-use super::{Marks, Picture, color_of, companion, marks, waterfall, words};
+use super::words::marks;
+use super::{companion, waterfall, words};
+use crate::analysis::marks::Marks;
+use crate::model::{Capture, DelayStat, Record, Segment};
+use crate::units::duration;
+use std::collections::BTreeSet;
 
 const STYLE: &str = "body{font:14px/1.45 'DejaVu Sans',Verdana,sans-serif;color:#1b1f26;background:#fff;\
 max-width:1400px;margin:0 auto;padding:0 12px 40px}svg{width:100%;height:auto}\
@@ -52,51 +52,10 @@ fn rect(Hint { area, text }: &Hint) -> String {
     )
 }
 
-/// Text as it may stand in XML and HTML, in and outside of attributes.
-pub(super) fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    // Control characters are not allowed in XML.
-    for c in printable_lines(text).chars() {
-        match c {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            c => safe.push(c),
-        }
-    }
-    safe
-}
-
-/// A section with a table; `cells` are HTML.
-pub(super) fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
-    let row = |cells: &[String], tag: &str| {
-        let between = format!("</{tag}><{tag}>");
-        format!("<tr><{tag}>{}</{tag}></tr>\n", cells.join(&between))
-    };
-    let body = rows
-        .iter()
-        .map(|cells| row(cells, "td"))
-        .collect::<Vec<_>>()
-        .concat();
-    let head = row(head, "th");
-    format!(
-        "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>\n",
-        escape(title)
-    )
-}
-
 /// A name with its colour and its marks.
 fn name(segment: Option<Segment>, marks: Marks) -> String {
     let text = segment.map_or("total", Segment::name).to_owned() + &marks.symbols();
     square(color_of(segment)) + &escape(&text)
-}
-
-/// A square of this colour, as HTML.
-pub(super) fn square(color: BackendColor) -> String {
-    let (r, g, b) = color.rgb;
-    format!("<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>")
 }
 
 fn slowest(capture: &Capture) -> String {

@@ -95,3 +95,8 @@ pub(super) fn ink_on(color: BackendColor) -> BackendColor {
     let light = 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
     if light > 140.0 { INK } else { PAPER }
 }
+
+/// The colour of a row or a bar: the segment's, or the total's.
+pub(super) fn color_of(segment: Option<Segment>) -> BackendColor {
+    segment.map_or(TOTAL, self::segment)
+}

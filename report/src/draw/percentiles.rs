@@ -6,8 +6,12 @@ use crate::model::{Capture, DelayStat, Segment};
 use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
+use super::layout::{heading, nothing};
+use super::palette::color_of;
+use super::picture::Error;
 use super::scale::Scale;
-use super::{Error, Marks, axis, color_of, heading, nothing, palette};
+use super::{axis, palette};
+use crate::analysis::marks::Marks;
 
 /// Width of the names, pixels.
 const NAMES: i32 = 128;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Error, Format, Picture, render};
+use super::picture::{Error, Format, Picture};
+use super::render::render;
 
 /// Who may read a picture: the owner and the group.
 const MODE: u32 = 0o640;

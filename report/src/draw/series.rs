@@ -7,8 +7,10 @@ use crate::model::{Bucket, Capture, DelayStat, Segment};
 use crate::units::{Unit, duration};
 
 use super::canvas::{Area, Canvas, Ink};
+use super::layout::{heading, nothing};
+use super::picture::Error;
 use super::scale::{Scale, since};
-use super::{Error, axis, heading, nothing, palette};
+use super::{axis, palette};
 
 /// Height of the heading, pixels.
 const HEADING: i32 = 28;

@@ -5,11 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use plotters::backend::BitMapBackend;
+
+use super::canvas::{Canvas, Ink};
+use super::layout::{HEIGHT, WIDTH};
 use super::*;
-use crate::analysis::causes::Cause;
+use crate::analysis::headline::Headline;
 use crate::model::{
-    Breakdown, Bucket, ClockRelation, Counters, DelayStat, Endpoint, Names, Owner, Probe, Record,
-    Run, Status, Summary,
+    Breakdown, Bucket, Capture, Cause, ClockRelation, Counters, Delay, DelayStat, Endpoint, Names,
+    Owner, Probe, Record, Run, Segment, Status, Summary,
 };
 
 fn cause(owner: Owner, count: u64) -> Cause {

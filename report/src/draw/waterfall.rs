@@ -2,13 +2,15 @@
 
 use plotters::backend::DrawingBackend;
 
-use crate::analysis::blame::Blame;
-use crate::model::{Breakdown, Capture, Delay, Owner, Record};
+use crate::model::{Blame, Breakdown, Capture, Delay, Owner, Record};
 use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
+use super::layout::{heading, nothing};
+use super::picture::Error;
 use super::scale::{Scale, local};
-use super::{Error, heading, marked_name, nothing, palette, words};
+use super::words::marked_name;
+use super::{palette, words};
 
 /// Bars at most.
 const MOST: usize = 8;

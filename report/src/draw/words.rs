@@ -1,9 +1,9 @@
 //! The sentences of the picture.
 
-use crate::model::{Capture, Counters, Endpoint, Record, Status};
+use crate::analysis::marks::Marks;
+use crate::model::{Capture, Counters, Delay, Endpoint, Record, Status};
 use crate::units::{FEW, duration};
 
-use super::Marks;
 use super::scale::local;
 
 /// What was measured: the two ends, and the facts about the run.
@@ -136,4 +136,18 @@ pub(super) fn status(record: &Record) -> &'static str {
         Status::Forgotten => "forgotten",
         Status::Dup => "duplicate",
     }
+}
+
+/// The marks of each segment, over all probes at hand.
+pub(super) fn marks(capture: &Capture) -> Marks {
+    let mut marks = Marks::default();
+    let breakdowns = capture.slowest.iter().filter_map(|r| r.breakdown.as_ref());
+    let delays = breakdowns.flat_map(|breakdown| &breakdown.delays);
+    delays.for_each(|delay| marks.note(delay));
+    marks
+}
+
+/// A segment's name and marks.
+pub(super) fn marked_name(delay: &Delay) -> String {
+    delay.segment.name().to_owned() + &Marks::from_delay(delay).symbols()
 }

@@ -3,8 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::analysis::verdict::Certainty;
-use crate::model::{Mark, Owner, Point, Segment};
+use crate::model::{Certainty, Mark, Owner, Point, Segment};
 
 /// All of it as text, for `pingtrace segments`.
 pub fn text() -> String {

@@ -1,7 +1,7 @@
-//! The formats that a run is written in.
+//! The formats that a run is written in, and read from.
 
-pub mod glossary;
-pub mod json;
-pub mod saved;
-pub mod style;
-pub mod text;
+pub mod glossary; // what the names in the results mean
+pub mod json; // one object a line
+pub mod saved; // a run read back
+pub mod style; // within which width, and whether with colours
+pub mod text; // for people

@@ -4,22 +4,10 @@
 //! Files come from anywhere: a line has a largest length, and what is kept of a file does not grow
 //! with it. A file that ends inside a line, or was cut off in it and written on, has its other lines.
 
-use std::io::{self, BufRead, ErrorKind, Read as _};
-
 use crate::analysis::spans::Spans;
 use crate::format::json::{self, Line, Part};
-use crate::model::{Names, Probe, Record, Run, Summary};
-
-/// The end of a saved run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Saved {
-    /// The run. Absent if its line is in a log file that was rotated away.
-    pub run: Option<Run>,
-    /// Its last summary, with histograms.
-    pub summary: Summary,
-    /// Runs in the file before this one.
-    pub earlier: u64,
-}
+use crate::model::{Names, Probe, Record, Run, Saved, Summary};
+use std::io::{self, BufRead, ErrorKind, Read as _};
 
 impl TryFrom<Scan> for Saved {
     type Error = Error;
@@ -49,6 +37,7 @@ impl TryFrom<Scan> for Saved {
 
 /// Longest line that is read, bytes: of a run, none is a tenth as long.
 const MAX_LINE: usize = 4 << 20;
+
 /// Names of namespaces and of devices that are kept.
 const MAX_NAMES: usize = 1 << 16;
 

@@ -6,19 +6,15 @@ use std::fmt::{Display, Write as _};
 
 use chrono::{DateTime, Local, TimeZone};
 
-use crate::analysis::causes::Cause;
-use crate::analysis::clock::{ClockSummary, Counts};
 use crate::analysis::headline::Headline;
 use crate::analysis::hops::{HopStat, HopStats};
-use crate::analysis::loss::{Loss, LossCount};
-use crate::analysis::stats::Marks;
-use crate::analysis::verdict::{Certainty, Verdict};
+use crate::analysis::marks::Marks;
 use crate::format::style::Style;
 use crate::model::send_error::SendError;
 use crate::model::{
-    Breakdown, ClockRelation, Counters, Delay, DelayStat, Endpoint, Host, KernelDrop, Names,
-    OwnCost, Owner, Point, Probe, ProgramCost, Record, Run, Segment, Stamp, Status, Summary,
-    Symbol, Variation,
+    Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
+    Endpoint, Host, KernelDrop, Loss, LossCount, Names, OwnCost, Owner, Point, Probe, ProgramCost,
+    Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation, Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};

@@ -7,19 +7,19 @@ pub mod mutate;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
-use report::analysis::blame::{Blame, Part as BlamedPart};
 use report::analysis::breakdown::breakdown;
-use report::analysis::clock::{ClockSummary, Counts, State, WireSplit};
+use report::analysis::clock::WireSplit;
 use report::analysis::hops::HopStats;
 use report::analysis::loss::{Evidence, autopsy};
+use report::analysis::marks::Marks;
 use report::analysis::slo::Objectives;
-use report::analysis::stats::{Marks, Stats};
+use report::analysis::stats::Stats;
 use report::analysis::verdict::{Baselines, Direction, judge};
-use report::companion::Class;
 use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
-    ClockRelation, Endpoint, Host, KernelDrop, Names, OwnCost, Point, Probe, ProgramCost, Record,
-    Run, Segment, Stamp, Status, Summary, Symbol,
+    Blame, Class, ClockRelation, ClockSummary, Counts, Endpoint, Host, KernelDrop, Names, OwnCost,
+    Part as BlamedPart, Point, Probe, ProgramCost, Record, Run, Segment, Stamp, State, Status,
+    Summary, Symbol,
 };
 
 /// A folder of test data.

@@ -1,8 +1,8 @@
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use report::analysis::loss::{Loss, Place};
 use report::analysis::stats::Stats;
+use report::model::{Loss, Place};
 
 const TIMEOUT_NS: u64 = 100;
 const RECORDS: usize = 8;

@@ -9,7 +9,8 @@ use report::companion::memleak::{
     Allocator, Cache, Evidence, Held, Judgement, Origin, Snapshot, Suspect, Trend, floor,
     host_growth, judge, nothing_grows, origin, suspects, unfollowed,
 };
-use report::companion::{Cohort, Frame, Site, beyond_tracing};
+use report::companion::memleak::{Cohort, Site};
+use report::companion::{Frame, beyond_tracing};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Upper bound on caches whose aliases are reported.

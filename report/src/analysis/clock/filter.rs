@@ -30,69 +30,80 @@
 //! Units: nanoseconds of the client's clock, and nanoseconds per second for rates, in doubles
 //! relative to the first probe (integers are subtracted first); times in seconds since then.
 
-use std::fmt;
-
-use super::Crossing;
 use super::base::{BaseRtt, Smallest};
+use super::crossing::Crossing;
 use super::gaussian::truncated;
+use crate::model::{Counts, State};
 use crate::units::duration;
+use std::fmt;
 
 /// Noise of a stamp that is taken for nothing, ns; at least three of its standard deviations.
 const NOISE_NS: f64 = 1e3;
+
 /// An interval that is further away than this many standard deviations is impossible.
 const IMPOSSIBLE: f64 = 4.5;
+
 /// Standard deviations to each side of a reported direction.
 const REPORTED: f64 = 4.0;
+
 /// A [`Doubt`] lasts for about so many probes.
 const REMEMBERED: f64 = 512.0;
+
 /// Random walk of the rate, ns/s per square root of a second: at first, and its limits.
 const WANDER: f64 = 10.0;
+
 const WANDER_MIN: f64 = 1.0;
+
 const WANDER_MAX: f64 = 1e3;
+
 /// How fast the random walk adapts to what the intervals say, per probe.
 const WANDER_GAIN: f64 = 0.01;
+
 /// White noise of the phase, ns^2 per second.
 const WHITE: f64 = 100.0;
+
 /// Standard deviation of the rate before anything is known, ns/s: 100 ppm.
 const COLD_RATE: f64 = 1e5;
+
 /// A faster change of the phase is a step, ns/s: 1000 ppm.
 const SLEW_MAX: f64 = 1e6;
+
 /// No clock is slewed faster than this, ns/s: 10 %.
 const RATE_MAX: f64 = 1e8;
+
 /// Farther than this the phase is found anew instead of widened, ns.
 const JUMP_NS: f64 = 20.0 * NOISE_NS;
+
 /// An event so few probes after another says that the rate is unknown.
 const AGAIN: u64 = 3;
+
 /// Quiet probes after an event until the directions are believed again.
 const RELOCK: u8 = 2;
+
 /// Probes until there is anything to believe.
 const INIT: u64 = 3;
+
 /// Probes until a single contradiction is doubted first.
 const SETTLED: u64 = 8;
+
 /// A round trip under this share of the base is doubted, until there is another like it within
 /// [`SHORT_AGAIN`] probes, as long to within [`SHORT_LIKE`].
 const SHORT: f64 = 0.8;
+
 const SHORT_AGAIN: u64 = 64;
+
 const SHORT_LIKE: f64 = 0.25;
+
 /// A probe that the server kept for longer teaches nothing about the base, ns.
 const KEPT_MAX_NS: f64 = 1e7;
+
 /// All round trips above the base for this many seconds and probes: the path is another one.
 const LONGER_S: f64 = 300.0;
+
 const LONGER_PROBES: u64 = 64;
 
 /// Further than any excess, ns: another clock.
 const ANOTHER_NS: f64 = 1e15;
-
-/// How well the server's clock is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Fewer than three probes: nothing is known of the directions.
-    Init,
-    /// The clock was slewed or stepped, and has not been seen at rest yet.
-    Relock,
-    /// Known within the bounds that each estimate gives.
-    Lock,
-}
 
 /// What the clock or the path did, noticed at a probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,19 +198,6 @@ pub struct Estimate {
     pub event: Option<Event>,
     /// Present if the probe taught the model nothing.
     pub glitch: Option<Glitch>,
-}
-
-/// Events and doubts of a model so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// [`Event::Rate`].
-    pub rate: u64,
-    /// [`Event::Step`].
-    pub step: u64,
-    /// [`Event::Path`].
-    pub path: u64,
-    /// Probes with bad stamps: [`Glitch::TooShort`], and [`Glitch::Unconfirmed`] without a step.
-    pub glitches: u64,
 }
 
 /// A probe in the filter's terms.

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::companion::Time;
-use crate::companion::iofsstat::diskstats::Rates;
-use crate::companion::iofsstat::{Bytes, Conservation};
+use super::conservation::{Bytes, Conservation};
+use super::diskstats::Rates;
+use crate::companion::time::Time;
 use crate::printable::printable;
 
 /// Sizes of requests are counted up to these, and above; as in `-P`.

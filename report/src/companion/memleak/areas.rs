@@ -1,7 +1,7 @@
 //! Areas of vmalloc over time: /proc/vmallocinfo lists what is there, so what came and went
 //! between two lists is known exactly, without any tracing.
 
-use super::Area;
+use super::snapshot::Area;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What a caller has asked for since the first list.

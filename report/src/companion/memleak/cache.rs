@@ -8,7 +8,7 @@
 //! kernel's books say how many more of these can be given back. Both are needed: a socket has an
 //! inode too, which nobody can reclaim while it is open.
 
-use super::Snapshot;
+use super::snapshot::Snapshot;
 use std::collections::BTreeSet;
 
 /// For what an object was made.
@@ -91,7 +91,7 @@ pub fn host_growth(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Cache;
+    use super::super::snapshot::Cache;
     use super::*;
 
     fn of(stack: &[&str]) -> Origin {

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::suspect::explains;
-use super::{ENOUGH, Leak, Origin, Suspect, Trend};
+use super::cache::Origin;
+use super::leak::Leak;
+use super::suspect::{Suspect, explains};
+use super::trend::{ENOUGH, Trend};
 use crate::units::{Unit, bytes};
 
 /// Nothing is surer: what follows may differ from what was seen.

@@ -8,76 +8,24 @@
 //! what three witnesses agree on: the books grow steadily, the followed objects explain the
 //! growth, and old ones are not freed.
 
-mod areas;
-mod cache;
-mod judge;
-pub(super) mod rows;
-mod snapshot;
-mod suspect;
-mod trend;
+mod allocator; // who hands out memory
+mod areas; // those of vmalloc over time
+mod cache; // what the kernel would give back
+mod judge; // the verdict, from what was followed
+mod leak; // the answer
+mod rows; // of text and JSON
+mod snapshot; // the kernel's own books at a moment
+mod suspect; // which allocator grows
+mod trend; // whether a quantity rises
 
+pub use allocator::Allocator;
 pub use areas::{Areas, Held};
 pub use cache::{Origin, host_growth, origin};
 pub use judge::{Evidence, Judgement, judge, nothing_grows, unfollowed};
+pub use leak::Leak;
+pub use rows::{Cohort, Site, Verdict, memleak_header};
 pub use snapshot::{
     Area, Cache, Process, Snapshot, meminfo, slabinfo, status, unused, vmallocinfo,
 };
 pub use suspect::{Suspect, floor, suspects};
 pub use trend::{ENOUGH, Trend};
-
-use serde::Serialize;
-
-/// Who hands out memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Allocator {
-    /// kmalloc and the caches of /proc/slabinfo.
-    Slab,
-    /// Whole pages that are in no other book.
-    Page,
-    /// The areas of /proc/vmallocinfo.
-    Vmalloc,
-    /// One copy for each CPU.
-    Percpu,
-    /// Memory of processes.
-    User,
-}
-
-impl Allocator {
-    /// As on the command line and in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Slab => "slab",
-            Self::Page => "page",
-            Self::Vmalloc => "vmalloc",
-            Self::Percpu => "percpu",
-            Self::User => "user",
-        }
-    }
-}
-
-/// The answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Leak {
-    /// Nothing that stays.
-    No,
-    /// Too little was seen for an answer.
-    Unknown,
-    /// It grows, but that it is never given back is not shown.
-    Growing,
-    /// It grows steadily, and what is old is not given back.
-    Yes,
-}
-
-impl Leak {
-    /// In text.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::No => "no leak",
-            Self::Unknown => "unknown",
-            Self::Growing => "growing",
-            Self::Yes => "leak",
-        }
-    }
-}

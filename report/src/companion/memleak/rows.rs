@@ -2,8 +2,10 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::companion::memleak::{Allocator, Leak};
-use crate::companion::{Frame, Time};
+use super::allocator::Allocator;
+use super::leak::Leak;
+use crate::companion::event::Frame;
+use crate::companion::time::Time;
 use crate::printable::printable;
 
 /// The answer.

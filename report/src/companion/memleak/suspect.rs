@@ -1,6 +1,9 @@
 //! Which allocator grows: the trend of every book of the kernel.
 
-use super::{Allocator, Cache, Snapshot, Trend, host_growth};
+use super::allocator::Allocator;
+use super::cache::host_growth;
+use super::snapshot::{Cache, Snapshot};
+use super::trend::Trend;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A trend below this is chance.
@@ -166,7 +169,7 @@ fn in_no_book(snapshot: &Snapshot) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Area, Cache, Process};
+    use super::super::snapshot::{Area, Process};
     use super::*;
 
     fn growing(step: u64) -> Vec<Snapshot> {

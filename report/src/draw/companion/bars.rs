@@ -4,10 +4,11 @@ use plotters::backend::DrawingBackend;
 
 use crate::companion::{Bar, Bars};
 
-use super::super::canvas::{Area, Canvas, Ink};
-use super::super::scale::Scale;
-use super::super::{Error, palette};
-use super::{HEADING, Height};
+use super::height::{HEADING, Height};
+use crate::draw::canvas::{Area, Canvas, Ink};
+use crate::draw::palette;
+use crate::draw::picture::Error;
+use crate::draw::scale::Scale;
 
 /// Height of a row, at least, pixels.
 const LEAST_PITCH: i32 = 16;

@@ -7,10 +7,11 @@ use plotters::backend::DrawingBackend;
 use crate::analysis::quantile::Quantile;
 use crate::companion::{Histogram, Unit};
 
-use super::super::canvas::{Area, Canvas, Ink};
-use super::super::scale::Scale;
-use super::super::{Error, axis, palette};
-use super::{HEADING, Height};
+use super::height::{HEADING, Height};
+use crate::draw::canvas::{Area, Canvas, Ink};
+use crate::draw::picture::Error;
+use crate::draw::scale::Scale;
+use crate::draw::{axis, palette};
 
 pub(super) const HEIGHT: Height = Height {
     least: HEADING + 110,

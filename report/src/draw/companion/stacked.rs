@@ -5,10 +5,12 @@ use plotters_backend::BackendColor;
 
 use crate::companion::{Series, Stacked};
 
-use super::super::canvas::{Area, Canvas, Ink};
-use super::super::scale::{Scale, since};
-use super::super::{Error, SWATCH, axis, palette, swatch};
-use super::{HEADING, Height};
+use super::height::{HEADING, Height};
+use crate::draw::canvas::{Area, Canvas, Ink};
+use crate::draw::layout::{SWATCH, swatch};
+use crate::draw::picture::Error;
+use crate::draw::scale::{Scale, since};
+use crate::draw::{axis, palette};
 
 pub(super) const HEIGHT: Height = Height {
     least: HEADING + 130,

@@ -5,9 +5,9 @@ use plotters_backend::BackendColor;
 use crate::companion::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline};
 use crate::units::duration;
 
-use super::super::page::{escape, square, table};
-use super::super::palette;
-use super::{empty, heading_of, histogram, timeline};
+use super::{histogram, timeline};
+use crate::draw::html::{escape, square, table};
+use crate::draw::palette;
 
 /// Marks in a table: the longest.
 const MARKS: usize = 200;
@@ -18,7 +18,10 @@ pub(in crate::draw) fn tables(chart: &Chart) -> String {
         "" => String::new(),
         notes => format!("<p>{}</p>\n", escape(notes)),
     };
-    let full = chart.panels.iter().filter(|panel| empty(panel).is_none());
+    let full = chart
+        .panels
+        .iter()
+        .filter(|panel| panel.nothing().is_none());
     full.fold(notes, |page, panel| page + &panel_table(panel))
 }
 
@@ -42,7 +45,7 @@ fn panel_table(panel: &Panel) -> String {
         }
         _ => String::new(),
     };
-    table(&format!("{}{more}", heading_of(panel)), &head, &rows)
+    table(&format!("{}{more}", panel.heading()), &head, &rows)
 }
 
 fn marks(timeline: &Timeline) -> Vec<Vec<String>> {

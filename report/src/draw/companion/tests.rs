@@ -1,10 +1,13 @@
 //! Panels that are easy to get wrong: every pixel and every number of them.
 
-use super::super::tests::decode;
-use super::super::{Format, Picture, render};
-use super::*;
+use super::chart::share;
+use super::height::{HEADING, Height};
+use super::histogram;
 use crate::analysis::quantile::Quantile;
-use crate::companion::{Bar, Bars, Histogram, Mark, Series, Stacked, Timeline, Unit};
+use crate::companion::{Bar, Bars, Chart, Histogram, Mark, Panel, Series, Stacked, Timeline, Unit};
+use crate::draw::layout::{NOTES_TOP, PANELS_TOP, WIDTH};
+use crate::draw::tests::decode;
+use crate::draw::{Format, Picture, palette, render};
 
 const START_UNIX_NS: i64 = 1_793_668_447_250_000_000;
 const SECOND: u64 = 1_000_000_000;

@@ -12,10 +12,12 @@ use plotters::backend::DrawingBackend;
 use crate::companion::{Mark, Timeline};
 use crate::units::duration;
 
-use super::super::canvas::{Area, Canvas, Ink};
-use super::super::scale::{Scale, since, time_ticks};
-use super::super::{Error, axis, palette, swatch};
-use super::{HEADING, Height};
+use super::height::{HEADING, Height};
+use crate::draw::canvas::{Area, Canvas, Ink};
+use crate::draw::layout::swatch;
+use crate::draw::picture::Error;
+use crate::draw::scale::{Scale, since, time_ticks};
+use crate::draw::{axis, palette};
 
 /// Rows at most.
 const ROWS: usize = 64;

@@ -5,15 +5,21 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ProbeRead;
 use super::value::{AtDeviceLine, Clock, DeviceLine, Place, Time, is_default, read_symbol, symbol};
-use crate::analysis::blame::Blame;
-use crate::analysis::loss::{Direction, Loss, Place as LostAt};
-use crate::analysis::verdict::{Certainty, Verdict};
 use crate::model::send_error::SendError;
 use crate::model::{
-    Breakdown, Delay, Host, KernelDrop, Names, Owner, Point, Probe, Record, Segment, Stamp, Status,
+    Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
+    Place as LostAt, Point, Probe, Record, Segment, Stamp, Status, Verdict,
 };
+
+/// A probe read back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeRead {
+    /// The probe, its breakdown, and what made it slow.
+    pub record: Record,
+    /// The names that the line had for its stamps' namespaces and devices.
+    pub names: Names,
+}
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct ProbeLine<'a> {

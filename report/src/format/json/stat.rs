@@ -6,17 +6,15 @@ use std::iter;
 
 use serde::{Deserialize, Serialize};
 
+use super::hdr::Hdr;
 use super::value::{
-    AtDeviceLine, DeviceLine, Hdr, Numbers, Time, TotalOr, count, is_default, read_symbol, symbol,
+    AtDeviceLine, DeviceLine, Numbers, Time, TotalOr, count, is_default, read_symbol, symbol,
 };
-use crate::analysis::blame::BlameTally;
-use crate::analysis::causes::Cause;
-use crate::analysis::clock::{ClockSummary, Counts, State};
 use crate::analysis::headline::{About, Headline};
-use crate::analysis::loss::{Direction, LossCount, Place as LostAt};
-use crate::analysis::slo::{Judged, Value};
 use crate::model::{
-    Counters, DelayStat, Names, OwnCost, Owner, Segment, Slow, Spread, Summary, Variation, Way,
+    BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, Direction, Judged, LossCount,
+    Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary, Value,
+    Variation, Way,
 };
 
 /// How many probes were lost at one place for one reason at one device.
@@ -164,8 +162,8 @@ pub(super) struct StatLine<'a> {
     own: Option<OwnCost>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     losses: Vec<LossEntry<'a>>,
-    #[serde(default, skip_serializing_if = "BlameTally::is_empty")]
-    blame: Cow<'a, BlameTally>,
+    #[serde(default, skip_serializing_if = "BlameSummary::is_empty")]
+    blame: Cow<'a, BlameSummary>,
 }
 
 impl<'a> StatLine<'a> {

@@ -1,26 +1,15 @@
 //! What several lines have in common: values that are written as strings, places, distributions.
 
-use std::borrow::Cow;
-use std::io::Read as _;
-
-use base64::prelude::{BASE64_STANDARD, Engine as _};
-use chrono::{DateTime, SecondsFormat, Utc};
-use flate2::read::ZlibDecoder;
-use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{
-    Deserializer as HdrReader, Serializer as _, V2DeflateSerializer,
+use super::hdr::{Hdr, MAX_PROBES};
+use crate::analysis::headline::About;
+use crate::model::{
+    AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Host, Names, Owner,
+    Place as LostAt, Point, Segment, State, Status, Symbol, Way,
 };
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::analysis::clock::State;
-use crate::analysis::headline::About;
-use crate::analysis::loss::{Direction, Place as LostAt};
-use crate::analysis::verdict::Certainty;
-use crate::model::{
-    AtDevice, ClockRelation, DelayStat, Device, Host, Names, Owner, Point, Segment, Status, Symbol,
-    Way,
-};
+use std::borrow::Cow;
 
 /// The name of the total among the delays of a `stat` line.
 const TOTAL: &str = "total";
@@ -76,66 +65,6 @@ pub(super) struct Time(pub(super) i64);
 
 /// A number in hexadecimal digits.
 pub(super) struct Hex(pub(super) u64);
-
-/// All values of a distribution, as `HdrHistogram`'s V2 encoding, deflated, in base64: what its
-/// other implementations read and write as a string that begins with `HISTF`.
-pub(crate) struct Hdr(pub(crate) Histogram<u64>);
-
-impl Hdr {
-    pub(crate) fn encode(&self) -> String {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.0, &mut bytes)
-            .expect("a Vec takes everything, and no count is beyond 63 bits");
-        BASE64_STANDARD.encode(bytes)
-    }
-
-    /// Absent for what is no histogram, or one that takes more memory or has more values than one
-    /// of a run can have.
-    fn decode(text: &str) -> Option<Self> {
-        let bytes = BASE64_STANDARD.decode(text).ok()?;
-        let (header, deflated) = bytes.split_at_checked(DEFLATED_HEADER)?;
-        if header[..4] != DEFLATED_COOKIE {
-            return None;
-        }
-        let mut plain = Vec::new();
-        let mut inflate = ZlibDecoder::new(deflated).take(MAX_PLAIN);
-        inflate.read_to_end(&mut plain).ok()?;
-        if !is_of_ours(&plain) {
-            return None;
-        }
-        let histogram: Histogram<u64> = HdrReader::new().deserialize(&mut plain.as_slice()).ok()?;
-        (histogram.len() <= MAX_PROBES).then_some(Self(histogram))
-    }
-}
-
-/// Probes that a run can have: at 100 000 a second, those of four months.
-pub(super) const MAX_PROBES: u64 = 1 << 40;
-
-/// What stands before the deflated part: cookie and length.
-const DEFLATED_HEADER: usize = 8;
-/// `V2_COMPRESSED_COOKIE` of `HdrHistogram`.
-const DEFLATED_COOKIE: [u8; 4] = 0x1c84_9314_u32.to_be_bytes();
-/// The inflated form is no longer, bytes: of each of the counts up to nine, of which those at most
-/// that the limits below allow.
-const MAX_PLAIN: u64 = 40 + 9 * 33 * 1024;
-/// Significant decimal digits and largest value, ns (73 min), of a histogram that is read: at
-/// most 270 kB.
-const MAX_DIGITS: u32 = 3;
-const MAX_VALUE: u64 = 1 << 42;
-
-/// Whether the header of an inflated histogram (cookie, length, offset, digits, lowest and highest
-/// value) has limits like those of a run, before memory is taken for it.
-fn is_of_ours(plain: &[u8]) -> bool {
-    let number = |at: usize| plain.get(at..).and_then(<[u8]>::first_chunk::<8>);
-    let number = |at: usize| number(at).map(|bytes| u64::from_be_bytes(*bytes));
-    let length = number(0).map(|both| both & u64::from(u32::MAX));
-    let digits = number(8).map(|both| both as u32);
-    let within = |value: Option<u64>, max: u64| value.is_some_and(|value| value <= max);
-    within(length, MAX_PLAIN)
-        && digits.is_some_and(|digits| digits <= MAX_DIGITS)
-        && within(number(24), MAX_VALUE)
-}
 
 /// A segment, or the total.
 pub(super) struct TotalOr(pub(super) Option<Segment>);

@@ -1,0 +1,295 @@
+//! The split of the time on the wire into its two directions.
+
+use super::crossing::Crossing;
+use super::filter::{ClockModel, Estimate};
+use crate::model::{ClockRelation, ClockSummary, WireExcess};
+use std::net::IpAddr;
+
+/// Time on the wire in one direction, and what is known about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// Nanoseconds.
+    pub ns: u64,
+    /// Bounds, nanoseconds, where `ns` is an estimate: how the excess over the base can be shared.
+    /// One direction is at its lower bound where the other is at its upper.
+    pub bounds: Option<(u64, u64)>,
+    /// The path needs that long without any queueing: on one clock the smallest `ns` seen in
+    /// this direction so far, this probe included; else half of the base round trip.
+    pub base_ns: u64,
+}
+
+/// What earlier probes of one run say about the wire. One per client, server and path.
+#[derive(Clone, Debug, Default)]
+pub struct WireSplit {
+    peer: Option<IpAddr>,
+    /// Present once a probe crossed between two clocks.
+    clock: Option<ClockModel>,
+    /// Of the present probe.
+    estimate: Option<Estimate>,
+    excess: Option<WireExcess>,
+    /// Smallest time of each direction, nanoseconds.
+    base_out: Option<u64>,
+    base_in: Option<u64>,
+    /// Smallest time from departure to return where nothing is known of the server, nanoseconds.
+    base_unsplit: Option<u64>,
+}
+
+impl WireSplit {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next probe is one to this peer. What is known of another peer is forgotten.
+    pub fn start_probe(&mut self, peer: IpAddr) {
+        if self.peer.is_some_and(|known| known != peer) {
+            *self = Self {
+                clock: self.clock.as_ref().map(ClockModel::of_another),
+                ..Self::new()
+            };
+        }
+        self.peer = Some(peer);
+        (self.estimate, self.excess) = (None, None);
+    }
+
+    /// How the excess of the present probe was shared; absent on one clock, and without stamps of
+    /// the server.
+    pub fn estimate(&self) -> Option<&Estimate> {
+        self.estimate.as_ref()
+    }
+
+    /// What is known of both wires of the present probe together; absent as [`Self::estimate`] is.
+    pub fn excess(&self) -> Option<WireExcess> {
+        self.excess
+    }
+
+    /// The model of the server's clock; absent while no probe crossed between two clocks.
+    pub fn clock(&self) -> Option<&ClockModel> {
+        self.clock.as_ref()
+    }
+
+    /// What is known of the server's clock at this time of the client's, nanoseconds.
+    pub fn summary(&self, now_ns: u64) -> Option<ClockSummary> {
+        let clock = self.clock.as_ref()?;
+        Some(ClockSummary {
+            state: clock.state(),
+            rate_ppm: clock.rate_ppm(),
+            rate_sd_ppm: clock.rate_sd_ppm(),
+            counts: clock.counts(),
+            in_base_age_ns: clock.in_base_ns().map(|ns| now_ns.saturating_sub(ns)),
+        })
+    }
+
+    /// The two directions of a crossing, out and in; they sum to [`Crossing::round_ns`] exactly.
+    /// On one clock both are exact. Absent when the stamps contradict each other.
+    pub fn split(&mut self, crossing: &Crossing, clock: ClockRelation) -> Option<(Leg, Leg)> {
+        let round = crossing.round_ns()?;
+        match clock {
+            ClockRelation::Same => {
+                let out = crossing.arrived_ns.checked_sub(crossing.left_ns)?;
+                let back = crossing.back_ns.checked_sub(crossing.returned_ns)?;
+                Some((
+                    exact(out, &mut self.base_out),
+                    exact(back, &mut self.base_in),
+                ))
+            }
+            ClockRelation::Separate => {
+                let estimate = self.clock.get_or_insert_default().update(crossing);
+                let (out, back) = share(round, &estimate);
+                self.estimate = Some(estimate);
+                self.excess = Some(WireExcess {
+                    base_out_ns: out.base_ns,
+                    base_in_ns: back.base_ns,
+                    excess_ns: round - out.base_ns - back.base_ns,
+                    margin_ns: (2.0 * estimate.margin_ns).ceil() as u64,
+                    moved_ns: estimate.moved_ns.ceil() as u64,
+                    shows_clock: estimate.glitch.is_none(),
+                });
+                Some((out, back))
+            }
+        }
+    }
+
+    /// A departure and a return with no stamp between them: one exact span, nanoseconds.
+    pub fn unsplit(&mut self, ns: u64) -> Leg {
+        exact(ns, &mut self.base_unsplit)
+    }
+}
+
+fn exact(ns: u64, base: &mut Option<u64>) -> Leg {
+    Leg {
+        ns,
+        bounds: None,
+        base_ns: least(base, ns),
+    }
+}
+
+/// Shares a time on both wires, nanoseconds, to the nanosecond.
+fn share(round: u64, estimate: &Estimate) -> (Leg, Leg) {
+    let base = (estimate.base_ns.round() as u64).min(round);
+    let excess = round - base;
+    let out = estimate.out_reported();
+    let queued = (out.ns.round() as u64).min(excess);
+    let low = (out.lo_ns.floor() as u64).min(queued);
+    let high = (out.hi_ns.ceil() as u64).clamp(queued, excess);
+    let leg = |base_ns, queued, low, high| Leg {
+        ns: base_ns + queued,
+        bounds: Some((base_ns + low, base_ns + high)),
+        base_ns,
+    };
+    let half = base / 2;
+    (
+        leg(half, queued, low, high),
+        leg(base - half, excess - queued, excess - high, excess - low),
+    )
+}
+
+/// Lowers a running minimum to `value` if that is less, and returns it.
+fn least<T: Copy + Ord>(minimum: &mut Option<T>, value: T) -> T {
+    let least = minimum.map_or(value, |minimum| minimum.min(value));
+    *minimum = Some(least);
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::State;
+
+    /// A crossing with this time on each wire, 10 us at the server, whose clock is `offset` ahead.
+    fn crossing(out: u64, back: u64, offset: i64) -> Crossing {
+        let left_ns = 1_000_000_000_u64;
+        let arrived_ns = (left_ns + out).wrapping_add_signed(offset);
+        Crossing {
+            left_ns,
+            arrived_ns,
+            returned_ns: arrived_ns + 10_000,
+            back_ns: left_ns + out + 10_000 + back,
+        }
+    }
+
+    #[test]
+    fn one_clock_is_exact() {
+        let mut wire = WireSplit::new();
+        let (out, back) = wire
+            .split(&crossing(700, 300, 0), ClockRelation::Same)
+            .unwrap();
+        assert_eq!((out.ns, out.bounds, out.base_ns), (700, None, 700));
+        assert_eq!((back.ns, back.bounds, back.base_ns), (300, None, 300));
+    }
+
+    /// After many quiet probes, a millisecond apart: 500 ns each way.
+    fn settled(
+        offset: i64,
+    ) -> (
+        WireSplit,
+        impl FnMut(&mut WireSplit, u64, u64) -> (Leg, Leg),
+    ) {
+        let mut at = 0;
+        let mut split = move |wire: &mut WireSplit, out, back| {
+            at += 1_000_000;
+            let Crossing {
+                left_ns,
+                arrived_ns,
+                returned_ns,
+                back_ns,
+            } = crossing(out, back, offset);
+            let crossing = Crossing {
+                left_ns: left_ns + at,
+                arrived_ns: arrived_ns + at,
+                returned_ns: returned_ns + at,
+                back_ns: back_ns + at,
+            };
+            wire.split(&crossing, ClockRelation::Separate).unwrap()
+        };
+        let mut wire = WireSplit::new();
+        for _ in 0..20 {
+            split(&mut wire, 500, 500);
+        }
+        (wire, split)
+    }
+
+    #[test]
+    fn excess_goes_where_it_arose_whatever_the_offset() {
+        for offset in [-900_000_000, 0, 7_000_000_000] {
+            let (mut wire, mut split) = settled(offset);
+            let near = |leg: Leg, ns: u64| {
+                let (lo, hi) = leg.bounds.unwrap();
+                assert!(leg.ns.abs_diff(ns) < 100, "{leg:?} for {ns}");
+                assert!(lo <= ns && ns <= hi && hi - lo < 2_000, "{leg:?} for {ns}");
+                assert_eq!(leg.base_ns, 500);
+            };
+            let (out, back) = split(&mut wire, 50_500, 500);
+            near(out, 50_500);
+            near(back, 500);
+            let (out, back) = split(&mut wire, 500, 70_500);
+            near(out, 500);
+            near(back, 70_500);
+            assert_eq!(wire.estimate().unwrap().state, State::Lock);
+        }
+    }
+
+    #[test]
+    fn the_sum_is_exact_under_drift() {
+        let mut wire = WireSplit::new();
+        for k in 0_u64..1_000 {
+            let crossing = crossing(500 + k * 7 % 90, 501 + k * 3 % 70, (k * 100) as i64);
+            let (out, back) = wire.split(&crossing, ClockRelation::Separate).unwrap();
+            assert_eq!(Some(out.ns + back.ns), crossing.round_ns());
+            let bounds = [out, back].map(|leg| leg.bounds.unwrap());
+            for (leg, (lo, hi)) in [out, back].into_iter().zip(bounds) {
+                assert!(leg.base_ns <= lo && lo <= leg.ns && leg.ns <= hi);
+            }
+            assert_eq!(bounds[0].0 + bounds[1].1, out.ns + back.ns);
+            assert_eq!(bounds[0].1 + bounds[1].0, out.ns + back.ns);
+        }
+    }
+
+    #[test]
+    fn another_peer_has_another_clock() {
+        let (mut wire, mut split) = settled(0);
+        let peer = |last| IpAddr::from([10, 0, 0, last]);
+        wire.start_probe(peer(1));
+        split(&mut wire, 500, 500);
+        wire.start_probe(peer(1));
+        assert_eq!(wire.estimate(), None);
+        assert_eq!(wire.summary(0).unwrap().state, State::Lock);
+        split(&mut wire, 500, 500);
+        let of = wire.excess().unwrap();
+        wire.start_probe(peer(2));
+        assert_eq!(wire.excess(), None);
+        assert_eq!(wire.summary(0).unwrap().state, State::Init);
+        split(&mut wire, 9_500, 500);
+        assert_eq!(wire.excess().unwrap().excess_ns, 0);
+        assert!(wire.excess().unwrap().moved_ns - of.moved_ns >= 1_000_000_000_000_000);
+        assert_eq!(wire.summary(0).unwrap().state, State::Init);
+    }
+
+    #[test]
+    fn the_summary_knows_how_old_its_knowledge_is() {
+        let (mut wire, mut split) = settled(0);
+        assert_eq!(
+            wire.summary(1_021_000_000 + 11_000).unwrap().in_base_age_ns,
+            Some(1_000_000)
+        );
+        split(&mut wire, 900_500, 500);
+        assert_eq!(
+            wire.summary(1_022_000_000 + 11_000).unwrap().in_base_age_ns,
+            Some(2_000_000)
+        );
+    }
+
+    #[test]
+    fn a_server_that_kept_the_probe_too_long_is_a_contradiction() {
+        let impossible = Crossing {
+            left_ns: 10,
+            arrived_ns: 0,
+            returned_ns: 100,
+            back_ns: 50,
+        };
+        assert_eq!(
+            WireSplit::new().split(&impossible, ClockRelation::Separate),
+            None
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! How high a panel is.
+
+/// Height of a panel's heading, pixels.
+pub(super) const HEADING: i32 = 28;
+
+/// How high a panel wants to be, pixels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Height {
+    /// Below this, it loses something.
+    pub(super) least: i32,
+    /// Above this, it gains little.
+    pub(super) enough: i32,
+    /// Whether it takes what nobody else wants.
+    pub(super) grows: bool,
+}
+
+impl Height {
+    /// Of a box that says why there is nothing to see.
+    pub(super) const EMPTY: Self = Self {
+        least: HEADING + 40,
+        enough: HEADING + 72,
+        grows: false,
+    };
+}

@@ -1,0 +1,130 @@
+//! Where a probe's time went.
+
+use super::segment::Segment;
+
+/// The time a probe spent in one segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// Which segment.
+    pub segment: Segment,
+    /// Nanoseconds.
+    pub ns: u64,
+    /// Bounds, nanoseconds, where `ns` is an estimate (the wire split between two clocks).
+    pub bounds: Option<(u64, u64)>,
+    /// Points inside were missing: neighbouring segments of the same owner are included.
+    pub merged: bool,
+    /// A softirq or NAPI span reached back before the packet's arrival and was cut.
+    pub clamped: bool,
+}
+
+/// What qualifies the time of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It is an estimate with bounds.
+    Estimated,
+    /// Points inside were missing.
+    Merged,
+    /// It was cut at the packet's arrival.
+    Clamped,
+}
+
+impl Mark {
+    /// All marks.
+    pub const ALL: [Self; 3] = [Self::Estimated, Self::Merged, Self::Clamped];
+
+    /// What stands behind the name or the time of the segment.
+    pub const fn symbol(self) -> char {
+        match self {
+            Self::Estimated => '~',
+            Self::Merged => '*',
+            Self::Clamped => '!',
+        }
+    }
+
+    /// What it means, without its symbol.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Estimated => {
+                "estimate, as the hosts have a clock each; out and in together are exact"
+            }
+            Self::Merged => "includes a neighbour whose point was missing",
+            Self::Clamped => "only the part above the wire's base; the rest is counted as wire",
+        }
+    }
+
+    /// Whether a delay has it.
+    pub const fn is_on(self, delay: &Delay) -> bool {
+        match self {
+            Self::Estimated => delay.bounds.is_some(),
+            Self::Merged => delay.merged,
+            Self::Clamped => delay.clamped,
+        }
+    }
+}
+
+/// A probe's total, split into segments that sum to it exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Breakdown {
+    /// `l_rx_user` minus `l_tx_user`, nanoseconds.
+    pub total_ns: u64,
+    /// The segments in path order, each at most once; the `ns` of all but [`Segment::LTxLate`] sum
+    /// to `total_ns`.
+    pub delays: Vec<Delay>,
+    /// Stamps that contradicted their neighbours by more than the clock's granularity and were left out.
+    pub unordered: u32,
+    /// Both wires together, where the hosts have a clock each.
+    pub wire: Option<WireExcess>,
+}
+
+impl Breakdown {
+    /// How late the probe left against its schedule, nanoseconds; absent where there is none.
+    pub fn late_ns(&self) -> Option<u64> {
+        let late = self.delays.first()?;
+        (late.segment == Segment::LTxLate).then_some(late.ns)
+    }
+
+    /// From when the probe was due to when its answer was there, nanoseconds; the total where
+    /// there is no schedule.
+    pub fn response_ns(&self) -> u64 {
+        self.total_ns.saturating_add(self.late_ns().unwrap_or(0))
+    }
+
+    /// The total, and where there is a schedule the response, nanoseconds, as [`DelayStat`] names
+    /// them.
+    pub fn sums(&self) -> impl Iterator<Item = (Option<Segment>, u64)> {
+        let response = self.late_ns().map(|_| self.response_ns());
+        let response = response.map(|ns| (Some(Segment::Response), ns));
+        [(None, self.total_ns)].into_iter().chain(response)
+    }
+}
+
+/// What is known of both wires together without knowing how the clocks stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WireExcess {
+    /// Time on the way out without any queueing, as far as can be known, nanoseconds.
+    pub base_out_ns: u64,
+    /// The same on the way in.
+    pub base_in_ns: u64,
+    /// Time above both, nanoseconds.
+    pub excess_ns: u64,
+    /// What `excess_ns` may be off by in each direction.
+    pub margin_ns: u64,
+    /// By how much the clocks were found elsewhere than predicted since the run's start, in all,
+    /// nanoseconds.
+    pub moved_ns: u64,
+    /// The probe agrees with what is known of the clocks: they are where they should be, to within
+    /// its excess.
+    pub shows_clock: bool,
+}
+
+impl WireExcess {
+    /// The excess is no smaller, nanoseconds.
+    pub fn least_ns(&self) -> u64 {
+        self.excess_ns.saturating_sub(self.margin_ns)
+    }
+
+    /// The excess is no larger, nanoseconds.
+    pub fn most_ns(&self) -> u64 {
+        self.excess_ns.saturating_add(self.margin_ns)
+    }
+}

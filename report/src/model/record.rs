@@ -1,0 +1,22 @@
+//! A probe that was recorded, and all that is said of it.
+
+use super::blame::Blame;
+use super::breakdown::Breakdown;
+use super::loss::Loss;
+use super::probe::Probe;
+use super::verdict::Verdict;
+
+/// A probe that was answered, and where its time went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The probe.
+    pub probe: Probe,
+    /// Absent for a lost probe.
+    pub breakdown: Option<Breakdown>,
+    /// What made it slow; absent if nothing took longer than usual.
+    pub verdict: Option<Verdict>,
+    /// Where a lost probe was lost.
+    pub loss: Option<Loss>,
+    /// Who had the CPU meanwhile, a segment each; empty unless it was asked for.
+    pub blame: Vec<Blame>,
+}

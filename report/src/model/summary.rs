@@ -1,0 +1,146 @@
+//! Everything about a run, or a part of it, that fits in a few lines.
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::blame::BlameSummary;
+use super::clock::ClockSummary;
+use super::cost::OwnCost;
+use super::counters::Counters;
+use super::loss::LossCount;
+use super::objective::Judged;
+use super::segment::Segment;
+use super::verdict::Cause;
+
+/// Distribution of one segment (or of the total) over the probes that have it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DelayStat {
+    /// The segment; absent for the total.
+    pub segment: Option<Segment>,
+    /// Probes that have the segment.
+    pub count: u64,
+    /// All in nanoseconds.
+    pub min: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Median.
+    pub p50: u64,
+    /// 90th percentile.
+    pub p90: u64,
+    /// 99th percentile.
+    pub p99: u64,
+    /// 99.9th percentile.
+    pub p999: u64,
+    /// Largest.
+    pub max: u64,
+}
+
+/// How a delay varied in the course of a run: percentiles of consecutive parts of it, in order, of
+/// as many parts as have enough probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spread {
+    /// Values of the whole run that were cut at the packet's arrival ([`Delay::clamped`]).
+    pub clamped: u64,
+    /// Medians, nanoseconds.
+    pub p50: Vec<u64>,
+    /// 99th percentiles, nanoseconds.
+    pub p99: Vec<u64>,
+}
+
+/// A way that a probe goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From the client's driver to the server's `netif_receive_skb`.
+    Out,
+    /// From the server's driver to the client's `netif_receive_skb`.
+    In,
+    /// From `l_tx_user` to `l_rx_user`.
+    Round,
+}
+
+impl Way {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Round];
+
+    /// The direction with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name() == name)
+    }
+
+    /// Its name: `out`, `in`, `rtt`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+            Self::Round => "rtt",
+        }
+    }
+}
+
+/// How much the delay of one direction varies from a probe to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Variation {
+    /// Which direction.
+    pub direction: Way,
+    /// Distribution of |IPDV| (RFC 3393), nanoseconds, over pairs of consecutive probes.
+    pub ipdv: DelayStat,
+    /// Interarrival jitter as RFC 3550 smooths it (section 6.4.1), at the end, nanoseconds.
+    pub rfc3550_ns: u64,
+}
+
+/// How many probes of a span were slow, and what that means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slow {
+    /// From this total on a probe counts as slow, nanoseconds. Absent while it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_ns: Option<u64>,
+    /// Nobody gave that threshold: it was learnt from the run, and is the last one.
+    pub learnt: bool,
+    /// Answered probes that were slow.
+    pub probes: u64,
+}
+
+/// Everything about a run, or about one interval of it, that fits in a few lines.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Summary {
+    /// Nanoseconds from the run's start to this summary; of an interval, its length.
+    pub elapsed_ns: u64,
+    /// Losses and oddities.
+    pub counters: Counters,
+    /// Total first, then the segments in path order.
+    pub delays: Vec<DelayStat>,
+    /// Which probes were slow.
+    pub slow: Slow,
+    /// What made them slow, by the time that it took, most first.
+    pub causes: Vec<Cause>,
+    /// How late probes left against their schedule, nanoseconds; absent when adaptive.
+    pub send_slip: Option<DelayStat>,
+    /// The server's clock; absent when both ends are on one, or nothing came from the server.
+    pub clock: Option<ClockSummary>,
+    /// Variation of the delay, by direction, where two consecutive probes had it.
+    pub jitter: Vec<Variation>,
+    /// All values of each of `delays`, in the same order; only at the end of a run.
+    pub histograms: Vec<Histogram<u64>>,
+    /// How each of `delays` varied, in the same order; only at the end of a run.
+    pub spreads: Vec<Spread>,
+    /// What became of the run's objectives; only at the end of a run.
+    pub slo: Vec<Judged>,
+    /// What the client itself cost.
+    pub own: Option<OwnCost>,
+    /// Lost probes by place and reason.
+    pub losses: Vec<LossCount>,
+    /// What was to blame for slow probes, where that was asked for.
+    pub blame: BlameSummary,
+}
+
+impl Summary {
+    /// What probes took in all: the response, where there is a schedule, else the total; if a probe
+    /// was answered.
+    pub fn taken(&self) -> Option<&DelayStat> {
+        let of = |segment| {
+            let mut delays = self.delays.iter();
+            delays.find(move |stat| stat.segment == segment && stat.count > 0)
+        };
+        of(Some(Segment::Response)).or(of(None))
+    }
+}
