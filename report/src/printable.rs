@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Every control character of one line of text as an escape: `\x1b`, `\u{202e}`.
+/// One line of text with each control character as an escape: `\x1b`, `\u{202e}`.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(acts) {
         return Cow::Borrowed(text);
@@ -26,7 +26,7 @@ pub fn printable_lines(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// JSON with those control characters escaped that JSON itself lets stand raw: the same value.
+/// JSON of the same value, with the control characters escaped that JSON allows raw.
 pub(crate) fn printable_json(json: String) -> String {
     if !json.contains(acts) {
         return json;

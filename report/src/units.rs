@@ -18,9 +18,9 @@ pub enum Unit {
 const EXACT: u64 = 100_000;
 /// Parts of a long duration, seconds.
 const PARTS: [(u64, &str); 4] = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-/// From so many seconds on, a duration is written in minutes, hours and days.
+/// From this many seconds on, a duration is written in minutes, hours and days.
 const LONG_S: u64 = 120;
-/// A percentage of fewer than these says less than their number.
+/// Below this number of values, the number is shown instead of a percentage.
 pub(crate) const FEW: u64 = 20;
 
 impl Unit {
@@ -130,8 +130,8 @@ pub fn duration(ns: u64) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-/// A part of a whole: ` (0.30 %)` with so many digits, or ` of 7` where a percentage would feign more
-/// than so few can say; nothing of nothing.
+/// A part of a whole: ` (0.30 %)` with this many digits, or ` of 7` if there are too few for a percentage;
+/// empty if the whole is 0.
 pub(crate) fn share(part: u64, whole: u64, digits: usize) -> String {
     match whole {
         1..FEW if part == 0 => String::new(),

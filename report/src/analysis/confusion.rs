@@ -1,8 +1,8 @@
-//! Injected against named: how often the tool names the segment in which a known fault was.
+//! Injected against named: how often the segment with a known fault was named.
 //!
-//! What nobody injected is known too, whichever segment it is in: a probe's total above its
-//! usual total, less what was injected. Where that is no smaller than the injected fault, the
-//! right name is not known: such a trial is *disturbed*, and counted apart.
+//! The time that was not injected is known too, whichever segment it is in: a probe's total above the
+//! baseline, less the injected time. If that is no smaller than the injected fault, the right name is
+//! not known: such a trial is *disturbed*, and counted separately.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::model::{Certainty, Owner, Segment, Verdict};
 
-/// Right of the trials that were not disturbed, percent, at least.
+/// Lower bound on the share of right names among undisturbed trials, percent.
 pub const GOAL_PERCENT: u32 = 95;
 
 /// A probe that a fault hit; or one of those among them that none did.
@@ -21,9 +21,9 @@ pub struct Trial {
     pub injected: Option<Segment>,
     /// How long it held up the probe, nanoseconds.
     pub injected_ns: u64,
-    /// The probe's total above the usual one, nanoseconds.
+    /// The probe's total above the baseline, nanoseconds.
     pub excess_ns: u64,
-    /// What was said.
+    /// What was named.
     pub verdict: Option<Verdict>,
 }
 
@@ -45,7 +45,7 @@ pub enum Finding {
 /// The trials, a row for each segment in which faults were injected.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    /// Less than this is not worth a name, nanoseconds.
+    /// Smallest excess that counts as a name, nanoseconds.
     threshold_ns: u64,
     rows: Vec<Row>,
     omitted: Vec<Omitted>,
@@ -64,7 +64,7 @@ struct Row {
     undecided: u32,
     wrong_host: u32,
     disturbed: u32,
-    /// What was said where it was not right.
+    /// The wrong names.
     instead: BTreeMap<&'static str, u32>,
 }
 
@@ -146,7 +146,7 @@ impl Row {
         }
     }
 
-    /// Trials of which the right answer is known.
+    /// Trials with a known right answer.
     fn judged(&self) -> u32 {
         self.right + self.right_host + self.undecided + self.wrong_host
     }

@@ -29,7 +29,7 @@ pub enum Word {
 /// What a run knows beside a probe's own stamps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence {
-    /// The server's word.
+    /// What the server says of the probe.
     pub word: Option<Word>,
     /// The run sees the client's device queue.
     pub sees_queue: bool,
@@ -41,7 +41,7 @@ pub struct Evidence {
     pub send_error: Option<SendError>,
 }
 
-/// How far a probe came, as far as anybody saw it.
+/// How far a probe got, as far as it was seen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Out,
@@ -53,7 +53,7 @@ enum Stage {
     AtSocket,
 }
 
-/// Finds where a lost probe was lost. Of the drops the first that fits is believed.
+/// Finds where a lost probe was lost. Of several drops, the first that fits counts.
 pub fn autopsy(
     probe: &Probe,
     drops: impl IntoIterator<Item = KernelDrop>,
@@ -79,7 +79,7 @@ pub fn autopsy(
             path.last().and_then(Stamp::device),
         ),
     };
-    // What got lost between two hosts was at none of their devices.
+    // A packet lost between two hosts was at none of their devices.
     let device = device.filter(|_| place.is_at_a_host());
     Loss {
         place,
@@ -90,7 +90,7 @@ pub fn autopsy(
     }
 }
 
-/// Recent kernels drop what a full raw socket has no room for without a `kfree_skb`.
+/// Recent kernels drop packets for a full raw socket without a `kfree_skb`.
 fn socket_full(last: &Stamp) -> KernelDrop {
     KernelDrop {
         host: Host::Client,
@@ -110,7 +110,7 @@ fn socket_full(last: &Stamp) -> KernelDrop {
 fn stage(stamp: &Stamp) -> Option<Stage> {
     match (stamp.host, stamp.point) {
         (Host::Client, Point::LRxSkdataready) => Some(Stage::AtSocket),
-        // A reply that somebody else on this kernel sent.
+        // A reply that another program on this kernel sent.
         (Host::Client, Point::MTxDevreply) => Some(Stage::Left),
         (Host::Client, point) if point.is_reply() => Some(Stage::Back),
         (Host::Client, _) => Some(Stage::Out),
@@ -150,7 +150,7 @@ fn point(stage: Stage) -> Option<Point> {
     }
 }
 
-/// A drop explains a loss if nobody saw the packet later: what went on was another copy.
+/// A drop explains a loss if the packet was not seen later: else a copy was dropped.
 fn fits(drop: &KernelDrop, path: &[Stamp], stage: Stage) -> bool {
     let stages = match (drop.host, drop.reply) {
         (Host::Client, false) => Stage::Out..=Stage::Out,
@@ -162,7 +162,7 @@ fn fits(drop: &KernelDrop, path: &[Stamp], stage: Stage) -> bool {
     stages.contains(&stage) && path.iter().all(before)
 }
 
-/// Nobody saw it behind the client's request side.
+/// Not seen after the client's request side.
 fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) -> Place {
     match drop {
         Some(drop) if drop.host == Host::Client && drop.reply => return Place::ClientReceive,
@@ -186,7 +186,7 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
     }
 }
 
-/// Somebody saw it behind the wire out.
+/// Seen after the wire out.
 fn behind_wire(stage: Stage, drop: Option<&KernelDrop>) -> Place {
     let dropped_by_client = drop.is_some_and(|d| d.host == Host::Client);
     let reply_dropped = drop.is_some_and(|d| d.host != Host::Client && d.reply);
@@ -239,7 +239,7 @@ impl Losses {
         LossId(index)
     }
 
-    /// Takes a probe back: it was answered after all. Returns where it was thought to be lost.
+    /// Uncounts a probe that was answered after all. Returns where it was counted.
     pub fn take_back(&mut self, id: LossId) -> Place {
         let count = &mut self.counts[id.0];
         count.count -= 1;

@@ -2,7 +2,7 @@
 //!
 //! The percentile of order `p` of `n` values is the smallest value that at least `p` of them do
 //! not exceed: the value of rank `ceil(n p)` (nearest rank). The rank is computed without floating
-//! point, as 99.9 / 100 is no 0.999 there, and the next rank of a thousand values is another value.
+//! point, because 99.9 / 100 is not 0.999 there, and the next rank of a thousand values is another value.
 
 use std::str::FromStr;
 

@@ -1,4 +1,5 @@
-//! Responses, or totals where there is no schedule, over time in bounded memory: when there are too many buckets, pairs are merged.
+//! Responses (totals without a schedule) over time, in bounded memory: when there are too many buckets,
+//! pairs are merged.
 
 use crate::model::Bucket;
 
@@ -50,8 +51,7 @@ impl Series {
         bucket.lost = bucket.lost.saturating_add(1);
     }
 
-    /// A probe that was lost was answered after all: when it was sent, nanoseconds since the run's
-    /// start.
+    /// A lost probe was answered after all: when it was sent, nanoseconds since the run's start.
     pub fn found(&mut self, since_start_ns: u64) {
         let bucket = self.bucket(since_start_ns);
         bucket.lost = bucket.lost.saturating_sub(1);

@@ -11,8 +11,8 @@
 //!
 //! Blanks are allowed anywhere but inside a word. Percentiles are those of the answered probes that
 //! have the segment, to three digits; a lost probe has no delay, so set an objective for the loss
-//! too. Shares are of the probes sent. The jitter is that of RFC 3550 at the end of the run. What no
-//! probe had cannot be judged and counts as missed.
+//! too. Shares are of the probes sent. The jitter is that of RFC 3550 at the end of the run. An objective
+//! without a value (no probe had the segment) counts as missed.
 
 use crate::analysis::quantile::Quantile;
 use crate::model::{Judged, Segment, Summary, Value, Way};
@@ -99,7 +99,7 @@ impl Metric {
             Self::Share(share) => {
                 let counters = &summary.counters;
                 let part = match share {
-                    // What is forgotten may have been lost: no objective is met by it.
+                    // Forgotten probes may have been lost: they meet no objective.
                     Share::Loss => counters.lost + counters.forgotten,
                     Share::Late => counters.late,
                     Share::Dup => counters.dup,
@@ -154,14 +154,14 @@ const METRICS: &str =
     "min, mean, max, a percentile such as p99.9, or jitter, before '('; or loss, late or dup";
 const UNITS: [(&str, f64); 4] = [("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9)];
 
-/// A text, and how far it was read, in bytes.
+/// A text, and the number of bytes read so far.
 struct Reader<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// What is left, from its first character that is no blank.
+    /// The rest, from its first character that is not blank.
     fn rest(&mut self) -> &'a str {
         let left = self.text[self.at..].trim_start();
         self.at = self.text.len() - left.len();
@@ -183,14 +183,14 @@ impl<'a> Reader<'a> {
         Err(self.mistake(self.at, expected))
     }
 
-    /// Reads this sign, if it is there.
+    /// Reads this sign if it is next.
     fn take(&mut self, sign: &str) -> bool {
         let found = self.rest().starts_with(sign);
         self.at += if found { sign.len() } else { 0 };
         found
     }
 
-    /// What is at `at` is not what was expected.
+    /// An error: the text at `at` is not what was expected.
     fn mistake(&self, at: usize, expected: impl Into<String>) -> Mistake {
         let rest = &self.text[at..];
         let end = rest

@@ -2,7 +2,7 @@
 
 use crate::model::{Blame, Breakdown, Record, Segment};
 
-/// How many are kept unless told otherwise.
+/// Number of probes that are kept by default.
 const DEFAULT_COUNT: usize = 8;
 
 /// The slowest answered probes, in bounded memory.
@@ -39,7 +39,7 @@ impl Slowest {
                     .is_some_and(|last| response_ns > response(last)))
     }
 
-    /// Keeps a record if it is among the slowest; one without a total never is.
+    /// Keeps a result if it is among the slowest; one without a total never is.
     pub fn offer(&mut self, record: Record) {
         if record.breakdown.is_none() || !self.wants(response(&record)) {
             return;
@@ -51,7 +51,7 @@ impl Slowest {
         self.records.insert(at, record);
     }
 
-    /// Adds what became known of a probe later.
+    /// Adds blame that arrived later.
     pub fn blame(&mut self, seq: u32, blame: &[Blame]) {
         let kept = self
             .records

@@ -14,13 +14,13 @@ use hdrhistogram::Histogram;
 use crate::analysis::quantile::Quantile;
 use crate::model::{Breakdown, Segment, Spread};
 
-/// Parts kept at most; from half of them on, once there were so many.
+/// Upper bound on parts; once it was reached, there are at least half as many.
 const CAPACITY: usize = 64;
 /// Probes of a part at the start of a run.
 const START_WIDTH: u64 = 8;
-/// Parts of which percentiles are given, at most.
+/// Upper bound on parts whose percentiles are given.
 const GIVEN: usize = 20;
-/// Values of a given part at least, of which about half or two are above the percentile.
+/// Lower bounds on the values of a given part: about half of them, or two, are above the percentile.
 const MIN_P50: u64 = 30;
 const MIN_P99: u64 = 200;
 /// Longest delay that is told apart, nanoseconds.
@@ -95,7 +95,7 @@ impl Spans {
         }
     }
 
-    /// How a delay spreads over the run; a last part that is not complete counts as none.
+    /// How a delay spreads over the run, without an incomplete last part.
     pub(crate) fn spread(&self, of: Option<Segment>) -> Spread {
         let parts = &self.delays[index(of)];
         Spread {

@@ -1,15 +1,15 @@
 //! Which probes of a run are slow where nobody gave a threshold (`-m`): learnt from the run itself.
 //!
-//! What counts is the response, from when the probe was due to its answer. It is slow if that is at least three times the median of the probes before it, *and* twice
-//! the 99th percentile of the ordinary ones among them, *and* 200 us more than the median. The median
-//! is that of all probes: what most of them do is usual, also if it was different in the beginning.
-//! The tail is that of the ordinary ones alone. A percentile of all would lie inside of a fault as
-//! soon as one probe in a hundred has it, and only its worst probes would be called slow. Twice,
-//! because the 99th percentile of what is below itself would sink for ever.
+//! A probe is slow if its response (from when it was due to its answer) is at least three times the
+//! median of the probes before it, *and* twice the 99th percentile of the ordinary ones among them,
+//! *and* 200 us more than the median. The median is that of all probes: what most of them do is the
+//! baseline, even if it changed after the start. The tail is that of the ordinary probes alone: a
+//! percentile of all would lie inside a fault as soon as one probe in a hundred has it, and only the
+//! worst probes of the fault would be called slow. It is doubled because the 99th percentile of values
+//! below itself would sink without end.
 //!
-//! Nothing excuses a host, though: slow is also a probe that spent more than 1 ms, and more than half
-//! of its time, in one stage of a host. A queue that was full from the first probe on is a fault, and
-//! not what is usual.
+//! A probe is also slow if it spent more than 1 ms, and more than half of its time, in one stage of a
+//! host: a queue that was full from the first probe on is a fault, not a baseline.
 //!
 //! A probe is judged by those before it, so a saved run is judged as the live one was.
 
@@ -18,24 +18,24 @@ use crate::analysis::quantile::Quantile;
 use crate::analysis::verdict::HOST_MOST_NS;
 use crate::model::{Breakdown, Owner};
 
-/// Probes from which on something is known.
+/// Number of probes from which on there is a threshold.
 const LEARNT_FROM: usize = 10;
-/// A slow probe takes at least so many medians, and so many times the tail of the ordinary ones.
+/// A slow probe takes at least this many medians, and this many times the tail of ordinary probes,
 const MEDIANS: u64 = 3;
 const TAILS: u64 = 2;
-/// And this much more than the median, nanoseconds: `--explain` finds shorter delays not worth it either.
+/// and this much more than the median, nanoseconds: also the default limit of `--explain`.
 const LEAST_NS: u64 = 200_000;
-/// The threshold is learnt anew when there are this part more probes.
+/// The threshold is learnt anew when the number of probes has grown by one part in this many.
 const RENEWED: u64 = 32;
 /// Significant digits of the percentiles.
 const DIGITS: u8 = 2;
 
-/// What a run's probes usually take.
+/// Learns the threshold of slow probes from a run.
 #[derive(Clone, Debug)]
 pub struct Usual {
     all: Distribution,
     ordinary: Distribution,
-    /// Totals before anything is known, nanoseconds.
+    /// Responses before there is a threshold, nanoseconds.
     first: Vec<u64>,
     threshold_ns: Option<u64>,
     renew_at: u64,
@@ -54,7 +54,7 @@ impl Default for Usual {
 }
 
 impl Usual {
-    /// Whether this probe is slow, by those that were asked about before.
+    /// Whether this probe is slow, judged by those before it.
     pub fn is_slow(&mut self, breakdown: &Breakdown) -> bool {
         let total_ns = breakdown.response_ns();
         let over = |threshold| total_ns >= threshold;
@@ -63,7 +63,7 @@ impl Usual {
         slow
     }
 
-    /// From this total on a probe is slow, nanoseconds. Absent while too little is known.
+    /// The response from which on a probe is slow, nanoseconds. Absent while too little is known.
     pub fn threshold_ns(&self) -> Option<u64> {
         self.threshold_ns
     }
@@ -85,7 +85,7 @@ impl Usual {
         let medians = median
             .saturating_mul(MEDIANS)
             .max(median.saturating_add(LEAST_NS));
-        // The very first probes, which nothing judged, are often slow: addresses are looked up.
+        // The very first probes are often slow, as addresses are resolved, and nothing judged them.
         for total_ns in self.first.drain(..).filter(|ns| *ns < medians) {
             self.ordinary.record(total_ns);
         }
@@ -96,7 +96,7 @@ impl Usual {
     }
 }
 
-/// One stage of a host took more than any stage needs, and most of the time.
+/// Whether one stage of a host took more than any stage needs, and most of the response.
 fn held_up_by_a_host(breakdown: &Breakdown) -> bool {
     breakdown.delays.iter().any(|delay| {
         let host = matches!(

@@ -33,15 +33,14 @@ pub enum Direction {
 /// How long a minimum is remembered: at least this, at most twice as long.
 const GENERATION_NS: u64 = 1_800_000_000_000;
 
-/// Unless the excess of all segments is this part of the total, nothing took longer than usual.
+/// If the excess of all segments is less than one part in this many of the total, there is no verdict.
 const WORTH_A_VERDICT: u64 = 10;
 
-/// No stage of a host needs longer than this unless something is waited for, which is never usual: a
-/// queue that was full from the first probe on is one. A wire may need any time.
+/// Upper bound on the baseline of a stage of a host, nanoseconds: a longer stage waits for something, such
+/// as a queue that was full from the first probe on. A wire may need any time.
 pub(crate) const HOST_MOST_NS: u64 = 1_000_000;
 
-/// A sender that sleeps wakes up this much after its time, at the most, with nothing wrong: a timer,
-/// an idle CPU, a switch.
+/// Upper bound on the ordinary lateness of a sleeping sender, nanoseconds: a timer, an idle CPU, a switch.
 const USUALLY_LATE_NS: u64 = 200_000;
 
 /// The baseline of each segment: the shortest time that it took in the last half hour or hour.

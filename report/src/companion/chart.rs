@@ -23,7 +23,7 @@ pub struct Chart {
 pub enum Panel {
     /// Events on lanes over time.
     Timeline(Timeline),
-    /// How often which value came.
+    /// A histogram of values.
     Histogram(Histogram),
     /// Series over time, one on top of the other.
     Stacked(Stacked),
@@ -85,7 +85,7 @@ pub struct Timeline {
     pub empty: String,
 }
 
-/// How often which value came, on a logarithmic value axis.
+/// A histogram, on a logarithmic value axis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
     /// What it shows.

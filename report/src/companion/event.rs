@@ -11,9 +11,9 @@ use std::fmt::Write as _;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Interrupts or softirqs were held off, or ran long.
+    /// Interrupts or softirqs were delayed, or ran long.
     Irqoff,
-    /// The kernel ran on although somebody else was to run.
+    /// The kernel ran on although another task was to run.
     Nosched,
     /// A task waited for its CPU.
     Runqlat,
@@ -30,7 +30,7 @@ impl Kind {
     }
 }
 
-/// Who ran while somebody waited.
+/// A task that ran while another one waited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Ran {
     /// Its name.
@@ -74,19 +74,19 @@ impl Serialize for Frame {
 /// Something took longer than the threshold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
-    /// Who saw it.
+    /// The companion.
     pub companion: Kind,
     /// When it ended.
     pub time: Time,
     /// Where.
     pub cpu: u32,
-    /// irqoff, nosched: who ran; runqlat: who waited.
+    /// irqoff, nosched: the task that ran; runqlat: the task that waited.
     pub comm: String,
     /// Its thread id in the initial PID namespace.
     pub tid: u32,
     /// How long, ns.
     pub lat_ns: u64,
-    /// At most this long, where only a bracket is known, ns.
+    /// Upper bound, ns, where only a bracket is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most_ns: Option<u64>,
     /// What it was.
@@ -94,7 +94,7 @@ pub struct Event {
     /// Of class `hardirq` and softirqs: which.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vector: Option<String>,
-    /// nosched: who was to run.
+    /// nosched: the task that was to run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub victim: Option<(String, u32)>,
     /// runqlat: runnable tasks on that CPU when it got it, itself included.
@@ -103,7 +103,7 @@ pub struct Event {
     /// runqlat: how much of it was for the quota of the cgroup, ns.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota_ns: Option<u64>,
-    /// runqlat, softirqs that waited: who ran instead, the longest first.
+    /// runqlat, softirqs that waited: the tasks that ran instead, the longest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ran: Vec<Ran>,
     /// Where the kernel was, the innermost first.
@@ -138,8 +138,8 @@ pub fn beyond_tracing(mut stack: Vec<Frame>) -> Vec<Frame> {
     stack
 }
 
-/// The part of a stack that an interrupt came upon: what lies beyond its own entry, if that is
-/// in it (arch/x86/entry, arch/arm64/kernel/entry.S). Nothing if that was user code.
+/// The interrupted part of a stack: the frames beyond the entry of the interrupt, if the stack has it
+/// (arch/x86/entry, arch/arm64/kernel/entry.S). Empty if user code was interrupted.
 pub fn beyond_interrupt(stack: Vec<Frame>) -> Vec<Frame> {
     let is_entry = |frame: &Frame| {
         let name = frame.name.as_deref().unwrap_or_default();
@@ -154,8 +154,7 @@ pub fn beyond_interrupt(stack: Vec<Frame>) -> Vec<Frame> {
     }
 }
 
-/// Functions that tell nothing of who held things up: they turn on again what was off, or call the
-/// scheduler.
+/// Functions that do not identify the culprit: they turn interrupts on again, or call the scheduler.
 const UNLOCKS: [&str; 9] = [
     "_raw_spin_unlock",
     "_raw_read_unlock",
@@ -168,7 +167,7 @@ const UNLOCKS: [&str; 9] = [
     "exit_to_user_mode",
 ];
 
-/// The innermost function of a stack that did something of its own.
+/// The innermost function of a stack that may be the culprit.
 pub fn function_of(stack: &[Frame]) -> Option<&str> {
     let names = stack.iter().filter_map(|frame| frame.name.as_deref());
     let functions = names.filter_map(|name| name.split('+').next());
@@ -177,7 +176,7 @@ pub fn function_of(stack: &[Frame]) -> Option<&str> {
 }
 
 impl Event {
-    /// Who or what is to blame, as far as this row says.
+    /// The culprit by this row.
     pub fn culprit(&self) -> String {
         let task = || task(&self.comm, self.tid);
         match self.class {
@@ -199,7 +198,7 @@ impl Event {
         }
     }
 
-    /// What a picture says of it: who is to blame, and below that the stack or who ran instead.
+    /// The text in a picture: the culprit, and below it the stack or the tasks that ran instead.
     pub(super) fn label(&self) -> String {
         let mut label = self.culprit() + "\n";
         for ran in &self.ran {

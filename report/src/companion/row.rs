@@ -15,17 +15,17 @@ use crate::format::json::to_string;
 pub enum Row {
     /// irqoff, nosched, runqlat: something took longer than the threshold.
     Event(Box<Event>),
-    /// runqlat: how long everyone, a process or a cgroup waited.
+    /// runqlat: the wait times of all tasks, a process or a cgroup.
     Waits(Box<Waits>),
     /// runqlat: how long the run queue of a CPU was.
     Lengths(Lengths),
     /// iofsstat: a device in a cycle.
     Device(Device),
-    /// iofsstat: what a process did in a cycle.
+    /// iofsstat: the requests or calls of a process in a cycle.
     Io(Io),
-    /// memleak: the answer.
+    /// memleak: the verdict.
     Verdict(Verdict),
-    /// memleak: who holds memory.
+    /// memleak: a site that holds memory.
     Site(Box<Site>),
     /// The end of any companion.
     Summary(Summary),

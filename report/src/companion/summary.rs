@@ -7,26 +7,26 @@ use serde::{Serialize, Serializer};
 use super::time::Time;
 use crate::printable::printable_lines;
 
-/// What a companion did, in its own words, and what it could not see.
+/// The summary of a companion: its counts, and what it could not see.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// The subcommand's name.
     pub companion: &'static str,
     /// When it was written.
     pub time: Time,
-    /// How long was looked, ns.
+    /// Length of the run, ns.
     pub elapsed_ns: u64,
     /// One sentence that answers the question, if there is an answer.
     pub headline: String,
     /// What was counted, by name, in order.
     #[serde(serialize_with = "as_map")]
     pub counts: Vec<(String, u64)>,
-    /// What happened and could not be shown: overwritten, refused, truncated.
+    /// Events that could not be shown: overwritten, refused, truncated.
     pub lost: u64,
-    /// Of what `lost` consists, by name.
+    /// The parts of `lost`, by name.
     #[serde(serialize_with = "as_map")]
     pub losses: Vec<(String, u64)>,
-    /// What a reader has to know to read the rows right.
+    /// What a reader has to know to understand the rows.
     pub notes: Vec<String>,
 }
 

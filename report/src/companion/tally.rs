@@ -9,7 +9,7 @@ use super::chart::{Chart, Histogram, Mark, Panel, Timeline};
 use super::event::{Event, Kind};
 use super::time::Time;
 
-/// Marks that a picture keeps; what comes later is only counted.
+/// Upper bound on marks in a picture; later events are only counted.
 const MARKS: usize = 20_000;
 /// Buckets of the histogram an octave.
 const STEPS: u32 = 2;
@@ -105,9 +105,9 @@ impl Tally {
             .collect()
     }
 
-    /// The answer in one sentence: who took most time, and the longest that this one took.
+    /// The answer in one sentence: the culprit with the most time, and its longest event.
     pub fn headline(&self) -> String {
-        // What is not of this kernel comes last: nothing here can be done about it.
+        // Causes outside of this kernel come last: nothing can be done about them here.
         let foreign = |class: &Class| matches!(class, Class::Stolen | Class::Outside);
         let weight = |((class, _), share): &(&(Class, String), &Share)| (!foreign(class), share.ns);
         let Some(((class, culprit), share)) = self.culprits.iter().max_by_key(weight) else {

@@ -32,10 +32,10 @@ pub enum Form {
     Hdr,
 }
 
-/// For how long whom of a group waited for a CPU, in an interval.
+/// Wait-time histogram of a group in an interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Waits {
-    /// Who saw it.
+    /// The companion.
     pub companion: Kind,
     /// The end of the interval.
     pub time: Time,
@@ -58,16 +58,16 @@ pub struct Waits {
     /// How it is written.
     #[serde(skip)]
     pub form: Form,
-    /// All of them, as an `HdrHistogram`, where that is asked for.
+    /// All waits as an `HdrHistogram`, if that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hdr: Option<String>,
-    /// How many waited.
+    /// Number of waits.
     pub count: u64,
-    /// Half of them at most this long, ns; the middle of a bucket, as all percentiles here.
+    /// Median, ns; the middle of a bucket, as all percentiles here.
     pub p50_ns: u64,
-    /// 99 % of them, ns.
+    /// 99th percentile, ns.
     pub p99_ns: u64,
-    /// 99.9 % of them, ns.
+    /// 99.9th percentile, ns.
     pub p999_ns: u64,
     /// The longest, ns; the middle of its bucket.
     pub max_ns: u64,
@@ -204,10 +204,10 @@ fn hdr(buckets: &[(u64, u64, u64)]) -> String {
     Hdr(histogram).encode()
 }
 
-/// How long the run queue of a CPU was, in an interval: the running task included, 0 is idle.
+/// Lengths of a CPU's run queue in an interval, the running task included; 0 is idle.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Lengths {
-    /// Who saw it.
+    /// The companion.
     pub companion: Kind,
     /// The end of the interval.
     pub time: Time,
@@ -217,7 +217,7 @@ pub struct Lengths {
     pub cpu: u32,
     /// Over time.
     pub mean: f64,
-    /// For how long it was 0, 1, 2 and so on tasks long, up to the longest, ns.
+    /// Time, ns, with each length from 0 to the largest.
     pub length_ns: Vec<u64>,
 }
 

@@ -20,7 +20,7 @@ use crate::printable::printable;
 const REGULAR: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
 /// The bold weight: the same characters.
 const BOLD: &[u8] = include_bytes!("../../assets/DejaVuSans-Bold-subset.ttf");
-/// What an SVG viewer is asked for; Verdana has nearly the same widths.
+/// The font that an SVG asks for; Verdana has nearly the same widths.
 const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 /// plotters' SVG backend divides the size of a style by this to get the em.
 const SVG_EM: f64 = 1.24;
@@ -111,7 +111,7 @@ impl Ink {
     }
 }
 
-/// A rectangle of the picture and what to say when the pointer is over it.
+/// A rectangle of the picture and the text shown while the pointer is over it.
 #[derive(Clone, Debug)]
 pub(super) struct Hint {
     /// Where.
@@ -240,13 +240,13 @@ impl<'a, B: DrawingBackend> Canvas<'a, B> {
         })
     }
 
-    /// Ends the picture; returns what to say where.
+    /// Ends the picture; returns the texts for the pointer.
     pub fn finish(self) -> Result<Vec<Hint>, Error> {
         self.backend.present().map_err(|error| failed(&error))?;
         Ok(self.hints)
     }
 
-    /// Says `text` while the pointer is over `area` (where the format can).
+    /// Shows `text` while the pointer is over `area` (if the format can).
     pub fn hint(&mut self, area: Area, text: String) {
         self.hints.push(Hint { area, text });
     }

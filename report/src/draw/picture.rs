@@ -60,7 +60,7 @@ pub enum Error {
     /// A drawing operation failed.
     #[error("draw the picture in memory: {reason}; please report this as a bug")]
     Draw {
-        /// The backend's words.
+        /// The backend's message.
         reason: String,
     },
     /// The bitmap could not be compressed.
@@ -83,7 +83,7 @@ pub enum Error {
         action: &'static str,
         /// The file or directory it was tried on.
         file: PathBuf,
-        /// What the system said.
+        /// The system's message.
         source: io::Error,
     },
 }

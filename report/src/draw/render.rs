@@ -44,7 +44,7 @@ fn svg(picture: Picture<'_>) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Draws everything; returns what to say where the pointer is, for formats that can.
+/// Draws everything; returns the texts for the pointer, for formats that can show them.
 fn draw<B: DrawingBackend>(picture: Picture<'_>, backend: &mut B) -> Result<Vec<Hint>, Error> {
     let mut canvas = Canvas::new(backend)?;
     canvas.fill(Area::new(0, 0, WIDTH, HEIGHT), palette::PAPER)?;

@@ -1,4 +1,4 @@
-//! What probes took over time: the response, as the threshold goes by it, where there is a schedule, else the total.
+//! Responses (totals without a schedule) over time.
 
 use chrono::{DateTime, Local};
 use plotters::backend::DrawingBackend;

@@ -16,7 +16,7 @@ use super::{palette, words};
 const MOST: usize = 8;
 /// From one bar to the next, pixels.
 const PITCH: i32 = 41;
-/// Bars at most, and what each needs more, where it is known who had the CPU.
+/// Upper bound on bars with a lane of the CPU, and the extra height of each, pixels.
 const MOST_EXPLAINED: usize = 7;
 const LANE: i32 = 7;
 /// Height of a bar, pixels.
@@ -277,8 +277,8 @@ fn piece<B: DrawingBackend>(
     Ok(text == Some(both.as_str()))
 }
 
-/// Who had the CPU during a segment that began so long after the send, directly under it. Of
-/// another host's only the shares are known, not the order.
+/// What had the CPU during a segment, drawn directly under it. Of the other host only the shares are
+/// known, not the order.
 fn lane<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     blame: &Blame,

@@ -35,7 +35,7 @@ impl TryFrom<Scan> for Saved {
     }
 }
 
-/// Longest line that is read, bytes: of a run, none is a tenth as long.
+/// Upper bound on the length of a line, bytes: no line of a run is a tenth as long.
 const MAX_LINE: usize = 4 << 20;
 
 /// Names of namespaces and of devices that are kept.
@@ -49,7 +49,7 @@ pub enum Error {
     Read {
         /// From 1.
         line: usize,
-        /// What the system says.
+        /// The system's message.
         why: io::Error,
     },
     /// A line is longer than any of a run.
@@ -166,7 +166,7 @@ impl Scan {
         }
     }
 
-    /// Whether what came so far, if anything, belongs to this run.
+    /// Whether the lines so far, if any, belong to this run.
     fn is_of(&self, run: &Run) -> bool {
         let start = run.start_unix_ns;
         match (&self.run, &self.first) {
@@ -176,7 +176,7 @@ impl Scan {
         }
     }
 
-    /// What came so far belongs to an earlier run.
+    /// The lines so far belong to an earlier run.
     fn start_anew(&mut self) {
         let mut lines = std::mem::take(&mut self.lines);
         for (before, all) in &mut lines {
@@ -213,7 +213,7 @@ pub fn records(
     })
 }
 
-/// What comes next in a file.
+/// The next item of a file.
 enum Next {
     Line(Box<Line>),
     /// A line that ends too early.

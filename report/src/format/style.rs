@@ -1,5 +1,5 @@
-//! How text is shown: within which width, and whether with colours. What a terminal can do is found
-//! out by the program; here it is only followed.
+//! How text is shown: its width and its colours. The program finds out what a terminal can do; this module
+//! only applies it.
 
 use anstyle::{Ansi256Color, Style as Ink};
 

@@ -162,7 +162,7 @@ fn range(delay: &Delay) -> String {
     }
 }
 
-/// A probe without an answer got this far, as far as this host knows.
+/// The last place at which this host saw a probe without an answer.
 fn push_last_seen(line: &mut String, probe: &Probe) {
     if let Some(stamp) = probe.path.last() {
         push(
@@ -428,7 +428,7 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks, style: &Sty
     text.push('\n');
 }
 
-/// The answer, and what else belongs to it.
+/// The headline and what belongs to it.
 fn push_headline(text: &mut String, headline: &Headline) {
     for line in [&headline.title, &headline.detail] {
         push_wrapped(text, line);
@@ -524,7 +524,7 @@ fn push_jitter(text: &mut String, summary: &Summary) {
     }
 }
 
-/// What the measuring itself cost, and how late its sends were.
+/// The cost of the measurement itself, and the send slip.
 fn push_own(text: &mut String, summary: &Summary) {
     let slip = summary.send_slip.as_ref().map(|slip| {
         let [p50, p99, max] = [slip.p50, slip.p99, slip.max].map(duration);
@@ -542,8 +542,8 @@ fn push_own(text: &mut String, summary: &Summary) {
 
 const ITSELF: &str = "pingtrace itself: ";
 
-/// What the tool itself cost in this time, `more` about it, and a table of its programs in the
-/// kernel where they were counted.
+/// The cost of pingtrace in this time, `more` about it, and a table of its kernel programs if they were
+/// counted.
 pub fn own_cost(own: &OwnCost, elapsed_ns: u64, more: impl Iterator<Item = String>) -> String {
     let percent = |ns: u64| 100.0 * ns as f64 / elapsed_ns.max(1) as f64;
     let OwnCost {
@@ -684,7 +684,7 @@ fn push_losses(text: &mut String, summary: &Summary, names: &Names) {
     push_list(text, "lost at: ", counts);
 }
 
-/// On which way probes were lost, late, doubled and overtaken, as far as that is known.
+/// The directions in which probes were lost, late, duplicated and reordered, if known.
 fn push_directions(text: &mut String, counters: &Counters) {
     let all = [
         ("lost", counters.lost, counters.lost_out, counters.lost_in),
@@ -710,8 +710,8 @@ fn push_directions(text: &mut String, counters: &Counters) {
     push_list(text, "directions: ", items);
 }
 
-/// Every counter that is 0 in a run without trouble, with its name for people. What became of the
-/// probes sent, and how many were recorded, is shown elsewhere.
+/// Every counter that is 0 in a run without trouble, with its name in text. The states of the probes and
+/// the number of recorded ones are shown elsewhere.
 fn oddities(counters: &Counters) -> [(&'static str, u64); 16] {
     let Counters {
         sent: _,

@@ -19,12 +19,12 @@ pub enum Class {
     SoftirqRun,
     /// The hypervisor ran something else.
     Stolen,
-    /// Nothing in this kernel had interrupts off: the hypervisor or the firmware, as far as that is
-    /// known, or a trap that nothing traces.
+    /// Nothing in this kernel had interrupts off: probably the hypervisor or the firmware, or a trap that
+    /// nothing traces.
     Outside,
     /// `need_resched` was set, and the kernel did not call the scheduler.
     Hard,
-    /// A lazy reschedule was asked for: by design it may take until the next tick.
+    /// A lazy reschedule was requested: by design it may take until the next tick.
     Lazy,
     /// Others had the CPU.
     Cpu,

@@ -2,7 +2,7 @@
 
 use super::segment::Segment;
 
-/// The time a probe spent in one segment.
+/// The time that a probe spent in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     /// Which segment.
@@ -77,14 +77,14 @@ pub struct Breakdown {
 }
 
 impl Breakdown {
-    /// How late the probe left against its schedule, nanoseconds; absent where there is none.
+    /// How late the probe left, nanoseconds after its time in the schedule; absent without a schedule.
     pub fn late_ns(&self) -> Option<u64> {
         let late = self.delays.first()?;
         (late.segment == Segment::LTxLate).then_some(late.ns)
     }
 
-    /// From when the probe was due to when its answer was there, nanoseconds; the total where
-    /// there is no schedule.
+    /// From when the probe was due to the arrival of its answer, nanoseconds; the total without a
+    /// schedule.
     pub fn response_ns(&self) -> u64 {
         self.total_ns.saturating_add(self.late_ns().unwrap_or(0))
     }
@@ -98,22 +98,20 @@ impl Breakdown {
     }
 }
 
-/// What is known of both wires together without knowing how the clocks stand.
+/// What is known of both wires together, whatever the offset of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireExcess {
-    /// Time on the way out without any queueing, as far as can be known, nanoseconds.
+    /// Time on the way out without any queueing, as far as it can be known, nanoseconds.
     pub base_out_ns: u64,
     /// The same on the way in.
     pub base_in_ns: u64,
     /// Time above both, nanoseconds.
     pub excess_ns: u64,
-    /// What `excess_ns` may be off by in each direction.
+    /// Error of `excess_ns` in each direction, nanoseconds.
     pub margin_ns: u64,
-    /// By how much the clocks were found elsewhere than predicted since the run's start, in all,
-    /// nanoseconds.
+    /// Sum of the clocks' unpredicted moves since the run's start, nanoseconds.
     pub moved_ns: u64,
-    /// The probe agrees with what is known of the clocks: they are where they should be, to within
-    /// its excess.
+    /// The probe agrees with the clock model: the clocks are as predicted, to within the probe's excess.
     pub shows_clock: bool,
 }
 

@@ -2,27 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What one program in the kernel cost, by the kernel's own count.
+/// The cost of one kernel program, by the kernel's own accounting.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgramCost {
     /// Its name.
     pub program: String,
     /// How often it ran.
     pub runs: u64,
-    /// How long in all, nanoseconds, with the counting itself.
+    /// Run time in all, nanoseconds, with the accounting itself.
     pub ns: u64,
 }
 
-/// What the tool itself cost within a span of time.
+/// The cost of pingtrace itself within a span of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnCost {
     /// CPU time of the process, user and system, nanoseconds.
     pub cpu_ns: u64,
     /// Probes whose stamps can be collected at once.
     pub records: u32,
-    /// Most records that were in use at once since the start; of a server, those in use now.
+    /// The largest number of slots in use at once since the start; of a server, those in use now.
     pub most_in_use: u32,
-    /// Records that were reused before their probe had its fate.
+    /// Slots that were reused before the state of their probe was final.
     pub evicted: u64,
     /// Programs in the kernel, if they were counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,7 +30,7 @@ pub struct OwnCost {
 }
 
 impl OwnCost {
-    /// What it cost since `earlier`, a reading of the same programs.
+    /// The cost since `earlier`, a reading of the same programs.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let program = |now: &ProgramCost| {

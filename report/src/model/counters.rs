@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Losses and oddities of a run; every one is shown in every format.
+/// Losses and irregularities of a run; each is in every format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counters {
@@ -12,41 +12,40 @@ pub struct Counters {
     pub replied: u64,
     /// Answered after the timeout.
     pub late: u64,
-    /// Of these, the wire out made the probe late, for sure; of the rest, it was neither or is not
-    /// known.
+    /// Of these, surely late because of the wire out; the rest is neither or unknown.
     pub late_out: u64,
-    /// Of these, the wire in did.
+    /// Of these, surely late because of the wire in.
     pub late_in: u64,
-    /// Not answered, as far as it is known by now; of an interval, given up in it.
+    /// Not answered so far; of an interval, given up in it.
     pub lost: u64,
-    /// Of these, the request was lost; of the rest, neither is known.
+    /// Of these, the request was lost; of the rest, the direction is unknown.
     pub lost_out: u64,
     /// Of these, the reply was lost.
     pub lost_in: u64,
     /// Reported as lost and answered after all: they are among `replied`, no longer among `lost`.
     pub amended: u64,
-    /// Given up because too many were in flight at once: what became of them is not known.
+    /// Given up because too many were in flight at once: their state is unknown.
     pub forgotten: u64,
     /// Sent, and neither answered nor given up yet; of an interval, at its end.
     #[serde(skip_serializing_if = "is_zero")]
     pub in_flight: u64,
     /// Further answers to an answered probe.
     pub dup: u64,
-    /// Of these, the request arrived twice; of the rest, neither is known.
+    /// Of these, the request arrived twice; of the rest, the direction is unknown.
     pub dup_out: u64,
     /// Of these, the reply arrived twice.
     pub dup_in: u64,
     /// Answers that overtook an earlier probe's answer.
     pub reordered: u64,
-    /// Of these, the requests changed their order; of the rest, neither is known.
+    /// Of these, the requests changed their order; of the rest, the direction is unknown.
     pub reordered_out: u64,
-    /// Of these, the replies did.
+    /// Of these, the replies changed their order.
     pub reordered_in: u64,
     /// Probes recorded (at or over the threshold, or lost).
     pub recorded: u64,
-    /// Answered probes whose remote stamps never arrived although the run expected them.
+    /// Answered probes whose stamps of the server never arrived although the run expected them.
     pub no_remote: u64,
-    /// Stamps that are known to have been lost: overflow, eviction, late hand-over.
+    /// Stamps known to be lost: overflow, eviction, late hand-over.
     pub lost_stamps: u64,
     /// Stamps left out because they contradicted their neighbours.
     pub unordered: u64,
@@ -60,15 +59,15 @@ pub struct Counters {
     pub send_errors: u64,
     /// ICMP errors that quote a probe in flight.
     pub icmp_errors: u64,
-    /// Answers to probes of which nothing is known any more: the first one, or a further one.
+    /// Answers to probes whose state is not remembered any more: first or further ones.
     pub unmatched: u64,
-    /// Stamps, drops and parts of names refused: more than a probe can have, or of none that was sent.
+    /// Stamps, drops and parts of names that were refused: more than a probe can have, or for a probe that
+    /// was not sent.
     pub refused: u64,
     /// ICMP errors that quote no probe in flight, about packets to the peer or with the session's
     /// id: forged, another program's, or too late.
     pub icmp_unrelated: u64,
-    /// Probes of the schedule that had not left when the time was over: the client could not keep
-    /// up.
+    /// Probes of the schedule that had not left when the time was over: the client could not keep up.
     pub unsent: u64,
 }
 
@@ -79,9 +78,8 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Counters {
-    /// What was counted since `earlier`. Of probes that were lost, those count that were given up
-    /// since, even if they were answered then: `amended` says how many were, whenever they had been
-    /// given up.
+    /// The counts since `earlier`. Lost are the probes given up since, even if they were answered after
+    /// that; `amended` counts the latter, whenever they were given up.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let since = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
@@ -119,7 +117,7 @@ impl Counters {
         }
     }
 
-    /// Whether each probe sent is counted once, for a run so far.
+    /// Whether each probe sent is counted exactly once, for a run so far.
     pub fn balance(&self) -> bool {
         self.replied + self.lost + self.forgotten + self.in_flight == self.sent
             && self.late <= self.replied
@@ -133,7 +131,7 @@ impl Counters {
         all.filter_map(serde_json::Value::as_u64).max().unwrap_or(0)
     }
 
-    /// This part of the probes sent, in percent; 0 while none was sent.
+    /// `count` as a percentage of the probes sent; 0 while none was sent.
     pub fn percent_of_sent(&self, part: u64) -> f64 {
         100.0 * part as f64 / self.sent.max(1) as f64
     }

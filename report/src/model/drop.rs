@@ -4,7 +4,7 @@ use super::host::Host;
 use super::names::Names;
 use super::stamp::Device;
 
-/// Something of a kernel: its number there, and its name once somebody has looked it up.
+/// A reason or function of a kernel: its number, and its name once it was looked up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Symbol {
     /// Number or address; 0 if it is not known.
@@ -14,7 +14,7 @@ pub struct Symbol {
 }
 
 impl Symbol {
-    /// One whose number does not matter.
+    /// A symbol by its name alone.
     pub fn named(name: &str) -> Self {
         Self {
             number: 0,
@@ -22,7 +22,7 @@ impl Symbol {
         }
     }
 
-    /// Whether nothing is known of it.
+    /// Whether neither number nor name is known.
     pub fn is_unknown(&self) -> bool {
         *self == Self::default()
     }
@@ -59,12 +59,12 @@ pub struct KernelDrop {
     pub device: Option<String>,
     /// Name of the namespace.
     pub netns_name: Option<String>,
-    /// MTU of the device, bytes, where the packet was dropped for its size and it is known.
+    /// MTU of the device, bytes, if the packet was dropped for its size and the MTU is known.
     pub mtu: Option<u32>,
 }
 
 impl KernelDrop {
-    /// The device that had the packet, as far as it is known.
+    /// The device that had the packet, if it is known.
     pub fn device_id(&self) -> Option<Device> {
         (self.ifindex != 0).then_some(Device {
             host: self.host,

@@ -100,7 +100,7 @@ impl Place {
         }
     }
 
-    /// Whose way ended there: the request's or the reply's.
+    /// Which packet was lost: the request or the reply.
     pub const fn direction(self) -> Direction {
         match self {
             Self::ClientSend
@@ -165,8 +165,7 @@ pub struct Loss {
 pub struct LossCount {
     /// Where.
     pub place: Place,
-    /// The kernel's reason, if it dropped them, else the name of the error if it refused to send
-    /// them.
+    /// The kernel's reason if it dropped them, else the name of the error if it refused to send them.
     pub reason: Option<Symbol>,
     /// Where in the kernel.
     pub location: Option<Symbol>,

@@ -14,8 +14,8 @@ pub struct Names {
     pub netns: HashMap<(Host, u32), String>,
     /// (host, inode of the namespace, ifindex) to device name.
     pub device: HashMap<(Host, u32, u32), String>,
-    /// (host, inode of the namespace, ifindex) to the device's MTU, bytes; of those that dropped a
-    /// packet for its size.
+    /// (host, inode of the namespace, ifindex) to the device's MTU, bytes; only for devices that dropped
+    /// a packet for its size.
     pub mtu: HashMap<(Host, u32, u32), u32>,
 }
 

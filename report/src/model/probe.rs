@@ -12,7 +12,7 @@ pub enum Status {
     Ok,
     /// Answered after the timeout.
     Late,
-    /// The same, after it was reported as lost: this amends that report. In every format `late`.
+    /// Answered after it was reported as lost: this amends that report. Written as `late` in every format.
     Amended,
     /// Not answered.
     Lost,

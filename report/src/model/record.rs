@@ -6,7 +6,7 @@ use super::loss::Loss;
 use super::probe::Probe;
 use super::verdict::Verdict;
 
-/// A probe that was answered, and where its time went.
+/// The result of a probe: where its time went, or where it was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The probe.
@@ -17,6 +17,6 @@ pub struct Record {
     pub verdict: Option<Verdict>,
     /// Where a lost probe was lost.
     pub loss: Option<Loss>,
-    /// Who had the CPU meanwhile, a segment each; empty unless it was asked for.
+    /// What had the CPU during each slow segment; empty without `--explain`.
     pub blame: Vec<Blame>,
 }

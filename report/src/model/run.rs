@@ -8,7 +8,7 @@ use super::summary::Summary;
 /// One end of a run, as far as it is known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Host name, where known; of the server the name that was typed, with its zone.
+    /// Host name, if known; of the server the name as typed, with its zone.
     pub host: Option<String>,
     /// Address that the probes use.
     pub addr: Option<IpAddr>,
@@ -19,7 +19,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Its name and its address, as far as they are known: `web1 (10.0.0.2)`, `fe80::1%eth0`.
+    /// Its name and its address, if known: `web1 (10.0.0.2)`, `fe80::1%eth0`.
     pub fn label(&self) -> Option<String> {
         let is_in = |host: &str, addr: &str| host == addr || host.starts_with(&format!("{addr}%"));
         match (&self.host, self.addr.map(|addr| addr.to_string())) {
@@ -30,7 +30,7 @@ impl Endpoint {
     }
 }
 
-/// A run: what was asked for, and what could be seen.
+/// A run: its parameters, and the points that it can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
     /// Wall-clock start, nanoseconds since the Unix epoch.
@@ -42,11 +42,11 @@ pub struct Run {
     pub client: Endpoint,
     /// The server's end.
     pub server: Endpoint,
-    /// How remote stamps arrive: `inband`, `compact`, `v0`, `pingpong`.
+    /// How the server's stamps return: `inband`, `compact`, `v0`, `pingpong`.
     pub mode: String,
     /// Nanoseconds between probes; absent when adaptive.
     pub interval_ns: Option<u64>,
-    /// Only probes at or over this total are recorded, nanoseconds.
+    /// Only probes with a response of at least this are recorded, nanoseconds.
     pub threshold_ns: u64,
     /// ICMP message size, bytes.
     pub size: usize,

@@ -7,8 +7,8 @@ use super::point::Point;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Segment {
-    /// No stage, and so in no breakdown: all that a user of the schedule waited for, which is
-    /// `l_tx_late` and the total.
+    /// Not a stage, and so in no breakdown: `l_tx_late` and the total together, which is what a user of
+    /// the schedule waited for.
     Response,
     /// `l_tx_due` to `l_tx_user`: the sender had no CPU, or was stopped. Not part of the total.
     LTxLate,
@@ -44,7 +44,7 @@ pub enum Segment {
     LRxTaskQueue,
     /// From running to the return of `recvmsg`; from the socket if the thread did not sleep.
     LRxTaskRun,
-    /// Both wires and the remote host together: there were no remote stamps.
+    /// Both wires and the server together: there were no stamps of a server.
     Remote,
     /// Time that no pair of stamps attributes to one owner.
     Unattributed,

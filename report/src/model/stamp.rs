@@ -12,7 +12,7 @@ pub struct Stamp {
     pub host: Host,
     /// `CLOCK_MONOTONIC` of that host, nanoseconds.
     pub ns: u64,
-    /// CPU that took the stamp; absent where nobody recorded it (user space, version 0 peers).
+    /// CPU that took the stamp; absent where it was not recorded (user space, version 0 peers).
     pub cpu: Option<u16>,
     /// Network device; 0 where the point has none.
     pub ifindex: u32,
@@ -42,7 +42,7 @@ impl Stamp {
     }
 }
 
-/// A device at which a probe was, and how.
+/// A place of a probe at a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AtDevice {
     /// Which.

@@ -35,8 +35,8 @@ pub struct DelayStat {
     pub max: u64,
 }
 
-/// How a delay varied in the course of a run: percentiles of consecutive parts of it, in order, of
-/// as many parts as have enough probes.
+/// How a delay varied in the course of a run: percentiles of its consecutive parts, in order, of the
+/// parts with enough probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
     /// Values of the whole run that were cut at the packet's arrival ([`Delay::clamped`]).
@@ -77,7 +77,7 @@ impl Way {
     }
 }
 
-/// How much the delay of one direction varies from a probe to the next.
+/// How much the delay of one way varies from a probe to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variation {
     /// Which direction.
@@ -88,30 +88,30 @@ pub struct Variation {
     pub rfc3550_ns: u64,
 }
 
-/// How many probes of a span were slow, and what that means.
+/// How many probes of a span were slow, and the threshold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slow {
     /// From this total on a probe counts as slow, nanoseconds. Absent while it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_ns: Option<u64>,
-    /// Nobody gave that threshold: it was learnt from the run, and is the last one.
+    /// The threshold was learnt from the run (its last value), not given.
     pub learnt: bool,
     /// Answered probes that were slow.
     pub probes: u64,
 }
 
-/// Everything about a run, or about one interval of it, that fits in a few lines.
+/// The summary of a run, or of one interval of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// Nanoseconds from the run's start to this summary; of an interval, its length.
     pub elapsed_ns: u64,
-    /// Losses and oddities.
+    /// Losses and irregularities.
     pub counters: Counters,
     /// Total first, then the segments in path order.
     pub delays: Vec<DelayStat>,
     /// Which probes were slow.
     pub slow: Slow,
-    /// What made them slow, by the time that it took, most first.
+    /// The causes of slow probes, by the time that they took, largest first.
     pub causes: Vec<Cause>,
     /// How late probes left against their schedule, nanoseconds; absent when adaptive.
     pub send_slip: Option<DelayStat>,

@@ -46,7 +46,7 @@ const IMPOSSIBLE: f64 = 4.5;
 /// Standard deviations to each side of a reported direction.
 const REPORTED: f64 = 4.0;
 
-/// A [`Doubt`] lasts for about so many probes.
+/// A [`Doubt`] lasts for about this many probes.
 const REMEMBERED: f64 = 512.0;
 
 /// Random walk of the rate, ns/s per square root of a second: at first, and its limits.
@@ -74,13 +74,13 @@ const RATE_MAX: f64 = 1e8;
 /// Farther than this the phase is found anew instead of widened, ns.
 const JUMP_NS: f64 = 20.0 * NOISE_NS;
 
-/// An event so few probes after another says that the rate is unknown.
+/// An event at most this many probes after another means that the rate is unknown.
 const AGAIN: u64 = 3;
 
-/// Quiet probes after an event until the directions are believed again.
+/// Quiet probes after an event until directions are trusted again.
 const RELOCK: u8 = 2;
 
-/// Probes until there is anything to believe.
+/// Probes until directions are known.
 const INIT: u64 = 3;
 
 /// Probes until a single contradiction is doubted first.
@@ -173,8 +173,8 @@ pub struct Queue {
 pub struct Estimate {
     /// Which probe, counted from 0 as they reach the model.
     pub index: u64,
-    /// By how much the clock was found elsewhere than predicted, in all, this probe's event
-    /// included, ns: what two estimates may be wrong by against each other.
+    /// Sum of the clock's unpredicted moves, this probe's event included, ns: bounds the error of two
+    /// estimates against each other.
     pub moved_ns: f64,
     /// After this probe. Outside [`State::Lock`], and after a [`Glitch::Unconfirmed`] until it is
     /// decided, the bounds are those that hold for any clock.
@@ -315,7 +315,7 @@ impl Interval {
 /// away, and the clock never found again.
 #[derive(Clone, Copy, Debug)]
 struct Unconfirmed {
-    /// By how much the clock would be elsewhere, ns.
+    /// By how much the clock would have moved, ns.
     beyond: f64,
     /// When it was not contradicted yet, s.
     since_s: f64,
@@ -325,7 +325,7 @@ struct Unconfirmed {
 /// where it was thought to be before.
 #[derive(Clone, Copy, Debug, Default)]
 struct Doubt {
-    /// Largest contradiction of late: so far outside of an interval the phase may be, ns.
+    /// The largest recent contradiction: the phase may be this far outside of an interval, ns.
     outside: f64,
     /// What the phase may be off by, ns.
     phase: f64,
@@ -351,7 +351,7 @@ impl Doubt {
         self.rate = self.rate.min(most / self.rate_since);
     }
 
-    /// An interval contradicted by `beyond`, and changed the rate by so much.
+    /// An interval contradicted by `beyond`, ns, and changed the rate by `rate`, ns/s.
     fn add(&mut self, beyond: f64, rate: f64) {
         self.outside = self.outside.max(beyond);
         self.phase = self.phase.max(beyond);
@@ -511,7 +511,7 @@ impl ClockModel {
         }
     }
 
-    /// By how much the clock was found elsewhere than predicted, in all, ns.
+    /// Sum of the clock's unpredicted moves, ns.
     pub fn moved_ns(&self) -> f64 {
         self.moved_ns
     }

@@ -13,8 +13,8 @@ pub struct Leg {
     /// Bounds, nanoseconds, where `ns` is an estimate: how the excess over the base can be shared.
     /// One direction is at its lower bound where the other is at its upper.
     pub bounds: Option<(u64, u64)>,
-    /// The path needs that long without any queueing: on one clock the smallest `ns` seen in
-    /// this direction so far, this probe included; else half of the base round trip.
+    /// Time without any queueing, nanoseconds: on one clock the smallest `ns` seen in this direction so
+    /// far, this probe included; else half of the base round trip.
     pub base_ns: u64,
 }
 

@@ -1,11 +1,11 @@
-//! What iofsstat computes: rates of devices from their counters, whether the rows account for all
-//! that the devices counted, which rows are worth showing, and what a file is called.
+//! What iofsstat computes: rates of devices from their counters, whether the rows add up to the devices'
+//! counters, which rows are shown, and the paths of files.
 //!
-//! The hard idea is conservation. A device's counters and our rows cannot be read at one instant,
-//! so the counters are read just before and just after the rows are cut off ([`Reading`]): what the
-//! device did between two cuts lies between the least and the most that the readings allow, and
-//! rows outside of that are apart from it. One request may be, as the kernel reports its completion
-//! just before it counts it.
+//! The hard idea is conservation. A device's counters and the rows cannot be read at one instant, so the
+//! counters are read just before and just after the rows are cut off ([`Reading`]). What the device did
+//! between two cuts lies between the smallest and the largest value that the readings allow; rows
+//! outside of that do not agree. A difference of one request is possible, because the kernel reports its
+//! completion just before it counts it.
 
 use super::diskstats::Counters;
 
@@ -34,9 +34,9 @@ pub struct Conservation {
     pub rows: Bytes,
     /// What the device counted, from cut to cut.
     pub device: Bytes,
-    /// How far the rows are outside of what the readings allow, in the worse direction.
+    /// Distance of the rows from the range that the readings allow, in the worse direction.
     pub apart: u64,
-    /// The largest request: so much may be on its way between completion and counter.
+    /// The largest request: the difference that is possible between completion and counter.
     pub request: u64,
 }
 
@@ -62,7 +62,7 @@ impl Conservation {
         }
     }
 
-    /// Whether the rows account for what the device did, within one request.
+    /// Whether the rows agree with the device, within one request.
     pub fn agrees(&self) -> bool {
         self.apart <= self.request
     }

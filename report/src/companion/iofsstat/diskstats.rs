@@ -14,7 +14,7 @@ pub struct Device {
     pub minor: u32,
     /// Its name.
     pub name: String,
-    /// What it counted since it is there.
+    /// Its counters since it exists.
     pub counters: Counters,
 }
 
@@ -41,7 +41,7 @@ pub struct Counters {
     pub busy_ms: u64,
 }
 
-/// A line that is none of diskstats.
+/// A line that is not one of diskstats.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} of diskstats is '{text}', not numbers, a name and at least 11 counters")]
 pub struct Malformed {
@@ -91,9 +91,8 @@ fn device(line: &str) -> Option<Device> {
 }
 
 impl Counters {
-    /// What was counted since an earlier reading. Times are 32 bits wide in the kernel and start
-    /// anew from 0; a device that was taken away and came back counts from 0 as well, which shows
-    /// as no activity.
+    /// The counts since an earlier reading. Times have 32 bits in the kernel and wrap; a device that was
+    /// removed and added again counts from 0, which shows as no activity.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let count = u64::saturating_sub;

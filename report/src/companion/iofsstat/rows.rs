@@ -202,7 +202,7 @@ pub struct Latency {
     pub d2c_max_ns: Option<u64>,
 }
 
-/// Whose pages somebody wrote.
+/// The owner of written pages.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// Who wrote them.
@@ -225,7 +225,7 @@ pub struct Part {
 pub enum Pages {
     /// Pages of a file, dirtied by the process of the row.
     File,
-    /// Pages of a file that were dirty before anybody looked, or could not be remembered.
+    /// Pages of a file that were dirty before the start, or whose owner could not be remembered.
     Earlier,
     /// The file system's own blocks, in the page cache of the device.
     Metadata,

@@ -1,5 +1,5 @@
-//! Areas of vmalloc over time: /proc/vmallocinfo lists what is there, so what came and went
-//! between two lists is known exactly, without any tracing.
+//! Areas of vmalloc over time: /proc/vmallocinfo lists the live areas, so the areas allocated and freed
+//! between two lists are known exactly, without any tracing.
 
 use super::snapshot::Area;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// What a caller has asked for since the first list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Areas that came, by the list that showed them first.
+    /// Areas allocated, by the list that showed them first.
     pub came: BTreeMap<u32, u64>,
     /// Of these, those in the last list.
     pub live: BTreeMap<u32, u64>,

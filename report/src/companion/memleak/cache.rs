@@ -1,12 +1,12 @@
-//! What may be cache: memory that the kernel gives back when it is short of it, or when the files
-//! that it belongs to are deleted.
+//! What may be cache: memory that the kernel frees when memory is short, or when the files that it
+//! belongs to are deleted.
 //!
-//! The kernel marks the caches of dentries and inodes as reclaimable, but not what is made beside
-//! each of them and dies with it: the security modules' part of an inode, and the vector in which
-//! a slab keeps whose its objects are. Two witnesses tell these from a leak. The stack that
-//! allocated an object says whether it was made for a dentry, an inode or a cached page; and the
-//! kernel's books say how many more of these can be given back. Both are needed: a socket has an
-//! inode too, which nobody can reclaim while it is open.
+//! The kernel marks the caches of dentries and inodes as reclaimable, but not the objects that live and
+//! die with them: the security modules' part of an inode, and the vector in which a slab keeps the owners
+//! of its objects. Two witnesses tell these from a leak: the stack that allocated an object shows
+//! whether it belongs to a dentry, an inode or a cached page, and the kernel's accounting shows how many
+//! more of these can be reclaimed. Both are needed: a socket has an inode too, which cannot be reclaimed
+//! while the socket is open.
 
 use super::snapshot::Snapshot;
 use std::collections::BTreeSet;
@@ -73,7 +73,7 @@ pub fn origin<'a>(stack: impl IntoIterator<Item = Option<&'a str>>) -> Origin {
     }
 }
 
-/// By how many objects the kernel's caches grew between two looks, of those that it can give back:
+/// By how many objects the kernel's reclaimable caches grew between two snapshots:
 /// unused dentries and inodes, and the slabs of reclaimable caches, each of which may have a
 /// vector. `None` where the kernel does not say it.
 pub fn host_growth(

@@ -15,7 +15,7 @@ const SURE: f64 = 0.95;
 /// Of old objects at least this share is still there when none is given back; some were in
 /// flight when it was counted.
 const KEPT: f64 = 0.8;
-/// Of what a tracker holds, the books have to show at least this share.
+/// Lower bound on the share of the tracked bytes that the accounting must show.
 const CONFIRMED: f64 = 0.5;
 /// A "no" that is less sure than this is no answer.
 const ANSWER: f64 = 0.5;
@@ -39,15 +39,15 @@ pub struct Evidence {
     pub held_bytes: u64,
     /// Less is not worth a verdict.
     pub floor: u64,
-    /// By how much the kernel's own books grew meanwhile, if it has any.
+    /// Growth of the kernel's accounting meanwhile, bytes; absent if it has no account.
     pub books: Option<i64>,
-    /// How wrong the books may be, bytes.
+    /// Error of the accounting, bytes.
     pub noise: u64,
     /// Of the objects of the older half of the time, the share that is still there.
     pub kept: Option<f64>,
-    /// Of the held bytes.
+    /// Of the live bytes.
     pub trend: Option<Trend>,
-    /// Addresses that came again although no free was seen.
+    /// Addresses allocated again although no free was seen.
     pub reused: u64,
     /// How often the tracker was read since it follows this.
     pub looks: usize,
@@ -55,7 +55,7 @@ pub struct Evidence {
     pub followed: u64,
     /// Lost: tables full, programs not run.
     pub lost: u64,
-    /// Whether what is held is still in use was not looked at, as it is of pages.
+    /// Whether live pages were not checked for being in use.
     pub unchecked: bool,
     /// The kernel takes it back when memory is short.
     pub reclaimable: bool,
@@ -81,7 +81,7 @@ impl Evidence {
         }
     }
 
-    /// By how many objects it grew: as the books say, others may have gone meanwhile.
+    /// Growth in objects: by the accounting, as others may have been freed meanwhile.
     fn grown_objects(&self) -> f64 {
         let size = self.held_bytes as f64 / self.held.max(1) as f64;
         let books = self.books.map(|grown| grown.max(0) as f64 / size.max(1.0));
@@ -145,7 +145,7 @@ impl Judgement {
     }
 }
 
-/// Weighs what the tracker holds against the kernel's books.
+/// Weighs the tracked objects against the kernel's accounting.
 pub fn judge(evidence: &Evidence) -> Judgement {
     if evidence.looks < ENOUGH {
         let looks = evidence.looks;
@@ -200,7 +200,7 @@ fn weigh(evidence: &Evidence) -> Judgement {
     growth(evidence, seen)
 }
 
-/// More is held than the books can hide, and the books do not show it.
+/// More is tracked than the accounting's error, and the accounting does not show it.
 fn unseen_frees(evidence: &Evidence, grown: Option<u64>) -> bool {
     let shown = |grown: u64| grown as f64 >= CONFIRMED * evidence.held_bytes as f64;
     evidence.held_bytes > evidence.noise.max(evidence.floor) && grown.is_some_and(|g| !shown(g))
@@ -231,12 +231,12 @@ fn growth(evidence: &Evidence, seen: f64) -> Judgement {
     }
 }
 
-/// It still grew towards the end: something that was made once and is held is no leak.
+/// Whether it still grew towards the end: objects that were made once and are kept are not a leak.
 fn is_steady(evidence: &Evidence) -> bool {
     evidence.trend.as_ref().is_some_and(|t| t.per_s > 0.0)
 }
 
-/// There are no books to compare with, or they are fine enough.
+/// Whether there is no account to compare with, or it is precise enough.
 fn is_confirmable(evidence: &Evidence) -> bool {
     evidence.books.is_none() || evidence.held_bytes > evidence.noise
 }
@@ -309,7 +309,7 @@ fn may_be_cache_in_words(hosts: Option<u64>) -> String {
     )
 }
 
-/// How well what is held explains the growth of the books.
+/// How well the tracked objects explain the growth of the accounting, 0 to 1.
 fn agreement(evidence: &Evidence) -> f64 {
     let Some(grown) = evidence.books else {
         return UNCONFIRMED;
@@ -330,7 +330,7 @@ fn share(followed: u64, lost: u64) -> f64 {
     followed as f64 / (followed + lost) as f64
 }
 
-/// The verdict where no book grows; of the books that are not reclaimable, the one that is least
+/// The verdict if no account grows; of those that are not reclaimable, the one that is least
 /// sure decides. `None` when one does grow, or nothing has a trend yet.
 pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
     if suspects.iter().any(Suspect::grows) {
@@ -352,7 +352,7 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
     Some(none.settled())
 }
 
-/// The verdict on what grows in the books and was not followed.
+/// The verdict on growth in the accounting that was not followed.
 pub fn unfollowed(suspect: &Suspect) -> Judgement {
     let rate = Unit::BytesPerSecond.text(suspect.trend.per_s.max(0.0) as u64);
     let grown = bytes(u64::try_from(suspect.trend.grown).unwrap_or(0));

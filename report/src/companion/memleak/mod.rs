@@ -1,12 +1,10 @@
-//! Does memory leak? Pure parts of `pingtrace memleak`: what the kernel's own books say at several
-//! moments ([`Snapshot`]), what of that grows ([`suspects`]), and what follows from following
-//! single objects ([`judge`]).
+//! Does memory leak? Pure parts of `pingtrace memleak`: the kernel's accounting at several moments
+//! ([`Snapshot`]), what of it grows ([`suspects`]), and the verdict from followed objects ([`judge`]).
 //!
-//! The hard idea: an allocation without a free that was seen is no leak yet. Objects that are
-//! freed by RCU in bulk (`kfree_rcu`) leave without a tracepoint, so a tracker alone calls them
-//! leaked. The kernel's books know better: a cache whose objects leave does not grow. So a leak is
-//! what three witnesses agree on: the books grow steadily, the followed objects explain the
-//! growth, and old ones are not freed.
+//! The hard idea: an allocation without a visible free is not yet a leak. Objects that RCU frees in bulk
+//! (`kfree_rcu`) pass no tracepoint, so a tracker alone calls them leaked. The kernel's accounting knows
+//! better: a cache whose objects are freed does not grow. So a leak needs three witnesses: the accounting
+//! grows steadily, the followed objects explain the growth, and old objects are not freed.
 
 mod allocator; // who hands out memory
 mod areas; // those of vmalloc over time

@@ -52,7 +52,7 @@ pub struct Site {
     pub companion: &'static str,
     /// Of whom it was asked.
     pub alloc: Allocator,
-    /// The cache, under the name that the kernel's books have for it.
+    /// The cache, by its name in /proc/slabinfo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
     /// Who asked for it, `function+0x12`.
@@ -63,7 +63,7 @@ pub struct Site {
     pub bytes: u64,
     /// Allocated since the start.
     pub allocs: u64,
-    /// Addresses that came again although no free was seen.
+    /// Addresses allocated again although no free was seen.
     pub reused: u64,
     /// The oldest of these is at most this old.
     #[serde(skip_serializing_if = "Option::is_none")]

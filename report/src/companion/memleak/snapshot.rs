@@ -1,8 +1,8 @@
-//! What the kernel says of its memory at a moment.
+//! The kernel's accounting of its memory at a moment.
 
 use std::collections::BTreeMap;
 
-/// The kernel's books at a moment. What was not read is empty.
+/// The kernel's accounting at a moment. Parts that were not read are empty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// When, `CLOCK_MONOTONIC` ns.

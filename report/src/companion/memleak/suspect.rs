@@ -1,4 +1,4 @@
-//! Which allocator grows: the trend of every book of the kernel.
+//! Which allocator grows: the trend of each account of the kernel.
 
 use super::allocator::Allocator;
 use super::cache::host_growth;
@@ -162,7 +162,7 @@ fn in_no_book(snapshot: &Snapshot) -> u64 {
         "Hugetlb",
     ];
     let known: u64 = BOOKS.iter().map(|book| field(snapshot, book)).sum();
-    // Kernel stacks are vmalloc's where CONFIG_VMAP_STACK is set: then they are in two books.
+    // With CONFIG_VMAP_STACK kernel stacks are vmalloc areas: then they are in two accounts.
     let stacks: u64 = field(snapshot, "KernelStack").min(field(snapshot, "VmallocUsed"));
     (field(snapshot, "MemTotal") + stacks).saturating_sub(known)
 }

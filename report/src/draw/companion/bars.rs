@@ -75,7 +75,7 @@ pub(super) fn draw<B: DrawingBackend>(
     canvas.text((area.x0, y), &text, Ink::new(12.5, palette::FAINT))
 }
 
-/// Names take what they need, texts too, bars what is left, within limits.
+/// Names and texts take what they need, bars what is left, within limits.
 fn columns<B: DrawingBackend>(canvas: &Canvas<B>, bars: &[Bar], area: Area) -> Columns {
     let ink = Ink::new(12.5, palette::INK);
     let widest = |text: fn(&Bar) -> &str| {

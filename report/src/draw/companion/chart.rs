@@ -46,7 +46,7 @@ fn areas(panels: &[Panel]) -> Vec<Area> {
         .collect()
 }
 
-/// Divides the room: all get the least before anybody gets more, and enough before anybody grows.
+/// Divides the room: all panels get their minimum first, then enough, then the rest.
 pub(super) fn share(wishes: &[Height], room: i32) -> Vec<i32> {
     let least: i32 = wishes.iter().map(|wish| wish.least).sum();
     let enough: i32 = wishes.iter().map(|wish| wish.enough).sum();

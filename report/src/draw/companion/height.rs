@@ -6,11 +6,11 @@ pub(super) const HEADING: i32 = 28;
 /// How high a panel wants to be, pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Height {
-    /// Below this, it loses something.
+    /// Minimum height: below it, content is lost.
     pub(super) least: i32,
-    /// Above this, it gains little.
+    /// Sufficient height: above it, little is gained.
     pub(super) enough: i32,
-    /// Whether it takes what nobody else wants.
+    /// Whether it takes room that is left over.
     pub(super) grows: bool,
 }
 

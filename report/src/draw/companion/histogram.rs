@@ -1,6 +1,5 @@
-//! How often which value came: buckets on a logarithmic value axis, so that the few slow ones
-//! have as much room as the many fast ones. Percentiles are known to a bucket only, so what is
-//! said is the bucket's upper bound.
+//! A histogram: buckets on a logarithmic value axis, so that the few slow values have as much room as the
+//! many fast ones. Percentiles are known only to a bucket: its upper bound is shown.
 
 use plotters::backend::DrawingBackend;
 

@@ -14,7 +14,7 @@ pub enum Error {
     /// Written by a later version of the format.
     #[error("read JSON line: format version {0}, this reads up to {VERSION}")]
     Version(u32),
-    /// A value that no run has.
+    /// A value that no run can have.
     #[error("read JSON line: {0}")]
     Implausible(String),
 }
@@ -34,7 +34,7 @@ fn shortened(error: &serde_json::Error) -> String {
 }
 
 impl Error {
-    /// The line ends too early: whoever wrote it did not get further.
+    /// The line ends too early: its writer was interrupted.
     pub fn is_cut(&self) -> bool {
         matches!(self, Self::Json(error) if error.is_eof())
     }

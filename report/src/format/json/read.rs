@@ -64,7 +64,7 @@ pub fn parse_line(line: &str) -> Result<Line, Error> {
     })
 }
 
-/// Whether a run can have said this; else why not. What is checked here need not be doubted later.
+/// Checks that a run can have written this, so that later code can rely on it.
 fn plausible(read: &Read) -> Result<(), String> {
     match read {
         Read::Run(run) if run.interval_ns == Some(0) => {

@@ -188,7 +188,7 @@ impl<'a> AtDeviceLine<'a> {
     }
 }
 
-/// A name, or the number that nobody has a name for; none if nothing is known.
+/// A name, else the number; absent if neither is known.
 pub(super) fn symbol(symbol: &Symbol) -> Option<Cow<'_, str>> {
     (!symbol.is_unknown()).then(|| match &symbol.name {
         Some(name) => Cow::Borrowed(name.as_str()),
@@ -203,7 +203,7 @@ pub(super) fn read_symbol(name: Option<Cow<'_, str>>) -> Symbol {
     }
 }
 
-/// Whether a run can have so many; else why not.
+/// Checks that a run can have this many.
 pub(super) fn count(what: &str, count: u64) -> Result<(), String> {
     let why = || format!("{count} {what}: a run has at most {MAX_PROBES}");
     (count <= MAX_PROBES).then_some(()).ok_or_else(why)
