@@ -4,7 +4,7 @@ use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
 use crate::options::heading;
-use crate::output::terminal::Color;
+use crate::output::screen::Color;
 use crate::{client, diff, replay, selftest, server};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

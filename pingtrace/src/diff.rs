@@ -1,7 +1,7 @@
 //! `pingtrace diff A B`: what changed between two saved runs.
 
 use crate::output::printer;
-use crate::output::terminal;
+use crate::output::screen::Screen;
 use crate::saved_files::{self, statistics_beside};
 use crate::units;
 use anyhow::{Context, Result};
@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (a, b) = (read(&args.before)?, read(&args.after)?);
     let diff = Diff::new((&names[0], &a), (&names[1], &b), args.min_effect);
     let result = match args.output {
-        Output::Text => terminal::Output::Stdout.style().render(&diff.text()),
+        Output::Text => Screen::Stdout.style().render(&diff.text()),
         Output::Json => diff.json() + "\n",
     };
     printer::to_stdout(&result)

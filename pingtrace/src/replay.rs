@@ -12,7 +12,7 @@ use crate::exit::Outcome;
 use crate::exit::Usage;
 use crate::options::{Output, Results};
 use crate::output::destinations::Source;
-use crate::output::rotate::suffixed;
+use crate::output::files::suffixed;
 use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};

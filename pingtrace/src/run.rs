@@ -11,11 +11,10 @@ use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
 use crate::options::Output;
 use crate::output::destinations::Source;
 use crate::output::printer;
-use crate::output::screen;
+use crate::output::screen::Screen;
 use crate::output::story;
-use crate::output::terminal;
 use crate::server;
-use crate::units::Time;
+use crate::units::{self, Time};
 use crate::{diff, replay, selftest};
 use anyhow::Result;
 use libbpf_rs::PrintLevel;
@@ -28,7 +27,7 @@ use std::process::ExitCode;
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
     if cli.utc {
-        terminal::use_utc();
+        units::use_utc();
     }
     cli.color.choose();
     let result = start_story(cli.debug()).and_then(|()| dispatch(cli));
@@ -62,7 +61,7 @@ pub fn run(cli: &Cli) -> ExitCode {
 pub fn failure(e: &anyhow::Error) -> ExitCode {
     let Some(said) = e.downcast_ref::<clap::Error>() else {
         // The status tells it, too.
-        let _ = writeln!(screen::Screen::Stderr, "{}", complaint(e));
+        let _ = writeln!(Screen::Stderr, "{}", complaint(e));
         return ExitCode::from(if e.is::<Usage>() { USAGE } else { FAILED });
     };
     let status = said.exit_code() as u8;
@@ -93,7 +92,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         }
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Segments) => {
-            printer::to_stdout(&terminal::Output::Stdout.style().render(&glossary::text()))
+            printer::to_stdout(&Screen::Stdout.style().render(&glossary::text()))
                 .map(|()| Outcome::Answered)
         }
         Some(Command::Runqlat(args)) => {

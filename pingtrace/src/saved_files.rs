@@ -3,7 +3,7 @@
 //! The first bytes of a file tell its compression, whatever its name. Files are read as streams, so
 //! memory is bounded; so is time, because reading stops where a file expands more than any saved run.
 
-use crate::output::rotate::suffixed;
+use crate::output::files::suffixed;
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
 use report::format::saved::Scan;

@@ -1,4 +1,4 @@
-//! Clocks, and the durations and sizes that a user types.
+//! Clocks and their zone, and the durations and sizes that a user types.
 
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -63,6 +63,14 @@ impl Time {
             unix_ns: realtime_ns(),
         }
     }
+}
+
+/// From now on local time is UTC, in all that this process writes and in its schedules. To be called
+/// before there is a second thread.
+#[expect(unsafe_code, reason = "the environment is the only place for the zone")]
+pub fn use_utc() {
+    // SAFETY: there is no other thread yet that could read the environment.
+    unsafe { std::env::set_var("TZ", "UTC0") };
 }
 
 /// CPU time of this process, user and system, nanoseconds.

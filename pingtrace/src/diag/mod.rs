@@ -18,7 +18,6 @@ use crate::output::printer::{Full, Printer};
 use crate::output::rotate::RotatingFile;
 use crate::output::screen::Screen;
 use crate::output::story::{self, Progress};
-use crate::output::terminal;
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
@@ -79,7 +78,7 @@ pub enum Output {
 pub struct Sink {
     text: Option<Printer>,
     /// Where text goes.
-    screen: terminal::Output,
+    screen: Screen,
     json: Option<Printer>,
     log: Option<RotatingFile>,
     log_json: bool,
@@ -110,11 +109,7 @@ impl Sink {
         });
         let log = log.transpose()?;
         let text = wants(Output::Text);
-        let screen = if json {
-            terminal::Output::Stderr
-        } else {
-            terminal::Output::Stdout
-        };
+        let screen = if json { Screen::Stderr } else { Screen::Stdout };
         // A reader that left ends the run only if nothing else is written.
         let alone = log.is_none() && image.is_none() && !(json && text);
         let left = if alone {

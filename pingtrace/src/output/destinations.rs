@@ -4,13 +4,12 @@
 //! FILE.seq and FILE.stat, and into a picture at the end. The story goes through the logger.
 
 use crate::options::{Output, Results};
-use crate::output::files;
+use crate::output::files::{self, suffixed};
 use crate::output::names::NameBook;
 use crate::output::printer::{self, Full, Printer};
-use crate::output::rotate::{RotatingFile, suffixed};
+use crate::output::rotate::RotatingFile;
 use crate::output::screen::Screen;
 use crate::output::story;
-use crate::output::terminal;
 use anyhow::{Context, Result, anyhow, bail};
 use report::analysis::hops::HopStats;
 use report::analysis::marks::Marks;
@@ -150,7 +149,7 @@ struct Writer {
     run: Run,
     text: Option<Printer>,
     /// Where text goes.
-    screen: terminal::Output,
+    screen: Screen,
     json: Option<Printer>,
     logs: Option<Logs>,
     image: Option<PathBuf>,
@@ -183,11 +182,7 @@ impl Writer {
             .transpose()?;
         Ok(Self {
             run: Run::default(),
-            screen: if json {
-                terminal::Output::Stderr
-            } else {
-                terminal::Output::Stdout
-            },
+            screen: if json { Screen::Stderr } else { Screen::Stdout },
             text: match (text, json) {
                 (true, true) => Some(Printer::stderr(full)?),
                 (true, false) => Some(stdout()?),
@@ -232,7 +227,7 @@ impl Writer {
                         summary,
                         marks,
                     } = &*so_far;
-                    let style = terminal::Output::Stderr.style();
+                    let style = Screen::Stderr.style();
                     let text = text::summary(run, summary, self.names.names(), *marks, &style);
                     story::say(style.render(&text));
                 }

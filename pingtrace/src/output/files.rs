@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, OFlags, statat};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Who may read what is written: the owner and the group.
 const MODE: u32 = 0o640;
@@ -54,6 +54,13 @@ fn explain(path: &Path, shared: bool, e: io::Error) -> io::Error {
 /// Whether anybody may put files into it.
 fn is_shared(directory: &Path) -> bool {
     fs::metadata(directory).is_ok_and(|meta| meta.mode() & SHARED == SHARED)
+}
+
+/// `path` with `.suffix` behind it: "pingtrace.log" and "seq" give "pingtrace.log.seq".
+pub fn suffixed(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{suffix}"));
+    name.into()
 }
 
 /// Where a file is.

@@ -9,4 +9,3 @@ pub mod rotate;
 pub mod screen;
 pub mod story;
 pub mod stream;
-pub mod terminal;

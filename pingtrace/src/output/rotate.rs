@@ -5,20 +5,13 @@
 //! must not stop the measurement: lines that cannot be written are counted, it is said once when
 //! that begins and once when it ends, and a half-written line is taken back.
 
-use crate::output::files;
+use crate::output::files::{self, suffixed};
 use std::{
     fmt::Arguments,
     fs::{self, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
-
-/// `path` with `.suffix` behind it: "pingtrace.log" and "seq" give "pingtrace.log.seq".
-pub fn suffixed(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{suffix}"));
-    name.into()
-}
 
 /// A log file that rolls over before it would pass its limit.
 ///

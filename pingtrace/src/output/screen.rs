@@ -1,7 +1,10 @@
-//! stdout and stderr as they are: unbuffered, and sharing one screen where both are terminals. The
-//! last line of that screen may be the progress, which any other output removes first.
+//! stdout and stderr as they are: unbuffered, with what they can show, and sharing one screen where
+//! both are terminals. The last line of that screen may be the progress, which any other output
+//! removes first.
 
-use crate::output::terminal;
+use anstream::{AutoStream, ColorChoice};
+use clap::ValueEnum;
+use report::format::style::Style;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::getpgrp;
@@ -9,6 +12,7 @@ use rustix::termios::{isatty, tcgetpgrp};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use terminal_size::{Width, terminal_size_of};
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
@@ -18,6 +22,29 @@ const CLEAR: &str = "\r\x1b[K";
 /// Whether the progress stands on the screen. Held while something is written to the terminal;
 /// only threads that do nothing but print wait for it.
 static PROGRESS: Mutex<bool> = Mutex::new(false);
+
+/// When text has colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Everywhere, also in a file or a pipe
+    Always,
+    /// Nowhere
+    Never,
+}
+
+impl Color {
+    /// From now on [`Screen::style`] follows it.
+    pub fn choose(self) {
+        let choice = match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +68,25 @@ impl Screen {
             poll(&mut fds, Some(&NOW)).is_ok_and(|ready| ready > 0)
                 && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
         })
+    }
+
+    /// How text is shown there now: a terminal may be resized.
+    pub fn style(self) -> Style {
+        let choice = match self {
+            Self::Stdout => AutoStream::choice(&io::stdout()),
+            Self::Stderr => AutoStream::choice(&io::stderr()),
+        };
+        Style {
+            width: self.columns(),
+            color: choice != ColorChoice::Never,
+        }
+    }
+
+    /// Of a terminal that says so.
+    fn columns(self) -> Option<usize> {
+        let size = self.with(|fd| isatty(fd).then(|| terminal_size_of(fd)).flatten());
+        let (Width(columns), _) = size?;
+        (columns > 0).then_some(usize::from(columns))
     }
 
     /// The descriptor, without the buffer that the standard library puts before it.
@@ -108,7 +154,7 @@ pub fn progress(line: &str) {
         return;
     }
     // The last column stays free: a full line would make some terminals go on to the next.
-    let columns = terminal::Output::Stderr.style().width.unwrap_or(COLUMNS);
+    let columns = Screen::Stderr.columns().unwrap_or(COLUMNS);
     let line: String = line.chars().take(columns.saturating_sub(1)).collect();
     let bytes = format!("{CLEAR}{line}");
     let written = Screen::Stderr.with(|fd| write_some(fd, bytes.as_bytes()));
