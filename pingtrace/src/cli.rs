@@ -1,6 +1,6 @@
 //! The command line. Help texts are the doc comments.
 
-use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
+use crate::diag::Companion;
 use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
 use crate::options::heading;
@@ -70,13 +70,10 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
+    #[command(flatten)]
+    Companion(Companion),
     Diff(diff::Args),
-    Iofsstat(iofsstat::Args),
-    Irqoff(irqoff::Args),
-    Memleak(memleak::Args),
-    Nosched(nosched::Args),
     Replay(replay::Args),
-    Runqlat(runqlat::Args),
     /// Explain every segment, point and mark that the results name
     Segments,
     Selftest(selftest::Args),
@@ -156,11 +153,7 @@ impl Cli {
     /// Whether libbpf's messages are wanted.
     pub fn debug(&self) -> bool {
         match &self.command {
-            Some(Command::Iofsstat(args)) => args.debug(),
-            Some(Command::Irqoff(args)) => args.debug(),
-            Some(Command::Memleak(args)) => args.debug(),
-            Some(Command::Nosched(args)) => args.debug(),
-            Some(Command::Runqlat(args)) => args.debug(),
+            Some(Command::Companion(companion)) => companion.debug(),
             Some(
                 Command::Diff(_) | Command::Replay(_) | Command::Segments | Command::Selftest(_),
             )

@@ -1,10 +1,10 @@
-//! The options that say what is written where, of runs and saved runs.
+//! What is written where: the options of everything that has results.
 
 use crate::units;
 use clap::ValueEnum;
 use report::analysis::slo::Objectives;
 use report::draw;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Headings of the help, in the order of the help.
@@ -25,21 +25,23 @@ pub mod heading {
     pub const SERVER: &str = "Server";
 }
 
-// What is made of the probes of a live run or of a saved one. A doc comment would be the help.
+// The help is that of a run; a companion has its own for what differs. A doc comment would be the
+// help of the program.
 #[derive(Clone, Debug, clap::Args)]
 #[expect(
     missing_docs,
     reason = "a doc comment here would be the help of the program"
 )]
-pub struct Results {
+pub struct Output {
     /// What to write: one or more, separated by commas; text and json go to stdout (text to stderr
     /// if both are given)
-    #[arg(short, long, value_enum, value_delimiter = ',', default_value = "text", help_heading = heading::OUTPUT)]
-    pub output: Vec<Output>,
+    #[arg(short = 'o', long = "output", id = "output", value_name = "OUTPUT", value_enum, value_delimiter = ',', default_value = "text", help_heading = heading::OUTPUT)]
+    pub formats: Vec<Format>,
 
     /// Log files: FILE.seq has a JSON line for each recorded probe, FILE.stat the summaries
-    #[arg(long, value_name = "FILE", default_value = "./pingtrace.log", help_heading = heading::OUTPUT)]
-    pub log: PathBuf,
+    /// [default: ./pingtrace.log]
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    pub log: Option<PathBuf>,
 
     /// Size at which a log file is rotated, with K, M or G
     #[arg(long, value_name = "BYTES", default_value = "256M", value_parser = units::bytes, help_heading = heading::OUTPUT)]
@@ -53,6 +55,76 @@ pub struct Results {
     /// [default: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
     #[arg(long, value_name = "FILE", value_parser = image, help_heading = heading::OUTPUT)]
     pub image: Option<PathBuf>,
+}
+
+/// What to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for each recorded probe or each row, and a summary
+    Text,
+    /// JSON lines
+    Json,
+    /// Rotating log files
+    Log,
+    /// A picture at the end
+    Image,
+    /// Log and image
+    Imagelog,
+}
+
+/// Whose results are written. Files without a name are called after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A run on this host, now.
+    LiveRun,
+    /// A saved run. Its results wait for a slow reader.
+    SavedRun,
+    /// The companion of this name.
+    Companion(&'static str),
+}
+
+impl Output {
+    /// Whether a kind of output is asked for.
+    pub fn wants(&self, format: Format) -> bool {
+        self.formats.contains(&format)
+            || (matches!(format, Format::Log | Format::Image)
+                && self.formats.contains(&Format::Imagelog))
+    }
+
+    /// The name of the log, if there is to be one. A companion has one also if only its name is given.
+    pub fn log(&self, of: Origin) -> Option<PathBuf> {
+        let is_named = self.log.is_some() && matches!(of, Origin::Companion(_));
+        let name = || self.log.clone().unwrap_or_else(|| of.file("log"));
+        (is_named || self.wants(Format::Log)).then(name)
+    }
+
+    /// The name of the picture, with its strftime fields, if there is to be one.
+    pub fn image(&self, of: Origin) -> Option<PathBuf> {
+        let name = || self.image.clone().unwrap_or_else(|| of.file("png"));
+        self.wants(Format::Image).then(name)
+    }
+}
+
+impl Origin {
+    /// What its file is called by default.
+    fn file(self, extension: &str) -> PathBuf {
+        let companion = match self {
+            Self::LiveRun | Self::SavedRun => String::new(),
+            Self::Companion(name) => format!("-{name}"),
+        };
+        format!("./pingtrace{companion}.{extension}").into()
+    }
+}
+
+// What is made of the probes of a live run or of a saved one. A doc comment would be the help.
+#[derive(Clone, Debug, clap::Args)]
+#[expect(
+    missing_docs,
+    reason = "a doc comment here would be the help of the program"
+)]
+pub struct Results {
+    #[command(flatten)]
+    pub output: Output,
 
     /// Summarise each interval of this length, and in the log also the run so far; a plain number
     /// is in s, 0 turns it off [default: 60s, in the log only]
@@ -73,40 +145,9 @@ pub struct Results {
     pub namespace: bool,
 }
 
-/// What to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// A line for each recorded probe, and a summary
-    Text,
-    /// JSON lines
-    Json,
-    /// Rotating log files
-    Log,
-    /// A picture at the end
-    Image,
-    /// Log and image
-    Imagelog,
-}
-
 /// A file name that stands for a format of pictures.
-pub fn image(text: &str) -> Result<PathBuf, String> {
+fn image(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     draw::Format::from_path(&path).map_err(|e| e.to_string())?;
     Ok(path)
-}
-
-impl Results {
-    /// Whether a kind of output is asked for.
-    pub fn wants(&self, output: Output) -> bool {
-        self.output.contains(&output)
-            || (matches!(output, Output::Log | Output::Image)
-                && self.output.contains(&Output::Imagelog))
-    }
-
-    /// The name of the picture, with its strftime fields.
-    pub fn image(&self) -> &Path {
-        self.image
-            .as_deref()
-            .unwrap_or(Path::new("./pingtrace.png"))
-    }
 }

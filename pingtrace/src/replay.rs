@@ -10,9 +10,9 @@ use crate::capture::collector::Collector;
 use crate::control::Asked;
 use crate::exit::Outcome;
 use crate::exit::Usage;
-use crate::options::{Output, Results};
-use crate::output::destinations::Source;
+use crate::options::{Origin, Results};
 use crate::output::files::suffixed;
+use crate::output::run::Source;
 use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
@@ -160,11 +160,14 @@ impl SavedRun {
 
     /// Refuses to append results to the log that is being read.
     fn refuse_to_write_into(&self, results: &Results) -> Result<()> {
+        let Some(log) = results.output.log(Origin::SavedRun) else {
+            return Ok(());
+        };
         let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let log = ["seq", "stat"].map(|suffix| suffixed(&results.log, suffix));
+        let log = ["seq", "stat"].map(|suffix| suffixed(&log, suffix));
         let log: Vec<_> = log.iter().flat_map(fs::metadata).map(id).collect();
         let is_read = |file: &SavedFile| file.id().is_some_and(|id| log.contains(&id));
-        if results.wants(Output::Log) && self.files.iter().any(is_read) {
+        if self.files.iter().any(is_read) {
             let why = format!("{} is the log (--log): choose another one", self.name);
             return Err(Usage(why).into());
         }

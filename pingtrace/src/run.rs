@@ -6,11 +6,10 @@ use crate::client::plan::Plan;
 use crate::client::schedule;
 use crate::client::{self, Args};
 use crate::control::{Control, Hangup};
-use crate::diag::{iofsstat, irqoff, memleak, nosched, runqlat};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
-use crate::options::Output;
-use crate::output::destinations::Source;
+use crate::options::Origin;
 use crate::output::printer;
+use crate::output::run::Source;
 use crate::output::screen::Screen;
 use crate::output::story;
 use crate::server;
@@ -78,41 +77,31 @@ fn complaint(e: &anyhow::Error) -> String {
 fn dispatch(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
-        Some(Command::Iofsstat(args)) => {
-            companion(args.has_log(), |control| iofsstat::run(args, control))
-        }
-        Some(Command::Irqoff(args)) => {
-            companion(args.has_log(), |control| irqoff::run(args, control))
-        }
-        Some(Command::Memleak(args)) => {
-            companion(args.has_log(), |control| memleak::run(args, control))
-        }
-        Some(Command::Nosched(args)) => {
-            companion(args.has_log(), |control| nosched::run(args, control))
+        Some(Command::Companion(companion)) => {
+            until_signal(companion.has_log(), |control| companion.run(control))
         }
         Some(Command::Replay(args)) => replay::run(args),
         Some(Command::Segments) => {
             printer::to_stdout(&Screen::Stdout.style().render(&glossary::text()))
                 .map(|()| Outcome::Answered)
         }
-        Some(Command::Runqlat(args)) => {
-            companion(args.has_log(), |control| runqlat::run(args, control))
+        Some(Command::Selftest(args)) => {
+            until_signal(false, |control| selftest::run(args, control))
         }
-        Some(Command::Selftest(args)) => companion(false, |control| selftest::run(args, control)),
-        None if cli.server => companion(false, |control| server::run(&cli.to_serve(), control)),
+        None if cli.server => until_signal(false, |control| server::run(&cli.to_serve(), control)),
         None => client(&cli.args),
     }
 }
 
 /// What has no outcome but its end, until a signal.
-fn companion(has_log: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
+fn until_signal(has_log: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
     let control = Control::by_signals(Hangup::of_log(has_log))?;
     run(&control).map(|()| Outcome::Answered)
 }
 
 fn client(args: &Args) -> Result<Outcome> {
     let scheduled = args.schedule.is_some();
-    let has_log = args.results.wants(Output::Log);
+    let has_log = args.results.output.log(Origin::LiveRun).is_some();
     let control = Control::by_signals(Hangup::of_log(has_log || scheduled))?;
     match &args.schedule {
         Some(cron) => schedule::run(args, cron, &control, |args| capture(args, &control)),

@@ -5,8 +5,9 @@ use crate::capture::outage::Outage;
 use crate::control::Asked;
 use crate::kernel::meter::{Meter, Programs};
 use crate::kernel::tracer::Tracer;
-use crate::options::{Output, Results};
-use crate::output::destinations::{End, Message, Outputs, SoFar, Source, Stat};
+use crate::options::{Format, Results};
+use crate::output::entry::Shown;
+use crate::output::run::{End, Message, Outputs, SoFar, Source, Stat, Wanted};
 use crate::output::story::{self, Progress};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
@@ -88,8 +89,17 @@ pub struct Collector {
 impl Collector {
     /// For one capture, live or saved; opens what is to be written.
     pub fn new(wanted: &Results, run: Run, source: Source) -> Result<Self> {
-        let outputs = Outputs::start(wanted, source, run.threshold_ns)?;
-        let logged = wanted.wants(Output::Log).then_some(STAT_INTERVAL);
+        let to_write = Wanted {
+            output: &wanted.output,
+            threshold_ns: run.threshold_ns,
+            hops: wanted.namespace,
+            intervals: match wanted.stat_interval {
+                Some(_) => Shown::Printed,
+                None => Shown::Logged,
+            },
+        };
+        let outputs = Outputs::start(&to_write, source)?;
+        let logged = wanted.output.wants(Format::Log).then_some(STAT_INTERVAL);
         let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
         Ok(Self {
             run,
@@ -452,6 +462,7 @@ impl Collector {
 
     fn so_far(&self, now: Time) -> SoFar {
         SoFar {
+            time_unix_ns: now.unix_ns,
             run: self.run.clone(),
             summary: self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns))),
             marks: self.stats.marks(),

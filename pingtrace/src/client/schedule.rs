@@ -5,9 +5,10 @@ use super::plan::Plan;
 use crate::control::Control;
 use crate::exit::Outcome;
 use crate::exit::Usage;
-use crate::options::Output;
-use crate::output::destinations as output;
-use crate::output::pictures::{DATED, prune};
+use crate::options::Origin;
+use crate::output::destinations::Destinations;
+use crate::output::entry::Entry;
+use crate::output::picture::{DATED, prune};
 use crate::output::story;
 use crate::units::realtime_ns;
 use anyhow::{Context, Result, bail};
@@ -33,6 +34,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let mut args = args.clone();
     args.results
+        .output
         .image
         .get_or_insert_with(|| PathBuf::from(DATED));
     check(&args)?;
@@ -48,8 +50,9 @@ pub fn run(
             return captures.outcome();
         }
         captures.count(&args, capture(&args));
-        if let Some(keep) = args.keep.filter(|_| args.results.wants(Output::Image)) {
-            prune(args.results.image(), keep as usize).unwrap_or_else(|e| log::warn!("{e:#}"));
+        let picture = args.results.output.image(Origin::LiveRun);
+        if let (Some(keep), Some(picture)) = (args.keep, picture) {
+            prune(&picture, keep as usize).unwrap_or_else(|e| log::warn!("{e:#}"));
         }
         after = skip_missed(cron, next, &args);
     }
@@ -63,7 +66,12 @@ fn check(args: &Args) -> Result<()> {
         Err(e) => log::warn!("a capture would fail now: {e:#}"),
         Ok(_) => {}
     }
-    output::check(&args.results)
+    open(args).map(drop)
+}
+
+/// Opens what a capture is going to write.
+fn open(args: &Args) -> Result<Destinations> {
+    Destinations::open(&args.results.output, Origin::LiveRun, "")
 }
 
 /// What became of the captures so far.
@@ -124,7 +132,8 @@ impl std::fmt::Display for Captures {
 /// A line for those who read only the log or JSON.
 fn note(args: &Args, what: NoCapture, why: &str) {
     let line = json::no_capture_line(what, why, realtime_ns());
-    if let Err(e) = output::between_captures(&args.results, &line) {
+    let written = open(args).and_then(|to| to.close(&[Entry::NoCapture(&line)]));
+    if let Err(e) = written {
         log::error!("that is not in the log either: {e:#}");
     }
 }

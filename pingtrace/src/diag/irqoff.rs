@@ -9,16 +9,15 @@
 //! instruction, not right after the one that turns interrupts on, and the task there is not the
 //! culprit. This is checked on x86; elsewhere only `/proc/stat` reports stolen time.
 
-use super::monitor::{self, Common, Detector, Monitor, Snapshot};
+use super::args::Watching;
+use super::monitor::{self, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
 use crate::control::Control;
 use crate::kernel::recorder::{self, CpuEvent, Recorder, Setup, Storage};
-use crate::units;
 use anyhow::Result;
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Event, Kind};
 use report::model::Class;
-use std::time::Duration;
 
 /// Find what keeps interrupts off, and interrupts and softirqs that run or wait long
 ///
@@ -28,11 +27,9 @@ use std::time::Duration;
 /// the hypervisor ran something else), or outside (interrupts were not off: probably the hypervisor
 /// or the firmware had the CPU). Time in which the CPU is idle is not reported.
 #[derive(Clone, Debug, clap::Args)]
-#[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
-    /// Report what takes at least this long; a plain number is in ms, also 200us
-    #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "10ms", value_parser = units::milliseconds)]
-    threshold: Duration,
+    #[command(flatten)]
+    pub(super) watching: Watching,
 
     /// Report softirqs too: how long they waited, and how long they ran
     #[arg(long)]
@@ -42,27 +39,12 @@ pub struct Args {
     /// time between two interrupts are missed
     #[arg(long, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     arm: Option<u32>,
-
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Args {
-    /// Whether libbpf's messages are wanted.
-    pub fn debug(&self) -> bool {
-        self.common.results.debug
-    }
-
-    /// Whether there is a log, which SIGHUP opens anew.
-    pub fn has_log(&self) -> bool {
-        self.common.results.log.is_some()
-    }
 }
 
 /// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
-    let limit = Some(args.threshold);
+    let limit = Some(args.watching.threshold);
     let setup = Setup {
         late: limit,
         irqs: limit,
@@ -71,13 +53,13 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     };
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_SOFTIRQ, pt_ring_of::PT_RING_HARDIRQ];
-    let monitor = Monitor::start(Kind::Irqoff, &args.common, recorder, args.threshold, &rings)?;
+    let monitor = Monitor::start(Kind::Irqoff, &args.watching, recorder, &rings)?;
     let _ticks = monitor::tick(args.arm)?;
     let detector = IrqoffDetector {
-        limit_ns: args.threshold.as_nanos() as u64,
+        limit_ns: args.watching.threshold.as_nanos() as u64,
         stolen: Stolen::new(),
     };
-    monitor.run(&args.common, control, detector)
+    monitor.run(&args.watching, control, detector)
 }
 
 struct IrqoffDetector {

@@ -4,13 +4,14 @@
 //! What explains an event can be written after it: which task got the CPU, or how long the interrupt
 //! took in which a timer was late. So events are examined when they are [`SETTLE`] old.
 
+use super::args::Watching;
 use super::floor;
-use super::{Results, Sink};
 use crate::control::Control;
 use crate::kernel::host;
 use crate::kernel::recorder::{self, CpuEvent, Memory, Reader, Recorder};
 use crate::kernel::symbols::Symbols;
-use crate::units::{self, Time, monotonic_ns};
+use crate::output::companion::Sink;
+use crate::units::{Time, monotonic_ns};
 use anyhow::Result;
 use bpf::recorder::types::{pt_event_type, pt_ring_of};
 use report::companion;
@@ -32,21 +33,6 @@ const SETTLE: Duration = Duration::from_millis(20);
 const KEEP: Duration = Duration::from_millis(50);
 /// Upper bound on the tasks listed as having run instead.
 const RAN: usize = 5;
-
-// A doc comment would be the help of the subcommand.
-#[derive(Clone, Debug, clap::Args)]
-pub struct Common {
-    /// Stop after this time; a plain number is in s [default: endless]
-    #[arg(value_name = "DURATION", value_parser = units::run_time)]
-    pub duration: Option<Duration>,
-
-    /// The same as DURATION
-    #[arg(short = 'T', long, value_name = "T", allow_hyphen_values = true, value_parser = units::run_time, conflicts_with = "duration")]
-    pub time: Option<Duration>,
-
-    #[command(flatten)]
-    pub results: Results,
-}
 
 /// A running companion: its recorder, its outputs and its tally.
 pub struct Monitor<'a> {
@@ -126,14 +112,14 @@ impl<'a> Monitor<'a> {
     /// Opens the outputs and attaches the recorder.
     pub fn start(
         kind: Kind,
-        common: &Common,
+        watching: &Watching,
         mut recorder: Recorder<'a>,
-        threshold: Duration,
         rings: &[pt_ring_of],
     ) -> Result<Self> {
+        let threshold = watching.threshold;
         let floor = floor::check(kind, threshold)?;
         let header = companion::event_header(kind);
-        let sink = Sink::open(&common.results, kind.name(), &header)?;
+        let sink = Sink::open(&watching.common.output, kind.name(), &header)?;
         let memory = recorder.memory();
         let reader = Reader::new(&memory, rings);
         recorder.attach()?;
@@ -154,11 +140,11 @@ impl<'a> Monitor<'a> {
     /// Runs until the duration is over or a signal ends it.
     pub fn run(
         mut self,
-        common: &Common,
+        watching: &Watching,
         control: &Control,
         mut detector: impl Detector,
     ) -> Result<()> {
-        let time = common.duration.or(common.time);
+        let time = watching.time();
         let (start, end) = (Instant::now(), time.map(|t| Instant::now() + t));
         let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));
         log::info!("{}: watching. {} {takes}", self.kind.name(), self.floor);
@@ -173,9 +159,9 @@ impl<'a> Monitor<'a> {
                 log::warn!("{why}");
             }
             let last = !goes_on || end.is_some_and(|end| Instant::now() >= end);
-            self.detect(&mut detector, (&mut old, &mut unsettled), last)?;
+            self.detect(&mut detector, (&mut old, &mut unsettled), last);
             for row in detector.rows(&self, last)? {
-                self.sink.row(&row)?;
+                self.sink.row(&row);
             }
             if self.sink.housekeep(control) {
                 self.sink.say_so_far(self.summary(&detector));
@@ -197,7 +183,7 @@ impl<'a> Monitor<'a> {
         detector: &mut impl Detector,
         (old, unsettled): (&mut Vec<CpuEvent>, &mut Vec<CpuEvent>),
         last: bool,
-    ) -> Result<()> {
+    ) {
         let now = monotonic_ns();
         unsettled.append(&mut self.reader.read(&self.memory));
         unsettled.sort_by_key(|record| record.event.end_ns);
@@ -213,11 +199,10 @@ impl<'a> Monitor<'a> {
         };
         for event in detector.events(self, &snapshot) {
             self.tally.add(&event);
-            self.sink.row(&Row::Event(Box::new(event)))?;
+            self.sink.row(&Row::Event(Box::new(event)));
         }
         old.extend(snapshot.new);
         old.retain(|record| record.event.end_ns + KEEP.as_nanos() as u64 > now);
-        Ok(())
     }
 
     /// The summary so far.

@@ -5,16 +5,15 @@
 //! interrupts, softirqs and timers, and the next switch ends the time: its beginning is known only to
 //! lie between two samples.
 
-use super::monitor::{self, Common, Detector, Monitor, Snapshot};
+use super::args::Watching;
+use super::monitor::{self, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
 use crate::control::Control;
 use crate::kernel::recorder::{CpuEvent, Hook, Recorder, Setup, Storage, comm};
-use crate::units;
 use anyhow::{Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Event, Kind};
 use report::model::Class;
-use std::time::Duration;
 
 /// Upper bound on the time from the call of the scheduler to its switch, ns; later switches belong
 /// to another call.
@@ -28,11 +27,9 @@ const CALL_NS: u64 = 1_000_000;
 /// the task was in user code, where nothing delays the scheduler, so the hypervisor or the firmware
 /// had the CPU. The stack shows where the kernel was meanwhile, or where it called the scheduler at last.
 #[derive(Clone, Debug, clap::Args)]
-#[command(mut_arg("log", |arg| arg.short('f')))]
 pub struct Args {
-    /// Report what takes at least this long; a plain number is in ms, also 200us
-    #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "10ms", value_parser = units::milliseconds)]
-    threshold: Duration,
+    #[command(flatten)]
+    pub(super) watching: Watching,
 
     /// Interrupt each CPU by a timer this many times a second: gives more stacks from within, and a
     /// smaller error where the flag is sampled
@@ -42,40 +39,19 @@ pub struct Args {
     /// Sample the flag at interrupts, softirqs and timers even if this kernel traces it; costs less
     #[arg(long)]
     sampled: bool,
-
-    #[command(flatten)]
-    common: Common,
-}
-
-impl Args {
-    /// Whether libbpf's messages are wanted.
-    pub fn debug(&self) -> bool {
-        self.common.results.debug
-    }
-
-    /// Whether there is a log, which SIGHUP opens anew.
-    pub fn has_log(&self) -> bool {
-        self.common.results.log.is_some()
-    }
 }
 
 /// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let setup = Setup {
-        reschedules: Some(args.threshold),
+        reschedules: Some(args.watching.threshold),
         sampled: args.sampled,
         ..Setup::default()
     };
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_EVENT, pt_ring_of::PT_RING_HARDIRQ];
-    let monitor = Monitor::start(
-        Kind::Nosched,
-        &args.common,
-        recorder,
-        args.threshold,
-        &rings,
-    )?;
+    let monitor = Monitor::start(Kind::Nosched, &args.watching, recorder, &rings)?;
     if monitor.recorder().reschedules() == Hook::None {
         bail!(
             "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
@@ -88,7 +64,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         tells_lazy: monitor.recorder().tells_lazy(),
         stolen: Stolen::new(),
     };
-    monitor.run(&args.common, control, detector)
+    monitor.run(&args.watching, control, detector)
 }
 
 struct NoschedDetector {

@@ -5,8 +5,9 @@
 //! CPU. If the task had been preempted, the switch away from it is known, and with it the whole wait;
 //! after a wake-up the reported wait is a lower bound.
 
+use super::args::Watching;
 use super::cgroups;
-use super::monitor::{self, Common, Detector, Monitor, Snapshot};
+use super::monitor::{self, Detector, Monitor, Snapshot};
 use crate::control::Control;
 use crate::exit::Usage;
 use crate::kernel::process::Process;
@@ -33,11 +34,10 @@ const LONGEST_COMM: usize = 15;
 /// quota (at least half of the wait was for the quota of its cgroup); and how many tasks were runnable
 /// there, including itself. If a queued task moves to another CPU after its wake-up, its wait starts anew.
 #[derive(Clone, Debug, clap::Args)]
-#[command(mut_arg("log", |arg| arg.short('f')))]
+#[command(mut_arg("threshold", |arg| arg.default_value("50ms")))]
 pub struct Args {
-    /// Report waits of at least this long; a plain number is in ms, also 200us
-    #[arg(short = 't', long, value_name = "T", allow_hyphen_values = true, default_value = "50ms", value_parser = units::milliseconds)]
-    threshold: Duration,
+    #[command(flatten)]
+    pub(super) watching: Watching,
 
     /// Only the threads of this process
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
@@ -76,9 +76,6 @@ pub struct Args {
     /// [default: at the end only]
     #[arg(short, long, value_name = "T", value_parser = units::timeout)]
     interval: Option<Duration>,
-
-    #[command(flatten)]
-    common: Common,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,11 +92,6 @@ enum HistBy {
 }
 
 impl Args {
-    /// Whether libbpf's messages are wanted.
-    pub fn debug(&self) -> bool {
-        self.common.results.debug
-    }
-
     /// The running process and thread that were asked for.
     fn processes(&self) -> Result<Vec<Process>> {
         let asked = [(self.pid, "-p"), (self.tid, "--tid")];
@@ -111,11 +103,6 @@ impl Args {
                 .with_context(|| format!("no process or thread {id} ({option}) is running here"))
         };
         asked.map(find).collect()
-    }
-
-    /// Whether there is a log, which SIGHUP opens anew.
-    pub fn has_log(&self) -> bool {
-        self.common.results.log.is_some()
     }
 
     fn only(&self) -> Result<Only> {
@@ -139,7 +126,7 @@ impl Args {
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let processes = args.processes()?;
     let setup = Setup {
-        waits: Some(args.threshold),
+        waits: Some(args.watching.threshold),
         only: args.only()?,
         histogram: args.hist.map(|_| match args.by {
             HistBy::All => By::All,
@@ -157,15 +144,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_EVENT];
-    let monitor = Monitor::start(
-        Kind::Runqlat,
-        &args.common,
-        recorder,
-        args.threshold,
-        &rings,
-    )?;
+    let monitor = Monitor::start(Kind::Runqlat, &args.watching, recorder, &rings)?;
     let detector = RunqlatDetector::new(args, processes, &monitor);
-    monitor.run(&args.common, control, detector)
+    monitor.run(&args.watching, control, detector)
 }
 
 struct RunqlatDetector<'a> {

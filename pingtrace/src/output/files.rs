@@ -1,8 +1,6 @@
-//! Files that a user names: how they are opened, and what is found out before the first probe.
+//! Files that a user names: how they are called and opened.
 
-use anyhow::{Result, bail};
-use netns::reason;
-use rustix::fs::{AtFlags, OFlags, statat};
+use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -52,7 +50,7 @@ fn explain(path: &Path, shared: bool, e: io::Error) -> io::Error {
 }
 
 /// Whether anybody may put files into it.
-fn is_shared(directory: &Path) -> bool {
+pub fn is_shared(directory: &Path) -> bool {
     fs::metadata(directory).is_ok_and(|meta| meta.mode() & SHARED == SHARED)
 }
 
@@ -67,54 +65,6 @@ pub fn suffixed(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
 pub fn directory(path: &Path) -> &Path {
     let parent = path.parent().filter(|d| !d.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
-}
-
-/// Fails where [`report::draw::write`] could not put a picture at its end: it is written beside
-/// its place, and moved there.
-pub fn check_picture(path: &Path) -> Result<()> {
-    let directory = directory(path);
-    if !directory.is_dir() {
-        bail!(
-            "the picture's directory {} does not exist (--image): make it first",
-            directory.display()
-        );
-    }
-    if path.is_dir() {
-        bail!(
-            "the picture {} (--image) is a directory: name a file",
-            path.display()
-        );
-    }
-    let trial = tempfile::Builder::new()
-        .prefix(".pingtrace-")
-        .tempfile_in(directory);
-    if let Err(e) = trial {
-        // The name of the trial says nothing to anybody.
-        let why = reason(&e);
-        let why = why.split(" at path").next().unwrap_or_default();
-        bail!(
-            "the picture {} (--image) cannot be written: {why}; choose another place",
-            path.display()
-        );
-    }
-    if is_shared(directory) && belongs_to_another(path, directory) {
-        bail!(
-            "the picture {} (--image) is another user's, in a sticky directory: choose another name",
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// What stands there may be replaced by its owner, the directory's owner, and root only.
-fn belongs_to_another(path: &Path, directory: &Path) -> bool {
-    let me = rustix::process::geteuid().as_raw();
-    let owner = |flags| {
-        let stat = statat(rustix::fs::CWD, path, flags);
-        stat.map(|stat| stat.st_uid)
-    };
-    let owns_directory = fs::metadata(directory).is_ok_and(|meta| meta.uid() == me);
-    me != 0 && !owns_directory && owner(AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|uid| uid != me)
 }
 
 #[cfg(test)]
@@ -158,21 +108,5 @@ mod tests {
             let file: File = open(&directory.path().join(name)).unwrap();
             assert_eq!(file.metadata().unwrap().mode() & 0o137, 0);
         }
-    }
-
-    #[test]
-    fn a_picture_that_could_not_be_written_is_found_before() {
-        let directory = directory_with(0o700);
-        let path = |name: &str| directory.path().join(name);
-        check_picture(&path("x.png")).unwrap();
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
-        let missing = check_picture(&path("no/x.png")).unwrap_err().to_string();
-        assert!(missing.contains("does not exist"), "{missing}");
-        fs::create_dir(path("d.png")).unwrap();
-        let taken = check_picture(&path("d.png")).unwrap_err().to_string();
-        assert!(taken.contains("is a directory"), "{taken}");
-        // Nobody can make a file there.
-        let refused = format!("{:#}", check_picture(Path::new("/proc/x.png")).unwrap_err());
-        assert!(refused.contains("/proc/x.png"), "{refused}");
     }
 }

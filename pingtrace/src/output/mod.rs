@@ -1,10 +1,17 @@
 //! Where results and the story go: stdout, stderr, rotating files and pictures.
 
+pub mod companion;
+pub mod run;
+
 pub mod destinations;
+pub mod entry;
+
+pub mod logs;
+pub mod picture;
+pub mod printer;
+
 pub mod files;
 pub mod names;
-pub mod pictures;
-pub mod printer;
 pub mod rotate;
 pub mod screen;
 pub mod story;

@@ -7,7 +7,6 @@
 
 use crate::output::files::{self, suffixed};
 use std::{
-    fmt::Arguments,
     fs::{self, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
@@ -15,8 +14,7 @@ use std::{
 
 /// A log file that rolls over before it would pass its limit.
 ///
-/// Every call of [`Write::write`], and of `write!`, is one line; a missing newline is added.
-/// It always succeeds: see [`RotatingFile::lost_lines`].
+/// A line that cannot be written is counted: see [`RotatingFile::lost_lines`].
 #[derive(Debug)]
 pub struct RotatingFile {
     path: PathBuf,
@@ -117,6 +115,15 @@ impl RotatingFile {
         self.outage.lost_before + self.outage.lost_now
     }
 
+    /// Writes a line, or lines that stay together; a missing newline is added.
+    pub fn line(&mut self, line: &str) {
+        if line.ends_with('\n') {
+            self.write_line(line.as_bytes());
+        } else {
+            self.write_line(format!("{line}\n").as_bytes());
+        }
+    }
+
     fn write_line(&mut self, line: &[u8]) {
         self.roll_if_needed(line.len() as u64);
         let notice = match self.append(line) {
@@ -211,26 +218,6 @@ impl RotatingFile {
 
     fn backup(&self, number: usize) -> PathBuf {
         suffixed(&self.path, number)
-    }
-}
-
-impl Write for RotatingFile {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if line.ends_with(b"\n") {
-            self.write_line(line);
-        } else {
-            self.write_line(&[line, b"\n"].concat());
-        }
-        Ok(line.len())
-    }
-
-    fn write_fmt(&mut self, line: Arguments<'_>) -> io::Result<()> {
-        self.write_all(line.to_string().as_bytes())
-    }
-
-    /// Nothing is buffered.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -351,7 +338,7 @@ mod tests {
         let (directory, path) = directory();
         let mut log = RotatingFile::open(&path, 6, 3).unwrap();
         for word in ["one", "two", "three", "four", "five", "six"] {
-            write!(log, "{word}").unwrap();
+            log.line(word);
         }
         let names = ["p.log", "p.log.1", "p.log.2", "p.log.3"];
         assert_eq!(file_names(directory.path()), names);
@@ -363,10 +350,10 @@ mod tests {
     fn the_limit_itself_is_allowed() {
         let (directory, path) = directory();
         let mut log = RotatingFile::open(&path, 8, 3).unwrap();
-        writeln!(log, "one").unwrap();
-        writeln!(log, "two").unwrap();
+        log.line("one");
+        log.line("two");
         assert_eq!(file_names(directory.path()), ["p.log"]);
-        writeln!(log, "x").unwrap();
+        log.line("x");
         assert_eq!(text(&suffixed(&path, 1)), "one\ntwo\n");
     }
 
@@ -379,7 +366,7 @@ mod tests {
             .map(|number| format!("line {number} {}", "x".repeat(number % 37)))
             .collect();
         for line in &expected {
-            writeln!(log, "{line}").unwrap();
+            log.line(line);
         }
         let backups = file_names(directory.path()).len() - 1;
         assert!(backups > 250, "{backups}");
@@ -400,7 +387,7 @@ mod tests {
         let mut log = RotatingFile::open(&path, 10, 9).unwrap();
         let whole = "a line much longer than the limit\n";
         for line in ["first\n", whole, "last\n"] {
-            log.write_all(line.as_bytes()).unwrap();
+            log.line(line);
         }
         assert_eq!(text(&suffixed(&path, 2)), "first\n");
         assert_eq!(text(&suffixed(&path, 1)), whole);
@@ -411,11 +398,11 @@ mod tests {
     fn each_new_file_begins_with_the_header_of_its_time() {
         let (directory, path) = directory();
         let mut log = RotatingFile::open(&path, 20, 9).unwrap();
-        writeln!(log, "first").unwrap();
+        log.line("first");
         log.set_header("head one\n");
-        writeln!(log, "a line of 19 bytes").unwrap();
+        log.line("a line of 19 bytes");
         log.set_header("head two\n");
-        writeln!(log, "longer than the limit with its head").unwrap();
+        log.line("longer than the limit with its head");
         let parts = [2, 1].map(|number| text(&suffixed(&path, number)));
         assert_eq!(parts, ["first\n", "head one\na line of 19 bytes\n"]);
         let last = "head two\nlonger than the limit with its head\n";
@@ -429,8 +416,8 @@ mod tests {
     fn without_backups_the_file_begins_again() {
         let (directory, path) = directory();
         let mut log = RotatingFile::open(&path, 6, 0).unwrap();
-        writeln!(log, "one").unwrap();
-        writeln!(log, "two").unwrap();
+        log.line("one");
+        log.line("two");
         assert_eq!(text(&path), "two\n");
         assert_eq!(file_names(directory.path()), ["p.log"]);
     }
@@ -440,9 +427,9 @@ mod tests {
         let (_directory, path) = directory();
         fs::write(&path, "earlier\n").unwrap();
         let mut log = RotatingFile::open(&path, 12, 3).unwrap();
-        writeln!(log, "now").unwrap();
+        log.line("now");
         assert_eq!(text(&path), "earlier\nnow\n");
-        writeln!(log, "later").unwrap();
+        log.line("later");
         assert_eq!(text(&suffixed(&path, 1)), "earlier\nnow\n");
     }
 
@@ -451,8 +438,8 @@ mod tests {
         let (_directory, path) = directory();
         fs::write(&path, "whole\nhal").unwrap();
         let mut log = RotatingFile::open(&path, UNLIMITED, 3).unwrap();
-        writeln!(log, "now").unwrap();
-        writeln!(log, "later").unwrap();
+        log.line("now");
+        log.line("later");
         assert_eq!(text(&path), "whole\nhal\nnow\nlater\n");
     }
 
@@ -460,7 +447,7 @@ mod tests {
     fn a_line_is_in_the_file_when_the_call_returns() {
         let (_directory, path) = directory();
         let mut log = RotatingFile::open(&path, UNLIMITED, 3).unwrap();
-        write!(log, "{}-{}", 1, 2).unwrap();
+        log.line("1-2");
         assert_eq!(text(&path), "1-2\n");
     }
 
@@ -491,12 +478,12 @@ mod tests {
     fn reopen_follows_external_rotation() {
         let (directory, path) = directory();
         let mut log = RotatingFile::open(&path, UNLIMITED, 3).unwrap();
-        writeln!(log, "one").unwrap();
+        log.line("one");
         let moved = directory.path().join("moved");
         fs::rename(&path, &moved).unwrap();
-        writeln!(log, "two").unwrap();
+        log.line("two");
         log.reopen().unwrap();
-        writeln!(log, "three").unwrap();
+        log.line("three");
         assert_eq!(text(&moved), "one\ntwo\n");
         assert_eq!(text(&path), "three\n");
     }
@@ -505,10 +492,10 @@ mod tests {
     fn a_file_that_was_moved_away_does_not_shift_the_backups() {
         let (_directory, path) = directory();
         let mut log = RotatingFile::open(&path, 6, 3).unwrap();
-        writeln!(log, "one").unwrap();
-        writeln!(log, "two").unwrap();
+        log.line("one");
+        log.line("two");
         fs::remove_file(&path).unwrap();
-        writeln!(log, "three").unwrap();
+        log.line("three");
         assert_eq!(text(&suffixed(&path, 1)), "one\n");
         assert_eq!(text(&path), "three\n");
         assert!(!suffixed(&path, 2).exists());
@@ -518,9 +505,9 @@ mod tests {
     fn a_file_that_was_truncated_does_not_roll_early() {
         let (directory, path) = directory();
         let mut log = RotatingFile::open(&path, 10, 3).unwrap();
-        writeln!(log, "12345678").unwrap();
+        log.line("12345678");
         File::create(&path).unwrap();
-        writeln!(log, "abc").unwrap();
+        log.line("abc");
         assert_eq!(text(&path), "abc\n");
         assert_eq!(file_names(directory.path()), ["p.log"]);
     }
@@ -532,13 +519,13 @@ mod tests {
         let path = inner.join("p.log");
         fs::create_dir(&inner).unwrap();
         let mut log = RotatingFile::open(&path, 4, 3).unwrap();
-        writeln!(log, "one").unwrap();
+        log.line("one");
         fs::remove_dir_all(&inner).unwrap();
-        writeln!(log, "two").unwrap();
-        writeln!(log, "three").unwrap();
+        log.line("two");
+        log.line("three");
         assert_eq!(log.lost_lines(), 2);
         fs::create_dir(&inner).unwrap();
-        writeln!(log, "four").unwrap();
+        log.line("four");
         assert_eq!(text(&path), "four\n");
         assert_eq!(log.lost_lines(), 2);
     }
@@ -547,7 +534,7 @@ mod tests {
     fn a_full_device_loses_and_counts_and_is_never_renamed() {
         let mut log = RotatingFile::open("/dev/full", 10, 3).unwrap();
         for _ in 0..3 {
-            writeln!(log, "a line longer than the limit").unwrap();
+            log.line("a line longer than the limit");
         }
         assert_eq!(log.lost_lines(), 3);
         log.roll().unwrap();
@@ -604,13 +591,13 @@ mod tests {
             let line = |number| format!("{number:05} {}", "x".repeat(91));
             let mut written = 0;
             while log.lost_lines() < 50 {
-                writeln!(log, "{}", line(written)).unwrap();
+                log.line(&line(written));
                 written += 1;
             }
             assert!(text(&path).ends_with("x\n"));
             fs::remove_file(&filler).unwrap();
             for number in written..written + 100 {
-                writeln!(log, "{}", line(number)).unwrap();
+                log.line(&line(number));
             }
             let found = text(&path);
             let kept = (0..written - 50).chain(written..written + 100);
@@ -625,7 +612,7 @@ mod tests {
             let path = disk.join("p.log");
             let mut log = RotatingFile::open(&path, 20_000, 9).unwrap();
             for number in 0..2000 {
-                writeln!(log, "{number:05} {}", "x".repeat(91)).unwrap();
+                log.line(&format!("{number:05} {}", "x".repeat(91)));
             }
             let mut found = 0;
             for name in file_names(disk) {

@@ -1,9 +1,9 @@
 //! A cycle: turns the counts of the programs into rows.
 
+use super::args::{Args, Mode};
 use super::devices::{Devices, Number, Selected, number};
 use super::names::{NameCache, tgid};
 use super::programs::{Programs, Taken};
-use super::{Args, Mode};
 use crate::units;
 use anyhow::Result;
 use bpf::iofsstat::types::{io_direction, io_kind, io_part, io_part_key, io_row, io_row_key};

@@ -1,6 +1,6 @@
 //! The kernel programs: selects those that fit this kernel, and reads the counts of a cycle.
 
-use super::Mode;
+use super::args::Mode;
 use crate::kernel::meter::{self, Programs as Loaded};
 use anyhow::{Context, Result};
 use bpf::iofsstat::types::{

@@ -1,7 +1,7 @@
 //! The picture of memleak.
 
 use super::findings::{Findings, Found, label, total};
-use super::{Monitor, SNAPSHOTS};
+use super::monitor::{Monitor, SNAPSHOTS};
 use crate::kernel::host;
 use crate::units::Time;
 use report::companion::memleak::{Suspect, suspects};

@@ -1,7 +1,8 @@
 //! From the tracker and the kernel's accounting to sites, evidence, and the verdict.
 
+use super::accounting;
+use super::monitor::{Group, Holding, Monitor, SNAPSHOTS};
 use super::tracker::{self, Follow, Key, RawSite, Tracker};
-use super::{Monitor, SNAPSHOTS, accounting};
 use crate::kernel::symbols::Symbols;
 use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;
@@ -42,18 +43,6 @@ pub struct Found {
     live: [u64; tracker::GENERATIONS as usize],
     /// `CLOCK_MONOTONIC` ns, bytes.
     pub series: Vec<(u64, u64)>,
-}
-
-/// Sites that are judged together.
-pub type Group = (Allocator, Option<String>, Origin);
-
-/// The live objects of a group at a moment.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Holding {
-    /// Objects, without those of the last generation.
-    pub old: u64,
-    /// Of all objects.
-    bytes: u64,
 }
 
 /// The live objects of each group.

@@ -1,0 +1,139 @@
+//! What is written: the parts of a run's results and of a companion's, in each form that they have.
+
+use report::analysis::hops::HopStats;
+use report::analysis::marks::Marks;
+use report::companion::Row;
+use report::format::json::Part;
+use report::format::style::Style;
+use report::format::{json, text};
+use report::model::{Names, Record, Run, Summary};
+
+/// What is written at once.
+pub enum Entry<'a> {
+    /// A run began, or its mode changed.
+    Run(&'a Run),
+    /// A recorded probe.
+    Probe(&'a Record, About<'a>),
+    /// Statistics of an interval.
+    Interval(Statistics<'a>, Shown),
+    /// Statistics of the run until now, for the log.
+    SoFar(Statistics<'a>),
+    /// Statistics of the whole run, with marks to explain.
+    Summary(Statistics<'a>, Marks),
+    /// Statistics of hops.
+    Hops(&'a HopStats, &'a Names),
+    /// A JSON line about a capture that did not take place.
+    NoCapture(&'a str),
+    /// A row of a companion.
+    Row(&'a Row),
+    /// A line of a companion that is no row, such as the header of one of several tables.
+    Heading(&'a str),
+}
+
+/// What is known of a run.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// Names of its namespaces and devices.
+    pub names: &'a Names,
+    /// Hops are shown.
+    pub hops: bool,
+}
+
+/// Statistics of a run, or of a part of it.
+#[derive(Clone, Copy)]
+pub struct Statistics<'a> {
+    /// The numbers.
+    pub summary: &'a Summary,
+    /// Of this run.
+    pub about: About<'a>,
+    /// When that was, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
+}
+
+/// Where an entry is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// In the log alone.
+    Logged,
+    /// Also on stdout.
+    Printed,
+}
+
+/// One of the log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFile {
+    /// FILE.seq: the run's probes.
+    Sequence,
+    /// FILE.stat: the run's statistics.
+    Statistics,
+    /// FILE: a companion's rows.
+    Rows,
+}
+
+impl Entry<'_> {
+    /// Whole lines for people; not fitted to the style yet.
+    pub fn text(&self, style: &Style) -> Option<String> {
+        Some(match self {
+            Self::Probe(record, About { run, names, hops }) => {
+                let mut lines = text::probe_line(record, run, names, style) + "\n";
+                if *hops {
+                    lines += &text::hops(record, names);
+                }
+                lines
+            }
+            Self::Interval(of, _) => text::interval(of.summary, of.time_unix_ns, of.about.run),
+            Self::Summary(of, marks) => {
+                let About { run, names, .. } = of.about;
+                text::summary(run, of.summary, names, *marks, style)
+            }
+            Self::Hops(hops, names) => format!("\n{}", text::hop_table(hops, names, style)),
+            Self::Row(row) => row.text(),
+            Self::Heading(line) => (*line).to_owned(),
+            Self::Run(_) | Self::SoFar(_) | Self::NoCapture(_) => return None,
+        })
+    }
+
+    /// JSON lines.
+    pub fn json(&self) -> Option<String> {
+        let line = match self {
+            Self::Run(run) => json::run_line(run, Part::First),
+            Self::Probe(record, about) => json::probe_line(record, about.names),
+            Self::Interval(of, _) => {
+                json::interval_line(of.summary, of.about.names, of.time_unix_ns)
+            }
+            Self::SoFar(of) | Self::Summary(of, _) => {
+                json::stat_line(of.about.run, of.summary, of.about.names, of.time_unix_ns)
+            }
+            Self::Hops(hops, names) => json::hops_line(hops, names),
+            Self::NoCapture(line) => (*line).to_owned(),
+            Self::Row(row) => row.json(),
+            Self::Heading(_) => return None,
+        };
+        Some(line + "\n")
+    }
+
+    /// What from now on stands at the head of each log file that is begun.
+    pub fn header(&self) -> Option<String> {
+        match self {
+            Self::Run(run) => Some(json::run_line(run, Part::Continued) + "\n"),
+            _ => None,
+        }
+    }
+
+    /// The log files that have it.
+    pub fn log_files(&self) -> &'static [LogFile] {
+        match self {
+            Self::Run(_) | Self::NoCapture(_) => &[LogFile::Sequence, LogFile::Statistics],
+            Self::Probe(..) | Self::Hops(..) => &[LogFile::Sequence],
+            Self::Interval(..) | Self::SoFar(_) | Self::Summary(..) => &[LogFile::Statistics],
+            Self::Row(_) | Self::Heading(_) => &[LogFile::Rows],
+        }
+    }
+
+    /// Whether it is printed, too.
+    pub fn is_printed(&self) -> bool {
+        !matches!(self, Self::Interval(_, Shown::Logged) | Self::SoFar(_))
+    }
+}

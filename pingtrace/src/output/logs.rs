@@ -1,0 +1,94 @@
+//! The log: FILE.seq and FILE.stat of a run, FILE of a companion.
+
+use crate::options::{Format, Origin, Output};
+use crate::output::entry::{Entry, LogFile};
+use crate::output::files::suffixed;
+use crate::output::rotate::RotatingFile;
+use anyhow::{Context, Result, bail};
+use report::format::style::Style;
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+/// The files of a log; without a log there are none.
+pub struct Logs(Vec<Log>);
+
+struct Log {
+    has: LogFile,
+    /// JSON lines, else text.
+    json: bool,
+    file: RotatingFile,
+}
+
+impl Logs {
+    /// Opens those that are to be written. `header` is at the head of each that has text.
+    pub fn open(output: &Output, origin: Origin, header: &str) -> Result<Self> {
+        let Some(path) = output.log(origin) else {
+            return Ok(Self(Vec::new()));
+        };
+        let is_run = !matches!(origin, Origin::Companion(_));
+        let json = is_run || output.wants(Format::Json);
+        let header = if json { "" } else { header };
+        let open = |has: LogFile, path: PathBuf| -> Result<Log> {
+            let file = RotatingFile::open(&path, output.logsize, output.logbackup as usize)
+                .and_then(|file| file.with_header(header))
+                .with_context(|| format!("open the log {} (--log)", path.display()))?;
+            Ok(Log { has, json, file })
+        };
+        let logs = if is_run {
+            vec![
+                open(LogFile::Sequence, suffixed(&path, "seq"))?,
+                open(LogFile::Statistics, suffixed(&path, "stat"))?,
+            ]
+        } else {
+            vec![open(LogFile::Rows, path)?]
+        };
+        Ok(Self(logs))
+    }
+
+    /// Whether there is no log.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether there are files of JSON lines.
+    pub fn has_json(&self) -> bool {
+        self.0.iter().any(|log| log.json)
+    }
+
+    /// Writes an entry to the files that have it; `json` is what it is in JSON.
+    pub fn write(&mut self, entry: &Entry<'_>, json: Option<&str>) {
+        let files = entry.log_files();
+        for log in self.0.iter_mut().filter(|log| files.contains(&log.has)) {
+            let text = || entry.text(&Style::default()).map(Cow::from);
+            let lines = if log.json {
+                json.map(Cow::from)
+            } else {
+                text()
+            };
+            if let Some(lines) = lines {
+                log.file.line(&lines);
+            }
+            if let Some(header) = entry.header() {
+                log.file.set_header(&header);
+            }
+        }
+    }
+
+    /// After SIGHUP: somebody moved the files away.
+    pub fn reopen(&mut self) {
+        for log in &mut self.0 {
+            if let Err(e) = log.file.reopen() {
+                log::error!("cannot open the log anew after SIGHUP: {e}");
+            }
+        }
+    }
+
+    /// Fails if a line could not be written.
+    pub fn finish(self) -> Result<()> {
+        let lost: u64 = self.0.iter().map(|log| log.file.lost_lines()).sum();
+        if lost > 0 {
+            bail!("{lost} log lines (--log) could not be written");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,241 @@
+//! Writes the records and summaries of a run, on a thread of its own: writing never delays a receive.
+
+use crate::options::{Origin, Output};
+use crate::output::destinations::{self, Destinations};
+use crate::output::entry::{About, Entry, Shown, Statistics};
+use crate::output::names::NameBook;
+use anyhow::{Context, Result, anyhow};
+use report::analysis::hops::HopStats;
+use report::analysis::marks::Marks;
+use report::draw;
+use report::model::{Capture, Names, Record, Run, Summary};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+/// Records that may wait for a slow disk before the receiver waits too.
+const QUEUE: usize = 65_536;
+
+/// What the collector has to tell.
+pub enum Message {
+    /// The run began, or its mode changed.
+    Run(Box<Run>),
+    /// A recorded probe.
+    Record(Box<Record>),
+    /// An interval is over.
+    Stat(Box<Stat>),
+    /// SIGHUP: open the log files anew.
+    Reopen,
+    /// SIGQUIT or SIGUSR1: print this to stderr.
+    SoFar(Box<SoFar>),
+    /// The end.
+    End(Box<End>),
+}
+
+/// Where the probes come from.
+pub enum Source {
+    /// This host, now.
+    Live,
+    /// A saved run, with these names. Its results wait for a slow reader.
+    Saved(Names),
+}
+
+/// What is to be written.
+pub struct Wanted<'a> {
+    /// Where to.
+    pub output: &'a Output,
+    /// A probe is a result if it takes this long.
+    pub threshold_ns: u64,
+    /// The hops of each probe, too.
+    pub hops: bool,
+    /// Where is shown what an interval had.
+    pub intervals: Shown,
+}
+
+/// Statistics while the run goes on.
+pub struct Stat {
+    /// When that was, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
+    /// Of the run so far.
+    pub run: Summary,
+    /// Of the interval that is over.
+    pub interval: Summary,
+}
+
+/// The results until now.
+pub struct SoFar {
+    /// When that is, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
+    /// The run.
+    pub run: Run,
+    /// Its statistics.
+    pub summary: Summary,
+    /// Marks that the summary explains.
+    pub marks: Marks,
+}
+
+/// The results of a run.
+pub struct End {
+    /// When it ended, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
+    /// The last interval, which was cut short.
+    pub interval: Option<Summary>,
+    /// What a picture is drawn from.
+    pub capture: Capture,
+    /// Marks that the summary explains.
+    pub marks: Marks,
+    /// Statistics of hops, if they are wanted.
+    pub hops: Option<HopStats>,
+}
+
+/// The writing thread.
+pub struct Outputs {
+    queue: SyncSender<Message>,
+    thread: JoinHandle<Result<()>>,
+    unread: Arc<AtomicBool>,
+    /// A live run of which no results scroll over the terminal: it is to show that it lives.
+    pub is_quiet: bool,
+}
+
+impl Outputs {
+    /// Opens everything that is to be written, so that a wrong path is known before the first probe.
+    pub fn start(wanted: &Wanted<'_>, source: Source) -> Result<Self> {
+        let (origin, names) = match source {
+            Source::Live => (Origin::LiveRun, NameBook::default()),
+            Source::Saved(names) => (Origin::SavedRun, NameBook::saved(names)),
+        };
+        let to = Destinations::open(wanted.output, origin, "")?;
+        let is_quiet = origin == Origin::LiveRun && !(wanted.threshold_ns == 0 && to.scrolls());
+        let unread = to.unread();
+        let writer = Writer {
+            run: Run::default(),
+            names,
+            hops: wanted.hops,
+            intervals: wanted.intervals,
+            to,
+        };
+        let (queue, messages) = sync_channel(QUEUE);
+        let thread = thread::Builder::new()
+            .name("output".into())
+            .spawn(move || writer.run(&messages))
+            .context("start the output thread")?;
+        Ok(Self {
+            queue,
+            thread,
+            unread,
+            is_quiet,
+        })
+    }
+
+    /// Passes a message on; a writer that failed is found out at the end.
+    pub fn send(&self, message: Message) {
+        let _ = self.queue.send(message);
+    }
+
+    /// Nobody reads stdout any more, or the writer gave up.
+    pub fn failed(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) || self.thread.is_finished()
+    }
+
+    /// Writes summary and picture; returns when all is on disk.
+    pub fn finish(self, end: End) -> Result<()> {
+        self.send(Message::End(Box::new(end)));
+        drop(self.queue);
+        self.thread
+            .join()
+            .map_err(|_| anyhow!("the output thread panicked"))?
+    }
+}
+
+struct Writer {
+    run: Run,
+    names: NameBook,
+    hops: bool,
+    intervals: Shown,
+    to: Destinations,
+}
+
+impl Writer {
+    fn run(mut self, messages: &Receiver<Message>) -> Result<()> {
+        while let Ok(message) = messages.recv() {
+            match message {
+                Message::Run(run) => {
+                    self.to.write(&Entry::Run(&run));
+                    self.names.probes_of(&run);
+                    self.run = *run;
+                }
+                Message::Record(mut record) => {
+                    self.names.name(&mut record);
+                    let about = about(&self.run, &self.names, self.hops);
+                    self.to.write(&Entry::Probe(&record, about));
+                }
+                Message::Stat(mut stat) => {
+                    self.interval(&stat.interval, stat.time_unix_ns);
+                    self.names.name_losses(&mut stat.run.losses);
+                    let so_far = Statistics {
+                        summary: &stat.run,
+                        about: about(&self.run, &self.names, self.hops),
+                        time_unix_ns: stat.time_unix_ns,
+                    };
+                    self.to.write(&Entry::SoFar(so_far));
+                }
+                Message::Reopen => self.to.reopen(),
+                Message::SoFar(mut so_far) => {
+                    self.names.name_losses(&mut so_far.summary.losses);
+                    let now = Statistics {
+                        summary: &so_far.summary,
+                        about: about(&so_far.run, &self.names, self.hops),
+                        time_unix_ns: so_far.time_unix_ns,
+                    };
+                    destinations::say(&Entry::Summary(now, so_far.marks));
+                }
+                Message::End(end) => return self.end(*end),
+            }
+        }
+        Ok(())
+    }
+
+    /// The log has every interval, stdout those that were asked for.
+    fn interval(&mut self, summary: &Summary, time_unix_ns: i64) {
+        let interval = Statistics {
+            summary,
+            about: about(&self.run, &self.names, self.hops),
+            time_unix_ns,
+        };
+        self.to.write(&Entry::Interval(interval, self.intervals));
+    }
+
+    fn end(mut self, end: End) -> Result<()> {
+        let End {
+            time_unix_ns,
+            mut capture,
+            interval,
+            marks,
+            hops,
+        } = end;
+        if let Some(interval) = &interval {
+            self.interval(interval, time_unix_ns);
+        }
+        self.names.name_losses(&mut capture.summary.losses);
+        let slowest = capture.slowest.iter();
+        slowest.for_each(|r| self.names.learn(&r.probe));
+        capture.names = self.names.names().clone();
+        let whole = Statistics {
+            summary: &capture.summary,
+            about: about(&capture.run, &self.names, self.hops),
+            time_unix_ns,
+        };
+        let hops = hops.as_ref();
+        let mut last = vec![Entry::Summary(whole, marks)];
+        last.extend(hops.map(|hops| Entry::Hops(hops, self.names.names())));
+        self.to.finish(&last, |path| {
+            Ok(draw::write(draw::Picture::Run(&capture), path)?)
+        })
+    }
+}
+
+fn about<'a>(run: &'a Run, names: &'a NameBook, hops: bool) -> About<'a> {
+    let names = names.names();
+    About { run, names, hops }
+}
