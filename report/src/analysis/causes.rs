@@ -1,5 +1,5 @@
-//! What made the slow probes of a run slow, by the time that it took: the ranking that every format
-//! shows, and that [`crate::analysis::headline`] says in a sentence.
+//! The causes of a run's slow probes, ranked by the time that they took: the ranking that every format
+//! shows, and that [`crate::analysis::headline`] puts into a sentence.
 
 use crate::analysis::distribution::Distribution;
 use crate::model::{AtDevice, Cause, Certainty, Owner, Segment, Verdict};
@@ -7,10 +7,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-/// Excess is told to this many significant digits.
+/// Significant digits of the excess.
 const DIGITS: u8 = 2;
 
-/// Devices of one cause that are told apart.
+/// Upper bound on the devices that are told apart for one cause.
 const MAX_DEVICES: usize = 64;
 
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Causes {
 }
 
 impl Causes {
-    /// Counts a slow probe; without a verdict nothing of it took longer than usual.
+    /// Counts a slow probe; it has no verdict if nothing in it exceeded its baseline.
     pub fn count(&mut self, verdict: Option<&Verdict>) {
         self.probes += 1;
         let Some(verdict) = verdict else {
@@ -59,7 +59,7 @@ impl Causes {
         self.probes
     }
 
-    /// What took most time first.
+    /// Those with the most time first.
     pub fn list(&self) -> Vec<Cause> {
         let cause = |(&(owner, segment), row): (&(Owner, Option<Segment>), &Row)| {
             let excess = row.excess.stat(None);

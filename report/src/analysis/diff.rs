@@ -14,7 +14,7 @@ use crate::model::{Run, Saved, Segment, Spread, Summary};
 use crate::printable::printable;
 use crate::units::duration;
 
-/// Segments that the first sentence names.
+/// Upper bound on the segments that the first sentence names.
 const NAMED: usize = 4;
 const ORDERS: usize = Order::ALL.len();
 
@@ -22,11 +22,11 @@ const ORDERS: usize = Order::ALL.len();
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum NoInterval {
-    /// Values were cut at the packet's arrival: what was measured is the cut.
+    /// Values were cut at the packet's arrival, so their distribution is that of the cut.
     Clamped,
     /// The run has too few parts with enough probes for this percentile.
     FewProbes,
-    /// The run was saved without them.
+    /// The run was saved without the percentiles of its parts.
     NotSaved,
 }
 
@@ -94,8 +94,7 @@ pub struct Diff<'a> {
 }
 
 impl<'a> Diff<'a> {
-    /// Compares two runs, each with its name, such as that of its file; what changed by less than
-    /// `min` did not move.
+    /// Compares two runs, each with a name, such as that of its file. A change below `min` is not a move.
     pub fn new(a: (&'a str, &'a Saved), b: (&'a str, &'a Saved), min: MinEffect) -> Self {
         let all = [None].into_iter().chain(Segment::ALL.map(Some));
         let summaries = [a, b].map(|(_, saved)| &saved.summary);
@@ -117,7 +116,7 @@ impl<'a> Diff<'a> {
         Some(row.pairs()?.map(change))
     }
 
-    /// The largest change that is one, and the percentile's name.
+    /// The largest certain change, and the name of its percentile.
     fn moved(&self, row: &Row) -> Option<(&'static str, Change)> {
         let named = Order::ALL.map(Order::name).into_iter();
         named
@@ -146,7 +145,7 @@ impl<'a> Diff<'a> {
         self.movers().into_iter().map(|(name, ..)| name).collect()
     }
 
-    /// For people: the answer in a sentence, the two runs, a table, and what the intervals mean.
+    /// As text: the answer in a sentence, the two runs, a table, and what the intervals mean.
     pub fn text(&self) -> String {
         let mut text = self.answer();
         for (which, (name, saved)) in ["A", "B"].into_iter().zip(self.runs) {
@@ -357,7 +356,8 @@ fn side(summary: &Summary, segment: Option<Segment>) -> Option<Side> {
     })
 }
 
-/// The percentiles of the parts, unless as many values were cut as half of those above the percentile.
+/// The percentiles of the parts; absent if the values that were cut are at least half of those above
+/// the percentile.
 fn parts_of(spread: &Spread, order: Order, count: u64) -> Result<&[u64], NoInterval> {
     let above = (1.0 - order.quantile().part()) * count as f64;
     if spread.clamped as f64 > above / 2.0 {
@@ -369,7 +369,7 @@ fn parts_of(spread: &Spread, order: Order, count: u64) -> Result<&[u64], NoInter
     })
 }
 
-/// A run in a line: when, to whom, how, and how many came back.
+/// A run in a line: time, peer, mode, and the number of replies.
 fn describe(saved: &Saved) -> String {
     let Saved {
         run,
@@ -437,7 +437,7 @@ fn in_one_unit(change: &Change) -> String {
         zero if zero.trim_start_matches(['+', '-', '0', '.']).is_empty() => "0".to_owned(),
         number => number,
     };
-    // Whether no change is within the bounds must be seen.
+    // Rounding must not hide whether 0 is within the bounds.
     let of_sign = |ns: i64| match (number(ns), ns.signum()) {
         (zero, 1) if zero == "0" => ">0".to_owned(),
         (zero, -1) if zero == "0" => "<0".to_owned(),

@@ -1,11 +1,10 @@
-//! The answer in one sentence: what the run is about. Text, JSON, pictures and the demo print what is
-//! decided here, from a summary alone, so that a saved run says the same again.
+//! The answer in one sentence: what the run is about. It is decided here, from a summary alone, and text,
+//! JSON, pictures and the demo print it; a saved run gives the same sentence.
 //!
-//! A run is about loss if lost probes weigh more than slow ones, where one that was lost weighs as much
-//! as ten that were slow ([`LOST_IN_SLOW`]): who waits for an answer that never comes waits for a
-//! timeout. Of places the one where most probes were lost leads; of causes the one that took most time
-//! above what is usual, whatever the number of its probes. The other part, if there is one, stands in
-//! the second half.
+//! A run is about loss if its lost probes weigh more than its slow ones. A lost probe weighs as much as
+//! ten slow ones ([`LOST_IN_SLOW`]), as waiting for an answer that never arrives takes a timeout. The
+//! place with the most lost probes leads, and the cause that took the most time above its baseline,
+//! whatever the number of its probes. The other part, if any, is in the second half of the sentence.
 
 use crate::model::{Cause, LossCount, Names, Owner, Place, Run, Summary, Symbol};
 use crate::printable::printable;
@@ -25,13 +24,13 @@ pub enum About {
     Loss,
     /// Slow probes.
     Slow,
-    /// No probe reached the threshold that was given.
+    /// No probe reached the given threshold.
     NotReached,
-    /// Nothing was slow by what was learnt from the run.
+    /// Nothing was slow by the learnt threshold.
     Ordinary,
 }
 
-/// What a run is about, and the words for it.
+/// What a run is about, and its sentences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Headline {
     /// The subject of the title.
@@ -40,9 +39,9 @@ pub struct Headline {
     pub title: String,
     /// What else belongs to it; may be empty.
     pub detail: String,
-    /// What took most time, if there were slow probes.
+    /// The cause with the most time, if there were slow probes.
     pub cause: Option<Cause>,
-    /// Where most probes were lost, if any were.
+    /// The place with the most lost probes, if any were lost.
     pub loss: Option<LossCount>,
 }
 
@@ -133,18 +132,18 @@ impl Facts<'_> {
         }
     }
 
-    /// The ranking: what took most time leads.
+    /// The leading cause: the one with the most time.
     fn cause(&self) -> Option<&Cause> {
         self.summary.causes.first()
     }
 
-    /// Where most were lost; of equals, the first on the path.
+    /// The place with the most lost probes; of equals, the first on the path.
     fn loss(&self) -> Option<&LossCount> {
         let losses = self.summary.losses.iter();
         losses.rev().max_by_key(|loss| loss.count)
     }
 
-    /// Slow probes; older runs did not save how many.
+    /// Number of slow probes; older runs did not save it.
     fn slow_probes(&self) -> u64 {
         let counts = self.summary.causes.iter().map(|cause| cause.count);
         let caused = counts.fold(0, u64::saturating_add);
@@ -186,7 +185,7 @@ impl Facts<'_> {
     fn place(&self, loss: &LossCount) -> String {
         let known = |symbol: &&Symbol| !symbol.is_unknown();
         let reason = loss.reason.as_ref().filter(known);
-        // Kernels that know no reasons know the function.
+        // Kernels without reasons still know the function.
         let reason = reason.or(loss.location.as_ref().filter(known));
         let device = loss.device.and_then(|device| {
             let name = self.names.device_in_netns(device)?;
@@ -298,7 +297,7 @@ impl Facts<'_> {
         )
     }
 
-    /// ` (from 500 us)`. One that was learnt changed meanwhile, and does not excuse a host.
+    /// ` (from 500 us)`; not for a learnt threshold, which changes during the run and is not the only rule.
     fn threshold(&self) -> String {
         match self.run.threshold_ns {
             0 => String::new(),

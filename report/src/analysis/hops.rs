@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use crate::analysis::distribution::Distribution;
 use crate::model::{ClockRelation, DelayStat, Host, Point, Probe, Stamp};
 
-/// Hops kept at most; a path has some ten, a path that keeps changing has no end of them.
+/// Upper bound on hops: a path has about ten, but one that keeps changing has ever more.
 const CAPACITY: usize = 128;
 
-/// What tells one hop from another.
+/// The key of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HopKey {
-    /// On the reply's way, else on the request's.
+    /// Whether it is on the reply's way, else on the request's.
     pub reply: bool,
     /// On which host.
     pub host: Host,

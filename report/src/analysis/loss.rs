@@ -1,10 +1,10 @@
-//! Autopsy of a lost probe: the last stage that saw it, on which way it was lost, and what the
-//! kernel said when it dropped it.
+//! Autopsy of a lost probe: the last stage that saw it, the direction in which it was lost, and the
+//! kernel's reason if a kernel dropped it.
 //!
-//! The client's own stamps say how far a probe came on its host. What the server saw comes from
-//! its stamps, from its [`Word`] (an answer to the client's question about overdue probes), and
-//! from the drop that it reported. Without any of these nothing is known beyond the client's
-//! device, and that is what is said.
+//! The client's own stamps show how far a probe got on its host. What the server saw follows from its
+//! stamps, from its [`Word`] (an answer to the client's question about overdue probes), and from the
+//! drop that it reported. Without any of these nothing is known beyond the client's device, and the
+//! result says so.
 
 use crate::model::send_error::SendError;
 use crate::model::{Host, KernelDrop, Loss, LossCount, Place, Point, Probe, Stamp, Symbol};
@@ -22,7 +22,7 @@ pub enum Word {
     Replied,
     /// The reply was handed to a driver.
     Left,
-    /// The server does not know any more.
+    /// The server does not remember it any more.
     Forgotten,
 }
 

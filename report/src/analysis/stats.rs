@@ -1,16 +1,16 @@
-//! Statistics of a run in flat memory: histograms, counters, and who is to blame; for the whole
-//! run, and beside it for the interval that is under way.
+//! Statistics of a run in bounded memory: histograms, counters and causes, for the whole run and for the
+//! current interval.
 //!
 //! None of them suffers from coordinated omission, the mistake of measuring least while it is
 //! slowest. The schedule is an open loop: probe k is due at a fixed time whatever became of
 //! those before it, a sender that was held up sends what it missed at once, and every probe that
 //! was sent is counted as answered or lost. The total counts from the actual send, since it is the
 //! path that is measured; how late the send was is the segment before it, `l_tx_late`, and both
-//! together are the response: what a user of the schedule waited for. Percentiles of the response
-//! are those that are usually meant by free of coordinated omission. The send slip is the lateness
-//! of all probes, lost ones too. A lost probe has no delay, so percentiles are those of the answered probes, and the loss stands
-//! beside them. Only an adaptive run (`-A`), which waits for each reply by intention, has the
-//! fault: a probe of 1 s there stands for one second, not for all that would have been sent in it.
+//! together are the response: what a user of the schedule waited for. Percentiles of the response are free
+//! of coordinated omission in the usual sense. The send slip is the lateness of all probes, also of lost
+//! ones. A lost probe has no delay, so percentiles are those of the answered probes, and the loss is
+//! reported beside them. Only an adaptive run (`-A`), which waits for each reply by intention, has the
+//! fault: a probe of 1 s counts once there, not for all probes that would have been sent meanwhile.
 
 use crate::analysis::causes::Causes;
 use crate::analysis::distribution::Distribution;
@@ -130,7 +130,7 @@ impl Span {
 /// Statistics of a run and of its current interval, in memory that does not grow with the probes.
 #[derive(Clone, Debug)]
 pub struct Stats {
-    /// Losses and oddities; all but `unordered` are counted by the caller.
+    /// Losses and irregularities; all but `unordered` are counted by the caller.
     pub counters: Counters,
     causes: Causes,
     /// The run up to the interval: a value is recorded once, and added here with its interval.
@@ -228,7 +228,7 @@ impl Stats {
         self.interval_causes.count(verdict);
     }
 
-    /// What a summary must explain about the segments recorded so far.
+    /// The marks of the segments recorded so far.
     pub fn marks(&self) -> Marks {
         self.marks
     }
@@ -274,9 +274,9 @@ impl Stats {
         }
     }
 
-    /// What happened since the last call, or the run's start, alone; the next interval begins.
-    /// Replies and losses count in the interval in which they were known, which for a probe at its
-    /// end is the next one.
+    /// The summary of the interval since the last call or the run's start; begins the next interval. Replies
+    /// and losses count in the interval in which they became known, which for a probe at its end is the
+    /// next one.
     pub fn interval(&mut self, elapsed_ns: u64) -> Summary {
         let start = std::mem::replace(&mut self.interval_start, (self.counters, elapsed_ns));
         let (counters, since) = start;

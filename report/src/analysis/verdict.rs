@@ -86,7 +86,7 @@ impl Baselines {
     }
 }
 
-/// By how much something took longer than usual, nanoseconds.
+/// The excess of a segment over its baseline, nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Excess {
     segment: Segment,
@@ -140,7 +140,7 @@ fn is_softirq(segment: Segment) -> bool {
     )
 }
 
-/// What made this probe slow. Absent if nothing took longer than usual.
+/// What made this probe slow. Absent if nothing exceeded its baseline.
 pub fn judge(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Option<Verdict> {
     decide(breakdown, baselines, from).map(|(verdict, _)| verdict)
 }
@@ -242,7 +242,7 @@ fn device_of(segment: Segment, ns: u64, probe: &Probe) -> Option<AtDevice> {
     let pair = gaps.max_by_key(|pair| pair[1].ns.saturating_sub(pair[0].ns))?;
     let (from, to) = (&pair[0], &pair[1]);
     let long = to.ns.saturating_sub(from.ns) >= ns.div_ceil(2);
-    // Between two hosts it is nobody's; within one on the way it is that one's.
+    // Between two hosts there is no device; within a host on the way it is that host's.
     let within = (from.host, from.netns) == (to.host, to.netns) && from.ifindex != 0;
     if !long || (wire && !within) {
         return None;
@@ -261,7 +261,7 @@ const MAX_WAITING: usize = 256;
 
 const PATIENCE_NS: u64 = 10_000_000_000;
 
-/// A record waits no longer for probes that do not come.
+/// Upper bound on the wait for probes that do not arrive.
 const SILENCE_NS: u64 = 2 * PATIENCE_NS;
 
 /// A name that depends on the direction.
@@ -286,7 +286,7 @@ impl Open {
     }
 }
 
-/// Judges the probes of a run in the order in which they come, and gives them out in that order.
+/// Judges the probes of a run, and returns them in the order in which they were pushed.
 #[derive(Clone, Debug, Default)]
 pub struct Docket {
     baselines: Baselines,

@@ -1,8 +1,8 @@
 //! A saved run: what `-o json` wrote, or the log's FILE.seq and FILE.stat. Of several runs in one
 //! file, the last.
 //!
-//! Files come from anywhere: a line has a largest length, and what is kept of a file does not grow
-//! with it. A file that ends inside a line, or was cut off in it and written on, has its other lines.
+//! Files come from anywhere: the length of a line is bounded, and memory does not grow with the file. If
+//! a file ends inside a line, or was cut off there and written on, its other lines count.
 
 use crate::analysis::spans::Spans;
 use crate::format::json::{self, Line, Part};
@@ -38,7 +38,7 @@ impl TryFrom<Scan> for Saved {
 /// Upper bound on the length of a line, bytes: no line of a run is a tenth as long.
 const MAX_LINE: usize = 4 << 20;
 
-/// Names of namespaces and of devices that are kept.
+/// Upper bound on the names of namespaces and devices that are kept.
 const MAX_NAMES: usize = 1 << 16;
 
 /// Why a saved run could not be read.
@@ -86,7 +86,7 @@ pub fn read(lines: impl BufRead) -> Result<Saved, Error> {
     scan.try_into()
 }
 
-/// What one or several files, the oldest first, have of their last run; all but the probes.
+/// What one or several files, the oldest first, contain of their last run, without the probes.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
     /// Its last `run` line, as a run repeats the line when its mode changes. Absent if the line is

@@ -1,4 +1,4 @@
-//! Who had the CPU while a segment lasted.
+//! What had the CPU while a segment lasted.
 
 use serde::{Deserialize, Serialize};
 
@@ -93,7 +93,7 @@ pub struct Part {
     pub function: Option<String>,
 }
 
-/// Who had the CPU during a segment.
+/// What had the CPU during a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blame {
     /// The segment.
@@ -127,9 +127,9 @@ pub struct BlameCount {
     /// The task, where it was always the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tid: Option<u32>,
-    /// In so many probes.
+    /// Number of probes.
     pub probes: u64,
-    /// For so long, in all of them, ns.
+    /// Time in all of them, ns.
     pub ns: u64,
 }
 
@@ -138,12 +138,12 @@ pub struct BlameCount {
 pub struct BlameSummary {
     /// Probes with a blame.
     pub probes: u64,
-    /// Those that nothing was found to explain.
+    /// Of these, probes without an explanation.
     pub unexplained: u64,
-    /// Slow probes that were not looked at: too many at once.
+    /// Slow probes that were not explained: too many at once.
     #[serde(default)]
     pub skipped: u64,
-    /// What took most time first.
+    /// Those with the most time first.
     pub culprits: Vec<BlameCount>,
 }
 
@@ -153,7 +153,7 @@ impl BlameSummary {
         self.probes == 0 && self.skipped == 0
     }
 
-    /// The largest number of probes that it has of anything.
+    /// The largest of its counts of probes.
     pub(crate) fn largest(&self) -> u64 {
         let of_culprits = self.culprits.iter().map(|culprit| culprit.probes);
         let others = [self.probes, self.unexplained, self.skipped];

@@ -28,9 +28,9 @@ pub enum Place {
     ClientReceive,
     /// At the client's socket, or in it.
     Socket,
-    /// Behind the client's driver; the server gave no word of it.
+    /// Behind the client's driver; the server said nothing of it.
     NoWord,
-    /// Nobody saw anything of it.
+    /// It was not seen anywhere.
     Unknown,
 }
 
@@ -115,7 +115,7 @@ impl Place {
     }
 }
 
-/// On which way a probe was lost.
+/// The direction in which a probe was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// The request.
@@ -154,7 +154,7 @@ pub struct Loss {
     pub last: Option<Point>,
     /// The device that dropped it, or the last one that saw it.
     pub device: Option<Device>,
-    /// What the kernel said when it dropped it; absent when no kernel did, or none saw it.
+    /// The kernel's report of the drop; absent if no kernel dropped it or no drop was seen.
     pub drop: Option<KernelDrop>,
     /// Why the client's kernel refused to send it; absent when it did not.
     pub error: Option<SendError>,

@@ -64,7 +64,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Nobody is named.
+    /// No name.
     pub(crate) const UNDECIDED: Self = Self {
         owner: Owner::Unknown,
         segment: None,

@@ -1,19 +1,19 @@
-//! Which part of a segment explains it.
+//! Which part of a slow segment explains it.
 
 use super::rank::rank;
 use crate::model::{Blame, Class, Part};
 
-/// A class explains a segment if it took this part of it, in percent.
+/// A class explains a segment if it took at least this percentage of it.
 const ENOUGH: u64 = 60;
 
 impl Blame {
-    /// What no part explains, ns.
+    /// Unexplained time, ns.
     pub fn unexplained_ns(&self) -> u64 {
         self.window_ns.saturating_sub(sum_ns(&self.parts))
     }
 
-    /// The part that explains the segment, if one does: all that a task did counts together, and so
-    /// does all of one class. Of a task, what is closest to the hardware says most.
+    /// The part that explains the segment, if one does. The parts of a task count together, and so do
+    /// those of a class; of a task, the class closest to the hardware is named.
     pub fn culprit(&self) -> Option<&Part> {
         let enough = |alike: &dyn Fn(&Part) -> bool| {
             let alike = self.parts.iter().filter(|part| alike(part));
@@ -31,14 +31,14 @@ impl Blame {
     }
 }
 
-/// Time of several parts, ns; what another host says need not make sense.
+/// The sum of several parts, ns, without overflow: another host's values can be anything.
 fn sum_ns<'a>(parts: impl IntoIterator<Item = &'a Part>) -> u64 {
     let ns = parts.into_iter().map(|part| part.ns);
     ns.fold(0, u64::saturating_add)
 }
 
 impl Part {
-    /// A task did it.
+    /// Whether a task is the cause.
     fn is_task(&self) -> bool {
         matches!(
             self.class,

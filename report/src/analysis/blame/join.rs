@@ -87,7 +87,7 @@ impl Blame {
         }
     }
 
-    /// The longest part first; what is beyond the most is unexplained.
+    /// The longest part first; parts beyond the limit count as unexplained.
     fn sort(&mut self) {
         let mut order: Vec<usize> = (0..self.parts.len()).collect();
         order.sort_by_key(|k| Reverse(self.parts[*k].ns));
@@ -104,7 +104,7 @@ impl Blame {
     }
 }
 
-/// A moment's owner.
+/// The owner of the CPU at a moment.
 struct Piece {
     from_ns: u64,
     to_ns: u64,

@@ -1,10 +1,11 @@
-//! Who had the CPU while a segment of a slow probe lasted: the join of a probe's stamps with what
-//! a recorder saw on that CPU.
+//! What had the CPU while a segment of a slow probe lasted: joins a probe's stamps with the recorder's
+//! events on that CPU.
 //!
-//! At each moment of the segment's window the CPU belongs to one thing, and what is closer to the
-//! hardware goes first: a hard interrupt, interrupts off, a softirq, a task that does not call the
-//! scheduler, any task. A wait for a quota goes before all: nothing that ran meanwhile caused it. What the recorder did not see, and
-//! the time in which the CPU was idle, is *unexplained*: it is said, and never given to anybody.
+//! At each moment of the segment's window the CPU belongs to one thing, and what is closest to the
+//! hardware comes first: a hard interrupt, interrupts off, a softirq, a task that does not call the
+//! scheduler, any task. A wait for a quota comes before all, because nothing that ran meanwhile caused
+//! it. Time that the recorder did not see, and time in which the CPU was idle, is reported as
+//! *unexplained* and attributed to nothing.
 
 mod culprit;
 mod join;

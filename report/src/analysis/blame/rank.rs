@@ -1,8 +1,8 @@
-//! What goes first where several had a CPU.
+//! The order of precedence where several spans overlap.
 
 use crate::model::Class;
 
-/// Which of two that overlap had the CPU: the lower.
+/// Of two overlapping spans, the one with the lower rank had the CPU.
 pub(super) fn rank(class: Class) -> usize {
     match class {
         Class::Quota => 0,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::model::{Blame, BlameCount, BlameSummary, Class, Host, Segment};
 
-/// Whether it is of the server's host, the segment, the class, and a name.
+/// Whether it is on the server's host, the segment, the class, and the name.
 type Culprit = (bool, Segment, Class, String);
 
 /// Probes, ns in all of them, and the task if it was always the same.
@@ -17,9 +17,9 @@ pub struct BlameTally {
     culprits: BTreeMap<Culprit, Toll>,
     /// Probes with a blame.
     probes: u64,
-    /// Those that nothing was found to explain.
+    /// Of these, probes without an explanation.
     unexplained: u64,
-    /// Slow probes that were not looked at: too many at once.
+    /// Slow probes that were not explained: too many at once.
     pub skipped: u64,
 }
 
@@ -43,7 +43,7 @@ impl BlameTally {
         *tid = tid.filter(|tid| *tid == part.tid);
     }
 
-    /// What was counted, what took most time first.
+    /// The culprits, those with the most time first.
     pub fn summary(&self) -> BlameSummary {
         let count =
             |((remote, segment, class, who), (probes, ns, tid)): (&Culprit, &Toll)| BlameCount {

@@ -19,7 +19,7 @@ pub struct Window {
     pub to_ns: u64,
 }
 
-/// The segments of a host that took at least so long, by its own stamps alone. Wires have none.
+/// The segments of a host that took at least `least_ns`, by its own stamps alone. Wires have none.
 pub fn windows(path: &[Stamp], host: Host, least_ns: u64) -> Vec<Window> {
     let mut places: BTreeMap<u16, &Stamp> = BTreeMap::new();
     for stamp in path.iter().filter(|stamp| stamp.host == host) {

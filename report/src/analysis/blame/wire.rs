@@ -13,7 +13,8 @@ const PART: char = '|';
 
 const FIELD: char = ';';
 
-/// As a server sends it: printable ASCII, and as many blames and parts as fit into so many bytes.
+/// Encodes blame as a server sends it: printable ASCII, with as many blames and parts as fit into
+/// `most` bytes.
 pub fn to_wire(blame: &[Blame], most: usize) -> String {
     blame.iter().fold(String::new(), |mut wire, blame| {
         let room = most.saturating_sub(wire.len() + 1);
@@ -25,13 +26,13 @@ pub fn to_wire(blame: &[Blame], most: usize) -> String {
     })
 }
 
-/// Reads what a server sent; what makes no sense is left out.
+/// Decodes what a server sent; invalid parts are left out.
 pub fn from_wire(wire: &str) -> Vec<Blame> {
     wire.split(BLAME).filter_map(Blame::from_wire).collect()
 }
 
 impl Blame {
-    /// With as many parts as fit; empty if not even the window does.
+    /// Encodes as many parts as fit; empty if not even the window fits.
     fn to_wire(&self, most: usize) -> String {
         let mut wire = format!("{};{};{}", self.segment.name(), self.cpu, self.window_ns);
         if wire.len() > most {
@@ -99,7 +100,7 @@ fn part_from_wire(wire: &str) -> Option<Part> {
     })
 }
 
-/// What is not printable ASCII, or separates, as `%` and two hexadecimal digits.
+/// Encodes separators and what is not printable ASCII as `%` and two hexadecimal digits.
 fn escape(text: &str) -> String {
     text.bytes().fold(String::new(), |mut escaped, b| {
         let separates = matches!(char::from(b), BLAME | PART | FIELD | '%');

@@ -7,7 +7,7 @@ use crate::printable::printable;
 use crate::units::{duration, share};
 
 impl Blame {
-    /// One line for people.
+    /// One line of text.
     pub fn text(&self) -> String {
         let share = |ns: u64| percent(ns, self.window_ns);
         let mut text = format!(
@@ -42,7 +42,7 @@ fn percent(part: u64, whole: u64) -> u64 {
 }
 
 impl Part {
-    /// What it was, and where if that is known, for people.
+    /// What it was, and where if that is known, as text.
     pub fn words(&self) -> String {
         match &self.function {
             Some(function) => {
@@ -57,7 +57,7 @@ impl Part {
     }
 }
 
-/// Without a thread's id it was several.
+/// Without a thread id it was several threads.
 fn did_what(class: Class, who: &str, tid: Option<u32>) -> String {
     let who = printable(who);
     let task = || tid.map_or_else(|| format!("{who} (several)"), |tid| format!("{who}/{tid}"));
@@ -77,7 +77,7 @@ fn did_what(class: Class, who: &str, tid: Option<u32>) -> String {
 const LISTED: usize = 16;
 
 impl BlameSummary {
-    /// For people: a line each, and what nothing explains.
+    /// As text: a line for each culprit, and the unexplained rest.
     pub fn text(&self) -> String {
         let mut text = String::new();
         if self.skipped > 0 {

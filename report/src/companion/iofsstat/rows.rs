@@ -229,7 +229,7 @@ pub enum Pages {
     Earlier,
     /// The file system's own blocks, in the page cache of the device.
     Metadata,
-    /// Memory that is no page of a file: direct writes, journals of some file systems.
+    /// Memory that is not a page of a file: direct writes, journals of some file systems.
     NoFile,
 }
 
@@ -359,7 +359,7 @@ impl Io {
 }
 
 impl Block {
-    /// `-P`: which share of the requests is of which size.
+    /// `-P`: the distribution of request sizes.
     fn size_lines(&self) -> String {
         let line = |name: &str, sizes: Option<[u64; 9]>| {
             let sizes = sizes.unwrap_or_default();
@@ -392,7 +392,7 @@ fn size(bytes: f64) -> String {
     format!("{value:.1}T")
 }
 
-/// A time in milliseconds, for people.
+/// A time in milliseconds, as text.
 fn time(ns: Option<u64>) -> String {
     ns.map_or("-".to_owned(), |ns| format!("{:.3}", ns as f64 / 1e6))
 }

@@ -2,7 +2,7 @@
 
 use super::diskstats::Rates;
 
-/// A device is shown in cycles in which it reached any of these; always when there are none.
+/// A device is shown in cycles in which it reached any of these; always if there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Thresholds {
     /// Utilisation, percent.

@@ -1,14 +1,14 @@
-//! Who hands out memory.
+//! The allocators.
 
 use serde::Serialize;
 
-/// Who hands out memory.
+/// An allocator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Allocator {
     /// kmalloc and the caches of /proc/slabinfo.
     Slab,
-    /// Whole pages that are in no other book.
+    /// Whole pages that no other account contains.
     Page,
     /// The areas of /proc/vmallocinfo.
     Vmalloc,

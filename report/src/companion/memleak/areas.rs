@@ -4,7 +4,7 @@
 use super::snapshot::Area;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What a caller has asked for since the first list.
+/// What a caller has allocated since the first list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Areas allocated, by the list that showed them first.
@@ -24,7 +24,7 @@ pub struct Areas {
 }
 
 impl Areas {
-    /// Another list; what is new in it is of this age. The first says what was there before.
+    /// Adds a list; its new areas are of this age. The first list holds the areas from before the start.
     pub fn observe(&mut self, age: u32, areas: &[Area]) {
         let now: HashSet<&Area> = areas.iter().collect();
         let Some(before) = &mut self.before else {

@@ -11,7 +11,7 @@
 use super::snapshot::Snapshot;
 use std::collections::BTreeSet;
 
-/// For what an object was made.
+/// The purpose of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
     /// For itself.
@@ -19,13 +19,14 @@ pub enum Origin {
     Own,
     /// For a dentry, an inode, or a page of a file; or its stack has no names.
     Cache,
-    /// For a file that is nowhere but in memory: it stays until that is deleted.
+    /// For a file that exists only in memory: it stays until the file is deleted.
     Files,
 }
 
-/// Kernel functions by which files that are in memory only are made (tmpfs, ramfs).
+/// Kernel functions that make files in memory (tmpfs, ramfs).
 const FILES: [&str; 2] = ["shmem_", "ramfs_"];
-/// Those of dentries and inodes that nobody can look up, so that they go with their last user.
+/// Kernel functions that make dentries and inodes that cannot be looked up: they are freed with their
+/// last user.
 const PSEUDO: [&str; 5] = [
     "d_alloc_pseudo",
     "alloc_file_pseudo",
@@ -33,7 +34,7 @@ const PSEUDO: [&str; 5] = [
     "alloc_anon_inode",
     "sock_alloc",
 ];
-/// Those that make a dentry, an inode, a page of a file, or its buffers (Linux 5.10 to 7.2).
+/// Kernel functions that make a dentry, an inode, a page of a file, or its buffers (Linux 5.10 to 7.2).
 const CACHE: [&str; 16] = [
     "__d_alloc",
     "d_alloc",
@@ -53,7 +54,7 @@ const CACHE: [&str; 16] = [
     "grow_dev_",
 ];
 
-/// Of a stack, by the names of its functions without their offsets; `None` has no name.
+/// The purpose by a stack: the names of its functions without offsets; `None` for one without a name.
 pub fn origin<'a>(stack: impl IntoIterator<Item = Option<&'a str>>) -> Origin {
     let names: Vec<&str> = stack.into_iter().flatten().collect();
     // Of each file system: ext4_iget, xfs_iget.

@@ -8,28 +8,28 @@ use super::suspect::{Suspect, explains};
 use super::trend::{ENOUGH, Trend};
 use crate::units::{Unit, bytes};
 
-/// Nothing is surer: what follows may differ from what was seen.
+/// Upper bound on the confidence: the future may differ from what was seen.
 const SUREST: f64 = 0.99;
-/// A trend below this is chance.
+/// A probability of a trend below this counts as chance.
 const SURE: f64 = 0.95;
-/// Of old objects at least this share is still there when none is given back; some were in
-/// flight when it was counted.
+/// Lower bound on the share of old objects that is live if none is freed; some are in flight when
+/// they are counted.
 const KEPT: f64 = 0.8;
 /// Lower bound on the share of the tracked bytes that the accounting must show.
 const CONFIRMED: f64 = 0.5;
-/// A "no" that is less sure than this is no answer.
+/// A "no" with less confidence than this is no answer.
 const ANSWER: f64 = 0.5;
-/// What is left of the confidence where the kernel has no book to compare with, or one that is
-/// too coarse for so little.
+/// Factor of the confidence if the kernel has no account to compare with, or one that is too coarse
+/// for the amount.
 const UNCONFIRMED: f64 = 0.8;
 
-/// What is left of the confidence that something leaks where it may be cache.
+/// Factor of the confidence in a leak of what may be cache.
 const MAY_BE_CACHE: f64 = 0.3;
 
-/// What is known of one cache, one caller, or one allocator.
+/// The evidence on one cache, one caller, or one allocator.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// Of whom, for people: `slab cache eventfd_ctx`.
+    /// Its subject in text: `slab cache eventfd_ctx`.
     pub what: String,
     /// The largest site, and its share of the bytes.
     pub site: Option<(String, f64)>,
@@ -37,7 +37,7 @@ pub struct Evidence {
     pub held: u64,
     /// Of these.
     pub held_bytes: u64,
-    /// Less is not worth a verdict.
+    /// Less than this gets no verdict, bytes.
     pub floor: u64,
     /// Growth of the kernel's accounting meanwhile, bytes; absent if it has no account.
     pub books: Option<i64>,
@@ -49,7 +49,7 @@ pub struct Evidence {
     pub trend: Option<Trend>,
     /// Addresses allocated again although no free was seen.
     pub reused: u64,
-    /// How often the tracker was read since it follows this.
+    /// Snapshots since the tracker follows this.
     pub looks: usize,
     /// Allocations that were followed, and what was not.
     pub followed: u64,
@@ -57,19 +57,18 @@ pub struct Evidence {
     pub lost: u64,
     /// Whether live pages were not checked for being in use.
     pub unchecked: bool,
-    /// The kernel takes it back when memory is short.
+    /// The kernel reclaims it when memory is short.
     pub reclaimable: bool,
-    /// For what these objects were made.
+    /// The purpose of these objects.
     pub origin: Origin,
-    /// By how many objects the kernel's caches grew meanwhile that it can give back, if it says
-    /// so.
+    /// Growth of the kernel's reclaimable objects meanwhile, if the kernel reports it.
     pub hosts: Option<u64>,
-    /// The share of the objects that stayed when the kernel was made to reclaim.
+    /// The share of the objects that stayed after reclaim, 0 to 1.
     pub stayed: Option<f64>,
 }
 
 impl Evidence {
-    /// Whether the kernel may give it back. Reclaim has the last word.
+    /// Whether it may be cache; the result of reclaim decides.
     fn may_be_cache(&self) -> bool {
         match self.origin {
             Origin::Files => true,
@@ -96,7 +95,7 @@ pub struct Judgement {
     pub leak: Leak,
     /// From 0 to 1.
     pub confidence: f64,
-    /// The kernel may give it back.
+    /// It may be cache.
     pub may_be_cache: bool,
     /// Why.
     pub what: String,
@@ -125,8 +124,8 @@ impl Judgement {
         self.leak.words().to_owned() + &confidence.unwrap_or_default()
     }
 
-    /// The same after this share of the time that was asked for: what does not grow by then may
-    /// grow later. `why` says how it ended.
+    /// The judgement of a run that ended after this share of its time: what does not grow by then may grow
+    /// later. `why` says how it ended.
     #[must_use]
     pub fn cut_off(mut self, share: f64, why: &str) -> Self {
         if self.leak == Leak::No {
@@ -271,7 +270,7 @@ fn growth_in_words(evidence: &Evidence, leak: Leak) -> String {
     words
 }
 
-/// Why growth is no leak, as far as is known.
+/// Why growth is not a leak, as far as it is known.
 fn doubt(evidence: &Evidence) -> String {
     let why = match evidence {
         Evidence {
@@ -322,7 +321,7 @@ fn agreement(evidence: &Evidence) -> f64 {
     1.0 - apart / (grown as f64).max(held)
 }
 
-/// Of what happened, what was seen.
+/// The share of allocations that was seen, 0 to 1.
 fn share(followed: u64, lost: u64) -> f64 {
     if lost == 0 {
         return 1.0;

@@ -10,9 +10,9 @@ pub enum Leak {
     No,
     /// Too little was seen for an answer.
     Unknown,
-    /// It grows, but that it is never given back is not shown.
+    /// It grows, but it is not shown that it is never freed.
     Growing,
-    /// It grows steadily, and what is old is not given back.
+    /// It grows steadily, and old objects are not freed.
     Yes,
 }
 

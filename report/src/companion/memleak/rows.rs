@@ -17,10 +17,10 @@ pub struct Verdict {
     pub time: Time,
     /// Whether it leaks.
     pub leak: Leak,
-    /// How sure that is, from 0 to 1; absent when it is unknown.
+    /// Confidence, 0 to 1; absent for an unknown verdict.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "two_digits")]
     pub confidence: Option<f64>,
-    /// The kernel may give it back.
+    /// It may be cache.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub may_be_cache: bool,
     /// Of what, and why.
@@ -39,23 +39,23 @@ fn two_digits<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok
 pub struct Cohort {
     /// They are at most this old, ns.
     pub age_ns: u64,
-    /// So many were allocated.
+    /// Objects allocated.
     pub came: u64,
-    /// So many of these are still there.
+    /// Of these, live objects.
     pub live: u64,
 }
 
-/// Who holds memory.
+/// A site that holds memory.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Site {
     /// Always `memleak`.
     pub companion: &'static str,
-    /// Of whom it was asked.
+    /// The allocator.
     pub alloc: Allocator,
     /// The cache, by its name in /proc/slabinfo.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
-    /// Who asked for it, `function+0x12`.
+    /// The function that allocated it, `function+0x12`.
     pub site: Frame,
     /// Allocated since the start, and not known to be freed.
     pub live: u64,
@@ -77,7 +77,7 @@ pub struct Site {
     /// A stack that led there, the innermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<Frame>,
-    /// Of the live objects whose stack was taken, so many had this one.
+    /// Number of live objects with this stack, of those whose stack was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stack_live: Option<u64>,
 }

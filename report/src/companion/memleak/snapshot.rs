@@ -9,7 +9,7 @@ pub struct Snapshot {
     pub ns: u64,
     /// /proc/meminfo, bytes.
     pub meminfo: BTreeMap<String, u64>,
-    /// Dentries and inodes that nobody uses: /proc/sys/fs/dentry-state and inode-state.
+    /// Unused dentries and inodes: /proc/sys/fs/dentry-state and inode-state.
     pub unused: Option<u64>,
     /// /proc/slabinfo by name.
     pub caches: BTreeMap<String, Cache>,
@@ -39,12 +39,12 @@ impl Cache {
     }
 }
 
-/// Memory with an address of its own.
+/// An area of vmalloc.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Area {
-    /// From and to, as the kernel writes them: perhaps hashed, yet the same as long as it is there.
+    /// Begin and end as the kernel prints them: perhaps hashed, but constant as long as the area lives.
     pub range: String,
-    /// Who asked for it, `function+0x12/0x34`.
+    /// The function that allocated it, `function+0x12/0x34`.
     pub caller: String,
     /// Of its pages.
     pub bytes: u64,
@@ -71,7 +71,7 @@ pub fn meminfo(text: &str) -> BTreeMap<String, u64> {
     text.lines().filter_map(line).collect()
 }
 
-/// /proc/slabinfo, version 2.1 (`mm/slab_common.c`); an error says which line is none of it.
+/// /proc/slabinfo, version 2.1 (`mm/slab_common.c`); an error names the invalid line.
 pub fn slabinfo(text: &str) -> Result<BTreeMap<String, Cache>, String> {
     let lines = text
         .lines()

@@ -6,12 +6,12 @@ use super::snapshot::{Cache, Snapshot};
 use super::trend::Trend;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A trend below this is chance.
+/// A probability of a trend below this counts as chance.
 const SURE: f64 = 0.95;
-/// Growth by less than this part of what was there is not worth a name.
+/// Growth below this part of the first value does not count.
 const FLOOR_PART: u64 = 100;
 
-/// Less growth is not worth a name, bytes. Processes breathe, and CPUs hoard pages.
+/// Growth below this does not count, bytes: processes vary, and CPUs keep pages ready.
 pub fn floor(allocator: Allocator) -> u64 {
     match allocator {
         Allocator::Slab | Allocator::Vmalloc | Allocator::Percpu => 64 << 10,
@@ -22,7 +22,7 @@ pub fn floor(allocator: Allocator) -> u64 {
 /// What may grow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suspect {
-    /// Whose book.
+    /// The allocator.
     pub allocator: Allocator,
     /// The cache, the caller of vmalloc, or the process.
     pub name: Option<String>,
@@ -32,19 +32,19 @@ pub struct Suspect {
     pub trend: Trend,
     /// Growth below this does not matter, bytes.
     pub floor: u64,
-    /// The kernel takes it back when memory is short.
+    /// The kernel reclaims it when memory is short.
     pub reclaimable: bool,
-    /// The caches of the kernel grew by so many objects that each of these may be for one.
+    /// The kernel's caches grew by as many objects, so each of these may belong to one.
     pub may_be_cache: bool,
 }
 
 impl Suspect {
-    /// Whether it grows, and does not just scatter.
+    /// Whether it grows and does not only scatter.
     pub fn grows(&self) -> bool {
         self.trend.rising >= SURE && self.trend.grown >= self.floor.cast_signed()
     }
 
-    /// Whether the kernel may give it back.
+    /// Whether it may be cache.
     pub fn is_cache_like(&self) -> bool {
         self.reclaimable || self.may_be_cache
     }
@@ -106,7 +106,7 @@ fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect
         add(Allocator::Vmalloc, Some(caller), None, &bytes);
     }
     for (pid, process) in &last.processes {
-        // One that was not there at the start has grown from nothing, but is just new.
+        // An account that did not exist at the start has grown from nothing, but may only be new.
         if snapshots.iter().all(|s| s.processes.contains_key(pid)) {
             let bytes = |s: &Snapshot| s.processes[pid].bytes;
             add(Allocator::User, Some(&process.comm), Some(*pid), &bytes);
@@ -143,8 +143,7 @@ fn field(snapshot: &Snapshot, name: &str) -> u64 {
     snapshot.meminfo.get(name).copied().unwrap_or(0)
 }
 
-/// Memory that is neither free nor in any book of /proc/meminfo: what drivers and sockets take
-/// as whole pages.
+/// Memory that is neither free nor in any account of /proc/meminfo: whole pages of drivers and sockets.
 fn in_no_book(snapshot: &Snapshot) -> u64 {
     // Shmem is part of Cached, and Mlocked of the others.
     const BOOKS: [&str; 12] = [

@@ -14,7 +14,7 @@ pub const ENOUGH: usize = 5;
 pub struct Trend {
     /// The median slope, a second.
     pub per_s: f64,
-    /// Probability that it rises and does not just scatter.
+    /// Probability that it rises and does not only scatter.
     pub rising: f64,
     /// The last value less the first.
     pub grown: i64,
@@ -42,8 +42,8 @@ impl Trend {
         })
     }
 
-    /// Share of the slopes by which less than so much would come together in the whole time: how
-    /// surely it does not grow by that.
+    /// Share of the slopes that amount to less than this over the whole time: the confidence that the
+    /// growth is below it.
     pub fn surely_below(&self, grown: u64) -> f64 {
         let limit = grown as f64 / self.span_s;
         let count = self.slopes.partition_point(|slope| *slope < limit);

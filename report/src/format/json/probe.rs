@@ -161,7 +161,7 @@ impl From<ProbeLine<'_>> for ProbeRead {
     }
 }
 
-/// Who had the CPU during a segment.
+/// What had the CPU during a segment.
 #[derive(Serialize, Deserialize)]
 struct BlameLine<'a> {
     #[serde(flatten)]
