@@ -1,4 +1,4 @@
-//! What is written where: the options of everything that has results.
+//! The output options of runs and companions.
 
 use crate::units;
 use clap::ValueEnum;
@@ -72,7 +72,7 @@ pub enum Format {
     Imagelog,
 }
 
-/// Whose results are written. Files without a name are called after it.
+/// The origin of the results, which gives the default names of files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A run on this host, now.
@@ -91,14 +91,14 @@ impl Output {
                 && self.formats.contains(&Format::Imagelog))
     }
 
-    /// The name of the log, if there is to be one. A companion has one also if only its name is given.
+    /// The name of the log, if one is wanted; a companion writes one as soon as a name is given.
     pub fn log(&self, of: Origin) -> Option<PathBuf> {
         let is_named = self.log.is_some() && matches!(of, Origin::Companion(_));
         let name = || self.log.clone().unwrap_or_else(|| of.file("log"));
         (is_named || self.wants(Format::Log)).then(name)
     }
 
-    /// The name of the picture, with its strftime fields, if there is to be one.
+    /// The name of the picture, with its strftime fields, if one is wanted.
     pub fn image(&self, of: Origin) -> Option<PathBuf> {
         let name = || self.image.clone().unwrap_or_else(|| of.file("png"));
         self.wants(Format::Image).then(name)
@@ -106,7 +106,7 @@ impl Output {
 }
 
 impl Origin {
-    /// What its file is called by default.
+    /// The default name of its file.
     fn file(self, extension: &str) -> PathBuf {
         let companion = match self {
             Self::LiveRun | Self::SavedRun => String::new(),
@@ -116,7 +116,7 @@ impl Origin {
     }
 }
 
-// What is made of the probes of a live run or of a saved one. A doc comment would be the help.
+// Options of the analysis of a live or saved run. A doc comment would be the help.
 #[derive(Clone, Debug, clap::Args)]
 #[expect(
     missing_docs,

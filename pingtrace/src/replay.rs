@@ -52,9 +52,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let saved = SavedRun::open(&args.file)?;
     saved.refuse_to_write_into(&args.results)?;
-    let told = saved.tell()?;
+    let known = saved.read_results()?;
     let (start, end) = (saved.start()?, saved.end());
-    if args.results.slo.is_some() && !told.complete && end.is_none() {
+    if args.results.slo.is_some() && !known.complete && end.is_none() {
         bail!(
             "{} lacks probes and final statistics: objectives (--slo) cannot be judged",
             saved.name
@@ -67,22 +67,22 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let names = saved.scan.names.clone();
     let mut collector = Collector::new(&args.results, run, Source::Saved(names))?;
     collector.start(start.ns);
-    let mut replay = Replay::new(collector, start, told.complete);
+    let mut replay = Replay::new(collector, start, known.complete);
     saved.each_record(|record| replay.take(record))?;
-    replay.finish(end, told)
+    replay.finish(end, known)
 }
 
 /// What the file says about the run, and whether it has all of its probes.
-struct Told {
+struct SavedResults {
     summary: Option<Summary>,
     complete: bool,
 }
 
-impl Told {
+impl SavedResults {
     /// The run's own summary: the source of what only the live run could know, and in an incomplete
     /// file also of the statistics of all probes.
     fn amend(self, replayed: Summary) -> Summary {
-        let Some(told) = self.summary else {
+        let Some(saved) = self.summary else {
             return replayed;
         };
         let recorded = replayed.counters.recorded;
@@ -90,15 +90,15 @@ impl Told {
             return Summary {
                 counters: Counters {
                     recorded,
-                    ..told.counters
+                    ..saved.counters
                 },
                 causes: replayed.causes,
                 slow: Slow {
-                    from_ns: replayed.slow.from_ns.or(told.slow.from_ns),
+                    from_ns: replayed.slow.from_ns.or(saved.slow.from_ns),
                     ..replayed.slow
                 },
                 slo: Vec::new(),
-                ..told
+                ..saved
             };
         }
         Summary {
@@ -106,10 +106,10 @@ impl Told {
                 recorded,
                 late_out: replayed.counters.late_out,
                 late_in: replayed.counters.late_in,
-                ..told.counters
+                ..saved.counters
             },
-            losses: told.losses,
-            own: told.own,
+            losses: saved.losses,
+            own: saved.own,
             ..replayed
         }
     }
@@ -187,7 +187,7 @@ impl SavedRun {
     }
 
     /// Whether the file has all probes of the run; warns about the consequences if not.
-    fn tell(&self) -> Result<Told> {
+    fn read_results(&self) -> Result<SavedResults> {
         let name = &self.name;
         let threshold_ns = self.run()?.threshold_ns;
         let Scan {
@@ -212,12 +212,12 @@ impl SavedRun {
             );
         }
         if !complete {
-            self.tell_what_is_missing(threshold_ns, all);
+            self.warn_incomplete(threshold_ns, all);
         }
-        Ok(Told { summary, complete })
+        Ok(SavedResults { summary, complete })
     }
 
-    fn tell_what_is_missing(&self, threshold_ns: u64, all: Option<u64>) {
+    fn warn_incomplete(&self, threshold_ns: u64, all: Option<u64>) {
         let (name, answered) = (&self.name, self.scan.answered);
         let over = match threshold_ns {
             0 => "the others are not in it".to_owned(),
@@ -398,12 +398,12 @@ impl Replay {
         }
     }
 
-    fn finish(mut self, end: Option<(i64, u64)>, told: Told) -> Result<Outcome> {
+    fn finish(mut self, end: Option<(i64, u64)>, known: SavedResults) -> Result<Outcome> {
         let now = end.map_or(self.time(self.now_ns), |(unix_ns, elapsed_ns)| Time {
             ns: self.start.ns.saturating_add(elapsed_ns),
             unix_ns,
         });
-        let all = told.summary.as_ref().map(|s| s.counters.replied);
+        let all = known.summary.as_ref().map(|s| s.counters.replied);
         let replied = all.unwrap_or(self.collector.counters().replied);
         let outcome = if replied > 0 {
             Outcome::Answered
@@ -412,7 +412,7 @@ impl Replay {
         };
         let judged = self
             .collector
-            .finish(now, |replayed| told.amend(replayed))?;
+            .finish(now, |replayed| known.amend(replayed))?;
         Ok(outcome.judged(&judged))
     }
 }

@@ -38,7 +38,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         }
         Ok(Outcome::Missed) => MISSED,
         Err(e) => {
-            story::say(complaint(&e));
+            story::print(complaint(&e));
             if e.is::<Usage>() { USAGE } else { FAILED }
         }
     };
@@ -46,7 +46,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     match story::finish() {
         0 => ExitCode::from(status),
         lost => {
-            story::say(format!(
+            story::print(format!(
                 "pingtrace: {lost} lines could not be written to stderr"
             ));
             story::finish();

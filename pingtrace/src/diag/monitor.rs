@@ -164,7 +164,7 @@ impl<'a> Monitor<'a> {
                 self.sink.row(&row);
             }
             if self.sink.housekeep(control) {
-                self.sink.say_so_far(self.summary(&detector));
+                self.sink.report_so_far(self.summary(&detector));
             }
             if last {
                 return self.finish(&mut detector);

@@ -61,7 +61,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let _ticks = monitor::tick(args.arm)?;
     let detector = NoschedDetector {
         sampled: monitor.recorder().reschedules() == Hook::Sampled,
-        tells_lazy: monitor.recorder().tells_lazy(),
+        separates_lazy: monitor.recorder().separates_lazy(),
         stolen: Stolen::new(),
     };
     monitor.run(&args.watching, control, detector)
@@ -69,7 +69,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
 
 struct NoschedDetector {
     sampled: bool,
-    tells_lazy: bool,
+    separates_lazy: bool,
     stolen: Stolen,
 }
 
@@ -92,7 +92,7 @@ impl Detector for NoschedDetector {
                        than from one of them to the next may be missed. Lazy ones are not seen.";
         let untold = "Lazy reschedules are shown as hard ones: which flag is which was not found out \
                       (root, or CAP_SYS_NICE, is needed; --debug says more).";
-        let notes = [(self.sampled, sampled), (!self.tells_lazy, untold)];
+        let notes = [(self.sampled, sampled), (!self.separates_lazy, untold)];
         let said = notes.iter().filter(|(is_so, _)| *is_so);
         said.map(|(_, note)| (*note).to_owned()).collect()
     }

@@ -1,5 +1,5 @@
-//! Writes the rows of a companion. Printing and logging wait for nobody: what is not read in time is
-//! dropped and counted.
+//! Writes the rows of a companion. Printing and logging never block: what is not read in time is dropped
+//! and counted.
 
 use crate::control::Control;
 use crate::options::{Origin, Output};
@@ -20,8 +20,8 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Opens everything that is to be written. `header` is the table's first line or lines, and
-    /// stands in text once, and once at the head of each log file.
+    /// Opens all outputs. `header` is the first line or lines of the table: written once to text, and once
+    /// at the head of each log file.
     pub fn open(output: &Output, companion: &'static str, header: &str) -> Result<Self> {
         Ok(Self {
             to: Destinations::open(output, Origin::Companion(companion), header)?,
@@ -31,12 +31,12 @@ impl Sink {
         })
     }
 
-    /// Whether there will be a picture: what is only needed for that need not be kept else.
+    /// Whether a picture will be drawn; if not, what only a picture needs is not kept.
     pub fn draws(&self) -> bool {
         self.to.draws()
     }
 
-    /// Nobody reads stdout any more.
+    /// Whether the reader of stdout has left and nothing else is written.
     pub fn failed(&self) -> bool {
         self.to.failed()
     }
@@ -46,17 +46,18 @@ impl Sink {
         self.start
     }
 
-    /// Writes a row everywhere.
+    /// Writes a row to every output.
     pub fn row(&mut self, row: &Row) {
         self.to.write(&Entry::Row(row));
     }
 
-    /// Writes a line that is no row, such as the header of one of several tables, where text goes.
+    /// Writes a line that is not a row, such as the header of one of several tables, to the text outputs.
     pub fn heading(&mut self, line: &str) {
         self.to.write(&Entry::Heading(line));
     }
 
-    /// Opens the log anew if that was asked for since the last call; true if the summary so far was.
+    /// Reopens the log if SIGHUP asked for it since the last call. Returns whether the summary so far was
+    /// asked for.
     pub fn housekeep(&mut self, control: &Control) -> bool {
         let asked = control.asked();
         if asked.reopen {
@@ -65,8 +66,8 @@ impl Sink {
         asked.summary
     }
 
-    /// Shows on a terminal how far the companion is, at most once a second. `scrolls`: its rows come
-    /// so often that they show it.
+    /// Shows the progress on a terminal, at most once a second. `scrolls`: the rows come so often that
+    /// they show it.
     pub fn progress(&mut self, scrolls: bool, line: impl FnOnce() -> String) {
         if scrolls && self.to.scrolls() || !self.progress.is_due() {
             return;
@@ -75,11 +76,11 @@ impl Sink {
     }
 
     /// Prints the summary as it would be now to stderr.
-    pub fn say_so_far(&self, summary: Summary) {
-        destinations::say(&Entry::Row(&Row::Summary(self.complete(summary))));
+    pub fn report_so_far(&self, summary: Summary) {
+        destinations::print_to_stderr(&Entry::Row(&Row::Summary(self.complete(summary))));
     }
 
-    /// With what the sink knows.
+    /// Adds what the sink knows to a summary.
     fn complete(&self, summary: Summary) -> Summary {
         let now = Time::now();
         Summary {
@@ -90,7 +91,7 @@ impl Sink {
         }
     }
 
-    /// Writes the last row and the picture. Whatever fails, the rest is written.
+    /// Writes the last row and the picture; if one fails, the other is written all the same.
     pub fn finish(self, summary: Summary, chart: impl FnOnce() -> Chart) -> Result<()> {
         let summary = Row::Summary(self.complete(summary));
         self.to.finish(&[Entry::Row(&summary)], |path| {

@@ -1,5 +1,5 @@
 //! Where results go, of runs and companions alike: stdout (with both text and JSON, text goes to
-//! stderr), the log, and a picture at the end. What an [`Entry`] is in each of them is its own matter.
+//! stderr), the log, and a picture at the end. An [`Entry`] knows its form in each of them.
 //!
 //! A new destination is a file beside this one, a field here, and a line each in [`Destinations::open`],
 //! [`Destinations::write`] and [`Destinations::finish`].
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Everything that is written.
+/// All outputs.
 pub struct Destinations {
     text: Option<Printer>,
     /// Where text goes.
@@ -28,15 +28,15 @@ pub struct Destinations {
 }
 
 impl Destinations {
-    /// Opens everything that is to be written, so that a wrong path is known before the first result.
-    /// `header` is what text begins with: once on the screen, and at the head of each log file.
+    /// Opens all outputs, so that a wrong path is known before the first result. `header` begins the text:
+    /// once on the screen, and at the head of each log file.
     pub fn open(output: &Output, origin: Origin, header: &str) -> Result<Self> {
         let (text, json) = (output.wants(Format::Text), output.wants(Format::Json));
         let picture = output.image(origin);
         let picture = picture.map(|path| picture::resolve(&path)).transpose()?;
         let logs = Logs::open(output, origin, header)?;
         let unread = Arc::<AtomicBool>::default();
-        // A reader that left ends the run only if nothing else is written.
+        // A reader that has left ends the run only if nothing else is written.
         let goes_on = !logs.is_empty() || picture.is_some() || json && text;
         let left = if goes_on {
             Arc::default()
@@ -66,7 +66,7 @@ impl Destinations {
         Ok(destinations)
     }
 
-    /// Writes an entry everywhere: the log, which waits for nobody, comes first.
+    /// Writes an entry to every output: first the log, which never blocks.
     pub fn write(&mut self, entry: &Entry<'_>) {
         let json = self.json(entry);
         self.logs.write(entry, json.as_deref());
@@ -84,30 +84,30 @@ impl Destinations {
         }
     }
 
-    /// If anybody wants it.
+    /// The entry as JSON, if an output needs it.
     fn json(&self, entry: &Entry<'_>) -> Option<String> {
         let is_wanted = self.json.is_some() || self.logs.has_json();
         is_wanted.then(|| entry.json()).flatten()
     }
 
-    /// After SIGHUP: opens the log files anew.
+    /// Reopens the log files, after SIGHUP.
     pub fn reopen(&mut self) {
         self.logs.reopen();
     }
 
-    /// Whether there will be a picture: what is only needed for that need not be kept else.
+    /// Whether a picture will be drawn; if not, what only a picture needs is not kept.
     pub fn draws(&self) -> bool {
         self.picture.is_some()
     }
 
-    /// Whether results scroll over a terminal, if there are many.
+    /// Whether many results would scroll over a terminal.
     pub fn scrolls(&self) -> bool {
         let scrolls =
             |printer: &Option<Printer>, screen: Screen| printer.is_some() && screen.is_terminal();
         scrolls(&self.json, Screen::Stdout) || scrolls(&self.text, self.screen)
     }
 
-    /// True once nobody reads stdout any more, and nothing else is written.
+    /// Whether the reader of stdout has left and nothing else is written.
     pub fn unread(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.unread)
     }
@@ -118,8 +118,8 @@ impl Destinations {
     }
 
     /// Writes the last entries and, by `draw`, the picture; returns when all is written. The log comes
-    /// first, then the picture: neither waits for a reader of stdout. Whatever fails, the rest is
-    /// written.
+    /// first, then the picture: neither waits for a reader of stdout. If one fails, the others are
+    /// written all the same.
     pub fn finish(
         mut self,
         last: &[Entry<'_>],
@@ -156,10 +156,10 @@ impl Destinations {
     }
 }
 
-/// Writes an entry to stderr, as somebody asks for it: see [`story`].
-pub fn say(entry: &Entry<'_>) {
+/// Writes an entry to stderr, when a signal asked for it: see [`story`].
+pub fn print_to_stderr(entry: &Entry<'_>) {
     let style = Screen::Stderr.style();
     if let Some(text) = entry.text(&style) {
-        story::say(style.render(&text));
+        story::print(style.render(&text));
     }
 }

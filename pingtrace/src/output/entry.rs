@@ -1,4 +1,4 @@
-//! What is written: the parts of a run's results and of a companion's, in each form that they have.
+//! The entries that are written, of runs and companions, and their forms: text and JSON.
 
 use report::analysis::hops::HopStats;
 use report::analysis::marks::Marks;
@@ -8,7 +8,7 @@ use report::format::style::Style;
 use report::format::{json, text};
 use report::model::{Names, Record, Run, Summary};
 
-/// What is written at once.
+/// One thing that is written.
 pub enum Entry<'a> {
     /// A run began, or its mode changed.
     Run(&'a Run),
@@ -16,7 +16,7 @@ pub enum Entry<'a> {
     Probe(&'a Record, About<'a>),
     /// Statistics of an interval.
     Interval(Statistics<'a>, Shown),
-    /// Statistics of the run until now, for the log.
+    /// Statistics of the run so far, for the log.
     SoFar(Statistics<'a>),
     /// Statistics of the whole run, with marks to explain.
     Summary(Statistics<'a>, Marks),
@@ -26,11 +26,11 @@ pub enum Entry<'a> {
     NoCapture(&'a str),
     /// A row of a companion.
     Row(&'a Row),
-    /// A line of a companion that is no row, such as the header of one of several tables.
+    /// A line of a companion that is not a row, such as the header of one of several tables.
     Heading(&'a str),
 }
 
-/// What is known of a run.
+/// The context of a run's entries.
 #[derive(Clone, Copy)]
 pub struct About<'a> {
     /// The run.
@@ -48,7 +48,7 @@ pub struct Statistics<'a> {
     pub summary: &'a Summary,
     /// Of this run.
     pub about: About<'a>,
-    /// When that was, nanoseconds since the Unix epoch.
+    /// Time of the statistics, nanoseconds since the Unix epoch.
     pub time_unix_ns: i64,
 }
 
@@ -73,7 +73,7 @@ pub enum LogFile {
 }
 
 impl Entry<'_> {
-    /// Whole lines for people; not fitted to the style yet.
+    /// Whole lines of text, before width and colours are applied.
     pub fn text(&self, style: &Style) -> Option<String> {
         Some(match self {
             Self::Probe(record, About { run, names, hops }) => {
@@ -114,7 +114,7 @@ impl Entry<'_> {
         Some(line + "\n")
     }
 
-    /// What from now on stands at the head of each log file that is begun.
+    /// The new head of log files begun from now on, if the entry changes it.
     pub fn header(&self) -> Option<String> {
         match self {
             Self::Run(run) => Some(json::run_line(run, Part::Continued) + "\n"),
@@ -122,7 +122,7 @@ impl Entry<'_> {
         }
     }
 
-    /// The log files that have it.
+    /// The log files to which it belongs.
     pub fn log_files(&self) -> &'static [LogFile] {
         match self {
             Self::Run(_) | Self::NoCapture(_) => &[LogFile::Sequence, LogFile::Statistics],
@@ -132,7 +132,7 @@ impl Entry<'_> {
         }
     }
 
-    /// Whether it is printed, too.
+    /// Whether it is printed as well.
     pub fn is_printed(&self) -> bool {
         !matches!(self, Self::Interval(_, Shown::Logged) | Self::SoFar(_))
     }

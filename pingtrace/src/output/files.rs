@@ -1,4 +1,4 @@
-//! Files that a user names: how they are called and opened.
+//! Files that a user names: their names, and how they are opened.
 
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
@@ -6,22 +6,22 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Who may read what is written: the owner and the group.
+/// Mode of written files: the owner writes, the group reads.
 const MODE: u32 = 0o640;
-/// Anybody may put files into such a directory, and remove only their own.
+/// Mode bits of a directory to which everybody may add files, and remove only their own.
 const SHARED: u32 = 0o1002;
 
-/// Opens a log, to write behind what is there.
+/// Opens a log to append to it.
 pub fn append(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().append(true))
 }
 
-/// Opens a result, which begins anew.
+/// Opens a result, and truncates it.
 pub fn create(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().write(true).truncate(true))
 }
 
-/// In a directory like /tmp, a symbolic link may be somebody else's, who wants it followed.
+/// Follows no symbolic link in a directory like /tmp: it may be another user's.
 fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.create(true).mode(MODE);
     let shared = is_shared(directory(path));
@@ -31,7 +31,7 @@ fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     options.open(path).map_err(|e| explain(path, shared, e))
 }
 
-/// What the system does not say of a path that it refuses.
+/// Adds the likely cause to the system's error for a path.
 fn explain(path: &Path, shared: bool, e: io::Error) -> io::Error {
     let directory = directory(path);
     let missing = e.kind() == ErrorKind::NotFound && !directory.exists();
@@ -49,7 +49,7 @@ fn explain(path: &Path, shared: bool, e: io::Error) -> io::Error {
     io::Error::new(e.kind(), why)
 }
 
-/// Whether anybody may put files into it.
+/// Whether everybody may add files to it.
 pub fn is_shared(directory: &Path) -> bool {
     fs::metadata(directory).is_ok_and(|meta| meta.mode() & SHARED == SHARED)
 }
@@ -61,7 +61,7 @@ pub fn suffixed(path: &Path, suffix: impl std::fmt::Display) -> PathBuf {
     name.into()
 }
 
-/// Where a file is.
+/// The directory of a file.
 pub fn directory(path: &Path) -> &Path {
     let parent = path.parent().filter(|d| !d.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))

@@ -20,7 +20,7 @@ struct Log {
 }
 
 impl Logs {
-    /// Opens those that are to be written. `header` is at the head of each that has text.
+    /// Opens the files. `header` is at the head of each file with text.
     pub fn open(output: &Output, origin: Origin, header: &str) -> Result<Self> {
         let Some(path) = output.log(origin) else {
             return Ok(Self(Vec::new()));
@@ -50,12 +50,12 @@ impl Logs {
         self.0.is_empty()
     }
 
-    /// Whether there are files of JSON lines.
+    /// Whether the files have JSON lines.
     pub fn has_json(&self) -> bool {
         self.0.iter().any(|log| log.json)
     }
 
-    /// Writes an entry to the files that have it; `json` is what it is in JSON.
+    /// Writes an entry to its files; `json` is the entry as JSON.
     pub fn write(&mut self, entry: &Entry<'_>, json: Option<&str>) {
         let files = entry.log_files();
         for log in self.0.iter_mut().filter(|log| files.contains(&log.has)) {
@@ -74,7 +74,7 @@ impl Logs {
         }
     }
 
-    /// After SIGHUP: somebody moved the files away.
+    /// Reopens the files, after SIGHUP: they were moved away.
     pub fn reopen(&mut self) {
         for log in &mut self.0 {
             if let Err(e) = log.file.reopen() {

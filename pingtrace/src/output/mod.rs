@@ -1,4 +1,4 @@
-//! Where results and the story go: stdout, stderr, rotating files and pictures.
+//! Outputs: results and messages to stdout, stderr, rotating files and pictures.
 
 pub mod companion;
 pub mod run;

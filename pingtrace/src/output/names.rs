@@ -6,14 +6,14 @@ use report::model::{ClockRelation, Host, KernelDrop, LossCount, Names, Probe, Re
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// A namespace that was unknown is looked for again after this long.
+/// Time after which an unknown namespace is looked up again.
 const REFRESH: Duration = Duration::from_secs(1);
 
 /// Fills in [`Names`] for the probes that are shown.
 #[derive(Default)]
 pub struct NameBook {
     names: Names,
-    /// They are all there are.
+    /// The names are complete: nothing is looked up.
     saved: bool,
     known: NamespaceNames,
     read_at: Option<Instant>,
@@ -23,7 +23,7 @@ pub struct NameBook {
 }
 
 impl NameBook {
-    /// The names of a saved run: this host is not asked.
+    /// The names of a saved run, without those of this host.
     pub fn saved(names: Names) -> Self {
         Self {
             names,
@@ -76,7 +76,7 @@ impl NameBook {
         }
     }
 
-    /// Names what this kernel said when it dropped probes; addresses in one function are one place.
+    /// Names the reasons and functions of this kernel's drops; addresses in one function are one place.
     pub fn name_losses(&mut self, losses: &mut Vec<LossCount>) {
         let mut named: Vec<LossCount> = Vec::new();
         for mut count in losses.drain(..) {
@@ -138,7 +138,7 @@ impl NameBook {
         name.ok()?.ok()
     }
 
-    /// MTU of a device of this kernel, bytes, if a probe does not fit it: else it was not that.
+    /// MTU of a device of this kernel, bytes, if a probe exceeds it; else the size was not the cause.
     fn mtu(&self, netns: u32, ifindex: u32) -> Option<u32> {
         if self.saved {
             return None;

@@ -1,4 +1,4 @@
-//! The picture: how it is called, whether it could be written, and how many of a schedule stay.
+//! The picture file: its name, a trial whether it can be written, and how many of a schedule are kept.
 
 use crate::output::files::{directory, is_shared};
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,7 +15,7 @@ use std::time::SystemTime;
 /// The default picture of a schedule.
 pub const DATED: &str = "./pingtrace-%Y%m%d-%H%M%S.png";
 
-/// Fills in the time, and finds out now what would fail at the end.
+/// Fills in the time, and checks now what would fail at the end.
 pub fn resolve(pattern: &Path) -> Result<PathBuf> {
     let text = pattern
         .to_str()
@@ -32,8 +32,8 @@ pub fn resolve(pattern: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Fails where [`report::draw::write`] could not put a picture at its end: it is written beside
-/// its place, and moved there.
+/// Fails if [`report::draw::write`] could not write the picture at the end: it writes a temporary file
+/// beside the path, and renames it.
 fn check(path: &Path) -> Result<()> {
     let directory = directory(path);
     if !directory.is_dir() {
@@ -52,7 +52,7 @@ fn check(path: &Path) -> Result<()> {
         .prefix(".pingtrace-")
         .tempfile_in(directory);
     if let Err(e) = trial {
-        // The name of the trial says nothing to anybody.
+        // The name of the temporary file means nothing to a user.
         let why = reason(&e);
         let why = why.split(" at path").next().unwrap_or_default();
         bail!(
@@ -69,7 +69,7 @@ fn check(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What stands there may be replaced by its owner, the directory's owner, and root only.
+/// In a sticky directory only the file's owner, the directory's owner and root may replace a file.
 fn belongs_to_another(path: &Path, directory: &Path) -> bool {
     let me = rustix::process::geteuid().as_raw();
     let owner = |flags| {
@@ -80,7 +80,7 @@ fn belongs_to_another(path: &Path, directory: &Path) -> bool {
     me != 0 && !owns_directory && owner(AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|uid| uid != me)
 }
 
-/// Removes all but the youngest `keep` pictures whose names are as the pattern says.
+/// Removes all but the newest `keep` pictures whose names match the pattern.
 pub fn prune(pattern: &Path, keep: usize) -> Result<()> {
     let directory = directory(pattern);
     let mut pictures = matching(pattern)
@@ -99,7 +99,7 @@ pub fn prune(pattern: &Path, keep: usize) -> Result<()> {
     Ok(())
 }
 
-/// Files with such names, and when they were written.
+/// Files whose names match, and when they were written.
 fn matching(pattern: &Path) -> io::Result<Vec<(SystemTime, PathBuf)>> {
     let name = pattern.file_name().unwrap_or_default().to_string_lossy();
     let items: Vec<Item<'_>> = StrftimeItems::new(&name).collect();
@@ -109,7 +109,7 @@ fn matching(pattern: &Path) -> io::Result<Vec<(SystemTime, PathBuf)>> {
         if !entry.file_name().to_str().is_some_and(fits) {
             continue;
         }
-        // Of the link itself: what it names is nobody's picture.
+        // Metadata of the link itself: its target is not a picture of the schedule.
         if let Ok(meta) = entry.metadata()
             && meta.is_file()
         {

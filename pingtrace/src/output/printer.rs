@@ -1,6 +1,6 @@
-//! Results for stdout or stderr, on a thread of their own: a reader that stops reading, such as a
-//! pager, delays neither the measurement nor the log. A reader that left ends the printing and is no
-//! error; results that could not be written are counted, and the run goes on.
+//! Prints results to stdout or stderr on a thread of its own: a reader that stops reading, such as a
+//! pager, delays neither the measurement nor the log. A reader that has left ends the printing and is not
+//! an error; results that could not be written are counted, and the run goes on.
 
 use crate::output::screen::Screen;
 use crate::output::story;
@@ -13,16 +13,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Results that wait for a slow reader; see [`Full`] for those behind them.
+/// Upper bound on results that wait for a slow reader; [`Full`] says what happens to further ones.
 const QUEUE: usize = 16_384;
-/// What is printed is seen after this long at the latest.
+/// Upper bound on the delay of printed results.
 const FLUSH: Duration = Duration::from_millis(100);
-/// How often it is looked whether the reader of a quiet run is still there.
+/// How often a quiet run checks whether its reader is still there.
 const LOOK: Duration = Duration::from_secs(1);
-/// Written at once at most, bytes.
+/// Upper bound on bytes written at once.
 const BUFFER: usize = 1 << 16;
 
-/// What becomes of a result when too many wait already.
+/// What happens to a result if too many are waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     /// It is dropped and counted.
@@ -42,7 +42,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Prints to stdout; sets `abandoned` when its reader left.
+    /// Prints to stdout; sets `abandoned` when its reader has left.
     pub fn stdout(full: Full, abandoned: Arc<AtomicBool>) -> Result<Self> {
         let out = Stream::new(Screen::Stdout, Screen::Stdout.is_terminal());
         let gone = || Screen::Stdout.is_abandoned();
@@ -77,7 +77,7 @@ impl Printer {
         })
     }
 
-    /// Prints a result. Of a reader that left nobody misses it.
+    /// Prints a result; drops it if the reader has left.
     pub fn print(&mut self, result: String) {
         if self.full == Full::Wait {
             let _ = self.queue.send(result);
@@ -124,10 +124,10 @@ pub fn to_stdout(result: &str) -> Result<()> {
     }
 }
 
-/// The reader left.
+/// Notes that the reader has left.
 struct Abandoned;
 
-/// Until there are no more results: the lines that could not be written.
+/// Writes results until there are no more. Returns the number of lines that could not be written.
 fn print_all<W: Write>(
     results: &Receiver<String>,
     mut out: Stream<W>,

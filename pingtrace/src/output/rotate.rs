@@ -1,9 +1,9 @@
-//! Log files that roll over by size: FILE, FILE.1 (the youngest backup), FILE.2 ...
+//! Log files that are rotated by size: FILE, FILE.1 (the newest backup), FILE.2 ...
 //!
 //! Each line goes to the kernel with one `write(2)` in append mode: nothing is buffered here, so
 //! nothing is lost under SIGKILL, and a line is never split over two files. A disk that fills up
-//! must not stop the measurement: lines that cannot be written are counted, it is said once when
-//! that begins and once when it ends, and a half-written line is taken back.
+//! must not stop the measurement: lines that cannot be written are counted, a message tells once when
+//! that begins and once when it ends, and a half-written line is removed.
 
 use crate::output::files::{self, suffixed};
 use std::{
@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A log file that rolls over before it would pass its limit.
+/// A log file that is rotated before it would exceed its limit.
 ///
 /// A line that cannot be written is counted: see [`RotatingFile::lost_lines`].
 #[derive(Debug)]
@@ -20,22 +20,22 @@ pub struct RotatingFile {
     path: PathBuf,
     limit_bytes: u64,
     backups: usize,
-    /// None after a roll-over until the new file could be made.
+    /// None after a rotation until the new file could be made.
     file: Option<File>,
     length: u64,
     /// What stands at the head of each file.
     header: Vec<u8>,
     /// Length of the header at the head of the current file, bytes; 0 if it has none.
     header_length: u64,
-    /// The file ends inside a line that could not be taken back.
+    /// The file ends inside a line that could not be removed.
     torn: bool,
     outage: Outage,
-    /// Of a roll-over that fails: said once.
+    /// A rotation has failed: reported once.
     roll_failed: bool,
 }
 
 impl RotatingFile {
-    /// Opens `path` and goes on behind what is there.
+    /// Opens `path` and appends to it.
     ///
     /// Before the file would exceed `limit_bytes` it becomes `path.1`, the former `path.1`
     /// becomes `path.2`, and so on up to `backups`; the oldest is dropped. A single line longer
@@ -69,8 +69,8 @@ impl RotatingFile {
         Ok(self)
     }
 
-    /// From now on these lines stand at the head of each new file, also of one that is made after
-    /// SIGHUP; the current file stays as it is.
+    /// Sets the lines at the head of each new file, also of one made after SIGHUP; the current file stays
+    /// as it is.
     pub fn set_header(&mut self, lines: &str) {
         self.header = lines.into();
     }
@@ -97,7 +97,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Rolls over now, however short the file is.
+    /// Rotates now, however short the file is.
     pub fn roll(&mut self) -> io::Result<()> {
         if !self.is_regular() {
             return Ok(());
@@ -135,8 +135,8 @@ impl RotatingFile {
         }
     }
 
-    /// A roll-over that fails loses nothing: the lines go on into the old file, or are counted
-    /// as lost if there is none any more.
+    /// A failed rotation loses nothing: lines go on into the old file, or are counted as lost if that is
+    /// gone.
     fn roll_if_needed(&mut self, more: u64) {
         if !self.exceeded_by(more) {
             return;
@@ -160,7 +160,7 @@ impl RotatingFile {
         if let Some(metadata) = self.file.as_ref().and_then(|file| file.metadata().ok()) {
             self.length = metadata.len();
         }
-        // A file that has only its header takes a line of any length: a new one would be no better.
+        // A file with only a header takes a line of any length: a new file would be no better.
         self.length > self.header_length && self.length + more > self.limit_bytes
     }
 
@@ -200,7 +200,7 @@ impl RotatingFile {
     }
 
     fn shift_backups(&self) -> io::Result<()> {
-        // Moved away by somebody else: the backups stay as they are.
+        // The file was moved away: the backups stay as they are.
         if !self.path.try_exists()? {
             return Ok(());
         }
@@ -230,7 +230,7 @@ impl Drop for RotatingFile {
     }
 }
 
-/// Whether the last line of an earlier run was cut off. What may not be read is taken for whole.
+/// Whether the last line of an earlier run was cut off. An unreadable file counts as complete.
 fn ends_inside_a_line(path: &Path, length: u64) -> bool {
     let last_byte = || -> io::Result<u8> {
         let mut file = File::open(path)?;
@@ -248,8 +248,7 @@ fn write_header(file: &mut File, header: &[u8]) -> io::Result<u64> {
     Ok(header.len() as u64)
 }
 
-/// Writes all of `line`, or else takes back what was written of it. The error comes with whether
-/// that worked.
+/// Writes all of `line`, else removes what was written of it. The error says whether that worked.
 fn write_whole(file: &mut File, line: &[u8]) -> Result<(), (io::Error, bool)> {
     let mut written = 0;
     while written < line.len() {
@@ -273,7 +272,7 @@ fn take_back(file: &File, count: usize) -> bool {
     count == 0 || truncate().is_ok()
 }
 
-/// A time in which lines are lost, and the ones before.
+/// Counts lost lines: of the outage under way, and of those before.
 #[derive(Debug, Default)]
 struct Outage {
     lost_now: u64,
@@ -281,7 +280,7 @@ struct Outage {
 }
 
 impl Outage {
-    /// Counts a line; what to say if it is the first.
+    /// Counts a lost line; returns the message for the first one.
     fn lost_line(&mut self, error: &io::Error) -> Option<String> {
         self.lost_now += 1;
         (self.lost_now == 1).then(|| {
@@ -291,7 +290,7 @@ impl Outage {
         })
     }
 
-    /// A line was written; what to say if it ends an outage.
+    /// Notes a written line; returns the message if it ends an outage.
     fn over(&mut self) -> Option<String> {
         let lost = std::mem::take(&mut self.lost_now);
         self.lost_before += lost;

@@ -1,4 +1,4 @@
-//! Writes the records and summaries of a run, on a thread of its own: writing never delays a receive.
+//! Writes the results and summaries of a run on a thread of its own, so that writing never delays a receive.
 
 use crate::options::{Origin, Output};
 use crate::output::destinations::{self, Destinations};
@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// Records that may wait for a slow disk before the receiver waits too.
+/// Upper bound on results that wait for a slow disk; beyond it the receiver waits too.
 const QUEUE: usize = 65_536;
 
-/// What the collector has to tell.
+/// A message of the collector.
 pub enum Message {
     /// The run began, or its mode changed.
     Run(Box<Run>),
@@ -25,7 +25,7 @@ pub enum Message {
     Record(Box<Record>),
     /// An interval is over.
     Stat(Box<Stat>),
-    /// SIGHUP: open the log files anew.
+    /// SIGHUP: reopen the log files.
     Reopen,
     /// SIGQUIT or SIGUSR1: print this to stderr.
     SoFar(Box<SoFar>),
@@ -41,11 +41,11 @@ pub enum Source {
     Saved(Names),
 }
 
-/// What is to be written.
+/// What is written.
 pub struct Wanted<'a> {
     /// Where to.
     pub output: &'a Output,
-    /// A probe is a result if it takes this long.
+    /// Probes whose response is at least this are results, nanoseconds.
     pub threshold_ns: u64,
     /// The hops of each probe, too.
     pub hops: bool,
@@ -53,9 +53,9 @@ pub struct Wanted<'a> {
     pub intervals: Shown,
 }
 
-/// Statistics while the run goes on.
+/// Statistics during the run.
 pub struct Stat {
-    /// When that was, nanoseconds since the Unix epoch.
+    /// Time of the statistics, nanoseconds since the Unix epoch.
     pub time_unix_ns: i64,
     /// Of the run so far.
     pub run: Summary,
@@ -94,12 +94,12 @@ pub struct Outputs {
     queue: SyncSender<Message>,
     thread: JoinHandle<Result<()>>,
     unread: Arc<AtomicBool>,
-    /// A live run of which no results scroll over the terminal: it is to show that it lives.
+    /// A live run without results on the terminal: it shows its progress there.
     pub is_quiet: bool,
 }
 
 impl Outputs {
-    /// Opens everything that is to be written, so that a wrong path is known before the first probe.
+    /// Opens all outputs, so that a wrong path is known before the first probe.
     pub fn start(wanted: &Wanted<'_>, source: Source) -> Result<Self> {
         let (origin, names) = match source {
             Source::Live => (Origin::LiveRun, NameBook::default()),
@@ -128,17 +128,17 @@ impl Outputs {
         })
     }
 
-    /// Passes a message on; a writer that failed is found out at the end.
+    /// Passes a message on; a failure of the writer shows at the end.
     pub fn send(&self, message: Message) {
         let _ = self.queue.send(message);
     }
 
-    /// Nobody reads stdout any more, or the writer gave up.
+    /// Whether the reader of stdout has left, or the writer gave up.
     pub fn failed(&self) -> bool {
         self.unread.load(Ordering::Relaxed) || self.thread.is_finished()
     }
 
-    /// Writes summary and picture; returns when all is on disk.
+    /// Writes summary and picture; returns when all is written.
     pub fn finish(self, end: End) -> Result<()> {
         self.send(Message::End(Box::new(end)));
         drop(self.queue);
@@ -188,7 +188,7 @@ impl Writer {
                         about: about(&so_far.run, &self.names, self.hops),
                         time_unix_ns: so_far.time_unix_ns,
                     };
-                    destinations::say(&Entry::Summary(now, so_far.marks));
+                    destinations::print_to_stderr(&Entry::Summary(now, so_far.marks));
                 }
                 Message::End(end) => return self.end(*end),
             }
@@ -196,7 +196,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The log has every interval, stdout those that were asked for.
+    /// Where an interval is written: the log has every one, stdout those that were asked for.
     fn interval(&mut self, summary: &Summary, time_unix_ns: i64) {
         let interval = Statistics {
             summary,

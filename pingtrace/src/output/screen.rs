@@ -1,6 +1,5 @@
-//! stdout and stderr as they are: unbuffered, with what they can show, and sharing one screen where
-//! both are terminals. The last line of that screen may be the progress, which any other output
-//! removes first.
+//! stdout and stderr: unbuffered, with their width and colours, and sharing one screen if both are
+//! terminals. The last line of that screen may be the progress, which any other output removes first.
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
@@ -16,11 +15,11 @@ use terminal_size::{Width, terminal_size_of};
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
-/// To the start of the line, and nothing on it.
+/// Moves to the start of the line and clears it.
 const CLEAR: &str = "\r\x1b[K";
 
-/// Whether the progress stands on the screen. Held while something is written to the terminal;
-/// only threads that do nothing but print wait for it.
+/// Whether the progress is on the screen. Locked while something is written to the terminal; only
+/// threads that do nothing but print wait for it.
 static PROGRESS: Mutex<bool> = Mutex::new(false);
 
 /// When text has colours.
@@ -35,7 +34,7 @@ pub enum Color {
 }
 
 impl Color {
-    /// From now on [`Screen::style`] follows it.
+    /// Makes [`Screen::style`] follow this choice.
     pub fn choose(self) {
         let choice = match self {
             Self::Auto => ColorChoice::Auto,
@@ -51,7 +50,7 @@ impl Color {
 pub enum Screen {
     /// The results.
     Stdout,
-    /// The story.
+    /// Messages.
     Stderr,
 }
 
@@ -70,7 +69,7 @@ impl Screen {
         })
     }
 
-    /// How text is shown there now: a terminal may be resized.
+    /// Width and colours of text there now: a terminal may be resized.
     pub fn style(self) -> Style {
         let choice = match self {
             Self::Stdout => AutoStream::choice(&io::stdout()),
@@ -97,7 +96,7 @@ impl Screen {
         }
     }
 
-    /// The screen without the progress, until the guard is dropped; none where it is no terminal.
+    /// Removes the progress until the guard is dropped; none if it is not a terminal.
     fn cleared(self) -> Option<MutexGuard<'static, bool>> {
         if !self.is_terminal() {
             return None;
@@ -127,7 +126,7 @@ impl Write for Screen {
     }
 }
 
-/// Like `write(2)`; waits where somebody else has made the descriptor non-blocking.
+/// Like `write(2)`; waits if another process has made the descriptor non-blocking.
 fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match rustix::io::write(fd, bytes) {
@@ -142,18 +141,18 @@ fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// Whether there is a place for a progress line: stderr is a terminal, and this process is in
 /// its foreground.
 pub fn has_progress() -> bool {
-    // Of what is no terminal it fails.
+    // Fails if it is not a terminal.
     let foreground = Screen::Stderr.with(|fd| tcgetpgrp(fd));
     foreground.is_ok_and(|group| group == getpgrp())
 }
 
-/// Shows this line in place of the one before, cut to the terminal's width; an empty one removes it.
+/// Replaces the progress line, cut to the terminal's width; an empty line removes it.
 pub fn progress(line: &str) {
     let mut shown = PROGRESS.lock().unwrap_or_else(PoisonError::into_inner);
     if line.is_empty() && !*shown || !has_progress() {
         return;
     }
-    // The last column stays free: a full line would make some terminals go on to the next.
+    // The last column stays free: a full line makes some terminals wrap.
     let columns = Screen::Stderr.columns().unwrap_or(COLUMNS);
     let line: String = line.chars().take(columns.saturating_sub(1)).collect();
     let bytes = format!("{CLEAR}{line}");

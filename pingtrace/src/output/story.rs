@@ -1,6 +1,6 @@
-//! The story of a run: what goes to stderr, on a thread of its own, so that whoever has something to
-//! say waits for no reader. Lines that stderr refuses, or that too many others were before, are
-//! counted and make the exit status 1; nothing ends because of them.
+//! The messages of a run, written to stderr on a thread of its own, so that no caller waits for a reader.
+//! Lines that stderr refuses, or for which there is no room, are counted and make the exit status 1;
+//! nothing ends because of them.
 
 use crate::output::screen::{self, Screen};
 use crate::output::stream::Stream;
@@ -17,79 +17,79 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Lines that wait for a slow reader; those beyond are lost.
+/// Upper bound on lines that wait for a slow reader; further ones are lost.
 const QUEUE: usize = 16_384;
-/// A run is long from then on: its lines carry date and time.
+/// From this duration on, the lines of a run carry date and time.
 const LONG: Duration = Duration::from_secs(60);
 
-/// From one progress line to the next.
+/// Time between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(1);
 
-/// What the thread is asked for.
+/// A request to the thread.
 enum Message {
     /// Whole lines.
     Lines(String),
     /// The progress; empty: none.
     Progress(String),
-    /// An answer when all before it is done.
+    /// Answers when all earlier requests are done.
     Flush(SyncSender<()>),
 }
 
-static TELLER: OnceLock<SyncSender<Message>> = OnceLock::new();
-/// Lines that nobody can have read.
+static WRITER: OnceLock<SyncSender<Message>> = OnceLock::new();
+/// Lines that were lost.
 static LOST: AtomicU64 = AtomicU64::new(0);
 static DATED: AtomicBool = AtomicBool::new(false);
 static STARTED: OnceLock<Instant> = OnceLock::new();
 
-/// Sends the log's lines to stderr from now on, until the process ends.
+/// Writes the log's lines to stderr, until the process ends.
 pub fn start(level: LevelFilter) -> Result<()> {
     STARTED.get_or_init(Instant::now);
     let (queue, messages) = sync_channel(QUEUE);
     let thread = thread::Builder::new().name("story".into());
     thread
-        .spawn(move || tell(&messages))
+        .spawn(move || write_messages(&messages))
         .context("start the thread that writes to stderr")?;
-    let _ = TELLER.set(queue);
+    let _ = WRITER.set(queue);
     let logger = Logger::with(LogSpecification::builder().default(level).build());
-    // The logger's own complaints would go to stderr, and panic where that cannot be written.
+    // The logger would write its own errors to stderr, and panic if that cannot be written.
     let logger = logger.error_channel(ErrorChannel::DevNull);
     let handle = logger.log_to_writer(Box::new(Lines)).start();
     // Dropped, it would end the log.
     handle.map(std::mem::forget).context("start the logger")
 }
 
-/// From now on each line carries date and time: the run is a long one.
+/// Makes each line carry date and time, for a long run.
 pub fn date_lines() {
     DATED.store(true, Ordering::Relaxed);
 }
 
-/// Writes these lines as they are; the last newline may be missing.
-pub fn say(lines: impl Into<String>) {
+/// Prints lines to stderr as they are; the last newline may be missing.
+pub fn print(lines: impl Into<String>) {
     let mut lines = lines.into();
     if !lines.ends_with('\n') {
         lines.push('\n');
     }
     let count = lines.matches('\n').count() as u64;
-    let sent = |teller: &SyncSender<_>| teller.try_send(Message::Lines(lines)).is_ok();
-    if !TELLER.get().is_some_and(sent) {
+    let sent = |writer: &SyncSender<_>| writer.try_send(Message::Lines(lines)).is_ok();
+    if !WRITER.get().is_some_and(sent) {
         LOST.fetch_add(count, Ordering::Relaxed);
     }
 }
 
 /// Rewrites the last line of a terminal at stderr in place; see [`screen::progress`].
 pub fn progress(line: String) {
-    // The next one comes soon.
-    let _ = TELLER.get().map(|t| t.try_send(Message::Progress(line)));
+    // The next progress line follows soon.
+    let _ = WRITER.get().map(|t| t.try_send(Message::Progress(line)));
 }
 
-/// When a progress line is to be rewritten.
+/// Decides when the progress line is rewritten.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
     next: Option<Instant>,
 }
 
 impl Progress {
-    /// True once a second, where there is a place for it; see [`screen::has_progress`].
+    /// True once a second if there is a place for it; see [`screen::has_progress`].
     pub fn is_due(&mut self) -> bool {
         let now = Instant::now();
         if self.next.is_some_and(|next| now < next) {
@@ -100,19 +100,19 @@ impl Progress {
     }
 }
 
-/// Waits until all is written; the number of lines that could not be.
+/// Waits until all is written. Returns the number of lines that were lost.
 pub fn finish() -> u64 {
     progress(String::new());
     let (done, wait) = sync_channel(1);
-    if let Some(teller) = TELLER.get()
-        && teller.send(Message::Flush(done)).is_ok()
+    if let Some(writer) = WRITER.get()
+        && writer.send(Message::Flush(done)).is_ok()
     {
         let _ = wait.recv();
     }
     LOST.load(Ordering::Relaxed)
 }
 
-fn tell(messages: &Receiver<Message>) {
+fn write_messages(messages: &Receiver<Message>) {
     let mut stderr = Stream::new(Screen::Stderr, Screen::Stderr.is_terminal());
     let mut before = 0;
     while let Ok(message) = messages.recv() {
@@ -136,9 +136,9 @@ impl LogWriter for Lines {
         let started = STARTED.get().copied().unwrap_or_else(Instant::now);
         let dated = DATED.load(Ordering::Relaxed) || started.elapsed() >= LONG;
         let when = dated.then(Local::now);
-        // Names of devices, processes and files are in it.
+        // The text can contain names of devices, processes and files.
         let text = printable_lines(&netns::without_numbers(&record.args().to_string()));
-        say(line(record.level(), &text, when));
+        print(line(record.level(), &text, when));
         Ok(())
     }
 
@@ -159,16 +159,16 @@ fn line(level: Level, text: &str, when: Option<DateTime<Local>>) -> String {
     }
 }
 
-/// stderr for text results, from a thread that may wait for a reader. What stderr refuses is counted
-/// with the lines of the story.
+/// Text results for stderr, from a thread that may wait for a reader. Refused lines are counted with
+/// those of the messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Results;
 
 impl Write for Results {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(lines).into_owned();
-        let sent = |teller: &SyncSender<_>| teller.send(Message::Lines(text)).is_ok();
-        if !TELLER.get().is_some_and(sent) {
+        let sent = |writer: &SyncSender<_>| writer.send(Message::Lines(text)).is_ok();
+        if !WRITER.get().is_some_and(sent) {
             return Err(ErrorKind::BrokenPipe.into());
         }
         Ok(lines.len())

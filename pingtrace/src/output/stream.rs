@@ -1,5 +1,5 @@
-//! Lines to a place that may refuse them: those that could not be written are counted, and nothing
-//! ends. A reader that left is no error: what comes after it is wanted by nobody.
+//! Lines to a stream that may refuse them: lines that could not be written are counted, and nothing ends. A
+//! reader that has left is not an error: later lines are dropped.
 
 use netns::reason;
 use std::io::{self, ErrorKind, Write};
@@ -8,11 +8,11 @@ use std::io::{self, ErrorKind, Write};
 #[derive(Debug)]
 pub struct Stream<W> {
     out: W,
-    /// A terminal that hung up says EIO, which of a file would be a fault.
+    /// Whether EIO means a terminal that hung up; of a file it is an error.
     is_terminal: bool,
     /// Ends inside a line.
     torn: bool,
-    /// Its reader left.
+    /// Its reader has left.
     abandoned: bool,
     lost_lines: u64,
 }
@@ -29,7 +29,7 @@ impl<W: Write> Stream<W> {
         }
     }
 
-    /// Writes whole lines; on the first failure after a success, what the system says.
+    /// Writes whole lines; on the first failure after a success, returns the system's error.
     pub fn write(&mut self, lines: &[u8]) -> Option<String> {
         if lines.is_empty() {
             return None;
@@ -52,7 +52,7 @@ impl<W: Write> Stream<W> {
         first.then(|| reason(&error))
     }
 
-    /// Its reader left.
+    /// Its reader has left.
     pub fn is_abandoned(&self) -> bool {
         self.abandoned
     }
@@ -68,7 +68,7 @@ fn count(lines: &[u8]) -> u64 {
     lines.split(|byte| *byte == b'\n').count() as u64 - 1
 }
 
-/// How much was written, and why not all.
+/// How much was written, and the error if it was not all.
 fn write_whole(out: &mut impl Write, lines: &[u8]) -> (usize, Option<io::Error>) {
     let mut written = 0;
     while written < lines.len() {
@@ -86,7 +86,7 @@ fn write_whole(out: &mut impl Write, lines: &[u8]) -> (usize, Option<io::Error>)
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then refuses.
+    /// Takes this many bytes, then refuses.
     struct Full {
         taken: Vec<u8>,
         room: usize,

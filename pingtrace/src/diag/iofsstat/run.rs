@@ -37,7 +37,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         let is_over = || process.as_ref().is_some_and(over);
         let on = control.sleep_unless(until, is_over) && !sink.failed();
         if sink.housekeep(control) {
-            sink.say_so_far(monitor.summary(&programs));
+            sink.report_so_far(monitor.summary(&programs));
         }
         let cycle = monitor.cut(&mut programs)?;
         if let Some(history) = &mut history {

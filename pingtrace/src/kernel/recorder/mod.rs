@@ -198,7 +198,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Whether lazy reschedules (which may wait until the next tick) are told from hard ones.
-    pub fn tells_lazy(&self) -> bool {
+    pub fn separates_lazy(&self) -> bool {
         let bss = self.skel.maps.bss_data.as_deref();
         bss.is_some_and(|bss| bss.hard_bit != 0)
     }
