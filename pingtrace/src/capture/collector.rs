@@ -1,5 +1,5 @@
-//! Turns probes into statistics and records: the one place that every probe passes, on its way
-//! from the journey to the outputs.
+//! Turns probes into statistics and results: every probe passes here on its way from the journey to the
+//! outputs.
 
 use crate::capture::outage::Outage;
 use crate::control::Asked;
@@ -33,17 +33,17 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Records that a picture shows.
+/// Number of probes in a picture.
 const PICTURED: usize = 8;
 /// Time between summaries in the log, unless another is asked for.
 const STAT_INTERVAL: Duration = Duration::from_secs(60);
-/// A server's blame for a probe comes so soon behind it, or not at all.
+/// Upper bound on the delay of a server's blame for a probe, ns; later it does not come at all.
 const BLAME_PATIENCE_NS: u64 = 300_000_000;
-/// Segments of a probe on both hosts, at most: one has no more blame.
+/// Upper bound on blame for a probe: one for each segment on either host.
 const MAX_BLAME: usize = 2 * Segment::ALL.len();
-/// Probes whose blame is kept until they are written.
+/// Upper bound on probes whose blame waits until they are written.
 const MOST_BLAMED: usize = 4096;
-/// ICMP errors that are told one by one.
+/// Upper bound on ICMP errors that are reported one by one.
 const TOLD_ERRORS: usize = 8;
 
 /// Statistics of one capture, and its outputs.
@@ -52,7 +52,7 @@ pub struct Collector {
     start_ns: u64,
     stats: Stats,
     docket: Docket,
-    /// What is slow, where no threshold was given.
+    /// Learns what is slow, if no threshold was given.
     usual: Usual,
     wire: WireSplit,
     series: Series,
@@ -70,11 +70,11 @@ pub struct Collector {
     stat_interval_ns: u64,
     next_stat_ns: u64,
     outputs: Outputs,
-    /// Records wait for blame.
+    /// Whether results wait for blame.
     explained: bool,
-    /// By sequence number, until the record is written.
+    /// By sequence number, until the result is written.
     blame: BTreeMap<u32, Vec<Blame>>,
-    /// Records with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
+    /// Results with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
     settled: VecDeque<(u64, Record)>,
     blame_tally: BlameTally,
     /// Blame for a probe beyond [`MAX_BLAME`].
@@ -87,7 +87,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// For one capture, live or saved; opens what is to be written.
+    /// For one capture, live or saved; opens its outputs.
     pub fn new(wanted: &Results, run: Run, source: Source) -> Result<Self> {
         let to_write = Wanted {
             output: &wanted.output,
@@ -131,8 +131,8 @@ impl Collector {
         })
     }
 
-    /// The first probe of a live run is about to leave, at `start_ns`. What each program takes is
-    /// measured for those that are given.
+    /// Starts a live run, whose first probe leaves at `start_ns`. The run time of the given programs is
+    /// measured.
     pub fn begin(
         &mut self,
         start_ns: u64,
@@ -160,7 +160,7 @@ impl Collector {
         self.start(start_ns);
     }
 
-    /// The run is known, and began at `start_ns` of the client's clock.
+    /// Starts a run that began at `start_ns` of the client's clock.
     pub fn start(&mut self, start_ns: u64) {
         self.start_ns = start_ns;
         if self.stat_interval_ns > 0 {
@@ -169,13 +169,13 @@ impl Collector {
         self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
 
-    /// Remote stamps come another way from now on.
+    /// The server's stamps return in another way from now on.
     pub fn mode(&mut self, mode: &str) {
         mode.clone_into(&mut self.run.mode);
         self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
 
-    /// How full the table of records is, and how many were reused too early.
+    /// Notes how full the table of slots is, and how many slots were reused too early.
     pub fn table_use(&mut self, in_use: u32, evicted: u64) {
         if let Some(meter) = &mut self.meter {
             meter.most_in_use = meter.most_in_use.max(in_use);
@@ -183,28 +183,28 @@ impl Collector {
         }
     }
 
-    /// What the client counts itself.
+    /// The counters that the client maintains.
     pub fn counters(&mut self) -> &mut Counters {
         &mut self.stats.counters
     }
 
-    /// Blame will come for slow probes: records wait a little for it.
+    /// Sets whether blame will come for slow probes: then results wait for it a little.
     pub fn explain(&mut self, explained: bool) {
         self.explained = explained;
     }
 
-    /// Somebody was asked to explain this slow probe; it counts as not explained if no blame comes
-    /// before it is written.
+    /// An explanation of this slow probe was requested; it counts as not explained if no blame comes before
+    /// it is written.
     pub fn expect_blame(&mut self, seq: u32) {
         self.blame(seq, Vec::new());
     }
 
-    /// Blame that was not kept, as a probe can have no more.
+    /// Amount of blame that was refused, as a probe cannot have more.
     pub fn refused_blame(&self) -> u64 {
         self.refused_blame
     }
 
-    /// Who had a host's CPUs while this probe was slow.
+    /// Adds blame for a slow probe.
     pub fn blame(&mut self, seq: u32, blame: Vec<Blame>) {
         self.slowest.blame(seq, &blame);
         if self.blame.len() >= MOST_BLAMED
@@ -219,7 +219,7 @@ impl Collector {
         known.truncate(MAX_BLAME);
     }
 
-    /// A probe that was answered, with all that will be known of it.
+    /// Takes an answered probe with all of its stamps.
     pub fn probe(&mut self, probe: &Probe) {
         if !breakdown_into(probe, &mut self.wire, &mut self.scratch) {
             return;
@@ -254,9 +254,8 @@ impl Collector {
         }
     }
 
-    /// Whether this answered probe, whose breakdown is at hand, took so long that somebody is to
-    /// blame: by the threshold that was given, else by what was learnt from those before it. A late
-    /// one always did.
+    /// Whether this answered probe, whose breakdown is in `scratch`, is slow: by the given threshold, else by
+    /// the learnt one. A late probe always is.
     fn is_slow(&mut self, probe: &Probe) -> bool {
         match self.run.threshold_ns {
             0 => self.usual.is_slow(&self.scratch) || probe.status != Status::Ok,
@@ -264,8 +263,8 @@ impl Collector {
         }
     }
 
-    /// An answered probe of a saved run that lacks others: breakdown and verdict stay what they
-    /// were found to be with all of them.
+    /// Takes an answered probe of an incomplete saved run: it keeps the breakdown and the verdict that were
+    /// found with all probes.
     pub fn judged(&mut self, record: Record) {
         let Some(breakdown) = &record.breakdown else {
             return;
@@ -280,7 +279,7 @@ impl Collector {
         self.slowest.offer(record);
     }
 
-    /// Statistics of an answered probe, whose breakdown is at hand.
+    /// Counts an answered probe, whose breakdown is in `scratch`.
     fn count(&mut self, probe: &Probe, sent: u64) {
         self.stats.record(&self.scratch);
         self.stats.vary(probe);
@@ -298,8 +297,8 @@ impl Collector {
         }
     }
 
-    /// Written once its verdict is final, in the order of these calls; one that was not slow has
-    /// none.
+    /// Queues a result, written in the order of these calls once its verdict is final; a probe that was not
+    /// slow has no verdict.
     fn record(&mut self, record: Record, slow: bool) {
         self.stats.counters.recorded += 1;
         if slow {
@@ -309,7 +308,7 @@ impl Collector {
         }
     }
 
-    /// Writes the records whose verdict is final by now; all of them at the `last` call.
+    /// Writes the results whose verdict is final by now; all of them at the `last` call.
     fn settle(&mut self, now: u64, last: bool) {
         let patience_ns = if self.explained { BLAME_PATIENCE_NS } else { 0 };
         let settled = &mut self.settled;
@@ -328,7 +327,7 @@ impl Collector {
         }
     }
 
-    /// A record that is complete.
+    /// Writes a complete result.
     fn write(&mut self, mut record: Record) {
         let blame = self.blame.remove(&record.probe.seq);
         self.blame_tally.skipped += u64::from(blame.as_ref().is_some_and(Vec::is_empty));
@@ -344,7 +343,7 @@ impl Collector {
         self.outputs.send(Message::Record(Box::new(record)));
     }
 
-    /// When a lost probe of a saved run was sent can be unknown (0), and so is how late that was.
+    /// Counts how late a probe left; a lost probe of a saved run can have an unknown send time (0).
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
         if let Some(interval) = self.run.interval_ns.filter(|_| sent_ns > 0) {
             // Modulo 2^32 probes, after which sequence numbers begin anew.
@@ -355,7 +354,7 @@ impl Collector {
         }
     }
 
-    /// A probe that is not waited for any more.
+    /// Takes a probe that was given up.
     pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
         let id = self.stats.lost(&loss);
         let sent = probe.sent_ns().unwrap_or(0);
@@ -372,13 +371,13 @@ impl Collector {
         id
     }
 
-    /// A probe that was lost, sent at `sent_ns`, was answered after all.
+    /// A lost probe, sent at `sent_ns`, was answered after all.
     pub fn found(&mut self, id: LossId, sent_ns: u64) {
         self.stats.found(id);
         self.series.found(sent_ns.saturating_sub(self.start_ns));
     }
 
-    /// A probe of which nobody knows what became of it.
+    /// Takes a forgotten probe.
     pub fn forgotten(&mut self, probe: Probe) {
         self.stats.counters.forgotten += 1;
         if let Some(sent_ns) = probe.sent_ns() {
@@ -399,7 +398,7 @@ impl Collector {
         self.seen & 1 << point as u16 != 0
     }
 
-    /// A further answer to a probe.
+    /// Takes a further answer to a probe.
     pub fn dup(&mut self, probe: Probe) {
         self.stats.counters.dup += 1;
         let record = Record {
@@ -412,7 +411,7 @@ impl Collector {
         self.record(record, false);
     }
 
-    /// Somebody on the way, or the peer, refused a probe in flight: told once for each who and why.
+    /// A host on the way, or the peer, refused a probe in flight: reported once for each host and reason.
     pub fn icmp_error(&mut self, e: &IcmpError) {
         self.stats.counters.icmp_errors += 1;
         if self.told_errors.len() < TOLD_ERRORS && self.told_errors.insert((e.from, e.kind, e.code))
@@ -421,7 +420,7 @@ impl Collector {
         }
     }
 
-    /// Time passes: interval statistics, the progress, and what signals ask for.
+    /// Does what is due: interval statistics, the progress, and what signals ask for.
     pub fn tick(&mut self, now: Time, asked: Asked) {
         if asked.reopen {
             self.outputs.send(Message::Reopen);
@@ -447,7 +446,7 @@ impl Collector {
         }
     }
 
-    /// Says when replies stop, and when they come again; those of this run take no longer than this.
+    /// Reports when replies stop and when they come back; a reply takes at most `patience_ns`.
     pub fn report_outages(&mut self, patience_ns: u64) {
         self.outage = Some(Outage::new(Time::now(), patience_ns));
     }
@@ -485,7 +484,7 @@ impl Collector {
         line
     }
 
-    /// Lets one interval stand for all that end before `now_ns`, if these are more than `max`.
+    /// Merges the intervals that end before `now_ns` into one if they are more than `max`.
     pub fn join_intervals(&mut self, now_ns: u64, max: u64) {
         let rest_ns = now_ns.saturating_sub(self.next_stat_ns);
         let more = rest_ns.checked_div(self.stat_interval_ns).unwrap_or(0);
@@ -499,12 +498,12 @@ impl Collector {
         self.next_stat_ns
     }
 
-    /// Nothing can be written any more: [`Collector::finish`] says why.
+    /// Whether nothing can be written any more; [`Collector::finish`] returns the error.
     pub fn outputs_failed(&self) -> bool {
         self.outputs.failed()
     }
 
-    /// The run so far, with what its statistics do not know.
+    /// The summary of the run so far, with what the statistics do not contain.
     fn complete(&self, now: u64, stats: Summary) -> Summary {
         debug_assert!(stats.counters.balance(), "{:?}", stats.counters);
         Summary {
@@ -516,7 +515,7 @@ impl Collector {
         }
     }
 
-    /// The same, with what slow means by now.
+    /// The summary, with the present threshold.
     fn slow(&self, slow: Slow) -> Slow {
         let learnt = self.run.threshold_ns == 0;
         Slow {
@@ -529,7 +528,7 @@ impl Collector {
         }
     }
 
-    /// What happened since the last one.
+    /// The summary of the interval since the last one.
     fn interval(&mut self, run: &Summary) -> Summary {
         let own = run.own.clone().map(|cost| {
             let before = std::mem::replace(&mut self.cost_before, cost.clone());
@@ -547,15 +546,15 @@ impl Collector {
         now.saturating_sub(self.start_ns)
     }
 
-    /// The end of the capture: everything is written when it returns. `amend` adds to the summary
-    /// what else is known. Gives what became of its objectives.
+    /// Ends the capture: all is written when it returns. `amend` can add to the summary. Returns the results
+    /// of the objectives.
     pub fn finish(
         mut self,
         now: Time,
         amend: impl FnOnce(Summary) -> Summary,
     ) -> Result<Vec<Judged>> {
         if self.start_ns == 0 {
-            // No probe was to leave yet.
+            // No probe was due yet.
             return Ok(Vec::new());
         }
         self.add_remote_points();
@@ -585,7 +584,7 @@ impl Collector {
     }
 }
 
-/// Points of the server, as far as it gave them.
+/// The server's points, as far as they were seen.
 const REMOTE: [Point; 6] = [
     Point::RRxSoftirq,
     Point::RRxNapi,
@@ -607,7 +606,7 @@ impl Collector {
     }
 }
 
-/// Whether the wire out, or the wire in, is known to have made a probe late.
+/// Whether the wire out, or the wire in, surely made a probe late.
 fn late_on(record: &Record) -> (bool, bool) {
     let late = record.probe.status.is_late();
     let sure = record
