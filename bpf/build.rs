@@ -10,6 +10,7 @@ const OBJECTS: &[&str] = &[
     "recorder",
     "iofsstat",
     "burn",
+    "ids",
     "memleak",
 ];
 

@@ -31,6 +31,7 @@ mod objectives;
 mod options;
 mod outputs;
 mod packets;
+mod pidns;
 mod points;
 mod processes;
 mod refuse;

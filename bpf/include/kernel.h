@@ -173,6 +173,13 @@ struct css_set {
 struct thread_info {
 	unsigned long flags;
 };
+struct upid {
+	int nr;
+};
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state;
@@ -181,6 +188,7 @@ struct task_struct {
 	struct sched_entity se;
 	struct sched_info sched_info;
 	struct css_set *cgroups;
+	struct pid *thread_pid;
 };
 /* Before 5.14. */
 struct task_struct___o {
@@ -192,6 +200,15 @@ struct timerqueue_node {
 struct hrtimer {
 	struct timerqueue_node node;
 	__u8 is_soft;
+};
+
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
 };
 
 struct hrtimer_sleeper {

@@ -31,6 +31,10 @@ skeleton! {
     burn
 }
 skeleton! {
+    /// How the kernel numbers the tasks of a PID namespace.
+    ids
+}
+skeleton! {
     /// Who allocated what is still there.
     memleak
 }

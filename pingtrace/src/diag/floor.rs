@@ -2,6 +2,7 @@
 //! short, while one thread sleeps, another is busy and the clock ticks. A report cannot be told from
 //! what is common then.
 
+use crate::kernel::ids::Ids;
 use crate::kernel::recorder::{self, CpuEvent, Reader, Recorder, Setup, Storage};
 use crate::kernel::thread::{Priority, pin, prioritise};
 use crate::units::{monotonic_ns, sleep_until};
@@ -9,8 +10,6 @@ use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_event_type, pt_ring_of};
 use report::companion::Kind;
 use report::units::duration;
-use rustix::thread::gettid;
-use std::io;
 use std::panic::resume_unwind;
 use std::thread;
 use std::time::Duration;
@@ -118,8 +117,8 @@ impl Measure {
     }
 }
 
-/// For [`LOOK`], one thread keeps the CPU busy, and another sleeps and wakes; the thread id of the
-/// sleeper, which has priority over the busy one if this process may give it.
+/// For [`LOOK`], one thread keeps the CPU busy, and another sleeps and wakes; the kernel's number of
+/// the sleeper, which has priority over the busy one if this process may give it.
 fn sleep_beside_a_hog(cpu: usize) -> Result<u32> {
     let end = monotonic_ns() + LOOK.as_nanos() as u64;
     let spin = || {
@@ -129,16 +128,16 @@ fn sleep_beside_a_hog(cpu: usize) -> Result<u32> {
         }
         pinned
     };
-    let sleep = || {
+    let sleep = || -> Result<u32> {
         pin(cpu)?;
         // Without the privilege it waits for the busy one as any other thread would.
         let _ = prioritise(Priority::Fifo(1));
         while monotonic_ns() < end {
             sleep_until(monotonic_ns() + SLEEP.as_nanos() as u64);
         }
-        Ok(gettid().as_raw_nonzero().get().cast_unsigned())
+        Ids::read().and_then(|ids| ids.thread())
     };
-    thread::scope(|scope| -> io::Result<u32> {
+    thread::scope(|scope| -> Result<u32> {
         let hog = thread::Builder::new().spawn_scoped(scope, spin)?;
         let sleeper = thread::Builder::new().spawn_scoped(scope, sleep)?;
         let slept = sleeper.join();

@@ -8,6 +8,7 @@ use super::args::Watching;
 use super::floor;
 use crate::control::Control;
 use crate::kernel::host;
+use crate::kernel::ids::Ids;
 use crate::kernel::recorder::{self, CpuEvent, Memory, Reader, Recorder};
 use crate::kernel::symbols::Symbols;
 use crate::output::companion::Sink;
@@ -19,7 +20,7 @@ use report::companion::{
     Event, Frame, Kind, Panel, Ran, Row, Summary, Tally, beyond_interrupt, beyond_tracing,
 };
 use report::model::Class;
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ pub struct Monitor<'a> {
     tally: Tally,
     floor: String,
     unexplained: Cell<u64>,
+    ids: RefCell<Ids>,
 }
 
 /// What one companion finds in snapshots.
@@ -132,6 +134,7 @@ impl<'a> Monitor<'a> {
             tally: Tally::new(kind, threshold.as_nanos() as u64, start),
             floor,
             unexplained: Cell::new(0),
+            ids: RefCell::new(Ids::read()?),
             recorder,
             sink,
         })
@@ -289,7 +292,24 @@ impl<'a> Monitor<'a> {
         let mut ran: Vec<Ran> = ran.into_values().collect();
         ran.sort_by_key(|ran| std::cmp::Reverse(ran.ns));
         ran.truncate(RAN);
+        for ran in &mut ran {
+            ran.tid = self.number(ran.tid);
+        }
         ran
+    }
+
+    /// The number of a task where /proc shows it, else the kernel's.
+    pub fn number(&self, kernel: u32) -> u32 {
+        self.shown(kernel).unwrap_or(kernel)
+    }
+
+    /// The container of a task that runs, and that /proc shows.
+    pub fn container(&self, kernel: u32) -> Option<String> {
+        netns::container_of(self.shown(kernel)?)
+    }
+
+    fn shown(&self, kernel: u32) -> Option<u32> {
+        self.ids.borrow_mut().shown(kernel).filter(|_| kernel != 0)
     }
 
     /// An event with the fields that all companions fill in.
@@ -300,7 +320,7 @@ impl<'a> Monitor<'a> {
             time: companion::Time(unix_ns(record.event.end_ns)),
             cpu: record.cpu,
             comm: record.comm(),
-            tid,
+            tid: self.number(tid),
             lat_ns,
             most_ns: None,
             class,
@@ -310,7 +330,7 @@ impl<'a> Monitor<'a> {
             quota_ns: None,
             ran: Vec::new(),
             stack: Vec::new(),
-            container: (tid != 0).then(|| netns::container_of(tid)).flatten(),
+            container: self.container(tid),
         }
     }
 }

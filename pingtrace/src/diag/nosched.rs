@@ -152,5 +152,5 @@ fn victim(
         || comm(&monitor.memory().cpu(record.cpu).comm),
         CpuEvent::comm,
     );
-    Some((name, tid))
+    Some((name, monitor.number(tid)))
 }

@@ -10,6 +10,7 @@ use super::cgroups;
 use super::monitor::{self, Detector, Monitor, Snapshot};
 use crate::control::Control;
 use crate::exit::Usage;
+use crate::kernel::ids::Ids;
 use crate::kernel::process::Process;
 use crate::kernel::recorder::{self, By, CpuEvent, Only, Recorder, Setup, Storage, bound, text};
 use crate::units::{self, Time};
@@ -113,9 +114,11 @@ impl Args {
             );
             return Err(Usage(why).into());
         }
+        let ids = Ids::read()?;
+        let number = |id| ids.kernel(id).context("the process or thread has ended");
         Ok(Only {
-            tgid: self.pid,
-            tid: self.tid,
+            tgid: self.pid.map(number).transpose()?,
+            tid: self.tid.map(number).transpose()?,
             cgroup: self.cgroup.as_deref().map(cgroups::number).transpose()?,
             comm,
         })
@@ -187,13 +190,13 @@ impl Detector for RunqlatDetector<'_> {
         let mut rows = Vec::new();
         if let Some(due) = self.due.filter(|due| *due <= Instant::now()) {
             let now = Distributions::read(monitor)?;
-            rows = self.rows_since(&self.last, &now);
+            rows = self.rows_since(monitor, &self.last, &now);
             self.last = now;
             self.due = self.args.interval.map(|interval| due + interval);
         }
         if last {
             let now = Distributions::read(monitor)?;
-            rows.extend(self.rows_since(&self.start, &now));
+            rows.extend(self.rows_since(monitor, &self.start, &now));
             self.panels = rows.iter().filter_map(panel).collect();
         }
         Ok(rows)
@@ -247,17 +250,22 @@ impl<'a> RunqlatDetector<'a> {
         event.quota_ns = (quota > 0).then_some(quota);
         if self.args.preempters {
             let span = (record.begin_ns(), record.event.end_ns);
-            event.ran = monitor.ran(snapshot, record.cpu, span, event.tid);
+            event.ran = monitor.ran(snapshot, record.cpu, span, record.event.tid);
         }
         event
     }
 
     /// The rows of an interval.
-    fn rows_since(&self, before: &Distributions, now: &Distributions) -> Vec<Row> {
+    fn rows_since(
+        &self,
+        monitor: &Monitor<'_>,
+        before: &Distributions,
+        now: &Distributions,
+    ) -> Vec<Row> {
         let interval = (companion::Time(now.at.unix_ns), now.at.ns - before.at.ns);
         let mut rows: Vec<Row> = Vec::new();
         if let Some(form) = self.args.hist {
-            rows.extend(self.waits(before, now, interval, form));
+            rows.extend(self.waits(monitor, before, now, interval, form));
         }
         if self.args.len {
             let cpus = now.lengths.iter().zip(&before.lengths).zip(0..);
@@ -277,6 +285,7 @@ impl<'a> RunqlatDetector<'a> {
     /// The distribution of each group, the groups with the most waits first.
     fn waits(
         &self,
+        monitor: &Monitor<'_>,
         before: &Distributions,
         now: &Distributions,
         interval: (companion::Time, u64),
@@ -292,7 +301,7 @@ impl<'a> RunqlatDetector<'a> {
         };
         let of = |(id, counted): (&u64, &Counted)| {
             let buckets = counted.since(before.waits.get(id));
-            let group = self.group(*id, &counted.comm, &paths);
+            let group = self.group(monitor, *id, &counted.comm, &paths);
             Waits::new(group, interval, form, buckets)
         };
         let mut waits: Vec<Waits> = now.waits.iter().map(of).collect();
@@ -302,13 +311,19 @@ impl<'a> RunqlatDetector<'a> {
         waits.into_iter().map(|waits| Row::Waits(Box::new(waits)))
     }
 
-    fn group(&self, id: u64, comm: &str, paths: &HashMap<u32, String>) -> Group {
+    fn group(
+        &self,
+        monitor: &Monitor<'_>,
+        id: u64,
+        comm: &str,
+        paths: &HashMap<u32, String>,
+    ) -> Group {
         match self.args.by {
             HistBy::All => Group::default(),
             HistBy::Process => Group {
-                pid: Some(id as u32),
+                pid: Some(monitor.number(id as u32)),
                 comm: Some(comm.to_owned()),
-                container: netns::container_of(id as u32),
+                container: monitor.container(id as u32),
                 ..Group::default()
             },
             HistBy::Cgroup => {

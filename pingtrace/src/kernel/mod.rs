@@ -2,6 +2,7 @@
 
 pub mod drops;
 pub mod host;
+pub mod ids;
 pub mod lab_clock;
 pub mod meter;
 pub mod process;

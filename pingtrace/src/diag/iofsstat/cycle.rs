@@ -4,8 +4,9 @@ use super::args::{Args, Mode};
 use super::devices::{Devices, Number, Selected, number};
 use super::names::{NameCache, tgid};
 use super::programs::{Programs, Taken};
+use crate::kernel::ids::Ids;
 use crate::units;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use bpf::iofsstat::types::{io_direction, io_kind, io_part, io_part_key, io_row, io_row_key};
 use bpf::iofsstat::types::{io_use, io_use_key};
 use report::companion::iofsstat::diskstats::{self, Rates};
@@ -52,7 +53,8 @@ struct Tally {
 pub struct Monitor {
     mode: Mode,
     selected: Option<Selected>,
-    pid: Option<u32>,
+    /// The process whose rows are shown, as the kernel numbers it.
+    tgid: Option<u32>,
     max_rows: Option<usize>,
     thresholds: Thresholds,
     pattern: bool,
@@ -68,16 +70,18 @@ impl Monitor {
     pub fn new(
         args: &Args,
         selected: Option<Selected>,
+        ids: Ids,
         programs: &mut Programs<'_>,
     ) -> Result<Self> {
+        let number = |pid| ids.kernel(pid).context("the process (-p) has ended");
         let mut this = Self {
             mode: args.mode(),
             selected,
-            pid: args.pid,
+            tgid: args.pid.map(number).transpose()?,
             max_rows: args.top.map(|n| n as usize),
             thresholds: args.thresholds(),
             pattern: args.pattern,
-            names: NameCache::default(),
+            names: NameCache::new(ids),
             devices: Devices::default(),
             tallies: HashMap::new(),
             last: units::Time::now(),
@@ -194,7 +198,7 @@ impl Monitor {
 
     /// Whether a process is the one that was asked for; true if none was.
     fn wants(&self, who: u64) -> bool {
-        self.pid.is_none_or(|pid| tgid(who) == Some(pid))
+        self.tgid.is_none_or(|wanted| tgid(who) == Some(wanted))
     }
 
     fn look_at_requests(
@@ -332,7 +336,7 @@ impl Monitor {
         cycle: &mut Cycle,
     ) {
         let who = self.names.who(programs, key.who).map(|who| Who {
-            pid: counted.thread,
+            pid: self.names.number(counted.thread),
             ..who
         });
         let file = self.names.path(programs, key.who, key.inode, key.fs);

@@ -3,6 +3,7 @@
 
 use super::devices::{Devices, Number, number, number_of};
 use super::programs::Programs;
+use crate::kernel::ids::Ids;
 use crate::kernel::process;
 use bpf::iofsstat::types::{io_path, io_process};
 use report::companion::iofsstat::mounts::{self, Mount, Names};
@@ -23,8 +24,8 @@ struct Process {
 }
 
 /// Looks names up, and remembers those that may be gone later.
-#[derive(Default)]
 pub struct NameCache {
+    ids: Ids,
     processes: HashMap<u64, Process>,
     mounts: HashMap<u32, Vec<Mount>>,
     /// Processes of which nothing is known but the id.
@@ -32,6 +33,16 @@ pub struct NameCache {
 }
 
 impl NameCache {
+    /// Of the tasks with these numbers.
+    pub fn new(ids: Ids) -> Self {
+        Self {
+            ids,
+            processes: HashMap::new(),
+            mounts: HashMap::new(),
+            nameless: 0,
+        }
+    }
+
     /// Forgets what may have changed since the last cycle.
     pub fn next_cycle(&mut self) {
         self.mounts.clear();
@@ -49,12 +60,18 @@ impl NameCache {
         if comm.is_none() {
             self.nameless += 1;
         }
+        let shown = self.number(tgid);
         Some(Who {
             comm: comm.unwrap_or_else(|| "?".to_owned()),
-            pid: tgid,
-            tgid,
+            pid: shown,
+            tgid: shown,
             container,
         })
+    }
+
+    /// The number of a task where /proc shows it, else the kernel's.
+    pub fn number(&mut self, kernel: u32) -> u32 {
+        self.ids.shown(kernel).unwrap_or(kernel)
     }
 
     /// Whether it is a thread of the kernel.
@@ -65,7 +82,7 @@ impl NameCache {
     fn process(&mut self, programs: &Programs<'_>, who: u64) -> Option<&Process> {
         if let Some(seen) = programs.process(who) {
             let container = self.processes.remove(&who).map(|known| known.container);
-            let container = container.unwrap_or_else(|| container_of(who, &seen));
+            let container = container.unwrap_or_else(|| self.container_of(who, &seen));
             let process = Process {
                 comm: text(&seen.comm),
                 kernel: seen.kernel != 0,
@@ -85,7 +102,7 @@ impl NameCache {
         fs: u32,
     ) -> Option<String> {
         let names = names(&programs.path(inode, fs)?);
-        let mounts = self.mounts_of(tgid(who).unwrap_or(0));
+        let mounts = self.mounts_of(who);
         Some(names.path(number(fs), mounts))
     }
 
@@ -95,7 +112,7 @@ impl NameCache {
         if let Some(known) = devices.get(number) {
             return (known.name.clone(), Some(known.disk));
         }
-        let mounts = self.mounts_of(tgid(who).unwrap_or(0));
+        let mounts = self.mounts_of(who);
         let Some(mount) = mounts.iter().find(|m| (m.major, m.minor) == number) else {
             return (devices.name(number), None);
         };
@@ -110,32 +127,33 @@ impl NameCache {
     }
 
     /// Mounts in the namespace of a process, else in that of pingtrace.
-    fn mounts_of(&mut self, pid: u32) -> &[Mount] {
+    fn mounts_of(&mut self, who: u64) -> &[Mount] {
+        let pid = tgid(who).and_then(|tgid| self.ids.shown(tgid)).unwrap_or(0);
         self.mounts.entry(pid).or_insert_with(|| {
             let of_process = fs::read_to_string(format!("/proc/{pid}/mountinfo"));
             let text = of_process.or_else(|_| fs::read_to_string("/proc/self/mountinfo"));
             mounts::parse(&text.unwrap_or_default())
         })
     }
+
+    /// The container by the cgroups of a running process, else by those at its first event.
+    fn container_of(&mut self, who: u64, seen: &io_process) -> Option<String> {
+        let pid = tgid(who).and_then(|tgid| self.ids.shown(tgid));
+        let runs = |pid: &u32| process::began(*pid).is_some_and(|ticks| ticks as u32 == who as u32);
+        let now = pid.filter(runs).and_then(netns::container_of);
+        let then = || {
+            let names = seen.cgroup.iter().map(|name| text(name.as_flattened()));
+            names
+                .rev()
+                .find_map(|name| netns::container_id(&name).map(str::to_owned))
+        };
+        now.or_else(then)
+    }
 }
 
 /// The id of a process; `None` is nobody.
 pub fn tgid(who: u64) -> Option<u32> {
     (who != 0).then_some((who >> 32) as u32)
-}
-
-/// The container by the cgroups of a running process, else by those at its first event.
-fn container_of(who: u64, seen: &io_process) -> Option<String> {
-    let pid = tgid(who)?;
-    let now = process::began(pid).is_some_and(|ticks| ticks as u32 == who as u32);
-    let now = now.then(|| netns::container_of(pid)).flatten();
-    let then = || {
-        let names = seen.cgroup.iter().map(|name| text(name.as_flattened()));
-        names
-            .rev()
-            .find_map(|name| netns::container_id(&name).map(str::to_owned))
-    };
-    now.or_else(then)
 }
 
 fn names(path: &io_path) -> Names {

@@ -1,6 +1,7 @@
 //! The kernel programs: selects those that fit this kernel, and reads the counts of a cycle.
 
 use super::args::Mode;
+use crate::kernel::ids::Ids;
 use crate::kernel::meter::{self, Programs as Loaded};
 use anyhow::{Context, Result};
 use bpf::iofsstat::types::{
@@ -64,7 +65,7 @@ pub struct Taken {
 
 impl<'a> Programs<'a> {
     /// Loads and attaches what the mode needs; nothing is counted before the first cut.
-    pub fn attach(storage: &'a mut Storage, mode: Mode) -> Result<Self> {
+    pub fn attach(storage: &'a mut Storage, mode: Mode, ids: &Ids) -> Result<Self> {
         let kernel = Kernel::read()?;
         let mut open = IofsstatSkelBuilder::default()
             .open(storage)
@@ -74,7 +75,7 @@ impl<'a> Programs<'a> {
             let on = program.name().to_str().is_some_and(|n| wanted.contains(&n));
             program.set_autoload(on);
         }
-        configure(&mut open, &kernel, mode)?;
+        configure(&mut open, &kernel, mode, ids)?;
         let skel = open.load().map_err(refused)?;
         let mut links = Vec::new();
         for program in skel.object().progs_mut().filter(|p| p.autoload()) {
@@ -163,7 +164,12 @@ fn refused(e: libbpf_rs::Error) -> anyhow::Error {
     anyhow::anyhow!("load the programs of iofsstat: {remedy}: {e:#}")
 }
 
-fn configure(open: &mut OpenIofsstatSkel<'_>, kernel: &Kernel, mode: Mode) -> Result<()> {
+fn configure(
+    open: &mut OpenIofsstatSkel<'_>,
+    kernel: &Kernel,
+    mode: Mode,
+    ids: &Ids,
+) -> Result<()> {
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
     rodata.bio_queue_second = kernel.bio_queue_second;
@@ -173,7 +179,7 @@ fn configure(open: &mut OpenIofsstatSkel<'_>, kernel: &Kernel, mode: Mode) -> Re
     rodata.page_shift = rustix::param::page_size().trailing_zeros();
     rodata.split_writes = mode == Mode::Misc;
     rodata.count_files = mode == Mode::Files;
-    rodata.own_tgid = std::process::id();
+    rodata.own_tgid = ids.process()?;
     let pages = if mode == Mode::Misc { dirty_limit() } else { 1 };
     open.maps
         .owners

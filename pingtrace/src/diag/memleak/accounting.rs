@@ -1,5 +1,6 @@
 //! Reads the kernel's accounting of its memory: /proc/meminfo, slabinfo, vmallocinfo, status.
 
+use crate::kernel::ids;
 use crate::units::monotonic_ns;
 use anyhow::{Context, Result, anyhow, bail};
 use report::companion::memleak::{
@@ -148,6 +149,7 @@ fn processes() -> Result<BTreeMap<u32, Process>> {
         .flatten()
         .filter_map(|e| e.file_name().to_str()?.parse().ok());
     // pingtrace itself grows by its own accounting.
-    let pids = pids.filter(|pid| *pid != std::process::id());
+    let own = ids::own_process();
+    let pids = pids.filter(|pid| Some(*pid) != own);
     Ok(pids.filter_map(|pid| Some((pid, process(pid)?))).collect())
 }

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
 
 use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
+use crate::kernel::ids::Ids;
 use crate::kernel::meter::{self, Programs};
 use anyhow::{Context, Result};
 use bpf::memleak::types::{ml_class, ml_count, ml_key, ml_kind, ml_outstanding, ml_site};
@@ -441,7 +442,10 @@ fn set_constants(
                 }
             }
             Follow::Page => rodata.slab_pages = slab_functions(),
-            Follow::Faults(pid) | Follow::Malloc(pid) => rodata.tgid_wanted = *pid,
+            Follow::Faults(pid) | Follow::Malloc(pid) => {
+                let tgid = Ids::read()?.kernel(*pid);
+                rodata.tgid_wanted = tgid.context("the process (-p) has ended")?;
+            }
             _ => {}
         }
     }

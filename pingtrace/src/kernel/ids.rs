@@ -1,0 +1,136 @@
+//! Numbers of processes and threads. BPF programs see those of the initial PID namespace; whoever
+//! runs pingtrace in another one, such as a container's, names and reads those of /proc there.
+
+use anyhow::{Context, Result, bail};
+use bpf::ids::IdsSkelBuilder;
+use bpf::ids::types::pt_task_ids;
+use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
+use libbpf_rs::{Iter, ProgramMut};
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read as _;
+use std::mem::{MaybeUninit, size_of};
+use std::os::unix::fs::MetadataExt as _;
+
+/// `PROC_PID_INIT_INO` of include/uapi/linux/nsfs.h: the inode of the initial PID namespace.
+const INITIAL: u64 = 0xEFFF_FFFC;
+
+/// What the kernel calls the tasks that are named here otherwise.
+#[derive(Debug, Default)]
+pub struct Ids {
+    /// `None` where the numbers are the kernel's own.
+    translated: Option<Translated>,
+}
+
+#[derive(Debug, Default)]
+struct Translated {
+    /// By the number here.
+    kernel: HashMap<u32, u32>,
+    /// By the kernel's number; `None` of those that /proc does not show.
+    own: HashMap<u32, Option<u32>>,
+}
+
+impl Ids {
+    /// As they are now. Fails only inside a PID namespace, where a BPF program (`iter/task`, Linux
+    /// 5.8) has to list the tasks, or if /proc belongs to a third namespace.
+    pub fn read() -> Result<Self> {
+        let namespace = fs::metadata("/proc/self/ns/pid").context("look at /proc/self/ns/pid")?;
+        if namespace.ino() == INITIAL {
+            return Ok(Self::default());
+        }
+        let ids =
+            list().context("find out how the kernel numbers the tasks of this PID namespace")?;
+        let translated = Translated {
+            kernel: ids.iter().map(|ids| (ids.own, ids.kernel)).collect(),
+            own: ids.iter().map(|ids| (ids.kernel, Some(ids.own))).collect(),
+        };
+        let (own, in_proc) = (std::process::id(), own_number("/proc/self")?);
+        if in_proc == own {
+            let translated = Some(translated);
+            return Ok(Self { translated });
+        }
+        // /proc of the initial namespace, which unshare(1) without --mount-proc leaves there.
+        if translated.kernel.get(&own) == Some(&in_proc) {
+            return Ok(Self::default());
+        }
+        bail!(
+            "/proc is that of another PID namespace, so its numbers are not those of the tasks here: \
+             mount -t proc proc /proc, in a mount namespace of its own"
+        )
+    }
+
+    /// The kernel's number of a process or thread that is named as in /proc; `None` if it was not
+    /// there when the numbers were read.
+    pub fn kernel(&self, id: u32) -> Option<u32> {
+        match &self.translated {
+            None => Some(id),
+            Some(translated) => translated.kernel.get(&id).copied(),
+        }
+    }
+
+    /// The number in /proc of what the kernel calls `kernel`; `None` if /proc does not show it.
+    /// Reads the numbers anew if it is not known.
+    pub fn shown(&mut self, kernel: u32) -> Option<u32> {
+        let Some(translated) = &mut self.translated else {
+            return Some(kernel);
+        };
+        if !translated.own.contains_key(&kernel) {
+            // It began later. What has ended meanwhile keeps its number.
+            let now = list().unwrap_or_default();
+            let now = now.iter().map(|ids| (ids.kernel, Some(ids.own)));
+            translated.own.extend(now);
+        }
+        *translated.own.entry(kernel).or_default()
+    }
+
+    /// The kernel's number of this process.
+    pub fn process(&self) -> Result<u32> {
+        self.kernel(own_number("/proc/self")?)
+            .context("this process is not among the tasks of its PID namespace")
+    }
+
+    /// The kernel's number of the calling thread.
+    pub fn thread(&self) -> Result<u32> {
+        self.kernel(own_number("/proc/thread-self")?)
+            .context("this thread is not among the tasks of its PID namespace")
+    }
+}
+
+/// The number of this process in /proc.
+pub fn own_process() -> Option<u32> {
+    own_number("/proc/self").ok()
+}
+
+/// What a link of /proc to the reader's own directory (PID, or PID/task/TID) ends in.
+fn own_number(link: &str) -> Result<u32> {
+    let target = fs::read_link(link).with_context(|| format!("read {link}"))?;
+    let number = target
+        .file_name()
+        .and_then(|name| name.to_str()?.parse().ok());
+    number.with_context(|| format!("{link} is '{}'", target.display()))
+}
+
+/// All tasks of this PID namespace.
+fn list() -> Result<Vec<pt_task_ids>> {
+    let mut storage = MaybeUninit::uninit();
+    let open = IdsSkelBuilder::default().open(&mut storage)?;
+    let mut skel = open.load()?;
+    let bytes = read_all(&mut skel.progs.task_ids)?;
+    let each = bytes.chunks_exact(size_of::<pt_task_ids>());
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_ne_bytes);
+    each.map(|ids| {
+        let (kernel, own) = ids.split_at(size_of::<u32>());
+        Ok(pt_task_ids {
+            kernel: number(kernel)?,
+            own: number(own)?,
+        })
+    })
+    .collect()
+}
+
+fn read_all(program: &mut ProgramMut<'_>) -> Result<Vec<u8>> {
+    let link = program.attach()?;
+    let mut bytes = Vec::new();
+    Iter::new(&link)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
