@@ -51,8 +51,8 @@ enum io_kind {
 };
 
 struct io_part_key {
-	io_who via; /* who wrote */
-	io_who who; /* for whom */
+	io_who via; /* the process that wrote */
+	io_who who; /* the owner of the pages */
 	__u64 inode;
 	__u32 fs; /* dev of the file system */
 	__u32 dev;

@@ -68,7 +68,7 @@ struct ml_class {
 const volatile char wanted[ML_WANTED][ML_NAME] = {};
 const volatile struct ml_class classes[ML_WANTED] = {};
 const volatile bool all = true;
-/* Stacks of one in so many slab objects, chosen by address; 0: of none. */
+/* The stack is taken of one in this many slab objects, chosen by address; 0: of none. */
 const volatile __u32 stack_rate = 0;
 const volatile __u32 gfp_account = 0;
 /* From and to of the slab allocator's own callers of the page allocator. */

@@ -379,7 +379,7 @@ mod tests {
         assert_eq!(finding(injected, 3 * MS - 1, wrong), Finding::WrongHost);
     }
 
-    /// A row of so many trials named right, otherwise on the same host, not at all, and wrong.
+    /// A row with these numbers of trials: named right, otherwise on the same host, not at all, and wrong.
     fn matrix(counts: [u32; 4], disturbed: u32) -> Matrix {
         let injected = Some(Segment::LTxKern);
         let mut matrix = Matrix::new(MS);

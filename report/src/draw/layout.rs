@@ -1,4 +1,4 @@
-//! What the pictures have in common: their measures, headlines, headings and keys.
+//! What the pictures share: their measures, headlines, headings and keys.
 
 use plotters::backend::DrawingBackend;
 use plotters_backend::BackendColor;

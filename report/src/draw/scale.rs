@@ -155,7 +155,7 @@ pub(super) fn local(unix_ns: i64) -> DateTime<Local> {
     DateTime::from_timestamp_nanos(unix_ns).with_timezone(&Local)
 }
 
-/// The local time so many nanoseconds after a wall-clock time.
+/// The local time `since_ns` nanoseconds after a wall-clock time.
 pub(super) fn since(start_unix_ns: i64, since_ns: u64) -> DateTime<Local> {
     local(start_unix_ns.saturating_add(i64::try_from(since_ns).unwrap_or(i64::MAX)))
 }

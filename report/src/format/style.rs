@@ -33,7 +33,7 @@ impl Style {
         if self.color { paint(&fitted) } else { fitted }
     }
 
-    /// Whether so many columns are there.
+    /// Whether this many columns are there.
     pub(crate) fn has_room(&self, columns: usize) -> bool {
         self.width.is_none_or(|width| columns <= width)
     }

@@ -1,7 +1,7 @@
-//! A CPU that is kept busy for a known time at a known place of the stack, by programs in the
-//! kernel: a softirq that takes long, or a hook that holds up chosen probes.
+//! Kernel programs that keep a CPU busy for a known time at a known place of the stack: a long softirq, or
+//! a hook that holds up chosen probes.
 //!
-//! Nothing outlives the value and the devices.
+//! They end with the value and the devices.
 
 use anyhow::{Context, Result};
 use bpf::burn::types::{burn_hits, burn_site};
@@ -38,7 +38,7 @@ pub enum Site {
 pub struct Hits {
     /// Among these,
     pub range: Range<u32>,
-    /// every so many, the first included.
+    /// one in this many, the first included.
     pub step: u32,
 }
 
@@ -52,7 +52,7 @@ impl Hits {
 /// Which softirqs of a CPU are long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Softirq {
-    /// Any but `NET_RX`: what raises that meanwhile waits for its entry.
+    /// Any but `NET_RX`: a `NET_RX` raised meanwhile waits for its entry.
     Other,
     /// `NET_RX`, before it polls.
     NetRx,
@@ -61,13 +61,13 @@ pub enum Softirq {
 /// The loaded programs.
 pub struct Burn<'a> {
     skel: BurnSkel<'a>,
-    /// With how long one takes.
+    /// The attached softirq program, and the length of a prolonged softirq.
     softirqs: Option<(Link, Duration)>,
     wake_ups: Option<Link>,
 }
 
 impl<'a> Burn<'a> {
-    /// Loads them. `each` probe that is chosen is held up for so long, at its site.
+    /// Loads the programs. Each chosen probe is held up for `each` at its site.
     pub fn load(
         storage: &'a mut MaybeUninit<OpenObject>,
         each: Duration,
@@ -118,8 +118,8 @@ impl<'a> Burn<'a> {
         Ok(())
     }
 
-    /// From now on each [`arm`](Self::arm) makes one softirq of this CPU take this long. Programs
-    /// that stamp its entry have to be attached already, else they stamp its end.
+    /// Makes each [`arm`](Self::arm) prolong one softirq of this CPU by this time. Programs that stamp its
+    /// entry must be attached already, else they stamp its end.
     pub fn attach_softirq(&mut self, which: Softirq, cpu: usize, takes: Duration) -> Result<()> {
         let bss = self.skel.maps.bss_data.as_deref_mut();
         let bss = bss.context("the object has no .bss")?;
@@ -132,15 +132,15 @@ impl<'a> Burn<'a> {
         Ok(())
     }
 
-    /// The next softirq of the kind takes long.
+    /// Prolongs the next softirq of the kind.
     pub fn arm(&mut self) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             bss.armed = true;
         }
     }
 
-    /// Ends [`attach_softirq`](Self::attach_softirq). From when to when softirqs took long, ns of
-    /// `CLOCK_MONOTONIC`; of more than 256 the first.
+    /// Ends [`attach_softirq`](Self::attach_softirq). Returns begin and end of the long softirqs,
+    /// `CLOCK_MONOTONIC` ns; the first 256.
     pub fn detach_softirq(&mut self) -> Vec<(u64, u64)> {
         let (Some(bss), Some((link, takes))) =
             (self.skel.maps.bss_data.as_deref_mut(), self.softirqs.take())

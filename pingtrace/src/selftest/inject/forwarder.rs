@@ -1,10 +1,10 @@
 //! A wire whose delay is known: a thread that carries Ethernet frames between two TAP devices
-//! and delays, drops, doubles, reorders or corrupts chosen probes.
+//! and delays, drops, duplicates, reorders or corrupts chosen probes.
 //!
 //! Everything that is not a probe (ARP, neighbour discovery, other traffic) passes at once. A
 //! delayed frame leaves at its time within some tens of microseconds: the thread sleeps until shortly
-//! before, then spins. What a result should be compared with is not the plan but the
-//! [log](Entry), which says when each frame was read and when it was written.
+//! before, then spins. Compare a result not with the plan but with the [log](Entry), which says when each
+//! frame was read and when it was written.
 //!
 //! Memory is bounded: frames over [`MAX_QUEUED`] are dropped and log entries over [`MAX_LOG`]
 //! are not kept; both are counted in [`Totals`].
@@ -27,9 +27,9 @@ use rustix::io::Errno;
 use crate::kernel::thread::{Priority, prioritise};
 use crate::units::monotonic_ns;
 
-/// Frames waiting at any time, both directions.
+/// Upper bound on waiting frames of both directions.
 pub const MAX_QUEUED: usize = 4096;
-/// Log entries kept.
+/// Upper bound on log entries.
 pub const MAX_LOG: usize = 1 << 16;
 
 /// Before a frame is due, the thread spins this long instead of sleeping.
@@ -55,7 +55,7 @@ pub enum Direction {
 pub enum Kind {
     /// An echo request.
     Request,
-    /// An echo reply that is not a record packet.
+    /// An echo reply that is not a stamp packet.
     Reply,
     /// An echo reply with `DONTADD`.
     Record,
@@ -70,7 +70,7 @@ pub enum Action {
     Delay(Duration),
     /// It does not arrive.
     Drop,
-    /// It leaves this many times more, each this long after the one before.
+    /// It leaves several times more, each some time after the one before.
     Duplicate {
         /// How many times more.
         copies: u32,
@@ -229,7 +229,7 @@ pub struct Outcome {
     pub log: Vec<Entry>,
     /// The same in numbers.
     pub totals: Totals,
-    /// Why it ended before it was told to: a device went away.
+    /// Why it ended early: a device was removed.
     pub error: Option<String>,
 }
 
@@ -277,7 +277,7 @@ impl Forwarder {
                 move || {
                     let realtime = prepare_thread();
                     lock(&shared.outcome).totals.realtime = realtime;
-                    // The starter waits for this and may hang up only by panicking.
+                    // The starter waits for this, unless it panicked.
                     let _ = ready.send(());
                     let mut wire = Wire::new(a, b, &shared);
                     let ended = wire.run();
@@ -441,7 +441,7 @@ impl<'s> Wire<'s> {
         Ok(())
     }
 
-    /// A device that is down for a moment is waited for; one that is gone ends the thread.
+    /// Waits for a device that is down for a moment; a removed one ends the thread.
     fn read_failed(&mut self, direction: Direction, error: Errno) -> io::Result<()> {
         let failures = &mut self.failures[direction as usize];
         *failures += 1;

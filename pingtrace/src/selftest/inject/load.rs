@@ -19,11 +19,11 @@ pub const MAX_SPANS: usize = 1 << 16;
 pub struct Hog {
     /// Where it runs.
     pub cpu: usize,
-    /// Against whom.
+    /// Its scheduling class.
     pub priority: Priority,
     /// It ends by itself after this long.
     pub limit: Duration,
-    /// Spins for the first time at the start of every second one; `None` spins all the time.
+    /// Spins for the first of these times at the start of each period of the second; `None` spins always.
     pub burst: Option<(Duration, Duration)>,
 }
 
@@ -42,7 +42,7 @@ impl CpuHog {
         self.0.tid()
     }
 
-    /// Ends it. The bursts that it spun: start and end in ns of `CLOCK_MONOTONIC`.
+    /// Ends the thread. Returns begin and end of its bursts, `CLOCK_MONOTONIC` ns.
     pub fn stop(mut self) -> Vec<(u64, u64)> {
         self.0.stop()
     }
@@ -72,15 +72,15 @@ impl Hog {
     }
 }
 
-/// A CPU that is busy with what nobody else wants, and runs its timer softirq at every tick: an
-/// idle one has next to no softirqs.
+/// A CPU that is busy at idle priority and runs its timer softirq at every tick: an idle CPU has hardly any
+/// softirqs.
 pub struct Ticking {
     _busy: CpuHog,
     _sleeper: Worker<()>,
 }
 
 impl Ticking {
-    /// Until it is dropped, and for so long at most.
+    /// Runs until it is dropped, at most for `limit`.
     pub fn start(cpu: usize, limit: Duration) -> io::Result<Self> {
         let hog = Hog {
             cpu,
@@ -97,7 +97,7 @@ impl Ticking {
         let end = monotonic_ns() + nanos(limit);
         let sleep = move |socket: UdpSocket, stop: &AtomicBool| {
             while !stop.load(Ordering::Relaxed) && monotonic_ns() < end {
-                // Nobody sends anything: it is the timeout that counts.
+                // Nothing is sent: only the timeout matters.
                 let _ = socket.recv(&mut [0]);
             }
         };
@@ -111,7 +111,7 @@ impl Ticking {
 /// What a flood sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Flood {
-    /// Whom to.
+    /// Destination.
     pub dst: SocketAddr,
     /// UDP payload.
     pub size: usize,

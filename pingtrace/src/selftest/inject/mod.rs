@@ -1,4 +1,4 @@
-//! Faults of a known place and size: what the tool says is compared with what was done.
+//! Faults of a known place and size, with which the self-test compares what was named.
 
 pub mod burn;
 pub mod forwarder;

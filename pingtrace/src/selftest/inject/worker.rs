@@ -1,4 +1,4 @@
-//! Threads of their own that end by themselves, when they are told to, and on drop.
+//! Threads that end by themselves, on a flag, and on drop.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::units::monotonic_ns;
 
-/// A thread that ends by itself, when it is told to, and on drop.
+/// A thread that ends by itself, on a flag, and on drop.
 pub struct Worker<T: Default> {
     tid: u32,
     stop: Arc<AtomicBool>,
@@ -32,7 +32,7 @@ impl<T: Default + Send + 'static> Worker<T> {
                     Ok(state) => (Some(state), Ok(rustix::thread::gettid())),
                     Err(error) => (None, Err(error)),
                 };
-                // The starter waits for this and may hang up only by panicking.
+                // The starter waits for this, unless it panicked.
                 let _ = ready.send(outcome);
                 state.map_or_else(T::default, |state| run(state, &stop))
             }
@@ -54,13 +54,13 @@ impl<T: Default> Worker<T> {
         self.tid
     }
 
-    /// What the thread did, when it has ended by itself.
+    /// The result of the thread, once it has ended by itself.
     pub fn wait(&mut self) -> T {
         let ended = self.thread.take().and_then(|thread| thread.join().ok());
         ended.unwrap_or_default()
     }
 
-    /// Ends it; what the thread did.
+    /// Ends the thread; returns its result.
     pub fn stop(&mut self) -> T {
         self.stop.store(true, Ordering::Relaxed);
         self.wait()
@@ -87,7 +87,7 @@ pub fn sleep_until(until_ns: u64, stop: &AtomicBool) -> bool {
     }
 }
 
-/// In ns; more than 292 years are as good as those.
+/// In ns, at most 2^63 (292 years).
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 2)
 }

@@ -122,8 +122,7 @@ fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect
     all
 }
 
-/// Whether so many more objects of the kernel's caches explain so many more others: nearly one
-/// each, as a directory counts as used while an entry of it is cached.
+/// Whether the growth of the kernel's reclaimable objects explains that of other objects: nearly one each, as a directory counts as used while an entry of it is cached.
 pub fn explains(hosts: u64, objects: f64) -> bool {
     const SHARE: f64 = 0.5;
     hosts > 0 && hosts as f64 >= SHARE * objects

@@ -10,15 +10,15 @@ use crate::draw::palette;
 use crate::draw::picture::Error;
 use crate::draw::scale::Scale;
 
-/// Height of a row, at least, pixels.
+/// Minimum height of a row, pixels.
 const LEAST_PITCH: i32 = 16;
-/// Height of a row, at most, pixels.
+/// Maximum height of a row, pixels.
 const MOST_PITCH: i32 = 26;
 /// Rows that a picture makes room for.
 const ROWS: usize = 20;
-/// Width of the names, at most, pixels.
+/// Maximum width of the names, pixels.
 const NAMES: i32 = 420;
-/// Width of the longest bar, at least, pixels.
+/// Minimum width of the longest bar, pixels.
 const LEAST_BAR: i32 = 160;
 /// Width of a value, pixels.
 const VALUES: i32 = 90;
@@ -107,7 +107,7 @@ fn draw_bar<B: DrawingBackend>(
     canvas.text((row.x0, y), &canvas.fit(&bar.name, ink, columns.names), ink)?;
     let half = (row.height() / 2 - 3).max(2);
     let (x0, x1) = (columns.bar.0, scale.at(bar.value as f64));
-    // A small value is not none.
+    // A small value remains visible.
     let x1 = x1.max(x0 + i32::from(bar.value > 0));
     canvas.fill(Area::new(x0, y - half, x1, y + half), palette::class(0))?;
     canvas.text((x1 + 8, y), value, ink.bold())?;

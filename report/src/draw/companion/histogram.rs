@@ -147,7 +147,7 @@ fn bar<B: DrawingBackend>(
 ) -> Result<(), Error> {
     let column = column(view, bucket);
     let gap = i32::from(column.width() > 4);
-    // A small count is not none.
+    // A small count remains visible.
     let y0 = view.counts.at(bucket.2 as f64).min(view.plot.y1 - 2);
     let bar = Area {
         x0: column.x0 + gap,

@@ -18,9 +18,9 @@ pub(super) const HEIGHT: Height = Height {
     grows: true,
 };
 
-/// Series with a colour of their own, at most.
+/// Maximum number of series with a colour of their own.
 const MOST: usize = 8;
-/// Columns at most; more are joined.
+/// Maximum number of columns; more are joined.
 const COLUMNS: usize = 400;
 /// Width of the value labels, pixels.
 const LABELS: i32 = 76;

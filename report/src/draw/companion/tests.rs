@@ -32,7 +32,7 @@ fn mark(lane: usize, class: usize, at_ns: u64, ns: u64) -> Mark {
     }
 }
 
-/// A minute with so many lanes.
+/// A minute with this many lanes.
 fn timeline(lanes: usize, marks: Vec<Mark>) -> Timeline {
     Timeline {
         heading: "Interrupts held off".to_owned(),

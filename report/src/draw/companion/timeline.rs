@@ -25,21 +25,21 @@ const ROWS: usize = 64;
 const TALL: i32 = 46;
 /// Height of a row up to which the colour's strength says too how long a mark took, pixels.
 const LOW: i32 = 20;
-/// Height of a row, at least, pixels: letters can be read.
+/// Minimum height of a row, pixels: letters can be read.
 const LEAST_PITCH: i32 = 9;
 /// Width of the lanes' names, pixels.
 const NAMES: i32 = 84;
 /// Width of a number at the right, pixels.
 const COLUMN: i32 = 68;
-/// Width of a mark, at least, pixels.
+/// Minimum width of a mark, pixels.
 const MARK: i32 = 3;
-/// Marks with a label, at most.
+/// Maximum number of labels.
 const LABELLED: usize = 8;
-/// A mark so many times shorter than the longest gets no label.
+/// A mark this many times shorter than the longest gets no label.
 const SHORT: u64 = 10;
-/// Width of a label, at most, pixels.
+/// Maximum width of a label, pixels.
 const LABEL: i32 = 290;
-/// Marks that say something under the pointer: the longest.
+/// Number of marks with a text under the pointer: the longest ones.
 const HINTS: usize = 2000;
 
 pub(super) fn height(timeline: &Timeline) -> Height {
@@ -118,8 +118,8 @@ pub(super) fn longest_first(timeline: &Timeline) -> Vec<&Mark> {
     marks
 }
 
-/// At most `most` rows for the lanes: all of them, or those with marks, or these joined. Which
-/// row each lane is in.
+/// Assigns lanes to at most `most` rows: all lanes, or those with marks, or these joined. Returns the row
+/// of each lane.
 fn rows(timeline: &Timeline, most: usize) -> (Vec<Row>, Vec<Option<usize>>) {
     let lanes = lanes(timeline);
     let marked = |k: &usize| lanes.len() <= most || lanes[*k].events > 0;
@@ -164,7 +164,7 @@ fn join(lanes: &[Row], chunk: &[usize]) -> Row {
     }
 }
 
-/// From one name to another, what numbers have in common once: `CPU 4..7`.
+/// The name of a range of lanes, with the common prefix once: `CPU 4..7`.
 fn range(first: &str, last: &str) -> String {
     if first == last {
         return first.to_owned();
@@ -202,7 +202,7 @@ impl View<'_> {
         self.durations((row.y1 - 4).max(top), top)
     }
 
-    /// At least a factor of ten, so that one mark alone is a long one.
+    /// The range of durations, at least a factor of ten, so that a single mark is a long one.
     fn durations(&self, from: i32, to: i32) -> Scale {
         let longest = self.marks.first().map_or(1, |mark| mark.ns);
         let shortest = self.marks.last().map_or(1, |mark| mark.ns);
