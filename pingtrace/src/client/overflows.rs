@@ -1,13 +1,13 @@
-//! When the socket itself dropped replies.
+//! Times at which the socket dropped replies.
 
 use std::collections::VecDeque;
 
-/// When the socket's receive buffer was full, as far as its counter tells.
+/// When the socket's receive buffer was full, by its counter of drops.
 #[derive(Default)]
 pub struct Overflows {
     dropped: u32,
     read_ns: u64,
-    /// The counter rose in these times, `CLOCK_MONOTONIC` ns.
+    /// Times in which the counter rose, `CLOCK_MONOTONIC` ns.
     spans: VecDeque<(u64, u64)>,
 }
 
@@ -30,7 +30,7 @@ impl Overflows {
         }
     }
 
-    /// Whether it may have been full then.
+    /// Whether the buffer may have been full at `ns`.
     pub fn at(&self, ns: u64) -> bool {
         self.spans
             .iter()

@@ -1,5 +1,4 @@
-//! What the client is going to do: the command line, checked against this host before the first
-//! probe leaves.
+//! The plan of a run: the command line, checked against this host before the first probe leaves.
 
 use super::args::{Args, Mode};
 use crate::exit::Usage;
@@ -13,12 +12,12 @@ use report::model::{Endpoint, Run};
 use socket2::SockAddr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
-/// Room for the stamps that one reply has to carry; also version 0's documented minimum.
+/// Minimum message size, bytes: room for the stamps of one reply; also the documented minimum of version 0.
 pub const MIN_SIZE: usize = 144;
-/// More packets than this are not in flight; a record is about 1.6 kB.
+/// Bounds on the number of slots, about 1.6 kB each.
 const MAX_SLOTS: u32 = 32_768;
 const MIN_SLOTS: u32 = 512;
-/// One after the other, a timeout now and then: few records, which stay in the CPU's cache.
+/// Slots with `-A`: one probe after the other, so few slots, which stay in the CPU's cache.
 const ADAPTIVE_SLOTS: u32 = 64;
 
 /// Bytes of an IP header without options.
@@ -28,9 +27,9 @@ const IPV6_HEADER: usize = 40;
 /// A capture, ready to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Whom to probe, as it was typed.
+    /// The peer as it was typed.
     pub host: String,
-    /// The same as a socket address.
+    /// The peer as a socket address.
     pub peer: SockAddr,
     /// The device that its link-local address is reached by, as it was typed; it may get another
     /// index.
@@ -45,7 +44,7 @@ pub struct Plan {
     pub device: Option<String>,
     /// Socket options.
     pub options: Options,
-    /// How remote stamps are to come back, until it is known how they do.
+    /// How the server's stamps are to return, until it is known how they do.
     pub mode: &'static str,
     /// ICMP message size, bytes.
     pub size: usize,
@@ -119,7 +118,7 @@ impl Plan {
         })
     }
 
-    /// The run that it is going to be.
+    /// Describes the run.
     pub fn describe(&self) -> Run {
         Run {
             start_unix_ns: realtime_ns(),
@@ -143,13 +142,13 @@ impl Plan {
         }
     }
 
-    /// Probes that the schedule has within the time, if there is a schedule and a time.
+    /// Number of probes that the schedule has within the time, if there are both.
     pub fn probes_in_time(&self) -> Option<u64> {
         let in_time = self.time_ns?.div_ceil(self.interval_ns?);
         Some(in_time.min(self.probes()))
     }
 
-    /// Probes that can be in flight: those of a timeout and a half, within limits.
+    /// Slots: one for each probe of one and a half timeouts, within bounds.
     pub fn slots(&self) -> u32 {
         let Some(interval) = self.interval_ns else {
             return ADAPTIVE_SLOTS;
@@ -160,7 +159,7 @@ impl Plan {
             .clamp(MIN_SLOTS, MAX_SLOTS)
     }
 
-    /// How many probes there will be at most.
+    /// Upper bound on the number of probes.
     pub fn probes(&self) -> u64 {
         self.count.map_or(u64::MAX, u64::from)
     }
@@ -171,7 +170,7 @@ impl Plan {
     }
 }
 
-/// What to say of a text that names no host, such as a URL.
+/// The error for a text that is not a host, such as a URL.
 fn no_host(host: &str) -> Option<String> {
     let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
     let bare = bare.split(['/', '?', '#']).next().unwrap_or_default();
@@ -207,7 +206,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-/// Refuses an address that means none or many.
+/// Refuses an address of no host, or of many.
 fn one_host(host: &str, ip: IpAddr) -> Result<()> {
     let route = || Netlink::open().ok()?.route_get(ip, None).ok();
     let why = if ip.is_unspecified() {
@@ -259,7 +258,7 @@ fn zone_index(zone: &str) -> Result<u32> {
         .index)
 }
 
-/// A path MTU cache is not asked, as sends do not believe it either.
+/// Checks the size against the device's MTU; the path MTU cache is not asked, as sends ignore it too.
 fn check_size(args: &Args, v4: bool, device: Option<&Link>) -> Result<()> {
     let min = if args.mode == Mode::Pingpong {
         V1_HEADER

@@ -1,20 +1,20 @@
-//! Sends that failed: told once for each reason, and once when probes leave again.
+//! Failed sends: reported once for each reason, and once when probes leave again.
 
 use crate::wire::socket;
 use report::model::send_error::SendError;
 use std::io;
 use std::net::IpAddr;
 
-/// What the user is told of failed sends.
+/// Reports failed sends.
 pub struct Refusals {
     peer: IpAddr,
     /// ICMP message size, bytes.
     size: usize,
-    /// Reasons that were told.
+    /// Reasons that were reported.
     told: Vec<SendError>,
     /// The last error of the receiving side.
     received: Option<SendError>,
-    /// The last probe that failed, and how many did since probes last left.
+    /// The last probe that failed, and the number of failures since probes last left.
     outage: Option<(u64, u64)>,
 }
 
@@ -51,7 +51,7 @@ impl Refusals {
         }
     }
 
-    /// So many probes were sent or failed, and all that failed before the last of them are known.
+    /// This many probes were sent or failed; all failures before the last one are known.
     pub fn sent(&mut self, sent: u64) {
         // The last one may just be failing.
         if let Some((_, count)) = self.outage.take_if(|(last, _)| sent > *last + 2) {
@@ -59,7 +59,7 @@ impl Refusals {
         }
     }
 
-    /// Why no probe at all could be sent: the first reason.
+    /// The first reason, if no probe could be sent at all.
     pub fn explain(&self) -> Option<String> {
         let first = self.told.first()?;
         Some(socket::explain_send(*first, self.peer, self.size))

@@ -23,9 +23,9 @@ use std::time::Duration;
 /// How soon a signal ends the wait for the next tick.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Runs `capture` at each tick until a signal. A capture that fails is told, also in the log and in
-/// JSON, and the next tick is a new chance; a tick that falls into a running capture is skipped, and
-/// said likewise. Fails at the end if a capture did.
+/// Runs `capture` at each tick until a signal. A failed capture is reported, also in the log and in JSON,
+/// and the next tick is tried; a tick during a running capture is skipped and reported likewise. Fails
+/// at the end if a capture failed.
 pub fn run(
     args: &Args,
     cron: &Cron,
@@ -58,8 +58,8 @@ pub fn run(
     }
 }
 
-/// What would fail at each tick is said before the first one. A name that cannot be resolved or a
-/// route that is missing may be there by then.
+/// Reports before the first tick what would fail at each one, except for names that cannot be resolved
+/// and missing routes, which may exist by then.
 fn check(args: &Args) -> Result<()> {
     match Plan::new(args) {
         Err(e) if e.is::<Usage>() => return Err(e),
@@ -69,12 +69,12 @@ fn check(args: &Args) -> Result<()> {
     open(args).map(drop)
 }
 
-/// Opens what a capture is going to write.
+/// Opens the outputs of a capture.
 fn open(args: &Args) -> Result<Destinations> {
     Destinations::open(&args.results.output, Origin::LiveRun, "")
 }
 
-/// What became of the captures so far.
+/// Results of the captures so far.
 #[derive(Debug, Default)]
 struct Captures {
     done: u64,
@@ -129,7 +129,7 @@ impl std::fmt::Display for Captures {
     }
 }
 
-/// A line for those who read only the log or JSON.
+/// Writes a line to the log and to JSON.
 fn note(args: &Args, what: NoCapture, why: &str) {
     let line = json::no_capture_line(what, why, realtime_ns());
     let written = open(args).and_then(|to| to.close(&[Entry::NoCapture(&line)]));
@@ -138,10 +138,10 @@ fn note(args: &Args, what: NoCapture, why: &str) {
     }
 }
 
-/// False when a signal came first. The clock is read anew each time: it may be set.
+/// Returns false if a signal came first. The clock is read anew each time, as it may be set.
 fn wait_until(time: DateTime<Local>, control: &Control, captures: &Captures) -> bool {
     while Local::now() < time {
-        // There is no log to open anew meanwhile.
+        // There is no log to reopen meanwhile.
         if control.asked().summary {
             log::info!(
                 "{captures}; the next at {}",

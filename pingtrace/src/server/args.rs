@@ -1,23 +1,23 @@
-//! How to serve.
+//! The options of a server.
 
 use crate::kernel::lab_clock::LabClock;
 use std::time::Duration;
 
-/// What a server can be told.
+/// The options of a server.
 #[derive(Clone, Debug, Default)]
 pub struct Args {
-    /// When to end; never by itself if this is not given.
+    /// Duration of the server; endless if absent.
     pub time: Option<Duration>,
     /// The devices on which replies are stamped; all if there are none.
     pub interface: Vec<String>,
-    /// Say what held up a slow segment that took this long.
+    /// Explain slow segments of at least this length.
     pub explain: Option<Duration>,
     /// Stamp in the own network namespace only.
     pub nslocal: bool,
     /// Host number in the stamps.
     pub userid: Option<u16>,
-    /// Account for what the programs take.
+    /// Count the run times of the programs.
     pub debug: bool,
-    /// By how much the stamps are wrong on purpose.
+    /// The error of the stamps, in laboratories.
     pub lab_clock: Option<LabClock>,
 }

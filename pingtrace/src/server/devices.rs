@@ -1,4 +1,4 @@
-//! Stamps replies on the devices that they leave by.
+//! Attaches the in-band program to the devices by which replies leave.
 
 use crate::kernel::tracer::{Setup, Tracer};
 use crate::server::inband::Inband;
@@ -14,7 +14,7 @@ pub struct Devices<'a> {
 }
 
 impl<'a> Devices<'a> {
-    /// All that are up, or those that are chosen.
+    /// Attaches to all devices that are up, or to the chosen ones.
     pub fn open(
         storage: &'a mut MaybeUninit<libbpf_rs::OpenObject>,
         tracer: &Tracer<'_>,

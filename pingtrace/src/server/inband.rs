@@ -24,7 +24,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 
-/// Handle and priority of our clsact filter: fixed, so that the next start finds a stale one.
+/// Handle and priority of the clsact filter: fixed, so that the next start finds a stale one.
 const HANDLE: u32 = 0x7ace;
 const PRIORITY: u32 = 0x7ace;
 
@@ -212,7 +212,7 @@ fn detach(ifindex: u32, attachment: &mut Attachment, program: BorrowedFd<'_>) {
     }
 }
 
-/// The clsact qdisc, unless somebody else has filters there.
+/// Removes the clsact qdisc unless others have filters there.
 fn remove_unused_qdisc(program: BorrowedFd<'_>, ifindex: u32) {
     let others = Netlink::open()
         .and_then(|mut n| n.has_filters(ifindex))

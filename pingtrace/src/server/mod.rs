@@ -1,5 +1,5 @@
 //! The server: its programs do the work in the kernel. User space attaches them to devices as
-//! these come and go, and sends record packets to clients that cannot be stamped in band.
+//! these come and go, and sends stamp packets to clients that cannot be stamped in band.
 
 mod args;
 mod devices;
