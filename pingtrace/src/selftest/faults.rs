@@ -4,10 +4,10 @@
 //! its own sequence numbers. The others follow, one in each round: it begins while a request is on the
 //! wire, and holds up what arrives at its place until it ends.
 
-use super::Seen;
 use super::inject::burn::{self, Hits, Softirq};
 use super::inject::forwarder::Direction;
 use super::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
+use super::outcome::Seen;
 use super::plan::{
     BASE, BY_SEQUENCE, EACH, MS, Means, ON_ANOTHER_CPU, Place, RECEIVERS, ROUND, end_of_sequences,
     hits, number_of_rounds,

@@ -6,6 +6,7 @@
 
 mod faults;
 pub mod inject;
+mod outcome;
 mod plan;
 mod stage;
 
@@ -16,14 +17,10 @@ use crate::output::story;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use faults::Fault;
-use inject::forwarder::{self, Direction, Entry, Kind};
-use plan::Place;
+use outcome::{Seen, probes};
 use report::analysis::confusion::{Matrix, Trial};
-use report::format::json::{self, Line};
-use report::model::Record;
 use rustix::thread::CapabilitySet;
 use stage::Stage;
-use std::collections::HashMap;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
@@ -121,57 +118,6 @@ fn check_capabilities() -> Result<()> {
         bail!("selftest needs root: {} missing", missing.join(", "));
     }
     Ok(())
-}
-
-/// A probe as pingtrace reported it and as the wire logged it.
-struct Seen {
-    record: Record,
-    /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
-    sent_ns: u64,
-    response_ns: u64,
-    out: Entry,
-    back: Entry,
-}
-
-impl Seen {
-    /// When it arrived at this place, `CLOCK_MONOTONIC` ns.
-    fn at(&self, place: Place) -> Option<u64> {
-        match place {
-            Place::ClientSends => Some(self.sent_ns),
-            Place::ServerReceives => self.out.written_ns,
-            Place::ClientReceives => self.back.written_ns,
-        }
-    }
-}
-
-/// The answered probes in their order.
-fn probes(written: &str, wire: &forwarder::Outcome) -> Result<Vec<Seen>> {
-    let mut entries = HashMap::new();
-    for entry in wire.log.iter().filter(|entry| entry.kind != Kind::Record) {
-        let way = entry.direction == Direction::AToB;
-        entries.entry((entry.seq, way)).or_insert(*entry);
-    }
-    let mut probes = Vec::new();
-    for line in written.lines() {
-        let Line::Probe(read) = json::parse_line(line).context("read what the client wrote")?
-        else {
-            continue;
-        };
-        probes.extend(seen(read.record, &entries));
-    }
-    probes.sort_by_key(|seen| seen.record.probe.seq);
-    Ok(probes)
-}
-
-fn seen(record: Record, entries: &HashMap<(u32, bool), Entry>) -> Option<Seen> {
-    let seq = record.probe.seq;
-    Some(Seen {
-        sent_ns: record.probe.sent_ns()?,
-        response_ns: record.breakdown.as_ref()?.response_ns(),
-        out: *entries.get(&(seq, true))?,
-        back: *entries.get(&(seq, false))?,
-        record,
-    })
 }
 
 /// The probes that a fault hit, without those whose total is too short for it.
