@@ -6,9 +6,10 @@ usage() {
     cat <<END
 Usage: scripts/check.sh [--help]
 
-Checks formatting (Rust and C), clippy's lints as errors, shell scripts, and unused
-dependencies (cargo-machete, installed from crates.io when it is missing). Runs all of them
-and ends with an error if one of them failed.
+Checks formatting (Rust and C), clippy's lints as errors, shell scripts, the documentation's links,
+that each dependency is used and has a licence of scripts/licences.txt, that the fuzz targets
+compile, and that no files import each other in a circle (tests/imports). Runs all of them and
+ends with an error if one of them failed.
 END
 }
 
@@ -35,21 +36,53 @@ c_format() {
     find bpf scripts tests \( -name '*.[ch]' \) -print0 | xargs -0 -r clang-format --dry-run -Werror
 }
 
-shell_scripts() {
-    command -v shellcheck >/dev/null || apt-get install -y -q shellcheck >/dev/null
-    shellcheck -x scripts/*.sh scripts/vm/*.sh .ci/run
+shell_scripts() { shellcheck -x scripts/*.sh scripts/vm/*.sh .ci/run; }
+
+metadata() { cargo metadata --locked --format-version 1 "$@"; }
+
+# Each dependency is named in its crate's code; generated code (OUT_DIR) says so with "use NAME as _;".
+unused_dependencies() {
+    local rows crate name sources word unused=0
+    rows=$(metadata --no-deps | jq -r '.packages[]
+        | ([.targets[].src_path | sub("/[^/]*$"; "")] | unique | join(" ")) as $sources
+        | .name as $crate | .dependencies[] | [$crate, .rename // .name, $sources] | @tsv') || return
+    while IFS=$'\t' read -r crate name sources; do
+        word=${name//-/_}
+        # shellcheck disable=SC2086  # several directories, whose names have no spaces
+        if ! grep -rqE --include='*.rs' "(^|[^[:alnum:]_:])$word::|use $word( as [[:alnum:]_]+)?;" $sources; then
+            echo "$crate does not use $name" >&2
+            unused=1
+        fi
+    done <<<"$rows"
+    return "$unused"
 }
 
-unused_dependencies() {
-    command -v cargo-machete >/dev/null || cargo install --locked --quiet cargo-machete
-    cargo machete
+# Each crate that is compiled in has a licence of the list.
+licences() {
+    local host others
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    others=$(metadata --filter-platform "$host" | jq -r --rawfile allowed scripts/licences.txt '
+        ($allowed | split("\n")) as $list | .packages[]
+        | (.license // "no licence") as $licence | select($list | index($licence) | not)
+        | "\(.name) \(.version): \($licence)"') || return
+    [[ -z "$others" ]] || {
+        printf 'not in scripts/licences.txt: %s\n' "$others" >&2
+        return 1
+    }
 }
+
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps; }
+
+imports() { cargo run --locked --quiet --package imports; }
 
 check "rust formatting" cargo fmt --all --check
 check "C formatting" c_format
 check "shell scripts" shell_scripts
 check "unused dependencies" unused_dependencies
+check "licences" licences
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+check "documentation" documentation
+check "circles of imports" imports
 check "fuzz targets" cargo check --locked --quiet \
     --manifest-path pingtrace/fuzz/Cargo.toml --target-dir target/fuzz/check
 

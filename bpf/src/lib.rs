@@ -1,6 +1,9 @@
 //! Everything that runs in the kernel, and its ABI: one module an object, generated from
 //! `src/*.bpf.c` and `include/*.h` when the crate is built.
 
+// The skeletons use it.
+use libbpf_rs as _;
+
 macro_rules! skeleton {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

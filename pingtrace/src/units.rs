@@ -135,7 +135,7 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
 /// Below this interval a plain number is refused: such a load must be intended, so it needs a unit.
 const FLOOD: Duration = Duration::from_millis(1);
 
-/// A time between probes. A plain number is in microseconds; below [`FLOOD`] it is refused, because
+/// A time between probes. A plain number is in microseconds; below `FLOOD` it is refused, because
 /// users of other tools mean seconds.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let hint = "0 would flood: use -A to send the next probe at each reply";

@@ -130,7 +130,7 @@ impl<'a> Start<'a> {
 }
 
 /// An explainer in a thread of its own, which ends when this is dropped. It answers in the order of
-/// the questions; questions beyond [`QUEUE`] have no answer.
+/// the questions; questions beyond `QUEUE` have no answer.
 pub struct Background {
     least_ns: u64,
     queue: SyncSender<(u32, Vec<Window>)>,

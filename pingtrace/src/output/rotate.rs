@@ -558,70 +558,75 @@ mod tests {
         assert!(again.contains("3 lines lost so far"), "{again}");
     }
 
-    /// Runs `f` with an empty file system of 64 KiB, which only its thread sees. Needs root.
-    #[expect(unsafe_code, reason = "mount namespaces and mounts")]
-    fn on_small_disk(f: impl FnOnce(&Path) + Send) {
-        let mount = |source: &std::ffi::CStr, target: &Path, flags, data: &std::ffi::CStr| {
-            let target = std::ffi::CString::new(target.to_str().unwrap()).unwrap();
-            let (source, data) = (source.as_ptr(), data.as_ptr().cast());
-            // SAFETY: all strings end with a zero byte and outlive the call.
-            let result = unsafe { libc::mount(source, target.as_ptr(), source, flags, data) };
-            assert_eq!(result, 0, "{}", io::Error::last_os_error());
-        };
-        let directory = tempfile::tempdir().unwrap();
-        let with_disk = || {
-            // SAFETY: the mount namespace and working directory of this thread only.
-            let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
-            assert_eq!(result, 0, "{}", io::Error::last_os_error());
-            let private = libc::MS_REC | libc::MS_PRIVATE;
-            mount(c"none", Path::new("/"), private, c"");
-            mount(c"tmpfs", directory.path(), 0, c"size=64k");
-            f(directory.path());
-        };
-        thread::scope(|scope| scope.spawn(with_disk).join()).unwrap();
-    }
+    /// Those that need root.
+    mod as_root {
+        use super::*;
 
-    #[test]
-    fn a_full_disk_tears_no_line_and_all_lines_are_accounted_for() {
-        on_small_disk(|disk| {
-            let (path, filler) = (disk.join("p.log"), disk.join("filler"));
-            fs::write(&filler, vec![0; 30_000]).unwrap();
-            let mut log = RotatingFile::open(&path, UNLIMITED, 3).unwrap();
-            let line = |number| format!("{number:05} {}", "x".repeat(91));
-            let mut written = 0;
-            while log.lost_lines() < 50 {
-                log.line(&line(written));
-                written += 1;
-            }
-            assert!(text(&path).ends_with("x\n"));
-            fs::remove_file(&filler).unwrap();
-            for number in written..written + 100 {
-                log.line(&line(number));
-            }
-            let found = text(&path);
-            let kept = (0..written - 50).chain(written..written + 100);
-            assert!(found.lines().eq(kept.map(line)), "{found}");
-            assert_eq!(log.lost_lines(), 50);
-        });
-    }
+        /// Runs `f` with an empty file system of 64 KiB, which only its thread sees. Needs root.
+        #[expect(unsafe_code, reason = "mount namespaces and mounts")]
+        fn on_small_disk(f: impl FnOnce(&Path) + Send) {
+            let mount = |source: &std::ffi::CStr, target: &Path, flags, data: &std::ffi::CStr| {
+                let target = std::ffi::CString::new(target.to_str().unwrap()).unwrap();
+                let (source, data) = (source.as_ptr(), data.as_ptr().cast());
+                // SAFETY: all strings end with a zero byte and outlive the call.
+                let result = unsafe { libc::mount(source, target.as_ptr(), source, flags, data) };
+                assert_eq!(result, 0, "{}", io::Error::last_os_error());
+            };
+            let directory = tempfile::tempdir().unwrap();
+            let with_disk = || {
+                // SAFETY: the mount namespace and working directory of this thread only.
+                let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+                assert_eq!(result, 0, "{}", io::Error::last_os_error());
+                let private = libc::MS_REC | libc::MS_PRIVATE;
+                mount(c"none", Path::new("/"), private, c"");
+                mount(c"tmpfs", directory.path(), 0, c"size=64k");
+                f(directory.path());
+            };
+            thread::scope(|scope| scope.spawn(with_disk).join()).unwrap();
+        }
 
-    #[test]
-    fn rolling_goes_on_over_a_full_disk() {
-        on_small_disk(|disk| {
-            let path = disk.join("p.log");
-            let mut log = RotatingFile::open(&path, 20_000, 9).unwrap();
-            for number in 0..2000 {
-                log.line(&format!("{number:05} {}", "x".repeat(91)));
-            }
-            let mut found = 0;
-            for name in file_names(disk) {
-                let part = text(&disk.join(name));
-                assert!(part.is_empty() || part.ends_with("x\n"));
-                assert!(part.lines().all(|line| line.len() == 97));
-                found += part.lines().count() as u64;
-            }
-            assert!(found > 500, "{found}");
-            assert_eq!(found + log.lost_lines(), 2000);
-        });
+        #[test]
+        fn a_full_disk_tears_no_line_and_all_lines_are_accounted_for() {
+            on_small_disk(|disk| {
+                let (path, filler) = (disk.join("p.log"), disk.join("filler"));
+                fs::write(&filler, vec![0; 30_000]).unwrap();
+                let mut log = RotatingFile::open(&path, UNLIMITED, 3).unwrap();
+                let line = |number| format!("{number:05} {}", "x".repeat(91));
+                let mut written = 0;
+                while log.lost_lines() < 50 {
+                    log.line(&line(written));
+                    written += 1;
+                }
+                assert!(text(&path).ends_with("x\n"));
+                fs::remove_file(&filler).unwrap();
+                for number in written..written + 100 {
+                    log.line(&line(number));
+                }
+                let found = text(&path);
+                let kept = (0..written - 50).chain(written..written + 100);
+                assert!(found.lines().eq(kept.map(line)), "{found}");
+                assert_eq!(log.lost_lines(), 50);
+            });
+        }
+
+        #[test]
+        fn rolling_goes_on_over_a_full_disk() {
+            on_small_disk(|disk| {
+                let path = disk.join("p.log");
+                let mut log = RotatingFile::open(&path, 20_000, 9).unwrap();
+                for number in 0..2000 {
+                    log.line(&format!("{number:05} {}", "x".repeat(91)));
+                }
+                let mut found = 0;
+                for name in file_names(disk) {
+                    let part = text(&disk.join(name));
+                    assert!(part.is_empty() || part.ends_with("x\n"));
+                    assert!(part.lines().all(|line| line.len() == 97));
+                    found += part.lines().count() as u64;
+                }
+                assert!(found > 500, "{found}");
+                assert_eq!(found + log.lost_lines(), 2000);
+            });
+        }
     }
 }

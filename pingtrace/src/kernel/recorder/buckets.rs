@@ -16,7 +16,7 @@ pub fn bound(bucket: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+mod as_root {
     use super::*;
     use bpf::recorder::types::pt_hist;
     use kit_bpf::buckets::BucketsSkelBuilder;

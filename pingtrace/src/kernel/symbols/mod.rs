@@ -212,7 +212,7 @@ fn name(symbol: &Symbolized<'_>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+mod as_root {
     use super::*;
     use bpf::burn::BurnSkelBuilder;
     use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};

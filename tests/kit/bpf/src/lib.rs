@@ -11,6 +11,9 @@
     reason = "generated"
 )]
 
+// The skeletons use it.
+use libbpf_rs as _;
+
 /// The recorder's buckets, as the kernel counts.
 pub mod buckets {
     include!(concat!(env!("OUT_DIR"), "/buckets.skel.rs"));
