@@ -1,8 +1,8 @@
 //! The command line of memleak.
 
 use super::accounting::{self, Accounting};
+use super::follow::Follow;
 use super::programs;
-use super::tracker::Follow;
 use crate::diag::args::Common;
 use crate::exit::Usage;
 use crate::kernel::process::Process;

@@ -1,8 +1,9 @@
 //! From the tracker and the kernel's accounting to sites, evidence, and the verdict.
 
 use super::accounting;
+use super::follow::Follow;
 use super::monitor::{Group, Holding, Monitor, SNAPSHOTS};
-use super::tracker::{self, Follow, Key, RawSite, Tracker};
+use super::tracker::{self, Key, RawSite, Tracker};
 use crate::kernel::symbols::Symbols;
 use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;

@@ -12,6 +12,7 @@ mod findings;
 mod monitor;
 
 mod accounting;
+mod follow;
 mod pages;
 mod programs;
 mod reclaim;

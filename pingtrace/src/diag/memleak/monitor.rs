@@ -2,9 +2,10 @@
 
 use super::accounting::{self, Accounting};
 use super::args::Args;
+use super::follow::Follow;
 use super::pages;
 use super::programs::{self, Refusal};
-use super::tracker::{self, Counts, Follow, Key, Options, RawSite, Storages, Tracker};
+use super::tracker::{self, Counts, Key, Options, RawSite, Storages, Tracker};
 use crate::control::Control;
 use crate::kernel::process::Process;
 use crate::output::companion::Sink;

@@ -4,7 +4,7 @@
 //! memleak goes on without that program and says what is missing. Without a program that an allocator
 //! needs ([`is_blind`]), only the kernel's accounting of it is left.
 
-use super::tracker::Follow;
+use super::follow::Follow;
 use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, BtfType};
 use std::fmt;

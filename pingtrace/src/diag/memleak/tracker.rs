@@ -2,6 +2,7 @@
 
 #![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
 
+use super::follow::Follow;
 use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
 use crate::kernel::ids::Ids;
 use crate::kernel::meter::{self, Programs};
@@ -10,9 +11,8 @@ use bpf::memleak::types::{ml_class, ml_count, ml_key, ml_kind, ml_outstanding, m
 use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, UprobeOpts};
-use report::companion::memleak::{Allocator, Cache};
+use report::companion::memleak::Cache;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::mem::MaybeUninit;
@@ -30,58 +30,6 @@ pub const GENERATIONS: u32 = 16;
 pub const CACHES: usize = 8;
 /// Bytes of a cache's name that are compared; longer names are cut.
 const NAME: usize = 31;
-
-/// What is followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Follow {
-    /// These caches, or all of them when none is named.
-    Slab(Vec<String>),
-    /// Pages that belong to no process, file or slab.
-    Page,
-    /// Areas of vmalloc.
-    Vmalloc,
-    /// Per-CPU memory.
-    Percpu,
-    /// New pages of a process.
-    Faults(u32),
-    /// `malloc()` of a process.
-    Malloc(u32),
-}
-
-impl Follow {
-    /// The process.
-    pub fn process(&self) -> Option<u32> {
-        match self {
-            Self::Faults(pid) | Self::Malloc(pid) => Some(*pid),
-            _ => None,
-        }
-    }
-
-    /// The allocator.
-    pub fn allocator(&self) -> Allocator {
-        match self {
-            Self::Slab(_) => Allocator::Slab,
-            Self::Page => Allocator::Page,
-            Self::Vmalloc => Allocator::Vmalloc,
-            Self::Percpu => Allocator::Percpu,
-            Self::Faults(_) | Self::Malloc(_) => Allocator::User,
-        }
-    }
-}
-
-impl fmt::Display for Follow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Slab(caches) if caches.is_empty() => f.write_str("all of slab"),
-            Self::Slab(caches) => write!(f, "slab: {}", caches.join(", ")),
-            Self::Page => f.write_str("pages"),
-            Self::Vmalloc => f.write_str("vmalloc"),
-            Self::Percpu => f.write_str("per-CPU memory"),
-            Self::Faults(pid) => write!(f, "page faults of process {pid}"),
-            Self::Malloc(pid) => write!(f, "malloc of process {pid}"),
-        }
-    }
-}
 
 /// How objects are followed.
 #[derive(Clone, Copy)]
