@@ -151,3 +151,48 @@ fn image(text: &str) -> Result<PathBuf, String> {
     draw::Format::from_path(&path).map_err(|e| e.to_string())?;
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::path::Path;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        output: Output,
+    }
+
+    #[test]
+    fn a_log_is_asked_for_or_of_a_companion_named() {
+        for (args, run, companion) in [
+            ("", None, None),
+            ("--log x", None, Some("x")),
+            (
+                "-o log",
+                Some("./pingtrace.log"),
+                Some("./pingtrace-irqoff.log"),
+            ),
+            ("-o json,imagelog --log x", Some("x"), Some("x")),
+        ] {
+            let Cli { output } = Cli::parse_from(["p"].into_iter().chain(args.split_whitespace()));
+            let log = |of| output.log(of);
+            let path = |name: Option<&str>| name.map(PathBuf::from);
+            assert_eq!(log(Origin::LiveRun), path(run), "{args}");
+            assert_eq!(log(Origin::SavedRun), path(run), "{args}");
+            assert_eq!(log(Origin::Companion("irqoff")), path(companion), "{args}");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_called_after_whose_it_is() {
+        let Cli { output } = Cli::parse_from(["p", "-o", "imagelog"]);
+        let image = |of| output.image(of).unwrap();
+        assert_eq!(image(Origin::SavedRun), Path::new("./pingtrace.png"));
+        let companion = image(Origin::Companion("memleak"));
+        assert_eq!(companion, Path::new("./pingtrace-memleak.png"));
+        let Cli { output } = Cli::parse_from(["p", "--image", "x.svg"]);
+        assert_eq!(output.image(Origin::LiveRun), None);
+    }
+}

@@ -2,7 +2,7 @@
 //! stderr), the log, and a picture at the end. An [`Entry`] knows its form in each of them.
 //!
 //! A new destination is a file beside this one, a field here, and a line each in [`Destinations::open`],
-//! [`Destinations::write`] and [`Destinations::finish`].
+//! [`Destinations::write_files`], or `write` and `finish` if it is a printer.
 
 use crate::options::{Format, Origin, Output};
 use crate::output::entry::Entry;
@@ -68,26 +68,27 @@ impl Destinations {
 
     /// Writes an entry to every output: first the log, which never blocks.
     pub fn write(&mut self, entry: &Entry<'_>) {
-        let json = self.json(entry);
-        self.logs.write(entry, json.as_deref());
+        let json = self.write_files(entry);
         if !entry.is_printed() {
             return;
         }
         if let (Some(printer), Some(json)) = (&mut self.json, json) {
             printer.print(json);
         }
-        let style = self.screen.style();
-        if let Some(printer) = &mut self.text
-            && let Some(text) = entry.text(&style)
-        {
-            printer.print(style.render(&text));
+        if let Some(printer) = &mut self.text {
+            let style = self.screen.style();
+            if let Some(text) = entry.text(&style) {
+                printer.print(style.render(&text));
+            }
         }
     }
 
-    /// The entry as JSON, if an output needs it.
-    fn json(&self, entry: &Entry<'_>) -> Option<String> {
-        let is_wanted = self.json.is_some() || self.logs.has_json();
-        is_wanted.then(|| entry.json()).flatten()
+    /// Writes an entry to the files that have it; returns it as JSON, if an output needs that.
+    fn write_files(&mut self, entry: &Entry<'_>) -> Option<String> {
+        let needs_json = self.json.is_some() || self.logs.has_json();
+        let json = needs_json.then(|| entry.json()).flatten();
+        self.logs.write(entry, json.as_deref());
+        json
     }
 
     /// Reopens the log files, after SIGHUP.
@@ -129,9 +130,7 @@ impl Destinations {
         let style = self.screen.style();
         let (mut all_json, mut all_text) = (String::new(), String::new());
         for entry in last {
-            let json = self.json(entry);
-            self.logs.write(entry, json.as_deref());
-            all_json += &json.unwrap_or_default();
+            all_json += &self.write_files(entry).unwrap_or_default();
             if self.text.is_some() {
                 all_text += &entry.text(&style).unwrap_or_default();
             }

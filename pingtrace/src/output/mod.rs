@@ -1,18 +1,22 @@
 //! Outputs: results and messages to stdout, stderr, rotating files and pictures.
 
-pub mod companion;
-pub mod run;
+// Who writes.
+pub mod companion; // rows of a companion
+pub mod run; // records and statistics of a run, on a thread of its own
 
-pub mod destinations;
-pub mod entry;
+// What, and where.
+pub mod destinations; // all outputs together
+pub mod entry; // what is written, in each form
 
-pub mod logs;
-pub mod picture;
-pub mod printer;
+// One file an output.
+pub mod logs; // which log files there are, and what is in each
+pub mod picture; // its name, and whether it can be written
+pub mod printer; // results to stdout or stderr, on a thread of their own
+pub mod story; // messages to stderr, on a thread of its own
 
-pub mod files;
-pub mod names;
-pub mod rotate;
-pub mod screen;
-pub mod story;
-pub mod stream;
+// The ground.
+pub mod files; // how a named file is opened
+pub mod names; // namespaces and devices, for entries
+pub mod rotate; // a file that rolls over, and loses no line silently
+pub mod screen; // stdout and stderr as they are, and the progress line
+pub mod stream; // lines that may be refused, counted
