@@ -1,12 +1,12 @@
-//! Which way of getting remote stamps works with this peer, and what the probes ask for.
+//! Finds out how this peer's stamps return, and what the probes ask for.
 
 use super::args::Mode;
 use crate::client::plan::Plan;
 use crate::kernel::host;
 use crate::wire::packet::{INBAND, Probe, RECORD, Version};
 
-/// A peer that answers at least this many probes, over at least this time, without stamps is
-/// taken not to give any.
+/// A peer that answers at least this many probes, over at least this time, ns, without stamps counts as
+/// one that gives none.
 const MISSES: u32 = 3;
 const MISS_GRACE_NS: u64 = 100_000_000;
 
@@ -16,7 +16,7 @@ const MISS_GRACE_NS: u64 = 100_000_000;
 pub enum Format {
     /// Stamps in the reply itself.
     Inband,
-    /// Stamps in a record packet.
+    /// Stamps in a stamp packet.
     Compact,
     /// The same, of a version 0 peer.
     V0,
@@ -51,7 +51,7 @@ impl Format {
     }
 }
 
-/// Which way of getting remote stamps works with this peer.
+/// How this peer's stamps return.
 pub struct Negotiation {
     mode: Mode,
     in_use: Option<&'static str>,
@@ -76,13 +76,13 @@ impl Negotiation {
         }
     }
 
-    /// Whether a probe is worth holding back until its remote stamps are there.
+    /// Whether probes wait for their stamps of the server.
     pub fn expects(&self) -> bool {
         !self.local_only
     }
 
-    /// Remote stamps arrived; true when the way in use is another now. The first counts at once;
-    /// a change only when it lasts, for a server that has just got a device sends stray records.
+    /// Stamps of the server arrived; true if the mode in use changes. The first one counts at once, a change
+    /// only if it lasts, because a server that has just got a device sends stray stamp packets.
     pub fn seen(&mut self, how: &'static str) -> bool {
         self.misses = 0;
         self.local_only = false;
@@ -103,7 +103,7 @@ impl Negotiation {
         news
     }
 
-    /// A reply without stamps; the format to try next, if it is time for that.
+    /// A reply without stamps; returns the format to try next, if it is time for that.
     pub fn missed(&mut self, now: u64, current: Format) -> Option<Format> {
         if self.local_only || matches!(self.in_use, Some("compact" | "v0")) && self.misses == 0 {
             // Their stamps always come behind the reply.

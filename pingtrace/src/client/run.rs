@@ -1,8 +1,8 @@
-//! The client: an open-loop sender, a receiver, and what they agree on with the other end.
+//! The client: an open-loop sender, a receiver, and their agreement with the server.
 //!
 //! Probe k leaves at t0 + k x interval whatever the replies do, so a slow reply never hides the
 //! probes behind it (no coordinated omission). The sender has a thread of its own and shares only
-//! the table of records and a counter with the receiver. An adaptive run (`-A`) sends from the
+//! the table of slots and a counter with the receiver. An adaptive run (`-A`) sends from the
 //! receiving thread instead, one probe at each reply.
 
 use super::args::{Args, Mode};
@@ -36,17 +36,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-/// How often the loop looks at clocks and counters, apart from packets.
+/// Time between two readings of clocks and counters, ns.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
-/// Extra probes at the end, which only bring late stamps home: so many at least, and further ones
-/// as long as each brings something; and how long one waits.
+/// Extra probes at the end, which only fetch late stamps: at least this many, further ones as long as
+/// each fetches some, and the wait for each, ns.
 const COLLECT_PROBES: u64 = 4;
 const COLLECT_MOST: u64 = 64;
 const COLLECT_WAIT_NS: u64 = 50_000_000;
-/// The first probe is due this long after everything is ready: until then the threads have started,
-/// which is no lateness of the sender.
+/// The first probe is due this long after everything is ready, ns, so that the start of the threads does
+/// not count as lateness.
 const LEAD_NS: u64 = 20_000_000;
-/// After a signal, replies that are under way get this long.
+/// After a signal, replies under way are awaited for this long, ns.
 const STOP_GRACE_NS: u64 = 100_000_000;
 
 /// Runs one capture.
@@ -109,7 +109,7 @@ pub fn run(
     receiver.finish()
 }
 
-/// Has the socket's own filter stamp what arrives, or else the kernel.
+/// Lets the socket's filter program stamp arrivals, else the kernel (`SO_TIMESTAMPING`).
 fn prepare(socket: &ProbeSocket, tracer: Option<&Tracer<'_>>) -> Result<()> {
     let Some(tracer) = tracer else {
         if let Err(e) = socket.enable_timestamps() {
@@ -148,7 +148,7 @@ fn arrival_at_server(packet: &Packet<'_>) -> Option<u64> {
 /// When, `CLOCK_MONOTONIC` ns, and on which CPU.
 type Moment = Option<(u64, u16)>;
 
-/// Takes replies, and finds out what became of every probe.
+/// Takes replies, and finds out the state of every probe.
 struct Receiver<'a, 'k> {
     plan: &'a Plan,
     shared: &'a Shared,
@@ -166,7 +166,7 @@ struct Receiver<'a, 'k> {
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     epoch_ns: i64,
     housekeeping_ns: u64,
-    /// Says who had the CPU meanwhile.
+    /// Explains slow probes (`--explain`).
     explainer: Option<explain::Background>,
     buffer: Vec<MaybeUninit<u8>>,
     collecting: bool,
@@ -206,7 +206,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// Receives until every probe of the sender has its fate.
+    /// Receives until the state of every probe is final.
     fn open_loop(&mut self, control: &Control) {
         let mut done_ns = None;
         loop {
@@ -241,7 +241,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             let sent_ns = self.session.sent_ns(index).unwrap_or(0);
             loop {
                 self.receive();
-                // One that could not be sent takes a timeout too.
+                // A probe that could not be sent takes a timeout too.
                 let is_over = was_sent && !self.session.is_in_flight(index);
                 if is_over || control.stop.load(Ordering::Relaxed) {
                     break;
@@ -260,7 +260,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.shared.done.store(true, Ordering::Relaxed);
     }
 
-    /// Takes notice of what the sender sent meanwhile, and could not send.
+    /// Takes the probes that the sender sent, or could not send, since the last call.
     fn learn_of_sends(&mut self) {
         let known = self.session.sent();
         let failed = self.shared.take_failed();
@@ -312,7 +312,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let now = monotonic_ns();
         let (received, arrived) = received.unwrap_or_else(|e| {
             self.refusals.receive(&e);
-            // Not again and again at once, should it last.
+            // Does not retry at once, in case the error persists.
             thread::sleep(RECEIVE_TICK);
             (Received::Nothing, None)
         });
@@ -336,7 +336,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.buffer = buffer;
     }
 
-    /// Without BPF: puts the socket's own stamps of sends where the programs would have put theirs.
+    /// Without BPF: puts the socket's stamps of sends into the slots, as the programs do otherwise.
     fn take_sent_stamps(&self) {
         let shared = self.shared;
         let session = shared.session;
@@ -346,7 +346,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         });
     }
 
-    /// Likewise, the stamp of a reply's arrival.
+    /// Without BPF: puts the stamp of a reply's arrival into its slot.
     fn take_arrival(&self, message: &[u8], arrived: i64) {
         let Shared { table, session, .. } = self.shared;
         if let Ok(p) = packet::parse(message, self.plan.family)
@@ -362,7 +362,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// Believed only if it quotes a probe in flight.
+    /// Counts an ICMP error, which is believed only if it quotes a probe in flight.
     fn icmp_error(&mut self, e: &IcmpError) {
         let (session, peer) = (self.shared.session, self.plan.ip);
         let quoted = e.probe(session, peer);
@@ -386,7 +386,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         };
         if !packet.checksum_ok {
             self.collector.counters().bad_checksum += 1;
-            // A version 0 peer gets about one in a thousand of its own packets wrong.
+            // A version 0 peer computes about one checksum in a thousand wrong.
             if packet.version == Version::V1 {
                 return;
             }
@@ -408,7 +408,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.hand_out(now);
     }
 
-    /// An echo reply of the other end's kernel.
+    /// Takes an echo reply of the server's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64) {
         let sequence = packet.sequence;
         let Some(index) = index_of(sequence, self.session.sent()) else {
@@ -435,7 +435,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// The first answer to a probe.
+    /// Takes the first answer to a probe.
     fn answered(&mut self, index: u64, packet: &Packet<'_>, answer: FirstAnswer, now: u64) {
         self.count_answer(&answer);
         let (due_ns, sent_ns) = (self.due_ns(index), answer.sent_ns);
@@ -469,7 +469,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.explain(index as u32, due_ns.unwrap_or(sent_ns), now);
     }
 
-    /// What the server says of who had its CPU.
+    /// Takes the blame that the server sent.
     fn take_blame(&mut self, packet: &Packet<'_>) {
         let text = packet.notes().filter_map(|note| match note {
             Note::Text {
@@ -486,7 +486,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// Who had this host's CPUs while a probe was slow.
+    /// Asks what had this host's CPUs while a probe was slow.
     fn explain(&mut self, sequence: u32, due_ns: u64, now: u64) {
         let Some(explainer) = &self.explainer else {
             return;
@@ -496,11 +496,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
             return;
         }
         let mut path = self.journey.path(sequence);
-        // Where this thread was when it had the reply; without a sleep nothing else says it.
+        // The CPU of this thread when it had the reply; without a sleep no stamp says it.
         let here = rustix::thread::sched_getcpu() as u16;
         let returned = path.iter_mut().filter(|s| s.point == Point::LRxUser);
         returned.for_each(|stamp| stamp.cpu = Some(here));
-        // Where both ends are on this kernel, this recorder saw both.
+        // If both ends are on this kernel, this recorder saw both.
         let hosts = [Host::Client, Host::Server];
         let seen = if self.journey.is_one_kernel() { 2 } else { 1 };
         let windows = hosts.iter().take(seen);
@@ -512,7 +512,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// Passes on what was explained meanwhile.
+    /// Passes on the explanations that have arrived.
     fn take_explanations(&mut self) {
         for (sequence, blame) in self.explainer.iter().flat_map(explain::Background::answers) {
             self.collector.blame(sequence, blame);
@@ -532,8 +532,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// A request that was doubled arrived at the server twice; a reply that was doubled tells of
-    /// the same arrival again.
+    /// Counts a duplicate by direction: a duplicated request arrived at the server twice, a duplicated reply
+    /// reports the same arrival again.
     fn count_duplicate(&mut self, first_ns: Option<u64>, second_ns: Option<u64>) {
         if let Some((first, second)) = first_ns.zip(second_ns) {
             let counters = self.collector.counters();
@@ -542,7 +542,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// What the server says of probes that nobody answered yet.
+    /// Takes what the server says of unanswered probes.
     fn take_words(&mut self, packet: &Packet<'_>) {
         let sent = self.session.sent();
         for note in packet.notes() {
@@ -558,8 +558,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// Has the next probes ask for the oldest of those that were sent before `before_ns`, are in
-    /// flight, and of which the server has not said anything; which one that is, if any.
+    /// Makes the next probes ask about the oldest probe in flight that was sent before `before_ns` and of
+    /// which the server has not said anything. Returns that probe, if any.
     fn ask(&mut self, before_ns: u64) -> Option<u64> {
         let open = self.session.oldest_open();
         let sent_ns = |index| self.session.sent_ns(index);
@@ -583,7 +583,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         )
     }
 
-    /// When the schedule, if there is one, wants this probe to leave, `CLOCK_MONOTONIC` ns.
+    /// When this probe is due, `CLOCK_MONOTONIC` ns, if there is a schedule.
     fn due_ns(&self, index: u64) -> Option<u64> {
         let interval_ns = self.plan.interval_ns?;
         Some(self.shared.start_ns + index * interval_ns)
@@ -618,7 +618,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             });
     }
 
-    /// Everything that is not the arrival of a packet, at most every [`HOUSEKEEPING_NS`]; the time.
+    /// Does everything but the arrival of packets, at most every [`HOUSEKEEPING_NS`]. Returns the time.
     fn housekeep(&mut self, control: &Control) -> u64 {
         let now = monotonic_ns();
         if now < self.housekeeping_ns {
@@ -647,8 +647,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         now
     }
 
-    /// Gives up the probes that will not be answered any more. What waits in the socket may be
-    /// their answers: after a stall of this very process it is.
+    /// Gives up overdue probes, but only after all packets in the socket were read: after a stall of this
+    /// process they are the answers.
     fn expire(&mut self) {
         let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
         let words = inband && self.negotiation.expects();
@@ -657,7 +657,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         }
     }
 
-    /// A probe in flight is not waited for any more, or could not be sent.
+    /// Gives up a probe in flight, or one that could not be sent.
     fn lose(&mut self, index: u64, send_error: Option<SendError>) {
         let Some(sent_ns) = self.session.sent_ns(index) else {
             return;
@@ -683,8 +683,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.session.lose(index, id);
     }
 
-    /// Programs see what they are attached to; a driver may give no software time stamp, so of
-    /// those a point is only known to be seen when it was.
+    /// Whether stamps of this point can be expected. Programs see what they are attached to; a driver may
+    /// give no software time stamp, so without BPF a point must have been seen once.
     fn sees(&self, point: Point) -> bool {
         match &self.tracer {
             Some(tracer) => tracer.points.iter().any(|(seen, _)| *seen == point),
@@ -711,7 +711,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.no_remote = journey.no_remote;
     }
 
-    /// Brings the last late stamps home, and gives every probe its fate.
+    /// Fetches the last late stamps, and makes the state of every probe final.
     fn finish(mut self) -> Result<Outcome> {
         self.hand_out(monotonic_ns());
         self.learn_of_sends();
@@ -725,7 +725,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             .finished(u64::MAX, self.negotiation.expects(), |probe| {
                 collector.probe(probe);
             });
-        // Those that were not waited for that long, as the run was ended, stay in flight.
+        // Probes that were not awaited long enough, as the run was ended, stay in flight.
         let overdue_ns = self.drained_ns.saturating_sub(self.plan.timeout_ns);
         for index in self.session.in_flight_since(overdue_ns) {
             self.lose(index, None);
@@ -755,9 +755,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         })
     }
 
-    /// Waits a little for the stamps that are still under way. In band they come with a reply: a
-    /// few more echo requests, which count as nothing, bring home what the server saw after the
-    /// last probe's reply had passed its last writable hook.
+    /// Waits a little for stamps under way. In band they travel in a reply: a few more echo requests, which
+    /// no statistics count, fetch the stamps taken after the last reply had passed the last writable hook.
     fn collect(&mut self) {
         self.collecting = true;
         let format = self.shared.format.load(Ordering::Relaxed);

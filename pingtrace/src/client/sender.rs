@@ -14,15 +14,14 @@ use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// When the youngest probes were sent, `CLOCK_MONOTONIC` ns, and on which CPU: more of them than
-/// there are records.
+/// Send times (`CLOCK_MONOTONIC` ns) and CPUs of the newest probes: of more probes than there are slots.
 pub struct SendTimes(Vec<(AtomicU64, AtomicU16)>);
 
 impl SendTimes {
-    /// The times of this many probes are kept at least.
+    /// Lower bound on the number of probes whose times are kept.
     const MIN: usize = 65_536;
 
-    /// For a table of this many records, a power of two.
+    /// For a table of this many slots, a power of two.
     fn new(records: u32) -> Self {
         let length = (8 * records as usize).max(Self::MIN);
         let places = (0..length).map(|_| (AtomicU64::new(0), AtomicU16::new(0)));
@@ -33,29 +32,29 @@ impl SendTimes {
         &self.0[index as usize & (self.0.len() - 1)]
     }
 
-    /// Before the count of probes sent says that this one was.
+    /// Stores the time, before the count of probes sent includes the probe.
     fn set(&self, index: u64, ns: u64, cpu: u16) {
-        // Whoever reads the new value where it wants the old one sees the count that tells so.
+        // A reader that gets the new value instead of the old one also sees the new count, and discards it.
         fence(Ordering::Release);
         let (time, on) = self.place(index);
         time.store(ns, Ordering::Relaxed);
         on.store(cpu, Ordering::Relaxed);
     }
 
-    /// `None` if younger probes took its place.
+    /// `None` if a newer probe took its place.
     fn get(&self, index: u64, sent: &AtomicU64) -> Option<(u64, u16)> {
         let (time, on) = self.place(index);
         let found = (time.load(Ordering::Relaxed), on.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
-        // The place is being taken from the moment on at which so many were sent.
+        // The place is being reused once this many probes were sent.
         (sent.load(Ordering::Relaxed) < index + self.0.len() as u64).then_some(found)
     }
 }
 
-/// Failed sends that are remembered until the receiver takes them.
+/// Upper bound on failed sends that wait for the receiver.
 const MAX_FAILED: usize = 65_536;
-/// Probes of the schedule that are late when the time is over may leave within a tenth of it, but no
-/// later than this.
+/// Upper bound, ns, on the time in which late probes of the schedule may leave after the end; also a
+/// tenth of the run's time.
 const MAX_CATCH_UP_NS: u64 = 100_000_000;
 
 /// What the sender and the receiver share.
@@ -81,7 +80,7 @@ pub struct Shared {
     zone: Option<(String, AtomicU32)>,
     /// A [`Format`], chosen by the receiver.
     pub format: AtomicU8,
-    /// The oldest probe of which the server is to say what became of it, plus one; 0: none.
+    /// The oldest probe that the server is asked about, plus one; 0: none.
     pub question: AtomicU64,
     /// The sender has nothing more to send.
     pub done: AtomicBool,
@@ -142,7 +141,7 @@ impl Shared {
     fn fail(&self, index: u64, error: SendError) {
         self.send_errors.fetch_add(1, Ordering::Relaxed);
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        // Beyond, a probe is given up without its reason.
+        // Beyond the limit a probe is given up without its reason.
         if failed.len() < MAX_FAILED {
             failed.push((index, error));
         }
@@ -153,8 +152,8 @@ impl Shared {
         std::mem::take(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The question that the probe with this index carries: how many sequence numbers back the
-    /// oldest probe is that it is about, and how long ago that one was sent, ns.
+    /// The question that the probe with this index carries: how many sequence numbers back its first probe
+    /// is, and how long ago that one was sent, ns.
     pub fn question(&self, index: u64, now: u64) -> Option<(u16, u64)> {
         if self.format.load(Ordering::Relaxed) != Format::Inband as u8 {
             return None;
@@ -186,7 +185,7 @@ pub struct Sender<'a> {
     margin: Margin,
 }
 
-/// How long before its time the sender wakes up and spins.
+/// How long before a probe is due the sender wakes up and spins, ns.
 ///
 /// It follows the 99.5th percentile of the sleeps' overshoots: a sleep that ends too late raises
 /// it by 199 steps, any other lowers it by one, and the two balance when 1 of 200 is too late.
@@ -215,7 +214,7 @@ impl Margin {
 }
 
 impl<'a> Sender<'a> {
-    /// Intervals up to this spin for the last part of the wait.
+    /// For intervals up to this, ns, the sender spins for the last part of the wait.
     const SPIN_BELOW_NS: u64 = 1_000_000;
 
     /// For one run.

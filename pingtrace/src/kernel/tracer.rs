@@ -1,4 +1,4 @@
-//! Loads and attaches the stamping programs of one role, and says which points they give.
+//! Loads and attaches the stamping programs of a role, and lists the points that they give.
 
 use crate::kernel::lab_clock::{self, LabClock};
 use crate::kernel::meter::{self, Programs};
@@ -28,19 +28,19 @@ pub enum Role {
     Server {
         /// Index of this host in its stamps.
         host: u16,
-        /// Hash of the boot id; 0 when this host is to count as another one in any case.
+        /// Hash of the boot id; 0 if this host is to count as another one in any case.
         host_id: u64,
     },
 }
 
-/// What is asked of the programs.
+/// Parameters of the programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
     /// Role.
     pub role: Role,
-    /// Server: tell of probes that stay this long in this host.
+    /// Server: explain probes that stay at least this long in this host.
     pub explain: Option<Duration>,
-    /// Records in the table, a power of two.
+    /// Slots in the table, a power of two.
     pub slots: u32,
     /// Stamp in this namespace only.
     pub only_netns: Option<u32>,
@@ -50,8 +50,8 @@ pub struct Setup {
     pub own_netns: u32,
 }
 
-/// Storage of the loaded object, kept by the caller for as long as the tracer lives; the second
-/// is for a further attempt with fewer programs.
+/// Memory for the loaded object, kept by the caller as long as the tracer lives; the second is for
+/// another attempt with fewer programs.
 pub struct Storage([MaybeUninit<OpenObject>; 2]);
 
 impl Storage {
@@ -67,13 +67,13 @@ pub struct Tracer<'a> {
     role: Role,
     loaded: BTreeSet<&'static str>,
     links: Vec<Link>,
-    /// Records of probes in flight.
+    /// Slots of probes in flight.
     pub table: Arc<Table>,
     /// The points that can be seen, and by which hook.
     pub points: Vec<(Point, String)>,
-    /// Points that cannot be had, and why.
+    /// Points that cannot be stamped here, and why.
     pub missing: Vec<(Point, String)>,
-    /// The kernel's drops of probes are seen.
+    /// Whether the kernel's drops of probes are seen.
     pub drops: bool,
 }
 
@@ -100,8 +100,7 @@ const ICMP_RCV: [(&str, [&str; 2]); 2] = [
 ];
 
 impl<'a> Tracer<'a> {
-    /// Loads whatever this kernel allows of the role's programs. Fails only when the kernel takes
-    /// none of them.
+    /// Loads those of the role's programs that this kernel allows. Fails only if it allows none.
     pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
         let mut wanted = programs(&setup.role);
         let [first, second] = &mut storage.0;
@@ -141,8 +140,8 @@ impl<'a> Tracer<'a> {
         self.find_receiver();
     }
 
-    /// Attaches one by one: what this kernel refuses is missing, not fatal. The program that begins
-    /// a server's records comes last, so that no record lacks what the others see.
+    /// Attaches one by one: a refused program is missing, not fatal. The program that takes a server's slots
+    /// comes last, so that no slot lacks stamps of the others.
     fn attach_each(&mut self) -> BTreeSet<&'static str> {
         let mut attached = BTreeSet::new();
         let mut programs: Vec<_> = self.skel.object().progs_mut().collect();
@@ -193,7 +192,7 @@ impl<'a> Tracer<'a> {
         self.points.sort_by_key(|(p, _)| *p);
     }
 
-    /// Tells the programs which thread receives: the caller, as the kernel numbers it.
+    /// Sets the receiving thread in the programs: the caller, by its id in the initial PID namespace.
     fn find_receiver(&mut self) {
         if !matches!(self.role, Role::Client { .. }) {
             return;
@@ -227,8 +226,8 @@ impl<'a> Tracer<'a> {
         program.autoload().then(|| program.as_fd().as_raw_fd())
     }
 
-    /// Forgets the last wake-up of the receiving thread, before it waits again. When it last got a
-    /// CPU stays known: a thread that was preempted before it could wait has no wake-up.
+    /// Clears the last wake-up of the receiving thread, before it waits again. The time at which it last got
+    /// a CPU stays: a thread that was preempted before it could wait has no wake-up.
     pub fn begin_wait(&mut self) {
         self.bss().receiver_sleep.woken_ns = 0;
     }
@@ -238,7 +237,7 @@ impl<'a> Tracer<'a> {
         self.bss().receiver_sleep
     }
 
-    /// What the programs had to leave out so far.
+    /// The losses of the programs so far.
     pub fn losses(&self) -> pt_losses {
         self.skel
             .maps
@@ -264,7 +263,7 @@ fn is_passive(name: &str) -> bool {
     matches!(name, "client_socket" | "server_socket" | "whoami")
 }
 
-/// The hook that stands for `icmp_rcv`, for both families.
+/// The hook in use at `icmp_rcv`, for both families.
 fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
     let complete = ICMP_RCV
         .iter()
@@ -366,9 +365,8 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         .context("size the table of probe records")
 }
 
-/// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, from which the programs find
-/// headers that a driver left in a page. Zeros where this kernel has none: there they see linear
-/// headers only.
+/// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, by which the programs find headers that
+/// a driver left in a page. Zeros if this kernel has none: then only linear headers are seen.
 static PAGE_BASES: LazyLock<[u64; 2]> =
     LazyLock::new(
         || match symbols::addresses(["page_offset_base", "vmemmap_base"]) {
@@ -377,7 +375,7 @@ static PAGE_BASES: LazyLock<[u64; 2]> =
         },
     );
 
-/// Loads, and attaches, one program alone: the only test that tells the truth.
+/// Loads, and attaches, one program alone: the only reliable test.
 fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {
     let mut storage = MaybeUninit::uninit();
     let skel = load(&mut storage, setup, &BTreeSet::from([program]))?;
