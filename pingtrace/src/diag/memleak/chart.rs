@@ -1,7 +1,8 @@
 //! The picture of memleak.
 
-use super::findings::{Findings, Found, label, total};
+use super::findings::Findings;
 use super::monitor::{Monitor, SNAPSHOTS};
+use super::sites::{Found, label, total};
 use crate::kernel::host;
 use crate::units::Time;
 use report::companion::memleak::{Suspect, suspects};

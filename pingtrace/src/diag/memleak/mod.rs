@@ -10,6 +10,7 @@ mod run;
 
 mod findings;
 mod monitor;
+mod sites;
 
 mod accounting;
 mod follow;

@@ -262,6 +262,11 @@ impl<'a> Monitor<'a> {
         format!("{}/{pid}", process.map_or("", |p| &p.comm))
     }
 
+    /// The followed process.
+    pub fn user(&self) -> Option<u32> {
+        self.followed.iter().find_map(Follow::process)
+    }
+
     /// Sleeps until then and shows the progress; `false` when the run is to end, by a signal or because
     /// the followed process has ended.
     pub fn wait(&mut self, until: Instant, control: &Control, sink: &mut Sink) -> bool {
