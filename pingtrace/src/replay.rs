@@ -11,7 +11,7 @@ use crate::control::Asked;
 use crate::exit::Outcome;
 use crate::exit::Usage;
 use crate::options::{Origin, Results};
-use crate::output::files::suffixed;
+use crate::output::logs;
 use crate::output::run::Source;
 use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
@@ -160,12 +160,10 @@ impl SavedRun {
 
     /// Refuses to append results to the log that is being read.
     fn refuse_to_write_into(&self, results: &Results) -> Result<()> {
-        let Some(log) = results.output.log(Origin::SavedRun) else {
-            return Ok(());
-        };
         let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
-        let log = ["seq", "stat"].map(|suffix| suffixed(&log, suffix));
-        let log: Vec<_> = log.iter().flat_map(fs::metadata).map(id).collect();
+        let log = logs::files(&results.output, Origin::SavedRun).into_iter();
+        let log = log.flat_map(|(_, path)| fs::metadata(path));
+        let log: Vec<_> = log.map(id).collect();
         let is_read = |file: &SavedFile| file.id().is_some_and(|id| log.contains(&id));
         if self.files.iter().any(is_read) {
             let why = format!("{} is the log (--log): choose another one", self.name);

@@ -19,30 +19,30 @@ struct Log {
     file: RotatingFile,
 }
 
+/// The files of the log, if there is one, and what each has.
+pub fn files(output: &Output, origin: Origin) -> Vec<(LogFile, PathBuf)> {
+    match (output.log(origin), origin) {
+        (None, _) => Vec::new(),
+        (Some(path), Origin::LiveRun | Origin::SavedRun) => vec![
+            (LogFile::Sequence, suffixed(&path, "seq")),
+            (LogFile::Statistics, suffixed(&path, "stat")),
+        ],
+        (Some(path), Origin::Companion(_)) => vec![(LogFile::Rows, path)],
+    }
+}
+
 impl Logs {
     /// Opens the files. `header` is at the head of each file with text.
     pub fn open(output: &Output, origin: Origin, header: &str) -> Result<Self> {
-        let Some(path) = output.log(origin) else {
-            return Ok(Self(Vec::new()));
-        };
-        let is_run = !matches!(origin, Origin::Companion(_));
-        let json = is_run || output.wants(Format::Json);
-        let header = if json { "" } else { header };
-        let open = |has: LogFile, path: PathBuf| -> Result<Log> {
+        let open = |(has, path): (LogFile, PathBuf)| {
+            let json = has != LogFile::Rows || output.wants(Format::Json);
             let file = RotatingFile::open(&path, output.logsize, output.logbackup as usize)
-                .and_then(|file| file.with_header(header))
+                .and_then(|file| file.with_header(if json { "" } else { header }))
                 .with_context(|| format!("open the log {} (--log)", path.display()))?;
             Ok(Log { has, json, file })
         };
-        let logs = if is_run {
-            vec![
-                open(LogFile::Sequence, suffixed(&path, "seq"))?,
-                open(LogFile::Statistics, suffixed(&path, "stat"))?,
-            ]
-        } else {
-            vec![open(LogFile::Rows, path)?]
-        };
-        Ok(Self(logs))
+        let logs = files(output, origin).into_iter().map(open);
+        Ok(Self(logs.collect::<Result<_>>()?))
     }
 
     /// Whether there is no log.
