@@ -135,7 +135,7 @@ rate_mode() {
     row "ratio" "$(calculate "int(100 * $stamped / $bare)") %" "goal 60 % or more"
     row "ratio of each pair" "" \
         "$(paste "$work/stamped" "$work/bare" | awk '{ printf "%.0f %% ", 100 * $1 / $2 }')"
-    row "probes lost or without remote stamps" "$missing" "goal 0"
+    row "probes lost or without server stamps" "$missing" "goal 0"
 }
 
 bench_rate() {
@@ -163,7 +163,7 @@ bench_load() {
     stop_server
     row "sent" "$(counter "$work/run" sent)" "goal $((seconds * 20000))"
     row "answered" "$(counter "$work/run" replied)" "goal all"
-    row "lost, without remote stamps" \
+    row "lost, without server stamps" \
         "$(counter "$work/run" lost), $(counter "$work/run" no_remote)" "goal 0, 0"
     row "send slip p50, p99" "$(slip "$work/run" p50), $(slip "$work/run" p99) ns" ""
     row "memory of the client after $((seconds / 3)) s, at the end" "$early, $late kB" "goal flat"

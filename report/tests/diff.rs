@@ -88,7 +88,7 @@ fn what_only_one_run_has_is_not_compared() {
 
 #[test]
 fn the_last_run_of_a_file_is_read() {
-    let (summary, _) = example_summary();
+    let summary = example_summary();
     let mut first = example_run();
     first.start_unix_ns -= 1_000;
     let part = Summary {

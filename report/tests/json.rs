@@ -44,14 +44,14 @@ fn lines() -> Vec<String> {
         slo: Vec::new(),
         histograms: Vec::new(),
         clock: None,
-        ..example_summary().0
+        ..example_summary()
     };
     let mut lines = vec![
         run_line(&example_run(), Part::First),
         run_line(&example_run(), Part::Continued),
         stat_line(
             &example_run(),
-            &example_summary().0,
+            &example_summary(),
             &names,
             1_767_225_660_000_000_000,
         ),
@@ -201,7 +201,7 @@ fn runs_and_summaries_read_back() {
         let read = parse_line(&line).expect("line");
         assert_eq!(read, Line::Run(run.clone(), part));
     }
-    let (mut summary, _) = example_summary();
+    let mut summary = example_summary();
     let line = stat_line(&example_run(), &summary, &example_names(), 5_000);
     assert_eq!(summary.histograms.len(), summary.delays.len());
     assert_eq!(summary.slo.iter().filter(|judged| judged.met).count(), 1);
@@ -235,7 +235,7 @@ fn runs_and_summaries_read_back() {
 fn lines_of_others_are_told_apart_from_broken_ones() {
     let other = r#"{"type":"event","companion":"irqoff","lat_ns":5}"#;
     assert_eq!(parse_line(other).expect("line"), Line::Other);
-    let stat = stat_line(&example_run(), &example_summary().0, &example_names(), 0);
+    let stat = stat_line(&example_run(), &example_summary(), &example_names(), 0);
     let torn = stat.replacen("HISTF", "TSIHF", 1);
     assert!(torn != stat && parse_line(&torn).is_err());
     for broken in [

@@ -15,7 +15,6 @@ use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
 use proptest::prelude::*;
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
-use report::analysis::marks::Marks;
 use report::format::json::{self, Line, Part, interval_line, probe_line, run_line, stat_line};
 use report::format::saved;
 use report::format::saved::Scan;
@@ -31,7 +30,7 @@ fn lines() -> Vec<String> {
     let probes = records.iter().map(|record| probe_line(record, &names));
     let mut lines = vec![run_line(&example_run(), Part::First)];
     lines.extend(probes);
-    lines.push(stat_line(&example_run(), &example_summary().0, &names, 4));
+    lines.push(stat_line(&example_run(), &example_summary(), &names, 4));
     lines
 }
 
@@ -219,10 +218,10 @@ fn a_part_of_a_run_stands_alone_and_is_not_its_beginning() {
 
 /// All text and JSON that is made of a line.
 fn shown(line: Line) -> String {
-    let (marks, style) = (Marks::default(), Style::default());
+    let style = Style::default();
     match line {
         Line::Run(run, part) => {
-            text::summary(&run, &example_summary().0, &example_names(), marks, &style)
+            text::summary(&run, &example_summary(), &example_names(), &style)
                 + &run_line(&run, part)
         }
         Line::Probe(read) => {
@@ -233,7 +232,7 @@ fn shown(line: Line) -> String {
         }
         Line::Stat { summary, .. } | Line::Interval { summary, .. } => {
             let (run, names) = (example_run(), example_names());
-            let lines = text::summary(&run, &summary, &names, marks, &style);
+            let lines = text::summary(&run, &summary, &names, &style);
             let json = [
                 stat_line(&run, &summary, &names, 0),
                 interval_line(&summary, &names, 0),

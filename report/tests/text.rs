@@ -8,10 +8,10 @@ use std::fs;
 
 use chrono::{FixedOffset, TimeZone, Utc};
 use common::{data, example_hops, example_names, example_records, example_run, example_summary};
-use report::analysis::marks::Marks;
 use report::analysis::stats::Stats;
 use report::format::style::Style;
 use report::format::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
+use report::model::Marks;
 use report::model::{Certainty, Delay, Owner, Record, Run, Segment, Summary, Verdict};
 
 fn compare(name: &str, found: &str) {
@@ -96,8 +96,8 @@ fn hops_of_a_run() {
     );
 }
 
-fn summary_is_narrow(run: &Run, numbers: &Summary, marks: Marks) -> String {
-    let text = summary(run, numbers, &example_names(), marks, &Style::default());
+fn summary_is_narrow(run: &Run, numbers: &Summary) -> String {
+    let text = summary(run, numbers, &example_names(), &Style::default());
     for line in text.lines() {
         assert!(line.len() <= 110, "{} columns: {line}", line.len());
     }
@@ -106,16 +106,13 @@ fn summary_is_narrow(run: &Run, numbers: &Summary, marks: Marks) -> String {
 
 #[test]
 fn summary_of_a_run() {
-    let (numbers, marks) = example_summary();
-    compare(
-        "summary.txt",
-        &summary_is_narrow(&example_run(), &numbers, marks),
-    );
+    let numbers = example_summary();
+    compare("summary.txt", &summary_is_narrow(&example_run(), &numbers));
 }
 
 #[test]
 fn an_interval_is_a_line() {
-    let (numbers, _) = example_summary();
+    let numbers = example_summary();
     let time = example_records()[0].probe.sent_unix_ns;
     assert_eq!(
         interval_line_in(&numbers, time, &example_run(), &Utc),
@@ -138,16 +135,19 @@ fn summary_of_nothing() {
     run.points.clear();
     run.interval_ns = None;
     run.threshold_ns = 0;
-    let text = summary_is_narrow(&run, &Stats::new().summary(0), Marks::default());
+    let text = summary_is_narrow(&run, &Stats::new().summary(0));
     compare("summary_empty.txt", &text);
 }
 
 #[test]
 fn only_marks_that_were_used_are_explained() {
     let run = example_run();
-    let numbers = Stats::new().summary(0);
     let explained = |marks| {
-        let text = summary_is_narrow(&run, &numbers, marks);
+        let numbers = Summary {
+            marks,
+            ..Stats::new().summary(0)
+        };
+        let text = summary_is_narrow(&run, &numbers);
         ['~', '*', '!'].map(|mark| text.lines().any(|line| line.starts_with(mark)))
     };
     let mut delay = Delay {
@@ -190,7 +190,7 @@ fn the_date_is_there_when_it_is_another_one() {
 #[test]
 fn all_text_fits_the_terminal() {
     let (run, names) = (example_run(), example_names());
-    let (numbers, marks) = example_summary();
+    let numbers = example_summary();
     for width in 40..130 {
         let style = Style {
             width: Some(width),
@@ -201,7 +201,7 @@ fn all_text_fits_the_terminal() {
             .iter()
             .map(|r| probe_line_in(r, &run, &example_names(), &style, &Utc) + "\n");
         let mut text: String = lines.collect();
-        text += &summary(&run, &numbers, &example_names(), marks, &style);
+        text += &summary(&run, &numbers, &example_names(), &style);
         text += &hop_table(&example_hops(), &names, &style);
         for line in style.render(&text).lines() {
             assert!(line.chars().count() <= width, "{width}: {line}");

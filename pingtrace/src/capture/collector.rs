@@ -464,7 +464,6 @@ impl Collector {
             time_unix_ns: now.unix_ns,
             run: self.run.clone(),
             summary: self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns))),
-            marks: self.stats.marks(),
         }
     }
 
@@ -577,7 +576,6 @@ impl Collector {
             time_unix_ns: now.unix_ns,
             capture,
             interval,
-            marks: self.stats.marks(),
             hops: self.hops,
         })?;
         Ok(judged)

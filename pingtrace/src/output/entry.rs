@@ -1,7 +1,6 @@
 //! The entries that are written, of runs and companions, and their forms: text and JSON.
 
 use report::analysis::hops::HopStats;
-use report::analysis::marks::Marks;
 use report::companion::Row;
 use report::format::json::Part;
 use report::format::style::Style;
@@ -18,8 +17,8 @@ pub enum Entry<'a> {
     Interval(Statistics<'a>, Shown),
     /// Statistics of the run so far, for the log.
     SoFar(Statistics<'a>),
-    /// Statistics of the whole run, with marks to explain.
-    Summary(Statistics<'a>, Marks),
+    /// Statistics of the whole run.
+    Summary(Statistics<'a>),
     /// Statistics of hops.
     Hops(&'a HopStats, &'a Names),
     /// A JSON line about a capture that did not take place.
@@ -84,9 +83,9 @@ impl Entry<'_> {
                 lines
             }
             Self::Interval(of, _) => text::interval(of.summary, of.time_unix_ns, of.about.run),
-            Self::Summary(of, marks) => {
+            Self::Summary(of) => {
                 let About { run, names, .. } = of.about;
-                text::summary(run, of.summary, names, *marks, style)
+                text::summary(run, of.summary, names, style)
             }
             Self::Hops(hops, names) => format!("\n{}", text::hop_table(hops, names, style)),
             Self::Row(row) => row.text(),
@@ -103,7 +102,7 @@ impl Entry<'_> {
             Self::Interval(of, _) => {
                 json::interval_line(of.summary, of.about.names, of.time_unix_ns)
             }
-            Self::SoFar(of) | Self::Summary(of, _) => {
+            Self::SoFar(of) | Self::Summary(of) => {
                 json::stat_line(of.about.run, of.summary, of.about.names, of.time_unix_ns)
             }
             Self::Hops(hops, names) => json::hops_line(hops, names),

@@ -6,7 +6,6 @@ use crate::output::entry::{About, Entry, Shown, Statistics};
 use crate::output::names::NameBook;
 use anyhow::{Context, Result, anyhow};
 use report::analysis::hops::HopStats;
-use report::analysis::marks::Marks;
 use report::draw;
 use report::model::{Capture, Names, Record, Run, Summary};
 use std::sync::Arc;
@@ -71,8 +70,6 @@ pub struct SoFar {
     pub run: Run,
     /// Its statistics.
     pub summary: Summary,
-    /// Marks that the summary explains.
-    pub marks: Marks,
 }
 
 /// The results of a run.
@@ -83,8 +80,6 @@ pub struct End {
     pub interval: Option<Summary>,
     /// What a picture is drawn from.
     pub capture: Capture,
-    /// Marks that the summary explains.
-    pub marks: Marks,
     /// Statistics of hops, if they are wanted.
     pub hops: Option<HopStats>,
 }
@@ -188,7 +183,7 @@ impl Writer {
                         about: about(&so_far.run, &self.names, self.hops),
                         time_unix_ns: so_far.time_unix_ns,
                     };
-                    destinations::print_to_stderr(&Entry::Summary(now, so_far.marks));
+                    destinations::print_to_stderr(&Entry::Summary(now));
                 }
                 Message::End(end) => return self.end(*end),
             }
@@ -211,7 +206,6 @@ impl Writer {
             time_unix_ns,
             mut capture,
             interval,
-            marks,
             hops,
         } = end;
         if let Some(interval) = &interval {
@@ -227,7 +221,7 @@ impl Writer {
             time_unix_ns,
         };
         let hops = hops.as_ref();
-        let mut last = vec![Entry::Summary(whole, marks)];
+        let mut last = vec![Entry::Summary(whole)];
         last.extend(hops.map(|hops| Entry::Hops(hops, self.names.names())));
         self.to.finish(&last, |path| {
             Ok(draw::write(draw::Picture::Run(&capture), path)?)

@@ -202,7 +202,7 @@ impl Facts<'_> {
         format!("{}: {}", loss.place.label(), why.join(", "))
     }
 
-    /// `146 of 384 slow probes: local host, queue of eth0 in netns web (l_tx_qdisc) on CPU 3, 667 us
+    /// `146 of 384 slow probes: client host, queue of eth0 in netns web (l_tx_qdisc) on CPU 3, 667 us
     /// to 27.8 ms`; empty if none was slow.
     fn slow(&self) -> String {
         let slow = self.slow_probes();
@@ -221,7 +221,7 @@ impl Facts<'_> {
         }
     }
 
-    /// `remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, 0.9 ms to 4.1 ms`.
+    /// `server host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, 0.9 ms to 4.1 ms`.
     fn cause_words(&self, cause: &Cause) -> String {
         let mut words = vec![
             match (cause.owner, cause.segment, self.run.server.label()) {
@@ -449,7 +449,7 @@ mod tests {
         assert_eq!(found.about, About::Slow);
         assert_eq!(
             found.title,
-            "146 of 384 slow probes: local host, queue of eth0 in netns web (l_tx_qdisc) on CPU 3, \
+            "146 of 384 slow probes: client host, queue of eth0 in netns web (l_tx_qdisc) on CPU 3, \
              12.8 ms to 28.0 ms"
         );
         assert_eq!(
@@ -469,7 +469,7 @@ mod tests {
         };
         assert_eq!(
             headline(1, &summary(100, 0, vec![softirq])).title,
-            "37 of 37 slow probes: remote host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, \
+            "37 of 37 slow probes: server host 10.0.0.2, waiting for the NET_RX softirq on CPU 3, \
              1.00 ms (7 not sure)"
         );
         let undecided = Cause {
@@ -500,7 +500,7 @@ mod tests {
         assert!(
             found
                 .detail
-                .starts_with("1 of 1 slow probes: local host, queued"),
+                .starts_with("1 of 1 slow probes: client host, queued"),
             "{}",
             found.detail
         );
@@ -516,7 +516,7 @@ mod tests {
             assert_eq!(found.about, about);
             let all = format!("{} {}", found.title, found.detail).to_lowercase();
             assert!(all.contains("lost 1 of 100 at client queue"), "{all}");
-            assert!(all.contains("slow probes: local host"), "{all}");
+            assert!(all.contains("slow probes: client host"), "{all}");
         }
     }
 

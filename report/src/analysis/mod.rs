@@ -14,7 +14,6 @@ pub mod causes; // what made the slow ones slow
 mod distribution; // of one duration
 pub mod hops; // every device on the way
 pub mod jitter; // how the delay varies from a probe to the next
-pub mod marks; // what qualifies the times of segments
 pub mod quantile; // of a distribution
 pub mod series; // totals over time
 pub mod slowest; // the slowest ones

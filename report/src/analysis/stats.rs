@@ -16,10 +16,9 @@ use crate::analysis::causes::Causes;
 use crate::analysis::distribution::Distribution;
 use crate::analysis::jitter::{Delays, Pairs};
 use crate::analysis::loss::{LossId, Losses};
-use crate::analysis::marks::Marks;
 use crate::analysis::spans::Spans;
 use crate::model::{
-    Breakdown, Counters, DelayStat, Direction, Loss, Place, Probe, Segment, Slow, Summary,
+    Breakdown, Counters, DelayStat, Direction, Loss, Marks, Place, Probe, Segment, Slow, Summary,
     Variation, Verdict, Way,
 };
 
@@ -228,11 +227,6 @@ impl Stats {
         self.interval_causes.count(verdict);
     }
 
-    /// The marks of the segments recorded so far.
-    pub fn marks(&self) -> Marks {
-        self.marks
-    }
-
     /// The totals of the run so far; absent if no probe was answered.
     pub fn totals(&self) -> Option<DelayStat> {
         let of = Of::Total;
@@ -256,6 +250,7 @@ impl Stats {
     pub fn summary(&self, elapsed_ns: u64) -> Summary {
         Summary {
             losses: self.losses.counts(),
+            marks: self.marks,
             ..self
                 .run()
                 .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
@@ -270,6 +265,7 @@ impl Stats {
             histograms: histograms.collect(),
             spreads: run.delays().map(|(of, _)| self.spans.spread(of)).collect(),
             losses: self.losses.counts(),
+            marks: self.marks,
             ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
         }
     }

@@ -5,10 +5,8 @@ use super::html::{escape, square, table};
 use super::palette::color_of;
 use super::picture::Picture;
 use super::scale::local;
-use super::words::marks;
 use super::{companion, waterfall, words};
-use crate::analysis::marks::Marks;
-use crate::model::{Capture, DelayStat, Record, Segment};
+use crate::model::{Capture, DelayStat, Marks, Record, Segment};
 use crate::units::duration;
 use std::collections::BTreeSet;
 
@@ -122,7 +120,7 @@ fn cell(record: &Record, segment: Segment) -> String {
 }
 
 fn notes(capture: &Capture) -> String {
-    let notes = escape(&words::notes(marks(capture)));
+    let notes = escape(&words::notes(capture.summary.marks));
     if notes.is_empty() {
         notes
     } else {
@@ -144,7 +142,7 @@ fn percentiles(capture: &Capture) -> String {
         "delay", "probes", "min", "mean", "p50", "p90", "p99", "p99.9", "max",
     ]
     .map(str::to_owned);
-    let marks = marks(capture);
+    let marks = capture.summary.marks;
     let row = |stat: &&DelayStat| {
         let marks = stat.segment.map(|segment| marks.of(segment));
         let marks = marks.unwrap_or_default();
@@ -166,8 +164,9 @@ fn percentiles(capture: &Capture) -> String {
 }
 
 fn counters(capture: &Capture) -> String {
-    let rows: Vec<Vec<String>> = words::counters(&capture.summary.counters)
-        .into_iter()
+    let counters = &capture.summary.counters;
+    let all = counters.states().into_iter().chain(counters.oddities());
+    let rows: Vec<Vec<String>> = all
         .map(|(name, count)| vec![escape(name), count.to_string()])
         .collect();
     let run = &capture.run;

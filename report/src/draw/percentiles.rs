@@ -2,7 +2,7 @@
 
 use plotters::backend::DrawingBackend;
 
-use crate::model::{Capture, DelayStat, Segment};
+use crate::model::{Capture, DelayStat, Marks, Segment};
 use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
@@ -11,7 +11,6 @@ use super::palette::color_of;
 use super::picture::Error;
 use super::scale::Scale;
 use super::{axis, palette};
-use crate::analysis::marks::Marks;
 
 /// Width of the names, pixels.
 const NAMES: i32 = 128;

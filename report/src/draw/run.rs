@@ -9,14 +9,13 @@ use super::layout::{GAP, MARGIN, NOTES_TOP, PANELS_TOP, WIDTH, headlines};
 use super::picture::Error;
 use super::{palette, percentiles, series, waterfall, words};
 use crate::analysis::headline::Headline;
-use crate::analysis::marks::Marks;
-use crate::model::Capture;
+use crate::model::{Capture, Marks};
 
 pub(super) fn run<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     capture: &Capture,
 ) -> Result<(), Error> {
-    let marks = words::marks(capture);
+    let marks = capture.summary.marks;
     header(canvas, capture)?;
     let end = waterfall::draw(
         canvas,

@@ -11,9 +11,11 @@ use super::canvas::{Canvas, Ink};
 use super::layout::{HEIGHT, WIDTH};
 use super::*;
 use crate::analysis::headline::Headline;
+use crate::format::style::Style;
+use crate::format::text;
 use crate::model::{
-    Breakdown, Bucket, Capture, Cause, ClockRelation, Counters, Delay, DelayStat, Endpoint, Names,
-    Owner, Probe, Record, Run, Segment, Status, Summary,
+    Breakdown, Bucket, Capture, Cause, ClockRelation, Counters, Delay, DelayStat, Endpoint, Mark,
+    Names, Owner, Probe, Record, Run, Segment, Status, Summary,
 };
 
 fn cause(owner: Owner, count: u64) -> Cause {
@@ -438,4 +440,44 @@ fn long_text_is_cut_to_fit() {
         assert!(canvas.width(&canvas.fit(&"wide ".repeat(100), ink, room), ink) <= room);
     }
     assert_eq!(canvas.fit("µs → ≥", ink, 200), "µs → ≥");
+}
+
+/// The words of an SVG, in one line.
+fn words_of(capture: &Capture) -> String {
+    let svg = render(Picture::Run(capture), Format::Svg).expect("a picture");
+    let svg = String::from_utf8(svg).expect("UTF-8");
+    svg.split(['<', '>']).collect::<Vec<_>>().join(" ")
+}
+
+/// Marks are of all probes of the run, not only of the slowest, which the picture shows.
+#[test]
+fn text_picture_and_page_have_one_voice() {
+    let mut capture = sample();
+    let clamped = Delay {
+        segment: SEGMENTS[0],
+        ns: 1,
+        bounds: None,
+        merged: false,
+        clamped: true,
+    };
+    capture.summary.marks.note(&clamped);
+    capture.summary.counters.icmp_unrelated = 7;
+    let style = Style::default();
+    let text = text::summary(&capture.run, &capture.summary, &capture.names, &style);
+    let page = render(Picture::Run(&capture), Format::Html).expect("a page");
+    let page = String::from_utf8(page).expect("UTF-8");
+    let headline = Headline::new(&capture.run, &capture.summary, &capture.names);
+    for words in [
+        &*headline.title,
+        &*format!("{}!", SEGMENTS[0].name()),
+        Mark::Clamped.meaning(),
+        "ICMP errors about no probe in flight",
+    ] {
+        let escaped = words.replace('\'', "&#39;");
+        assert!(text.contains(words), "{words}: {text}");
+        for (what, shown) in [("picture", &words_of(&capture)), ("page", &page)] {
+            let found = shown.contains(words) || shown.contains(&escaped);
+            assert!(found, "{words}: not in the {what}");
+        }
+    }
 }

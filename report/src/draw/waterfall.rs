@@ -2,7 +2,7 @@
 
 use plotters::backend::DrawingBackend;
 
-use crate::model::{Blame, Breakdown, Capture, Delay, Owner, Record};
+use crate::model::{Blame, Breakdown, Capture, Delay, Mark, Marks, Owner, Record};
 use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
@@ -400,11 +400,9 @@ pub(super) fn hint(delay: &Delay, breakdown: &Breakdown) -> String {
             duration(hi)
         ));
     }
-    if delay.merged {
-        lines.push("includes neighbouring segments: a stamp inside was missing".to_owned());
-    }
-    if delay.clamped {
-        lines.push("cut short: the softirq was raised before the packet arrived".to_owned());
-    }
+    // The bounds say more than that mark.
+    let marks = Marks::from_delay(delay).used();
+    let marks = marks.filter(|mark| *mark != Mark::Estimated);
+    lines.extend(marks.map(|mark| mark.meaning().to_owned()));
     lines.join("\n")
 }

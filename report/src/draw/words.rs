@@ -1,7 +1,6 @@
 //! The sentences of the picture.
 
-use crate::analysis::marks::Marks;
-use crate::model::{Capture, Counters, Delay, Endpoint, Record, Status};
+use crate::model::{Capture, Counters, Delay, Endpoint, Marks, Record, Status};
 use crate::units::{FEW, duration};
 
 use super::scale::local;
@@ -80,43 +79,14 @@ pub(super) fn notes(used: Marks) -> String {
     notes.collect::<Vec<_>>().join("   ·   ")
 }
 
-/// Every counter and its name.
-pub(super) fn counters(counters: &Counters) -> [(&'static str, u64); 22] {
-    [
-        ("sent", counters.sent),
-        ("replied", counters.replied),
-        ("late", counters.late),
-        ("lost", counters.lost),
-        ("answered after all", counters.amended),
-        ("forgotten", counters.forgotten),
-        ("still in flight", counters.in_flight),
-        ("duplicates", counters.dup),
-        ("reordered", counters.reordered),
-        ("recorded", counters.recorded),
-        ("without remote stamps", counters.no_remote),
-        ("stamps lost", counters.lost_stamps),
-        ("stamps out of order", counters.unordered),
-        ("bad checksums", counters.bad_checksum),
-        ("malformed packets", counters.malformed),
-        ("unknown points", counters.unknown_points),
-        ("send errors", counters.send_errors),
-        ("ICMP errors", counters.icmp_errors),
-        ("unmatched replies", counters.unmatched),
-        ("stamps refused", counters.refused),
-        (
-            "ICMP errors about no probe in flight",
-            counters.icmp_unrelated,
-        ),
-        ("probes not sent in time", counters.unsent),
-    ]
-}
-
 /// The counters of what should not have happened, where it did; empty if all is well.
-pub(super) fn oddities(all: &Counters) -> String {
-    let usual = ["sent", "replied", "lost", "recorded"];
-    let odd: Vec<String> = counters(all)
-        .into_iter()
-        .filter(|(name, count)| *count > 0 && !usual.contains(name))
+pub(super) fn oddities(counters: &Counters) -> String {
+    let shown_above = ["sent", "replied", "lost", "recorded"];
+    let states = counters.states().into_iter();
+    let states = states.filter(|(name, _)| !shown_above.contains(name));
+    let odd: Vec<String> = states
+        .chain(counters.oddities())
+        .filter(|(_, count)| *count > 0)
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     if odd.is_empty() {
@@ -136,15 +106,6 @@ pub(super) fn status(record: &Record) -> &'static str {
         Status::Forgotten => "forgotten",
         Status::Dup => "duplicate",
     }
-}
-
-/// The marks of each segment, over all probes at hand.
-pub(super) fn marks(capture: &Capture) -> Marks {
-    let mut marks = Marks::default();
-    let breakdowns = capture.slowest.iter().filter_map(|r| r.breakdown.as_ref());
-    let delays = breakdowns.flat_map(|breakdown| &breakdown.delays);
-    delays.for_each(|delay| marks.note(delay));
-    marks
 }
 
 /// A segment's name and marks.

@@ -160,18 +160,19 @@ mod tests {
             width: None,
             color: true,
         };
-        let text = "remote host +5.02 ms: r_rx_softirq 5.03 ms, l_tx_kern* 2 us; wired local hosts";
+        let text =
+            "server host +5.02 ms: r_rx_softirq 5.03 ms, l_tx_kern* 2 us; wired client hosts";
         let painted = style.render(text);
         assert_eq!(plain(&painted), text);
         let (local, remote) = (ink(Owner::Local), ink(Owner::Remote));
         for coloured in [
-            format!("{remote}remote host{remote:#}"),
+            format!("{remote}server host{remote:#}"),
             format!("{remote}r_rx_softirq{remote:#}"),
             format!("{local}l_tx_kern{local:#}*"),
         ] {
             assert!(painted.contains(&coloured), "{painted:?}");
         }
-        assert!(painted.ends_with("wired local hosts"), "{painted:?}");
+        assert!(painted.ends_with("wired client hosts"), "{painted:?}");
         assert_eq!(Style::default().render(text), text);
     }
 

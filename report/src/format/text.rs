@@ -8,13 +8,12 @@ use chrono::{DateTime, Local, TimeZone};
 
 use crate::analysis::headline::Headline;
 use crate::analysis::hops::{HopStat, HopStats};
-use crate::analysis::marks::Marks;
 use crate::format::style::Style;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
-    Endpoint, Host, KernelDrop, Loss, LossCount, Names, OwnCost, Owner, Point, Probe, ProgramCost,
-    Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation, Verdict,
+    Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point, Probe,
+    ProgramCost, Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation, Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -26,7 +25,7 @@ const SHOWN: usize = 3;
 
 /// One line for a recorded probe, with the local time of its send.
 ///
-/// `14:03:22.123    #17 web1 (10.0.0.2) ok   5.13 ms  remote host +5.02 ms, queue of eth0 in netns web:
+/// `14:03:22.123    #17 web1 (10.0.0.2) ok   5.13 ms  server host +5.02 ms, queue of eth0 in netns web:
 /// r_tx_qdisc 5.03 ms, ...`: time, with its date where that is not the one of the run's start; sequence
 /// number, peer, status, total; who made it slow and by how much over its baseline (`?` if that is
 /// provisional), and at which device, where that has a name; the segment it was, and the largest of
@@ -98,8 +97,8 @@ where
 
 fn host(host: Host) -> &'static str {
     match host {
-        Host::Client => "local host",
-        Host::Server => "remote host",
+        Host::Client => "client host",
+        Host::Server => "server host",
         Host::Transit(_) => "on the way",
     }
 }
@@ -335,10 +334,10 @@ fn push_hop(text: &mut String, hop: &HopStat, names: &Names, columns: &[Column])
 
 /// The summary of a run: what was sent and came back, a table of the segments, who was slow,
 /// every oddity that occurred, what could not be seen, and the marks that were used.
-pub fn summary(run: &Run, summary: &Summary, names: &Names, marks: Marks, style: &Style) -> String {
+pub fn summary(run: &Run, summary: &Summary, names: &Names, style: &Style) -> String {
     let mut text = String::new();
     push_head(&mut text, run, summary);
-    push_table(&mut text, &summary.delays, marks, style);
+    push_table(&mut text, &summary.delays, summary.marks, style);
     push_headline(&mut text, &Headline::new(run, summary, names));
     push_causes(&mut text, &summary.causes);
     text += &summary.blame.text();
@@ -346,10 +345,10 @@ pub fn summary(run: &Run, summary: &Summary, names: &Names, marks: Marks, style:
     push_own(&mut text, summary);
     push_clock(&mut text, summary.clock.as_ref());
     push_losses(&mut text, summary, names);
-    push_oddities(&mut text, &oddities(&summary.counters));
+    push_oddities(&mut text, &summary.counters.oddities());
     push_directions(&mut text, &summary.counters);
     push_not_seen(&mut text, run);
-    push_legend(&mut text, marks);
+    push_legend(&mut text, summary.marks);
     push_objectives(&mut text, summary);
     text
 }
@@ -708,61 +707,6 @@ fn push_directions(text: &mut String, counters: &Counters) {
         format!("{what} {out} out, {inward} in, {unknown} unknown")
     });
     push_list(text, "directions: ", items);
-}
-
-/// Every counter that is 0 in a run without trouble, with its name in text. The states of the probes and
-/// the number of recorded ones are shown elsewhere.
-fn oddities(counters: &Counters) -> [(&'static str, u64); 16] {
-    let Counters {
-        sent: _,
-        replied: _,
-        lost: _,
-        forgotten: _,
-        in_flight: _,
-        recorded: _,
-        lost_out: _,
-        lost_in: _,
-        late_out: _,
-        late_in: _,
-        dup_out: _,
-        dup_in: _,
-        reordered_out: _,
-        reordered_in: _,
-        late,
-        amended,
-        dup,
-        reordered,
-        no_remote,
-        lost_stamps,
-        unordered,
-        bad_checksum,
-        malformed,
-        unknown_points,
-        send_errors,
-        icmp_errors,
-        unmatched,
-        refused,
-        icmp_unrelated,
-        unsent,
-    } = *counters;
-    [
-        ("late replies", late),
-        ("probes answered after they were counted as lost", amended),
-        ("duplicate replies", dup),
-        ("reordered replies", reordered),
-        ("replies without remote stamps", no_remote),
-        ("lost stamps", lost_stamps),
-        ("stamps out of order", unordered),
-        ("bad checksums", bad_checksum),
-        ("malformed packets", malformed),
-        ("unknown points", unknown_points),
-        ("send errors", send_errors),
-        ("ICMP errors", icmp_errors),
-        ("replies to forgotten probes", unmatched),
-        ("stamps refused", refused),
-        ("ICMP errors about no probe in flight", icmp_unrelated),
-        ("probes not sent in time", unsent),
-    ]
 }
 
 fn push_oddities(text: &mut String, oddities: &[(&str, u64)]) {

@@ -1,6 +1,7 @@
 //! Where a probe's time went.
 
 use super::segment::Segment;
+use serde::{Deserialize, Serialize};
 
 /// The time that a probe spent in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,8 @@ pub struct Delay {
 }
 
 /// What qualifies the time of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// It is an estimate with bounds.
     Estimated,
@@ -59,6 +61,48 @@ impl Mark {
             Self::Merged => delay.merged,
             Self::Clamped => delay.clamped,
         }
+    }
+}
+
+/// Which segments were ever estimated, merged or clamped: what a summary must explain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks([u32; Mark::ALL.len()]);
+
+impl Marks {
+    /// Those of one segment of a probe.
+    pub fn from_delay(delay: &Delay) -> Self {
+        let mut marks = Self::default();
+        marks.note(delay);
+        marks
+    }
+
+    /// Notes the marks of one segment of a probe.
+    pub fn note(&mut self, delay: &Delay) {
+        let marks = Mark::ALL.into_iter().filter(|mark| mark.is_on(delay));
+        marks.for_each(|mark| self.add(delay.segment, mark));
+    }
+
+    /// Notes a mark of a segment.
+    pub fn add(&mut self, segment: Segment, mark: Mark) {
+        self.0[mark as usize] |= 1 << segment as u32;
+    }
+
+    /// Those of a single segment.
+    #[must_use]
+    pub fn of(self, segment: Segment) -> Self {
+        let bit = 1 << segment as u32;
+        Self(self.0.map(|segments| segments & bit))
+    }
+
+    /// Those that some segment has.
+    pub fn used(self) -> impl Iterator<Item = Mark> {
+        let is_used = move |mark: &Mark| self.0[*mark as usize] != 0;
+        Mark::ALL.into_iter().filter(is_used)
+    }
+
+    /// Their symbols.
+    pub fn symbols(self) -> String {
+        self.used().map(Mark::symbol).collect()
     }
 }
 

@@ -117,6 +117,72 @@ impl Counters {
         }
     }
 
+    /// The states of the probes sent, and how many were recorded, with their names for people.
+    pub fn states(&self) -> [(&'static str, u64); 6] {
+        [
+            ("sent", self.sent),
+            ("replied", self.replied),
+            ("lost", self.lost),
+            ("forgotten", self.forgotten),
+            ("still in flight", self.in_flight),
+            ("recorded", self.recorded),
+        ]
+    }
+
+    /// Every other counter: each is 0 in a run without trouble. With its name for people.
+    pub fn oddities(&self) -> [(&'static str, u64); 16] {
+        let Counters {
+            sent: _,
+            replied: _,
+            lost: _,
+            forgotten: _,
+            in_flight: _,
+            recorded: _,
+            lost_out: _,
+            lost_in: _,
+            late_out: _,
+            late_in: _,
+            dup_out: _,
+            dup_in: _,
+            reordered_out: _,
+            reordered_in: _,
+            late,
+            amended,
+            dup,
+            reordered,
+            no_remote,
+            lost_stamps,
+            unordered,
+            bad_checksum,
+            malformed,
+            unknown_points,
+            send_errors,
+            icmp_errors,
+            unmatched,
+            refused,
+            icmp_unrelated,
+            unsent,
+        } = *self;
+        [
+            ("late replies", late),
+            ("probes answered after they were counted as lost", amended),
+            ("duplicate replies", dup),
+            ("reordered replies", reordered),
+            ("replies without server stamps", no_remote),
+            ("lost stamps", lost_stamps),
+            ("stamps out of order", unordered),
+            ("bad checksums", bad_checksum),
+            ("malformed packets", malformed),
+            ("unknown points", unknown_points),
+            ("send errors", send_errors),
+            ("ICMP errors", icmp_errors),
+            ("replies to forgotten probes", unmatched),
+            ("stamps refused", refused),
+            ("ICMP errors about no probe in flight", icmp_unrelated),
+            ("probes not sent in time", unsent),
+        ]
+    }
+
     /// Whether each probe sent is counted exactly once, for a run so far.
     pub fn balance(&self) -> bool {
         self.replied + self.lost + self.forgotten + self.in_flight == self.sent

@@ -25,7 +25,7 @@ mod tests;
 mod verdict;
 
 pub use blame::{Blame, BlameCount, BlameSummary, Class, Part};
-pub use breakdown::{Breakdown, Delay, Mark, WireExcess};
+pub use breakdown::{Breakdown, Delay, Mark, Marks, WireExcess};
 pub use capture::{Bucket, Capture};
 pub use clock::{ClockSummary, Counts, State};
 pub use cost::{OwnCost, ProgramCost};

@@ -259,7 +259,7 @@ impl Segment {
             Self::LRxTaskWaking => "waiting for the wake-up of the receiver (l_rx_task_waking)",
             Self::LRxTaskQueue => "waiting in the run queue (l_rx_task_queue)",
             Self::LRxTaskRun => "waiting for a busy receiver (l_rx_task_run)",
-            Self::Remote => "behind the local host: without remote stamps it is not known where",
+            Self::Remote => "behind the client host: without server stamps it is not known where",
             Self::Unattributed => "between stamps that are missing",
         }
     }
@@ -332,13 +332,13 @@ impl Owner {
     /// Its name for people.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Local => "local host",
+            Self::Local => "client host",
             Self::Receiver => "receiver process",
             Self::WireOut => "wire out",
             Self::WireIn => "wire in",
             Self::Wire => "wire, direction undecided",
-            Self::Remote => "remote host",
-            Self::WireOrRemote => "wire or remote",
+            Self::Remote => "server host",
+            Self::WireOrRemote => "wire or server",
             Self::Unknown => "unknown",
         }
     }

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::blame::BlameSummary;
+use super::breakdown::Marks;
 use super::clock::ClockSummary;
 use super::cost::OwnCost;
 use super::counters::Counters;
@@ -109,6 +110,8 @@ pub struct Summary {
     pub counters: Counters,
     /// Total first, then the segments in path order.
     pub delays: Vec<DelayStat>,
+    /// What qualifies the times of the segments, over all probes.
+    pub marks: Marks,
     /// Which probes were slow.
     pub slow: Slow,
     /// The causes of slow probes, by the time that they took, largest first.

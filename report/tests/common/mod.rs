@@ -11,7 +11,6 @@ use report::analysis::breakdown::breakdown;
 use report::analysis::clock::WireSplit;
 use report::analysis::hops::HopStats;
 use report::analysis::loss::{Evidence, autopsy};
-use report::analysis::marks::Marks;
 use report::analysis::slo::Objectives;
 use report::analysis::stats::Stats;
 use report::analysis::verdict::{Baselines, Direction, judge};
@@ -234,7 +233,7 @@ pub fn example_lines() -> Vec<String> {
         }];
         lines.push(probe_line(&record, &names));
     }
-    let (mut summary, _) = example_summary();
+    let mut summary = example_summary();
     let interval = Summary {
         histograms: Vec::new(),
         ..summary.clone()
@@ -283,7 +282,7 @@ pub fn example_run() -> Run {
 }
 
 /// Statistics of the example's probes, recorded many times.
-pub fn example_summary() -> (Summary, Marks) {
+pub fn example_summary() -> Summary {
     let mut stats = Stats::new();
     let mut baselines = Baselines::default();
     let records = example_records();
@@ -336,7 +335,7 @@ pub fn example_summary() -> (Summary, Marks) {
         evicted: 0,
         programs: programs.map(program).to_vec(),
     });
-    (summary, stats.marks())
+    summary
 }
 
 /// The example's server was stepped once.

@@ -90,9 +90,9 @@ impl BlameSummary {
         for count in self.culprits.iter().take(LISTED) {
             let share = share(count.probes, self.probes, 0);
             let host = if count.host == Host::Server {
-                "remote"
+                "server"
             } else {
-                "local"
+                "client"
             };
             let _ = writeln!(
                 text,

@@ -13,8 +13,8 @@ use super::value::{
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
     BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, Direction, Judged, LossCount,
-    Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary, Value,
-    Variation, Way,
+    Mark, Marks, Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary,
+    Value, Variation, Way,
 };
 
 /// How many probes were lost at one place for one reason at one device.
@@ -180,6 +180,9 @@ impl<'a> StatLine<'a> {
         let entry = |((stat, hdr), spread): ((&DelayStat, _), _)| DelayEntry {
             delay: TotalOr(stat.segment),
             numbers: stat.into(),
+            marks: stat.segment.map_or_else(Vec::new, |segment| {
+                summary.marks.of(segment).used().collect()
+            }),
             hdr,
             spread,
         };
@@ -238,7 +241,14 @@ impl StatLine<'_> {
 impl From<StatLine<'_>> for Summary {
     fn from(line: StatLine) -> Self {
         let (mut histograms, mut spreads) = (Vec::new(), Vec::new());
+        let mut marks = Marks::default();
         let delay = |entry: DelayEntry| {
+            if let Some(segment) = entry.delay.0 {
+                entry
+                    .marks
+                    .into_iter()
+                    .for_each(|mark| marks.add(segment, mark));
+            }
             histograms.extend(entry.hdr.map(|hdr| hdr.0));
             spreads.extend(entry.spread.map(Spread::from));
             entry.numbers.into_stat(entry.delay.0)
@@ -254,6 +264,7 @@ impl From<StatLine<'_>> for Summary {
                 .filter(|all| all.len() == delays.len())
                 .unwrap_or_default(),
             delays,
+            marks,
             slow: line.slow,
             causes: line.causes.iter().map(Cause::from).collect(),
             send_slip: line.send_slip.map(|numbers| numbers.into_stat(None)),
@@ -363,6 +374,8 @@ struct DelayEntry {
     delay: TotalOr,
     #[serde(flatten)]
     numbers: Numbers,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<Mark>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hdr: Option<Hdr>,
     #[serde(skip_serializing_if = "Option::is_none")]
