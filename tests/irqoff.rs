@@ -1,6 +1,6 @@
 //! irqoff says what was done, and nothing else.
 
-use super::harness::{Companion, Finished, alone, until};
+use super::harness::{Companion, Finished, alone, finish, program, until};
 use super::kit::stall::{self, Kind, Span, Stall};
 use super::kit::victim::{self, Victim, Wakes};
 use libbpf_rs::query::ProgInfoIter;
@@ -9,6 +9,7 @@ use pingtrace::units::Time;
 use serde_json::Value;
 use std::fs;
 use std::mem::MaybeUninit;
+use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
@@ -245,4 +246,21 @@ fn a_signal_ends_it_with_a_summary_and_nothing_is_left() {
     until("its programs are gone", || {
         !ProgInfoIter::default().any(|info| programs.contains(&info.id))
     });
+}
+
+#[test]
+fn log_and_picture_without_a_name_are_called_after_it() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command.args("irqoff -t 1s -T 200ms -o imagelog".split(' '));
+    command.current_dir(directory.path());
+    let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let done = finish(piped.spawn().unwrap());
+    assert_eq!((done.status, done.stdout.as_str()), (0, ""), "{done:#?}");
+    let file = |name: &str| fs::read(directory.path().join(name)).unwrap();
+    let log = String::from_utf8(file("pingtrace-irqoff.log")).unwrap();
+    assert!(log.starts_with("TIME(irqoff)"), "{log}");
+    assert!(log.contains("-- irqoff for"), "{log}");
+    assert!(file("pingtrace-irqoff.png").starts_with(b"\x89PNG"));
 }
