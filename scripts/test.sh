@@ -20,6 +20,15 @@ run() {
     "$@"
 }
 
+# The end-to-end tests measure time: whatever else this machine does comes after them. Where each
+# session competes as a group (autogroup), its rank is what counts, and it gets it back at the end.
+go_first() {
+    renice -n -20 -p $$ >/dev/null
+    [[ -w /proc/self/autogroup ]] || return 0
+    trap 'echo 0 >/proc/self/autogroup' EXIT
+    echo -20 >/proc/self/autogroup
+}
+
 quick=false
 for argument in "$@"; do
     case "$argument" in
@@ -43,8 +52,9 @@ if [[ $EUID -ne 0 ]]; then
     echo "test: the end-to-end tests need root; scripts/test.sh --quick runs the others" >&2
     exit 1
 fi
-# Everything but the end-to-end tests, then those one after the other: they measure time.
+run cargo test --locked --workspace --no-run
 run cargo test --locked --workspace --exclude pingtrace
 run cargo test --locked --package pingtrace --lib --bins
 run cargo test --locked --package pingtrace --doc
+go_first
 run cargo test --locked --package pingtrace --test e2e -- --test-threads=1

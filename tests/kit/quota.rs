@@ -48,13 +48,18 @@ impl Quota {
         let dir = root.dir.join(name);
         fs::create_dir(&dir).with_context(|| format!("make the cgroup {}", dir.display()))?;
         let this = Self { root, dir };
+        // The most there is: on a busy machine, too, it is the quota that its members wait for.
         let (quota, period) = (quota.as_micros(), period.as_micros());
         match this.root.version {
             Version::V1 => {
+                this.write("cpu.shares", "262144")?;
                 this.write("cpu.cfs_period_us", &period.to_string())?;
                 this.write("cpu.cfs_quota_us", &quota.to_string())?;
             }
-            Version::V2 => this.write("cpu.max", &format!("{quota} {period}"))?,
+            Version::V2 => {
+                this.write("cpu.weight", "10000")?;
+                this.write("cpu.max", &format!("{quota} {period}"))?;
+            }
         }
         Ok(this)
     }
