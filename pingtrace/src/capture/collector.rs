@@ -25,8 +25,8 @@ use report::analysis::stats::Stats;
 use report::analysis::usual::Usual;
 use report::analysis::verdict::Docket;
 use report::model::{
-    Blame, Breakdown, Capture, Certainty, Counters, Judged, Loss, OwnCost, Owner, Point, Probe,
-    Record, Run, Segment, Slow, Status, Summary,
+    Blame, Breakdown, Capture, Certainty, Counters, Host, Judged, Loss, OwnCost, Owner, Point,
+    Probe, Record, Run, Segment, Slow, Status, Summary,
 };
 use report::units::duration;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -582,21 +582,11 @@ impl Collector {
     }
 }
 
-/// The server's points, as far as they were seen.
-const REMOTE: [Point; 6] = [
-    Point::RRxSoftirq,
-    Point::RRxNapi,
-    Point::RRxDevrcv,
-    Point::RRxIcmprcv,
-    Point::RTxDevqueue,
-    Point::RTxDevout,
-];
-
 impl Collector {
     fn add_remote_points(&mut self) {
-        let seen = REMOTE
-            .into_iter()
-            .filter(|p| self.seen & 1 << *p as u16 != 0);
+        let seen = Point::PATH.into_iter().filter(|point| {
+            point.host() == Some(Host::Server) && self.seen & 1 << *point as u16 != 0
+        });
         self.run
             .points
             .extend(seen.map(|p| (p, "by the server".to_owned())));

@@ -44,27 +44,9 @@ pub(super) fn owner(owner: Owner) -> BackendColor {
     }
 }
 
-/// The colour of a segment: a shade of its owner's; neighbours on the path differ.
+/// The colour of a segment: a shade of its owner's.
 pub(super) fn segment(segment: Segment) -> BackendColor {
-    match segment {
-        Segment::LTxKern | Segment::LRxKern => rgb(0x7C_B0E3),
-        Segment::LTxQdisc => rgb(0x1F_5FA8),
-        Segment::Response => TOTAL,
-        Segment::LTxPath | Segment::LRxTaskWaking => rgb(0x12_3F78),
-        Segment::LTxLate | Segment::LRxNapi => rgb(0x2F_72BC),
-        Segment::LRxTaskQueue => rgb(0x3B_80CB),
-        Segment::LRxSoftirq => rgb(0xAC_CFF1),
-        Segment::RRxSoftirq => rgb(0xB8_1457),
-        Segment::RRxNapi => rgb(0xEC_8DB2),
-        Segment::RRxKern => rgb(0xD5_4580),
-        Segment::RTxKern => rgb(0xF3_B3CC),
-        Segment::RTxQdisc => rgb(0x8C_0A3F),
-        Segment::LRxTaskRun
-        | Segment::LTxOutlink
-        | Segment::LRxInlink
-        | Segment::Remote
-        | Segment::Unattributed => owner(segment.owner()),
-    }
+    rgb(segment.colour())
 }
 
 /// The series that are too many for a colour of their own.

@@ -33,6 +33,39 @@ whose first point has no stamp begins at the last stamp before it.
     text
 }
 
+/// The segments and points as tables in Markdown: docs/segments.md.
+pub fn markdown() -> String {
+    let mut text = "\
+# Segments and points
+
+Made from the table of `report/src/model/path.rs` by a test; edit it there, then
+`UPDATE_SNAPSHOTS=1 cargo test -p report --test path`. `pingtrace segments` prints it too, with the marks.
+
+A segment is named by its end. The prefix is the host: `l_` the client, `r_` the server, `m_` any host or
+namespace on the way. Where a point has no stamp, the two segments around it are one.
+
+| segment | from | to | owner | what happens in it |
+|---|---|---|---|---|
+"
+    .to_owned();
+    for segment in Segment::ALL {
+        let span = segment.span();
+        let (from, to) = span.map_or(("", ""), |(from, to)| (from.name(), to.name()));
+        let (name, owner) = (segment.name(), segment.owner().label());
+        let meaning = segment.meaning();
+        let _ = writeln!(text, "| {name} | {from} | {to} | {owner} | {meaning} |");
+    }
+    text += "\n| point | number | taken at |\n|---|---|---|\n";
+    let elsewhere = Point::ALL
+        .into_iter()
+        .filter(|point| point.host().is_none());
+    for point in Point::PATH.into_iter().chain(elsewhere) {
+        let (name, number, hook) = (point.name(), point as u16, point.hook());
+        let _ = writeln!(text, "| {name} | {number} | {hook} |");
+    }
+    text
+}
+
 fn owners() -> String {
     let mut text = "Owners: who is responsible for the time.\n\n".to_owned();
     for owner in Owner::ALL {

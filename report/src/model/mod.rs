@@ -12,6 +12,7 @@ mod host;
 mod loss;
 mod names;
 mod objective;
+mod path;
 mod point;
 mod probe;
 mod record;
