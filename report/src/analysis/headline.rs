@@ -14,7 +14,8 @@ use crate::units::duration;
 const LOST_IN_SLOW: u64 = 10;
 
 /// What a run is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum About {
     /// No probe was sent.
     Nothing,
@@ -57,15 +58,8 @@ impl About {
     ];
 
     /// Its name in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing",
-            Self::Unanswered => "unanswered",
-            Self::Loss => "loss",
-            Self::Slow => "slow",
-            Self::NotReached => "not_reached",
-            Self::Ordinary => "ordinary",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

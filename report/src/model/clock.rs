@@ -1,7 +1,8 @@
 //! What is known of the server's clock.
 
 /// How well the server's clock is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum State {
     /// Fewer than three probes: nothing is known of the directions.
     Init,
@@ -17,16 +18,12 @@ impl State {
 
     /// The state with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
+        name.parse().ok()
     }
 
     /// Its name in every machine-readable format.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Init => "init",
-            Self::Relock => "relock",
-            Self::Lock => "lock",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Its name for people.

@@ -6,7 +6,19 @@ use super::send_error::SendError;
 use super::stamp::Device;
 
 /// Where a probe was lost, in path order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Place {
     /// Before the client's first device queue: routing, netfilter, neighbour discovery.
     ClientSend,
@@ -60,26 +72,13 @@ impl Place {
     }
 
     /// Its name in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ClientSend => "client_send",
-            Self::ClientQueue => "client_queue",
-            Self::ClientDriver => "client_driver",
-            Self::ClientForward => "client_forward",
-            Self::WireOut => "wire_out",
-            Self::ServerReceive => "server_receive",
-            Self::ServerReply => "server_reply",
-            Self::WireIn => "wire_in",
-            Self::ClientReceive => "client_receive",
-            Self::Socket => "socket",
-            Self::NoWord => "no_word",
-            Self::Unknown => "unknown",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The place with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|place| place.name() == name)
+        name.parse().ok()
     }
 
     /// Its name for people.
@@ -116,7 +115,8 @@ impl Place {
 }
 
 /// The direction in which a probe was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Direction {
     /// The request.
     Out,
@@ -131,17 +131,13 @@ impl Direction {
     pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Unknown];
 
     /// Its name in JSON.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Out => "out",
-            Self::In => "in",
-            Self::Unknown => "unknown",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The direction with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|d| d.name() == name)
+        name.parse().ok()
     }
 }
 

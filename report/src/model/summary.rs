@@ -49,13 +49,15 @@ pub struct Spread {
 }
 
 /// A way that a probe goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Way {
     /// From the client's driver to the server's `netif_receive_skb`.
     Out,
     /// From the server's driver to the client's `netif_receive_skb`.
     In,
     /// From `l_tx_user` to `l_rx_user`.
+    #[strum(serialize = "rtt")]
     Round,
 }
 
@@ -65,16 +67,12 @@ impl Way {
 
     /// The direction with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|way| way.name() == name)
+        name.parse().ok()
     }
 
     /// Its name: `out`, `in`, `rtt`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Out => "out",
-            Self::In => "in",
-            Self::Round => "rtt",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -4,7 +4,10 @@ use super::segment::{Owner, Segment};
 use super::stamp::AtDevice;
 
 /// How sure a verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Certainty {
     /// Whatever the bounds of the estimates allow.
     Sure,
@@ -20,9 +23,7 @@ impl Certainty {
 
     /// The certainty with this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|certainty| certainty.name() == name)
+        name.parse().ok()
     }
 
     /// What it says of a verdict.
@@ -35,12 +36,8 @@ impl Certainty {
     }
 
     /// Its name in every format.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sure => "sure",
-            Self::Provisional => "provisional",
-            Self::Undecided => "undecided",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
