@@ -71,7 +71,7 @@ licences() {
     }
 }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps; }
+documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --document-private-items; }
 
 imports() { cargo run --locked --quiet --package imports; }
 

@@ -1,7 +1,7 @@
 //! The baseline of scripts/bench.sh: the client's packets and socket in the shortest loop that
 //! sends one probe at each reply, without kernel programs and without statistics.
 //!
-//! Usage: flood ADDRESS [SECONDS [BYTES]]; prints sent, answered, and answered per second.
+//! Usage: `flood ADDRESS [SECONDS [BYTES]]`; prints sent, answered, and answered per second.
 
 use anyhow::{Context, Result, bail};
 use pingtrace::units::{SECOND, monotonic_ns};

@@ -1,7 +1,7 @@
 //! What the recorder costs: two threads on one CPU that wake each other through pipes, with it and
 //! without it in turn; and what the kernel says that its programs take.
 //!
-//! Usage: pingpong [SECONDS]. Prints lines of KEY VALUE; ns, and shares in percent. The load behind
+//! Usage: `pingpong [SECONDS]`. Prints lines of KEY VALUE; ns, and shares in percent. The load behind
 //! the share is 10 000 switches and 10 000 softirqs a second on one CPU, or what is left of it.
 
 use anyhow::{Context, Result};
