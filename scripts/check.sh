@@ -71,7 +71,10 @@ licences() {
     }
 }
 
-documentation() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --document-private-items; }
+documentation() {
+    local flags="-D warnings -A rustdoc::private_intra_doc_links"
+    RUSTDOCFLAGS="$flags" cargo doc --locked --quiet --workspace --no-deps --document-private-items
+}
 
 imports() { cargo run --locked --quiet --package imports; }
 

@@ -46,7 +46,7 @@ pub enum Place {
     ClientReceives,
 }
 
-/// Faults of [`full_queues`] and of [`slow_receivers`].
+/// Faults of `full_queues` and of `slow_receivers`.
 pub const QUEUES: usize = 2;
 pub const RECEIVERS: usize = 2;
 
@@ -70,7 +70,7 @@ pub fn end_of_sequences(trials: u32) -> u32 {
     LEARNING + trials * BY_SEQUENCE.len() as u32 * SPACING
 }
 
-/// Requests that [`inject`] takes: for the faults by sequence number, and for the rounds of each fault
+/// Requests that `inject` takes: for the faults by sequence number, and for the rounds of each fault
 /// that is not tied to a probe.
 pub fn requests(trials: u32, on_two_cpus: bool) -> u64 {
     let others = if on_two_cpus { ON_ANOTHER_CPU.len() } else { 0 };

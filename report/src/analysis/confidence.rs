@@ -5,7 +5,7 @@
 //! other load, and a repetition finds all that in another state. Intervals from order statistics,
 //! which take the probes for independent, exclude "no change" in half of the comparisons of a
 //! run with its own repetition. What one run can tell of another is how much its own parts
-//! differ ([`Spread`]). So, in natural logarithms, as delays vary in proportion:
+//! differ (`Spread`). So, in natural logarithms, as delays vary in proportion:
 //!
 //! - `s²` is the variance of a percentile between the `n` parts of a run. What the sampling of so
 //!   many values explains of it is known for a median (the normal approximation of the order

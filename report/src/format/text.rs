@@ -599,7 +599,7 @@ fn push_objectives(text: &mut String, summary: &Summary) {
     }
 }
 
-/// One interval: [`interval_line`], and below it the programs in the kernel where they were counted.
+/// One interval: `interval_line`, and below it the programs in the kernel where they were counted.
 pub fn interval(interval: &Summary, time_unix_ns: i64, run: &Run) -> String {
     let mut text = interval_line_in(interval, time_unix_ns, run, &Local) + "\n";
     let own = interval.own.as_ref();

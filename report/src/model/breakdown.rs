@@ -133,7 +133,7 @@ impl Breakdown {
         self.total_ns.saturating_add(self.late_ns().unwrap_or(0))
     }
 
-    /// The total, and where there is a schedule the response, nanoseconds, as [`DelayStat`] names
+    /// The total, and where there is a schedule the response, nanoseconds, as `DelayStat` names
     /// them.
     pub fn sums(&self) -> impl Iterator<Item = (Option<Segment>, u64)> {
         let response = self.late_ns().map(|_| self.response_ns());

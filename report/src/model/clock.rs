@@ -39,13 +39,13 @@ impl State {
 /// Events and doubts of a model so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// [`Event::Rate`].
+    /// `Event::Rate`.
     pub rate: u64,
-    /// [`Event::Step`].
+    /// `Event::Step`.
     pub step: u64,
-    /// [`Event::Path`].
+    /// `Event::Path`.
     pub path: u64,
-    /// Probes with bad stamps: [`Glitch::TooShort`], and [`Glitch::Unconfirmed`] without a step.
+    /// Probes with bad stamps: `Glitch::TooShort`, and `Glitch::Unconfirmed` without a step.
     pub glitches: u64,
 }
 

@@ -40,7 +40,7 @@ pub struct DelayStat {
 /// parts with enough probes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spread {
-    /// Values of the whole run that were cut at the packet's arrival ([`Delay::clamped`]).
+    /// Values of the whole run that were cut at the packet's arrival (`Delay::clamped`).
     pub clamped: u64,
     /// Medians, nanoseconds.
     pub p50: Vec<u64>,

@@ -1,5 +1,5 @@
 //! Does memory leak? Pure parts of `pingtrace memleak`: the kernel's accounting at several moments
-//! ([`Snapshot`]), what of it grows ([`suspects`]), and the verdict from followed objects ([`judge`]).
+//! ([`Snapshot`]), what of it grows ([`suspects`]), and the verdict from followed objects ([`judge()`]).
 //!
 //! The hard idea: an allocation without a visible free is not yet a leak. Objects that RCU frees in bulk
 //! (`kfree_rcu`) pass no tracepoint, so a tracker alone calls them leaked. The kernel's accounting knows
