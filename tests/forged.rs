@@ -545,7 +545,7 @@ fn attacked_server(net: &Net) {
     assert!(number(&stat, "sent") == PROBES);
     let [(asked, asked_bytes), (came, came_bytes)] = counter.stop();
     assert!(asked > PROBES + owed, "{asked} packets asked");
-    // A record packet at most for each that may have asked for one.
+    // A stamp packet at most for each that may have asked for one.
     assert!(came <= asked + owed, "{came} packets for {asked}");
     assert!(
         came_bytes <= 2 * asked_bytes,

@@ -10,7 +10,7 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Of the server: records, record packets a second to one client, and the seconds of its burst.
+/// Of the server: records, stamp packets a second to one client, and the seconds of its burst.
 const SLOTS: u32 = 8192;
 const SOURCE_RATE: u64 = 20_000;
 const BURST: u64 = SOURCE_RATE / 10;
@@ -25,12 +25,12 @@ fn said(story: &[String], words: &str) -> u64 {
 }
 
 fn record_packets_sent(story: &[String]) -> u64 {
-    let line = story.iter().find(|l| l.ends_with("record packets sent"));
+    let line = story.iter().find(|l| l.ends_with("stamp packets sent"));
     let words: Vec<_> = line.expect("a summary").split(' ').collect();
     words[words.len() - 4].parse().expect("a number")
 }
 
-/// Sends probes as fast as it can; what came back of them: echo replies, and record packets.
+/// Sends probes as fast as it can; what came back of them: echo replies, and stamp packets.
 fn flood(ns: &Namespace, to: Ipv4Addr, mut probe: Probe, count: u32) -> [u64; 2] {
     let open = || ProbeSocket::open(Family::V4, &Options::default());
     let socket = ns.run(open).unwrap().unwrap();
@@ -51,7 +51,7 @@ fn flood(ns: &Namespace, to: Ipv4Addr, mut probe: Probe, count: u32) -> [u64; 2]
     came
 }
 
-/// A server that was kept from its work owes more record packets than it may send at once.
+/// A server that was kept from its work owes more stamp packets than it may send at once.
 #[test]
 fn record_packets_stay_under_their_rate_and_replies_do_not_suffer() {
     const COUNT: u32 = SLOTS - 192;
@@ -103,7 +103,7 @@ fn evicted_records_are_counted_and_no_stamp_is_anothers() {
     assert_eq!(came, [0, 0]);
     let run = finish(run);
     let (_, story) = server.stop(libc::SIGTERM);
-    let evicted = said(&story, "records reused before their reply left");
+    let evicted = said(&story, "slots reused before their reply left");
     let expected = u64::from(COUNT - SLOTS);
     let slack = u64::from(2 * PROBES);
     assert!(evicted.abs_diff(expected) <= slack, "{story:#?}");

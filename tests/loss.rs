@@ -264,7 +264,7 @@ fn the_text_says_where_and_why() {
     assert!(run.stdout.contains(cause), "{}", run.stdout);
     let summary = " server reply (QDISC_DROP in __dev_queue_xmit, eth0 in netns ";
     assert!(run.stdout.contains(summary), "{}", run.stdout);
-    assert!(!run.stderr.contains("record packets"), "{}", run.stderr);
+    assert!(!run.stderr.contains("stamp packets"), "{}", run.stderr);
 }
 
 fn with_fault(lab: &Lab, options: &str, begin: impl Fn(), end: impl Fn()) -> Finished {

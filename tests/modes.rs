@@ -1,4 +1,4 @@
-//! How remote stamps come back, what is said about it, and peers of version 0.
+//! How the server's stamps return, what is printed about it, and peers of version 0.
 
 use super::harness::{Finished, Server, client, finish, pingtrace, points, status, sum};
 use super::v0peer::{self, Checksum, ServerOptions, V0Result};
@@ -11,17 +11,17 @@ use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
 const LOCAL_ONLY: &str = "no pingtrace server answers";
-const STOPPED: &str = "remote stamps have stopped";
-const INBAND: &str = "remote stamps: in band";
-const BY_RECORD: &str = "remote stamps: in record packets";
-const BY_V0: &str = "remote stamps: in version 0";
+const STOPPED: &str = "server stamps have stopped";
+const INBAND: &str = "server stamps: in band";
+const BY_STAMP_PACKET: &str = "server stamps: in stamp packets";
+const BY_V0: &str = "server stamps: in version 0";
 
 #[test]
 fn auto_settles_on_in_band_and_says_so_once() {
     let lab = Lab::veth_pair().unwrap();
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let run = run(&lab, "-i 2ms -C 100");
-    assert_said(&run, &[(INBAND, 1), (BY_RECORD, 0), (LOCAL_ONLY, 0)]);
+    assert_said(&run, &[(INBAND, 1), (BY_STAMP_PACKET, 0), (LOCAL_ONLY, 0)]);
     assert_eq!(with_remote(&run.probes()), 100);
     assert_eq!(run.lines("run").last().unwrap()["mode"], "inband");
 }
@@ -36,7 +36,7 @@ fn record_packets_reach_three_clients_at_once() {
     );
     let clients = [(); 3].map(|()| pingtrace(&lab.client.ns, &args));
     for run in clients.map(finish) {
-        assert_said(&run, &[(BY_RECORD, 1), (INBAND, 0)]);
+        assert_said(&run, &[(BY_STAMP_PACKET, 1), (INBAND, 0)]);
         assert_eq!(run.probes().len(), 300);
         // A record that overtakes its reply is not joined yet: whatever is missing is counted.
         let missing = 300 - with_remote(&run.probes()) as u64;
@@ -62,7 +62,7 @@ fn pingpong_asks_for_nothing() {
     let lab = Lab::veth_pair().unwrap();
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let run = run(&lab, "--mode pingpong -i 2ms -C 50");
-    assert_said(&run, &[("remote stamps", 0), (LOCAL_ONLY, 0)]);
+    assert_said(&run, &[("server stamps", 0), (LOCAL_ONLY, 0)]);
     assert_local_only(&run.probes(), 50);
 }
 
@@ -72,7 +72,7 @@ fn without_a_server_the_rest_is_one_segment() {
     let run = run(&lab, "-i 5ms -C 150");
     assert_said(
         &run,
-        &[(LOCAL_ONLY, 1), (STOPPED, 0), ("remote stamps:", 0)],
+        &[(LOCAL_ONLY, 1), (STOPPED, 0), ("server stamps:", 0)],
     );
     assert_local_only(&run.probes(), 150);
 }
@@ -87,7 +87,7 @@ fn a_server_that_starts_later_is_used() {
     thread::sleep(800 * MS);
     let server = Server::start(&lab.server.ns, "--nslocal");
     let run = finish(child);
-    assert_said(&run, &[(LOCAL_ONLY, 1), (INBAND, 1), (BY_RECORD, 0)]);
+    assert_said(&run, &[(LOCAL_ONLY, 1), (INBAND, 1), (BY_STAMP_PACKET, 0)]);
     let probes = run.probes();
     assert_eq!(with_remote(&probes[..40]), 0);
     let last = &probes[probes.len() - 20..];
@@ -95,9 +95,7 @@ fn a_server_that_starts_later_is_used() {
     // Nor does it owe records to probes that came while it got ready.
     let (_, story) = server.stop(libc::SIGTERM);
     assert!(
-        story
-            .iter()
-            .any(|l| l.contains("in band, 0 record packets")),
+        story.iter().any(|l| l.contains("in band, 0 stamp packets")),
         "{story:#?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Every point in order, in every probe, by every way of getting remote stamps.
+//! Every point in order, in every probe, by every way in which the server's stamps return.
 
 use super::harness::{Finished, Server, client, delay, points, sum, times, wire};
 use netns::Lab;

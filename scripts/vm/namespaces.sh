@@ -39,7 +39,7 @@ filter_count() { tc -n server filter show dev eth0 egress 2>/dev/null | grep -c 
 
 ends_clean() {
     stop_server TERM
-    [ "$(grep -c 'record packets sent' server.err)" = 1 ]
+    [ "$(grep -c 'stamp packets sent' server.err)" = 1 ]
 }
 
 # Leaves no room for fentry at icmp_rcv and icmpv6_rcv; `filler` holds it.

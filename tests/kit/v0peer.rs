@@ -29,7 +29,7 @@ pub const ENTRY_LEN: usize = 16;
 pub const RESERVED: u8 = 8;
 /// ICMP message size of a v0 client's default.
 pub const DEFAULT_LEN: usize = 552;
-/// Flag bit 0: a record packet, not to be stamped.
+/// Flag bit 0: a stamp packet, not to be stamped.
 pub const DONTADD: u16 = 1;
 
 /// Point ids of version 0 that [`serve`] stamps.
@@ -135,7 +135,7 @@ impl Packet {
             .unwrap_or_default()
     }
 
-    /// Is it a record packet?
+    /// Is it a stamp packet?
     pub fn is_record(&self) -> bool {
         self.kind == Kind::Reply && self.flags & DONTADD != 0
     }
@@ -279,7 +279,7 @@ impl Family {
     }
 }
 
-/// How the server writes the checksum of its record packets (IPv4).
+/// How the server writes the checksum of its stamp packets (IPv4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checksum {
     #[default]
@@ -292,7 +292,7 @@ pub enum Checksum {
 /// What [`serve`] does; the default is a v0 server without its mistakes.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// From the arrival of a request to its record packet.
+    /// From the arrival of a request to its stamp packet.
     pub record_after: Duration,
     pub checksum: Checksum,
     /// Added to `num` beyond the entries written, so that it may point past the end of the packet.
@@ -329,13 +329,13 @@ impl Default for ServerOptions {
 pub struct Served {
     /// v0 requests seen.
     pub requests: u64,
-    /// Record packets sent.
+    /// Stamp packets sent.
     pub records: u64,
-    /// Record packets that the kernel refused.
+    /// Stamp packets that the kernel refused.
     pub send_errors: u64,
     /// Requests with a fault; they are answered all the same.
     pub faulty: u64,
-    /// Record packets still due at the end; they are not sent.
+    /// Stamp packets still due at the end; they are not sent.
     pub unsent: u64,
 }
 
@@ -421,7 +421,7 @@ impl Server {
     }
 }
 
-/// The record packet for `request`, which arrived at `received_ns`.
+/// The stamp packet for `request`, which arrived at `received_ns`.
 pub fn record(
     request: &[u8],
     family: Family,
@@ -621,7 +621,7 @@ pub struct V0Result {
     pub sent_ns: u64,
     /// The kernel's echo: the first reply without `DONTADD`.
     pub echo: Option<Arrival>,
-    /// The record packet: the first reply with `DONTADD`.
+    /// The stamp packet: the first reply with `DONTADD`.
     pub record: Option<Arrival>,
     /// Further echoes and records.
     pub duplicates: u32,

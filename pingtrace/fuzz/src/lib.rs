@@ -2,7 +2,7 @@
 //!
 //! Each input is used three times: as it stands; as a packet whose type, version, magic and id
 //! are put right, so that most inputs get past the first tests; and as a list of stamps that
-//! must come out of a record packet as they went in.
+//! must come out of a stamp packet as they went in.
 
 use pingtrace::wire::packet::{
     self, DONTADD, Entry, Family, INBAND, MAGIC, Note, Packet, RECORD, RecordPacket, V0_ENTRY,
@@ -105,7 +105,7 @@ fn bounded(entry: &Entry, version: Version) {
     }
 }
 
-/// What is pushed into a record packet is what a receiver finds in it.
+/// What is pushed into a stamp packet is what a receiver finds in it.
 fn round_trip(data: &[u8], family: Family, version: Version) {
     let Some((head, stamps)) = data.split_at_checked(10) else {
         return;
@@ -126,7 +126,7 @@ fn round_trip(data: &[u8], family: Family, version: Version) {
     let bytes = record.finish();
     let (header, entry_size, skipped) = layout(version);
     assert!(bytes.len() <= size.max(header + skipped * entry_size));
-    let packet = parse(&bytes, family).expect("a record packet is well-formed");
+    let packet = parse(&bytes, family).expect("a stamp packet is well-formed");
     assert!(packet.checksum_ok && packet.is_record() && !packet.request);
     assert_eq!(
         (packet.version, packet.session, packet.sequence),

@@ -96,7 +96,7 @@ impl Negotiation {
             Some(_) => self.strays >= MISSES,
         };
         if news {
-            log::info!("remote stamps: {}", describe(how));
+            log::info!("server stamps: {}", describe(how));
             self.in_use = Some(how);
             self.strays = 0;
         }
@@ -131,7 +131,7 @@ impl Negotiation {
             }
             (Mode::Auto, Format::V0) => {
                 log::warn!(
-                    "no pingtrace server answers at the other end: local stages and one remote segment only"
+                    "no pingtrace server answers at the other end: the client's stages and one remote segment only"
                 );
                 self.local_only = true;
                 return Some(Format::Inband);
@@ -139,7 +139,7 @@ impl Negotiation {
             _ => {}
         }
         log::warn!(
-            "remote stamps have stopped; local stages and one remote segment until they come back"
+            "server stamps have stopped: the client's stages and one remote segment until they come back"
         );
         self.local_only = true;
         None
@@ -149,8 +149,8 @@ impl Negotiation {
 fn describe(how: &str) -> &'static str {
     match how {
         "inband" => "in band, in the echo reply itself",
-        "compact" => "in record packets",
-        _ => "in version 0 record packets (1 us resolution)",
+        "compact" => "in stamp packets",
+        _ => "in version 0 stamp packets (1 us resolution)",
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
         let mut n = auto();
         assert!(n.seen("inband"));
         for how in ["compact", "inband"] {
-            // Record packets follow replies that carry nothing.
+            // Stamp packets follow replies that carry nothing.
             let news = [(); 5].map(|()| {
                 n.missed(0, Format::Inband);
                 n.seen(how)

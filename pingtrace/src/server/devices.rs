@@ -23,7 +23,7 @@ impl<'a> Devices<'a> {
         chosen: &[String],
     ) -> Result<Self> {
         let inband = Inband::load(storage, tracer, setup, own)
-            .map_err(|e| log::warn!("no in-band stamps, record packets instead: {e:#}"))
+            .map_err(|e| log::warn!("no in-band stamps, stamp packets instead: {e:#}"))
             .ok();
         let events = LinkEvents::open().context("watch the network devices")?;
         let mut this = Self {
@@ -61,7 +61,7 @@ impl<'a> Devices<'a> {
             Ok(Some(how)) => log::info!("stamping replies that leave by {} ({how})", link.name),
             Ok(None) => {}
             Err(e) => log::warn!(
-                "no in-band stamps on {}, record packets instead: {e:#}",
+                "no in-band stamps on {}, stamp packets instead: {e:#}",
                 link.name
             ),
         }

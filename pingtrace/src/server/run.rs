@@ -1,5 +1,5 @@
 //! The server: its programs do the work in the kernel. User space attaches them to devices as
-//! these come and go, and sends record packets to clients that cannot be stamped in band.
+//! these come and go, and sends stamp packets to clients that cannot be stamped in band.
 
 use super::Args;
 use super::devices::Devices;
@@ -250,7 +250,7 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
         .map(Inband::counts)
         .unwrap_or_default();
     log::info!(
-        "{written} replies stamped in band, {} record packets sent",
+        "{written} replies stamped in band, {} stamp packets sent",
         sender.sent
     );
     if sender.explainer.is_some() {
@@ -258,13 +258,13 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
     }
     let kernel = tracer.losses();
     let losses = [
-        ("record packets held back by the rate limit", sender.limited),
-        ("record packets that could not be sent", sender.failed),
-        ("records reused before their packet was sent", sender.reused),
+        ("stamp packets held back by the rate limit", sender.limited),
+        ("stamp packets that could not be sent", sender.failed),
+        ("slots reused before their packet was sent", sender.reused),
         ("stamps beyond 32 a direction", kernel.stamp_overflow),
-        ("records reused before their reply left", kernel.evicted),
+        ("slots reused before their reply left", kernel.evicted),
         (
-            "record packets forgotten: ring buffer full",
+            "stamp packets forgotten: ring buffer full",
             kernel.pending_overflow,
         ),
         ("stamps for which a reply had no room", inband.no_room),

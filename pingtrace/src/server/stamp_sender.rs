@@ -1,4 +1,4 @@
-//! Record packets: what the programs owe to clients that cannot be stamped in band, or of which
+//! Stamp packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
 use super::slot::{address, answered_in, entries, family, left_by, stamps};
@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 
 /// Requests whose replies have not left yet; a record is about 1.6 kB.
 pub const SLOTS: u32 = 8192;
-/// Record packets a second: to one client, and to all.
+/// Stamp packets a second: to one client, and to all.
 const SOURCE_RATE: u64 = 20_000;
 const TOTAL_RATE: u64 = 50_000;
 /// Clients whose rate is remembered, and local addresses that have a socket.
@@ -234,7 +234,7 @@ impl StampSender {
             Ok(()) => self.sent += 1,
             Err(e) => {
                 self.failed += 1;
-                log::debug!("cannot send a record packet to {}: {e:#}", to.ip());
+                log::debug!("cannot send a stamp packet to {}: {e:#}", to.ip());
             }
         }
     }
@@ -251,7 +251,7 @@ impl StampSender {
     }
 }
 
-/// Probes in one record packet; their distance must fit in 16 bits.
+/// Probes in one stamp packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
 impl PendingStamps {
@@ -275,7 +275,7 @@ fn at_server(e: &Entry) -> Stamp {
     }
 }
 
-/// What keeps a flood of requests from becoming a flood of record packets.
+/// What keeps a flood of requests from becoming a flood of stamp packets.
 #[derive(Debug, Default)]
 struct Limits {
     sources: HashMap<SocketAddr, Bucket>,

@@ -14,7 +14,7 @@ fn journey() -> Journey {
     journey
 }
 
-/// A record packet of this probe, full of stamps that nobody took.
+/// A stamp packet of this probe, full of stamps that nobody took.
 fn forged(sequence: u32, salt: u64) -> Vec<u8> {
     let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, sequence, 576);
     let stamp = |time| Entry {
