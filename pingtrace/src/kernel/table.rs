@@ -1,6 +1,6 @@
-//! The table of probe records, shared with the BPF programs through mapped memory: user space
-//! prepares a record before the probe leaves and reads it after the reply, without a system call.
-//! Without BPF the same table lives in anonymous memory and nobody else writes it.
+//! The table of slots, shared with the BPF programs through mapped memory: user space prepares a slot before
+//! the probe leaves and reads it after the reply, without a system call. Without BPF the table lives in
+//! anonymous memory, and only user space writes it.
 
 #![expect(
     unsafe_code,
@@ -20,11 +20,11 @@ pub const REQUEST: usize = 0;
 /// See [`REQUEST`].
 pub const REPLY: usize = 1;
 
-/// Records by sequence number; `slots` is a power of two.
+/// Slots by sequence number; their number is a power of two.
 pub struct Table {
     base: *mut pt_stamp_slot,
     mask: u32,
-    /// Programs in the kernel write it.
+    /// Kernel programs write it.
     mapped: bool,
 }
 
@@ -77,8 +77,8 @@ impl Table {
         })
     }
 
-    /// Programs in the kernel stamp the probes: a record must be there before its probe leaves.
-    /// Else only the receiver uses the table.
+    /// Whether kernel programs stamp the probes: then a slot must be prepared before its probe leaves. Else
+    /// only the receiver uses the table.
     pub fn is_mapped(&self) -> bool {
         self.mapped
     }
@@ -93,13 +93,13 @@ impl Table {
         unsafe { self.base.add((slot & self.mask) as usize) }
     }
 
-    /// Makes the record of a probe that is about to be sent, at `sent_ns`.
+    /// Prepares the slot of a probe that is about to be sent, at `sent_ns`.
     pub fn prepare(&self, session: u32, sequence: u32, sent_ns: u64) {
         let rec = self.at(sequence);
         // SAFETY: `rec` points into the mapping; fields are plain integers.
         unsafe {
             (&raw mut (*rec).state).write_volatile(0);
-            // First of all, so that whoever reads the last one's record meanwhile sees that it ended.
+            // First of all, so that a concurrent reader of the last probe's slot sees that it was reused.
             (&raw mut (*rec).sequence).write_volatile(sequence);
             fence(Ordering::Release);
             (&raw mut (*rec).session).write_volatile(session);
@@ -111,7 +111,7 @@ impl Table {
         }
     }
 
-    /// Whether the record of this sequence number still is that probe's.
+    /// Whether the slot of this sequence number still is that probe's.
     fn is_of(&self, session: u32, sequence: u32) -> bool {
         let rec = self.at(sequence);
         // SAFETY: `rec` points into the mapping; fields are plain integers.
@@ -122,8 +122,8 @@ impl Table {
         }
     }
 
-    /// Reads the record of a probe; `None` if it was reused before or meanwhile, and what was read
-    /// may be another probe's.
+    /// Reads the slot of a probe; `None` if it was reused before or meanwhile, so that what was read may be
+    /// another probe's.
     pub fn read<R>(
         &self,
         session: u32,
@@ -142,8 +142,8 @@ impl Table {
         self.is_of(session, sequence).then_some(result)
     }
 
-    /// Adds a stamp to a probe's record, if it still is that probe's: what the programs do in the
-    /// kernel, for stamps that user space gets another way. Only for an anonymous table.
+    /// Adds a stamp to a probe's slot, if it still is that probe's, as the kernel programs do. For stamps
+    /// from the socket, in an anonymous table.
     pub fn push(&self, session: u32, sequence: u32, direction: usize, point: Point, ns: u64) {
         if self.mapped || !self.is_of(session, sequence) {
             return;
@@ -163,7 +163,7 @@ impl Table {
         }
     }
 
-    /// Records of a server's probes whose reply has not left.
+    /// Number of a server's slots whose reply has not left.
     pub fn waiting(&self) -> u32 {
         let states = (0..self.slots()).map(|slot| {
             // SAFETY: the pointer is into the mapping; the field is a plain integer.
@@ -175,21 +175,21 @@ impl Table {
         states.filter(waits).count() as u32
     }
 
-    /// A copy of the record in `slot`.
+    /// A copy of a slot.
     pub fn copy(&self, slot: u32) -> pt_stamp_slot {
         // SAFETY: the pointer is into the mapping, and any bytes are a valid record.
         unsafe { self.at(slot).read_volatile() }
     }
 }
 
-/// The record of a probe, which may be reused at any time: see [`Table::read`].
+/// The slot of a probe, which may be reused at any time: see [`Table::read`].
 pub struct Slot<'a> {
     rec: *const pt_stamp_slot,
     table: std::marker::PhantomData<&'a Table>,
 }
 
 impl Slot<'_> {
-    /// The last packet of the probe that this host's kernel dropped, as far as it is known.
+    /// The last drop of a packet of the probe by this host's kernel, if it is known.
     pub fn dropped(&self) -> Option<pt_drop> {
         // SAFETY: the pointer is into the table's mapping; fields are plain integers.
         let drop = unsafe { (&raw const (*self.rec).drop).read_volatile() };

@@ -1,5 +1,5 @@
-//! Drop reports: what a server tells a client about packets that its kernel dropped. A report is a
-//! record packet with the probe's stamps, the drop, and its names as the server's kernel has them.
+//! Drop reports: a server reports to a client the packets that the server's kernel dropped. A report is a
+//! stamp packet with the probe's stamps, the drop, and its names by the server's kernel.
 
 use super::slot::{address, answered_in, family, left_by, stamps};
 use crate::kernel::drops;
@@ -11,11 +11,11 @@ use report::analysis::blame::to_wire;
 use report::model::{Blame, KernelDrop};
 use std::net::SocketAddr;
 
-/// A reply that leaves after all is no loss: so long it may take.
+/// Delay of a report, ns: a reply that leaves after all in this time is not lost.
 const SETTLE_NS: u64 = 10_000_000;
-/// A report is sent twice, as the first may fall to the same queue.
+/// Time between a report and its repetition, ns: the first one may be dropped by the same queue.
 const AGAIN_NS: u64 = 150_000_000;
-/// Reports that wait.
+/// Upper bound on waiting reports.
 const MAX_WAITING: usize = 8192;
 
 struct Waiting {
@@ -36,12 +36,12 @@ pub struct Report {
     pub message: Vec<u8>,
 }
 
-/// Drops that clients are to hear of.
+/// Drops that are to be reported to clients.
 pub struct DropReports {
     own_netns: u32,
     waiting: Vec<Waiting>,
     names: NameBook,
-    /// Drops that nobody was told of because too many waited.
+    /// Drops that were not reported because too many were waiting.
     pub forgotten: u64,
 }
 
@@ -69,12 +69,12 @@ impl DropReports {
         });
     }
 
-    /// When to look again.
+    /// When the next report is due, `CLOCK_MONOTONIC` ns.
     pub fn wake_at(&self) -> Option<u64> {
         self.waiting.iter().map(|w| w.at_ns).min()
     }
 
-    /// The reports whose time has come.
+    /// The reports that are due.
     pub fn due(&mut self, table: &Table, now: u64) -> Vec<Report> {
         let (due, later) = std::mem::take(&mut self.waiting)
             .into_iter()
@@ -118,13 +118,13 @@ impl DropReports {
     }
 }
 
-/// Nothing was seen of the packet after the drop: else it was a copy.
+/// Whether the packet was not seen after the drop: else a copy was dropped.
 fn is_lost(record: &pt_stamp_slot) -> bool {
     let later = |e: &Entry| e.time > record.drop.ns;
     record.drop.ns != 0 && !stamps(record, 0).iter().any(later)
 }
 
-/// Who had the CPU in a probe's slow segments, as far as there is room; none if there is nothing to say.
+/// The message with blame for a probe's slow segments, as far as there is room; none without blame.
 pub fn blame_message(record: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
     let length = usize::from(record.length);
     let (session, sequence) = (record.session, record.sequence);
@@ -139,7 +139,8 @@ pub fn blame_message(record: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>>
     Some(packet.trimmed().finish())
 }
 
-/// What a small packet has no room for is left out, the least important last.
+/// The message of a report; what a small packet has no room for is left out, the least important parts
+/// first.
 fn message(record: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
     let length = usize::from(record.length);
     let mut packet =
@@ -163,7 +164,7 @@ fn message(record: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8>
 
 fn name(packet: &mut RecordPacket, about: About, name: Option<&String>) {
     let texts = name.map_or_else(Vec::new, |name| Note::texts(about, name, 0));
-    // Half a name would be a wrong one.
+    // A cut name would be a wrong one.
     if texts.len() <= packet.room() {
         for text in &texts {
             packet.push_note(text);

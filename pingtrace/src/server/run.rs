@@ -81,7 +81,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         if let Err(e) = devices.update() {
             log::warn!("{e:#}; a device that has come or gone may be missed");
         }
-        // Any number of signals at once; what they ask for is in their flags.
+        // Several signals at once are one wake-up: their flags say what they ask for.
         let _ = signals.read(&mut [0; 64]);
         if control.asked().summary {
             log::info!("{}", clients(&tracer)?);
@@ -179,7 +179,7 @@ fn ring<'r>(
         .context("open the ring buffer of pending stamps")
 }
 
-/// Raw sockets whose filter stands for `icmp_rcv`, where no other hook does.
+/// Raw sockets whose filter replaces the hook at `icmp_rcv`, if there is no other.
 fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
     let Some(program) = tracer.socket_filter() else {
         return Ok(Vec::new());
@@ -220,8 +220,8 @@ fn log_points(tracer: &Tracer<'_>) {
     log::debug!("points: {}", list.join(", "));
 }
 
-/// `2 clients, 3 sessions`: those whose late stamps the kernel's table has or had room for; the latest
-/// of those that met in one place.
+/// `2 clients, 3 sessions`: those in the kernel's table of sessions, the latest of those that share an
+/// entry.
 fn clients(tracer: &Tracer<'_>) -> Result<String> {
     const PEER: usize = 20;
     let sessions = &tracer.maps().sessions;

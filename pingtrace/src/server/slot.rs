@@ -1,4 +1,4 @@
-//! What a slot of the kernel's table says of a probe.
+//! Reads a slot of the kernel's table: where a probe was answered, its addresses and stamps.
 
 use crate::kernel::table::{REPLY, REQUEST};
 use crate::wire::packet::{self, Entry, Family};
@@ -30,7 +30,7 @@ pub fn entries(
     stamps.filter_map(packet::from_record)
 }
 
-/// All stamps of a record, for a packet whose probe is so many sequence numbers younger.
+/// All stamps of a slot, for a packet whose own probe is `back` sequence numbers newer.
 pub fn stamps(record: &pt_stamp_slot, back: i16) -> Vec<Entry> {
     entries(record, REQUEST)
         .chain(entries(record, REPLY))
@@ -38,7 +38,7 @@ pub fn stamps(record: &pt_stamp_slot, back: i16) -> Vec<Entry> {
         .collect()
 }
 
-/// Of the client's packets.
+/// Address family of the client's packets.
 pub fn family(record: &pt_stamp_slot) -> Family {
     if record.family == 4 {
         Family::V4
@@ -47,7 +47,7 @@ pub fn family(record: &pt_stamp_slot) -> Family {
     }
 }
 
-/// An address of a record; a link-local one means a host only together with a device.
+/// An address of a slot; a link-local one needs the device to name a host.
 pub fn address(words: &[u32; 4], device: u32) -> SocketAddr {
     let mut octets = [0; 16];
     for (chunk, word) in octets.chunks_exact_mut(4).zip(words) {

@@ -15,39 +15,39 @@ use report::model::{Host, Point, Stamp};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-/// Requests whose replies have not left yet; a record is about 1.6 kB.
+/// Slots, about 1.6 kB each: requests whose replies have not left yet.
 pub const SLOTS: u32 = 8192;
 /// Stamp packets a second: to one client, and to all.
 const SOURCE_RATE: u64 = 20_000;
 const TOTAL_RATE: u64 = 50_000;
-/// Clients whose rate is remembered, and local addresses that have a socket.
+/// Upper bounds on clients whose rate is remembered, and on local addresses with a socket.
 const MAX_SOURCES: usize = 4096;
 const MAX_SOCKETS: usize = 64;
-/// How long a record waits for its reply's way through further devices of this host.
+/// Upper bound, ns, on the time that a reply takes through further devices of this host.
 const TRAVEL_NS: u64 = 2_000_000;
 
-/// Sends what the programs owe to clients.
+/// Sends pending stamps to clients.
 pub struct StampSender {
     /// The namespace whose probes are served; others have a server of their own, or none.
     own_netns: u32,
-    /// By slot: session and sequence number of the last record that was sent.
+    /// By slot: session and sequence number of the last stamps sent.
     done: Vec<(u32, u32)>,
-    /// Replies that have left one device and not the last one yet, and until when they are held.
+    /// Replies that have left one device and perhaps not the last one, and until when they wait, ns.
     waiting: Vec<(u64, pt_pending)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
     limits: Limits,
     pub drops: DropReports,
     pub explainer: Option<Explainer>,
-    /// Slow probes whose blame was sent.
+    /// Number of slow probes whose blame was sent.
     pub blamed: u64,
     pub sent: u64,
     pub limited: u64,
     pub failed: u64,
-    /// Another probe took the record before its packet was sent.
+    /// Slots that were reused before their packet was sent.
     pub reused: u64,
 }
 
-/// One probe whose stamps go out.
+/// A probe whose stamps are to be sent.
 struct PendingStamps {
     index: u32,
     record: pt_stamp_slot,
@@ -72,7 +72,7 @@ impl StampSender {
         }
     }
 
-    /// When to look again without any event.
+    /// When to continue without any event, `CLOCK_MONOTONIC` ns.
     pub fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
         self.waiting
             .iter()
@@ -82,7 +82,7 @@ impl StampSender {
             .min()
     }
 
-    /// The records whose time has come, of those that are new and those that are held.
+    /// Takes new events; returns the probes whose stamps can be sent now.
     fn ready(&mut self, table: &Table, pending: &mut Vec<pt_pending>) -> Vec<PendingStamps> {
         let now = monotonic_ns();
         let mut all = std::mem::take(&mut self.waiting);
@@ -107,7 +107,7 @@ impl StampSender {
         ready
     }
 
-    /// The record that an event means, unless it was sent already.
+    /// The stamps of an event, unless they were sent already.
     fn open_record(&mut self, table: &Table, o: &pt_pending) -> Option<PendingStamps> {
         if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
             return None;
@@ -119,8 +119,7 @@ impl StampSender {
         })
     }
 
-    /// The record that an event means, if it is still that one, and of a probe that this namespace
-    /// answered.
+    /// The slot of an event, if it was not reused and this namespace answered the probe.
     fn record(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
         let record = table.copy(o.slot);
         if (record.session, record.sequence) != (o.session, o.sequence) {
@@ -130,12 +129,12 @@ impl StampSender {
         (answered_in(&record) == Some(self.own_netns)).then_some(record)
     }
 
-    /// Tells the client of a probe that stayed long in this host who had the CPU meanwhile.
+    /// Sends blame to the client of a probe that stayed long in this host.
     fn blame(&mut self, table: &Table, o: &pt_pending) {
         let Some(record) = self.record(table, o) else {
             return;
         };
-        // A client on this kernel sees for itself.
+        // A client on this kernel explains it itself.
         if record.version == 0 || record.host == 0 {
             return;
         }
@@ -157,7 +156,7 @@ impl StampSender {
         self.transmit(from, to, family(&record), &message);
     }
 
-    /// One packet a probe for version 0; as many probes as fit for version 1.
+    /// Sends what is ready: one packet a probe in version 0, as many probes as fit in version 1.
     pub fn send(&mut self, table: &Table, pending: &mut Vec<pt_pending>) {
         let mut ready = self.ready(table, pending);
         ready.sort_by_key(|d| (d.record.peer, d.record.session));
@@ -255,8 +254,8 @@ impl StampSender {
 const MAX_BATCH: usize = 64;
 
 impl PendingStamps {
-    /// The reply was last seen with a driver; or the client is on this kernel, and the reply's
-    /// further way is its own.
+    /// Whether the reply was last seen with a driver, or the client is on this kernel, so that the reply's
+    /// further way is the client's.
     fn has_left(&self) -> bool {
         let last = entries(&self.record, REPLY).next_back();
         self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)

@@ -1,7 +1,7 @@
 //! ICMP errors (RFC 792, RFC 4443): what one says, and which probe it quotes.
 //!
-//! Anybody can send one. It is believed only as far as it quotes a probe that is in flight: the
-//! kernel's own opinion of it, such as a path MTU that it learnt, is not asked for.
+//! Anybody can send one, so it counts only if it quotes a probe in flight; what the kernel learnt from it,
+//! such as a path MTU, is ignored.
 
 use crate::wire::packet::{Family, MAGIC};
 use pnet_packet::ip::IpNextHeaderProtocols;
@@ -17,15 +17,15 @@ const IPV6_HEADER: usize = 40;
 /// An ICMP error about a packet of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IcmpError {
-    /// Who says so.
+    /// The sender of the error.
     pub from: IpAddr,
     /// ICMP type.
     pub kind: u8,
     /// ICMP code.
     pub code: u8,
-    /// Where the quoted packet was going.
+    /// Destination of the quoted packet.
     to: IpAddr,
-    /// The echo request that it quotes, if it does.
+    /// The quoted echo request, if it quotes one.
     echo: Option<Echo>,
 }
 
@@ -34,12 +34,12 @@ pub struct IcmpError {
 struct Echo {
     id: u16,
     sequence: u16,
-    /// Session and sequence number, where so much is quoted.
+    /// Session and sequence number, if enough is quoted.
     whole: Option<(u32, u32)>,
 }
 
 impl IcmpError {
-    /// Reads an ICMP error; `None` if it is none, or quotes no packet of this family.
+    /// Parses an ICMP error; `None` if it is not one, or quotes no packet of this family.
     pub fn parse(message: &[u8], family: Family, from: IpAddr) -> Option<Self> {
         let (kind, code) = (*message.first()?, *message.get(1)?);
         let is_error = match family {
@@ -52,7 +52,7 @@ impl IcmpError {
                 let ip = Ipv4Packet::new(quoted)?;
                 let whole = ip.get_next_level_protocol() == IpNextHeaderProtocols::Icmp
                     && ip.get_fragment_offset() == 0
-                    // The kernel shows it to raw sockets before it looks itself.
+                    // The kernel delivers it to raw sockets before it checks it.
                     && checksum(message, 1) == u16::from_be_bytes([message[2], message[3]]);
                 let payload = quoted.get(usize::from(ip.get_header_length()) * 4..);
                 (ip.get_destination().into(), payload.filter(|_| whole))
@@ -89,7 +89,7 @@ impl IcmpError {
 }
 
 impl Echo {
-    /// `None` if it is no echo request, or so much is quoted that it is seen to be no probe.
+    /// `None` if it is not an echo request, or enough is quoted to see that it is not a probe.
     fn parse(echo: &[u8], family: Family) -> Option<Self> {
         let be16 = |at: usize| Some(u16::from_be_bytes([*echo.get(at)?, *echo.get(at + 1)?]));
         let be32 = |at: usize| Some(u32::from(be16(at)?) << 16 | u32::from(be16(at + 2)?));

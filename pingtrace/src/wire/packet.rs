@@ -1,5 +1,5 @@
-//! Packets of both protocol versions (docs/wire.md): building probes and record packets, and parsing
-//! whatever arrives. Nothing here trusts a length, a count or an index from the network.
+//! Packets of both protocol versions (docs/wire.md): builds probes and stamp packets, and parses whatever
+//! arrives. Nothing here trusts a length, a count or an index from the network.
 
 use bpf::pingtrace::types::{pt_header, pt_note, pt_stamp, pt_text, pt_wire, pt_word};
 use pnet_packet::util::checksum;
@@ -19,13 +19,13 @@ pub const V1_ENTRY: usize = 24;
 pub const V0_ENTRY: usize = 16;
 /// Entries that a version 0 client reserves for itself.
 pub const V0_RESERVED: u8 = 8;
-/// A record packet: it carries stamps of others and is not to be stamped.
+/// A stamp packet: it carries stamps and is not to be stamped itself.
 pub const DONTADD: u16 = pt_wire::PT_FLAG_DONTADD.0 as u16;
 /// Stamp this packet in place.
 pub const INBAND: u16 = pt_wire::PT_FLAG_INBAND.0 as u16;
-/// Send a record packet.
+/// Send a stamp packet.
 pub const RECORD: u16 = pt_wire::PT_FLAG_RECORD.0 as u16;
-/// `back` of a stamp that the exact one, in a later packet, replaces.
+/// `back` of a provisional stamp, which the exact one in a later packet replaces.
 pub const PROVISIONAL: i16 = (pt_wire::PT_AUX_PROVISIONAL.0 as u16).cast_signed();
 
 /// Probes that one question asks about.
@@ -33,7 +33,7 @@ pub const WINDOW: u32 = 32;
 const WINDOW_BYTES: usize = WINDOW as usize / 2;
 /// Bytes of text in one entry.
 pub const TEXT: usize = 16;
-/// What an entry's host says while its question is not answered.
+/// Host field of a question that is not answered yet.
 const UNANSWERED: u16 = 0xffff;
 
 const _: () = assert!(size_of::<pt_stamp>() == V1_ENTRY);
@@ -75,7 +75,7 @@ pub enum Version {
     V1,
 }
 
-/// Why a packet is not one of ours, or not whole.
+/// Why a packet is not a probe of pingtrace, or not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     /// Too short for its header.
@@ -84,7 +84,7 @@ pub enum Malformed {
     NotEcho,
     /// Another program's echo.
     Magic,
-    /// A version that we do not know.
+    /// An unknown version.
     Version,
     /// ICMP id or sequence contradict the 32-bit fields.
     Inconsistent,
@@ -92,7 +92,7 @@ pub enum Malformed {
     Count,
 }
 
-/// A parsed probe, reply or record packet.
+/// A parsed probe, reply or stamp packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     /// An echo request, else a reply.
@@ -111,7 +111,7 @@ pub struct Packet<'a> {
     entries: &'a [u8],
 }
 
-/// A stamp as it travels.
+/// A stamp in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// `CLOCK_MONOTONIC` of the stamping host: nanoseconds, or of version 0 microseconds in 32 bits.
@@ -142,7 +142,7 @@ fn word(code: u8) -> Option<Word> {
     }
 }
 
-/// What a text is about.
+/// What a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum About {
     /// The kernel's name of the reason.
@@ -153,7 +153,7 @@ pub enum About {
     Device = pt_text::PT_TEXT_DEVICE.0 as isize,
     /// The namespace.
     Netns = pt_text::PT_TEXT_NETNS.0 as isize,
-    /// Who had the CPU in slow segments of the probe; see [`report::analysis::blame`].
+    /// What had the CPU in slow segments of the probe; see [`report::analysis::blame`].
     Blame = pt_text::PT_TEXT_BLAME.0 as isize,
 }
 
@@ -167,10 +167,10 @@ impl About {
     ];
 }
 
-/// An entry that is no stamp.
+/// An entry that is not a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// What became of the probe `back` sequence numbers back, and of those after it.
+    /// The state of the probe `back` sequence numbers back, and of those after it.
     Window {
         /// How many sequence numbers back the first probe is.
         back: u16,
@@ -246,7 +246,7 @@ pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
     })
 }
 
-/// The sequence number of a session's probe in a packet with headers that are not looked at.
+/// Finds a session's probe in a packet with unparsed headers; returns its sequence number.
 pub fn find_probe(packet: &[u8], session: u32) -> Option<u32> {
     let is_probe = |icmp: &&[u8]| {
         be16(icmp, 12) == MAGIC
@@ -294,7 +294,7 @@ impl Packet<'_> {
         })
     }
 
-    /// What is in it besides stamps; questions without an answer are left out.
+    /// Its extensions; unanswered questions are left out.
     pub fn notes(&self) -> impl Iterator<Item = Note> + '_ {
         self.raw().filter(|e| self.is_note(e)).filter_map(note)
     }
@@ -369,7 +369,7 @@ fn v0_entry(e: &[u8]) -> Option<Entry> {
     })
 }
 
-/// A stamp of a record, which has the layout of the wire.
+/// A stamp of a slot, which has the layout of the wire.
 pub fn from_record(s: &pt_stamp) -> Option<Entry> {
     Some(Entry {
         time: u64::from_be(s.time_ns),
@@ -382,7 +382,7 @@ pub fn from_record(s: &pt_stamp) -> Option<Entry> {
     })
 }
 
-/// A stamp of this host for a record.
+/// A stamp of this host for a slot.
 pub fn to_record(point: Point, ns: u64) -> pt_stamp {
     pt_stamp {
         time_ns: ns.to_be(),
@@ -449,8 +449,8 @@ impl Probe {
         self.asking(sequence, send_ns, None)
     }
 
-    /// Likewise, with a question: what became of the probe `back` sequence numbers back, which was
-    /// sent `age_ns` ago, and of those after it? Only of version 1, and with room for an entry.
+    /// The packet for one send, with a question about the probe `back` sequence numbers back, which was sent
+    /// `age_ns` ago, and about those after it. Only in version 1, and with room for an entry.
     pub fn asking(&mut self, sequence: u32, send_ns: u64, ask: Option<(u16, u64)>) -> &[u8] {
         let room = self.version == Version::V1 && self.bytes.len() >= ASKING;
         if room {
@@ -479,7 +479,7 @@ impl Probe {
     }
 }
 
-/// A record packet: an echo reply with `DONTADD` that carries stamps of one or more probes.
+/// A stamp packet: an echo reply with `DONTADD` that carries the stamps of one or more probes.
 #[derive(Clone, Debug)]
 pub struct RecordPacket {
     bytes: Vec<u8>,
@@ -488,7 +488,7 @@ pub struct RecordPacket {
 }
 
 impl RecordPacket {
-    /// `size` is that of the request, which a record packet never exceeds.
+    /// `size` is that of the request, which a stamp packet never exceeds.
     pub fn new(family: Family, version: Version, session: u32, sequence: u32, size: usize) -> Self {
         let header = match version {
             Version::V0 => V0_HEADER + usize::from(V0_RESERVED) * V0_ENTRY,
@@ -546,7 +546,7 @@ impl RecordPacket {
         true
     }
 
-    /// Adds what is no stamp; false when there is no room, or the version knows none.
+    /// Adds an extension; false if there is no room, or the version has none.
     pub fn push_note(&mut self, note: &Note) -> bool {
         if self.room() == 0 || self.version == Version::V0 {
             return false;
@@ -581,7 +581,7 @@ impl RecordPacket {
         true
     }
 
-    /// Gives up the room that is left: a shorter packet. Only of version 1.
+    /// Shortens the packet to its entries. Only in version 1.
     #[must_use]
     pub fn trimmed(mut self) -> Self {
         if self.version == Version::V1 {
@@ -593,7 +593,7 @@ impl RecordPacket {
         self
     }
 
-    /// The message with its checksum; `ICMPv6`'s is the kernel's business.
+    /// The message with its checksum; the kernel computes that of `ICMPv6`.
     pub fn finish(mut self) -> Vec<u8> {
         if self.family == Family::V4 {
             let sum = checksum(&self.bytes, 1);

@@ -21,11 +21,11 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a receive waits before it gives the loop a chance to do something else.
+/// Upper bound on the wait of a receive, so that the loop can do other things.
 pub const RECEIVE_TICK: Duration = Duration::from_millis(20);
 /// Longest ICMP message.
 pub const MAX_MESSAGE: usize = 65_535;
-/// Asked for; enough for a second of probes at 20 000 a second.
+/// Requested size, bytes: enough for a second of probes at 20 000 a second.
 const RECEIVE_BUFFER: usize = 32 << 20;
 
 /// Longest headers before the ICMP message of a sent packet that is shown with its stamp: Ethernet
@@ -114,8 +114,8 @@ impl ProbeSocket {
                 &(RECEIVE_BUFFER as i32),
             );
         }
-        // Never fragment, and take the device's MTU as the limit: the kernel's path MTU cache holds
-        // what anybody's "fragmentation needed" said, for ten minutes.
+        // Never fragment, with the device's MTU as the limit: the kernel's path MTU cache holds what any
+        // "fragmentation needed" said, for ten minutes.
         let (level, discover, probe) = match self.family {
             Family::V4 => (
                 libc::IPPROTO_IP,
@@ -154,7 +154,7 @@ impl ProbeSocket {
         Ok(())
     }
 
-    /// Binds to the device once more if another one has its name now: it went away and came back.
+    /// Binds to the device again if its name belongs to another one now: it was removed and added again.
     pub fn follow_device(&self) {
         let Some(device) = &self.device else { return };
         let index = device_index(device);
@@ -288,7 +288,7 @@ impl ProbeSocket {
         }
     }
 
-    /// What the first `length` bytes of the buffer, which the kernel has written, are.
+    /// Parses the first `length` bytes of the buffer, which the kernel has written.
     fn interpret<'b>(
         &self,
         buffer: &'b [MaybeUninit<u8>],
@@ -348,7 +348,7 @@ pub fn send_error(e: &io::Error) -> SendError {
     SendError(e.raw_os_error().unwrap_or(0))
 }
 
-/// What a failed send means, and what to do about it.
+/// The error message of a failed send, with its remedy.
 pub fn explain_send(error: SendError, to: IpAddr, size: usize) -> String {
     let hint = match error.0 {
         libc::ENETUNREACH | libc::EHOSTUNREACH => {
@@ -388,7 +388,7 @@ fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// The address that this host would send from: asked of a UDP socket that sends nothing.
+/// The address from which this host would send, by a UDP socket that sends nothing.
 pub fn source(to: SocketAddr, options: &Options) -> Result<IpAddr> {
     let domain = Domain::for_address(to);
     let probe =

@@ -1,10 +1,9 @@
-//! Joins what the two ends saw of a probe, by session and sequence number, into one path.
+//! Joins the stamps of both ends of a probe, by session and sequence number, into one path.
 //!
-//! A reply brings the client's own stamps (from the table of records) and the server's stamps up
-//! to the last hook where a packet can be written. What the server saw later, its queueing
-//! discipline and driver, comes with a later reply or in a record packet; until then the probe
-//! waits here. A wait ends with the stamps, when so many more replies came that they must have
-//! been lost, or at a deadline.
+//! With a reply come the client's own stamps (from the table of slots) and the server's stamps up to the
+//! last hook where a packet can be written. The server's later stamps, of its queueing discipline and
+//! driver, come with a later reply or in a stamp packet; until then the probe waits here. The wait ends
+//! with the stamps, after so many further replies that they must have been lost, or at a deadline.
 
 use crate::client::session::index_of;
 use crate::kernel::drops;
@@ -65,11 +64,11 @@ pub struct Unanswered {
     pub probe: Probe,
     /// What their kernels dropped of it.
     pub drops: Vec<KernelDrop>,
-    /// Its record was there: what has no stamp in it did not happen.
+    /// Its slot was there: what has no stamp in it did not happen.
     pub seen_here: bool,
 }
 
-/// What a probe's record held.
+/// The contents of a probe's slot.
 #[derive(Debug, Default)]
 struct Copied {
     request: Vec<Stamp>,
@@ -84,7 +83,7 @@ pub struct Counts {
     pub unknown_points: u64,
     /// Stamps for a probe that is no longer waited for.
     pub orphans: u64,
-    /// Answered probes that ended without the remote stamps they waited for.
+    /// Answered probes that ended without the server stamps they waited for.
     pub no_remote: u64,
     /// Probes whose record was reused before it was read.
     pub evicted: u64,
@@ -109,18 +108,18 @@ struct Pending {
     deadline_ns: u64,
 }
 
-/// Late stamps travel with the next reply that has room for them: after so many, they were lost.
+/// Late stamps travel with the next reply that has room: after this many replies they are lost.
 const LATE_WITHIN: u64 = 64;
-/// Probes whose stamps are kept although their reply has not come yet.
+/// Upper bound on probes whose stamps arrived before their reply.
 const MAX_EARLY: usize = 8192;
-/// Stamps that are kept likewise, of all probes together: 40 bytes each.
+/// Upper bound on such stamps, of all probes together: 40 bytes each.
 const MAX_EARLY_STAMPS: usize = 65_536;
-/// A server has no more stamps of a probe: a record's, in both directions.
+/// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
 const MAX_REMOTE: usize =
     (size_of::<pt_stamp_slot>() - offset_of!(pt_stamp_slot, stamp)) / size_of::<pt_stamp>();
-/// No name of a kernel is longer, bytes.
+/// Upper bound on the length of a kernel's name, bytes.
 const MAX_NAME: usize = 255;
-/// Probes whose record was copied before it was reused.
+/// Upper bound on probes whose slot was copied before it was reused.
 const MAX_COPIES: usize = 32_768;
 
 /// Probes that wait for the rest of their stamps, oldest reply first.
@@ -134,7 +133,7 @@ pub struct Journey {
     early: BTreeMap<u64, Vec<Entry>>,
     /// How many these are.
     early_stamps: usize,
-    /// What the records of probes in flight held when they were reused, by index.
+    /// Contents of the slots of probes in flight when they were reused, by index.
     copies: BTreeMap<u64, Copied>,
     /// When the last reply that was read reached the socket, as far as that is known, ns.
     at_socket_ns: u64,
@@ -180,7 +179,7 @@ impl Journey {
         }
     }
 
-    /// So many probes were sent: what is said of others is refused.
+    /// Sets the number of probes sent: stamps of others are refused.
     pub fn sent(&mut self, sent: u64) {
         self.sent = sent;
     }
@@ -191,7 +190,7 @@ impl Journey {
     }
 
     /// A probe that was answered: takes the client's stamps, and those in the reply itself.
-    /// Returns whether the reply carried remote stamps.
+    /// Returns whether the reply carried server stamps.
     pub fn answered(
         &mut self,
         table: &Table,
@@ -219,8 +218,7 @@ impl Journey {
         self.remote(packet) > 0
     }
 
-    /// Takes what this host saw of a probe from its record, or from the copy; whether there was any
-    /// of the two.
+    /// Takes this host's stamps of a probe from its slot, or from the copy. Returns whether there was either.
     fn take_record(&mut self, table: &Table, index: u64, p: &mut Pending) -> bool {
         let copied = self.copies.remove(&index);
         let mut unknown = 0;
@@ -237,7 +235,7 @@ impl Journey {
             self.counts.unknown_points += unknown;
             return true;
         }
-        // What was read may be another probe's.
+        // The stamps read may be another probe's.
         let Copied {
             request,
             reply,
@@ -249,8 +247,8 @@ impl Journey {
         known
     }
 
-    /// Copies the record of a probe in flight, which is about to be reused; of too many, those of
-    /// the oldest are forgotten.
+    /// Copies the slot of a probe in flight, which is about to be reused; beyond the limit the oldest copies
+    /// are forgotten.
     pub fn copy_record(&mut self, table: &Table, index: u64) {
         let mut p = Pending::default();
         if !self.take_record(table, index, &mut p) {
@@ -320,7 +318,7 @@ impl Journey {
         taken
     }
 
-    /// What the server's kernel says of packets that it dropped; whether it says anything.
+    /// Takes the server's drop reports. Returns whether there were any.
     pub fn dropped(&mut self, packet: &Packet<'_>) -> bool {
         let mut any = false;
         for note in packet.notes() {

@@ -1,31 +1,31 @@
-//! What became of each probe: a state machine without sockets, clocks and threads.
+//! The state of each probe: a state machine without sockets, clocks and threads.
 //!
 //! A probe is sent once, in the order of the indices, and then *in flight* until it is *answered*,
 //! given up as *lost*, or *forgotten*. A lost one may be answered after all, and counts as answered
 //! from then on. At any time each probe sent is in exactly one of these states.
 //!
-//! The record that collects a probe's stamps in the kernel is reused long before a slow answer is
-//! there: [`Event::RecordEnds`] says when it must be copied. What became of a probe is kept for
-//! longer, and in three places: of the youngest probes in a ring; of those that are older and in
-//! flight, or lost, by index. All three are bounded. A probe that has no room there is forgotten:
-//! whether it was answered cannot be known, so it is neither lost nor answered.
+//! The slot that collects a probe's stamps in the kernel is reused long before a slow answer arrives:
+//! [`Event::RecordEnds`] says when it must be copied. States are kept for longer, in three bounded places:
+//! a ring for the newest probes, and maps by index for older ones in flight and for lost ones. A probe
+//! without room there is forgotten: whether it was answered cannot be known, so it is neither lost nor
+//! answered.
 
 use report::analysis::loss::{LossId, Word};
 use std::collections::BTreeMap;
 
-/// Youngest probes of which everything is known, at least.
+/// Lower bound on the newest probes whose state is known.
 const MIN_RECENT: usize = 65_536;
 /// Probes that are in flight although they are no longer among the youngest; and lost ones that
 /// may still be answered.
 const MAX_OVERDUE: usize = 65_536;
 /// A probe is given up after this many timeouts.
 const GIVE_UP_TIMEOUTS: u64 = 3;
-/// One of which the server can still say what became of it, after this many.
+/// A probe that the server can still be asked about is given up after this many.
 const NO_WORD_TIMEOUTS: u64 = 10;
-/// But no probe is given up before this many times the longest round trip that was seen.
+/// No probe is given up before this many times the longest round trip seen.
 const GIVE_UP_ROUND_TRIPS: u64 = 2;
 
-/// What became of a probe.
+/// The state of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeState {
     /// Sent, and nothing came back yet.
@@ -73,7 +73,7 @@ pub enum Event {
     Forgotten(u64, Option<u64>),
 }
 
-/// The first answer to a probe.
+/// Takes the first answer to a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstAnswer {
     /// When the probe was sent, ns.
