@@ -110,31 +110,30 @@ fn a_wait_for_preemption_is_as_long_as_its_victim_says() {
 fn a_quota_is_told_from_contention() {
     let _alone = alone();
     let quota = Quota::new(20 * MS, 100 * MS).unwrap();
-    let confined = hog(Priority::Normal, None);
-    if quota.confine_thread(confined.tid()).is_err() {
-        // Of cgroup v2, a whole process would have to go: this one is the test itself.
-        return;
+    let (busy, sleeper) = (Process::busy(), Process::waking());
+    for process in [&busy, &sleeper] {
+        quota.confine_process(process.pid()).unwrap();
     }
-    let sleeper = victim(Priority::Normal, 7 * MS, Duration::from_secs(3));
-    quota.confine_thread(sleeper.tid()).unwrap();
     let args = format!(
         "runqlat -t 20ms --cgroup {} -o json",
         quota.path().display()
     );
     let runqlat = Companion::start(&args);
     let before = quota.throttling().unwrap().ns;
-    sleeper.wait();
-    drop(confined);
+    thread::sleep(Duration::from_secs(3));
+    drop((busy, sleeper));
     let throttled = quota.throttling().unwrap().ns - before;
     let run = runqlat.stop();
     summary(&run);
     let events = run.lines("event");
     let of = |name: &'static str| events.iter().filter(move |event| event["comm"] == name);
-    assert!(of("hog").count() >= 8, "{events:#?} of {throttled}");
-    assert!(of("victim").count() >= 3, "{events:#?} of {throttled}");
+    assert!(of("sh").count() >= 8, "{events:#?} of {throttled}");
+    assert!(of("bash").count() >= 3, "{events:#?} of {throttled}");
     let quota = |event: &Value| event["quota_ns"].as_u64().unwrap_or(0);
-    let told: u64 = of("hog").map(quota).sum();
-    eprintln!("the quota took {throttled} ns says the kernel, {told} ns the events of the hog");
+    let told: u64 = of("sh").map(quota).sum();
+    eprintln!(
+        "the quota took {throttled} ns says the kernel, {told} ns the events of the busy one"
+    );
     // The kernel counts a period when it is over; waits below the threshold have no event.
     let bounds = throttled * 6 / 10..=throttled * 13 / 10;
     assert!(bounds.contains(&told), "{told} of {throttled}: {events:#?}");
@@ -161,9 +160,12 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        for tid in fs::read_to_string(self.0.join("tasks")).unwrap().lines() {
+        for pid in fs::read_to_string(self.0.join("cgroup.procs"))
+            .unwrap()
+            .lines()
+        {
             // Or it has ended.
-            let _ = fs::write(self.0.join("../tasks"), tid);
+            let _ = fs::write(self.0.join("../cgroup.procs"), pid);
         }
         fs::remove_dir(&self.0).unwrap();
     }
@@ -174,21 +176,17 @@ fn a_row_says_in_which_container_its_task_is() {
     const ID: &str = "5c0ffee05c0ffee05c0ffee05c0ffee05c0ffee05c0ffee05c0ffee05c0ffee0";
     let _alone = alone();
     let quota = Quota::new(20 * MS, 100 * MS).unwrap();
-    let confined = hog(Priority::Normal, None);
-    if quota.confine_thread(confined.tid()).is_err() {
-        // Of cgroup v2, a whole process would have to go: this one is the test itself.
-        return;
-    }
+    let busy = Process::busy();
     let container = Container::within(quota.path(), ID);
-    fs::write(container.0.join("tasks"), confined.tid().to_string()).unwrap();
+    fs::write(container.0.join("cgroup.procs"), busy.pid().to_string()).unwrap();
     let args = format!(
         "runqlat -t 20ms --tid {} --hist --by cgroup -o json",
-        confined.tid()
+        busy.pid()
     );
     let runqlat = Companion::start(&args);
     thread::sleep(Duration::from_secs(1));
     let run = runqlat.stop();
-    drop((confined, container));
+    drop((busy, container));
     summary(&run);
     let events = run.lines("event");
     assert!(events.len() >= 5, "{events:#?}");
@@ -197,18 +195,33 @@ fn a_row_says_in_which_container_its_task_is() {
     assert!(waits.iter().any(|w| w["container"] == ID), "{waits:#?}");
 }
 
-/// A process that is always runnable, with two of its kind.
-struct Busy(std::process::Child);
+/// A process on the CPU of these tests.
+struct Process(std::process::Child);
 
-impl Busy {
-    fn start() -> Self {
+impl Process {
+    /// It is always runnable: `sh`.
+    fn busy() -> Self {
+        Self::start(&["sh", "-c", "ulimit -t 15; while :; do :; done"])
+    }
+
+    /// It wakes every 7 ms: `bash`.
+    fn waking() -> Self {
+        let wait = "ulimit -t 15; exec 3<> <(:); while ! read -t 0.007 -u 3; do :; done";
+        Self::start(&["bash", "-c", wait])
+    }
+
+    fn start(program: &[&str]) -> Self {
         let mut command = Command::new("taskset");
-        let command = command.args(["-c", "1", "sh", "-c", "ulimit -t 15; while :; do :; done"]);
+        command.args(["-c", "1"]).args(program);
         Self(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
     }
 }
 
-impl Drop for Busy {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -218,9 +231,9 @@ impl Drop for Busy {
 #[test]
 fn distributions_have_everyone_or_those_asked_for() {
     let _alone = alone();
-    let busy = [Busy::start(), Busy::start(), Busy::start()];
+    let busy = [Process::busy(), Process::busy(), Process::busy()];
     thread::sleep(50 * MS);
-    let pid = busy[0].0.id();
+    let pid = busy[0].pid();
     let companions = [
         "--hist --len -i 500ms".to_owned(),
         format!("--hist=hdr --by process -p {pid}"),
