@@ -238,11 +238,8 @@ impl Collector {
             return;
         }
         let mut record = Record {
-            probe: probe.clone(),
             breakdown: Some(self.scratch.clone()),
-            verdict: None,
-            loss: None,
-            blame: Vec::new(),
+            ..Record::new(probe.clone())
         };
         if recorded {
             self.record(record.clone(), slow);
@@ -361,11 +358,8 @@ impl Collector {
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);
         let record = Record {
-            probe,
-            breakdown: None,
-            verdict: None,
             loss: Some(loss),
-            blame: Vec::new(),
+            ..Record::new(probe)
         };
         self.record(record, false);
         id
@@ -383,14 +377,7 @@ impl Collector {
         if let Some(sent_ns) = probe.sent_ns() {
             self.slip(probe.seq, sent_ns);
         }
-        let record = Record {
-            probe,
-            breakdown: None,
-            verdict: None,
-            loss: None,
-            blame: Vec::new(),
-        };
-        self.record(record, false);
+        self.record(Record::new(probe), false);
     }
 
     /// Whether any answered probe had this point.
@@ -401,14 +388,7 @@ impl Collector {
     /// Takes a further answer to a probe.
     pub fn dup(&mut self, probe: Probe) {
         self.stats.counters.dup += 1;
-        let record = Record {
-            probe,
-            breakdown: None,
-            verdict: None,
-            loss: None,
-            blame: Vec::new(),
-        };
-        self.record(record, false);
+        self.record(Record::new(probe), false);
     }
 
     /// A host on the way, or the peer, refused a probe in flight: reported once for each host and reason.

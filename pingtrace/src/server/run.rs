@@ -35,22 +35,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let own = Namespace::current()
         .context("find this network namespace")?
         .inode();
-    let role = Role::Server {
-        host: args.userid.unwrap_or(1),
-        host_id: if args.userid.is_some() { 0 } else { host::id() },
-    };
-    let local = args.nslocal || args.userid.is_some();
-    let setup = Setup {
-        role,
-        explain: args.explain,
-        slots: SLOTS,
-        only_netns: local.then_some(own),
-        lab_clock: args.lab_clock,
-        own_netns: own,
-    };
-    if let Some(epoch) = args.lab_clock.map(|clock| clock.epoch_ns) {
-        log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
-    }
+    let setup = setup(args, own);
     let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer)?;
@@ -97,6 +82,26 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     log_cost(&meter, monotonic_ns() - start_ns);
     drop(sockets);
     Ok(())
+}
+
+/// What the programs are to stamp; `own` is this network namespace.
+fn setup(args: &Args, own: u32) -> Setup {
+    let role = Role::Server {
+        host: args.userid.unwrap_or(1),
+        host_id: if args.userid.is_some() { 0 } else { host::id() },
+    };
+    let local = args.nslocal || args.userid.is_some();
+    if let Some(epoch) = args.lab_clock.map(|clock| clock.epoch_ns) {
+        log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
+    }
+    Setup {
+        role,
+        explain: args.explain,
+        slots: SLOTS,
+        only_netns: local.then_some(own),
+        lab_clock: args.lab_clock,
+        own_netns: own,
+    }
 }
 
 const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";

@@ -20,3 +20,16 @@ pub struct Record {
     /// What had the CPU during each slow segment; empty without `--explain`.
     pub blame: Vec<Blame>,
 }
+
+impl Record {
+    /// A probe of which nothing else is known.
+    pub const fn new(probe: Probe) -> Self {
+        Self {
+            probe,
+            breakdown: None,
+            verdict: None,
+            loss: None,
+            blame: Vec::new(),
+        }
+    }
+}
