@@ -49,3 +49,52 @@ skeleton! {
     /// Who reads and writes which device and file.
     iofsstat
 }
+
+/// Values that programs and user space share as bytes.
+///
+/// # Safety
+/// Any bytes are a valid value, and every byte belongs to a field (generated types name their padding).
+#[expect(
+    unsafe_code,
+    reason = "a promise about the layout of types, which no compiler checks"
+)]
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+
+/// Structs of integers, of arrays and of structs of them.
+macro_rules! plain {
+    ($($type:ty),+ $(,)?) => {
+        $(
+            #[expect(unsafe_code, reason = "a generated type of integers, with named padding")]
+            // SAFETY: each type of the list is an integer or is generated from a struct of integers.
+            unsafe impl Plain for $type {}
+        )+
+    };
+}
+
+plain!(u8, u16, u32, u64, i8, i32, i64);
+plain!(
+    pingtrace::types::pt_drop,
+    pingtrace::types::pt_stamp,
+    pingtrace::types::pt_stamp_slot,
+    recorder::types::pt_cpu,
+    recorder::types::pt_event,
+    recorder::types::pt_ring,
+    recorder::types::pt_stack,
+    ids::types::pt_task_ids,
+    memleak::types::ml_key,
+    memleak::types::ml_outstanding,
+    memleak::types::ml_site,
+    iofsstat::types::io_file_key,
+    iofsstat::types::io_part,
+    iofsstat::types::io_part_key,
+    iofsstat::types::io_path,
+    iofsstat::types::io_process,
+    iofsstat::types::io_row,
+    iofsstat::types::io_row_key,
+    iofsstat::types::io_use,
+    iofsstat::types::io_use_key,
+);
+
+#[expect(unsafe_code, reason = "as of its elements")]
+// SAFETY: elements of an array follow each other without padding.
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}

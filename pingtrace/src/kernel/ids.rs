@@ -1,6 +1,7 @@
 //! Numbers of processes and threads. BPF programs see those of the initial PID namespace; whoever
 //! runs pingtrace in another one, such as a container's, names and reads those of /proc there.
 
+use crate::kernel::map;
 use anyhow::{Context, Result, bail};
 use bpf::ids::IdsSkelBuilder;
 use bpf::ids::types::pt_task_ids;
@@ -117,15 +118,7 @@ fn list() -> Result<Vec<pt_task_ids>> {
     let mut skel = open.load()?;
     let bytes = read_all(&mut skel.progs.task_ids)?;
     let each = bytes.chunks_exact(size_of::<pt_task_ids>());
-    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_ne_bytes);
-    each.map(|ids| {
-        let (kernel, own) = ids.split_at(size_of::<u32>());
-        Ok(pt_task_ids {
-            kernel: number(kernel)?,
-            own: number(own)?,
-        })
-    })
-    .collect()
+    Ok(each.map(map::value).collect())
 }
 
 fn read_all(program: &mut ProgramMut<'_>) -> Result<Vec<u8>> {

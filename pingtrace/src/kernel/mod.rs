@@ -4,6 +4,7 @@ pub mod drops;
 pub mod host;
 pub mod ids;
 pub mod lab_clock;
+pub mod map;
 pub mod meter;
 pub mod process;
 pub mod recorder;

@@ -2,8 +2,10 @@
 
 use super::args::Mode;
 use crate::kernel::ids::Ids;
+use crate::kernel::map;
 use crate::kernel::meter::{self, Programs as Loaded};
 use anyhow::{Context, Result};
+use bpf::Plain;
 use bpf::iofsstat::types::{
     io_file_key, io_losses, io_notes, io_part, io_part_key, io_path, io_process, io_row,
     io_row_key, io_use, io_use_key,
@@ -225,40 +227,28 @@ fn pair(before: &[Device], after: Vec<Device>) -> Vec<(Device, Reading)> {
 }
 
 /// Takes the entries of a finished epoch out of a map.
-fn take<K: Copy, V: Copy>(map: &impl MapCore, is_over: impl Fn(&K) -> bool) -> Result<Vec<(K, V)>> {
-    let keys: Vec<_> = map.keys().filter(|key| is_over(&plain(key))).collect();
+fn take<K: Plain, V: Plain>(
+    table: &impl MapCore,
+    is_over: impl Fn(&K) -> bool,
+) -> Result<Vec<(K, V)>> {
+    let keys: Vec<_> = table
+        .keys()
+        .filter(|key| is_over(&map::value(key)))
+        .collect();
     let mut taken = Vec::with_capacity(keys.len());
     for key in keys {
-        let context = || format!("read the map {}", map.name().display());
-        if let Some(value) = map.lookup(&key, MapFlags::ANY).with_context(context)? {
-            map.delete(&key).with_context(context)?;
-            taken.push((plain(&key), plain(&value)));
+        let context = || format!("read the map {}", table.name().display());
+        if let Some(value) = table.lookup(&key, MapFlags::ANY).with_context(context)? {
+            table.delete(&key).with_context(context)?;
+            taken.push((map::value(&key), map::value(&value)));
         }
     }
     Ok(taken)
 }
 
-fn look_up<K, V: Copy>(map: &impl MapCore, key: &K) -> Option<V> {
-    let value = map.lookup(bytes(key), MapFlags::ANY).ok()??;
-    Some(plain(&value))
-}
-
-/// A key or value of a map.
-#[expect(
-    unsafe_code,
-    reason = "generated types from the bytes that libbpf-rs gives"
-)]
-fn plain<T: Copy>(bytes: &[u8]) -> T {
-    assert_eq!(bytes.len(), size_of::<T>());
-    // SAFETY: the length was checked; the types of this object's maps are integers, and arrays and
-    // structs of them, for which any bytes are valid.
-    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
-}
-
-#[expect(unsafe_code, reason = "the bytes of a generated type for libbpf-rs")]
-fn bytes<T>(key: &T) -> &[u8] {
-    // SAFETY: keys of this object's maps name their padding, so every byte is initialised.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(key).cast(), size_of::<T>()) }
+fn look_up<K: Plain, V: Plain>(table: &impl MapCore, key: &K) -> Option<V> {
+    let value = table.lookup(map::bytes(key), MapFlags::ANY).ok()??;
+    Some(map::value(&value))
 }
 
 /// The layout of this kernel's tracepoints.

@@ -1,10 +1,9 @@
 //! Loads the programs that follow objects, and reads their tables.
 
-#![expect(unsafe_code, reason = "values of maps are structs of plain integers")]
-
 use super::follow::Follow;
 use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
 use crate::kernel::ids::Ids;
+use crate::kernel::map;
 use crate::kernel::meter::{self, Programs};
 use anyhow::{Context, Result};
 use bpf::memleak::types::{ml_class, ml_count, ml_key, ml_kind, ml_outstanding, ml_site};
@@ -223,7 +222,10 @@ impl<'a> Tracker<'a> {
         for key in sites.keys() {
             let value = sites.lookup(&key, MapFlags::ANY).context("read a site")?;
             if let Some(value) = value {
-                all.push(raw_site(&plain::<ml_key>(&key), &plain::<ml_site>(&value)));
+                all.push(raw_site(
+                    &map::value::<ml_key>(&key),
+                    &map::value::<ml_site>(&value),
+                ));
             }
         }
         Ok(all)
@@ -238,9 +240,9 @@ impl<'a> Tracker<'a> {
                 .lookup(&key, MapFlags::ANY)
                 .context("read an object")?;
             if let Some(value) = value {
-                let object = plain::<ml_outstanding>(&value);
+                let object = map::value::<ml_outstanding>(&value);
                 let site = (object.site.r#where, object.site.what);
-                all.push((plain::<u64>(&key), site, object.generation));
+                all.push((map::value::<u64>(&key), site, object.generation));
             }
         }
         Ok(all)
@@ -273,7 +275,7 @@ impl<'a> Tracker<'a> {
             let key = which.0.to_ne_bytes();
             let cpus = self.skel.maps.counts.lookup_percpu(&key, MapFlags::ANY);
             let cpus = cpus.context("read the counts")?.unwrap_or_default();
-            Ok(cpus.iter().map(|value| plain::<u64>(value)).sum())
+            Ok(cpus.iter().map(|value| map::value::<u64>(value)).sum())
         };
         let named = |names: &[(&str, ml_count)]| -> Result<Vec<(String, u64)>> {
             let one = |(name, which): &(&str, ml_count)| Ok(((*name).to_owned(), count(*which)?));
@@ -294,13 +296,6 @@ impl<'a> Tracker<'a> {
         ])?;
         Ok(Counts { done, lost })
     }
-}
-
-/// A value of a map.
-fn plain<T: Copy>(bytes: &[u8]) -> T {
-    assert!(bytes.len() >= size_of::<T>(), "a short value of a map");
-    // SAFETY: long enough, and T is one of the structs of plain integers of memleak.h, or a u64.
-    unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
 }
 
 fn raw_site(key: &ml_key, site: &ml_site) -> RawSite {

@@ -1,13 +1,8 @@
 //! The recorder's rings, read in place while the kernel writes them.
 
-#![expect(
-    unsafe_code,
-    reason = "memory shared with the kernel is read through raw pointers"
-)]
-
-use anyhow::{Context, Result};
-use bpf::recorder::types::{pt_cpu, pt_event, pt_ring_of, pt_stack};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use crate::kernel::map::{Mapping, field};
+use anyhow::Result;
+use bpf::recorder::types::{pt_cpu, pt_event, pt_ring, pt_ring_of, pt_stack};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{Ordering, fence};
 
@@ -71,9 +66,9 @@ impl Memory {
     ) -> Result<Self> {
         let per_cpu = switches + (RINGS as u32 - 1) * others;
         Ok(Self {
-            cpus: Mapping::new(cpus, count)?,
-            events: Mapping::new(events, count * per_cpu as usize)?,
-            stacks: Mapping::new(stacks, count * STACKS_OF_CPU as usize)?,
+            cpus: Mapping::read_only(cpus, count)?,
+            events: Mapping::read_only(events, count * per_cpu as usize)?,
+            stacks: Mapping::read_only(stacks, count * STACKS_OF_CPU as usize)?,
             switches,
             others,
         })
@@ -81,12 +76,12 @@ impl Memory {
 
     /// Number of possible CPUs.
     pub fn cpus(&self) -> u32 {
-        self.cpus.count as u32
+        self.cpus.count() as u32
     }
 
     /// Counters of a CPU, and the task that has it. Its parts may be of slightly different moments.
     pub fn cpu(&self, cpu: u32) -> pt_cpu {
-        self.cpus.read(cpu as usize)
+        self.cpus.get(cpu as usize)
     }
 
     /// Stacks that the kernel could not take.
@@ -107,7 +102,7 @@ impl Memory {
         into.extend((first..head).map(|number| CpuEvent {
             cpu,
             ring,
-            event: self.events.read(self.place(cpu, ring, number)),
+            event: self.events.get(self.place(cpu, ring, number)),
         }));
         fence(Ordering::Acquire);
         let overtaken = oldest(self.head(cpu, ring))
@@ -127,7 +122,7 @@ impl Memory {
         let record = |number| CpuEvent {
             cpu,
             ring,
-            event: self.events.read(self.place(cpu, ring, number)),
+            event: self.events.get(self.place(cpu, ring, number)),
         };
         let young = |record: &CpuEvent| record.event.end_ns >= from_ns;
         into.extend((first..head).rev().map(record).take_while(young));
@@ -145,7 +140,7 @@ impl Memory {
             return Vec::new();
         }
         let place = (record.cpu * RINGS as u32 + record.ring as u32) * STACKS;
-        let stack = self.stacks.read((place + (number - 1) % STACKS) as usize);
+        let stack = self.stacks.get((place + (number - 1) % STACKS) as usize);
         fence(Ordering::Acquire);
         let last = self.cpu(record.cpu).rings[record.ring].stacks;
         // An event being written takes the place of the oldest.
@@ -174,9 +169,10 @@ impl Memory {
     }
 
     fn head(&self, cpu: u32, ring: usize) -> u64 {
-        let cpu = self.cpus.at(cpu as usize);
-        // SAFETY: points into the mapping; the field is a plain integer that the kernel writes.
-        let head = unsafe { (&raw const (*cpu).rings[ring].head).read_volatile() };
+        let field = field!(pt_cpu, rings)
+            .element(ring)
+            .then(field!(pt_ring, head));
+        let head = self.cpus.read(cpu as usize, field);
         fence(Ordering::Acquire);
         head
     }
@@ -220,59 +216,4 @@ impl Reader {
         records.sort_by_key(|record| record.event.end_ns);
         records
     }
-}
-
-/// An array map, read-only.
-struct Mapping<T> {
-    base: *const T,
-    count: usize,
-}
-
-// SAFETY: it is only read, with volatile reads of plain values.
-unsafe impl<T> Send for Mapping<T> {}
-// SAFETY: as above.
-unsafe impl<T> Sync for Mapping<T> {}
-
-impl<T: Copy> Mapping<T> {
-    fn new(map: BorrowedFd<'_>, count: usize) -> Result<Self> {
-        // SAFETY: a new mapping, at an address that the kernel chooses.
-        let base = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                bytes::<T>(count),
-                ProtFlags::READ,
-                MapFlags::SHARED,
-                map,
-                0,
-            )
-        };
-        Ok(Self {
-            base: base.context("map the recorder's memory")?.cast(),
-            count,
-        })
-    }
-
-    fn at(&self, index: usize) -> *const T {
-        assert!(index < self.count, "{index} of {}", self.count);
-        // SAFETY: the mapping holds this many.
-        unsafe { self.base.add(index) }
-    }
-
-    fn read(&self, index: usize) -> T {
-        // SAFETY: points into the mapping, at plain integers of which any value is valid.
-        unsafe { self.at(index).read_volatile() }
-    }
-}
-
-impl<T> Drop for Mapping<T> {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `new`, with this length; nothing points into it any more.
-        let _ = unsafe { munmap(self.base.cast_mut().cast(), bytes::<T>(self.count)) };
-    }
-}
-
-/// The kernel rounds elements to 8 bytes and maps whole pages.
-fn bytes<T>(count: usize) -> usize {
-    const { assert!(size_of::<T>().is_multiple_of(8)) };
-    (size_of::<T>() * count).next_multiple_of(rustix::param::page_size())
 }
