@@ -1,7 +1,7 @@
 //! What signals ask for, what a terminal shows of a run that goes on, and what happens where nobody
 //! reads any more.
 
-use super::harness::{Companion, Finished, Server, finish, kill, program, start, until};
+use super::harness::{Companion, Finished, Server, finish, hangup, kill, program, start, until};
 use netns::{Host, Lab};
 use serde_json::Value;
 use std::fs::{self, File};
@@ -61,13 +61,7 @@ fn a_hangup_ends_a_run_without_a_log_with_its_summary() {
 fn a_hangup_that_is_ignored_from_the_start_stays_so() {
     let (lab, directory) = lab();
     let mut command = client(directory.path(), "-i 5ms -C 200");
-    let ignore = || {
-        // SAFETY: a plain disposition, between fork and exec.
-        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
-        Ok(())
-    };
-    // SAFETY: only a system call is made between fork and exec.
-    unsafe { command.pre_exec(ignore) };
+    hangup(&mut command, libc::SIG_IGN);
     let mut child = start(&lab.client.ns, &mut command);
     let mut stdout = first_probe(&mut child);
     kill(child.id(), libc::SIGHUP);

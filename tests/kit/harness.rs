@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,21 +36,26 @@ pub fn wire(plan: Plan) -> (Lab, Forwarder) {
 
 /// The program, with these arguments, inside a namespace.
 pub fn pingtrace(ns: &Namespace, args: &str) -> Child {
-    let spawn = || {
-        Command::new(env!("CARGO_BIN_EXE_pingtrace"))
-            .args(args.split_whitespace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start pingtrace")
-    };
-    ns.run(spawn).expect("enter the namespace")
+    start(ns, program().args(args.split_whitespace()))
 }
 
-/// The program, to be given arguments and started with [`start`].
+/// The program, to be given arguments and started with [`start`]. SIGHUP ends it, also where the tests
+/// run under `nohup`.
 pub fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_pingtrace"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pingtrace"));
+    hangup(&mut command, libc::SIG_DFL);
+    command
+}
+
+/// What SIGHUP does to a process from its start.
+pub fn hangup(command: &mut Command, disposition: libc::sighandler_t) {
+    let set = move || {
+        // SAFETY: a plain disposition, between fork and exec.
+        unsafe { libc::signal(libc::SIGHUP, disposition) };
+        Ok(())
+    };
+    // SAFETY: only a system call is made between fork and exec.
+    unsafe { command.pre_exec(set) };
 }
 
 /// Starts a command inside a namespace; what it writes is kept for [`finish`].
