@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use bpf::ids::IdsSkelBuilder;
 use bpf::ids::types::pt_task_ids;
 use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
-use libbpf_rs::{Iter, ProgramMut};
+use libbpf_rs::{Iter, Link};
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
@@ -15,16 +15,20 @@ use std::os::unix::fs::MetadataExt as _;
 
 /// `PROC_PID_INIT_INO` of include/uapi/linux/nsfs.h: the inode of the initial PID namespace.
 const INITIAL: u64 = 0xEFFF_FFFC;
+/// Numbers that are remembered.
+const MAX_KNOWN: usize = 65_536;
 
 /// What the kernel calls the tasks that are named here otherwise.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Ids {
     /// `None` where the numbers are the kernel's own.
     translated: Option<Translated>,
 }
 
-#[derive(Debug, Default)]
 struct Translated {
+    lister: Lister,
+    /// A list failed, which was reported.
+    has_failed: bool,
     /// By the number here.
     kernel: HashMap<u32, u32>,
     /// By the kernel's number; `None` of those that /proc does not show.
@@ -39,9 +43,12 @@ impl Ids {
         if namespace.ino() == INITIAL {
             return Ok(Self::default());
         }
-        let ids =
-            list().context("find out how the kernel numbers the tasks of this PID namespace")?;
+        let what = "find out how the kernel numbers the tasks of this PID namespace";
+        let lister = Lister::load().context(what)?;
+        let ids = lister.list().context(what)?;
         let translated = Translated {
+            lister,
+            has_failed: false,
             kernel: ids.iter().map(|ids| (ids.own, ids.kernel)).collect(),
             own: ids.iter().map(|ids| (ids.kernel, Some(ids.own))).collect(),
         };
@@ -70,16 +77,13 @@ impl Ids {
     }
 
     /// The number in /proc of what the kernel calls `kernel`; `None` if /proc does not show it.
-    /// Reads the numbers anew if it is not known.
+    /// Lists the tasks anew if it is not known; one that was not there then stays unknown.
     pub fn shown(&mut self, kernel: u32) -> Option<u32> {
         let Some(translated) = &mut self.translated else {
             return Some(kernel);
         };
         if !translated.own.contains_key(&kernel) {
-            // It began later. What has ended meanwhile keeps its number.
-            let now = list().unwrap_or_default();
-            let now = now.iter().map(|ids| (ids.kernel, Some(ids.own)));
-            translated.own.extend(now);
+            translated.update();
         }
         *translated.own.entry(kernel).or_default()
     }
@@ -111,19 +115,42 @@ fn own_number(link: &str) -> Result<u32> {
     number.with_context(|| format!("{link} is '{}'", target.display()))
 }
 
-/// All tasks of this PID namespace.
-fn list() -> Result<Vec<pt_task_ids>> {
-    let mut storage = MaybeUninit::uninit();
-    let open = IdsSkelBuilder::default().open(&mut storage)?;
-    let mut skel = open.load()?;
-    let bytes = read_all(&mut skel.progs.task_ids)?;
-    let each = bytes.chunks_exact(size_of::<pt_task_ids>());
-    Ok(each.map(map::value).collect())
+impl Translated {
+    /// Adds the tasks that began since. Those that have ended keep their numbers, as events tell of them
+    /// later, unless they are too many: numbers are reused.
+    fn update(&mut self) {
+        if self.own.len() > MAX_KNOWN {
+            self.own.clear();
+        }
+        match self.lister.list() {
+            Ok(ids) => {
+                let ids = ids.iter().map(|ids| (ids.kernel, Some(ids.own)));
+                self.own.extend(ids);
+            }
+            Err(_) if self.has_failed => {}
+            Err(e) => {
+                self.has_failed = true;
+                log::warn!("cannot list the tasks: new ones have the kernel's numbers: {e:#}");
+            }
+        }
+    }
 }
 
-fn read_all(program: &mut ProgramMut<'_>) -> Result<Vec<u8>> {
-    let link = program.attach()?;
-    let mut bytes = Vec::new();
-    Iter::new(&link)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// The loaded program that lists the tasks of this PID namespace; a list costs no load.
+struct Lister(Link);
+
+impl Lister {
+    fn load() -> Result<Self> {
+        let mut storage = MaybeUninit::uninit();
+        let skel = IdsSkelBuilder::default().open(&mut storage)?.load()?;
+        // The link keeps the program.
+        Ok(Self(skel.progs.task_ids.attach()?))
+    }
+
+    fn list(&self) -> Result<Vec<pt_task_ids>> {
+        let mut bytes = Vec::new();
+        Iter::new(&self.0)?.read_to_end(&mut bytes)?;
+        let each = bytes.chunks_exact(size_of::<pt_task_ids>());
+        Ok(each.map(map::value).collect())
+    }
 }

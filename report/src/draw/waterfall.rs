@@ -63,25 +63,9 @@ pub(super) fn draw<B: DrawingBackend>(
         y1: rows.y0 + shown.len() as i32 * pitch,
         ..rows
     };
-    let most = shown
-        .iter()
-        .filter_map(|record| record.breakdown.as_ref())
-        .map(Breakdown::response_ns)
-        .max();
-    let scale = most.map(|most| Scale::linear(most, rows.x0, rows.x1));
+    let scale = scale(shown, rows);
     if let Some(scale) = &scale {
-        let due = |record: &Record| {
-            record
-                .breakdown
-                .as_ref()
-                .is_some_and(|b| b.late_ns().is_some())
-        };
-        let since = if shown.iter().any(due) {
-            "since due"
-        } else {
-            "since send"
-        };
-        axis(canvas, scale, rows, since)?;
+        axis(canvas, scale, rows, since(shown))?;
     }
     for (k, record) in shown.iter().enumerate() {
         let row = Area {
@@ -95,6 +79,23 @@ pub(super) fn draw<B: DrawingBackend>(
         }
     }
     Ok(rows.y1 + if scale.is_some() { AXIS } else { 0 })
+}
+
+/// From 0 to the longest response; `None` if no probe was answered.
+fn scale(shown: &[Record], rows: Area) -> Option<Scale> {
+    let answered = shown.iter().filter_map(|record| record.breakdown.as_ref());
+    let longest = answered.map(Breakdown::response_ns).max();
+    longest.map(|ns| Scale::linear(ns, rows.x0, rows.x1))
+}
+
+/// When the bars begin.
+fn since(shown: &[Record]) -> &'static str {
+    let mut answered = shown.iter().filter_map(|record| record.breakdown.as_ref());
+    if answered.any(|breakdown| breakdown.late_ns().is_some()) {
+        "since due"
+    } else {
+        "since send"
+    }
 }
 
 fn panel_title(shown: &[Record]) -> String {
