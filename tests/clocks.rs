@@ -6,9 +6,9 @@ use pingtrace::kernel::lab_clock::LabClock;
 use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
 use report::analysis::breakdown::{breakdown, breakdown_into};
 use report::analysis::clock::{Event, WireSplit};
-use report::analysis::verdict::{Baselines, Direction as Believed, judge};
+use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Line, parse_line};
-use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, Record, Verdict};
+use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, ProbeResult, Verdict};
 use std::time::Duration;
 
 const CLOCK: &str = "offset=3s,drift=100,step=12s:7ms";
@@ -60,7 +60,7 @@ fn on_one_clock(probe: &Probe, clock: &LabClock) -> Probe {
 
 /// A probe as the tool saw it, and as it was.
 struct Seen {
-    record: Record,
+    result: ProbeResult,
     truth: Breakdown,
     ways: Ways,
 }
@@ -92,8 +92,8 @@ fn compare(stdout: &str, clock: &LabClock) -> (Vec<Seen>, Vec<Event>) {
         let Ok(Line::Probe(read)) = parse_line(line) else {
             continue;
         };
-        let record = read.record;
-        if !breakdown_into(&record.probe, &mut wire, &mut again) {
+        let result = read.result;
+        if !breakdown_into(&result.probe, &mut wire, &mut again) {
             continue;
         }
         let Some(estimate) = wire.estimate() else {
@@ -102,7 +102,7 @@ fn compare(stdout: &str, clock: &LabClock) -> (Vec<Seen>, Vec<Event>) {
         events.extend(estimate.event);
         let out = estimate.out_reported();
         let bounds = (out.lo_ns, out.hi_ns);
-        let true_probe = on_one_clock(&record.probe, clock);
+        let true_probe = on_one_clock(&result.probe, clock);
         let ways = (
             between(&true_probe, Point::LTxDevout, Point::RRxDevrcv),
             between(&true_probe, Point::RTxDevout, Point::LRxIprcv),
@@ -115,7 +115,7 @@ fn compare(stdout: &str, clock: &LabClock) -> (Vec<Seen>, Vec<Event>) {
                 bounds,
             };
             seen.push(Seen {
-                record,
+                result,
                 truth,
                 ways,
             });
@@ -130,7 +130,7 @@ fn true_verdicts(seen: &[Seen]) -> Vec<Option<Verdict>> {
     for seen in seen {
         baselines.learn(&seen.truth, 0);
     }
-    let verdict = |seen: &Seen| judge(&seen.truth, &baselines, Believed::Bounded);
+    let verdict = |seen: &Seen| judge(&seen.truth, &baselines, ClockTrust::Bounded);
     seen.iter().map(verdict).collect()
 }
 
@@ -217,7 +217,7 @@ impl Tally {
         let of_wire = |v: &&Verdict| {
             matches!(v.owner, Owner::WireOut | Owner::WireIn) && v.excess_ns > SPIKE_NS
         };
-        let said = seen.record.verdict.as_ref().filter(of_wire);
+        let said = seen.result.verdict.as_ref().filter(of_wire);
         let meant = truth.filter(of_wire);
         let agree = said.zip(meant).is_some_and(|(s, m)| s.owner == m.owner);
         if let Some(meant) = meant.filter(|_| seen.is_one_sided()) {
@@ -226,14 +226,14 @@ impl Tally {
             let at_limit = meant.excess_ns < SPIKE_NS + SPIKE_NS / 5;
             let right = agree || at_limit;
             let wire = |v: &Verdict| v.owner == Owner::Wire;
-            let withdrawn = !right && seen.record.verdict.as_ref().is_some_and(wire);
+            let withdrawn = !right && seen.result.verdict.as_ref().is_some_and(wire);
             self.right += usize::from(right);
             self.withdrawn += usize::from(withdrawn);
         }
         // A false alarm, or the wrong direction.
         if let Some(said) = said.filter(|v| !agree && v.excess_ns > 2 * SPIKE_NS) {
             self.wrong
-                .push((seen.record.probe.seq, *said, truth.copied()));
+                .push((seen.result.probe.seq, *said, truth.copied()));
         }
     }
 }

@@ -21,9 +21,10 @@
 //! checksum is no error.
 
 use pingtrace::wire::packet::{
-    self, About, Family, INBAND, Malformed, Note, Probe, RecordPacket, V1_ENTRY, V1_HEADER, Version,
+    self, About, Extension, Family, INBAND, Malformed, Probe, StampPacket, V1_ENTRY, V1_HEADER,
+    Version,
 };
-use report::analysis::loss::Word;
+use report::analysis::loss::ServerStatus;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -106,14 +107,14 @@ impl Packet {
         for line in text.lines() {
             match line.strip_prefix('#') {
                 None => hex.extend(line.chars().filter(|digit| !digit.is_whitespace())),
-                Some(pair) => packet.note(pair),
+                Some(pair) => packet.extension(pair),
             }
         }
         packet.bytes = bytes(&hex).unwrap_or_else(|| panic!("{}: not hex", packet.name));
         packet
     }
 
-    fn note(&mut self, pair: &str) {
+    fn extension(&mut self, pair: &str) {
         let Some((key, value)) = pair.trim().split_once(": ") else {
             panic!("{}: '{pair}' is not 'key: value'", self.name);
         };
@@ -248,7 +249,7 @@ const fn word(why: Malformed) -> &'static str {
 /// A drop with its names arrives as it was sent, whatever else is in the packet.
 #[test]
 fn drop_reports_come_out_as_they_went_in() {
-    let mut notes = vec![Note::Drop {
+    let mut extensions = vec![Extension::Drop {
         ns: 0x1234_5678_9abc_def0,
         netns: 4_026_531_840,
         ifindex: 3,
@@ -256,27 +257,31 @@ fn drop_reports_come_out_as_they_went_in() {
         back: 7,
     }];
     let name = "a_function_with_a_name_of_some_length\u{7}é";
-    notes.extend(Note::texts(About::Location, name, 7));
+    extensions.extend(Extension::texts(About::Location, name, 7));
     for family in [Family::V4, Family::V6] {
-        let mut report = RecordPacket::new(family, Version::V1, 9, 500, 556);
-        assert!(notes.iter().all(|note| report.push_note(note)));
+        let mut report = StampPacket::new(family, Version::V1, 9, 500, 556);
+        assert!(
+            extensions
+                .iter()
+                .all(|extension| report.push_extension(extension))
+        );
         let bytes = report.trimmed().finish();
-        assert_eq!(bytes.len(), V1_HEADER + notes.len() * V1_ENTRY);
+        assert_eq!(bytes.len(), V1_HEADER + extensions.len() * V1_ENTRY);
         let read = packet::parse(&bytes, family).unwrap();
         assert!(read.checksum_ok && read.is_record());
-        assert_eq!(read.notes().collect::<Vec<_>>(), notes);
+        assert_eq!(read.extensions().collect::<Vec<_>>(), extensions);
         assert_eq!(read.entries().count(), 0);
     }
-    let text: String = notes
+    let text: String = extensions
         .iter()
-        .filter_map(|note| match note {
-            Note::Text { text, .. } => Some(text.as_str()),
+        .filter_map(|extension| match extension {
+            Extension::Text { text, .. } => Some(text.as_str()),
             _ => None,
         })
         .collect();
     assert_eq!(text, "a_function_with_a_name_of_some_length");
-    let mut old = RecordPacket::new(Family::V4, Version::V0, 9, 500, 556);
-    assert!(!old.push_note(&notes[0]));
+    let mut old = StampPacket::new(Family::V4, Version::V0, 9, 500, 556);
+    assert!(!old.push_extension(&extensions[0]));
 }
 
 /// A question has a right checksum, and is no answer; the next probe is without it.
@@ -288,7 +293,7 @@ fn a_question_is_only_in_the_probe_that_asks() {
         let read = packet::parse(&bytes, Family::V4).unwrap();
         assert!(read.checksum_ok && read.request);
         assert_eq!(
-            (bytes[9], read.notes().count()),
+            (bytes[9], read.extensions().count()),
             (u8::from(question.is_some()), 0)
         );
         if question.is_some() {
@@ -297,20 +302,20 @@ fn a_question_is_only_in_the_probe_that_asks() {
             answer[V1_HEADER + 17] = 1;
             answer[V1_HEADER + 16] = 0;
             let read = packet::parse(&answer, Family::V4).unwrap();
-            let Some(Note::Window { back, words }) = read.notes().next() else {
+            let Some(Extension::Window { back, statuses }) = read.extensions().next() else {
                 panic!("no answer")
             };
-            assert_eq!((back, words.len()), (40, 32));
+            assert_eq!((back, statuses.len()), (40, 32));
             let expected = [
-                Some(Word::Unseen),
-                Some(Word::Left),
-                Some(Word::Forgotten),
+                Some(ServerStatus::Unseen),
+                Some(ServerStatus::Left),
+                Some(ServerStatus::Forgotten),
                 None,
                 None,
                 None,
                 None,
             ];
-            assert_eq!(words[..7], expected);
+            assert_eq!(statuses[..7], expected);
         }
     }
 }

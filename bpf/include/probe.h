@@ -52,29 +52,28 @@ enum pt_point {
  *
  * WINDOW: in a request, a question: what became of the PT_WINDOW probes from `aux` sequence
  * numbers back on, the first of which was sent `time_ns` (a duration, ns) ago? In the reply, the
- * first PT_WINDOW_BYTES of the entry hold the answer, a pt_word of four bits a probe, low bits
- * first.
- * DROP: the kernel of `host` dropped a packet of the probe at `time_ns`, in this namespace and on
- * this device; `cpu` is the direction.
- * TEXT: a name for the DROP of the same probe: the first 16 bytes hold ASCII, padded with zeros,
- * and `cpu` says what it names (enum pt_text); several follow one another.
+ * first PT_WINDOW_BYTES of the entry hold the answer, a pt_server_status of four bits a probe, low
+ * bits first. DROP: the kernel of `host` dropped a packet of the probe at `time_ns`, in this
+ * namespace and on this device; `cpu` is the direction. TEXT: a name for the DROP of the same
+ * probe: the first 16 bytes hold ASCII, padded with zeros, and `cpu` says what it names (enum
+ * pt_text); several follow one another.
  */
-enum pt_note {
-	PT_NOTE_WINDOW = 256,
-	PT_NOTE_DROP = 257,
-	PT_NOTE_TEXT = 258,
+enum pt_extension {
+	PT_EXTENSION_WINDOW = 256,
+	PT_EXTENSION_DROP = 257,
+	PT_EXTENSION_TEXT = 258,
 };
 enum { PT_WINDOW = 32, PT_WINDOW_BYTES = 16 };
 
 /* What a server saw of a probe. */
-enum pt_word {
-	PT_WORD_NONE, /* not asked for */
-	PT_WORD_UNSEEN, /* it never arrived at a device */
-	PT_WORD_ARRIVED, /* the request was received by a device */
-	PT_WORD_DELIVERED, /* and by ICMP */
-	PT_WORD_REPLIED, /* the reply was queued */
-	PT_WORD_LEFT, /* and handed to a driver */
-	PT_WORD_FORGOTTEN, /* its slot was reused since */
+enum pt_server_status {
+	PT_STATUS_NONE, /* not asked for */
+	PT_STATUS_UNSEEN, /* it never arrived at a device */
+	PT_STATUS_ARRIVED, /* the request was received by a device */
+	PT_STATUS_DELIVERED, /* and by ICMP */
+	PT_STATUS_REPLIED, /* the reply was queued */
+	PT_STATUS_LEFT, /* and handed to a driver */
+	PT_STATUS_FORGOTTEN, /* its slot was reused since */
 };
 
 enum pt_text {

@@ -16,7 +16,7 @@ struct {
 	__uint(max_entries, 1024);
 	__type(key, __u32);
 	__type(value, struct pt_stamp_slot);
-} records SEC(".maps");
+} slots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -48,7 +48,7 @@ static __always_inline struct pt_stamp_slot *pt_slot(__u32 hash, __u32 sequence)
 {
 	__u32 index = pt_index(hash, sequence);
 
-	return bpf_map_lookup_elem(&records, &index);
+	return bpf_map_lookup_elem(&slots, &index);
 }
 
 static __always_inline struct pt_session *pt_session_of(__u32 hash)

@@ -32,7 +32,7 @@ struct scratch {
 	struct pt_stamp fresh[PT_STAMPS];
 	struct pt_stamp old[PT_INBAND_MAX];
 	__u32 count, next;
-	__u8 words[PT_WINDOW_BYTES];
+	__u8 statuses[PT_WINDOW_BYTES];
 };
 
 struct {
@@ -229,31 +229,31 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 }
 
 /* What was seen of a probe. `since`, ns, is the earliest time at which it can have arrived. */
-static __always_inline enum pt_word word_of(const struct reply *r, __u32 hash, __u32 sequence,
-					    __u64 since)
+static __always_inline enum pt_server_status status_of(const struct reply *r, __u32 hash,
+						       __u32 sequence, __u64 since)
 {
 	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
 	__u32 last;
 
 	if (!rec)
-		return PT_WORD_FORGOTTEN;
+		return PT_STATUS_FORGOTTEN;
 	if (rec->session == r->session && rec->sequence == sequence &&
 	    pt_same_peer(rec->peer, r->peer)) {
 		if (rec->state & PT_REC_OUT)
-			return PT_WORD_LEFT;
+			return PT_STATUS_LEFT;
 		if (rec->used[PT_REPLY])
-			return PT_WORD_REPLIED;
+			return PT_STATUS_REPLIED;
 		last = rec->used[PT_REQUEST] - 1;
 		return rec->used[PT_REQUEST] &&
 				       rec->stamp[PT_REQUEST][last & (PT_STAMPS - 1)].point ==
 					       bpf_htons(PT_R_RX_ICMPRCV)
-			       ? PT_WORD_DELIVERED
-			       : PT_WORD_ARRIVED;
+			       ? PT_STATUS_DELIVERED
+			       : PT_STATUS_ARRIVED;
 	}
 	/* The slot is another probe's. If that arrived after `since`, it may have displaced this
 	 * one. */
-	return bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns) <= since ? PT_WORD_UNSEEN
-									   : PT_WORD_FORGOTTEN;
+	return bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns) <= since ? PT_STATUS_UNSEEN
+									   : PT_STATUS_FORGOTTEN;
 }
 
 /*
@@ -270,21 +270,21 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 	__s64 diff;
 
 	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)) ||
-	    old.point != bpf_htons(PT_NOTE_WINDOW))
+	    old.point != bpf_htons(PT_EXTENSION_WINDOW))
 		return;
 	if (bpf_be64_to_cpu(old.time_ns) < since / 2)
 		since -= 2 * bpf_be64_to_cpu(old.time_ns);
 	else
 		since = 0;
-	__builtin_memset(s->words, 0, sizeof(s->words));
+	__builtin_memset(s->statuses, 0, sizeof(s->statuses));
 	sequence = r->sequence - bpf_ntohs(old.aux);
 	for (i = 0; i < PT_WINDOW; i++, sequence++) {
 		if ((__s32)(r->sequence - sequence) <= 0)
 			break;
-		s->words[i / 2] |= word_of(r, hash, sequence, since) << i % 2 * 4;
+		s->statuses[i / 2] |= status_of(r, hash, sequence, since) << i % 2 * 4;
 	}
 	new = old;
-	__builtin_memcpy(&new, s->words, sizeof(s->words));
+	__builtin_memcpy(&new, s->statuses, sizeof(s->statuses));
 	new.host = bpf_htons(host);
 	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
 	if (diff < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))

@@ -44,8 +44,8 @@ struct pt_stamp_slot slot_type;
 enum pt_point point_type;
 enum pt_state state_type;
 enum pt_wire wire_type;
-enum pt_note note_type;
-enum pt_word word_type;
+enum pt_extension extension_type;
+enum pt_server_status server_status_type;
 enum pt_text text_type;
 enum pt_pending_kind pending_kind_type;
 

@@ -18,7 +18,7 @@ use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::analysis::loss::LossId;
 use report::format::saved::{self, Scan};
-use report::model::{Counters, Loss, Place, Point, Probe, Record, Run, Slow, Status, Summary};
+use report::model::{Counters, Loss, Place, Point, Probe, ProbeResult, Run, Slow, Status, Summary};
 use report::units::duration;
 use std::collections::HashMap;
 use std::fs;
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let mut collector = Collector::new(&args.results, run, Source::Saved(names))?;
     collector.start(start.ns);
     let mut replay = Replay::new(collector, start, known.complete);
-    saved.each_record(|record| replay.take(record))?;
+    saved.each_result(|result| replay.take(result))?;
     replay.finish(end, known)
 }
 
@@ -260,11 +260,11 @@ impl SavedRun {
     }
 
     /// The probes of the run, until `take` says that it is enough.
-    fn each_record(&self, mut take: impl FnMut(Record) -> bool) -> Result<()> {
+    fn each_result(&self, mut take: impl FnMut(ProbeResult) -> bool) -> Result<()> {
         for (file, lines) in self.files.iter().zip(&self.scan.lines) {
             let content = file.lines().with_context(|| file.reading())?;
-            for record in saved::records(content, *lines) {
-                if !take(record.with_context(|| file.reading())?) {
+            for result in saved::results(content, *lines) {
+                if !take(result.with_context(|| file.reading())?) {
                     return Ok(());
                 }
             }
@@ -311,16 +311,16 @@ impl Replay {
     }
 
     /// Returns false if nobody reads the results any more.
-    fn take(&mut self, record: Record) -> bool {
-        self.pass_time(&record.probe);
-        match record.probe.status {
-            Status::Ok | Status::Late | Status::Amended => self.answered(record),
-            Status::Lost => self.lost(record),
+    fn take(&mut self, result: ProbeResult) -> bool {
+        self.pass_time(&result.probe);
+        match result.probe.status {
+            Status::Ok | Status::Late | Status::Amended => self.answered(result),
+            Status::Lost => self.lost(result),
             Status::Forgotten => {
                 self.collector.counters().sent += 1;
-                self.collector.forgotten(record.probe);
+                self.collector.forgotten(result.probe);
             }
-            Status::Dup => self.collector.dup(record.probe),
+            Status::Dup => self.collector.dup(result.probe),
         }
         !self.collector.outputs_failed()
     }
@@ -353,8 +353,8 @@ impl Replay {
         }
     }
 
-    fn answered(&mut self, record: Record) {
-        let probe = &record.probe;
+    fn answered(&mut self, result: ProbeResult) {
+        let probe = &result.probe;
         let found = self.lost.remove(&(probe.seq, sent_at(probe)));
         let ahead = |youngest: u32| youngest.wrapping_sub(probe.seq).cast_signed() > 0;
         let overtaken = self.youngest.is_some_and(ahead);
@@ -370,17 +370,17 @@ impl Replay {
             self.collector.found(id, sent_at(probe));
         }
         if self.complete {
-            if !record.blame.is_empty() {
-                self.collector.blame(probe.seq, record.blame.clone());
+            if !result.blame.is_empty() {
+                self.collector.blame(probe.seq, result.blame.clone());
             }
             self.collector.probe(probe);
         } else {
-            self.collector.judged(record);
+            self.collector.judged(result);
         }
     }
 
-    fn lost(&mut self, record: Record) {
-        let Record { probe, loss, .. } = record;
+    fn lost(&mut self, result: ProbeResult) {
+        let ProbeResult { probe, loss, .. } = result;
         let unknown = Loss {
             place: Place::Unknown,
             last: None,

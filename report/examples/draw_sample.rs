@@ -9,11 +9,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use report::analysis::causes::Causes;
-use report::analysis::verdict::{Baselines, Direction, judge};
+use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::draw;
 use report::model::{
     Breakdown, Bucket, Capture, ClockRelation, Counters, Delay, DelayStat, Endpoint, Names, Probe,
-    Record, Run, Segment, Status, Summary,
+    ProbeResult, Run, Segment, Status, Summary,
 };
 
 mod dice;
@@ -62,38 +62,38 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn capture(count: u32) -> Capture {
     let mut dice = Dice::default();
-    let records: Vec<Record> = (0..count).map(|seq| record(seq, &mut dice)).collect();
-    let mut slowest: Vec<Record> = records
+    let results: Vec<ProbeResult> = (0..count).map(|seq| result(seq, &mut dice)).collect();
+    let mut slowest: Vec<ProbeResult> = results
         .iter()
-        .filter(|record| total(record) >= THRESHOLD_NS)
+        .filter(|result| total(result) >= THRESHOLD_NS)
         .cloned()
         .collect();
-    slowest.sort_by_key(|record| std::cmp::Reverse(total(record)));
-    let summary = summary(&records, &slowest);
+    slowest.sort_by_key(|result| std::cmp::Reverse(total(result)));
+    let summary = summary(&results, &slowest);
     slowest.truncate(7);
     slowest.extend(
-        records
+        results
             .iter()
-            .find(|record| record.breakdown.is_none())
+            .find(|result| result.breakdown.is_none())
             .cloned(),
     );
     Capture {
         run: run(),
         slowest,
         summary,
-        series: series(&records),
+        series: series(&results),
         names: Names::default(),
     }
 }
 
-fn total(record: &Record) -> u64 {
-    record
+fn total(result: &ProbeResult) -> u64 {
+    result
         .breakdown
         .as_ref()
         .map_or(0, |breakdown| breakdown.total_ns)
 }
 
-fn record(seq: u32, dice: &mut Dice) -> Record {
+fn result(seq: u32, dice: &mut Dice) -> ProbeResult {
     let lost = dice.one_in(300);
     let mut delays: Vec<Delay> = USUAL
         .iter()
@@ -124,7 +124,7 @@ fn record(seq: u32, dice: &mut Dice) -> Record {
         unordered: 0,
         wire: None,
     };
-    Record {
+    ProbeResult {
         probe,
         breakdown: (!lost).then_some(breakdown),
         verdict: None,
@@ -171,11 +171,11 @@ fn run() -> Run {
     }
 }
 
-fn summary(records: &[Record], slow: &[Record]) -> Summary {
+fn summary(results: &[ProbeResult], slow: &[ProbeResult]) -> Summary {
     let answered = || {
-        records
+        results
             .iter()
-            .filter_map(|record| record.breakdown.as_ref())
+            .filter_map(|result| result.breakdown.as_ref())
     };
     let mut delays = Vec::from_iter(stat(
         None,
@@ -189,14 +189,14 @@ fn summary(records: &[Record], slow: &[Record]) -> Summary {
     }
     let mut baselines = Baselines::default();
     let mut causes = Causes::default();
-    for (record, breakdown) in records.iter().zip(answered()) {
-        baselines.learn(breakdown, u64::from(record.probe.seq) * INTERVAL_NS);
+    for (result, breakdown) in results.iter().zip(answered()) {
+        baselines.learn(breakdown, u64::from(result.probe.seq) * INTERVAL_NS);
     }
-    for breakdown in slow.iter().filter_map(|record| record.breakdown.as_ref()) {
-        let verdict = judge(breakdown, &baselines, Direction::Bounded);
+    for breakdown in slow.iter().filter_map(|result| result.breakdown.as_ref()) {
+        let verdict = judge(breakdown, &baselines, ClockTrust::Bounded);
         causes.count(verdict.as_ref());
     }
-    let (sent, replied) = (records.len() as u64, answered().count() as u64);
+    let (sent, replied) = (results.len() as u64, answered().count() as u64);
     Summary {
         elapsed_ns: sent * INTERVAL_NS,
         counters: Counters {
@@ -230,11 +230,11 @@ fn stat(segment: Option<Segment>, mut values: Vec<u64>) -> Option<DelayStat> {
     })
 }
 
-fn series(records: &[Record]) -> (u64, Vec<Bucket>) {
-    let buckets = records.chunks(5).map(|chunk| {
+fn series(results: &[ProbeResult]) -> (u64, Vec<Bucket>) {
+    let buckets = results.chunks(5).map(|chunk| {
         let totals: Vec<u64> = chunk
             .iter()
-            .filter(|record| record.breakdown.is_some())
+            .filter(|result| result.breakdown.is_some())
             .map(total)
             .collect();
         let count = totals.len() as u32;

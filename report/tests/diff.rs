@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{example_names, example_records, example_run, example_summary};
+use common::{example_names, example_results, example_run, example_summary};
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
 use report::analysis::stats::Stats;
@@ -101,7 +101,7 @@ fn the_last_run_of_a_file_is_read() {
         stat_line(&example_run(), &part, &names, 1),
         stat_line(&example_run(), &part, &names, 2),
         run_line(&example_run(), Part::First),
-        probe_line(&example_records()[0], &names),
+        probe_line(&example_results()[0], &names),
         run_line(&example_run(), Part::First),
         interval_line(&part, &names, 3),
         stat_line(&example_run(), &part, &names, 3),

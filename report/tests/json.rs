@@ -2,13 +2,13 @@
 
 mod common;
 
-use common::{example_hops, example_names, example_records, example_run, example_summary};
+use common::{example_hops, example_names, example_results, example_run, example_summary};
 use report::format::json::{
     Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
 use report::model::{
-    Certainty, Direction, KernelDrop, Owner, Place, Point, Record, Segment, State, Status, Summary,
-    Verdict,
+    Certainty, Direction, KernelDrop, Owner, Place, Point, ProbeResult, Segment, State, Status,
+    Summary, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn schema() -> jsonschema::Validator {
 }
 
 /// A record with a verdict.
-fn judged(record: &Record) -> Record {
+fn judged(result: &ProbeResult) -> ProbeResult {
     let verdict = Verdict {
         owner: Owner::Remote,
         segment: Some(Segment::RRxSoftirq),
@@ -31,9 +31,9 @@ fn judged(record: &Record) -> Record {
         cpu: Some(3),
         at: None,
     };
-    Record {
+    ProbeResult {
         verdict: Some(verdict),
-        ..record.clone()
+        ..result.clone()
     }
 }
 
@@ -58,9 +58,9 @@ fn lines() -> Vec<String> {
         interval_line(&interval, &names, 1_767_225_660_000_000_000),
         hops_line(&example_hops(), &names),
     ];
-    for record in example_records() {
-        lines.push(probe_line(&record, &names));
-        lines.push(probe_line(&judged(&record), &names));
+    for result in example_results() {
+        lines.push(probe_line(&result, &names));
+        lines.push(probe_line(&judged(&result), &names));
     }
     lines
 }
@@ -80,8 +80,8 @@ fn every_line_matches_the_schema() {
 fn broken_lines_do_not_match_the_schema() {
     let schema = schema();
     let names = example_names();
-    let record = &example_records()[0];
-    let good: Value = serde_json::from_str(&probe_line(&judged(record), &names)).expect("JSON");
+    let result = &example_results()[0];
+    let good: Value = serde_json::from_str(&probe_line(&judged(result), &names)).expect("JSON");
     assert!(schema.is_valid(&good));
     let broken = [
         ("/type", json!("pong")),
@@ -167,28 +167,28 @@ fn the_schema_knows_every_name() {
 #[test]
 fn probes_read_back_as_they_were() {
     let mut names = example_names();
-    for record in example_records() {
-        let drop = record.loss.as_ref().and_then(|loss| loss.drop.as_ref());
+    for result in example_results() {
+        let drop = result.loss.as_ref().and_then(|loss| loss.drop.as_ref());
         names.add(drop.map(KernelDrop::names).unwrap_or_default());
-        for record in [judged(&record), record] {
-            let line = probe_line(&record, &names);
+        for result in [judged(&result), result] {
+            let line = probe_line(&result, &names);
             let Line::Probe(read) = parse_line(&line).expect("line") else {
                 panic!("{line}")
             };
             let ProbeRead {
-                record: read_record,
+                result: read_result,
                 names: read_names,
             } = *read;
-            let mut written = record.clone();
+            let mut written = result.clone();
             if let Some(breakdown) = &mut written.breakdown {
                 // The clock model says it again when the probes are replayed.
                 breakdown.wire = None;
             }
-            assert_eq!(read_record, written);
+            assert_eq!(read_result, written);
             for (key, name) in &read_names.netns {
                 assert_eq!(names.netns.get(key), Some(name));
             }
-            assert_eq!(probe_line(&read_record, &read_names), line);
+            assert_eq!(probe_line(&read_result, &read_names), line);
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Autopsies from files in `data/loss`: stamps in path order, drops, the server's word, and after
+//! Autopsies from files in `data/loss`: stamps in path order, drops, the server's status, and after
 //! `=>` the place, the last point, and whether a drop is believed.
 
 mod common;
 
 use common::{data, example_drop, number, parse_stamp, probe};
-use report::analysis::loss::{Evidence, Word, autopsy};
+use report::analysis::loss::{Evidence, ServerStatus, autopsy};
 use report::model::{ClockRelation, Host, KernelDrop, Point, Status};
 use std::fs;
 
-fn word(name: &str) -> Word {
+fn status(name: &str) -> ServerStatus {
     match name {
-        "unseen" => Word::Unseen,
-        "arrived" => Word::Arrived,
-        "delivered" => Word::Delivered,
-        "replied" => Word::Replied,
-        "left" => Word::Left,
-        "forgotten" => Word::Forgotten,
-        _ => panic!("unknown word {name}"),
+        "unseen" => ServerStatus::Unseen,
+        "arrived" => ServerStatus::Arrived,
+        "delivered" => ServerStatus::Delivered,
+        "replied" => ServerStatus::Replied,
+        "left" => ServerStatus::Left,
+        "forgotten" => ServerStatus::Forgotten,
+        _ => panic!("unknown status {name}"),
     }
 }
 
@@ -34,7 +34,7 @@ fn check(case: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["=>", ..] => expected = line,
-            ["word", name] => evidence.word = Some(word(name)),
+            ["status", name] => evidence.status = Some(status(name)),
             ["blind"] => (evidence.sees_queue, evidence.sees_driver) = (false, false),
             ["full"] => evidence.socket_full = true,
             ["drop", host, way, ns] => drops.push(KernelDrop {

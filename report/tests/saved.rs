@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use common::mutate::{changed as mutated, changes};
-use common::{example_lines, example_names, example_records, example_run, example_summary};
+use common::{example_lines, example_names, example_results, example_run, example_summary};
 use flate2::{Compression, write::ZlibEncoder};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Serializer as _, V2DeflateSerializer};
@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 /// A whole run.
 fn lines() -> Vec<String> {
     let names = example_names();
-    let records = example_records();
-    let probes = records.iter().map(|record| probe_line(record, &names));
+    let results = example_results();
+    let probes = results.iter().map(|record| probe_line(record, &names));
     let mut lines = vec![run_line(&example_run(), Part::First)];
     lines.extend(probes);
     lines.push(stat_line(&example_run(), &example_summary(), &names, 4));
@@ -186,8 +186,8 @@ fn what_is_cut_off_is_read_as_far_as_it_is_whole() {
         let [lines] = scan.lines[..] else {
             panic!("one file")
         };
-        let records = saved::records(text.as_bytes(), lines);
-        assert_eq!(records.flatten().count() as u64, whole.recorded);
+        let results = saved::results(text.as_bytes(), lines);
+        assert_eq!(results.flatten().count() as u64, whole.recorded);
         assert!(Saved::try_from(scan).is_ok());
     }
 }
@@ -225,10 +225,10 @@ fn shown(line: Line) -> String {
                 + &run_line(&run, part)
         }
         Line::Probe(read) => {
-            let hops = text::hops(&read.record, &read.names);
-            text::probe_line(&read.record, &example_run(), &read.names, &style)
+            let hops = text::hops(&read.result, &read.names);
+            text::probe_line(&read.result, &example_run(), &read.names, &style)
                 + &hops
-                + &probe_line(&read.record, &read.names)
+                + &probe_line(&read.result, &read.names)
         }
         Line::Stat { summary, .. } | Line::Interval { summary, .. } => {
             let (run, names) = (example_run(), example_names());

@@ -7,12 +7,12 @@ use std::env;
 use std::fs;
 
 use chrono::{FixedOffset, TimeZone, Utc};
-use common::{data, example_hops, example_names, example_records, example_run, example_summary};
+use common::{data, example_hops, example_names, example_results, example_run, example_summary};
 use report::analysis::stats::Stats;
 use report::format::style::Style;
 use report::format::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
 use report::model::Marks;
-use report::model::{Certainty, Delay, Owner, Record, Run, Segment, Summary, Verdict};
+use report::model::{Certainty, Delay, Owner, ProbeResult, Run, Segment, Summary, Verdict};
 
 fn compare(name: &str, found: &str) {
     let path = data("text").join(name);
@@ -57,14 +57,14 @@ fn probe_lines() {
         Some(verdict(None, 800, Certainty::Undecided)),
     ];
     let mut text = String::new();
-    for record in example_records() {
+    for result in example_results() {
         for verdict in verdicts {
-            let record = Record {
+            let result = ProbeResult {
                 verdict,
-                ..record.clone()
+                ..result.clone()
             };
             let names = example_names();
-            text += &probe_line_in(&record, &example_run(), &names, &Style::default(), &Utc);
+            text += &probe_line_in(&result, &example_run(), &names, &Style::default(), &Utc);
             text += "\n";
         }
     }
@@ -73,19 +73,19 @@ fn probe_lines() {
 
 #[test]
 fn the_time_is_that_of_the_zone() {
-    let (record, run, style) = (&example_records()[0], example_run(), Style::default());
+    let (result, run, style) = (&example_results()[0], example_run(), Style::default());
     let zone = FixedOffset::east_opt(3_600).expect("zone");
     let names = example_names();
-    assert!(probe_line_in(record, &run, &names, &style, &zone).starts_with("01:00:00.283"));
+    assert!(probe_line_in(result, &run, &names, &style, &zone).starts_with("01:00:00.283"));
     let local = chrono::Local
-        .timestamp_nanos(record.probe.sent_unix_ns)
+        .timestamp_nanos(result.probe.sent_unix_ns)
         .format("%H:%M:%S%.3f");
-    assert!(probe_line(record, &run, &names, &style).starts_with(&local.to_string()));
+    assert!(probe_line(result, &run, &names, &style).starts_with(&local.to_string()));
 }
 
 #[test]
 fn hops_of_a_probe() {
-    compare("hops.txt", &hops(&example_records()[1], &example_names()));
+    compare("hops.txt", &hops(&example_results()[1], &example_names()));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn summary_of_a_run() {
 #[test]
 fn an_interval_is_a_line() {
     let numbers = example_summary();
-    let time = example_records()[0].probe.sent_unix_ns;
+    let time = example_results()[0].probe.sent_unix_ns;
     assert_eq!(
         interval_line_in(&numbers, time, &example_run(), &Utc),
         "00:00:00.283 last 10.0 s: sent 1000, lost 3 (0.30 %); \
@@ -170,9 +170,9 @@ fn only_marks_that_were_used_are_explained() {
 
 #[test]
 fn the_date_is_there_when_it_is_another_one() {
-    let (record, style) = (&example_records()[0], Style::default());
+    let (result, style) = (&example_results()[0], Style::default());
     let mut run = example_run();
-    let line = |run: &Run| probe_line_in(record, run, &example_names(), &style, &Utc);
+    let line = |run: &Run| probe_line_in(result, run, &example_names(), &style, &Utc);
     assert!(line(&run).starts_with("00:00:00.283 "), "{}", line(&run));
     run.start_unix_ns -= 86_400_000_000_000;
     assert!(
@@ -180,7 +180,7 @@ fn the_date_is_there_when_it_is_another_one() {
         "{}",
         line(&run)
     );
-    let interval = interval_line_in(&Summary::default(), record.probe.sent_unix_ns, &run, &Utc);
+    let interval = interval_line_in(&Summary::default(), result.probe.sent_unix_ns, &run, &Utc);
     assert!(
         interval.starts_with("2026-01-01 00:00:00.283 last"),
         "{interval}"
@@ -196,7 +196,7 @@ fn all_text_fits_the_terminal() {
             width: Some(width),
             color: false,
         };
-        let lines = example_records();
+        let lines = example_results();
         let lines = lines
             .iter()
             .map(|r| probe_line_in(r, &run, &example_names(), &style, &Utc) + "\n");

@@ -5,7 +5,7 @@
 //! must come out of a stamp packet as they went in.
 
 use pingtrace::wire::packet::{
-    self, DONTADD, Entry, Family, INBAND, MAGIC, Note, Packet, RECORD, RecordPacket, V0_ENTRY,
+    self, DONTADD, Entry, Family, INBAND, MAGIC, Extension, Packet, RECORD, StampPacket, V0_ENTRY,
     V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER, Version,
 };
 use report::model::Point;
@@ -56,10 +56,10 @@ fn parse(bytes: &[u8], family: Family) -> Option<Packet<'_>> {
     let count = num.saturating_sub(skipped);
     assert!(count == 0 || header + num * size <= bytes.len());
     let raw = (0..count).map(|i| &bytes[header + (skipped + i) * size..][..size]);
-    let (notes, stamps): (Vec<_>, Vec<_>) = raw.partition(|raw| is_note(raw, packet.version));
+    let (extensions, stamps): (Vec<_>, Vec<_>) = raw.partition(|raw| is_extension(raw, packet.version));
     assert_eq!(packet.entries().count(), stamps.len());
-    assert!(packet.notes().count() <= notes.len());
-    packet.notes().for_each(|note| printable(&note));
+    assert!(packet.extensions().count() <= extensions.len());
+    packet.extensions().for_each(|extension| printable(&extension));
     for (raw, entry) in stamps.into_iter().zip(packet.entries()) {
         assert_eq!(entry.is_some(), known_point(raw, packet.version));
         if let Some(entry) = entry {
@@ -77,12 +77,12 @@ fn layout(version: Version) -> (usize, usize, usize) {
     }
 }
 
-fn is_note(raw: &[u8], version: Version) -> bool {
+fn is_extension(raw: &[u8], version: Version) -> bool {
     version == Version::V1 && matches!(u16::from_be_bytes([raw[18], raw[19]]), 256..=258)
 }
 
-fn printable(note: &Note) {
-    if let Note::Text { text, .. } = note {
+fn printable(extension: &Extension) {
+    if let Extension::Text { text, .. } = extension {
         assert!(text.len() <= 16 && text.bytes().all(|b| b.is_ascii_graphic()));
     }
 }
@@ -112,7 +112,7 @@ fn round_trip(data: &[u8], family: Family, version: Version) {
     };
     let (session, sequence) = (be32(&head[..4]), be32(&head[4..8]));
     let size = usize::from(u16::from_be_bytes([head[8], head[9]]) % 9_000);
-    let mut record = RecordPacket::new(family, version, session, sequence, size);
+    let mut record = StampPacket::new(family, version, session, sequence, size);
     let mut expected = Vec::new();
     for entry in stamps.chunks_exact(STAMP).filter_map(stamp) {
         let room = record.room();

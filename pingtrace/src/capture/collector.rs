@@ -23,10 +23,10 @@ use report::analysis::slo::Objectives;
 use report::analysis::slowest::Slowest;
 use report::analysis::stats::Stats;
 use report::analysis::usual::Usual;
-use report::analysis::verdict::Docket;
+use report::analysis::verdict::VerdictQueue;
 use report::model::{
     Blame, Breakdown, Capture, Certainty, Counters, Host, Judged, Loss, OwnCost, Owner, Point,
-    Probe, Record, Run, Segment, Slow, Status, Summary,
+    Probe, ProbeResult, Run, Segment, Slow, Status, Summary,
 };
 use report::units::duration;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -51,7 +51,7 @@ pub struct Collector {
     run: Run,
     start_ns: u64,
     stats: Stats,
-    docket: Docket,
+    verdicts: VerdictQueue,
     /// Learns what is slow, if no threshold was given.
     usual: Usual,
     wire: WireSplit,
@@ -75,7 +75,7 @@ pub struct Collector {
     /// By sequence number, until the result is written.
     blame: BTreeMap<u32, Vec<Blame>>,
     /// Results with their verdict, and until when they wait for blame, `CLOCK_MONOTONIC` ns.
-    settled: VecDeque<(u64, Record)>,
+    settled: VecDeque<(u64, ProbeResult)>,
     blame_tally: BlameTally,
     /// Blame for a probe beyond [`MAX_BLAME`].
     refused_blame: u64,
@@ -105,7 +105,7 @@ impl Collector {
             run,
             start_ns: 0,
             stats: Stats::new(),
-            docket: Docket::default(),
+            verdicts: VerdictQueue::default(),
             usual: Usual::default(),
             wire: WireSplit::new(),
             series: Series::new(),
@@ -228,7 +228,7 @@ impl Collector {
             log::info!("probe {}: {event}", probe.seq);
         }
         let sent = probe.sent_ns().unwrap_or(0);
-        self.docket.learn(&self.scratch, sent);
+        self.verdicts.confirm(&self.scratch, sent);
         self.count(probe, sent);
         let slow = self.is_slow(probe);
         let response = self.scratch.response_ns();
@@ -237,17 +237,17 @@ impl Collector {
         if !recorded && !self.slowest.wants(response) {
             return;
         }
-        let mut record = Record {
+        let mut result = ProbeResult {
             breakdown: Some(self.scratch.clone()),
-            ..Record::new(probe.clone())
+            ..ProbeResult::new(probe.clone())
         };
         if recorded {
-            self.record(record.clone(), slow);
+            self.record(result.clone(), slow);
         }
         if self.slowest.wants(response) {
-            record.verdict = self.docket.provisional(&record).filter(|_| slow);
-            record.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
-            self.slowest.offer(record);
+            result.verdict = self.verdicts.provisional(&result).filter(|_| slow);
+            result.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
+            self.slowest.offer(result);
         }
     }
 
@@ -262,18 +262,18 @@ impl Collector {
 
     /// Takes an answered probe of an incomplete saved run: it keeps the breakdown and the verdict that were
     /// found with all probes.
-    pub fn judged(&mut self, record: Record) {
-        let Some(breakdown) = &record.breakdown else {
+    pub fn judged(&mut self, result: ProbeResult) {
+        let Some(breakdown) = &result.breakdown else {
             return;
         };
         self.scratch.clone_from(breakdown);
-        let sent = record.probe.sent_ns().unwrap_or(0);
-        self.count(&record.probe, sent);
+        let sent = result.probe.sent_ns().unwrap_or(0);
+        self.count(&result.probe, sent);
         if self.scratch.response_ns() >= self.run.threshold_ns {
             self.stats.counters.recorded += 1;
-            self.docket.pass(record.clone());
+            self.verdicts.push_final(result.clone());
         }
-        self.slowest.offer(record);
+        self.slowest.offer(result);
     }
 
     /// Counts an answered probe, whose breakdown is in `scratch`.
@@ -296,12 +296,12 @@ impl Collector {
 
     /// Queues a result, written in the order of these calls once its verdict is final; a probe that was not
     /// slow has no verdict.
-    fn record(&mut self, record: Record, slow: bool) {
+    fn record(&mut self, result: ProbeResult, slow: bool) {
         self.stats.counters.recorded += 1;
         if slow {
-            self.docket.submit(record);
+            self.verdicts.push(result);
         } else {
-            self.docket.pass(record);
+            self.verdicts.push_final(result);
         }
     }
 
@@ -309,35 +309,35 @@ impl Collector {
     fn settle(&mut self, now: u64, last: bool) {
         let patience_ns = if self.explained { BLAME_PATIENCE_NS } else { 0 };
         let settled = &mut self.settled;
-        self.docket.settle(now, last, |record| {
-            settled.push_back((now + patience_ns, record));
+        self.verdicts.finish(now, last, |result| {
+            settled.push_back((now + patience_ns, result));
         });
         while self
             .settled
             .front()
             .is_some_and(|(at, _)| last || *at <= now)
         {
-            let Some((_, record)) = self.settled.pop_front() else {
+            let Some((_, result)) = self.settled.pop_front() else {
                 break;
             };
-            self.write(record);
+            self.write(result);
         }
     }
 
     /// Writes a complete result.
-    fn write(&mut self, mut record: Record) {
-        let blame = self.blame.remove(&record.probe.seq);
+    fn write(&mut self, mut result: ProbeResult) {
+        let blame = self.blame.remove(&result.probe.seq);
         self.blame_tally.skipped += u64::from(blame.as_ref().is_some_and(Vec::is_empty));
-        record.blame.extend(blame.unwrap_or_default());
-        self.blame_tally.count(&record.blame);
-        let over_threshold = self.run.threshold_ns > 0 && record.breakdown.is_some();
-        if over_threshold || record.verdict.is_some() {
-            self.stats.slow(record.verdict.as_ref());
+        result.blame.extend(blame.unwrap_or_default());
+        self.blame_tally.count(&result.blame);
+        let over_threshold = self.run.threshold_ns > 0 && result.breakdown.is_some();
+        if over_threshold || result.verdict.is_some() {
+            self.stats.slow(result.verdict.as_ref());
         }
-        let (out, inward) = late_on(&record);
+        let (out, inward) = late_on(&result);
         self.stats.counters.late_out += u64::from(out);
         self.stats.counters.late_in += u64::from(inward);
-        self.outputs.send(Message::Record(Box::new(record)));
+        self.outputs.send(Message::ProbeResult(Box::new(result)));
     }
 
     /// Counts how late a probe left; a lost probe of a saved run can have an unknown send time (0).
@@ -357,11 +357,11 @@ impl Collector {
         let sent = probe.sent_ns().unwrap_or(0);
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);
-        let record = Record {
+        let result = ProbeResult {
             loss: Some(loss),
-            ..Record::new(probe)
+            ..ProbeResult::new(probe)
         };
-        self.record(record, false);
+        self.record(result, false);
         id
     }
 
@@ -377,7 +377,7 @@ impl Collector {
         if let Some(sent_ns) = probe.sent_ns() {
             self.slip(probe.seq, sent_ns);
         }
-        self.record(Record::new(probe), false);
+        self.record(ProbeResult::new(probe), false);
     }
 
     /// Whether any answered probe had this point.
@@ -388,7 +388,7 @@ impl Collector {
     /// Takes a further answer to a probe.
     pub fn dup(&mut self, probe: Probe) {
         self.stats.counters.dup += 1;
-        self.record(Record::new(probe), false);
+        self.record(ProbeResult::new(probe), false);
     }
 
     /// A host on the way, or the peer, refused a probe in flight: reported once for each host and reason.
@@ -547,7 +547,7 @@ impl Collector {
         summary.slo.clone_from(&judged);
         let capture = Capture {
             run: self.run,
-            slowest: self.slowest.records().to_vec(),
+            slowest: self.slowest.results().to_vec(),
             summary,
             series: self.series.snapshot(),
             names: report::model::Names::default(),
@@ -575,9 +575,9 @@ impl Collector {
 }
 
 /// Whether the wire out, or the wire in, surely made a probe late.
-fn late_on(record: &Record) -> (bool, bool) {
-    let late = record.probe.status.is_late();
-    let sure = record
+fn late_on(result: &ProbeResult) -> (bool, bool) {
+    let late = result.probe.status.is_late();
+    let sure = result
         .verdict
         .filter(|v| late && v.certainty == Certainty::Sure);
     let owner = sure.map(|v| v.owner);

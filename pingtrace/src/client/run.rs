@@ -23,7 +23,7 @@ use crate::kernel::table::{REPLY, REQUEST, Table};
 use crate::kernel::tracer::{Role, Setup, Storage, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
-use crate::wire::packet::{self, About, Note, Packet, Version};
+use crate::wire::packet::{self, About, Extension, Packet, Version};
 use crate::wire::socket::{MAX_MESSAGE, ProbeSocket, RECEIVE_TICK, Received};
 use anyhow::{Context, Result, bail};
 use report::analysis::blame;
@@ -391,7 +391,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 return;
             }
         }
-        self.take_words(&packet);
+        self.take_statuses(&packet);
         self.take_blame(&packet);
         let dropped = self.journey.dropped(&packet);
         if packet.is_record() {
@@ -471,8 +471,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     /// Takes the blame that the server sent.
     fn take_blame(&mut self, packet: &Packet<'_>) {
-        let text = packet.notes().filter_map(|note| match note {
-            Note::Text {
+        let text = packet.extensions().filter_map(|extension| match extension {
+            Extension::Text {
                 about: About::Blame,
                 text,
                 ..
@@ -543,16 +543,16 @@ impl<'a, 'k> Receiver<'a, 'k> {
     }
 
     /// Takes what the server says of unanswered probes.
-    fn take_words(&mut self, packet: &Packet<'_>) {
+    fn take_statuses(&mut self, packet: &Packet<'_>) {
         let sent = self.session.sent();
-        for note in packet.notes() {
-            let Note::Window { back, words } = note else {
+        for extension in packet.extensions() {
+            let Extension::Window { back, statuses } = extension else {
                 continue;
             };
             let first = packet.sequence.wrapping_sub(u32::from(back));
-            for (sequence, word) in (0..).map(|k| first.wrapping_add(k)).zip(words) {
-                if let Some((index, word)) = index_of(sequence, sent).zip(word) {
-                    self.session.hear(index, word);
+            for (sequence, status) in (0..).map(|k| first.wrapping_add(k)).zip(statuses) {
+                if let Some((index, status)) = index_of(sequence, sent).zip(status) {
+                    self.session.hear(index, status);
                 }
             }
         }
@@ -651,8 +651,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// process they are the answers.
     fn expire(&mut self) {
         let inband = self.shared.format.load(Ordering::Relaxed) == Format::Inband as u8;
-        let words = inband && self.negotiation.expects();
-        while let Some(index) = self.session.expired(self.drained_ns, words) {
+        let statuses = inband && self.negotiation.expects();
+        while let Some(index) = self.session.expired(self.drained_ns, statuses) {
             self.lose(index, None);
         }
     }
@@ -673,7 +673,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
         let evidence = Evidence {
             socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
-            word: self.session.word(index),
+            status: self.session.status(index),
             send_error,
             sees_queue: seen_here && self.sees(Point::LTxDevqueue),
             sees_driver: seen_here && self.sees(Point::LTxDevout),

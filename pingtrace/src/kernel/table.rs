@@ -37,7 +37,7 @@ const fn stamps(direction: usize) -> Field<pt_stamp_slot, [pt_stamp; STAMPS]> {
 const STAMPS: usize = field!(pt_stamp_slot, stamp).element(0).elements();
 
 impl Table {
-    /// Maps the `records` map of the tracing programs.
+    /// Maps the `slots` map of the tracing programs.
     pub fn of_map(map: BorrowedFd<'_>, slots: u32) -> Result<Self> {
         assert!(slots.is_power_of_two());
         let slots = Mapping::shared(map, slots as usize);
@@ -124,9 +124,8 @@ impl Table {
         let (used, at) = (USED.element(direction), self.place(sequence));
         let n = self.slots.read(at, used);
         if usize::from(n) < STAMPS {
-            let stamp = stamps(direction).element(usize::from(n));
-            let record = packet::to_record(point, ns);
-            self.slots.write(at, stamp, record);
+            let place = stamps(direction).element(usize::from(n));
+            self.slots.write(at, place, packet::to_stamp(point, ns));
             self.slots.write(at, used, n + 1);
         }
     }
@@ -164,7 +163,7 @@ impl Slot<'_> {
         let used = usize::from(self.slots.read(self.at, USED.element(direction)));
         for i in 0..used.min(STAMPS) {
             let stamp = self.slots.read(self.at, stamps(direction).element(i));
-            each(packet::from_record(&stamp));
+            each(packet::from_stamp(&stamp));
         }
     }
 }

@@ -115,7 +115,7 @@ impl<'a> Tracer<'a> {
                 load(second, setup, &wanted)?
             }
         };
-        let table = Arc::new(Table::of_map(skel.maps.records.as_fd(), setup.slots)?);
+        let table = Arc::new(Table::of_map(skel.maps.slots.as_fd(), setup.slots)?);
         Ok(Self {
             skel,
             role: setup.role,
@@ -360,9 +360,9 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         }
     }
     open.maps
-        .records
+        .slots
         .set_max_entries(setup.slots)
-        .context("size the table of probe records")
+        .context("size the table of probe slots")
 }
 
 /// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, by which the programs find headers that

@@ -5,14 +5,14 @@ use report::companion::Row;
 use report::format::json::Part;
 use report::format::style::Style;
 use report::format::{json, text};
-use report::model::{Names, Record, Run, Summary};
+use report::model::{Names, ProbeResult, Run, Summary};
 
 /// One thing that is written.
 pub enum Entry<'a> {
     /// A run began, or its mode changed.
     Run(&'a Run),
     /// A recorded probe.
-    Probe(&'a Record, About<'a>),
+    Probe(&'a ProbeResult, About<'a>),
     /// Statistics of an interval.
     Interval(Statistics<'a>, Shown),
     /// Statistics of the run so far, for the log.
@@ -75,10 +75,10 @@ impl Entry<'_> {
     /// Whole lines of text, before width and colours are applied.
     pub fn text(&self, style: &Style) -> Option<String> {
         Some(match self {
-            Self::Probe(record, About { run, names, hops }) => {
-                let mut lines = text::probe_line(record, run, names, style) + "\n";
+            Self::Probe(result, About { run, names, hops }) => {
+                let mut lines = text::probe_line(result, run, names, style) + "\n";
                 if *hops {
-                    lines += &text::hops(record, names);
+                    lines += &text::hops(result, names);
                 }
                 lines
             }
@@ -98,7 +98,7 @@ impl Entry<'_> {
     pub fn json(&self) -> Option<String> {
         let line = match self {
             Self::Run(run) => json::run_line(run, Part::First),
-            Self::Probe(record, about) => json::probe_line(record, about.names),
+            Self::Probe(result, about) => json::probe_line(result, about.names),
             Self::Interval(of, _) => {
                 json::interval_line(of.summary, of.about.names, of.time_unix_ns)
             }

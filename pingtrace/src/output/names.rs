@@ -2,7 +2,7 @@
 
 use crate::kernel::drops::DropNames;
 use netns::{NamespaceNames, Netlink};
-use report::model::{ClockRelation, Host, KernelDrop, LossCount, Names, Probe, Record, Run};
+use report::model::{ClockRelation, Host, KernelDrop, LossCount, Names, Probe, ProbeResult, Run};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -47,9 +47,9 @@ impl NameBook {
     }
 
     /// Looks up what this record mentions, and names its drop.
-    pub fn name(&mut self, record: &mut Record) {
-        self.learn(&record.probe);
-        if let Some(drop) = record.loss.as_mut().and_then(|loss| loss.drop.as_mut()) {
+    pub fn name(&mut self, result: &mut ProbeResult) {
+        self.learn(&result.probe);
+        if let Some(drop) = result.loss.as_mut().and_then(|loss| loss.drop.as_mut()) {
             self.name_drop(drop);
             self.names.add(drop.names());
         }

@@ -7,7 +7,7 @@ use crate::output::names::NameBook;
 use anyhow::{Context, Result, anyhow};
 use report::analysis::hops::HopStats;
 use report::draw;
-use report::model::{Capture, Names, Record, Run, Summary};
+use report::model::{Capture, Names, ProbeResult, Run, Summary};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,7 +21,7 @@ pub enum Message {
     /// The run began, or its mode changed.
     Run(Box<Run>),
     /// A recorded probe.
-    Record(Box<Record>),
+    ProbeResult(Box<ProbeResult>),
     /// An interval is over.
     Stat(Box<Stat>),
     /// SIGHUP: reopen the log files.
@@ -160,10 +160,10 @@ impl Writer {
                     self.names.probes_of(&run);
                     self.run = *run;
                 }
-                Message::Record(mut record) => {
-                    self.names.name(&mut record);
+                Message::ProbeResult(mut result) => {
+                    self.names.name(&mut result);
                     let about = about(&self.run, &self.names, self.hops);
-                    self.to.write(&Entry::Probe(&record, about));
+                    self.to.write(&Entry::Probe(&result, about));
                 }
                 Message::Stat(mut stat) => {
                     self.interval(&stat.interval, stat.time_unix_ns);

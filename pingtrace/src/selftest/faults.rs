@@ -62,7 +62,7 @@ enum Hold {
 impl Fault {
     /// How long it held up this probe, ns; absent if it did not, or not for long.
     pub fn injected_ns(&self, probe: &Seen) -> Option<u64> {
-        let seq = &probe.record.probe.seq;
+        let seq = &probe.result.probe.seq;
         let hits = |hits: &Hits| hits.sequences().any(|hit| hit == *seq);
         match &self.hold {
             Hold::Probes(of, ns) => hits(of).then_some(*ns),

@@ -133,7 +133,7 @@ fn trials<'p>(fault: &'p Fault, probes: &'p [Seen]) -> impl Iterator<Item = Tria
             injected: fault.segment,
             injected_ns,
             excess_ns: seen.response_ns - usual_ns,
-            verdict: seen.record.verdict,
+            verdict: seen.result.verdict,
         };
         (trial.excess_ns >= injected_ns / 2).then_some(trial)
     })

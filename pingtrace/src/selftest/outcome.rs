@@ -4,12 +4,12 @@ use super::inject::forwarder::{self, Direction, Entry, Kind};
 use super::plan::Place;
 use anyhow::{Context, Result};
 use report::format::json::{self, Line};
-use report::model::Record;
+use report::model::ProbeResult;
 use std::collections::HashMap;
 
 /// A probe as pingtrace reported it and as the wire logged it.
 pub struct Seen {
-    pub record: Record,
+    pub result: ProbeResult,
     /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
     pub sent_ns: u64,
     pub response_ns: u64,
@@ -41,19 +41,19 @@ pub fn probes(written: &str, wire: &forwarder::Outcome) -> Result<Vec<Seen>> {
         else {
             continue;
         };
-        probes.extend(seen(read.record, &entries));
+        probes.extend(seen(read.result, &entries));
     }
-    probes.sort_by_key(|seen| seen.record.probe.seq);
+    probes.sort_by_key(|seen| seen.result.probe.seq);
     Ok(probes)
 }
 
-fn seen(record: Record, entries: &HashMap<(u32, bool), Entry>) -> Option<Seen> {
-    let seq = record.probe.seq;
+fn seen(result: ProbeResult, entries: &HashMap<(u32, bool), Entry>) -> Option<Seen> {
+    let seq = result.probe.seq;
     Some(Seen {
-        sent_ns: record.probe.sent_ns()?,
-        response_ns: record.breakdown.as_ref()?.response_ns(),
+        sent_ns: result.probe.sent_ns()?,
+        response_ns: result.breakdown.as_ref()?.response_ns(),
         out: *entries.get(&(seq, true))?,
         back: *entries.get(&(seq, false))?,
-        record,
+        result,
     })
 }

@@ -58,9 +58,9 @@ impl<'a> Inband<'a> {
             .context("open the in-band programs")?;
         let maps = tracer.maps();
         open.maps
-            .records
-            .reuse_fd(maps.records.as_fd())
-            .context("share the table of records")?;
+            .slots
+            .reuse_fd(maps.slots.as_fd())
+            .context("share the table of slots")?;
         open.maps
             .sessions
             .reuse_fd(maps.sessions.as_fd())

@@ -5,7 +5,7 @@ use super::slot::{address, answered_in, family, left_by, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
-use crate::wire::packet::{self, About, Entry, Family, Note, RecordPacket, Version};
+use crate::wire::packet::{self, About, Entry, Extension, Family, StampPacket, Version};
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
 use report::analysis::blame::to_wire;
 use report::model::{Blame, KernelDrop};
@@ -98,54 +98,52 @@ impl DropReports {
     }
 
     fn report(&mut self, table: &Table, event: &pt_pending) -> Option<Report> {
-        let record = table.copy(event.slot);
-        let same = (record.session, record.sequence) == (event.session, event.sequence);
-        let mine =
-            record.drop.netns == self.own_netns || answered_in(&record) == Some(self.own_netns);
-        if !same || !mine || !is_lost(&record) {
+        let slot = table.copy(event.slot);
+        let same = (slot.session, slot.sequence) == (event.session, event.sequence);
+        let mine = slot.drop.netns == self.own_netns || answered_in(&slot) == Some(self.own_netns);
+        if !same || !mine || !is_lost(&slot) {
             return None;
         }
-        let mut drop = drops::local(&record.drop);
+        let mut drop = drops::local(&slot.drop);
         self.names.name_drop(&mut drop);
-        let family = family(&record);
-        let device = left_by(&record);
+        let family = family(&slot);
+        let device = left_by(&slot);
         Some(Report {
-            from: address(&record.local, device),
-            to: address(&record.peer, device),
+            from: address(&slot.local, device),
+            to: address(&slot.peer, device),
             family,
-            message: message(&record, family, &drop),
+            message: message(&slot, family, &drop),
         })
     }
 }
 
 /// Whether the packet was not seen after the drop: else a copy was dropped.
-fn is_lost(record: &pt_stamp_slot) -> bool {
-    let later = |e: &Entry| e.time > record.drop.ns;
-    record.drop.ns != 0 && !stamps(record, 0).iter().any(later)
+fn is_lost(slot: &pt_stamp_slot) -> bool {
+    let later = |e: &Entry| e.time > slot.drop.ns;
+    slot.drop.ns != 0 && !stamps(slot, 0).iter().any(later)
 }
 
 /// The message with blame for a probe's slow segments, as far as there is room; none without blame.
-pub fn blame_message(record: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
-    let length = usize::from(record.length);
-    let (session, sequence) = (record.session, record.sequence);
-    let mut packet = RecordPacket::new(family(record), Version::V1, session, sequence, length);
+pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
+    let length = usize::from(slot.length);
+    let (session, sequence) = (slot.session, slot.sequence);
+    let mut packet = StampPacket::new(family(slot), Version::V1, session, sequence, length);
     let text = to_wire(blame, packet.room() * packet::TEXT);
     if text.is_empty() {
         return None;
     }
-    for note in Note::texts(About::Blame, &text, 0) {
-        packet.push_note(&note);
+    for extension in Extension::texts(About::Blame, &text, 0) {
+        packet.push_extension(&extension);
     }
     Some(packet.trimmed().finish())
 }
 
 /// The message of a report; what a small packet has no room for is left out, the least important parts
 /// first.
-fn message(record: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
-    let length = usize::from(record.length);
-    let mut packet =
-        RecordPacket::new(family, Version::V1, record.session, record.sequence, length);
-    packet.push_note(&Note::Drop {
+fn message(slot: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
+    let length = usize::from(slot.length);
+    let mut packet = StampPacket::new(family, Version::V1, slot.session, slot.sequence, length);
+    packet.push_extension(&Extension::Drop {
         ns: drop.ns,
         netns: drop.netns,
         ifindex: drop.ifindex,
@@ -154,7 +152,7 @@ fn message(record: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8>
     });
     name(&mut packet, About::Reason, drop.reason.name.as_ref());
     name(&mut packet, About::Location, drop.location.name.as_ref());
-    for stamp in stamps(record, 0) {
+    for stamp in stamps(slot, 0) {
         packet.push(&stamp);
     }
     name(&mut packet, About::Device, drop.device.as_ref());
@@ -162,12 +160,12 @@ fn message(record: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8>
     packet.trimmed().finish()
 }
 
-fn name(packet: &mut RecordPacket, about: About, name: Option<&String>) {
-    let texts = name.map_or_else(Vec::new, |name| Note::texts(about, name, 0));
+fn name(packet: &mut StampPacket, about: About, name: Option<&String>) {
+    let texts = name.map_or_else(Vec::new, |name| Extension::texts(about, name, 0));
     // A cut name would be a wrong one.
     if texts.len() <= packet.room() {
         for text in &texts {
-            packet.push_note(text);
+            packet.push_extension(text);
         }
     }
 }

@@ -7,40 +7,40 @@ use report::model::Point;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The namespace of the last device that received the request.
-pub fn answered_in(record: &pt_stamp_slot) -> Option<u32> {
-    let mut request = entries(record, REQUEST).rev();
+pub fn answered_in(slot: &pt_stamp_slot) -> Option<u32> {
+    let mut request = entries(slot, REQUEST).rev();
     let received = request.find(|e| e.point == Point::RRxDevrcv);
     received.map(|e| e.netns)
 }
 
 /// The first device that the reply left by; 0 if that was not seen.
-pub fn left_by(record: &pt_stamp_slot) -> u32 {
-    let mut reply = entries(record, REPLY);
+pub fn left_by(slot: &pt_stamp_slot) -> u32 {
+    let mut reply = entries(slot, REPLY);
     let queued = reply.find(|e| e.point == Point::RTxDevqueue);
     queued.map_or(0, |e| e.ifindex)
 }
 
 /// The stamps of one direction, in their order.
 pub fn entries(
-    record: &pt_stamp_slot,
+    slot: &pt_stamp_slot,
     direction: usize,
 ) -> impl DoubleEndedIterator<Item = Entry> + '_ {
-    let used = usize::from(record.used[direction]);
-    let stamps = record.stamp[direction].iter().take(used);
-    stamps.filter_map(packet::from_record)
+    let used = usize::from(slot.used[direction]);
+    let stamps = slot.stamp[direction].iter().take(used);
+    stamps.filter_map(packet::from_stamp)
 }
 
 /// All stamps of a slot, for a packet whose own probe is `back` sequence numbers newer.
-pub fn stamps(record: &pt_stamp_slot, back: i16) -> Vec<Entry> {
-    entries(record, REQUEST)
-        .chain(entries(record, REPLY))
+pub fn stamps(slot: &pt_stamp_slot, back: i16) -> Vec<Entry> {
+    entries(slot, REQUEST)
+        .chain(entries(slot, REPLY))
         .map(|e| Entry { back, ..e })
         .collect()
 }
 
 /// Address family of the client's packets.
-pub fn family(record: &pt_stamp_slot) -> Family {
-    if record.family == 4 {
+pub fn family(slot: &pt_stamp_slot) -> Family {
+    if slot.family == 4 {
         Family::V4
     } else {
         Family::V6

@@ -6,7 +6,7 @@ use crate::capture::explain::Explainer;
 use crate::kernel::table::{REPLY, Table};
 use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
-use crate::wire::packet::{Entry, Family, RecordPacket, Version};
+use crate::wire::packet::{Entry, Family, StampPacket, Version};
 use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot};
@@ -50,7 +50,7 @@ pub struct StampSender {
 /// A probe whose stamps are to be sent.
 struct PendingStamps {
     index: u32,
-    record: pt_stamp_slot,
+    slot: pt_stamp_slot,
 }
 
 impl StampSender {
@@ -95,7 +95,7 @@ impl StampSender {
         }
         let mut ready = Vec::new();
         for (until, o) in all {
-            let Some(d) = self.open_record(table, &o) else {
+            let Some(d) = self.unsent_slot(table, &o) else {
                 continue;
             };
             if d.has_left() || now >= until {
@@ -108,67 +108,64 @@ impl StampSender {
     }
 
     /// The stamps of an event, unless they were sent already.
-    fn open_record(&mut self, table: &Table, o: &pt_pending) -> Option<PendingStamps> {
+    fn unsent_slot(&mut self, table: &Table, o: &pt_pending) -> Option<PendingStamps> {
         if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
             return None;
         }
-        let record = self.record(table, o)?;
+        let slot = self.slot(table, o)?;
         Some(PendingStamps {
             index: o.slot,
-            record,
+            slot,
         })
     }
 
     /// The slot of an event, if it was not reused and this namespace answered the probe.
-    fn record(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
-        let record = table.copy(o.slot);
-        if (record.session, record.sequence) != (o.session, o.sequence) {
+    fn slot(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
+        let slot = table.copy(o.slot);
+        if (slot.session, slot.sequence) != (o.session, o.sequence) {
             self.reused += 1;
             return None;
         }
-        (answered_in(&record) == Some(self.own_netns)).then_some(record)
+        (answered_in(&slot) == Some(self.own_netns)).then_some(slot)
     }
 
     /// Sends blame to the client of a probe that stayed long in this host.
     fn blame(&mut self, table: &Table, o: &pt_pending) {
-        let Some(record) = self.record(table, o) else {
+        let Some(slot) = self.slot(table, o) else {
             return;
         };
         // A client on this kernel explains it itself.
-        if record.version == 0 || record.host == 0 {
+        if slot.version == 0 || slot.host == 0 {
             return;
         }
         let Some(explainer) = &mut self.explainer else {
             return;
         };
-        let path: Vec<Stamp> = stamps(&record, 0).iter().map(at_server).collect();
+        let path: Vec<Stamp> = stamps(&slot, 0).iter().map(at_server).collect();
         let windows = blame::windows(&path, Host::Server, explainer.least_ns());
         let blame = explainer.blame(&windows);
-        let Some(message) = reports::blame_message(&record, &blame) else {
+        let Some(message) = reports::blame_message(&slot, &blame) else {
             return;
         };
         self.blamed += 1;
-        let device = left_by(&record);
-        let (from, to) = (
-            address(&record.local, device),
-            address(&record.peer, device),
-        );
-        self.transmit(from, to, family(&record), &message);
+        let device = left_by(&slot);
+        let (from, to) = (address(&slot.local, device), address(&slot.peer, device));
+        self.transmit(from, to, family(&slot), &message);
     }
 
     /// Sends what is ready: one packet a probe in version 0, as many probes as fit in version 1.
     pub fn send(&mut self, table: &Table, pending: &mut Vec<pt_pending>) {
         let mut ready = self.ready(table, pending);
-        ready.sort_by_key(|d| (d.record.peer, d.record.session));
+        ready.sort_by_key(|d| (d.slot.peer, d.slot.session));
         let mut rest = ready.as_slice();
         while let Some(first) = rest.first() {
-            let max_batch = if first.record.version == 0 {
+            let max_batch = if first.slot.version == 0 {
                 1
             } else {
                 MAX_BATCH
             };
             let same = |d: &&PendingStamps| {
-                d.record.peer == first.record.peer && d.record.session == first.record.session
+                d.slot.peer == first.slot.peer && d.slot.session == first.slot.session
             };
             let batch = rest.iter().take(max_batch).take_while(same).count();
             let taken = self.send_some(&rest[..batch]);
@@ -181,14 +178,14 @@ impl StampSender {
 
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
     fn send_some(&mut self, batch: &[PendingStamps]) -> usize {
-        let head = &batch[0].record;
+        let head = &batch[0].slot;
         let family = family(head);
         let version = if head.version == 0 {
             Version::V0
         } else {
             Version::V1
         };
-        let mut packet = RecordPacket::new(
+        let mut packet = StampPacket::new(
             family,
             version,
             head.session,
@@ -197,21 +194,21 @@ impl StampSender {
         );
         let mut taken = 0;
         for d in batch {
-            let back = head.sequence.wrapping_sub(d.record.sequence).cast_signed();
+            let back = head.sequence.wrapping_sub(d.slot.sequence).cast_signed();
             let Ok(back) = i16::try_from(back) else {
                 break;
             };
-            let entries = stamps(&d.record, back);
+            let entries = stamps(&d.slot, back);
             if taken > 0 && entries.len() > packet.room() {
                 break;
             }
             for e in &entries {
                 packet.push(e);
             }
-            self.done[d.index as usize] = (d.record.session, d.record.sequence);
+            self.done[d.index as usize] = (d.slot.session, d.slot.sequence);
             taken += 1;
         }
-        let device = left_by(&batch[0].record);
+        let device = left_by(&batch[0].slot);
         self.transmit(
             address(&head.local, device),
             address(&head.peer, device),
@@ -257,8 +254,8 @@ impl PendingStamps {
     /// Whether the reply was last seen with a driver, or the client is on this kernel, so that the reply's
     /// further way is the client's.
     fn has_left(&self) -> bool {
-        let last = entries(&self.record, REPLY).next_back();
-        self.record.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
+        let last = entries(&self.slot, REPLY).next_back();
+        self.slot.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
     }
 }
 

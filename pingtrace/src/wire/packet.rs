@@ -1,9 +1,11 @@
 //! Packets of both protocol versions (docs/wire.md): builds probes and stamp packets, and parses whatever
 //! arrives. Nothing here trusts a length, a count or an index from the network.
 
-use bpf::pingtrace::types::{pt_header, pt_note, pt_stamp, pt_text, pt_wire, pt_word};
+use bpf::pingtrace::types::{
+    pt_extension, pt_header, pt_server_status, pt_stamp, pt_text, pt_wire,
+};
 use pnet_packet::util::checksum;
-use report::analysis::loss::Word;
+use report::analysis::loss::ServerStatus;
 use report::model::Point;
 use std::mem::size_of;
 
@@ -130,14 +132,14 @@ pub struct Entry {
     pub back: i16,
 }
 
-fn word(code: u8) -> Option<Word> {
-    match pt_word(u32::from(code)) {
-        pt_word::PT_WORD_UNSEEN => Some(Word::Unseen),
-        pt_word::PT_WORD_ARRIVED => Some(Word::Arrived),
-        pt_word::PT_WORD_DELIVERED => Some(Word::Delivered),
-        pt_word::PT_WORD_REPLIED => Some(Word::Replied),
-        pt_word::PT_WORD_LEFT => Some(Word::Left),
-        pt_word::PT_WORD_FORGOTTEN => Some(Word::Forgotten),
+fn status(code: u8) -> Option<ServerStatus> {
+    match pt_server_status(u32::from(code)) {
+        pt_server_status::PT_STATUS_UNSEEN => Some(ServerStatus::Unseen),
+        pt_server_status::PT_STATUS_ARRIVED => Some(ServerStatus::Arrived),
+        pt_server_status::PT_STATUS_DELIVERED => Some(ServerStatus::Delivered),
+        pt_server_status::PT_STATUS_REPLIED => Some(ServerStatus::Replied),
+        pt_server_status::PT_STATUS_LEFT => Some(ServerStatus::Left),
+        pt_server_status::PT_STATUS_FORGOTTEN => Some(ServerStatus::Forgotten),
         _ => None,
     }
 }
@@ -169,13 +171,13 @@ impl About {
 
 /// An entry that is not a stamp.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Extension {
     /// The state of the probe `back` sequence numbers back, and of those after it.
     Window {
         /// How many sequence numbers back the first probe is.
         back: u16,
-        /// A word for each, as far as the server gave one.
-        words: Vec<Option<Word>>,
+        /// A status for each, as far as the server gave one.
+        statuses: Vec<Option<ServerStatus>>,
     },
     /// The server's kernel dropped a packet of a probe.
     Drop {
@@ -201,7 +203,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl Extension {
     /// Splits a name into entries; what is not printable ASCII is left out.
     pub fn texts(about: About, name: &str, back: u16) -> Vec<Self> {
         let printable: Vec<u8> = name.bytes().filter(u8::is_ascii_graphic).collect();
@@ -287,7 +289,7 @@ impl Packet<'_> {
 
     /// The stamps in it; an unknown point is `None`.
     pub fn entries(&self) -> impl Iterator<Item = Option<Entry>> + '_ {
-        let stamps = self.raw().filter(|e| !self.is_note(e));
+        let stamps = self.raw().filter(|e| !self.is_extension(e));
         stamps.map(|e| match self.version {
             Version::V0 => v0_entry(e),
             Version::V1 => v1_entry(e),
@@ -295,8 +297,10 @@ impl Packet<'_> {
     }
 
     /// Its extensions; unanswered questions are left out.
-    pub fn notes(&self) -> impl Iterator<Item = Note> + '_ {
-        self.raw().filter(|e| self.is_note(e)).filter_map(note)
+    pub fn extensions(&self) -> impl Iterator<Item = Extension> + '_ {
+        self.raw()
+            .filter(|e| self.is_extension(e))
+            .filter_map(extension)
     }
 
     fn raw(&self) -> impl Iterator<Item = &[u8]> + '_ {
@@ -307,35 +311,35 @@ impl Packet<'_> {
         self.entries.chunks_exact(size)
     }
 
-    fn is_note(&self, e: &[u8]) -> bool {
-        let first = pt_note::PT_NOTE_WINDOW.0 as u16;
-        let last = pt_note::PT_NOTE_TEXT.0 as u16;
+    fn is_extension(&self, e: &[u8]) -> bool {
+        let first = pt_extension::PT_EXTENSION_WINDOW.0 as u16;
+        let last = pt_extension::PT_EXTENSION_TEXT.0 as u16;
         self.version == Version::V1 && (first..=last).contains(&be16(e, 18))
     }
 }
 
-fn note(e: &[u8]) -> Option<Note> {
+fn extension(e: &[u8]) -> Option<Extension> {
     let back = be16(e, 22);
-    match pt_note(u32::from(be16(e, 18))) {
-        pt_note::PT_NOTE_WINDOW if be16(e, 16) != UNANSWERED => Some(Note::Window {
+    match pt_extension(u32::from(be16(e, 18))) {
+        pt_extension::PT_EXTENSION_WINDOW if be16(e, 16) != UNANSWERED => Some(Extension::Window {
             back,
-            words: e[..WINDOW_BYTES]
+            statuses: e[..WINDOW_BYTES]
                 .iter()
                 .flat_map(|b| [b & 15, b >> 4])
-                .map(word)
+                .map(status)
                 .collect(),
         }),
-        pt_note::PT_NOTE_DROP => Some(Note::Drop {
+        pt_extension::PT_EXTENSION_DROP => Some(Extension::Drop {
             ns: be64(e, 0),
             netns: be32(e, 8),
             ifindex: be32(e, 12),
             reply: be16(e, 20) != 0,
             back,
         }),
-        pt_note::PT_NOTE_TEXT => {
+        pt_extension::PT_EXTENSION_TEXT => {
             let about = About::ALL.into_iter().find(|a| *a as u16 == be16(e, 20))?;
             let text = e[..TEXT].iter().filter(|b| b.is_ascii_graphic());
-            Some(Note::Text {
+            Some(Extension::Text {
                 about,
                 text: text.map(|b| char::from(*b)).collect(),
                 back,
@@ -370,7 +374,7 @@ fn v0_entry(e: &[u8]) -> Option<Entry> {
 }
 
 /// A stamp of a slot, which has the layout of the wire.
-pub fn from_record(s: &pt_stamp) -> Option<Entry> {
+pub fn from_stamp(s: &pt_stamp) -> Option<Entry> {
     Some(Entry {
         time: u64::from_be(s.time_ns),
         netns: u32::from_be(s.netns),
@@ -383,7 +387,7 @@ pub fn from_record(s: &pt_stamp) -> Option<Entry> {
 }
 
 /// A stamp of this host for a slot.
-pub fn to_record(point: Point, ns: u64) -> pt_stamp {
+pub fn to_stamp(point: Point, ns: u64) -> pt_stamp {
     pt_stamp {
         time_ns: ns.to_be(),
         point: (point as u16).to_be(),
@@ -459,7 +463,7 @@ impl Probe {
             if let Some((back, age_ns)) = ask {
                 entry[..8].copy_from_slice(&age_ns.to_be_bytes());
                 put16(entry, 16, UNANSWERED);
-                put16(entry, 18, pt_note::PT_NOTE_WINDOW.0 as u16);
+                put16(entry, 18, pt_extension::PT_EXTENSION_WINDOW.0 as u16);
                 put16(entry, 22, back);
             }
             self.bytes[9] = u8::from(ask.is_some());
@@ -481,13 +485,13 @@ impl Probe {
 
 /// A stamp packet: an echo reply with `DONTADD` that carries the stamps of one or more probes.
 #[derive(Clone, Debug)]
-pub struct RecordPacket {
+pub struct StampPacket {
     bytes: Vec<u8>,
     version: Version,
     family: Family,
 }
 
-impl RecordPacket {
+impl StampPacket {
     /// `size` is that of the request, which a stamp packet never exceeds.
     pub fn new(family: Family, version: Version, session: u32, sequence: u32, size: usize) -> Self {
         let header = match version {
@@ -547,15 +551,15 @@ impl RecordPacket {
     }
 
     /// Adds an extension; false if there is no room, or the version has none.
-    pub fn push_note(&mut self, note: &Note) -> bool {
+    pub fn push_extension(&mut self, extension: &Extension) -> bool {
         if self.room() == 0 || self.version == Version::V0 {
             return false;
         }
         let n = usize::from(self.bytes[9]);
         let b = &mut self.bytes[V1_HEADER + n * V1_ENTRY..][..V1_ENTRY];
-        match note {
-            Note::Window { .. } => return false,
-            Note::Drop {
+        match extension {
+            Extension::Window { .. } => return false,
+            Extension::Drop {
                 ns,
                 netns,
                 ifindex,
@@ -565,14 +569,14 @@ impl RecordPacket {
                 b[..8].copy_from_slice(&ns.to_be_bytes());
                 put32(b, 8, *netns);
                 put32(b, 12, *ifindex);
-                put16(b, 18, pt_note::PT_NOTE_DROP.0 as u16);
+                put16(b, 18, pt_extension::PT_EXTENSION_DROP.0 as u16);
                 put16(b, 20, u16::from(*reply));
                 put16(b, 22, *back);
             }
-            Note::Text { about, text, back } => {
+            Extension::Text { about, text, back } => {
                 let bytes = &text.as_bytes()[..text.len().min(TEXT)];
                 b[..bytes.len()].copy_from_slice(bytes);
-                put16(b, 18, pt_note::PT_NOTE_TEXT.0 as u16);
+                put16(b, 18, pt_extension::PT_EXTENSION_TEXT.0 as u16);
                 put16(b, 20, *about as u16);
                 put16(b, 22, *back);
             }

@@ -2,7 +2,7 @@
 //! kernel's reason if a kernel dropped it.
 //!
 //! The client's own stamps show how far a probe got on its host. What the server saw follows from its
-//! stamps, from its [`Word`] (an answer to the client's question about overdue probes), and from the
+//! stamps, from its [`ServerStatus`] (an answer to the client's question about overdue probes), and from the
 //! drop that it reported. Without any of these nothing is known beyond the client's device, and the
 //! result says so.
 
@@ -11,7 +11,7 @@ use crate::model::{Host, KernelDrop, Loss, LossCount, Place, Point, Probe, Stamp
 
 /// What a server says it saw of a probe, at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
+pub enum ServerStatus {
     /// It never arrived at a device of the server.
     Unseen,
     /// The request was received by a device.
@@ -30,7 +30,7 @@ pub enum Word {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Evidence {
     /// What the server says of the probe.
-    pub word: Option<Word>,
+    pub status: Option<ServerStatus>,
     /// The run sees the client's device queue.
     pub sees_queue: bool,
     /// The run sees the client's hand-over to a driver.
@@ -61,8 +61,8 @@ pub fn autopsy(
 ) -> Loss {
     let path = &probe.path;
     let seen = path.iter().filter_map(stage).max();
-    let word = evidence.word.and_then(stage_of_word);
-    let stage = of_server(path).max(seen).max(word).unwrap_or(Stage::Out);
+    let status = evidence.status.and_then(stage_of_status);
+    let stage = of_server(path).max(seen).max(status).unwrap_or(Stage::Out);
     let drop = drops.into_iter().find(|d| fits(d, path, stage));
     let full = stage == Stage::Back && drop.is_none() && evidence.socket_full;
     let drop = drop.or_else(|| path.last().filter(|_| full).map(socket_full));
@@ -72,8 +72,8 @@ pub fn autopsy(
         Stage::Out => before_server(path, drop.as_ref(), evidence),
         _ => behind_wire(stage, drop.as_ref()),
     };
-    let (last, device) = match word {
-        Some(word) if Some(word) > of_server(path).max(seen) => (point(word), None),
+    let (last, device) = match status {
+        Some(status) if Some(status) > of_server(path).max(seen) => (point(status), None),
         _ => (
             path.last().map(|stamp| stamp.point),
             path.last().and_then(Stamp::device),
@@ -129,13 +129,13 @@ fn of_server(path: &[Stamp]) -> Option<Stage> {
     })
 }
 
-fn stage_of_word(word: Word) -> Option<Stage> {
-    match word {
-        Word::Unseen | Word::Forgotten => None,
-        Word::Arrived => Some(Stage::Arrived),
-        Word::Delivered => Some(Stage::Delivered),
-        Word::Replied => Some(Stage::Replied),
-        Word::Left => Some(Stage::Left),
+fn stage_of_status(status: ServerStatus) -> Option<Stage> {
+    match status {
+        ServerStatus::Unseen | ServerStatus::Forgotten => None,
+        ServerStatus::Arrived => Some(Stage::Arrived),
+        ServerStatus::Delivered => Some(Stage::Delivered),
+        ServerStatus::Replied => Some(Stage::Replied),
+        ServerStatus::Left => Some(Stage::Left),
     }
 }
 
@@ -177,8 +177,8 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
         Some(Point::LTxUser) if evidence.sees_driver => Place::ClientQueue,
         Some(Point::LTxDevqueue) if dropped || evidence.sees_driver => Place::ClientQueue,
         Some(Point::LTxDevqueue | Point::LTxDevout) if dropped => Place::ClientDriver,
-        Some(Point::LTxDevqueue | Point::LTxDevout) => match evidence.word {
-            Some(Word::Unseen) => Place::WireOut,
+        Some(Point::LTxDevqueue | Point::LTxDevout) => match evidence.status {
+            Some(ServerStatus::Unseen) => Place::WireOut,
             _ => Place::NoWord,
         },
         Some(Point::LTxUser) | None => Place::Unknown,

@@ -1,6 +1,6 @@
 //! The slowest probes of a run.
 
-use crate::model::{Blame, Breakdown, Record, Segment};
+use crate::model::{Blame, Breakdown, ProbeResult, Segment};
 
 /// Number of probes that are kept by default.
 const DEFAULT_COUNT: usize = 8;
@@ -10,7 +10,7 @@ const DEFAULT_COUNT: usize = 8;
 pub struct Slowest {
     count: usize,
     /// Slowest first.
-    records: Vec<Record>,
+    results: Vec<ProbeResult>,
 }
 
 impl Default for Slowest {
@@ -24,54 +24,54 @@ impl Slowest {
     pub fn new(count: usize) -> Self {
         Self {
             count,
-            records: Vec::with_capacity(count),
+            results: Vec::with_capacity(count),
         }
     }
 
     /// Whether a probe with this response time, nanoseconds, would be kept: ask before cloning it.
     pub fn wants(&self, response_ns: u64) -> bool {
-        let full = self.records.len() >= self.count;
+        let full = self.results.len() >= self.count;
         self.count > 0
             && (!full
                 || self
-                    .records
+                    .results
                     .last()
                     .is_some_and(|last| response_ns > response(last)))
     }
 
     /// Keeps a result if it is among the slowest; one without a total never is.
-    pub fn offer(&mut self, record: Record) {
-        if record.breakdown.is_none() || !self.wants(response(&record)) {
+    pub fn offer(&mut self, result: ProbeResult) {
+        if result.breakdown.is_none() || !self.wants(response(&result)) {
             return;
         }
-        self.records.truncate(self.count - 1);
+        self.results.truncate(self.count - 1);
         let at = self
-            .records
-            .partition_point(|kept| response(kept) >= response(&record));
-        self.records.insert(at, record);
+            .results
+            .partition_point(|kept| response(kept) >= response(&result));
+        self.results.insert(at, result);
     }
 
     /// Adds blame that arrived later.
     pub fn blame(&mut self, seq: u32, blame: &[Blame]) {
         let kept = self
-            .records
+            .results
             .iter_mut()
-            .find(|record| record.probe.seq == seq);
-        if let Some(record) = kept {
-            record.blame.extend_from_slice(blame);
+            .find(|result| result.probe.seq == seq);
+        if let Some(result) = kept {
+            result.blame.extend_from_slice(blame);
             // Of each segment on each host there is one.
-            record.blame.truncate(2 * Segment::ALL.len());
+            result.blame.truncate(2 * Segment::ALL.len());
         }
     }
 
     /// Slowest first.
-    pub fn records(&self) -> &[Record] {
-        &self.records
+    pub fn results(&self) -> &[ProbeResult] {
+        &self.results
     }
 }
 
-fn response(record: &Record) -> u64 {
-    record.breakdown.as_ref().map_or(0, Breakdown::response_ns)
+fn response(result: &ProbeResult) -> u64 {
+    result.breakdown.as_ref().map_or(0, Breakdown::response_ns)
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::model::{Breakdown, ClockRelation, Probe, Status};
 
-    fn record(seq: u32, total_ns: Option<u64>) -> Record {
+    fn result(seq: u32, total_ns: Option<u64>) -> ProbeResult {
         let probe = Probe {
             seq,
             sent_unix_ns: 0,
@@ -94,7 +94,7 @@ mod tests {
             total_ns,
             ..Breakdown::default()
         });
-        Record {
+        ProbeResult {
             probe,
             breakdown,
             verdict: None,
@@ -107,13 +107,13 @@ mod tests {
     fn keeps_the_slowest_in_order() {
         let mut slowest = Slowest::new(3);
         for (seq, total) in [5, 1, 9, 9, 7, 2].into_iter().enumerate() {
-            slowest.offer(record(seq as u32, Some(total)));
+            slowest.offer(result(seq as u32, Some(total)));
         }
-        slowest.offer(record(99, None));
+        slowest.offer(result(99, None));
         let kept: Vec<u32> = slowest
-            .records()
+            .results()
             .iter()
-            .map(|record| record.probe.seq)
+            .map(|result| result.probe.seq)
             .collect();
         assert_eq!(kept, [2, 3, 4]);
         assert!(!slowest.wants(7) && slowest.wants(8));
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn none_wanted_none_kept() {
         let mut slowest = Slowest::new(0);
-        slowest.offer(record(1, Some(1)));
-        assert!(!slowest.wants(u64::MAX) && slowest.records().is_empty());
+        slowest.offer(result(1, Some(1)));
+        assert!(!slowest.wants(u64::MAX) && slowest.results().is_empty());
     }
 }

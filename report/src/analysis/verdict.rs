@@ -12,18 +12,18 @@
 //! too little to matter: a clock that is off by some time moves twice that between the
 //! directions, so it must stay under half of the *gap* between the name and the next candidate. What
 //! a later probe allows it to be off by is its own excess, and what it was found to be off by.
-//! If that is too much, the name is withdrawn: [`judge`] with [`Direction::Withdrawn`] says what
+//! If that is too much, the name is withdrawn: [`judge`] with [`ClockTrust::Withdrawn`] says what
 //! is left.
 
 use crate::model::{
-    AtDevice, Breakdown, Certainty, ClockRelation, Delay, Host, Owner, Point, Probe, Record,
+    AtDevice, Breakdown, Certainty, ClockRelation, Delay, Host, Owner, Point, Probe, ProbeResult,
     Segment, Stamp, Verdict, WireExcess,
 };
 use std::collections::VecDeque;
 
 /// What may be believed of the direction on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
+pub enum ClockTrust {
     /// The bounds of the clock model.
     Bounded,
     /// The clocks moved: only that both directions together took as long as they did.
@@ -101,7 +101,7 @@ impl Excess {
         delay: &Delay,
         wire: Option<&WireExcess>,
         baselines: &Baselines,
-        from: Direction,
+        trust: ClockTrust,
     ) -> Self {
         let base = match (wire, delay.segment) {
             (Some(wire), Segment::LTxOutlink) => wire.base_out_ns,
@@ -113,8 +113,8 @@ impl Excess {
         let over = |ns: u64| ns.saturating_sub(base);
         // A softirq's share is only as sure as it is which way was slow.
         let shared = wire.filter(|_| delay.bounds.is_some() || is_softirq(delay.segment));
-        let (lo, hi) = match (from, shared, delay.bounds) {
-            (Direction::Withdrawn, Some(wire), _) => (base, base + wire.most_ns()),
+        let (lo, hi) = match (trust, shared, delay.bounds) {
+            (ClockTrust::Withdrawn, Some(wire), _) => (base, base + wire.most_ns()),
             (_, _, Some(bounds)) => bounds,
             (_, _, None) => (delay.ns, delay.ns),
         };
@@ -141,16 +141,20 @@ fn is_softirq(segment: Segment) -> bool {
 }
 
 /// What made this probe slow. Absent if nothing exceeded its baseline.
-pub fn judge(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Option<Verdict> {
-    decide(breakdown, baselines, from).map(|(verdict, _)| verdict)
+pub fn judge(breakdown: &Breakdown, baselines: &Baselines, trust: ClockTrust) -> Option<Verdict> {
+    decide(breakdown, baselines, trust).map(|(verdict, _)| verdict)
 }
 
 /// The verdict, and the gap between a named segment and the next candidate, nanoseconds.
-fn decide(breakdown: &Breakdown, baselines: &Baselines, from: Direction) -> Option<(Verdict, u64)> {
+fn decide(
+    breakdown: &Breakdown,
+    baselines: &Baselines,
+    trust: ClockTrust,
+) -> Option<(Verdict, u64)> {
     let wire = breakdown.wire.as_ref();
     let delays = breakdown.delays.iter();
     let all: Vec<Excess> = delays
-        .map(|delay| Excess::of(delay, wire, baselines, from))
+        .map(|delay| Excess::of(delay, wire, baselines, trust))
         .collect();
     let excess_ns: u64 = all.iter().map(|excess| excess.ns).sum();
     // Of equals, the first in path order.
@@ -288,27 +292,27 @@ impl Open {
 
 /// Judges the probes of a run, and returns them in the order in which they were pushed.
 #[derive(Clone, Debug, Default)]
-pub struct Docket {
+pub struct VerdictQueue {
     baselines: Baselines,
     /// The oldest first; `None`: nothing to wait for.
-    waiting: VecDeque<(Record, Option<Open>)>,
+    waiting: VecDeque<(ProbeResult, Option<Open>)>,
 }
 
-impl Docket {
+impl VerdictQueue {
     /// Takes in the segments of a probe, recorded or not, that was sent at `sent_ns`.
-    pub fn learn(&mut self, breakdown: &Breakdown, sent_ns: u64) {
+    pub fn confirm(&mut self, breakdown: &Breakdown, sent_ns: u64) {
         self.baselines.learn(breakdown, sent_ns);
         let Some(later) = &breakdown.wire else {
             return;
         };
-        for (record, open) in &mut self.waiting {
-            if sent_ns >= sent_at(record).saturating_add(PATIENCE_NS) {
-                give_up(record, open);
+        for (result, open) in &mut self.waiting {
+            if sent_ns >= sent_at(result).saturating_add(PATIENCE_NS) {
+                give_up(result, open);
             }
             match open.and_then(|open| open.settled_by(later)) {
                 Some(true) => *open = None,
                 Some(false) => {
-                    record.verdict = verdict(&self.baselines, record, Direction::Withdrawn);
+                    result.verdict = verdict(&self.baselines, result, ClockTrust::Withdrawn);
                     *open = None;
                 }
                 None => {}
@@ -316,33 +320,33 @@ impl Docket {
         }
     }
 
-    /// Takes a record; [`settle`](Self::settle) gives it back with its verdict.
-    pub fn submit(&mut self, mut record: Record) {
-        record.verdict = self.provisional(&record);
-        let open = self.open(&record);
-        self.waiting.push_back((record, open));
+    /// Takes a result; [`finish`](Self::finish) gives it back with its verdict.
+    pub fn push(&mut self, mut result: ProbeResult) {
+        result.verdict = self.provisional(&result);
+        let open = self.open(&result);
+        self.waiting.push_back((result, open));
         let crowded = self.waiting.len().checked_sub(MAX_WAITING + 1);
-        if let Some((record, open)) = crowded.and_then(|index| self.waiting.get_mut(index)) {
-            give_up(record, open);
+        if let Some((result, open)) = crowded.and_then(|index| self.waiting.get_mut(index)) {
+            give_up(result, open);
         }
     }
 
-    /// Takes a record whose verdict is final already; [`settle`](Self::settle) gives it back.
-    pub fn pass(&mut self, record: Record) {
-        self.waiting.push_back((record, None));
+    /// Takes a result whose verdict is final already; [`finish`](Self::finish) gives it back.
+    pub fn push_final(&mut self, result: ProbeResult) {
+        self.waiting.push_back((result, None));
     }
 
-    /// What can be said of a record at once.
-    pub fn provisional(&self, record: &Record) -> Option<Verdict> {
-        verdict(&self.baselines, record, Direction::Bounded)
+    /// What can be said of a result at once.
+    pub fn provisional(&self, result: &ProbeResult) -> Option<Verdict> {
+        verdict(&self.baselines, result, ClockTrust::Bounded)
     }
 
     /// What the verdict depends on, if another one would be left without the direction.
-    fn open(&self, record: &Record) -> Option<Open> {
-        let breakdown = record.breakdown.as_ref()?;
+    fn open(&self, result: &ProbeResult) -> Option<Open> {
+        let breakdown = result.breakdown.as_ref()?;
         let wire = breakdown.wire?;
-        let (bounded, gap_ns) = decide(breakdown, &self.baselines, Direction::Bounded)?;
-        let withdrawn = judge(breakdown, &self.baselines, Direction::Withdrawn)?;
+        let (bounded, gap_ns) = decide(breakdown, &self.baselines, ClockTrust::Bounded)?;
+        let withdrawn = judge(breakdown, &self.baselines, ClockTrust::Withdrawn)?;
         let name = |verdict: Verdict| (verdict.owner, verdict.segment);
         (name(bounded) != name(withdrawn)).then_some(Open {
             gap_ns,
@@ -350,49 +354,49 @@ impl Docket {
         })
     }
 
-    /// Gives out the records, oldest first, whose verdict is final by now, `now_ns` of the client's
+    /// Gives out the results, oldest first, whose verdict is final by now, `now_ns` of the client's
     /// clock; those that waited too long although no probe came, or all of them if `last`, as
     /// provisional.
-    pub fn settle(&mut self, now_ns: u64, last: bool, mut sink: impl FnMut(Record)) {
-        while let Some((record, open)) = self.waiting.front_mut() {
-            if last || now_ns >= sent_at(record).saturating_add(SILENCE_NS) {
-                give_up(record, open);
+    pub fn finish(&mut self, now_ns: u64, last: bool, mut sink: impl FnMut(ProbeResult)) {
+        while let Some((result, open)) = self.waiting.front_mut() {
+            if last || now_ns >= sent_at(result).saturating_add(SILENCE_NS) {
+                give_up(result, open);
             }
             if open.is_some() {
                 return;
             }
-            if let Some((record, _)) = self.waiting.pop_front() {
-                sink(record);
+            if let Some((result, _)) = self.waiting.pop_front() {
+                sink(result);
             }
         }
     }
 }
 
 /// When the probe was sent, on the client's clock.
-fn sent_at(record: &Record) -> u64 {
-    record.probe.sent_ns().unwrap_or(0)
+fn sent_at(result: &ProbeResult) -> u64 {
+    result.probe.sent_ns().unwrap_or(0)
 }
 
 /// Nothing confirmed the direction in time.
-fn give_up(record: &mut Record, open: &mut Option<Open>) {
+fn give_up(result: &mut ProbeResult, open: &mut Option<Open>) {
     if open.take().is_some()
-        && let Some(verdict) = &mut record.verdict
+        && let Some(verdict) = &mut result.verdict
     {
         verdict.certainty = Certainty::Provisional;
     }
 }
 
-fn verdict(baselines: &Baselines, record: &Record, from: Direction) -> Option<Verdict> {
-    let verdict = judge(record.breakdown.as_ref()?, baselines, from)?;
-    let breakdown = record.breakdown.as_ref()?;
-    let cpu = |segment| cpu_of(segment, &record.probe);
+fn verdict(baselines: &Baselines, result: &ProbeResult, trust: ClockTrust) -> Option<Verdict> {
+    let verdict = judge(result.breakdown.as_ref()?, baselines, trust)?;
+    let breakdown = result.breakdown.as_ref()?;
+    let cpu = |segment| cpu_of(segment, &result.probe);
     let delay = breakdown
         .delays
         .iter()
         .find(|delay| Some(delay.segment) == verdict.segment);
     Some(Verdict {
         cpu: verdict.segment.and_then(cpu),
-        at: delay.and_then(|delay| device_of(delay.segment, delay.ns, &record.probe)),
+        at: delay.and_then(|delay| device_of(delay.segment, delay.ns, &result.probe)),
         ..verdict
     })
 }
@@ -437,11 +441,11 @@ mod tests {
     }
 
     /// Judged by baselines of 100 ns in every segment.
-    fn verdict(breakdown: &Breakdown, from: Direction) -> Option<Verdict> {
+    fn verdict(breakdown: &Breakdown, trust: ClockTrust) -> Option<Verdict> {
         let mut baselines = Baselines::default();
         let usual = Segment::ALL.map(|segment| delay(segment, 100, None));
         baselines.learn(&self::breakdown(usual.to_vec()), 0);
-        judge(breakdown, &baselines, from)
+        judge(breakdown, &baselines, trust)
     }
 
     fn name(verdict: Option<Verdict>) -> Option<(Owner, Option<Segment>, u64, Certainty)> {
@@ -456,7 +460,7 @@ mod tests {
             delay(Segment::LRxTaskRun, 5_001, None),
         ]);
         assert_eq!(
-            name(verdict(&slow, Direction::Bounded)),
+            name(verdict(&slow, ClockTrust::Bounded)),
             Some((
                 Owner::Receiver,
                 Some(Segment::LRxTaskRun),
@@ -468,8 +472,8 @@ mod tests {
             delay(Segment::LTxKern, 105, None),
             delay(Segment::RRxKern, 90, None),
         ]);
-        assert_eq!(verdict(&usual, Direction::Bounded), None);
-        assert_eq!(verdict(&breakdown(vec![]), Direction::Bounded), None);
+        assert_eq!(verdict(&usual, ClockTrust::Bounded), None);
+        assert_eq!(verdict(&breakdown(vec![]), ClockTrust::Bounded), None);
     }
 
     #[test]
@@ -480,15 +484,15 @@ mod tests {
             delay(Segment::LRxInlink, 250, Some((100, 300))),
         ]);
         slow.wire = Some(wire(200));
-        for from in [Direction::Bounded, Direction::Withdrawn] {
+        for trust in [ClockTrust::Bounded, ClockTrust::Withdrawn] {
             assert_eq!(
-                name(verdict(&slow, from)),
+                name(verdict(&slow, trust)),
                 Some((Owner::Remote, Some(Segment::RRxKern), 210, Certainty::Sure))
             );
         }
         slow.delays[1].ns = 295;
         assert_eq!(
-            name(verdict(&slow, Direction::Bounded)).map(|v| (v.0, v.3)),
+            name(verdict(&slow, ClockTrust::Bounded)).map(|v| (v.0, v.3)),
             Some((Owner::Unknown, Certainty::Undecided))
         );
     }
@@ -501,7 +505,7 @@ mod tests {
             delay(Segment::LRxInlink, 300, Some((100, 1_100))),
         ]);
         slow.wire = Some(wire(1_000));
-        let found = verdict(&slow, Direction::Bounded);
+        let found = verdict(&slow, ClockTrust::Bounded);
         assert_eq!(
             name(found),
             Some((Owner::Wire, None, 1_000, Certainty::Sure))
@@ -510,7 +514,7 @@ mod tests {
         slow.delays[0].bounds = Some((880, 920));
         slow.delays[2].bounds = Some((280, 320));
         assert_eq!(
-            name(verdict(&slow, Direction::Bounded)),
+            name(verdict(&slow, ClockTrust::Bounded)),
             Some((
                 Owner::WireOut,
                 Some(Segment::LTxOutlink),
@@ -519,7 +523,7 @@ mod tests {
             ))
         );
         assert_eq!(
-            name(verdict(&slow, Direction::Withdrawn)),
+            name(verdict(&slow, ClockTrust::Withdrawn)),
             Some((Owner::Wire, None, 1_000, Certainty::Sure))
         );
     }
@@ -533,13 +537,13 @@ mod tests {
         ]);
         slow.wire = Some(wire(1_000));
         assert_eq!(
-            name(verdict(&slow, Direction::Bounded)).map(|v| v.0),
+            name(verdict(&slow, ClockTrust::Bounded)).map(|v| v.0),
             Some(Owner::Unknown)
         );
         slow.delays[1].bounds = Some((790, 810));
         slow.delays[2].bounds = Some((290, 310));
         assert_eq!(
-            name(verdict(&slow, Direction::Bounded)).map(|v| v.1),
+            name(verdict(&slow, ClockTrust::Bounded)).map(|v| v.1),
             Some(Some(Segment::RRxSoftirq))
         );
     }
@@ -554,11 +558,11 @@ mod tests {
             ]);
             slow.wire = Some(wire(1_000));
             assert_eq!(
-                name(verdict(&slow, Direction::Bounded)).map(|v| v.1),
+                name(verdict(&slow, ClockTrust::Bounded)).map(|v| v.1),
                 Some(Some(Segment::RRxSoftirq))
             );
             assert_eq!(
-                name(verdict(&slow, Direction::Withdrawn)).map(|v| (v.0, v.3)),
+                name(verdict(&slow, ClockTrust::Withdrawn)).map(|v| (v.0, v.3)),
                 Some((Owner::Unknown, Certainty::Undecided)),
                 "{took}"
             );
@@ -574,7 +578,7 @@ mod tests {
         ]);
         baselines.learn(&slow, 0);
         assert_eq!(
-            name(judge(&slow, &baselines, Direction::Bounded)),
+            name(judge(&slow, &baselines, ClockTrust::Bounded)),
             Some((
                 Owner::Local,
                 Some(Segment::LTxQdisc),
@@ -600,7 +604,7 @@ mod tests {
     /// Probes over a wire of 100 us each way, with a server's clock that can step.
     struct World {
         wire: WireSplit,
-        docket: Docket,
+        verdicts: VerdictQueue,
         seq: u32,
         offset: u64,
     }
@@ -609,7 +613,7 @@ mod tests {
         fn new() -> Self {
             let mut world = Self {
                 wire: WireSplit::new(),
-                docket: Docket::default(),
+                verdicts: VerdictQueue::default(),
                 seq: 0,
                 offset: 5_000_000_000,
             };
@@ -636,7 +640,7 @@ mod tests {
                 delay(Segment::LRxInlink, back.ns, back.bounds),
             ]);
             breakdown.wire = self.wire.excess();
-            self.docket.learn(&breakdown, left_ns);
+            self.verdicts.confirm(&breakdown, left_ns);
             if recorded {
                 self.submit(left_ns, Some(breakdown));
             }
@@ -659,7 +663,7 @@ mod tests {
                 clock: ClockRelation::Separate,
                 path: vec![sent],
             };
-            self.docket.submit(Record {
+            self.verdicts.push(ProbeResult {
                 probe,
                 breakdown,
                 verdict: None,
@@ -670,8 +674,8 @@ mod tests {
 
         fn settle(&mut self, last: bool) -> Vec<(Owner, Certainty)> {
             let mut settled = Vec::new();
-            self.docket.settle(0, last, |record| {
-                settled.extend(record.verdict.map(|v| (v.owner, v.certainty)));
+            self.verdicts.finish(0, last, |result| {
+                settled.extend(result.verdict.map(|v| (v.owner, v.certainty)));
             });
             settled
         }
@@ -742,7 +746,9 @@ mod tests {
         let mut world = World::new();
         world.probe(2_000_000, true);
         let mut settled = 0;
-        world.docket.settle(30_000_000_000, false, |_| settled += 1);
+        world
+            .verdicts
+            .finish(30_000_000_000, false, |_| settled += 1);
         assert_eq!(settled, 1, "nothing comes any more");
     }
 

@@ -6,7 +6,7 @@ use super::palette::color_of;
 use super::picture::Picture;
 use super::scale::local;
 use super::{companion, waterfall, words};
-use crate::model::{Capture, DelayStat, Marks, Record, Segment};
+use crate::model::{Capture, DelayStat, Marks, ProbeResult, Segment};
 use crate::units::duration;
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ fn slowest(capture: &Capture) -> String {
     let breakdowns = capture
         .slowest
         .iter()
-        .filter_map(|record| record.breakdown.as_ref());
+        .filter_map(|result| result.breakdown.as_ref());
     let segments: BTreeSet<Segment> = breakdowns
         .flat_map(|b| &b.delays)
         .map(|delay| delay.segment)
@@ -77,29 +77,29 @@ fn slowest(capture: &Capture) -> String {
     let rows: Vec<Vec<String>> = capture
         .slowest
         .iter()
-        .map(|record| probe(record, &segments))
+        .map(|result| probe(result, &segments))
         .collect();
     table("Slowest probes", &head, &rows) + &notes(capture)
 }
 
-fn probe(record: &Record, segments: &BTreeSet<Segment>) -> Vec<String> {
-    let time = local(record.probe.sent_unix_ns)
+fn probe(result: &ProbeResult, segments: &BTreeSet<Segment>) -> Vec<String> {
+    let time = local(result.probe.sent_unix_ns)
         .format("%Y-%m-%d %H:%M:%S%.6f")
         .to_string();
-    let status = words::status(record);
+    let status = words::status(result);
     let lost = || "<span class=\"lost\">lost</span>".to_owned();
-    let total = record
+    let total = result
         .breakdown
         .as_ref()
         .map_or_else(lost, |b| format!("{} {status}", duration(b.response_ns())));
-    let mut cells = vec![format!("#{}", record.probe.seq), time, total];
-    cells.extend(segments.iter().map(|segment| cell(record, *segment)));
+    let mut cells = vec![format!("#{}", result.probe.seq), time, total];
+    cells.extend(segments.iter().map(|segment| cell(result, *segment)));
     cells
 }
 
 /// The time of one segment of one probe; more under the pointer.
-fn cell(record: &Record, segment: Segment) -> String {
-    let Some(breakdown) = &record.breakdown else {
+fn cell(result: &ProbeResult, segment: Segment) -> String {
+    let Some(breakdown) = &result.breakdown else {
         return String::new();
     };
     let Some(delay) = breakdown

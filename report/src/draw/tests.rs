@@ -15,7 +15,7 @@ use crate::format::style::Style;
 use crate::format::text;
 use crate::model::{
     Breakdown, Bucket, Capture, Cause, ClockRelation, Counters, Delay, DelayStat, Endpoint, Mark,
-    Names, Owner, Probe, Record, Run, Segment, Status, Summary,
+    Names, Owner, Probe, ProbeResult, Run, Segment, Status, Summary,
 };
 
 fn cause(owner: Owner, count: u64) -> Cause {
@@ -55,7 +55,7 @@ const SEGMENTS: [Segment; 18] = [
 ];
 
 /// A probe that spent its total evenly in all segments; lost without a total.
-fn record(seq: u32, total_ns: Option<u64>) -> Record {
+fn result(seq: u32, total_ns: Option<u64>) -> ProbeResult {
     let delays = |total: u64| {
         let each = total / SEGMENTS.len() as u64;
         let rest = total - each * SEGMENTS.len() as u64;
@@ -86,7 +86,7 @@ fn record(seq: u32, total_ns: Option<u64>) -> Record {
         clock: ClockRelation::Separate,
         path: Vec::new(),
     };
-    Record {
+    ProbeResult {
         probe,
         breakdown,
         verdict: None,
@@ -132,9 +132,9 @@ fn capture(totals: &[u64], lost: u32) -> Capture {
         .iter()
         .rev()
         .zip(0..)
-        .map(|(total, seq)| record(seq, Some(*total)));
+        .map(|(total, seq)| result(seq, Some(*total)));
     let slowest = answered
-        .chain((0..lost).map(|seq| record(1000 + seq, None)))
+        .chain((0..lost).map(|seq| result(1000 + seq, None)))
         .take(10)
         .collect();
     let mut delays = Vec::new();
@@ -197,10 +197,10 @@ fn hostile() -> Capture {
     hostile.run.threshold_ns = u64::MAX;
     hostile.series.0 = u64::MAX;
     hostile.summary.causes = vec![cause(Owner::WireOrRemote, u64::MAX / 2)];
-    for record in &mut hostile.slowest {
-        record.probe.seq = u32::MAX;
-        record.probe.sent_unix_ns = i64::MIN;
-        record.probe.status = Status::Late;
+    for result in &mut hostile.slowest {
+        result.probe.seq = u32::MAX;
+        result.probe.sent_unix_ns = i64::MIN;
+        result.probe.status = Status::Late;
     }
     hostile
 }

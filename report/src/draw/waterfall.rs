@@ -2,7 +2,7 @@
 
 use plotters::backend::DrawingBackend;
 
-use crate::model::{Blame, Breakdown, Capture, Delay, Mark, Marks, Owner, Record};
+use crate::model::{Blame, Breakdown, Capture, Delay, Mark, Marks, Owner, ProbeResult};
 use crate::units::duration;
 
 use super::canvas::{Area, Canvas, Ink};
@@ -39,7 +39,7 @@ pub(super) fn draw<B: DrawingBackend>(
     let explained = capture
         .slowest
         .iter()
-        .any(|record| !record.blame.is_empty());
+        .any(|result| !result.blame.is_empty());
     let (most, pitch) = if explained {
         (MOST_EXPLAINED, PITCH + LANE)
     } else {
@@ -67,14 +67,14 @@ pub(super) fn draw<B: DrawingBackend>(
     if let Some(scale) = &scale {
         axis(canvas, scale, rows, since(shown))?;
     }
-    for (k, record) in shown.iter().enumerate() {
+    for (k, result) in shown.iter().enumerate() {
         let row = Area {
             y0: rows.y0 + k as i32 * pitch,
             ..rows
         };
-        label(canvas, record, (area.x0, row.y0))?;
-        match (&record.breakdown, &scale) {
-            (Some(breakdown), Some(scale)) => bar(canvas, record, breakdown, scale, row)?,
+        label(canvas, result, (area.x0, row.y0))?;
+        match (&result.breakdown, &scale) {
+            (Some(breakdown), Some(scale)) => bar(canvas, result, breakdown, scale, row)?,
             _ => lost(canvas, row)?,
         }
     }
@@ -82,15 +82,15 @@ pub(super) fn draw<B: DrawingBackend>(
 }
 
 /// From 0 to the longest response; `None` if no probe was answered.
-fn scale(shown: &[Record], rows: Area) -> Option<Scale> {
-    let answered = shown.iter().filter_map(|record| record.breakdown.as_ref());
+fn scale(shown: &[ProbeResult], rows: Area) -> Option<Scale> {
+    let answered = shown.iter().filter_map(|result| result.breakdown.as_ref());
     let longest = answered.map(Breakdown::response_ns).max();
     longest.map(|ns| Scale::linear(ns, rows.x0, rows.x1))
 }
 
 /// When the bars begin.
-fn since(shown: &[Record]) -> &'static str {
-    let mut answered = shown.iter().filter_map(|record| record.breakdown.as_ref());
+fn since(shown: &[ProbeResult]) -> &'static str {
+    let mut answered = shown.iter().filter_map(|result| result.breakdown.as_ref());
     if answered.any(|breakdown| breakdown.late_ns().is_some()) {
         "since due"
     } else {
@@ -98,10 +98,10 @@ fn since(shown: &[Record]) -> &'static str {
     }
 }
 
-fn panel_title(shown: &[Record]) -> String {
+fn panel_title(shown: &[ProbeResult]) -> String {
     let lost = shown
         .iter()
-        .filter(|record| record.breakdown.is_none())
+        .filter(|result| result.breakdown.is_none())
         .count();
     let title = match shown.len() - lost {
         0 if lost == 0 => "Slowest probes".to_owned(),
@@ -130,13 +130,13 @@ fn why_empty(capture: &Capture) -> &'static str {
 /// The owners that occur, at the right.
 fn legend<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
-    shown: &[Record],
+    shown: &[ProbeResult],
     (right, y): (i32, i32),
 ) -> Result<(), Error> {
     let delays = || {
         shown
             .iter()
-            .filter_map(|record| record.breakdown.as_ref())
+            .filter_map(|result| result.breakdown.as_ref())
             .flat_map(|b| &b.delays)
     };
     let owners = [
@@ -188,15 +188,15 @@ fn axis<B: DrawingBackend>(
 /// Which probe, and when it was sent.
 fn label<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
-    record: &Record,
+    result: &ProbeResult,
     (x, top): (i32, i32),
 ) -> Result<(), Error> {
-    let time = local(record.probe.sent_unix_ns)
+    let time = local(result.probe.sent_unix_ns)
         .format("%H:%M:%S%.6f")
         .to_string();
     canvas.text(
         (x, top + 7),
-        &format!("#{}", record.probe.seq),
+        &format!("#{}", result.probe.seq),
         Ink::new(14.0, palette::INK).bold(),
     )?;
     canvas.text((x, top + 23), &time, Ink::new(12.5, palette::FAINT))
@@ -216,7 +216,7 @@ fn lost<B: DrawingBackend>(canvas: &mut Canvas<B>, row: Area) -> Result<(), Erro
 
 fn bar<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
-    record: &Record,
+    result: &ProbeResult,
     breakdown: &Breakdown,
     scale: &Scale,
     row: Area,
@@ -230,7 +230,7 @@ fn bar<B: DrawingBackend>(
             unlabelled.push(delay);
         }
         canvas.hint(area, hint(delay, breakdown));
-        let blame = record.blame.iter().find(|b| b.segment == delay.segment);
+        let blame = result.blame.iter().find(|b| b.segment == delay.segment);
         if let Some(blame) = blame {
             lane(canvas, blame, begin, scale, row.y0 + BAR)?;
         }
@@ -242,11 +242,11 @@ fn bar<B: DrawingBackend>(
         ..row
     };
     let under = Area::new(row.x0, row.y0 + BAR, row.x1, row.y0 + PITCH);
-    match record.blame.iter().max_by_key(|blame| blame.window_ns) {
+    match result.blame.iter().max_by_key(|blame| blame.window_ns) {
         Some(blame) => blamed(canvas, blame, under)?,
         None => below(canvas, breakdown, &unlabelled, under)?,
     }
-    total(canvas, record, breakdown, end)
+    total(canvas, result, breakdown, end)
 }
 
 /// One segment of a bar; returns whether its name and time fitted in.
@@ -363,7 +363,7 @@ fn below<B: DrawingBackend>(
 /// At the right: the total, and what else is to say about the probe.
 fn total<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
-    record: &Record,
+    result: &ProbeResult,
     breakdown: &Breakdown,
     area: Area,
 ) -> Result<(), Error> {
@@ -374,7 +374,7 @@ fn total<B: DrawingBackend>(
         &duration(breakdown.response_ns()),
         ink,
     )?;
-    let status = words::status(record);
+    let status = words::status(result);
     canvas.text(
         (right, area.y1 + 7),
         status,

@@ -1,6 +1,6 @@
 //! The sentences of the picture.
 
-use crate::model::{Capture, Counters, Delay, Endpoint, Marks, Record, Status};
+use crate::model::{Capture, Counters, Delay, Endpoint, Marks, ProbeResult, Status};
 use crate::units::{FEW, duration};
 
 use super::scale::local;
@@ -97,8 +97,8 @@ pub(super) fn oddities(counters: &Counters) -> String {
 }
 
 /// What became of a probe, where it is not the usual.
-pub(super) fn status(record: &Record) -> &'static str {
-    match record.probe.status {
+pub(super) fn status(result: &ProbeResult) -> &'static str {
+    match result.probe.status {
         Status::Ok => "",
         Status::Late => "late",
         Status::Amended => "late, was counted as lost",

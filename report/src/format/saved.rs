@@ -6,7 +6,7 @@
 
 use crate::analysis::spans::Spans;
 use crate::format::json::{self, Line, Part};
-use crate::model::{Names, Probe, Record, Run, Saved, Summary};
+use crate::model::{Names, Probe, ProbeResult, Run, Saved, Summary};
 use std::io::{self, BufRead, ErrorKind, Read as _};
 
 impl TryFrom<Scan> for Saved {
@@ -152,10 +152,10 @@ impl Scan {
             } => self.stat = Some((time_unix_ns, summary)),
             Line::Probe(read) => {
                 self.recorded += 1;
-                self.first.get_or_insert_with(|| read.record.probe.clone());
-                let answered = read.record.probe.status.is_answered();
+                self.first.get_or_insert_with(|| read.result.probe.clone());
+                let answered = read.result.probe.status.is_answered();
                 self.answered += u64::from(answered);
-                if let Some(breakdown) = &read.record.breakdown {
+                if let Some(breakdown) = &read.result.breakdown {
                     self.spans.record(breakdown);
                 }
                 if self.names.netns.len().max(self.names.device.len()) < MAX_NAMES {
@@ -200,14 +200,14 @@ impl Scan {
 
 /// The recorded probes of a file that was scanned, in the order in which they were written; of its
 /// lines only those behind `before` and up to `all` ([`Scan::lines`]).
-pub fn records(
+pub fn results(
     lines: impl BufRead,
     (before, all): (usize, usize),
-) -> impl Iterator<Item = Result<Record, Error>> {
+) -> impl Iterator<Item = Result<ProbeResult, Error>> {
     let mut lines = Lines::new(lines);
     lines.last = Some(all);
     lines.filter_map(move |line| match line {
-        Ok((number, Some(Line::Probe(read)))) if number > before => Some(Ok(read.record)),
+        Ok((number, Some(Line::Probe(read)))) if number > before => Some(Ok(read.result)),
         Ok(_) => None,
         Err(error) => Some(Err(error)),
     })

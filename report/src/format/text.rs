@@ -13,7 +13,7 @@ use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
     Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point, Probe,
-    ProgramCost, Record, Run, Segment, Stamp, Status, Summary, Symbol, Variation, Verdict,
+    ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation, Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -31,13 +31,13 @@ const SHOWN: usize = 3;
 /// provisional), and at which device, where that has a name; the segment it was, and the largest of
 /// the others, three in all if there is room. An ordinary probe has nobody to blame. [`summary`]
 /// explains the marks behind times.
-pub fn probe_line(record: &Record, run: &Run, names: &Names, style: &Style) -> String {
-    probe_line_in(record, run, names, style, &Local)
+pub fn probe_line(result: &ProbeResult, run: &Run, names: &Names, style: &Style) -> String {
+    probe_line_in(result, run, names, style, &Local)
 }
 
 /// Like [`probe_line`], in this time zone.
 pub fn probe_line_in<Tz>(
-    record: &Record,
+    result: &ProbeResult,
     run: &Run,
     names: &Names,
     style: &Style,
@@ -47,7 +47,7 @@ where
     Tz: TimeZone,
     Tz::Offset: Display,
 {
-    let probe = &record.probe;
+    let probe = &result.probe;
     let server = Some(&run.server).filter(|server| server.addr == Some(probe.peer));
     let peer = server.and_then(Endpoint::label);
     let mut line = format!(
@@ -57,12 +57,12 @@ where
         peer.unwrap_or_else(|| probe.peer.to_string()),
         probe.status.name(),
     );
-    match &record.breakdown {
+    match &result.breakdown {
         Some(breakdown) => {
-            let verdict = record.verdict.as_ref();
+            let verdict = result.verdict.as_ref();
             push_breakdown(&mut line, breakdown, verdict, names, style);
         }
-        None => match &record.loss {
+        None => match &result.loss {
             Some(loss) => push_loss(&mut line, loss),
             None => push_last_seen(&mut line, probe),
         },
@@ -70,7 +70,7 @@ where
     if probe.status == Status::Amended {
         line.push_str("; answered after all, was counted as lost");
     }
-    for blame in &record.blame {
+    for blame in &result.blame {
         push(
             &mut line,
             format_args!("\n    {}: {}", host(blame.host), blame.text()),
@@ -219,8 +219,8 @@ fn cause(reason: Option<&Symbol>, location: Option<&Symbol>) -> String {
 
 /// All stamps of a probe, a line each, in path order: the time since the previous one where both
 /// are on one clock, host, namespace, device, CPU, and point.
-pub fn hops(record: &Record, names: &Names) -> String {
-    let probe = &record.probe;
+pub fn hops(result: &ProbeResult, names: &Names) -> String {
+    let probe = &result.probe;
     let mut text = format!("#{} {} {}\n", probe.seq, probe.peer, probe.status.name());
     push(
         &mut text,

@@ -1,7 +1,7 @@
 //! What a picture of a run is drawn from.
 
 use super::names::Names;
-use super::record::Record;
+use super::probe_result::ProbeResult;
 use super::run::Run;
 use super::summary::Summary;
 
@@ -26,7 +26,7 @@ pub struct Capture {
     /// The run.
     pub run: Run,
     /// The slowest probes, slowest first.
-    pub slowest: Vec<Record>,
+    pub slowest: Vec<ProbeResult>,
     /// Its summary.
     pub summary: Summary,
     /// Totals over time: width of a bucket in nanoseconds, and the buckets from the run's start.

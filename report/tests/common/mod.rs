@@ -13,11 +13,11 @@ use report::analysis::hops::HopStats;
 use report::analysis::loss::{Evidence, autopsy};
 use report::analysis::slo::Objectives;
 use report::analysis::stats::Stats;
-use report::analysis::verdict::{Baselines, Direction, judge};
+use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
     Blame, Class, ClockRelation, ClockSummary, Counts, Endpoint, Host, KernelDrop, Names, OwnCost,
-    Part as BlamedPart, Point, Probe, ProgramCost, Record, Run, Segment, Stamp, State, Status,
+    Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, State, Status,
     Summary, Symbol,
 };
 
@@ -157,7 +157,7 @@ pub fn example_drop() -> KernelDrop {
 }
 
 /// A quick probe, a slow one, a late one without server stamps and a lost one, with breakdowns.
-pub fn example_records() -> Vec<Record> {
+pub fn example_results() -> Vec<ProbeResult> {
     let mut wire = WireSplit::new();
     let mut probes: Vec<Probe> = Vec::new();
     for (seq, slow_ns) in [(16, 0), (17, 5_030_000), (18, 0), (19, 0)] {
@@ -171,10 +171,10 @@ pub fn example_records() -> Vec<Record> {
     probes[2].path.retain(|stamp| stamp.host == Host::Client);
     probes[3].status = Status::Lost;
     probes[3].path.truncate(6);
-    let record = |probe: Probe| {
+    let result = |probe: Probe| {
         let breakdown = breakdown(&probe, &mut wire);
         let autopsy = || autopsy(&probe, Some(example_drop()), Evidence::default());
-        Record {
+        ProbeResult {
             loss: (probe.status == Status::Lost).then(autopsy),
             probe,
             breakdown,
@@ -182,7 +182,7 @@ pub fn example_records() -> Vec<Record> {
             blame: Vec::new(),
         }
     };
-    probes.into_iter().map(record).collect()
+    probes.into_iter().map(result).collect()
 }
 
 /// Names for the example's namespaces and devices, some of them.
@@ -215,9 +215,9 @@ pub fn example_lines() -> Vec<String> {
         ..example_run()
     };
     let mut lines = vec![run_line(&run, Part::First)];
-    for mut record in example_records() {
+    for mut result in example_results() {
         let task = ("kworker", 17_u32);
-        record.blame = vec![Blame {
+        result.blame = vec![Blame {
             segment: Segment::LTxQdisc,
             host: Host::Client,
             cpu: 1,
@@ -231,7 +231,7 @@ pub fn example_lines() -> Vec<String> {
             }],
             lane: vec![(0, 4_000_000, 0)],
         }];
-        lines.push(probe_line(&record, &names));
+        lines.push(probe_line(&result, &names));
     }
     let mut summary = example_summary();
     let interval = Summary {
@@ -285,28 +285,28 @@ pub fn example_run() -> Run {
 pub fn example_summary() -> Summary {
     let mut stats = Stats::new();
     let mut baselines = Baselines::default();
-    let records = example_records();
+    let results = example_results();
     for k in 0..1_000_u64 {
-        let record = &records[if k % 100 == 99 {
+        let result = &results[if k % 100 == 99 {
             1 + (k / 100 % 3) as usize
         } else {
             0
         }];
         stats.counters.sent += 1;
         stats.slip(k * 37 % 4_000);
-        let Some(breakdown) = &record.breakdown else {
-            stats.lost(record.loss.as_ref().expect("lost"));
+        let Some(breakdown) = &result.breakdown else {
+            stats.lost(result.loss.as_ref().expect("lost"));
             continue;
         };
         stats.counters.replied += 1;
         stats.record(breakdown);
         let probe = Probe {
             seq: k as u32,
-            ..record.probe.clone()
+            ..result.probe.clone()
         };
         stats.vary(&probe);
         baselines.learn(breakdown, k * 10_000_000);
-        if let Some(verdict) = judge(breakdown, &baselines, Direction::Bounded) {
+        if let Some(verdict) = judge(breakdown, &baselines, ClockTrust::Bounded) {
             stats.counters.recorded += 1;
             stats.slow(Some(&verdict));
         }
@@ -355,8 +355,8 @@ fn example_clock() -> ClockSummary {
 /// Hops of the example's probes.
 pub fn example_hops() -> HopStats {
     let mut hops = HopStats::new();
-    for record in example_records() {
-        hops.record(&record.probe);
+    for result in example_results() {
+        hops.record(&result.probe);
     }
     hops
 }

@@ -8,7 +8,7 @@
 use crate::client::session::index_of;
 use crate::kernel::drops;
 use crate::kernel::table::{REPLY, REQUEST, Table};
-use crate::wire::packet::{About, Entry, Note, PROVISIONAL, Packet, Version};
+use crate::wire::packet::{About, Entry, Extension, PROVISIONAL, Packet, Version};
 use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot};
 use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status, Symbol};
 use std::collections::{BTreeMap, VecDeque};
@@ -321,9 +321,9 @@ impl Journey {
     /// Takes the server's drop reports. Returns whether there were any.
     pub fn dropped(&mut self, packet: &Packet<'_>) -> bool {
         let mut any = false;
-        for note in packet.notes() {
-            match note {
-                Note::Drop {
+        for extension in packet.extensions() {
+            match extension {
+                Extension::Drop {
                     ns,
                     netns,
                     ifindex,
@@ -344,7 +344,7 @@ impl Journey {
                     };
                     any |= self.keep_drop(packet.sequence.wrapping_sub(u32::from(back)), drop);
                 }
-                Note::Text { about, text, back } => {
+                Extension::Text { about, text, back } => {
                     let sequence = packet.sequence.wrapping_sub(u32::from(back));
                     let index = index_of(sequence, self.sent);
                     let drop = index.and_then(|index| self.drops.get_mut(&index));
@@ -357,7 +357,7 @@ impl Journey {
                         }
                     }
                 }
-                Note::Window { .. } => {}
+                Extension::Window { .. } => {}
             }
         }
         any

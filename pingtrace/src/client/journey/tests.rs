@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::packet::{self, Family, RecordPacket};
+use crate::wire::packet::{self, Family, StampPacket};
 
 const SESSION: u32 = 7;
 
@@ -16,7 +16,7 @@ fn journey() -> Journey {
 
 /// A stamp packet of this probe, full of stamps that nobody took.
 fn forged(sequence: u32, salt: u64) -> Vec<u8> {
-    let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, sequence, 576);
+    let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, sequence, 576);
     let stamp = |time| Entry {
         time,
         netns: 1,
@@ -84,8 +84,8 @@ fn forged_records_for_many_probes_take_bounded_memory() {
 #[test]
 fn forged_names_end() {
     let mut journey = journey();
-    let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
-    packet.push_note(&Note::Drop {
+    let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
+    packet.push_extension(&Extension::Drop {
         ns: 1,
         netns: 1,
         ifindex: 1,
@@ -94,9 +94,9 @@ fn forged_names_end() {
     });
     takes(&mut journey, &packet.finish());
     for _ in 0..1_000 {
-        let mut packet = RecordPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
-        for note in Note::texts(About::Device, &"x".repeat(160), 0) {
-            packet.push_note(&note);
+        let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
+        for extension in Extension::texts(About::Device, &"x".repeat(160), 0) {
+            packet.push_extension(&extension);
         }
         takes(&mut journey, &packet.finish());
     }

@@ -10,7 +10,7 @@
 //! without room there is forgotten: whether it was answered cannot be known, so it is neither lost nor
 //! answered.
 
-use report::analysis::loss::{LossId, Word};
+use report::analysis::loss::{LossId, ServerStatus};
 use std::collections::BTreeMap;
 
 /// Lower bound on the newest probes whose state is known.
@@ -46,7 +46,7 @@ struct Known {
     /// When it arrived at the server, on that clock, ns.
     arrived_ns: Option<u64>,
     /// What the server said of it.
-    word: Option<Word>,
+    status: Option<ServerStatus>,
     state: ProbeState,
 }
 
@@ -54,20 +54,20 @@ impl Known {
     const NOTHING: Self = Self {
         sent_ns: 0,
         arrived_ns: None,
-        word: None,
+        status: None,
         state: ProbeState::Forgotten,
     };
 
     /// Neither is it known what became of it, nor what the server says.
     fn is_open(&self) -> bool {
-        self.state == ProbeState::InFlight && self.word.is_none()
+        self.state == ProbeState::InFlight && self.status.is_none()
     }
 }
 
 /// What the owner of the session has to do about a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The record of this probe, which is in flight, is about to be reused: copy it.
+    /// The slot of this probe, which is in flight, is about to be reused: copy it.
     RecordEnds(u64),
     /// This probe is forgotten; and when it was sent, if that is known.
     Forgotten(u64, Option<u64>),
@@ -146,23 +146,23 @@ pub struct Session {
     oldest: u64,
     /// The highest index that was answered, plus one.
     frontier: u64,
-    /// Of no probe below it is the server's word wanted.
+    /// The server's status is wanted of no probe below it.
     asked: u64,
-    /// A probe's record is copied when this many younger ones have been sent.
-    record_lasts: u64,
+    /// A probe's slot is copied when this many younger ones have been sent.
+    slot_lasts: u64,
     max_overdue: usize,
     patience: Patience,
 }
 
 impl Session {
-    /// `records`, a power of two, are used in turn.
-    pub fn new(records: u32, timeout_ns: u64) -> Self {
-        let recent = (2 * records as usize).max(MIN_RECENT);
-        Self::with_room(recent, MAX_OVERDUE, records, timeout_ns)
+    /// `slots`, a power of two, are used in turn.
+    pub fn new(slots: u32, timeout_ns: u64) -> Self {
+        let recent = (2 * slots as usize).max(MIN_RECENT);
+        Self::with_room(recent, MAX_OVERDUE, slots, timeout_ns)
     }
 
-    /// `recent` is a power of two, and no smaller than `records`.
-    fn with_room(recent: usize, max_overdue: usize, records: u32, timeout_ns: u64) -> Self {
+    /// `recent` is a power of two, and no smaller than `slots`.
+    fn with_room(recent: usize, max_overdue: usize, slots: u32, timeout_ns: u64) -> Self {
         Self {
             recent: vec![Known::NOTHING; recent],
             overdue: BTreeMap::new(),
@@ -172,7 +172,7 @@ impl Session {
             oldest: 0,
             frontier: 0,
             asked: 0,
-            record_lasts: u64::from(records - records / 8),
+            slot_lasts: u64::from(slots - slots / 8),
             max_overdue,
             patience: Patience {
                 timeout_ns,
@@ -213,7 +213,7 @@ impl Session {
         } else {
             event(Event::Forgotten(index, None));
         }
-        let ending = self.sent.checked_sub(self.record_lasts + 1);
+        let ending = self.sent.checked_sub(self.slot_lasts + 1);
         if let Some(ending) = ending.filter(|index| self.is_in_flight(*index)) {
             event(Event::RecordEnds(ending));
         }
@@ -287,11 +287,11 @@ impl Session {
     }
 
     /// The oldest probe that is in flight, if it has been for so long at `now` that it is to be
-    /// given up; `words`: the server says what became of probes.
-    pub fn expired(&mut self, now: u64, words: bool) -> Option<u64> {
+    /// given up; `statuses`: the server says what became of probes.
+    pub fn expired(&mut self, now: u64, statuses: bool) -> Option<u64> {
         let index = self.oldest_in_flight()?;
         let known = self.known(index)?;
-        let timeouts = if words && known.is_open() {
+        let timeouts = if statuses && known.is_open() {
             NO_WORD_TIMEOUTS
         } else {
             GIVE_UP_TIMEOUTS
@@ -321,17 +321,17 @@ impl Session {
     }
 
     /// The server says what it saw of a probe.
-    pub fn hear(&mut self, index: u64, word: Word) {
+    pub fn hear(&mut self, index: u64, status: ServerStatus) {
         if let Some(known) = self.known_mut(index)
             && known.state == ProbeState::InFlight
         {
-            known.word = Some(word);
+            known.status = Some(status);
         }
     }
 
     /// What the server said of a probe.
-    pub fn word(&self, index: u64) -> Option<Word> {
-        self.known(index)?.word
+    pub fn status(&self, index: u64) -> Option<ServerStatus> {
+        self.known(index)?.status
     }
 
     /// When a probe was sent, ns, if that is still known.

@@ -5,7 +5,7 @@ use report::analysis::stats::Stats;
 use report::model::{Loss, Place};
 
 const TIMEOUT_NS: u64 = 100;
-const RECORDS: usize = 8;
+const SLOTS: usize = 8;
 const RECENT: usize = 16;
 const MAX_OVERDUE: usize = 12;
 
@@ -29,7 +29,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (1..3_u8, 0..20_u8).prop_map(|(count, gap)| Step::Send(count, gap)),
-        // A stall of the receiver: more than there are records, or places.
+        // A stall of the receiver: more than there are slots, or places.
         1 => (5..60_u8, 0..3_u8).prop_map(|(count, gap)| Step::Send(count, gap)),
         10 => (0..4_u8).prop_map(Step::Answer),
         3 => (0..80_u8).prop_map(Step::Answer),
@@ -56,9 +56,9 @@ struct Run {
     stats: Stats,
     now: u64,
     truth: Vec<(u64, Truth)>,
-    /// The index of the probe whose record each slot holds.
-    records: [u64; RECORDS],
-    /// Probes whose record was copied in time.
+    /// The index of the probe that each slot holds.
+    slots: [u64; SLOTS],
+    /// Probes whose slot was copied in time.
     copied: Vec<u64>,
     in_flight_before: u64,
 }
@@ -66,11 +66,11 @@ struct Run {
 impl Run {
     fn new() -> Self {
         Self {
-            session: Session::with_room(RECENT, MAX_OVERDUE, RECORDS as u32, TIMEOUT_NS),
+            session: Session::with_room(RECENT, MAX_OVERDUE, SLOTS as u32, TIMEOUT_NS),
             stats: Stats::new(),
             now: 1,
             truth: Vec::new(),
-            records: [u64::MAX; RECORDS],
+            slots: [u64::MAX; SLOTS],
             copied: Vec::new(),
             in_flight_before: 0,
         }
@@ -82,7 +82,7 @@ impl Run {
             Step::Answer(back) => self.answer(back),
             Step::Hear(back) => {
                 if let Some(index) = self.back(back) {
-                    self.session.hear(index, Word::Left);
+                    self.session.hear(index, ServerStatus::Left);
                 }
             }
             Step::Wait(ns) => self.now += u64::from(ns),
@@ -101,7 +101,7 @@ impl Run {
         let first = self.truth.len();
         for _ in 0..count {
             self.now += gap;
-            self.records[self.truth.len() % RECORDS] = self.truth.len() as u64;
+            self.slots[self.truth.len() % SLOTS] = self.truth.len() as u64;
             self.truth.push((self.now, Truth::Open));
         }
         for index in first..self.truth.len() {
@@ -120,8 +120,8 @@ impl Run {
                 assert_eq!(self.truth[index as usize].1, Truth::Open);
                 assert!(!self.copied.contains(&index), "once");
                 // In time, unless the session was told too late.
-                let holds = self.records[index as usize % RECORDS];
-                assert!(holds == index || burst > RECORDS / 8, "{index}: {holds}");
+                let holds = self.slots[index as usize % SLOTS];
+                assert!(holds == index || burst > SLOTS / 8, "{index}: {holds}");
                 self.copied.push(index);
             }
             Event::Forgotten(index, sent_ns) => {
@@ -235,7 +235,7 @@ fn index_is_asked(now: u64) -> bool {
 }
 
 proptest! {
-    /// Loss, delay, stall, duplicate, more in flight than there are records and places.
+    /// Loss, delay, stall, duplicate, more in flight than there are slots and places.
     #[test]
     fn every_probe_is_counted_once_whatever_happens(steps in vec(step(), 1..300)) {
         let mut run = Run::new();
@@ -275,10 +275,10 @@ fn id() -> LossId {
     })
 }
 
-/// What `-A` does after one lost probe: the records are used again and again before it is given up.
+/// What `-A` does after one lost probe: the slots are used again and again before it is given up.
 #[test]
 fn a_lost_probe_does_not_make_others_lost() {
-    let mut session = Session::with_room(RECENT, MAX_OVERDUE, RECORDS as u32, 1_000_000);
+    let mut session = Session::with_room(RECENT, MAX_OVERDUE, SLOTS as u32, 1_000_000);
     let none = |event| panic!("{event:?}");
     session.send(Some(1), none);
     let mut copied = Vec::new();
@@ -306,7 +306,7 @@ fn a_lost_probe_does_not_make_others_lost() {
 /// A round trip above the timeout is late, not lost.
 #[test]
 fn slow_round_trips_are_waited_for() {
-    let mut session = Session::with_room(RECENT, 1_000, RECORDS as u32, TIMEOUT_NS);
+    let mut session = Session::with_room(RECENT, 1_000, SLOTS as u32, TIMEOUT_NS);
     for now in 1..=300 {
         session.send(Some(now), |_| {});
     }

@@ -9,14 +9,14 @@ use super::value::{AtDeviceLine, Clock, DeviceLine, Place, Time, is_default, rea
 use crate::model::send_error::SendError;
 use crate::model::{
     Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
-    Place as LostAt, Point, Probe, Record, Segment, Stamp, Status, Verdict,
+    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, Status, Verdict,
 };
 
 /// A probe read back.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProbeRead {
     /// The probe, its breakdown, and what made it slow.
-    pub record: Record,
+    pub result: ProbeResult,
     /// The names that the line had for its stamps' namespaces and devices.
     pub names: Names,
 }
@@ -52,14 +52,14 @@ pub(super) struct ProbeLine<'a> {
 }
 
 impl<'a> ProbeLine<'a> {
-    pub(super) fn new(record: &'a Record, names: &'a Names) -> Self {
-        let Record {
+    pub(super) fn new(result: &'a ProbeResult, names: &'a Names) -> Self {
+        let ProbeResult {
             probe,
             breakdown,
             verdict,
             loss,
             blame,
-        } = record;
+        } = result;
         let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
         Self {
             seq: probe.seq,
@@ -146,7 +146,7 @@ impl From<ProbeLine<'_>> for ProbeRead {
         let loss = line.loss.map(Loss::from);
         let drop = loss.as_ref().and_then(|loss| loss.drop.as_ref());
         names.add(drop.map(KernelDrop::names).unwrap_or_default());
-        let record = Record {
+        let result = ProbeResult {
             probe,
             breakdown,
             verdict: line.verdict.as_ref().map(Verdict::from),
@@ -157,7 +157,7 @@ impl From<ProbeLine<'_>> for ProbeRead {
                 .map(|b| b.blame.into_owned())
                 .collect(),
         };
-        Self { record, names }
+        Self { result, names }
     }
 }
 

@@ -9,7 +9,7 @@ use super::stat::StatLine;
 use super::value::Time;
 use crate::analysis::headline::Headline;
 use crate::analysis::hops::HopStats;
-use crate::model::{Names, Record, Run, Summary};
+use crate::model::{Names, ProbeResult, Run, Summary};
 use crate::printable::printable_json;
 
 /// The line that starts a run, or this part of it.
@@ -18,8 +18,8 @@ pub fn run_line(run: &Run, part: Part) -> String {
 }
 
 /// The line of a recorded probe.
-pub fn probe_line(record: &Record, names: &Names) -> String {
-    to_string(&Written::Probe(ProbeLine::new(record, names)))
+pub fn probe_line(result: &ProbeResult, names: &Names) -> String {
+    to_string(&Written::Probe(ProbeLine::new(result, names)))
 }
 
 /// The line of a summary with its headline, written at this time, nanoseconds since the Unix epoch.

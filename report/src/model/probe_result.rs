@@ -8,7 +8,7 @@ use super::verdict::Verdict;
 
 /// The result of a probe: where its time went, or where it was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct ProbeResult {
     /// The probe.
     pub probe: Probe,
     /// Absent for a lost probe.
@@ -21,7 +21,7 @@ pub struct Record {
     pub blame: Vec<Blame>,
 }
 
-impl Record {
+impl ProbeResult {
     /// A probe of which nothing else is known.
     pub const fn new(probe: Probe) -> Self {
         Self {
