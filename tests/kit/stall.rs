@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kit_bpf::stall::types::{stall_order, stall_span};
@@ -26,6 +26,10 @@ use pingtrace::kernel::thread::pin;
 pub const COMM: &str = "stall";
 /// More is refused: the program's loop has an end.
 pub const LONGEST: Duration = Duration::from_millis(50);
+/// How long the softirq daemon may take to run a softirq.
+const BY_SOFTIRQ_DAEMON: Duration = Duration::from_millis(100);
+/// Within this time a thread that runs has passed the tracepoint.
+const SOON: Duration = Duration::from_secs(20);
 
 /// What is off meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,26 @@ impl<'a> Stall<'a> {
         })
     }
 
+    /// Holds up a thread that runs already, wherever it passes the tracepoint next; for
+    /// [`Kind::PreemptOff`] with this system call. An error if it does not pass soon.
+    pub fn task(&mut self, tid: u32, syscall: libc::c_long, takes: Duration) -> Result<Span> {
+        ensure!(takes <= LONGEST, "hold up {tid} for {takes:?}");
+        let bss = self.skel.maps.bss_data.as_deref_mut();
+        let bss = bss.context("the object has no .bss")?;
+        let before = read(&bss.span).count;
+        let order = |armed| stall_order {
+            ns: takes.as_nanos() as u64,
+            tid,
+            cpu: 0,
+            syscall: syscall as u32,
+            armed,
+        };
+        write(&mut bss.order, order(1));
+        let done = fulfilled(&bss.span, before, SOON);
+        write(&mut bss.order, order(0));
+        done.with_context(|| format!("hold up the thread {tid}"))
+    }
+
     /// Holds up the CPU for this long, now. An error if it was held up for less, or not at all.
     pub fn once(&mut self, cpu: usize, takes: Duration) -> Result<Span> {
         ensure!(
@@ -147,21 +171,24 @@ fn walk_into(
     };
     write(order, give(1));
     let pulled = trigger.pull();
+    let done = fulfilled(span, before, BY_SOFTIRQ_DAEMON);
+    write(order, give(0));
+    pulled?;
+    done
+}
+
+/// What was done since the count was `before`.
+fn fulfilled(span: &stall_span, before: u32, within: Duration) -> Result<Span> {
+    let deadline = Instant::now() + within;
     let mut done = read(span);
-    for _ in 0..100 {
-        if done.count != before {
-            break;
-        }
-        // The softirq daemon runs it.
+    while done.count == before {
+        ensure!(
+            Instant::now() < deadline,
+            "the kernel did not pass the tracepoint"
+        );
         thread::sleep(Duration::from_millis(1));
         done = read(span);
     }
-    write(order, give(0));
-    pulled?;
-    ensure!(
-        done.count != before,
-        "the kernel did not pass the tracepoint"
-    );
     Ok(Span {
         from_ns: done.from,
         to_ns: done.to,

@@ -2,6 +2,7 @@
 //! recorder's events on the CPUs of its stamps are joined with the stamps. Each end does that for its own
 //! host by its own clock, so the clocks need not agree.
 
+use crate::kernel::ids::Ids;
 use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup, Storage};
 use crate::kernel::symbols::Symbols;
 use crate::units::{monotonic_ns, thread_cpu_ns};
@@ -32,7 +33,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 pub struct Explainer {
     memory: Arc<Memory>,
     symbols: Symbols,
+    ids: Ids,
     least_ns: u64,
+    /// This process, as the kernel numbers it.
     tgid: u32,
     /// Until when the share of a CPU is used up, `CLOCK_MONOTONIC` ns.
     used_ns: u64,
@@ -174,6 +177,10 @@ impl Explainer {
         Self {
             memory,
             symbols,
+            ids: Ids::read().unwrap_or_else(|e| {
+                log::warn!("--explain: tasks have the kernel's numbers, not those of /proc: {e:#}");
+                Ids::default()
+            }),
             least_ns: least.as_nanos() as u64,
             tgid,
             used_ns: 0,
@@ -202,7 +209,11 @@ impl Explainer {
             if !self.seen.covers(window) {
                 self.seen = self.look(window);
             }
-            join(&self.seen.spans, window)
+            let mut blame = join(&self.seen.spans, window);
+            for part in &mut blame.parts {
+                part.tid = self.ids.number(part.tid);
+            }
+            blame
         };
         let blame = windows.iter().map(one).collect();
         self.used_ns += (thread_cpu_ns() - self.symbols.reading_ns() - begin) * SHARE;

@@ -300,16 +300,12 @@ impl<'a> Monitor<'a> {
 
     /// The number of a task where /proc shows it, else the kernel's.
     pub fn number(&self, kernel: u32) -> u32 {
-        self.shown(kernel).unwrap_or(kernel)
+        self.ids.borrow_mut().number(kernel)
     }
 
     /// The container of a task that runs, and that /proc shows.
     pub fn container(&self, kernel: u32) -> Option<String> {
-        netns::container_of(self.shown(kernel)?)
-    }
-
-    fn shown(&self, kernel: u32) -> Option<u32> {
-        self.ids.borrow_mut().shown(kernel).filter(|_| kernel != 0)
+        netns::container_of(self.ids.borrow_mut().shown(kernel)?)
     }
 
     /// An event with the fields that all companions fill in.

@@ -76,9 +76,13 @@ impl Ids {
         }
     }
 
-    /// The number in /proc of what the kernel calls `kernel`; `None` if /proc does not show it.
-    /// Lists the tasks anew if it is not known; one that was not there then stays unknown.
+    /// The number in /proc of what the kernel calls `kernel`; `None` if /proc does not show it, as it
+    /// never does the idle task, 0. Lists the tasks anew if it is not known; one that was not there
+    /// then stays unknown.
     pub fn shown(&mut self, kernel: u32) -> Option<u32> {
+        if kernel == 0 {
+            return None;
+        }
         let Some(translated) = &mut self.translated else {
             return Some(kernel);
         };
@@ -86,6 +90,11 @@ impl Ids {
             translated.update();
         }
         *translated.own.entry(kernel).or_default()
+    }
+
+    /// The number of a task where /proc shows it, else the kernel's.
+    pub fn number(&mut self, kernel: u32) -> u32 {
+        self.shown(kernel).unwrap_or(kernel)
     }
 
     /// The kernel's number of this process.

@@ -71,7 +71,7 @@ impl NameCache {
 
     /// The number of a task where /proc shows it, else the kernel's.
     pub fn number(&mut self, kernel: u32) -> u32 {
-        self.ids.shown(kernel).unwrap_or(kernel)
+        self.ids.number(kernel)
     }
 
     /// Whether it is a thread of the kernel.
