@@ -6,6 +6,7 @@
 //! drop that it reported. Without any of these nothing is known beyond the client's device, and the
 //! result says so.
 
+use crate::model::path::Stage;
 use crate::model::send_error::SendError;
 use crate::model::{Host, KernelDrop, Loss, LossCount, Place, Point, Probe, Stamp, Symbol};
 
@@ -41,18 +42,6 @@ pub struct Evidence {
     pub send_error: Option<SendError>,
 }
 
-/// How far a probe got, as far as it was seen.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Out,
-    Arrived,
-    Delivered,
-    Replied,
-    Left,
-    Back,
-    AtSocket,
-}
-
 /// Finds where a lost probe was lost. Of several drops, the first that fits counts.
 pub fn autopsy(
     probe: &Probe,
@@ -60,9 +49,9 @@ pub fn autopsy(
     evidence: Evidence,
 ) -> Loss {
     let path = &probe.path;
-    let seen = path.iter().filter_map(stage).max();
+    let seen = at_server(path).max(at_client(path));
     let status = evidence.status.and_then(stage_of_status);
-    let stage = of_server(path).max(seen).max(status).unwrap_or(Stage::Out);
+    let stage = seen.max(status).unwrap_or(Stage::Out);
     let drop = drops.into_iter().find(|d| fits(d, path, stage));
     let full = stage == Stage::Back && drop.is_none() && evidence.socket_full;
     let drop = drop.or_else(|| path.last().filter(|_| full).map(socket_full));
@@ -73,7 +62,7 @@ pub fn autopsy(
         _ => behind_wire(stage, drop.as_ref()),
     };
     let (last, device) = match status {
-        Some(status) if Some(status) > of_server(path).max(seen) => (point(status), None),
+        Some(status) if Some(status) > seen => (Point::of_server(status), None),
         _ => (
             path.last().map(|stamp| stamp.point),
             path.last().and_then(Stamp::device),
@@ -106,27 +95,19 @@ fn socket_full(last: &Stamp) -> KernelDrop {
     }
 }
 
-/// The stage of a stamp of the client.
-fn stage(stamp: &Stamp) -> Option<Stage> {
-    match (stamp.host, stamp.point) {
-        (Host::Client, Point::LRxSkdataready) => Some(Stage::AtSocket),
-        // A reply that another program on this kernel sent.
-        (Host::Client, Point::MTxDevreply) => Some(Stage::Left),
-        (Host::Client, point) if point.is_reply() => Some(Stage::Back),
-        (Host::Client, _) => Some(Stage::Out),
-        _ => None,
-    }
+/// How far the client's stamps show that the probe got.
+fn at_client(path: &[Stamp]) -> Option<Stage> {
+    let stamps = path.iter().filter(|stamp| stamp.host == Host::Client);
+    stamps.filter_map(stage).max()
 }
 
-/// The stage at the server: of its last stamp, as a reply can leave one device for the next.
-fn of_server(path: &[Stamp]) -> Option<Stage> {
-    let last = path.iter().rfind(|stamp| stamp.host == Host::Server)?;
-    Some(match last.point {
-        Point::RTxDevout => Stage::Left,
-        Point::RRxIcmprcv => Stage::Delivered,
-        point if point.is_reply() => Stage::Replied,
-        _ => Stage::Arrived,
-    })
+/// How far the server's last stamp shows that it got, as a reply can leave one device for the next.
+fn at_server(path: &[Stamp]) -> Option<Stage> {
+    stage(path.iter().rfind(|stamp| stamp.host == Host::Server)?)
+}
+
+const fn stage(stamp: &Stamp) -> Option<Stage> {
+    stamp.point.stage(stamp.host)
 }
 
 fn stage_of_status(status: ServerStatus) -> Option<Stage> {
@@ -136,17 +117,6 @@ fn stage_of_status(status: ServerStatus) -> Option<Stage> {
         ServerStatus::Delivered => Some(Stage::Delivered),
         ServerStatus::Replied => Some(Stage::Replied),
         ServerStatus::Left => Some(Stage::Left),
-    }
-}
-
-/// The server's point that a stage of it stands for.
-fn point(stage: Stage) -> Option<Point> {
-    match stage {
-        Stage::Arrived => Some(Point::RRxDevrcv),
-        Stage::Delivered => Some(Point::RRxIcmprcv),
-        Stage::Replied => Some(Point::RTxDevqueue),
-        Stage::Left => Some(Point::RTxDevout),
-        Stage::Out | Stage::Back | Stage::AtSocket => None,
     }
 }
 

@@ -12,7 +12,7 @@ mod host;
 mod loss;
 mod names;
 mod objective;
-mod path;
+pub(crate) mod path;
 mod point;
 mod probe;
 mod probe_result;

@@ -31,6 +31,25 @@ enum Packet {
     Reply,
 }
 
+/// How far a probe got, as a stamp shows it, in path order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// The request is on its way to the server's host.
+    Out,
+    /// The request was received by a device of the server's host.
+    Arrived,
+    /// The request was received by ICMP.
+    Delivered,
+    /// The reply was queued.
+    Replied,
+    /// The reply was handed to a driver.
+    Left,
+    /// The reply was received by a device of the client's host.
+    Back,
+    /// The reply is at the client's socket.
+    AtSocket,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct PointRow {
     point: Point,
@@ -38,6 +57,8 @@ struct PointRow {
     host: Option<Host>,
     packet: Packet,
     at: At,
+    /// How far a probe got that has this stamp from the client's kernel, and from the server's.
+    stage: [Stage; 2],
     /// What is traced there, and which of several stamps counts.
     hook: &'static str,
 }
@@ -47,12 +68,14 @@ const SERVER: Option<Host> = Some(Host::Server);
 const ON_THE_WAY: Option<Host> = None;
 
 use Packet::{Reply, Request};
+use Stage::{Arrived, AtSocket, Back, Delivered, Left, Out, Replied};
 
 const fn point(
     point: Point,
     host: Option<Host>,
     packet: Packet,
     at: At,
+    stage: [Stage; 2],
     hook: &'static str,
 ) -> PointRow {
     PointRow {
@@ -60,6 +83,7 @@ const fn point(
         host,
         packet,
         at,
+        stage,
         hook,
     }
 }
@@ -67,29 +91,29 @@ const fn point(
 /// In path order; those where a packet is forwarded are last, as they occur anywhere.
 #[rustfmt::skip]
 const POINTS: [PointRow; Point::COUNT] = [
-    point(Point::LTxDue, CLIENT, Request, At::Stack, "when the schedule wants the probe to leave"),
-    point(Point::LTxUser, CLIENT, Request, At::Stack, "clock_gettime just before sendmsg"),
-    point(Point::LTxDevqueue, CLIENT, Request, At::Queue, "net_dev_queue of the request, first device"),
-    point(Point::LTxDevout, CLIENT, Request, At::Driver, "net_dev_start_xmit of the request, last device"),
-    point(Point::RRxSoftirq, SERVER, Request, At::Softirq, "softirq_raise of NET_RX on the CPU that received the request"),
-    point(Point::RRxNapi, SERVER, Request, At::Softirq, "softirq_entry of NET_RX on the CPU that received the request"),
-    point(Point::RRxDevrcv, SERVER, Request, At::Receive, "netif_receive_skb of the request, first device"),
-    point(Point::RRxIcmprcv, SERVER, Request, At::Stack, "icmp_rcv of the request (fentry or kprobe), else a socket filter"),
-    point(Point::RTxDevqueue, SERVER, Reply, At::Queue, "net_dev_queue of the reply, first device"),
-    point(Point::RTxDevout, SERVER, Reply, At::Driver, "net_dev_start_xmit of the reply, last device"),
-    point(Point::LRxSoftirq, CLIENT, Reply, At::Softirq, "softirq_raise of NET_RX on the CPU that received the reply"),
-    point(Point::LRxNapi, CLIENT, Reply, At::Softirq, "softirq_entry of NET_RX on the CPU that received the reply"),
-    point(Point::LRxIprcv, CLIENT, Reply, At::Receive, "netif_receive_skb of the reply, first device"),
-    point(Point::LRxSkdataready, CLIENT, Reply, At::Stack, "filter on the client's socket"),
-    point(Point::LRxWakeup, CLIENT, Reply, At::Stack, "sched_wakeup of the receiving thread"),
-    point(Point::LRxOncpu, CLIENT, Reply, At::Stack, "sched_switch to the receiving thread"),
-    point(Point::LRxUser, CLIENT, Reply, At::Stack, "clock_gettime after recvmsg"),
-    point(Point::MTxDevecho, ON_THE_WAY, Request, At::Driver, "net_dev_start_xmit of the request"),
-    point(Point::MRxDevecho, ON_THE_WAY, Request, At::Receive, "netif_receive_skb of the request"),
-    point(Point::MTxDevreply, ON_THE_WAY, Reply, At::Driver, "net_dev_start_xmit of the reply"),
-    point(Point::MRxDevreply, ON_THE_WAY, Reply, At::Receive, "netif_receive_skb of the reply"),
-    point(Point::MTxQueueecho, ON_THE_WAY, Request, At::Queue, "net_dev_queue of the request"),
-    point(Point::MTxQueuereply, ON_THE_WAY, Reply, At::Queue, "net_dev_queue of the reply"),
+    point(Point::LTxDue, CLIENT, Request, At::Stack, [Out; 2], "when the schedule wants the probe to leave"),
+    point(Point::LTxUser, CLIENT, Request, At::Stack, [Out; 2], "clock_gettime just before sendmsg"),
+    point(Point::LTxDevqueue, CLIENT, Request, At::Queue, [Out; 2], "net_dev_queue of the request, first device"),
+    point(Point::LTxDevout, CLIENT, Request, At::Driver, [Out; 2], "net_dev_start_xmit of the request, last device"),
+    point(Point::RRxSoftirq, SERVER, Request, At::Softirq, [Arrived; 2], "softirq_raise of NET_RX on the CPU that received the request"),
+    point(Point::RRxNapi, SERVER, Request, At::Softirq, [Arrived; 2], "softirq_entry of NET_RX on the CPU that received the request"),
+    point(Point::RRxDevrcv, SERVER, Request, At::Receive, [Arrived; 2], "netif_receive_skb of the request, first device"),
+    point(Point::RRxIcmprcv, SERVER, Request, At::Stack, [Delivered; 2], "icmp_rcv of the request (fentry or kprobe), else a socket filter"),
+    point(Point::RTxDevqueue, SERVER, Reply, At::Queue, [Replied; 2], "net_dev_queue of the reply, first device"),
+    point(Point::RTxDevout, SERVER, Reply, At::Driver, [Left; 2], "net_dev_start_xmit of the reply, last device"),
+    point(Point::LRxSoftirq, CLIENT, Reply, At::Softirq, [Back; 2], "softirq_raise of NET_RX on the CPU that received the reply"),
+    point(Point::LRxNapi, CLIENT, Reply, At::Softirq, [Back; 2], "softirq_entry of NET_RX on the CPU that received the reply"),
+    point(Point::LRxIprcv, CLIENT, Reply, At::Receive, [Back; 2], "netif_receive_skb of the reply, first device"),
+    point(Point::LRxSkdataready, CLIENT, Reply, At::Stack, [AtSocket; 2], "filter on the client's socket"),
+    point(Point::LRxWakeup, CLIENT, Reply, At::Stack, [AtSocket; 2], "sched_wakeup of the receiving thread"),
+    point(Point::LRxOncpu, CLIENT, Reply, At::Stack, [AtSocket; 2], "sched_switch to the receiving thread"),
+    point(Point::LRxUser, CLIENT, Reply, At::Stack, [AtSocket; 2], "clock_gettime after recvmsg"),
+    point(Point::MTxDevecho, ON_THE_WAY, Request, At::Driver, [Out, Arrived], "net_dev_start_xmit of the request"),
+    point(Point::MRxDevecho, ON_THE_WAY, Request, At::Receive, [Out, Arrived], "netif_receive_skb of the request"),
+    point(Point::MTxDevreply, ON_THE_WAY, Reply, At::Driver, [Left, Replied], "net_dev_start_xmit of the reply"),
+    point(Point::MRxDevreply, ON_THE_WAY, Reply, At::Receive, [Back, Replied], "netif_receive_skb of the reply"),
+    point(Point::MTxQueueecho, ON_THE_WAY, Request, At::Queue, [Out, Arrived], "net_dev_queue of the request"),
+    point(Point::MTxQueuereply, ON_THE_WAY, Reply, At::Queue, [Back, Replied], "net_dev_queue of the reply"),
 ];
 
 #[derive(Clone, Copy, Debug)]
@@ -372,6 +396,24 @@ impl Point {
     /// Whether the point is on the reply's way (else on the request's).
     pub const fn is_reply(self) -> bool {
         matches!(self.row().packet, Reply)
+    }
+
+    /// How far a probe got that has this stamp from this host; unknown of a host on the way.
+    pub(crate) const fn stage(self, host: Host) -> Option<Stage> {
+        let [at_client, at_server] = self.row().stage;
+        match host {
+            Host::Client => Some(at_client),
+            Host::Server => Some(at_server),
+            Host::Transit(_) => None,
+        }
+    }
+
+    /// The last point of the server that shows this stage.
+    pub(crate) fn of_server(stage: Stage) -> Option<Self> {
+        let row = POINTS
+            .iter()
+            .rfind(|row| row.host == SERVER && row.stage == [stage; 2]);
+        row.map(|row| row.point)
     }
 
     /// Where the packet that a softirq receives is next at a device; else the point itself.
