@@ -3,7 +3,8 @@
 //! host by its own clock, so the clocks need not agree.
 
 use crate::kernel::ids::Ids;
-use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup, Storage};
+use crate::kernel::object::Storage;
+use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup};
 use crate::kernel::symbols::Symbols;
 use crate::units::{monotonic_ns, thread_cpu_ns};
 use anyhow::{Context, Result};

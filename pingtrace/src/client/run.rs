@@ -18,9 +18,9 @@ use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
 use crate::exit::Outcome;
 use crate::kernel::host;
-use crate::kernel::recorder;
+use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::table::{REPLY, REQUEST, Table};
-use crate::kernel::tracer::{Role, Setup, Storage, Tracer};
+use crate::kernel::tracer::{Role, Setup, Tracer};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::{self, About, Extension, Packet, Version};
@@ -58,7 +58,7 @@ pub fn run(
 ) -> Result<Outcome> {
     let session = host::session()?;
     let socket = ProbeSocket::open(plan.family, &plan.options)?;
-    let mut storage = Storage::new();
+    let mut storage = object::storages();
     let setup = Setup {
         role: Role::Client { session },
         explain: None,
@@ -73,7 +73,7 @@ pub fn run(
         None => Arc::new(Table::anonymous(setup.slots)?),
     };
     prepare(&socket, tracer.as_ref())?;
-    let mut recorder_storage = recorder::Storage::uninit();
+    let mut recorder_storage = Storage::uninit();
     let recording = args
         .explain
         .map(|t| explain::Start::record(&mut recorder_storage, t));
@@ -123,7 +123,7 @@ fn prepare(socket: &ProbeSocket, tracer: Option<&Tracer<'_>>) -> Result<()> {
     })
 }
 
-fn start_tracer<'a>(storage: &'a mut Storage, setup: &Setup) -> Option<Tracer<'a>> {
+fn start_tracer<'a>(storage: &'a mut Storages, setup: &Setup) -> Option<Tracer<'a>> {
     match Tracer::load(storage, setup) {
         Ok(mut tracer) => {
             tracer.attach();

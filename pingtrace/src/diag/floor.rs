@@ -3,7 +3,8 @@
 //! what is common then.
 
 use crate::kernel::ids::Ids;
-use crate::kernel::recorder::{self, CpuEvent, Reader, Recorder, Setup, Storage};
+use crate::kernel::object::Storage;
+use crate::kernel::recorder::{self, CpuEvent, Reader, Recorder, Setup};
 use crate::kernel::thread::{Priority, pin, prioritise};
 use crate::units::{monotonic_ns, sleep_until};
 use anyhow::{Context, Result, bail};

@@ -2,15 +2,15 @@
 //! runs pingtrace in another one, such as a container's, names and reads those of /proc there.
 
 use crate::kernel::map;
+use crate::kernel::object::{self, Storage};
 use anyhow::{Context, Result, bail};
 use bpf::ids::IdsSkelBuilder;
 use bpf::ids::types::pt_task_ids;
-use libbpf_rs::skel::{OpenSkel as _, SkelBuilder as _};
 use libbpf_rs::{Iter, Link};
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read as _;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::os::unix::fs::MetadataExt as _;
 
 /// `PROC_PID_INIT_INO` of include/uapi/linux/nsfs.h: the inode of the initial PID namespace.
@@ -150,10 +150,16 @@ struct Lister(Link);
 
 impl Lister {
     fn load() -> Result<Self> {
-        let mut storage = MaybeUninit::uninit();
-        let skel = IdsSkelBuilder::default().open(&mut storage)?.load()?;
+        let mut storage = Storage::uninit();
+        let skel = object::load(
+            "the program that lists tasks",
+            IdsSkelBuilder::default(),
+            &mut storage,
+            |_| true,
+            |_| Ok(()),
+        )?;
         // The link keeps the program.
-        Ok(Self(skel.progs.task_ids.attach()?))
+        Ok(Self(object::attach(&skel.progs.task_ids)?))
     }
 
     fn list(&self) -> Result<Vec<pt_task_ids>> {

@@ -6,6 +6,7 @@ pub mod ids;
 pub mod lab_clock;
 pub mod map;
 pub mod meter;
+pub mod object;
 pub mod process;
 pub mod recorder;
 pub mod symbols;

@@ -2,16 +2,16 @@
 
 use crate::kernel::lab_clock::{self, LabClock};
 use crate::kernel::meter::{self, Programs};
+use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::Table;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, OpenObject, ProgramInput};
+use libbpf_rs::skel::Skel;
+use libbpf_rs::{Link, ProgramInput};
 use report::model::Point;
 use std::collections::BTreeSet;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -48,17 +48,6 @@ pub struct Setup {
     pub lab_clock: Option<LabClock>,
     /// The namespace of this process.
     pub own_netns: u32,
-}
-
-/// Memory for the loaded object, kept by the caller as long as the tracer lives; the second is for
-/// another attempt with fewer programs.
-pub struct Storage([MaybeUninit<OpenObject>; 2]);
-
-impl Storage {
-    /// Room for a tracer.
-    pub const fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; 2])
-    }
 }
 
 /// The loaded programs; dropping it detaches them.
@@ -101,14 +90,17 @@ const ICMP_RCV: [(&str, [&str; 2]); 2] = [
 
 impl<'a> Tracer<'a> {
     /// Loads those of the role's programs that this kernel allows. Fails only if it allows none.
-    pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
+    pub fn load([first, second]: &'a mut Storages, setup: &Setup) -> Result<Self> {
         let mut wanted = programs(&setup.role);
-        let [first, second] = &mut storage.0;
         let skel = match load(first, setup, &wanted) {
             Ok(skel) => skel,
             Err(e) => {
                 log::debug!("not all programs load together ({e:#}); trying them one by one");
-                wanted.retain(|p| trial(setup, p, false).is_ok());
+                let names: Vec<&str> = wanted.iter().copied().collect();
+                for refusal in object::find_refused(&names, |p| trial(setup, p, false)) {
+                    log::debug!("{refusal}");
+                    wanted.remove(&*refusal.program);
+                }
                 if wanted.is_empty() {
                     return Err(e);
                 }
@@ -154,12 +146,12 @@ impl<'a> Tracer<'a> {
                 attached.insert(*name);
                 continue;
             }
-            match program.attach() {
+            match object::attach(&program) {
                 Ok(link) => {
                     self.links.push(link);
                     attached.insert(*name);
                 }
-                Err(e) => log::debug!("cannot attach {name}: {e:#}"),
+                Err(refusal) => log::debug!("{refusal}"),
             }
         }
         attached
@@ -324,19 +316,17 @@ fn sources(role: &Role) -> Vec<(Point, &'static str, &'static str)> {
 }
 
 fn load<'a>(
-    storage: &'a mut MaybeUninit<OpenObject>,
+    storage: &'a mut Storage,
     setup: &Setup,
     wanted: &BTreeSet<&str>,
 ) -> Result<PingtraceSkel<'a>> {
-    let mut open = PingtraceSkelBuilder::default()
-        .open(storage)
-        .context("open the stamping programs")?;
-    for mut program in open.open_object_mut().progs_mut() {
-        let on = program.name().to_str().is_some_and(|n| wanted.contains(n));
-        program.set_autoload(on);
-    }
-    configure(&mut open, setup)?;
-    open.load().context("load the stamping programs")
+    object::load(
+        "the stamping programs",
+        PingtraceSkelBuilder::default(),
+        storage,
+        |name| wanted.contains(name),
+        |open| configure(open, setup),
+    )
 }
 
 fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
@@ -375,18 +365,12 @@ static PAGE_BASES: LazyLock<[u64; 2]> =
         },
     );
 
-/// Loads, and attaches, one program alone: the only reliable test.
+/// Loads, and attaches, one program alone.
 fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {
-    let mut storage = MaybeUninit::uninit();
+    let mut storage = Storage::uninit();
     let skel = load(&mut storage, setup, &BTreeSet::from([program]))?;
-    let found = skel.object().progs_mut().find(|p| p.name() == program);
-    let found = found.with_context(|| format!("no program {program}"))?;
     if attach {
-        drop(
-            found
-                .attach()
-                .with_context(|| format!("attach {program}"))?,
-        );
+        drop(object::attach_by_name(skel.object(), program)?);
     }
     Ok(())
 }

@@ -8,19 +8,18 @@
 
 use crate::kernel::lab_clock;
 use crate::kernel::meter::{self, Programs};
+use crate::kernel::object::{self, Storage};
 use crate::kernel::tracer::{Setup, Tracer};
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
-use bpf::inband::{InbandSkel, InbandSkelBuilder};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use bpf::inband::{InbandSkel, InbandSkelBuilder, OpenInbandSkel};
+use libbpf_rs::skel::Skel;
 use libbpf_rs::{
-    AsRawLibbpf, Link, OpenObject, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder,
-    libbpf_sys,
+    AsRawLibbpf, Link, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder, libbpf_sys,
 };
 use netns::Netlink;
 use std::collections::HashMap;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 
@@ -48,34 +47,18 @@ pub struct Inband<'a> {
 impl<'a> Inband<'a> {
     /// Loads the programs; they share the tracer's tables. `own_netns` is what their stamps say.
     pub fn load(
-        storage: &'a mut MaybeUninit<OpenObject>,
+        storage: &'a mut Storage,
         tracer: &Tracer<'_>,
         setup: &Setup,
         own_netns: u32,
     ) -> Result<Self> {
-        let mut open = InbandSkelBuilder::default()
-            .open(storage)
-            .context("open the in-band programs")?;
-        let maps = tracer.maps();
-        open.maps
-            .slots
-            .reuse_fd(maps.slots.as_fd())
-            .context("share the table of slots")?;
-        open.maps
-            .sessions
-            .reuse_fd(maps.sessions.as_fd())
-            .context("share the table of sessions")?;
-        let rodata = open
-            .maps
-            .rodata_data
-            .as_deref_mut()
-            .context("the object has no .rodata")?;
-        rodata.record_mask = tracer.table.slots() - 1;
-        rodata.netns = own_netns;
-        if let Some(clock) = setup.lab_clock {
-            lab_clock::set!(rodata.lab_clock, clock);
-        }
-        let skel = open.load().context("load the in-band programs")?;
+        let skel = object::load(
+            "the in-band programs",
+            InbandSkelBuilder::default(),
+            storage,
+            |_| true,
+            |open| configure(open, tracer, setup, own_netns),
+        )?;
         Ok(Self {
             skel,
             attached: HashMap::new(),
@@ -160,6 +143,31 @@ impl Drop for Inband<'_> {
     fn drop(&mut self) {
         self.forget_all();
     }
+}
+
+fn configure(
+    open: &mut OpenInbandSkel<'_>,
+    tracer: &Tracer<'_>,
+    setup: &Setup,
+    own_netns: u32,
+) -> Result<()> {
+    let maps = tracer.maps();
+    open.maps
+        .slots
+        .reuse_fd(maps.slots.as_fd())
+        .context("share the table of slots")?;
+    open.maps
+        .sessions
+        .reuse_fd(maps.sessions.as_fd())
+        .context("share the table of sessions")?;
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let rodata = rodata.context("the object has no .rodata")?;
+    rodata.record_mask = tracer.table.slots() - 1;
+    rodata.netns = own_netns;
+    if let Some(clock) = setup.lab_clock {
+        lab_clock::set!(rodata.lab_clock, clock);
+    }
+    Ok(())
 }
 
 fn tcx(program: &ProgramMut<'_>, ifindex: u32) -> io::Result<Link> {

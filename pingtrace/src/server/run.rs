@@ -8,8 +8,8 @@ use crate::capture::explain;
 use crate::control::Control;
 use crate::kernel::host::{self, ServerLock};
 use crate::kernel::meter::Meter;
-use crate::kernel::recorder;
-use crate::kernel::tracer::{Role, Setup, Storage, Tracer};
+use crate::kernel::object::{self, Storage};
+use crate::kernel::tracer::{Role, Setup, Tracer};
 use crate::output::story;
 use crate::server::inband::Inband;
 use crate::units::monotonic_ns;
@@ -24,7 +24,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io::Read;
-use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -36,14 +35,14 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         .context("find this network namespace")?
         .inode();
     let setup = setup(args, own);
-    let (mut storage, mut inband_storage) = (Storage::new(), MaybeUninit::uninit());
+    let (mut storage, mut inband_storage) = (object::storages(), Storage::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
     let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &args.interface)?;
     // Last: a reply that is stamped before its device is would leave a stamp packet pending.
     tracer.attach();
     log_points(&tracer);
-    let mut recorder_storage = recorder::Storage::uninit();
+    let mut recorder_storage = Storage::uninit();
     let recording = args
         .explain
         .map(|t| explain::Start::record(&mut recorder_storage, t));

@@ -4,6 +4,7 @@ use super::args::Mode;
 use crate::kernel::ids::Ids;
 use crate::kernel::map;
 use crate::kernel::meter::{self, Programs as Loaded};
+use crate::kernel::object::{self, Storage};
 use anyhow::{Context, Result};
 use bpf::Plain;
 use bpf::iofsstat::types::{
@@ -13,18 +14,14 @@ use bpf::iofsstat::types::{
 use bpf::iofsstat::{IofsstatSkel, IofsstatSkelBuilder, OpenIofsstatSkel};
 use libbpf_rs::btf::types::{FuncProto, Ptr, Typedef};
 use libbpf_rs::btf::{Btf, BtfKind};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{ErrorKind, Link, MapCore, MapFlags, OpenObject};
+use libbpf_rs::skel::Skel;
+use libbpf_rs::{Link, MapCore, MapFlags};
 use report::companion::iofsstat::Reading;
 use report::companion::iofsstat::diskstats::{self, Device};
 use rustix::thread::{MembarrierCommand, membarrier};
 use std::fs;
-use std::mem::MaybeUninit;
 use std::thread;
 use std::time::Duration;
-
-/// Memory for the loaded object, kept by the caller.
-pub type Storage = MaybeUninit<OpenObject>;
 
 /// Bounds on remembered dirty folios, 72 bytes each.
 const PAGES: (u32, u32) = (1 << 16, 1 << 20);
@@ -69,22 +66,17 @@ impl<'a> Programs<'a> {
     /// Loads and attaches what the mode needs; nothing is counted before the first cut.
     pub fn attach(storage: &'a mut Storage, mode: Mode, ids: &Ids) -> Result<Self> {
         let kernel = Kernel::read()?;
-        let mut open = IofsstatSkelBuilder::default()
-            .open(storage)
-            .context("open the programs of iofsstat")?;
         let (wanted, blind) = kernel.programs(mode);
-        for mut program in open.open_object_mut().progs_mut() {
-            let on = program.name().to_str().is_some_and(|n| wanted.contains(&n));
-            program.set_autoload(on);
-        }
-        configure(&mut open, &kernel, mode, ids)?;
-        let skel = open.load().map_err(refused)?;
-        let mut links = Vec::new();
-        for program in skel.object().progs_mut().filter(|p| p.autoload()) {
-            let name = program.name().display().to_string();
-            let link = program.attach();
-            links.push(link.with_context(|| format!("attach {name} of iofsstat"))?);
-        }
+        let skel = object::load(
+            "the programs of iofsstat",
+            IofsstatSkelBuilder::default(),
+            storage,
+            |name| wanted.contains(&name),
+            |open| configure(open, &kernel, mode, ids),
+        )?;
+        let programs = skel.object().progs_mut().filter(|p| p.autoload());
+        let links: Result<Vec<Link>, _> = programs.map(|p| object::attach(&p)).collect();
+        let links = links?;
         let loaded = meter::loaded(skel.object());
         Ok(Self {
             skel,
@@ -150,20 +142,6 @@ impl<'a> Programs<'a> {
         };
         look_up(&self.skel.maps.files, &key)
     }
-}
-
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "Result::map_err asks for this signature"
-)]
-fn refused(e: libbpf_rs::Error) -> anyhow::Error {
-    let remedy = match e.kind() {
-        ErrorKind::PermissionDenied => {
-            "permission denied; it needs root (CAP_BPF and CAP_PERFMON, CAP_SYS_ADMIN before Linux 5.8)"
-        }
-        _ => "Linux 5.10 or newer with BTF is needed; --debug tells more",
-    };
-    anyhow::anyhow!("load the programs of iofsstat: {remedy}: {e:#}")
 }
 
 fn configure(

@@ -4,9 +4,10 @@ use super::accounting::{self, Accounting};
 use super::args::Args;
 use super::follow::Follow;
 use super::pages;
-use super::programs::{self, Refusal};
-use super::tracker::{self, Counts, Key, Options, RawSite, Storages, Tracker};
+use super::programs;
+use super::tracker::{self, Counts, Key, Options, RawSite, Tracker};
 use crate::control::Control;
+use crate::kernel::object::{Refusal, Storages};
 use crate::kernel::process::Process;
 use crate::output::companion::Sink;
 use crate::units::monotonic_ns;
@@ -196,7 +197,7 @@ impl<'a> Monitor<'a> {
     /// Notes what is missing without these programs.
     pub fn do_without(&mut self, refusals: &[Refusal]) {
         for refusal in refusals {
-            let note = refusal.note(&self.followed);
+            let note = programs::note(refusal, &self.followed);
             log::warn!("{note}");
             self.notes.push(note);
         }

@@ -5,44 +5,24 @@
 //! needs ([`is_blind`]), only the kernel's accounting of it is left.
 
 use super::follow::Follow;
+use crate::kernel::object::Refusal;
 use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
 use libbpf_rs::btf::{Btf, BtfType};
-use std::fmt;
 
 /// The program that finds freed pages, whether their free was seen or not.
 pub const PAGE_CHECK: &str = "ml_page_check";
 
-/// A program that the kernel refused.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// Its name.
-    pub program: String,
-    why: String,
-}
-
-impl Refusal {
-    /// `step`: `load` or `attach`.
-    pub fn new(program: &str, step: &str, error: &dyn fmt::Display) -> Self {
-        let error = error.to_string();
-        let reason = error.split(" (os error").next().unwrap_or_default();
-        Self {
-            program: program.to_owned(),
-            why: format!("{step}: {reason}"),
-        }
-    }
-
-    /// Says what is missing without the program.
-    pub fn note(&self, what: &[Follow]) -> String {
-        let Self { program, why } = self;
-        let mine = |follow: &&Follow| needed_by(follow).contains(&program.as_str());
-        let lost = match what.iter().find(mine) {
-            _ if program == PAGE_CHECK => "pages whose free no program saw stay counted".to_owned(),
-            Some(Follow::Vmalloc) => "vmalloc has no stacks".to_owned(),
-            Some(follow) => format!("{follow} not followed, only the kernel's accounting is read"),
-            None => "done without".to_owned(),
-        };
-        format!("the kernel refuses the program {program} ({why}): {lost}")
-    }
+/// Says what is missing without a program.
+pub fn note(refusal: &Refusal, what: &[Follow]) -> String {
+    let program = refusal.program.as_str();
+    let mine = |follow: &&Follow| needed_by(follow).contains(&program);
+    let lost = match what.iter().find(mine) {
+        _ if program == PAGE_CHECK => "pages whose free no program saw stay counted".to_owned(),
+        Some(Follow::Vmalloc) => "vmalloc has no stacks".to_owned(),
+        Some(follow) => format!("{follow} not followed, only the kernel's accounting is read"),
+        None => "done without".to_owned(),
+    };
+    format!("{refusal}: {lost}")
 }
 
 /// Whether this cannot be followed because a needed program was refused.
@@ -185,7 +165,7 @@ mod tests {
     #[test]
     fn a_refusal_says_the_program_the_reason_and_what_is_missing() {
         let what = [Follow::Slab(vec!["filp".to_owned()]), Follow::Page];
-        let note = |program| refused(program)[0].note(&what);
+        let note = |program| note(&refused(program)[0], &what);
         assert_eq!(
             note("ml_page_alloc"),
             "the kernel refuses the program ml_page_alloc (load: Operation not permitted): pages \

@@ -7,8 +7,9 @@ use super::findings::{self, Findings};
 use super::follow::Follow;
 use super::monitor::Monitor;
 use super::reclaim::Reclaim;
-use super::tracker::{self, Storage};
+use super::tracker;
 use crate::control::Control;
+use crate::kernel::object;
 use crate::output::companion::Sink;
 use crate::units;
 use anyhow::{Result, bail};
@@ -33,7 +34,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         check_capabilities()?;
     }
     let reclaim = args.reclaim.then(Reclaim::open).transpose()?;
-    let mut storages = [Storage::uninit(), Storage::uninit()];
+    let mut storages = object::storages();
     let mut monitor = Monitor::new(args, accounting, process, &mut storages);
     monitor.read()?;
     if let Some(follow) = follow {

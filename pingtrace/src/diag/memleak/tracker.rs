@@ -1,27 +1,22 @@
 //! Loads the programs that follow objects, and reads their tables.
 
 use super::follow::Follow;
-use super::programs::{self, PAGE_CHECK, Refusal, has_cache_argument};
+use super::programs::{self, PAGE_CHECK, has_cache_argument};
 use crate::kernel::ids::Ids;
 use crate::kernel::map;
 use crate::kernel::meter::{self, Programs};
+use crate::kernel::object::{self, Refusal, Storage, Storages};
 use anyhow::{Context, Result};
 use bpf::memleak::types::{ml_class, ml_count, ml_key, ml_kind, ml_outstanding, ml_site};
 use bpf::memleak::{MemleakSkel, MemleakSkelBuilder, OpenMemleakSkel};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, UprobeOpts};
+use libbpf_rs::skel::Skel;
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, UprobeOpts};
 use report::companion::memleak::Cache;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-
-/// Memory for a loaded object.
-pub type Storage = MaybeUninit<OpenObject>;
-/// Two objects: the second is for another attempt if the first cannot be loaded.
-pub type Storages = [Storage; 2];
 
 /// Number of generations of objects.
 pub const GENERATIONS: u32 = 16;
@@ -116,7 +111,13 @@ impl<'a> Tracker<'a> {
         let skel = match load(first, &all, &what, options) {
             Ok(skel) => skel,
             Err(e) => {
-                refusals = find_refused(&all, &what, options);
+                let alone = Options {
+                    objects: 1,
+                    ..*options
+                };
+                refusals = object::find_refused(&all, |name| {
+                    load(&mut Storage::uninit(), &[name], &what, &alone).map(drop)
+                });
                 if refusals.is_empty() {
                     return Err(e);
                 }
@@ -157,13 +158,8 @@ impl<'a> Tracker<'a> {
         let mut names = programs::needed_by(follow);
         names.retain(|name| *name != PAGE_CHECK);
         names.sort_by_key(|name| !name.contains("free"));
-        let attach = |name: &str| {
-            let mut all = self.skel.object().progs_mut();
-            let program = all.find(|p| p.name() == name)?;
-            let link = program.attach();
-            Some(link.map_err(|e| Refusal::new(name, "attach", &e)))
-        };
-        names.into_iter().filter_map(attach).collect()
+        let attach = |name| object::attach_by_name(self.skel.object(), name);
+        names.into_iter().map(attach).collect()
     }
 
     fn attach_malloc(&self, pid: u32) -> Result<Vec<Link>, Refusal> {
@@ -331,39 +327,16 @@ fn load<'a>(
     what: &[Follow],
     options: &Options<'_>,
 ) -> Result<MemleakSkel<'a>> {
-    let mut open = MemleakSkelBuilder::default()
-        .open(storage)
-        .context("open the programs that follow allocations")?;
-    set_constants(&mut open, what, options)?;
-    for mut program in open.open_object_mut().progs_mut() {
-        let name = program.name().to_string_lossy().into_owned();
-        program.set_autoload(names.contains(&&*name));
-    }
-    let outstanding = open.maps.outstanding.set_max_entries(options.objects);
-    outstanding.context("set the size of the table of objects")?;
-    open.load()
-        .context("load the programs that follow allocations (needs CAP_BPF, CAP_PERFMON, and BTF)")
+    object::load(
+        "the programs that follow allocations",
+        MemleakSkelBuilder::default(),
+        storage,
+        |name| names.contains(&name),
+        |open| configure(open, what, options),
+    )
 }
 
-/// The programs that the kernel refuses to load, each tried alone with a small table.
-fn find_refused(names: &[&str], what: &[Follow], options: &Options<'_>) -> Vec<Refusal> {
-    let options = Options {
-        objects: 1,
-        ..*options
-    };
-    let refused = |name: &&str| {
-        let mut storage = Storage::uninit();
-        let error = load(&mut storage, &[name], what, &options).err()?;
-        Some(Refusal::new(name, "load", &error.root_cause()))
-    };
-    names.iter().filter_map(refused).collect()
-}
-
-fn set_constants(
-    open: &mut OpenMemleakSkel<'_>,
-    what: &[Follow],
-    options: &Options<'_>,
-) -> Result<()> {
+fn configure(open: &mut OpenMemleakSkel<'_>, what: &[Follow], options: &Options<'_>) -> Result<()> {
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
     rodata.page_size = rustix::param::page_size() as u32;
@@ -392,7 +365,8 @@ fn set_constants(
             _ => {}
         }
     }
-    Ok(())
+    let outstanding = open.maps.outstanding.set_max_entries(options.objects);
+    outstanding.context("set the size of the table of objects")
 }
 
 /// `include/linux/gfp_types.h`: the places of 5.10 to 7.2.

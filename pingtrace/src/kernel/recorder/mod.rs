@@ -10,26 +10,23 @@ pub use buckets::bound;
 pub use memory::{CpuEvent, Memory, RINGS, Reader, comm, text};
 
 use crate::kernel::meter::{self, Programs};
+use crate::kernel::object::{self, Storage};
 use crate::kernel::symbols;
 use crate::kernel::thread::{Priority, pin, prioritise};
 use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_vector};
 use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
+use libbpf_rs::Link;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types::{Struct, Typedef};
-use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
-use libbpf_rs::{Link, OpenObject, ProgramMut};
+use libbpf_rs::skel::Skel;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// Memory for a loaded object.
-pub type Storage = MaybeUninit<OpenObject>;
 
 /// What is recorded, which decides the programs that are loaded.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +94,7 @@ pub struct Recorder<'a> {
     links: Vec<Link>,
     memory: Arc<Memory>,
     reschedules: Hook,
-    missing: Vec<String>,
+    missing: Vec<&'static str>,
 }
 
 /// Events in a CPU's ring of switches: 0.4 s at 10 000 switches a second. Fewer on large machines, so
@@ -122,23 +119,17 @@ impl<'a> Recorder<'a> {
         let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
         let kernel = kernel_types()?;
         let reschedules = reschedule_hook(setup, &kernel);
-        let mut missing = Vec::new();
-        let mut open = RecorderSkelBuilder::default()
-            .open(storage)
-            .context("open the recorder's programs")?;
-        configure(&mut open, setup, cpus, reschedules)?;
-        let wanted = programs(setup, reschedules);
-        for mut program in open.open_object_mut().progs_mut() {
-            let name = program.name().to_str().unwrap_or_default();
-            let tracepoint = wanted.iter().find(|(p, _)| *p == name).map(|(_, t)| *t);
-            let there = tracepoint.is_some_and(|t| t.is_empty() || has_tracepoint(&kernel, t));
-            if let Some(tracepoint) = tracepoint.filter(|_| !there) {
-                missing.push(tracepoint.to_owned());
-            }
-            program.set_autoload(there);
-        }
-        let skel = open.load().context(
-            "load the recorder's programs (root, or CAP_BPF and CAP_PERFMON, is needed)",
+        let is_there =
+            |tracepoint: &str| tracepoint.is_empty() || has_tracepoint(&kernel, tracepoint);
+        let (wanted, missing): (Vec<_>, Vec<_>) = programs(setup, reschedules)
+            .into_iter()
+            .partition(|(_, tracepoint)| is_there(tracepoint));
+        let skel = object::load(
+            "the recorder's programs",
+            RecorderSkelBuilder::default(),
+            storage,
+            |name| wanted.iter().any(|(program, _)| *program == name),
+            |open| configure(open, setup, cpus, reschedules),
         )?;
         let memory = Memory::map(
             skel.maps.cpus.as_fd(),
@@ -151,7 +142,10 @@ impl<'a> Recorder<'a> {
             links: Vec::new(),
             memory: Arc::new(memory),
             reschedules,
-            missing,
+            missing: missing
+                .into_iter()
+                .map(|(_, tracepoint)| tracepoint)
+                .collect(),
         })
     }
 
@@ -160,7 +154,7 @@ impl<'a> Recorder<'a> {
         for program in self.skel.object().progs_mut() {
             let later = ["on_clock", "on_hrtimer_expired"].map(OsStr::new);
             if program.autoload() && !later.contains(&program.name()) {
-                self.links.push(attach(&program)?);
+                self.links.push(object::attach(&program)?);
             }
         }
         if self.reschedules != Hook::None {
@@ -204,7 +198,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Tracepoints that this kernel does not have.
-    pub fn missing(&self) -> &[String] {
+    pub fn missing(&self) -> &[&'static str] {
         &self.missing
     }
 
@@ -242,7 +236,7 @@ impl<'a> Recorder<'a> {
     /// Finds out which flag of a thread calls the scheduler at once: the one that is set each time a timer
     /// wakes a real-time thread on its CPU.
     fn calibrate(&mut self) -> Result<()> {
-        let _link = attach(&self.skel.progs.on_hrtimer_expired)?;
+        let _link = object::attach(&self.skel.progs.on_hrtimer_expired)?;
         let tgid = self.own_tgid();
         let cpu = rustix::thread::sched_getcpu();
         let (mut common, mut told) = (u64::MAX, 0);
@@ -318,11 +312,6 @@ pub fn irq_name(record: &CpuEvent) -> String {
         Ok(name) if !name.is_empty() => format!("{number}:{name}"),
         _ => number.to_string(),
     }
-}
-
-fn attach(program: &ProgramMut<'_>) -> Result<Link> {
-    let link = program.attach();
-    link.with_context(|| format!("attach {} of the recorder", program.name().display()))
 }
 
 /// The programs that a setup needs, with their tracepoints; empty for a program without one.

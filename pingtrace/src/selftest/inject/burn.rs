@@ -3,15 +3,14 @@
 //!
 //! They end with the value and the devices.
 
+use crate::kernel::object::{self, Storage};
 use anyhow::{Context, Result};
 use bpf::burn::types::{burn_hits, burn_site};
-use bpf::burn::{BurnSkel, BurnSkelBuilder};
+use bpf::burn::{BurnSkel, BurnSkelBuilder, OpenBurnSkel};
 use libbpf_rs::btf::{Btf, types::Typedef};
-use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, OpenObject, ProgramMut, TC_EGRESS, TC_INGRESS, TcHookBuilder};
+use libbpf_rs::{Link, TC_EGRESS, TC_INGRESS, TcHookBuilder};
 use netns::Host;
 use std::iter::StepBy;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::thread;
@@ -68,26 +67,16 @@ pub struct Burn<'a> {
 
 impl<'a> Burn<'a> {
     /// Loads the programs. Each chosen probe is held up for `each` at its site.
-    pub fn load(
-        storage: &'a mut MaybeUninit<OpenObject>,
-        each: Duration,
-        chosen: &[(Site, Hits)],
-    ) -> Result<Self> {
-        let opened = BurnSkelBuilder::default().open(storage);
-        let mut open = opened.context("open the programs that burn time")?;
-        let rodata = open.maps.rodata_data.as_deref_mut();
-        let rodata = rodata.context("the object has no .rodata")?;
-        rodata.probe_ns = each.as_nanos() as u64;
-        for (site, hits) in chosen {
-            rodata.hits[*site as usize] = burn_hits {
-                first: hits.range.start,
-                step: hits.step,
-                end: hits.range.end,
-            };
-        }
-        open.progs.burn_wake_up.set_autoload(can_delay_wake_ups());
+    pub fn load(storage: &'a mut Storage, each: Duration, chosen: &[(Site, Hits)]) -> Result<Self> {
+        let skel = object::load(
+            "the programs that burn time",
+            BurnSkelBuilder::default(),
+            storage,
+            |name| name != "burn_wake_up" || can_delay_wake_ups(),
+            |open| configure(open, each, chosen),
+        )?;
         Ok(Self {
-            skel: open.load().context("load the programs that burn time")?,
+            skel,
             softirqs: None,
             wake_ups: None,
         })
@@ -113,7 +102,7 @@ impl<'a> Burn<'a> {
             attached.with_context(|| format!("attach a tc filter to {}", host.dev))?;
         }
         if can_delay_wake_ups() {
-            self.wake_ups = Some(attach(&mut self.skel.progs.burn_wake_up)?);
+            self.wake_ups = Some(object::attach(&self.skel.progs.burn_wake_up)?);
         }
         Ok(())
     }
@@ -128,7 +117,7 @@ impl<'a> Burn<'a> {
         bss.in_net_rx = which == Softirq::NetRx;
         bss.armed = false;
         bss.burnt = 0;
-        self.softirqs = Some((attach(&mut self.skel.progs.burn_softirq)?, takes));
+        self.softirqs = Some((object::attach(&self.skel.progs.burn_softirq)?, takes));
         Ok(())
     }
 
@@ -165,7 +154,16 @@ pub fn can_delay_wake_ups() -> bool {
     Btf::from_vmlinux().is_ok_and(has)
 }
 
-fn attach(program: &mut ProgramMut<'_>) -> Result<Link> {
-    let name = program.name().to_string_lossy().into_owned();
-    program.attach().with_context(|| format!("attach {name}"))
+fn configure(open: &mut OpenBurnSkel<'_>, each: Duration, chosen: &[(Site, Hits)]) -> Result<()> {
+    let rodata = open.maps.rodata_data.as_deref_mut();
+    let rodata = rodata.context("the object has no .rodata")?;
+    rodata.probe_ns = each.as_nanos() as u64;
+    for (site, hits) in chosen {
+        rodata.hits[*site as usize] = burn_hits {
+            first: hits.range.start,
+            step: hits.step,
+            end: hits.range.end,
+        };
+    }
+    Ok(())
 }

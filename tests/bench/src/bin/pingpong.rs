@@ -6,7 +6,8 @@
 
 use anyhow::{Context, Result};
 use pingtrace::kernel::meter::Meter;
-use pingtrace::kernel::recorder::{Recorder, Setup, Storage};
+use pingtrace::kernel::object::Storage;
+use pingtrace::kernel::recorder::{Recorder, Setup};
 use pingtrace::kernel::thread::pin;
 use pingtrace::selftest::inject::load::{Flood, UdpFlood};
 use pingtrace::units::monotonic_ns;
