@@ -37,12 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let parsed = cell(place).parse::<u64>();
             parsed.map_err(|e| format!("{path}: {line:?}: {e}"))
         };
-        let crossing = Crossing {
-            left_ns: ns(places[0])?,
-            arrived_ns: ns(places[1])?,
-            returned_ns: ns(places[2])?,
-            back_ns: ns(places[3])?,
-        };
+        let [left, arrived, returned, back] = [0, 1, 2, 3].map(|at| ns(places[at]));
+        let crossing = Crossing::from([left?, arrived?, returned?, back?]);
         writeln!(out, "{},{}", cell(seq), row(&mut model, &crossing))?;
     }
     Ok(())

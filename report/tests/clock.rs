@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use report::analysis::clock::{ClockModel, Crossing, Estimate, Event, Glitch, Queue};
 use report::model::State;
+use report::model::host_time::ServerNs;
 
 /// How far two implementations may differ, ns: they round differently.
 const TOLERANCE_NS: f64 = 10.0;
@@ -38,12 +39,7 @@ fn read(path: &Path) -> Vec<Row> {
         let ns = |place: usize| stamps[place].parse::<u64>().expect(line);
         let number = |place: usize| stamps[place].parse::<f64>().expect(line);
         Row {
-            crossing: Crossing {
-                left_ns: ns(0),
-                arrived_ns: ns(1),
-                returned_ns: ns(2),
-                back_ns: ns(3),
-            },
+            crossing: [0, 1, 2, 3].map(ns).into(),
             queues: [4, 5].map(number),
             bounds: [6, 7, 8, 9].map(number),
             event: (*event).to_owned(),
@@ -132,7 +128,7 @@ fn a_quiet_probe_shows_the_clock() {
     assert!(!slow.in_base && slow.out.lo_ns > 1_990_000.0 && slow.back.hi_ns < 10_000.0);
     let quiet = model.update(&made[51]);
     assert!(quiet.in_base && quiet.moved_ns <= slow.moved_ns);
-    assert_eq!(model.in_base_ns(), Some(made[51].back_ns));
+    assert_eq!(model.in_base(), Some(made[51].back));
     assert!((model.rate_ppm() - 20.0).abs() < 4.0 * model.rate_sd_ppm());
     assert!(model.rate_sd_ppm() < 1.0);
 }
@@ -165,8 +161,8 @@ fn a_step_is_believed_the_second_time() {
 fn a_bad_stamp_is_a_glitch_and_moves_nothing() {
     let made = crossings(&quiet_but(50, 0), 0, 20_000);
     let mut with_bad = made.clone();
-    with_bad[30].arrived_ns += 300_000_000;
-    with_bad[30].returned_ns += 300_000_000;
+    with_bad[30].arrived.0 += 300_000_000;
+    with_bad[30].returned.0 += 300_000_000;
     let mut model = ClockModel::new();
     let found: Vec<Estimate> = with_bad.iter().map(|c| model.update(c)).collect();
     assert_eq!(found[30].glitch, Some(Glitch::Unconfirmed));
@@ -209,15 +205,10 @@ fn busy_wire() -> Vec<(Crossing, [f64; 2])> {
     let text = fs::read_to_string(data("busy_wire.csv")).expect("recording");
     let row = |line: &str| {
         let cells: Vec<u64> = line.split(',').map(|c| c.parse().expect(line)).collect();
-        let [left_ns, arrived_ns, returned_ns, back_ns, out, back] = cells[..] else {
+        let [left, arrived, returned, returned_home, out, back] = cells[..] else {
             panic!("{line}")
         };
-        let crossing = Crossing {
-            left_ns,
-            arrived_ns,
-            returned_ns,
-            back_ns,
-        };
+        let crossing = Crossing::from([left, arrived, returned, returned_home]);
         (crossing, [out as f64, back as f64])
     };
     text.lines().skip(1).map(row).collect()
@@ -311,12 +302,8 @@ fn crossings(fates: &[Fate], offset: i64, ppb: i64) -> Vec<Crossing> {
         left_ns += fate.gap;
         let arrived = left_ns + 50_000 + fate.out;
         let returned = arrived + fate.kept;
-        made.push(Crossing {
-            left_ns,
-            arrived_ns: server(arrived),
-            returned_ns: server(returned),
-            back_ns: returned + 80_000 + fate.back,
-        });
+        let back_ns = returned + 80_000 + fate.back;
+        made.push([left_ns, server(arrived), server(returned), back_ns].into());
     }
     made
 }
@@ -331,10 +318,14 @@ fn replay(crossings: &[Crossing]) -> Vec<Estimate> {
 
 /// The same probes with the server's clock ahead by this much more.
 fn shifted(crossings: &[Crossing], by_ns: i64) -> Vec<Crossing> {
-    let moved = |ns: u64| ns.checked_add_signed(by_ns).expect("after boot");
+    let moved = |at: ServerNs| {
+        at.0.checked_add_signed(by_ns)
+            .map(ServerNs)
+            .expect("after boot")
+    };
     let shift = |crossing: &Crossing| Crossing {
-        arrived_ns: moved(crossing.arrived_ns),
-        returned_ns: moved(crossing.returned_ns),
+        arrived: moved(crossing.arrived),
+        returned: moved(crossing.returned),
         ..*crossing
     };
     crossings.iter().map(shift).collect()
@@ -343,14 +334,12 @@ fn shifted(crossings: &[Crossing], by_ns: i64) -> Vec<Crossing> {
 /// The same probes with both directions exchanged, seen from a clock that runs the other way off.
 fn mirrored(crossing: &Crossing) -> Crossing {
     const AHEAD_NS: u64 = 1 << 40;
-    let kept = crossing.returned_ns - crossing.arrived_ns;
-    let back = crossing.back_ns.wrapping_sub(crossing.returned_ns);
-    let arrived_ns = crossing.left_ns.wrapping_add(back).wrapping_add(AHEAD_NS);
+    let back = crossing.back.0.wrapping_sub(crossing.returned.0);
+    let arrived = crossing.left.0.wrapping_add(back).wrapping_add(AHEAD_NS);
     Crossing {
-        left_ns: crossing.left_ns,
-        arrived_ns,
-        returned_ns: arrived_ns + kept,
-        back_ns: crossing.back_ns,
+        arrived: ServerNs(arrived),
+        returned: ServerNs(arrived + crossing.returned.since(crossing.arrived)),
+        ..*crossing
     }
 }
 
@@ -409,12 +398,7 @@ proptest! {
     ) {
         let crossings: Vec<Crossing> = stamps
             .into_iter()
-            .map(|(left_ns, arrived_ns, returned_ns, back_ns)| Crossing {
-                left_ns,
-                arrived_ns,
-                returned_ns,
-                back_ns,
-            })
+            .map(|(left, arrived, returned, back)| [left, arrived, returned, back].into())
             .collect();
         for found in replay(&crossings) {
             for queue in [found.out, found.back] {

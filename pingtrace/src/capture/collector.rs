@@ -24,6 +24,7 @@ use report::analysis::slowest::Slowest;
 use report::analysis::stats::Stats;
 use report::analysis::usual::Usual;
 use report::analysis::verdict::VerdictQueue;
+use report::model::host_time::ClientNs;
 use report::model::{
     Blame, Breakdown, Capture, Certainty, Counters, Host, Judged, Loss, OwnCost, Owner, Point,
     Probe, ProbeResult, Run, Segment, Slow, Status, Summary,
@@ -486,7 +487,7 @@ impl Collector {
     fn complete(&self, now: u64, stats: Summary) -> Summary {
         debug_assert!(stats.counters.balance(), "{:?}", stats.counters);
         Summary {
-            clock: self.wire.summary(now),
+            clock: self.wire.summary(ClientNs(now)),
             own: self.meter.as_ref().map(Meter::read),
             blame: self.blame_tally.summary(),
             slow: self.slow(stats.slow),

@@ -627,12 +627,8 @@ mod tests {
             self.seq += 1;
             let left_ns = u64::from(self.seq) * 10_000_000;
             let arrived_ns = left_ns + self.offset + 100_000 + queued_out;
-            let crossing = Crossing {
-                left_ns,
-                arrived_ns,
-                returned_ns: arrived_ns + 10_000,
-                back_ns: left_ns + 210_000 + queued_out,
-            };
+            let back_ns = left_ns + 210_000 + queued_out;
+            let crossing = Crossing::from([left_ns, arrived_ns, arrived_ns + 10_000, back_ns]);
             let (out, back) = self.wire.split(&crossing, ClockRelation::Separate).unwrap();
             let mut breakdown = breakdown(vec![
                 delay(Segment::LTxOutlink, out.ns, out.bounds),

@@ -9,6 +9,7 @@ mod cost;
 mod counters;
 mod drop;
 mod host;
+pub mod host_time;
 mod loss;
 mod names;
 mod objective;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::host_time::{ClientNs, ServerNs};
 use super::point::Point;
 use super::stamp::Stamp;
 
@@ -60,6 +61,18 @@ pub enum ClockRelation {
     Same,
     /// Two kernels: only differences within one host are meaningful.
     Separate,
+}
+
+impl ClockRelation {
+    /// A server's time on the client's clock, if they are one.
+    pub fn on_client(self, time: ServerNs) -> Option<ClientNs> {
+        (self == Self::Same).then_some(ClientNs(time.0))
+    }
+
+    /// A client's time on the server's clock, if they are one.
+    pub fn on_server(self, time: ClientNs) -> Option<ServerNs> {
+        (self == Self::Same).then_some(ServerNs(time.0))
+    }
 }
 
 /// One probe and all that was seen of it.

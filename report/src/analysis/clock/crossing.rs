@@ -1,16 +1,31 @@
 //! What a probe says of the two wires.
 
-/// The stamps that bracket the two wires of a probe, each on its host's clock, nanoseconds.
+use crate::model::ClockRelation;
+use crate::model::host_time::{ClientNs, ServerNs};
+
+/// The stamps that bracket the two wires of a probe, each on its host's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crossing {
-    /// The request leaves the client; client's clock.
-    pub left_ns: u64,
-    /// The request arrives at the server; server's clock.
-    pub arrived_ns: u64,
-    /// The reply leaves the server; server's clock.
-    pub returned_ns: u64,
-    /// The reply arrives at the client; client's clock.
-    pub back_ns: u64,
+    /// The request leaves the client.
+    pub left: ClientNs,
+    /// The request arrives at the server.
+    pub arrived: ServerNs,
+    /// The reply leaves the server.
+    pub returned: ServerNs,
+    /// The reply arrives at the client.
+    pub back: ClientNs,
+}
+
+/// From nanoseconds of each host's clock, in the order of the fields.
+impl From<[u64; 4]> for Crossing {
+    fn from([left, arrived, returned, back]: [u64; 4]) -> Self {
+        Self {
+            left: ClientNs(left),
+            arrived: ServerNs(arrived),
+            returned: ServerNs(returned),
+            back: ClientNs(back),
+        }
+    }
 }
 
 impl Crossing {
@@ -18,8 +33,21 @@ impl Crossing {
     /// stamps contradict each other: the server would have kept the probe for longer than it was
     /// away.
     pub fn round_ns(&self) -> Option<u64> {
-        let away = self.back_ns.checked_sub(self.left_ns)?;
-        let kept = self.returned_ns.checked_sub(self.arrived_ns)?;
-        away.checked_sub(kept)
+        let away = self.back.checked_since(self.left)?;
+        away.checked_sub(self.returned.checked_since(self.arrived)?)
+    }
+
+    /// Time on each of them, out and in, nanoseconds, if the two clocks are one; absent when the
+    /// stamps contradict each other.
+    pub fn on_one_clock(&self, clock: ClockRelation) -> Option<(u64, u64)> {
+        let out = clock.on_client(self.arrived)?.checked_since(self.left)?;
+        let back = self.back.checked_since(clock.on_client(self.returned)?)?;
+        Some((out, back))
+    }
+
+    /// Server's clock minus client's when the request arrived, less its time on the wire, modulo
+    /// 2^64 nanoseconds: only the change from one probe to the next means anything.
+    pub fn forth_ns(&self) -> u64 {
+        self.arrived.0.wrapping_sub(self.left.0)
     }
 }

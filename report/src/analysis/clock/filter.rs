@@ -33,6 +33,7 @@
 use super::base::{BaseRtt, Smallest};
 use super::crossing::Crossing;
 use super::gaussian::truncated;
+use crate::model::host_time::ClientNs;
 use crate::model::{Counts, State};
 use crate::units::duration;
 use std::fmt;
@@ -393,8 +394,8 @@ struct Previous {
 /// The first probe: everything is relative to it.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
-    left_ns: u64,
-    /// Server's clock minus client's at its arrival, modulo 2^64.
+    left: ClientNs,
+    /// [`Crossing::forth_ns`].
     forth_ns: u64,
 }
 
@@ -428,7 +429,7 @@ pub struct ClockModel {
     elevated: Elevated,
     counts: Counts,
     /// When the last quiet probe came back.
-    in_base_ns: Option<u64>,
+    in_base: Option<ClientNs>,
 }
 
 impl ClockModel {
@@ -485,7 +486,7 @@ impl ClockModel {
             self.confine(&mut belief, interval);
         }
         self.commit(belief, probe.at_s);
-        self.look_back(&probe, crossing.back_ns, event)
+        self.look_back(&probe, crossing.back, event)
     }
 
     /// A model of another clock, of which nothing is known yet, in place of this one: it counts on,
@@ -543,8 +544,8 @@ impl ClockModel {
 
     /// When the last quiet probe came back, client's clock, ns. What the clock did since is a guess:
     /// a slew of 500 ppm adds 500 us in each second.
-    pub fn in_base_ns(&self) -> Option<u64> {
-        self.in_base_ns
+    pub fn in_base(&self) -> Option<ClientNs> {
+        self.in_base
     }
 }
 
@@ -562,18 +563,18 @@ impl ClockModel {
     /// Both directions at the middle of the server's stay, at the server's present rate.
     fn measure(&mut self, crossing: &Crossing) -> Option<Measured> {
         let round = crossing.round_ns().filter(|&round| round > 0)?;
-        let forth = crossing.arrived_ns.wrapping_sub(crossing.left_ns);
+        let forth = crossing.forth_ns();
         let origin = *self.origin.get_or_insert(Origin {
-            left_ns: crossing.left_ns,
+            left: crossing.left,
             forth_ns: forth,
         });
-        let since = |ns: u64| ns.wrapping_sub(origin.left_ns).cast_signed() as f64;
-        let kept_ns = (crossing.returned_ns - crossing.arrived_ns) as f64;
+        let since = |at: ClientNs| at.0.wrapping_sub(origin.left.0).cast_signed() as f64;
+        let kept_ns = crossing.returned.since(crossing.arrived) as f64;
         let drift = 0.5 * self.belief.rate * kept_ns * 1e-9;
         let forth = forth.wrapping_sub(origin.forth_ns).cast_signed();
         let back = i128::from(round) - i128::from(forth);
         Some(Measured {
-            at_s: (since(crossing.left_ns) + since(crossing.back_ns)) * 0.5e-9,
+            at_s: (since(crossing.left) + since(crossing.back)) * 0.5e-9,
             out_ns: forth as f64 + drift,
             back_ns: back as f64 + drift,
             kept_ns,
@@ -723,7 +724,7 @@ impl ClockModel {
     }
 
     /// The probe as the clock is known now; what it says about the usual excess and the path.
-    fn look_back(&mut self, probe: &Measured, came_ns: u64, event: Option<Event>) -> Estimate {
+    fn look_back(&mut self, probe: &Measured, came: ClientNs, event: Option<Event>) -> Estimate {
         let found = self.estimate(probe, &self.belief);
         let (excess, out, back) = (found.excess_ns, found.out.ns, found.back.ns);
         self.previous = Previous { excess, out, back };
@@ -734,7 +735,7 @@ impl ClockModel {
         let mut event = event;
         if in_base {
             self.elevated = Elevated::since(probe.at_s);
-            self.in_base_ns = Some(came_ns);
+            self.in_base = Some(came);
             self.relock = self.relock.saturating_sub(1);
         } else if let Some(longer) = self.longer_path(probe, out, back) {
             event = Some(longer);

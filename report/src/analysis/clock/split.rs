@@ -2,6 +2,7 @@
 
 use super::crossing::Crossing;
 use super::filter::{ClockModel, Estimate};
+use crate::model::host_time::ClientNs;
 use crate::model::{ClockRelation, ClockSummary, WireExcess};
 use std::net::IpAddr;
 
@@ -68,15 +69,15 @@ impl WireSplit {
         self.clock.as_ref()
     }
 
-    /// What is known of the server's clock at this time of the client's, nanoseconds.
-    pub fn summary(&self, now_ns: u64) -> Option<ClockSummary> {
+    /// What is known of the server's clock at this time of the client's.
+    pub fn summary(&self, now: ClientNs) -> Option<ClockSummary> {
         let clock = self.clock.as_ref()?;
         Some(ClockSummary {
             state: clock.state(),
             rate_ppm: clock.rate_ppm(),
             rate_sd_ppm: clock.rate_sd_ppm(),
             counts: clock.counts(),
-            in_base_age_ns: clock.in_base_ns().map(|ns| now_ns.saturating_sub(ns)),
+            in_base_age_ns: clock.in_base().map(|at| now.since(at)),
         })
     }
 
@@ -86,8 +87,7 @@ impl WireSplit {
         let round = crossing.round_ns()?;
         match clock {
             ClockRelation::Same => {
-                let out = crossing.arrived_ns.checked_sub(crossing.left_ns)?;
-                let back = crossing.back_ns.checked_sub(crossing.returned_ns)?;
+                let (out, back) = crossing.on_one_clock(clock)?;
                 Some((
                     exact(out, &mut self.base_out),
                     exact(back, &mut self.base_in),
@@ -160,12 +160,8 @@ mod tests {
     fn crossing(out: u64, back: u64, offset: i64) -> Crossing {
         let left_ns = 1_000_000_000_u64;
         let arrived_ns = (left_ns + out).wrapping_add_signed(offset);
-        Crossing {
-            left_ns,
-            arrived_ns,
-            returned_ns: arrived_ns + 10_000,
-            back_ns: left_ns + out + 10_000 + back,
-        }
+        let back_ns = left_ns + out + 10_000 + back;
+        [left_ns, arrived_ns, arrived_ns + 10_000, back_ns].into()
     }
 
     #[test]
@@ -189,17 +185,13 @@ mod tests {
         let mut split = move |wire: &mut WireSplit, out, back| {
             at += 1_000_000;
             let Crossing {
-                left_ns,
-                arrived_ns,
-                returned_ns,
-                back_ns,
+                left,
+                arrived,
+                returned,
+                back,
             } = crossing(out, back, offset);
-            let crossing = Crossing {
-                left_ns: left_ns + at,
-                arrived_ns: arrived_ns + at,
-                returned_ns: returned_ns + at,
-                back_ns: back_ns + at,
-            };
+            let crossing = [left.0, arrived.0, returned.0, back.0].map(|ns| ns + at);
+            let crossing = Crossing::from(crossing);
             wire.split(&crossing, ClockRelation::Separate).unwrap()
         };
         let mut wire = WireSplit::new();
@@ -253,40 +245,39 @@ mod tests {
         split(&mut wire, 500, 500);
         wire.start_probe(peer(1));
         assert_eq!(wire.estimate(), None);
-        assert_eq!(wire.summary(0).unwrap().state, State::Lock);
+        assert_eq!(wire.summary(ClientNs(0)).unwrap().state, State::Lock);
         split(&mut wire, 500, 500);
         let of = wire.excess().unwrap();
         wire.start_probe(peer(2));
         assert_eq!(wire.excess(), None);
-        assert_eq!(wire.summary(0).unwrap().state, State::Init);
+        assert_eq!(wire.summary(ClientNs(0)).unwrap().state, State::Init);
         split(&mut wire, 9_500, 500);
         assert_eq!(wire.excess().unwrap().excess_ns, 0);
         assert!(wire.excess().unwrap().moved_ns - of.moved_ns >= 1_000_000_000_000_000);
-        assert_eq!(wire.summary(0).unwrap().state, State::Init);
+        assert_eq!(wire.summary(ClientNs(0)).unwrap().state, State::Init);
     }
 
     #[test]
     fn the_summary_knows_how_old_its_knowledge_is() {
         let (mut wire, mut split) = settled(0);
         assert_eq!(
-            wire.summary(1_021_000_000 + 11_000).unwrap().in_base_age_ns,
+            wire.summary(ClientNs(1_021_011_000))
+                .unwrap()
+                .in_base_age_ns,
             Some(1_000_000)
         );
         split(&mut wire, 900_500, 500);
         assert_eq!(
-            wire.summary(1_022_000_000 + 11_000).unwrap().in_base_age_ns,
+            wire.summary(ClientNs(1_022_011_000))
+                .unwrap()
+                .in_base_age_ns,
             Some(2_000_000)
         );
     }
 
     #[test]
     fn a_server_that_kept_the_probe_too_long_is_a_contradiction() {
-        let impossible = Crossing {
-            left_ns: 10,
-            arrived_ns: 0,
-            returned_ns: 100,
-            back_ns: 50,
-        };
+        let impossible = Crossing::from([10, 0, 100, 50]);
         assert_eq!(
             WireSplit::new().split(&impossible, ClockRelation::Separate),
             None
