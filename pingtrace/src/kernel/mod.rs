@@ -1,6 +1,7 @@
 //! The kernel: loads, attaches and reads the BPF objects, and finds out what is needed for that.
 
 pub mod drops;
+pub mod features;
 pub mod host;
 pub mod ids;
 pub mod lab_clock;

@@ -1,6 +1,7 @@
 //! The kernel programs: selects those that fit this kernel, and reads the counts of a cycle.
 
 use super::args::Mode;
+use crate::kernel::features::{self, Features, Parameter};
 use crate::kernel::ids::Ids;
 use crate::kernel::map;
 use crate::kernel::meter::{self, Programs as Loaded};
@@ -12,8 +13,6 @@ use bpf::iofsstat::types::{
     io_row_key, io_use, io_use_key,
 };
 use bpf::iofsstat::{IofsstatSkel, IofsstatSkelBuilder, OpenIofsstatSkel};
-use libbpf_rs::btf::types::{FuncProto, Ptr, Typedef};
-use libbpf_rs::btf::{Btf, BtfKind};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Link, MapCore, MapFlags};
 use report::companion::iofsstat::Reading;
@@ -65,7 +64,7 @@ pub struct Taken {
 impl<'a> Programs<'a> {
     /// Loads and attaches what the mode needs; nothing is counted before the first cut.
     pub fn attach(storage: &'a mut Storage, mode: Mode, ids: &Ids) -> Result<Self> {
-        let kernel = Kernel::read()?;
+        let kernel = Kernel::new(features::running()?);
         let (wanted, blind) = kernel.programs(mode);
         let skel = object::load(
             "the programs of iofsstat",
@@ -244,24 +243,19 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn read() -> Result<Self> {
-        let btf = Btf::from_vmlinux()
-            .context("read this kernel's types (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF)")?;
-        let first_is_queue = |tracepoint: &str| {
-            let first = parameters(&btf, tracepoint).into_iter().nth(1);
-            first.flatten().as_deref() == Some("request_queue")
-        };
-        Ok(Self {
+    fn new(kernel: &Features) -> Self {
+        let first_is_queue = |tracepoint| kernel.points_to(tracepoint, 0, "request_queue");
+        Self {
             bio_queue_second: first_is_queue("block_bio_queue"),
             rq_issue_second: first_is_queue("block_rq_issue"),
             split_second: first_is_queue("block_split"),
-            uring_layout: uring_layout(&parameters(&btf, "io_uring_complete")),
-            dirty: if parameters(&btf, "writeback_dirty_folio").is_empty() {
-                "on_dirty_page"
-            } else {
+            uring_layout: uring_layout(kernel.parameters("io_uring_complete")),
+            dirty: if kernel.has_tracepoint("writeback_dirty_folio") {
                 "on_dirty_folio"
+            } else {
+                "on_dirty_page"
             },
-        })
+        }
     }
 
     /// The programs of a mode, and notes on what this kernel cannot show.
@@ -288,34 +282,65 @@ impl Kernel {
     }
 }
 
-/// Names of the structs to which the parameters of a tracepoint point, the first being the program's
-/// own data; empty if there is no such tracepoint.
-fn parameters(btf: &Btf<'_>, tracepoint: &str) -> Vec<Option<String>> {
-    let name = format!("btf_trace_{tracepoint}");
-    let pointer = btf
-        .type_by_name::<Typedef<'_>>(&name)
-        .and_then(|t| t.next_type());
-    let function = pointer.and_then(|p| p.next_type());
-    let Some(Ok(function)) = function.map(FuncProto::try_from) else {
-        return Vec::new();
-    };
-    let points_to = |id| {
-        let pointer = btf.type_by_id::<Ptr<'_>>(id)?;
-        let target = pointer.next_type()?.skip_mods_and_typedefs();
-        if target.kind() == BtfKind::Struct {
-            return Some(target.name()?.to_str()?.to_owned());
-        }
-        Some(String::new())
-    };
-    function.iter().map(|p| points_to(p.ty)).collect()
-}
-
 /// `(ctx, request, user_data, result, ...)` since 5.19, `(ctx, request, entry)` since 6.14; earlier
 /// kernels do not pass the request.
-fn uring_layout(parameters: &[Option<String>]) -> u32 {
+fn uring_layout(parameters: &[Parameter]) -> u32 {
+    use Parameter::{Struct, Value};
     match parameters {
-        [_, _, Some(_), Some(entry)] if entry == "io_uring_cqe" => 2,
-        [_, _, Some(_), None, None, ..] => 1,
+        [_, Value, ..] => 0,
+        [_, _, Struct(entry)] if entry == "io_uring_cqe" => 2,
+        [_, _, Value, Value, ..] => 1,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_programs_follow_the_kernel() {
+        let old = Features::made_up(&[
+            ("block_bio_queue", &["*request_queue", "*bio"]),
+            ("block_rq_issue", &["*request_queue", "*request"]),
+            ("block_split", &["*request_queue", "*bio", ""]),
+            ("io_uring_complete", &["*", "", "", ""]),
+            ("writeback_dirty_page", &["*page", "*address_space"]),
+        ]);
+        let old = Kernel::new(&old);
+        assert!(old.bio_queue_second && old.rq_issue_second && old.split_second);
+        let (wanted, blind) = old.programs(Mode::Files);
+        assert!(wanted.contains(&"on_dirty_page"), "{wanted:?}");
+        assert!(!wanted.contains(&"on_uring_complete"), "{wanted:?}");
+        assert!(
+            blind.iter().any(|note| note.contains("io_uring")),
+            "{blind:?}"
+        );
+
+        let new = Features::made_up(&[
+            ("block_bio_queue", &["*bio"]),
+            ("block_rq_issue", &["*request"]),
+            ("block_split", &["*bio", ""]),
+            ("io_uring_complete", &["*io_ring_ctx", "*", "*io_uring_cqe"]),
+            ("writeback_dirty_folio", &["*folio", "*address_space"]),
+        ]);
+        let new = Kernel::new(&new);
+        assert!(!new.bio_queue_second && !new.rq_issue_second && !new.split_second);
+        let (wanted, blind) = new.programs(Mode::Files);
+        assert!(wanted.contains(&"on_dirty_folio"), "{wanted:?}");
+        assert!(wanted.contains(&"on_uring_complete"), "{wanted:?}");
+        assert!(blind.is_empty() || !CALLS, "{blind:?}");
+    }
+
+    #[test]
+    fn completions_of_io_uring_have_three_layouts() {
+        let layout = |parameters: &[&str]| {
+            let kernel = Features::made_up(&[("io_uring_complete", parameters)]);
+            uring_layout(kernel.parameters("io_uring_complete"))
+        };
+        assert_eq!(layout(&["*", "", "", ""]), 0, "5.10");
+        assert_eq!(layout(&["*", "*", "", "", "", "", ""]), 1, "5.19");
+        assert_eq!(layout(&["*io_ring_ctx", "*", "*io_uring_cqe"]), 2, "6.14");
+        assert_eq!(uring_layout(&[]), 0, "none");
     }
 }

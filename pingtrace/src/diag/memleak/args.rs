@@ -2,9 +2,9 @@
 
 use super::accounting::{self, Accounting};
 use super::follow::Follow;
-use super::programs;
 use crate::diag::args::Common;
 use crate::exit::Usage;
+use crate::kernel::features;
 use crate::kernel::process::Process;
 use crate::units;
 use anyhow::{Context, Result, bail, ensure};
@@ -162,7 +162,7 @@ impl Args {
             accounting::process(pid).is_some(),
             "process {pid} (-p) is a kernel thread, which has no memory of its own: try -t slab"
         );
-        if !self.malloc && !programs::has_tracepoint("page_fault_user") {
+        if !self.malloc && !features::known().has_tracepoint("page_fault_user") {
             bail!("this kernel has no tracepoint page_fault_user: use --malloc (with -p)");
         }
         Ok(Some(process))

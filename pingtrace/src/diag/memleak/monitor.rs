@@ -7,6 +7,7 @@ use super::pages;
 use super::programs;
 use super::tracker::{self, Counts, Key, Options, RawSite, Tracker};
 use crate::control::Control;
+use crate::kernel::features;
 use crate::kernel::object::{Refusal, Storages};
 use crate::kernel::process::Process;
 use crate::output::companion::Sink;
@@ -164,7 +165,7 @@ impl<'a> Monitor<'a> {
     /// Starts to follow, and takes a snapshot, so that tracker and accounting begin together.
     pub fn follow(&mut self, mut what: Vec<Follow>) -> Result<()> {
         self.followed.clone_from(&what);
-        let can_trace_areas = programs::has_tracepoint("alloc_vmap_area");
+        let can_trace_areas = features::known().has_tracepoint("alloc_vmap_area");
         if self.args.stacks && what.contains(&Follow::Vmalloc) && !can_trace_areas {
             let note = "no stacks of vmalloc: this kernel has no alloc_vmap_area (Linux 6.2)";
             self.notes.push(note.to_owned());

@@ -5,9 +5,8 @@
 //! needs ([`is_blind`]), only the kernel's accounting of it is left.
 
 use super::follow::Follow;
+use crate::kernel::features::{self, Features};
 use crate::kernel::object::Refusal;
-use libbpf_rs::btf::types::{FuncProto, Ptr, Struct, Typedef};
-use libbpf_rs::btf::{Btf, BtfType};
 
 /// The program that finds freed pages, whether their free was seen or not.
 pub const PAGE_CHECK: &str = "ml_page_check";
@@ -39,11 +38,15 @@ pub fn needed_by_all(what: &[Follow]) -> Vec<&'static str> {
 
 /// The programs that this needs on this kernel.
 pub fn needed_by(follow: &Follow) -> Vec<&'static str> {
+    needed_on(features::known(), follow)
+}
+
+fn needed_on(kernel: &Features, follow: &Follow) -> Vec<&'static str> {
     match follow {
-        Follow::Slab(caches) => slab_programs(caches),
+        Follow::Slab(caches) => slab_programs(kernel, caches),
         Follow::Page => vec!["ml_page_alloc", "ml_page_free", PAGE_CHECK],
         Follow::Vmalloc => vec!["ml_vmap_alloc", "ml_vmap_free"],
-        Follow::Percpu => percpu_programs().to_vec(),
+        Follow::Percpu => percpu_programs(kernel).to_vec(),
         Follow::Faults(_) => vec!["ml_fault"],
         Follow::Malloc(_) => vec![
             "ml_malloc",
@@ -56,7 +59,7 @@ pub fn needed_by(follow: &Follow) -> Vec<&'static str> {
 }
 
 /// kmalloc's own caches appear at the kmalloc tracepoint only, the others at `kmem_cache_alloc` only.
-fn slab_programs(caches: &[String]) -> Vec<&'static str> {
+fn slab_programs(kernel: &Features, caches: &[String]) -> Vec<&'static str> {
     let of_kmalloc = |name: &String| name.contains("kmalloc-");
     let (kmalloc, cache) = match caches {
         [] => (true, true),
@@ -65,10 +68,10 @@ fn slab_programs(caches: &[String]) -> Vec<&'static str> {
             !caches.iter().all(of_kmalloc),
         ),
     };
-    let nodes = has_tracepoint("kmem_cache_alloc_node");
+    let nodes = kernel.has_tracepoint("kmem_cache_alloc_node");
     let mut names = vec!["ml_kfree"];
     if kmalloc {
-        let (any, node) = if has_cache_argument("kmalloc") {
+        let (any, node) = if has_cache_argument(kernel, "kmalloc") {
             ("ml_kmalloc_cache", "ml_kmalloc_node_cache")
         } else {
             ("ml_kmalloc", "ml_kmalloc_node")
@@ -77,14 +80,14 @@ fn slab_programs(caches: &[String]) -> Vec<&'static str> {
         names.extend(nodes.then_some(node));
     }
     if cache {
-        let (any, node) = if has_cache_argument("kmem_cache_alloc") {
+        let (any, node) = if has_cache_argument(kernel, "kmem_cache_alloc") {
             ("ml_cache_alloc", "ml_cache_alloc_node")
         } else {
             ("ml_cache_alloc_sized", "ml_cache_alloc_node_sized")
         };
         names.push(any);
         names.extend(nodes.then_some(node));
-        names.push(if has_cache_argument("kmem_cache_free") {
+        names.push(if has_cache_argument(kernel, "kmem_cache_free") {
             "ml_cache_free_wanted"
         } else {
             "ml_cache_free"
@@ -93,41 +96,18 @@ fn slab_programs(caches: &[String]) -> Vec<&'static str> {
     names
 }
 
-fn percpu_programs() -> [&'static str; 2] {
-    // The call site came first in 5.18; void * counts too.
-    let arguments = tracepoint("percpu_alloc_percpu", |_, proto| proto.len());
-    let alloc = match arguments {
-        Some(..=8) => "ml_percpu_alloc_old",
+fn percpu_programs(kernel: &Features) -> [&'static str; 2] {
+    // The call site came first in 5.18.
+    let alloc = match kernel.parameters("percpu_alloc_percpu").len() {
+        1..=7 => "ml_percpu_alloc_old",
         _ => "ml_percpu_alloc",
     };
     [alloc, "ml_percpu_free"]
 }
 
-/// Reads the type of a tracepoint from BTF; `None` if the kernel does not have it.
-fn tracepoint<T>(name: &str, look: impl FnOnce(&Btf<'_>, FuncProto<'_>) -> T) -> Option<T> {
-    let btf = Btf::from_vmlinux().ok()?;
-    let named = btf.type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))?;
-    let pointer = Ptr::try_from(named.next_type()?).ok()?;
-    let proto = FuncProto::try_from(pointer.next_type()?).ok()?;
-    Some(look(&btf, proto))
-}
-
-/// Whether the kernel has this tracepoint.
-pub fn has_tracepoint(name: &str) -> bool {
-    tracepoint(name, |_, _| ()).is_some()
-}
-
-/// Whether its third argument is a `struct kmem_cache *`.
-pub fn has_cache_argument(name: &str) -> bool {
-    let is_cache = |btf: &Btf<'_>, proto: FuncProto<'_>| {
-        // Before the arguments there is the program's own context.
-        let third = proto.iter().nth(3)?;
-        let pointer: BtfType<'_> = btf.type_by_id(third.ty)?;
-        let target = Ptr::try_from(pointer).ok()?.next_type()?;
-        let cache = Struct::try_from(target.skip_mods_and_typedefs()).ok()?;
-        Some(cache.name()? == "kmem_cache")
-    };
-    tracepoint(name, is_cache).flatten().unwrap_or(false)
+/// Whether this tracepoint reports the `struct kmem_cache` of an object.
+pub fn has_cache_argument(kernel: &Features, tracepoint: &str) -> bool {
+    kernel.points_to(tracepoint, 2, "kmem_cache")
 }
 
 #[cfg(test)]
@@ -160,6 +140,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_programs_follow_the_kernel() {
+        let all = Follow::Slab(Vec::new());
+        let cache = Follow::Slab(vec!["filp".to_owned()]);
+        let call = ["", "*", "", "", ""];
+        let with_cache = ["", "*", "*kmem_cache", "", "", ""];
+        let v5_10 = Features::made_up(&[
+            ("kmalloc", &call),
+            ("kmem_cache_alloc", &call),
+            ("kmem_cache_alloc_node", &["", "*", "", "", "", ""]),
+            ("kmem_cache_free", &["", "*"]),
+            ("percpu_alloc_percpu", &["", "", "", "", "*", "", "*"]),
+        ]);
+        assert_eq!(
+            needed_on(&v5_10, &all),
+            [
+                "ml_kfree",
+                "ml_kmalloc",
+                "ml_kmalloc_node",
+                "ml_cache_alloc_sized",
+                "ml_cache_alloc_node_sized",
+                "ml_cache_free"
+            ]
+        );
+        assert_eq!(needed_on(&v5_10, &Follow::Percpu)[0], "ml_percpu_alloc_old");
+        let v6_18 = Features::made_up(&[
+            ("kmalloc", &call),
+            ("kmem_cache_alloc", &["", "*", "*kmem_cache", "", ""]),
+            ("kmem_cache_free", &["", "*", "*kmem_cache"]),
+            (
+                "percpu_alloc_percpu",
+                &["", "", "", "", "", "*", "", "*", "", ""],
+            ),
+        ]);
+        let expected = ["ml_kfree", "ml_cache_alloc", "ml_cache_free_wanted"];
+        assert_eq!(needed_on(&v6_18, &cache), expected);
+        assert_eq!(needed_on(&v6_18, &Follow::Percpu)[0], "ml_percpu_alloc");
+        let v6_0 = Features::made_up(&[
+            ("kmalloc", &with_cache),
+            ("kmem_cache_alloc_node", &with_cache),
+        ]);
+        let kmalloc = Follow::Slab(vec!["kmalloc-64".to_owned()]);
+        let expected = ["ml_kfree", "ml_kmalloc_cache", "ml_kmalloc_node_cache"];
+        assert_eq!(needed_on(&v6_0, &kmalloc), expected);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::follow::Follow;
 use super::programs::{self, PAGE_CHECK, has_cache_argument};
+use crate::kernel::features;
 use crate::kernel::ids::Ids;
 use crate::kernel::map;
 use crate::kernel::meter::{self, Programs};
@@ -133,7 +134,7 @@ impl<'a> Tracker<'a> {
         let mut tracker = Self {
             programs: meter::loaded(skel.object()),
             skel,
-            names_caches: has_cache_argument("kmem_cache_alloc"),
+            names_caches: has_cache_argument(features::known(), "kmem_cache_alloc"),
             page_check: None,
             links: Vec::new(),
         };
@@ -348,7 +349,7 @@ fn configure(open: &mut OpenMemleakSkel<'_>, what: &[Follow], options: &Options<
         match follow {
             Follow::Slab(names) if !names.is_empty() => {
                 rodata.all = false;
-                let sized = !has_cache_argument("kmem_cache_alloc");
+                let sized = !has_cache_argument(features::known(), "kmem_cache_alloc");
                 for (k, name) in names.iter().take(CACHES).enumerate() {
                     let cuts = name.bytes().take(NAME).enumerate();
                     cuts.for_each(|(at, c)| rodata.wanted[k][at] = c.cast_signed());

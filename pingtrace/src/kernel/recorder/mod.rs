@@ -9,6 +9,7 @@ mod sampling;
 pub use buckets::bound;
 pub use memory::{CpuEvent, Memory, RINGS, Reader, comm, text};
 
+use crate::kernel::features::{self, Features};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
 use crate::kernel::symbols;
@@ -17,8 +18,6 @@ use anyhow::{Context, Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_vector};
 use bpf::recorder::{OpenRecorderSkel, RecorderSkel, RecorderSkelBuilder};
 use libbpf_rs::Link;
-use libbpf_rs::btf::Btf;
-use libbpf_rs::btf::types::{Struct, Typedef};
 use libbpf_rs::skel::Skel;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -117,10 +116,10 @@ impl<'a> Recorder<'a> {
     /// Loads what the setup asks for. Fails if the kernel does not even trace switches.
     pub fn load(storage: &'a mut Storage, setup: &Setup) -> Result<Self> {
         let cpus = libbpf_rs::num_possible_cpus().context("count the CPUs")?;
-        let kernel = kernel_types()?;
-        let reschedules = reschedule_hook(setup, &kernel);
+        let kernel = features::running()?;
+        let reschedules = reschedule_hook(setup, kernel, kernel_version());
         let is_there =
-            |tracepoint: &str| tracepoint.is_empty() || has_tracepoint(&kernel, tracepoint);
+            |tracepoint: &str| tracepoint.is_empty() || kernel.has_tracepoint(tracepoint);
         let (wanted, missing): (Vec<_>, Vec<_>) = programs(setup, reschedules)
             .into_iter()
             .partition(|(_, tracepoint)| is_there(tracepoint));
@@ -368,17 +367,11 @@ fn programs(setup: &Setup, reschedules: Hook) -> BTreeSet<(&'static str, &'stati
     wanted
 }
 
-fn has_tracepoint(kernel: &Btf<'_>, name: &str) -> bool {
-    kernel
-        .type_by_name::<Typedef<'_>>(&format!("btf_trace_{name}"))
-        .is_some()
-}
-
 /// The exact hook if it is wanted, and this kernel has both of its tracepoints.
-fn reschedule_hook(setup: &Setup, kernel: &Btf<'_>) -> Hook {
-    let traced = may_trace_reschedules(kernel_version())
-        && has_tracepoint(kernel, "sched_set_need_resched_tp")
-        && has_tracepoint(kernel, "sched_entry_tp");
+fn reschedule_hook(setup: &Setup, kernel: &Features, version: (u32, u32)) -> Hook {
+    let traced = may_trace_reschedules(version)
+        && kernel.has_tracepoint("sched_set_need_resched_tp")
+        && kernel.has_tracepoint("sched_entry_tp");
     match setup.reschedules {
         None => Hook::None,
         Some(_) if traced && !setup.sampled => Hook::Exact,
@@ -397,17 +390,9 @@ fn timer_entry() -> Option<u64> {
 
 /// Whether this kernel records waits for a CPU: it has `CONFIG_SCHED_INFO` and `CONFIG_FAIR_GROUP_SCHED`.
 pub fn knows_waits() -> Result<bool> {
-    let kernel = kernel_types()?;
-    let has = |name: &str, field: &str| {
-        let found = kernel.type_by_name::<Struct<'_>>(name);
-        found.is_some_and(|s| s.iter().any(|m| m.name.is_some_and(|name| name == field)))
-    };
-    Ok(has("sched_info", "last_queued") && has("sched_entity", "cfs_rq"))
-}
-
-fn kernel_types() -> Result<Btf<'static>> {
-    Btf::from_vmlinux()
-        .context("read the kernel's type information: the recorder needs CONFIG_DEBUG_INFO_BTF")
+    let kernel = features::running()?;
+    Ok(kernel.has_member("sched_info", "last_queued")
+        && kernel.has_member("sched_entity", "cfs_rq"))
 }
 
 /// Interrupts each of these CPUs by a timer `hz` times a second, as long as the result lives: that bounds
@@ -503,6 +488,32 @@ fn configure(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reschedules_are_traced_where_the_kernel_has_both_tracepoints_else_sampled() {
+        let tracepoints: [(&str, &[&str]); 2] =
+            [("sched_set_need_resched_tp", &[]), ("sched_entry_tp", &[])];
+        let (both, one) = (
+            Features::made_up(&tracepoints),
+            Features::made_up(&tracepoints[..1]),
+        );
+        let asked = Setup {
+            reschedules: Some(Duration::ZERO),
+            ..Setup::default()
+        };
+        let sampled = Setup {
+            sampled: true,
+            ..asked.clone()
+        };
+        assert_eq!(reschedule_hook(&asked, &both, (6, 18)), Hook::Exact);
+        assert_eq!(reschedule_hook(&asked, &both, (7, 2)), Hook::Sampled);
+        assert_eq!(reschedule_hook(&asked, &one, (6, 18)), Hook::Sampled);
+        assert_eq!(reschedule_hook(&sampled, &both, (6, 18)), Hook::Sampled);
+        assert_eq!(
+            reschedule_hook(&Setup::default(), &both, (6, 18)),
+            Hook::None
+        );
+    }
 
     #[test]
     fn reschedules_are_traced_only_where_that_does_no_harm() {

@@ -3,11 +3,11 @@
 //!
 //! They end with the value and the devices.
 
+use crate::kernel::features;
 use crate::kernel::object::{self, Storage};
 use anyhow::{Context, Result};
 use bpf::burn::types::{burn_hits, burn_site};
 use bpf::burn::{BurnSkel, BurnSkelBuilder, OpenBurnSkel};
-use libbpf_rs::btf::{Btf, types::Typedef};
 use libbpf_rs::{Link, TC_EGRESS, TC_INGRESS, TcHookBuilder};
 use netns::Host;
 use std::iter::StepBy;
@@ -147,11 +147,7 @@ impl<'a> Burn<'a> {
 
 /// Whether this kernel has a place between a socket and the wake-up of its reader.
 pub fn can_delay_wake_ups() -> bool {
-    let has = |btf: Btf<'_>| {
-        btf.type_by_name::<Typedef<'_>>("btf_trace_sk_data_ready")
-            .is_some()
-    };
-    Btf::from_vmlinux().is_ok_and(has)
+    features::known().has_tracepoint("sk_data_ready")
 }
 
 fn configure(open: &mut OpenBurnSkel<'_>, each: Duration, chosen: &[(Site, Hits)]) -> Result<()> {
