@@ -4,7 +4,8 @@
 use super::harness::{Finished, Server, finish, pingtrace};
 use super::packets::{self, Packet};
 use netns::{Host, Lab, Namespace, Netlink};
-use pingtrace::wire::packet::{self, Family};
+use pingtrace::wire::packet;
+use pingtrace::wire::protocol::Family;
 use pnet_packet::icmpv6::{self, Icmpv6Packet};
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::ipv4::Ipv4Packet;

@@ -5,7 +5,7 @@ use super::harness::{
     Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum, until,
 };
 use netns::{Host, Lab, Namespace, Netlink};
-use pingtrace::wire::packet::Family;
+use pingtrace::wire::protocol::Family;
 use pingtrace::wire::socket::ProbeSocket;
 use pnet_packet::util::checksum;
 use serde_json::Value;

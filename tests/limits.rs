@@ -3,7 +3,9 @@
 use super::harness::{Server, alone, client, finish, kill, pingtrace, points, status, sum, until};
 use netns::{Lab, Namespace, Netlink};
 use pingtrace::units::monotonic_ns;
-use pingtrace::wire::packet::{self, Family, INBAND, Probe, Version};
+use pingtrace::wire::packet;
+use pingtrace::wire::probe::Probe;
+use pingtrace::wire::protocol::{Family, INBAND, Version};
 use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use serde_json::Value;
 use std::fs;

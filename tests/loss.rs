@@ -6,7 +6,7 @@ use super::harness::{
 };
 use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
-use pingtrace::wire::packet::Family;
+use pingtrace::wire::protocol::Family;
 use pingtrace::wire::socket::ProbeSocket;
 use serde_json::Value;
 use std::fs;

@@ -20,10 +20,13 @@
 //! reserved of version 0 never count), and `capacity=` as it stands (version 1). A wrong
 //! checksum is no error.
 
-use pingtrace::wire::packet::{
-    self, About, Extension, Family, INBAND, Malformed, Probe, StampPacket, V1_ENTRY, V1_HEADER,
-    Version,
-};
+use pingtrace::wire::entry::Entry;
+use pingtrace::wire::extension::{About, Extension};
+use pingtrace::wire::layout::{V1_ENTRY, V1_HEADER};
+use pingtrace::wire::packet::{self, Malformed};
+use pingtrace::wire::probe::Probe;
+use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
+use pingtrace::wire::stamp_packet::StampPacket;
 use report::analysis::loss::ServerStatus;
 use std::collections::BTreeMap;
 use std::fs;
@@ -153,7 +156,7 @@ pub fn all() -> Vec<Packet> {
 }
 
 /// Flags that have a meaning to the product; unknown ones are cleared.
-const KNOWN_FLAGS: u16 = packet::DONTADD | INBAND | packet::RECORD;
+const KNOWN_FLAGS: u16 = DONTADD | INBAND | RECORD;
 
 #[test]
 fn every_packet_is_read_as_its_file_says() {
@@ -212,7 +215,7 @@ fn compare(file: &Packet) {
     }
 }
 
-fn compare_entry(name: &str, entry: &packet::Entry, expected: &Fields, version: Version) {
+fn compare_entry(name: &str, entry: &Entry, expected: &Fields, version: Version) {
     assert_eq!(entry.point as u64, expected.number("point"), "{name}");
     assert_eq!(u64::from(entry.netns), expected.number("netns"), "{name}");
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Packets of version 1.
 #![no_main]
 
-use pingtrace::wire::packet::Version;
+use pingtrace::wire::protocol::Version;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| pingtrace_fuzz::check(data, Version::V1));

@@ -4,10 +4,12 @@
 //! are put right, so that most inputs get past the first tests; and as a list of stamps that
 //! must come out of a stamp packet as they went in.
 
-use pingtrace::wire::packet::{
-    self, DONTADD, Entry, Family, INBAND, MAGIC, Extension, Packet, RECORD, StampPacket, V0_ENTRY,
-    V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER, Version,
-};
+use pingtrace::wire::entry::Entry;
+use pingtrace::wire::extension::Extension;
+use pingtrace::wire::layout::{MAGIC, V0_ENTRY, V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER};
+use pingtrace::wire::packet::{Packet, self};
+use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
+use pingtrace::wire::stamp_packet::StampPacket;
 use report::model::Point;
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];

@@ -3,7 +3,8 @@
 use super::args::Mode;
 use crate::client::plan::Plan;
 use crate::kernel::host;
-use crate::wire::packet::{INBAND, Probe, RECORD, Version};
+use crate::wire::probe::Probe;
+use crate::wire::protocol::{INBAND, RECORD, Version};
 
 /// A peer that answers at least this many probes, over at least this time, ns, without stamps counts as
 /// one that gives none.

@@ -5,7 +5,7 @@ use crate::client::plan::Plan;
 use crate::control::Control;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
-use crate::wire::packet::Probe;
+use crate::wire::probe::Probe;
 use crate::wire::socket::{self, ProbeSocket};
 use report::model::send_error::SendError;
 use socket2::SockAddr;

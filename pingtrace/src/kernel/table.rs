@@ -3,7 +3,7 @@
 //! anonymous memory, and only user space writes it.
 
 use crate::kernel::map::{Field, Mapping, field};
-use crate::wire::packet::{self, Entry};
+use crate::wire::entry::{self, Entry};
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot, pt_state};
 use report::model::Point;
@@ -125,7 +125,7 @@ impl Table {
         let n = self.slots.read(at, used);
         if usize::from(n) < STAMPS {
             let place = stamps(direction).element(usize::from(n));
-            self.slots.write(at, place, packet::to_stamp(point, ns));
+            self.slots.write(at, place, entry::to_stamp(point, ns));
             self.slots.write(at, used, n + 1);
         }
     }
@@ -163,7 +163,7 @@ impl Slot<'_> {
         let used = usize::from(self.slots.read(self.at, USED.element(direction)));
         for i in 0..used.min(STAMPS) {
             let stamp = self.slots.read(self.at, stamps(direction).element(i));
-            each(packet::from_stamp(&stamp));
+            each(Entry::from_stamp(&stamp));
         }
     }
 }

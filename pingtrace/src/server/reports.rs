@@ -5,7 +5,11 @@ use super::slot::{address, answered_in, family, left_by, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
-use crate::wire::packet::{self, About, Entry, Extension, Family, StampPacket, Version};
+use crate::wire::entry::Entry;
+use crate::wire::extension::{About, Extension};
+use crate::wire::layout::TEXT;
+use crate::wire::protocol::{Family, Version};
+use crate::wire::stamp_packet::StampPacket;
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
 use report::analysis::blame::to_wire;
 use report::model::{Blame, KernelDrop};
@@ -128,7 +132,7 @@ pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
     let length = usize::from(slot.length);
     let (session, sequence) = (slot.session, slot.sequence);
     let mut packet = StampPacket::new(family(slot), Version::V1, session, sequence, length);
-    let text = to_wire(blame, packet.room() * packet::TEXT);
+    let text = to_wire(blame, packet.room() * TEXT);
     if text.is_empty() {
         return None;
     }

@@ -13,7 +13,7 @@ use crate::kernel::tracer::{Role, Setup, Tracer};
 use crate::output::story;
 use crate::server::inband::Inband;
 use crate::units::monotonic_ns;
-use crate::wire::packet::Family;
+use crate::wire::protocol::Family;
 use crate::wire::socket::{Deliver, Options, ProbeSocket};
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::pt_pending;

@@ -1,7 +1,8 @@
 //! Reads a slot of the kernel's table: where a probe was answered, its addresses and stamps.
 
 use crate::kernel::table::{REPLY, REQUEST};
-use crate::wire::packet::{self, Entry, Family};
+use crate::wire::entry::Entry;
+use crate::wire::protocol::Family;
 use bpf::pingtrace::types::pt_stamp_slot;
 use report::model::Point;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -27,7 +28,7 @@ pub fn entries(
 ) -> impl DoubleEndedIterator<Item = Entry> + '_ {
     let used = usize::from(slot.used[direction]);
     let stamps = slot.stamp[direction].iter().take(used);
-    stamps.filter_map(packet::from_stamp)
+    stamps.filter_map(Entry::from_stamp)
 }
 
 /// All stamps of a slot, for a packet whose own probe is `back` sequence numbers newer.

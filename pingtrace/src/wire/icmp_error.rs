@@ -3,12 +3,15 @@
 //! Anybody can send one, so it counts only if it quotes a probe in flight; what the kernel learnt from it,
 //! such as a path MTU, is ignored.
 
-use crate::wire::packet::{Family, MAGIC};
+use crate::wire::layout::{Header, MAGIC};
+use crate::wire::protocol::Family;
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::ipv4::Ipv4Packet;
 use pnet_packet::ipv6::Ipv6Packet;
 use pnet_packet::util::checksum;
+use std::mem::offset_of;
 use std::net::IpAddr;
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Bytes before the packet that an error quotes.
 const HEADER: usize = 8;
@@ -91,17 +94,16 @@ impl IcmpError {
 impl Echo {
     /// `None` if it is not an echo request, or enough is quoted to see that it is not a probe.
     fn parse(echo: &[u8], family: Family) -> Option<Self> {
-        let be16 = |at: usize| Some(u16::from_be_bytes([*echo.get(at)?, *echo.get(at + 1)?]));
-        let be32 = |at: usize| Some(u32::from(be16(at)?) << 16 | u32::from(be16(at + 2)?));
-        let (id, sequence) = (be16(4)?, be16(6)?);
-        if echo[0] != family.request() || be16(12).is_some_and(|magic| magic != MAGIC) {
-            return None;
-        }
-        let whole = be32(16).zip(be32(20));
-        Some(Self {
-            id,
-            sequence,
-            whole,
+        let mut header = Header::new_zeroed();
+        let quoted = echo.len().min(size_of::<Header>());
+        header.as_mut_bytes()[..quoted].copy_from_slice(&echo[..quoted]);
+        let is_echo = quoted >= offset_of!(Header, version) && header.kind == family.request();
+        let is_other = quoted >= offset_of!(Header, capacity) && header.magic != MAGIC;
+        let is_whole = quoted == size_of::<Header>();
+        (is_echo && !is_other).then(|| Self {
+            id: header.id.get(),
+            sequence: header.sequence16.get(),
+            whole: is_whole.then(|| header.probe()),
         })
     }
 }
@@ -155,7 +157,8 @@ const fn icmpv6_name(kind: u8, code: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::packet::{Probe, Version};
+    use crate::wire::probe::Probe;
+    use crate::wire::protocol::Version;
 
     const SESSION: u32 = 0x1234_5678;
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));

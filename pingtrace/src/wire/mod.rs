@@ -1,6 +1,24 @@
 //! What two hosts exchange: packets, and the sockets that send and receive them.
 
-pub mod icmp_error;
+/// Address family, version, flags.
+pub mod protocol;
+
+/// The bytes, as types.
+pub mod layout;
+
+/// Stamps in a packet.
+pub mod entry;
+/// What else is in a packet.
+pub mod extension;
+
+/// The packet that a client sends.
+pub mod probe;
+/// The packet that a server sends.
+pub mod stamp_packet;
+
+/// Parses the packets that arrive.
 pub mod packet;
+
+pub mod icmp_error;
 pub mod socket;
 pub mod timestamps;

@@ -6,7 +6,9 @@
 )]
 
 use crate::wire::icmp_error::IcmpError;
-use crate::wire::packet::{self, Family, V0_HEADER};
+use crate::wire::layout::V0_HEADER;
+use crate::wire::packet;
+use crate::wire::protocol::Family;
 use crate::wire::timestamps;
 use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;

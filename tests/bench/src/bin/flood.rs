@@ -5,7 +5,9 @@
 
 use anyhow::{Context, Result, bail};
 use pingtrace::units::{SECOND, monotonic_ns};
-use pingtrace::wire::packet::{self, Family, Probe, Version};
+use pingtrace::wire::packet;
+use pingtrace::wire::probe::Probe;
+use pingtrace::wire::protocol::{Family, Version};
 use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use socket2::SockAddr;
 use std::mem::MaybeUninit;

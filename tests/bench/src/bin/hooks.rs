@@ -16,7 +16,7 @@ use libbpf_rs::libbpf_sys::{BPF_STATS_RUN_TIME, bpf_enable_stats};
 use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
 use netns::Namespace;
-use pingtrace::wire::packet::Family;
+use pingtrace::wire::protocol::Family;
 use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket};
 use pnet_packet::util::checksum;
 use std::collections::{BTreeMap, BTreeSet};

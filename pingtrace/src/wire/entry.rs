@@ -1,0 +1,105 @@
+//! Stamps in a packet, and in a slot of the kernel's table, which has their layout.
+
+use super::layout::{EntryV0, EntryV1};
+use bpf::pingtrace::types::{pt_stamp, pt_wire};
+use report::model::Point;
+
+/// `back` of a provisional stamp, which the exact one in a later packet replaces.
+pub const PROVISIONAL: i16 = (pt_wire::PT_AUX_PROVISIONAL.0 as u16).cast_signed();
+
+/// The highest point number of version 0, and the highest that a peer of it knows outside its
+/// namespace mode.
+const V0_LAST_POINT: u16 = Point::MRxDevreply as u16;
+const V0_LAST_SENT: u16 = Point::LRxSoftirq as u16;
+
+/// A stamp in a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `CLOCK_MONOTONIC` of the stamping host: nanoseconds, or of version 0 microseconds in 32 bits.
+    pub time: u64,
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Device.
+    pub ifindex: u32,
+    /// Which host: 0 the client's, also for a server on the client's kernel; 1 the server, 2.. others.
+    pub host: u16,
+    /// Where.
+    pub point: Point,
+    /// CPU; version 0 does not say.
+    pub cpu: Option<u16>,
+    /// How many sequence numbers back the stamp's probe is; negative: it is a younger one's.
+    pub back: i16,
+}
+
+impl Entry {
+    /// `None` for an unknown point.
+    pub(super) fn from_v1(e: &EntryV1) -> Option<Self> {
+        Some(Self {
+            time: e.time_ns.get(),
+            netns: e.netns.get(),
+            ifindex: e.ifindex.get(),
+            host: e.host.get(),
+            point: Point::from_wire(e.point.get())?,
+            cpu: Some(e.cpu.get()),
+            back: e.aux.get().cast_signed(),
+        })
+    }
+
+    /// `None` for an unknown point.
+    pub(super) fn from_v0(e: &EntryV0) -> Option<Self> {
+        Some(Self {
+            time: u64::from(e.time_us.get()),
+            netns: e.netns.get(),
+            ifindex: e.ifindex.get(),
+            host: 1,
+            point: Point::from_wire(e.point.get()).filter(|p| *p as u16 <= V0_LAST_POINT)?,
+            cpu: None,
+            back: 0,
+        })
+    }
+
+    pub(super) fn to_v1(self) -> EntryV1 {
+        EntryV1 {
+            time_ns: self.time.into(),
+            netns: self.netns.into(),
+            ifindex: self.ifindex.into(),
+            host: self.host.into(),
+            point: (self.point as u16).into(),
+            cpu: self.cpu.unwrap_or(0).into(),
+            aux: self.back.cast_unsigned().into(),
+        }
+    }
+
+    /// `None` for a point that version 0 does not have.
+    pub(super) fn to_v0(self) -> Option<EntryV0> {
+        (self.point as u16 <= V0_LAST_SENT).then(|| EntryV0 {
+            netns: self.netns.into(),
+            ifindex: self.ifindex.into(),
+            user: 0.into(),
+            point: (self.point as u16).into(),
+            time_us: ((self.time / 1_000) as u32).into(),
+        })
+    }
+
+    /// A stamp of a slot; `None` for an unknown point.
+    pub fn from_stamp(s: &pt_stamp) -> Option<Self> {
+        Some(Self {
+            time: u64::from_be(s.time_ns),
+            netns: u32::from_be(s.netns),
+            ifindex: u32::from_be(s.ifindex),
+            host: u16::from_be(s.host),
+            point: Point::from_wire(u16::from_be(s.point))?,
+            cpu: Some(u16::from_be(s.cpu)),
+            back: 0,
+        })
+    }
+}
+
+/// A stamp of this host for a slot.
+pub fn to_stamp(point: Point, ns: u64) -> pt_stamp {
+    pt_stamp {
+        time_ns: ns.to_be(),
+        point: (point as u16).to_be(),
+        ..pt_stamp::default()
+    }
+}

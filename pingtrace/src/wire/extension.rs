@@ -1,0 +1,176 @@
+//! Entries of version 1 that are not stamps: the states of probes, and drops with their names.
+
+use super::layout::{EntryV1, TEXT, TextEntry, WindowEntry};
+use bpf::pingtrace::types::{pt_extension, pt_server_status, pt_text};
+use report::analysis::loss::ServerStatus;
+use zerocopy::{FromZeros, transmute, transmute_ref};
+
+/// Host field of a question that is not answered yet.
+const UNANSWERED: u16 = 0xffff;
+
+const WINDOW_KIND: u16 = pt_extension::PT_EXTENSION_WINDOW.0 as u16;
+const DROP_KIND: u16 = pt_extension::PT_EXTENSION_DROP.0 as u16;
+const TEXT_KIND: u16 = pt_extension::PT_EXTENSION_TEXT.0 as u16;
+
+/// What a text names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// The kernel's name of the reason.
+    Reason = pt_text::PT_TEXT_REASON.0 as isize,
+    /// The function that dropped the packet.
+    Location = pt_text::PT_TEXT_LOCATION.0 as isize,
+    /// The device.
+    Device = pt_text::PT_TEXT_DEVICE.0 as isize,
+    /// The namespace.
+    Netns = pt_text::PT_TEXT_NETNS.0 as isize,
+    /// What had the CPU in slow segments of the probe; see [`report::analysis::blame`].
+    Blame = pt_text::PT_TEXT_BLAME.0 as isize,
+}
+
+impl About {
+    const ALL: [Self; 5] = [
+        Self::Reason,
+        Self::Location,
+        Self::Device,
+        Self::Netns,
+        Self::Blame,
+    ];
+}
+
+/// An entry that is not a stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// The state of the probe `back` sequence numbers back, and of those after it.
+    Window {
+        /// How many sequence numbers back the first probe is.
+        back: u16,
+        /// A status for each, as far as the server gave one.
+        statuses: Vec<Option<ServerStatus>>,
+    },
+    /// The server's kernel dropped a packet of a probe.
+    Drop {
+        /// `CLOCK_MONOTONIC` of the server, ns.
+        ns: u64,
+        /// Inode of the network namespace; 0 unknown.
+        netns: u32,
+        /// Device; 0 unknown.
+        ifindex: u32,
+        /// The reply, else the request.
+        reply: bool,
+        /// How many sequence numbers back the probe is.
+        back: u16,
+    },
+    /// A part of a name for the drop of the same probe, or of its blame: printable ASCII.
+    Text {
+        /// What it names.
+        about: About,
+        /// At most 16 characters.
+        text: String,
+        /// How many sequence numbers back the probe is.
+        back: u16,
+    },
+}
+
+impl Extension {
+    /// Splits a name into entries; what is not printable ASCII is left out.
+    pub fn texts(about: About, name: &str, back: u16) -> Vec<Self> {
+        let printable: Vec<u8> = name.bytes().filter(u8::is_ascii_graphic).collect();
+        let parts = printable.chunks(TEXT).map(|part| Self::Text {
+            about,
+            text: String::from_utf8_lossy(part).into_owned(),
+            back,
+        });
+        parts.collect()
+    }
+
+    /// Whether an entry is an extension.
+    pub(super) fn is(e: &EntryV1) -> bool {
+        (WINDOW_KIND..=TEXT_KIND).contains(&e.point.get())
+    }
+
+    /// `None` for a question that is not answered, and for an unknown text.
+    pub(super) fn from_entry(e: &EntryV1) -> Option<Self> {
+        let back = e.aux.get();
+        match e.point.get() {
+            WINDOW_KIND if e.host.get() != UNANSWERED => {
+                let window: &WindowEntry = transmute_ref!(e);
+                let statuses = window.statuses.iter().flat_map(|b| [b & 15, b >> 4]);
+                Some(Self::Window {
+                    back,
+                    statuses: statuses.map(status).collect(),
+                })
+            }
+            DROP_KIND => Some(Self::Drop {
+                ns: e.time_ns.get(),
+                netns: e.netns.get(),
+                ifindex: e.ifindex.get(),
+                reply: e.cpu != 0,
+                back,
+            }),
+            TEXT_KIND => {
+                let entry: &TextEntry = transmute_ref!(e);
+                let about = entry.about.get();
+                let about = About::ALL.into_iter().find(|a| *a as u16 == about)?;
+                let text = entry.text.iter().filter(|b| b.is_ascii_graphic());
+                let text = text.map(|b| char::from(*b)).collect();
+                Some(Self::Text { about, text, back })
+            }
+            _ => None,
+        }
+    }
+
+    /// `None` for a window, which only the kernel programs write.
+    pub(super) fn to_entry(&self) -> Option<EntryV1> {
+        match self {
+            Self::Window { .. } => None,
+            Self::Drop {
+                ns,
+                netns,
+                ifindex,
+                reply,
+                back,
+            } => Some(EntryV1 {
+                time_ns: (*ns).into(),
+                netns: (*netns).into(),
+                ifindex: (*ifindex).into(),
+                host: 0.into(),
+                point: DROP_KIND.into(),
+                cpu: u16::from(*reply).into(),
+                aux: (*back).into(),
+            }),
+            Self::Text { about, text, back } => {
+                let mut entry = TextEntry::new_zeroed();
+                let bytes = &text.as_bytes()[..text.len().min(TEXT)];
+                entry.text[..bytes.len()].copy_from_slice(bytes);
+                entry.kind = TEXT_KIND.into();
+                entry.about = (*about as u16).into();
+                entry.back = (*back).into();
+                Some(transmute!(entry))
+            }
+        }
+    }
+}
+
+/// A client's question about the probe `back` sequence numbers back, which was sent `age_ns` ago, and about
+/// those after it.
+pub(super) fn question(back: u16, age_ns: u64) -> EntryV1 {
+    EntryV1 {
+        time_ns: age_ns.into(),
+        host: UNANSWERED.into(),
+        point: WINDOW_KIND.into(),
+        aux: back.into(),
+        ..EntryV1::new_zeroed()
+    }
+}
+
+fn status(code: u8) -> Option<ServerStatus> {
+    match pt_server_status(u32::from(code)) {
+        pt_server_status::PT_STATUS_UNSEEN => Some(ServerStatus::Unseen),
+        pt_server_status::PT_STATUS_ARRIVED => Some(ServerStatus::Arrived),
+        pt_server_status::PT_STATUS_DELIVERED => Some(ServerStatus::Delivered),
+        pt_server_status::PT_STATUS_REPLIED => Some(ServerStatus::Replied),
+        pt_server_status::PT_STATUS_LEFT => Some(ServerStatus::Left),
+        pt_server_status::PT_STATUS_FORGOTTEN => Some(ServerStatus::Forgotten),
+        _ => None,
+    }
+}
