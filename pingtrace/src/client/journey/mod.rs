@@ -5,76 +5,24 @@
 //! driver, come with a later reply or in a stamp packet; until then the probe waits here. The wait ends
 //! with the stamps, after so many further replies that they must have been lost, or at a deadline.
 
+mod arrival;
+mod early;
+mod path;
+mod pending;
+mod server_drops;
+
+pub use arrival::{Arrival, Identity, Unanswered};
+pub use pending::stamp;
+
 use crate::client::session::index_of;
-use crate::kernel::drops;
-use crate::kernel::table::{REPLY, REQUEST, Table};
-use crate::wire::packet::{About, Entry, Extension, PROVISIONAL, Packet, Version};
-use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot};
-use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status, Symbol};
+use crate::client::slot_stamps::SlotStamps;
+use crate::wire::packet::{Entry, PROVISIONAL, Packet, Version};
+use early::Early;
+use path::{Seen, lay, lay_all, user};
+use pending::Pending;
+use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status};
+use server_drops::ServerDrops;
 use std::collections::{BTreeMap, VecDeque};
-use std::mem::offset_of;
-use std::net::IpAddr;
-
-/// What the client asks of a run, as far as joining needs it.
-#[derive(Clone, Copy, Debug)]
-pub struct Identity {
-    /// Session id.
-    pub session: u32,
-    /// The host that is probed.
-    pub peer: IpAddr,
-    /// Stamps of the own namespace only are wanted, so a server on the same kernel has its own.
-    pub own_namespace_only: bool,
-    /// The user wants one kernel to count as two hosts.
-    pub two_hosts: bool,
-}
-
-/// What user space knows of a reply.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// Which probe; its low 32 bits are the sequence number.
-    pub index: u64,
-    /// `l_tx_due`, `CLOCK_MONOTONIC` ns, if there is a schedule.
-    pub due_ns: Option<u64>,
-    /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
-    pub sent_ns: u64,
-    /// On this CPU, if that is still known.
-    pub sent_cpu: Option<u16>,
-    /// Wall-clock time of the send, ns since the Unix epoch.
-    pub sent_unix_ns: i64,
-    /// `l_rx_user`, `CLOCK_MONOTONIC` ns.
-    pub received_ns: u64,
-    /// Wake-up of the receiving thread, if it slept: ns and CPU.
-    pub woken: Option<(u64, u16)>,
-    /// When it ran again.
-    pub oncpu: Option<(u64, u16)>,
-    /// In time or late.
-    pub status: Status,
-}
-
-impl Arrival {
-    /// The sequence number.
-    fn sequence(&self) -> u32 {
-        self.index as u32
-    }
-}
-
-/// A probe that was not answered.
-pub struct Unanswered {
-    /// With the stamps of both hosts.
-    pub probe: Probe,
-    /// What their kernels dropped of it.
-    pub drops: Vec<KernelDrop>,
-    /// Its slot was there: what has no stamp in it did not happen.
-    pub seen_here: bool,
-}
-
-/// The contents of a probe's slot.
-#[derive(Debug, Default)]
-struct Copied {
-    request: Vec<Stamp>,
-    reply: Vec<Stamp>,
-    drop: Option<pt_drop>,
-}
 
 /// Counts of what did not fit together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,40 +33,15 @@ pub struct Counts {
     pub orphans: u64,
     /// Answered probes that ended without the server stamps they waited for.
     pub no_remote: u64,
-    /// Probes whose record was reused before it was read.
+    /// Probes whose slot was reused before it was read.
     pub evicted: u64,
     /// Stamps, drops and parts of names refused: more than a probe can have, or of none that was
     /// sent.
     pub refused: u64,
 }
 
-#[derive(Debug, Default)]
-struct Pending {
-    arrival: Option<Arrival>,
-    request: Vec<Stamp>,
-    reply: Vec<Stamp>,
-    remote: Vec<Stamp>,
-    /// What this host's kernel dropped.
-    drop: Option<pt_drop>,
-    provisional: Option<Stamp>,
-    same_kernel: bool,
-    handed_over: bool,
-    /// Which reply it was, from 1.
-    number: u64,
-    deadline_ns: u64,
-}
-
 /// Late stamps travel with the next reply that has room: after this many replies they are lost.
 const LATE_WITHIN: u64 = 64;
-/// Upper bound on probes whose stamps arrived before their reply.
-const MAX_EARLY: usize = 8192;
-/// Upper bound on such stamps, of all probes together: 40 bytes each.
-const MAX_EARLY_STAMPS: usize = 65_536;
-/// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
-const MAX_REMOTE: usize =
-    (size_of::<pt_stamp_slot>() - offset_of!(pt_stamp_slot, stamp)) / size_of::<pt_stamp>();
-/// Upper bound on the length of a kernel's name, bytes.
-const MAX_NAME: usize = 255;
 /// Upper bound on probes whose slot was copied before it was reused.
 const MAX_COPIES: usize = 32_768;
 
@@ -129,16 +52,12 @@ pub struct Journey {
     spare: Vec<Pending>,
     /// Probes sent.
     sent: u64,
-    /// Stamps that overtook their probe's own reply, by index.
-    early: BTreeMap<u64, Vec<Entry>>,
-    /// How many these are.
-    early_stamps: usize,
+    early: Early,
     /// Contents of the slots of probes in flight when they were reused, by index.
-    copies: BTreeMap<u64, Copied>,
+    copies: BTreeMap<u64, SlotStamps>,
     /// When the last reply that was read reached the socket, as far as that is known, ns.
     at_socket_ns: u64,
-    /// What the server's kernel dropped, by index.
-    drops: BTreeMap<u64, KernelDrop>,
+    drops: ServerDrops,
     /// The server runs on this kernel, in this namespace.
     server_netns: Option<u32>,
     /// Replies so far.
@@ -146,8 +65,7 @@ pub struct Journey {
     /// The 32-bit microseconds of a version 0 peer, continued in 64 bits.
     v0_clock_us: Option<u64>,
     scratch: Probe,
-    /// What did not fit.
-    pub counts: Counts,
+    counts: Counts,
 }
 
 impl Journey {
@@ -166,16 +84,24 @@ impl Journey {
             waiting: VecDeque::new(),
             spare: Vec::new(),
             sent: 0,
-            early: BTreeMap::new(),
-            early_stamps: 0,
+            early: Early::default(),
             copies: BTreeMap::new(),
             at_socket_ns: 0,
-            drops: BTreeMap::new(),
+            drops: ServerDrops::default(),
             server_netns: None,
             answered: 0,
             v0_clock_us: None,
             scratch,
             counts: Counts::default(),
+        }
+    }
+
+    /// What did not fit together so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            orphans: self.early.orphans,
+            refused: self.counts.refused + self.drops.refused,
+            ..self.counts
         }
     }
 
@@ -189,21 +115,23 @@ impl Journey {
         self.waiting.len()
     }
 
-    /// A probe that was answered: takes the client's stamps, and those in the reply itself.
-    /// Returns whether the reply carried server stamps.
+    /// A probe that was answered: takes the client's stamps, which `slot` reads (see
+    /// [`copy_slot`](Self::copy_slot)), and those in the reply itself. Returns whether the reply carried
+    /// server stamps.
     pub fn answered(
         &mut self,
-        table: &Table,
         arrival: Arrival,
         packet: &Packet<'_>,
         deadline_ns: u64,
+        slot: impl FnOnce(&mut SlotStamps) -> bool,
     ) -> bool {
         let mut p = self.spare.pop().unwrap_or_default();
         p.deadline_ns = deadline_ns;
         self.answered += 1;
         p.number = self.answered;
-        self.take_record(table, arrival.index, &mut p);
-        let at_socket = p.reply.iter().rfind(|s| s.point == Point::LRxSkdataready);
+        self.take_slot(arrival.index, &mut p.here, slot);
+        let mut reply = p.here.reply.iter();
+        let at_socket = reply.rfind(|s| s.point == Point::LRxSkdataready);
         let at_socket = at_socket.map(|s| s.ns);
         self.at_socket_ns = self.at_socket_ns.max(at_socket.unwrap_or(0));
         // A sleep that ended before the reply reached the socket was another reply's.
@@ -213,61 +141,43 @@ impl Journey {
             oncpu: arrival.oncpu.filter(after),
             ..arrival
         });
-        self.take_early(arrival.index, &mut p);
+        self.early.take_into(arrival.index, &mut p);
         self.waiting.push_back(p);
         self.remote(packet) > 0
     }
 
     /// Takes this host's stamps of a probe from its slot, or from the copy. Returns whether there was either.
-    fn take_record(&mut self, table: &Table, index: u64, p: &mut Pending) -> bool {
+    fn take_slot(
+        &mut self,
+        index: u64,
+        into: &mut SlotStamps,
+        slot: impl FnOnce(&mut SlotStamps) -> bool,
+    ) -> bool {
         let copied = self.copies.remove(&index);
-        let mut unknown = 0;
-        let read = table.read(self.identity.session, index as u32, |slot| {
-            for (direction, into) in [(REQUEST, &mut p.request), (REPLY, &mut p.reply)] {
-                slot.stamps(direction, |e| match e {
-                    Some(e) => into.push(local(&e)),
-                    None => unknown += 1,
-                });
-            }
-            p.drop = slot.dropped();
-        });
-        if read.is_some() {
-            self.counts.unknown_points += unknown;
+        if slot(into) {
+            self.counts.unknown_points += into.unknown;
             return true;
         }
         // The stamps read may be another probe's.
-        let Copied {
-            request,
-            reply,
-            drop,
-        } = copied.unwrap_or_default();
-        (p.request, p.reply, p.drop) = (request, reply, drop);
-        let known = !p.request.is_empty() || !p.reply.is_empty() || p.drop.is_some();
+        match copied {
+            Some(copied) => *into = copied,
+            None => into.clear(),
+        }
+        let known = !into.is_empty();
         self.counts.evicted += u64::from(!known);
         known
     }
 
     /// Copies the slot of a probe in flight, which is about to be reused; beyond the limit the oldest copies
-    /// are forgotten.
-    pub fn copy_record(&mut self, table: &Table, index: u64) {
-        let mut p = Pending::default();
-        if !self.take_record(table, index, &mut p) {
+    /// are forgotten. `slot` reads it, and returns false if it was reused meanwhile.
+    pub fn copy_slot(&mut self, index: u64, slot: impl FnOnce(&mut SlotStamps) -> bool) {
+        let mut copied = SlotStamps::default();
+        if !self.take_slot(index, &mut copied, slot) {
             return;
         }
         if self.copies.len() >= MAX_COPIES {
             self.copies.pop_first();
         }
-        let Pending {
-            request,
-            reply,
-            drop,
-            ..
-        } = p;
-        let copied = Copied {
-            request,
-            reply,
-            drop,
-        };
         self.copies.insert(index, copied);
     }
 
@@ -284,6 +194,11 @@ impl Journey {
     /// Only the stamps for older probes, of a reply that is no probe's itself.
     pub fn late(&mut self, packet: &Packet<'_>) {
         self.take(packet, |e| e.back != 0 && e.back != PROVISIONAL);
+    }
+
+    /// Takes the server's drop reports. Returns whether there were any.
+    pub fn dropped(&mut self, packet: &Packet<'_>) -> bool {
+        self.drops.take_from(packet, self.sent)
     }
 
     fn take(&mut self, packet: &Packet<'_>, wanted: impl Fn(&Entry) -> bool) -> usize {
@@ -306,105 +221,16 @@ impl Journey {
             let sequence = packet
                 .sequence
                 .wrapping_sub(i32::from(back).cast_unsigned());
-            match self.find(sequence) {
-                Some(p) => {
-                    let taken = p.take(&e);
-                    self.counts.refused += u64::from(!taken);
-                }
-                None => self.keep(sequence, e),
-            }
+            let fits = if let Some(p) = self.find(sequence) {
+                p.take(&e)
+            } else {
+                let index = index_of(sequence, self.sent);
+                index.is_some_and(|index| self.early.keep(index, e))
+            };
+            self.counts.refused += u64::from(!fits);
             taken += 1;
         }
         taken
-    }
-
-    /// Takes the server's drop reports. Returns whether there were any.
-    pub fn dropped(&mut self, packet: &Packet<'_>) -> bool {
-        let mut any = false;
-        for extension in packet.extensions() {
-            match extension {
-                Extension::Drop {
-                    ns,
-                    netns,
-                    ifindex,
-                    reply,
-                    back,
-                } => {
-                    let drop = KernelDrop {
-                        host: Host::Server,
-                        reply,
-                        ns,
-                        netns,
-                        ifindex,
-                        reason: Symbol::default(),
-                        location: Symbol::default(),
-                        device: None,
-                        netns_name: None,
-                        mtu: None,
-                    };
-                    any |= self.keep_drop(packet.sequence.wrapping_sub(u32::from(back)), drop);
-                }
-                Extension::Text { about, text, back } => {
-                    let sequence = packet.sequence.wrapping_sub(u32::from(back));
-                    let index = index_of(sequence, self.sent);
-                    let drop = index.and_then(|index| self.drops.get_mut(&index));
-                    if let Some(name) = drop.and_then(|drop| name(drop, about)) {
-                        let name = name.get_or_insert_default();
-                        if name.len() + text.len() <= MAX_NAME {
-                            name.push_str(&text);
-                        } else {
-                            self.counts.refused += 1;
-                        }
-                    }
-                }
-                Extension::Window { .. } => {}
-            }
-        }
-        any
-    }
-
-    /// For a reply that is still on its way, or lost; the oldest are forgotten.
-    fn keep(&mut self, sequence: u32, e: Entry) {
-        let index = index_of(sequence, self.sent);
-        let full = |index: &u64| {
-            self.early
-                .get(index)
-                .is_some_and(|of| of.len() >= MAX_REMOTE)
-        };
-        let Some(index) = index.filter(|index| !full(index)) else {
-            self.counts.refused += 1;
-            return;
-        };
-        while self.early.len() >= MAX_EARLY || self.early_stamps >= MAX_EARLY_STAMPS {
-            let forgotten = self.early.pop_first();
-            let forgotten = forgotten.map_or(0, |(_, stamps)| stamps.len());
-            self.early_stamps -= forgotten;
-            self.counts.orphans += forgotten as u64;
-        }
-        self.early.entry(index).or_default().push(e);
-        self.early_stamps += 1;
-    }
-
-    /// Stamps that came before the probe was known to be answered, or lost.
-    fn take_early(&mut self, index: u64, p: &mut Pending) {
-        let early = self.early.remove(&index).unwrap_or_default();
-        self.early_stamps -= early.len();
-        for e in early {
-            p.take(&e);
-        }
-    }
-
-    /// For a probe that is in flight; the oldest are forgotten. Whether it was sent at all.
-    fn keep_drop(&mut self, sequence: u32, drop: KernelDrop) -> bool {
-        let Some(index) = index_of(sequence, self.sent) else {
-            self.counts.refused += 1;
-            return false;
-        };
-        if self.drops.len() >= MAX_EARLY {
-            self.drops.pop_first();
-        }
-        self.drops.insert(index, drop);
-        true
     }
 
     /// A stamp of this very kernel, whose late ones the client's own programs took too.
@@ -441,7 +267,7 @@ impl Journey {
         let waiting = self.waiting.iter().rev();
         let mut arrived = waiting.filter_map(|p| Some((p, p.arrival.as_ref()?)));
         if let Some((p, a)) = arrived.find(|(_, a)| a.sequence() == sequence) {
-            self.lay_all(p, a, &mut path);
+            lay_all(p, a, self.seen(p), &mut path);
         }
         path
     }
@@ -455,7 +281,7 @@ impl Journey {
             if expect_remote && !overtaken && !due && !self.complete(p) {
                 break;
             }
-            let Some(p) = self.waiting.pop_front() else {
+            let Some(mut p) = self.waiting.pop_front() else {
                 break;
             };
             if expect_remote && !self.complete(&p) {
@@ -463,7 +289,8 @@ impl Journey {
             }
             self.assemble(&p);
             sink(&self.scratch);
-            self.recycle(p);
+            p.clear();
+            self.spare.push(p);
         }
     }
 
@@ -478,23 +305,23 @@ impl Journey {
             || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
     }
 
-    /// A probe that was not answered, with what both hosts saw of it and dropped.
+    /// A probe that was not answered, with what both hosts saw of it and dropped. `slot` reads its slot.
     pub fn lost(
         &mut self,
-        table: &Table,
         index: u64,
         sent_ns: u64,
         sent_unix_ns: i64,
+        slot: impl FnOnce(&mut SlotStamps) -> bool,
     ) -> Unanswered {
         let seq = index as u32;
         let mut p = Pending::default();
-        let seen_here = self.take_record(table, index, &mut p);
-        let mut drops: Vec<_> = p.drop.iter().map(|d| self.dropped_here(d)).collect();
-        drops.extend(self.drops.remove(&index));
-        self.take_early(index, &mut p);
+        let seen_here = self.take_slot(index, &mut p.here, slot);
+        let here = p.here.drop.take().map(|drop| self.located(drop));
+        let drops = here.into_iter().chain(self.drops.remove(index)).collect();
+        self.early.take_into(index, &mut p);
         p.remote.sort_by_key(|s| s.ns);
         let mut path = vec![user(Point::LTxUser, sent_ns, None)];
-        self.lay(&p, &mut path);
+        lay(&p, self.seen(&p), &mut path);
         let mut probe = self.alone(seq, sent_unix_ns, Status::Lost, path);
         if p.same_kernel || self.server_netns.is_some() {
             probe.clock = self.one_clock();
@@ -508,24 +335,19 @@ impl Journey {
 
     /// A probe of which nobody knows what became of it.
     pub fn forgotten(&mut self, index: u64, sent_ns: Option<u64>, sent_unix_ns: i64) -> Probe {
-        let seq = index as u32;
         self.copies.remove(&index);
         let path = sent_ns.map(|ns| user(Point::LTxUser, ns, None));
-        self.alone(
-            seq,
-            sent_unix_ns,
-            Status::Forgotten,
-            path.into_iter().collect(),
-        )
+        let path = path.into_iter().collect();
+        self.alone(index as u32, sent_unix_ns, Status::Forgotten, path)
     }
 
     /// On one kernel, the server's drops are those in its namespace.
-    fn dropped_here(&self, drop: &pt_drop) -> KernelDrop {
-        let mut drop = drops::local(drop);
-        if !self.identity.own_namespace_only && self.server_netns == Some(drop.netns) {
-            drop.host = Host::Server;
+    fn located(&self, drop: KernelDrop) -> KernelDrop {
+        let at_server = !self.identity.own_namespace_only && self.server_netns == Some(drop.netns);
+        KernelDrop {
+            host: if at_server { Host::Server } else { drop.host },
+            ..drop
         }
-        drop
     }
 
     /// How the clocks of two ends on one kernel relate.
@@ -557,18 +379,6 @@ impl Journey {
         }
     }
 
-    fn recycle(&mut self, mut p: Pending) {
-        p.arrival = None;
-        p.request.clear();
-        p.reply.clear();
-        p.remote.clear();
-        p.drop = None;
-        p.provisional = None;
-        p.same_kernel = false;
-        p.handed_over = false;
-        self.spare.push(p);
-    }
-
     /// Lays all stamps of a probe in path order.
     fn assemble(&mut self, p: &Pending) {
         let Some(a) = p.arrival else { return };
@@ -577,7 +387,7 @@ impl Journey {
         }
         let mut path = std::mem::take(&mut self.scratch.path);
         path.clear();
-        self.lay_all(p, &a, &mut path);
+        lay_all(p, &a, self.seen(p), &mut path);
         self.scratch = Probe {
             seq: a.sequence(),
             sent_unix_ns: a.sent_unix_ns,
@@ -592,134 +402,15 @@ impl Journey {
         };
     }
 
-    /// All stamps, those of user space too.
-    fn lay_all(&self, p: &Pending, a: &Arrival, path: &mut Vec<Stamp>) {
-        let of_thread =
-            |point, at: Option<(u64, u16)>| at.map(|(ns, cpu)| user(point, ns, Some(cpu)));
-        path.extend(a.due_ns.map(|ns| user(Point::LTxDue, ns, None)));
-        path.push(user(Point::LTxUser, a.sent_ns, a.sent_cpu));
-        self.lay(p, path);
-        path.extend(of_thread(Point::LRxWakeup, a.woken));
-        path.extend(of_thread(Point::LRxOncpu, a.oncpu));
-        path.push(user(Point::LRxUser, a.received_ns, None));
-    }
-
-    /// The stamps of both hosts' kernels.
-    fn lay(&self, p: &Pending, path: &mut Vec<Stamp>) {
+    /// Whose stamps this host's programs took.
+    fn seen(&self, p: &Pending) -> Seen {
         let same_kernel = p.same_kernel || p.arrival.is_none() && self.server_netns.is_some();
         if same_kernel && !self.identity.own_namespace_only {
-            one_kernel(p, p.server_netns().or(self.server_netns), path);
+            Seen::BothEnds(p.server_netns().or(self.server_netns))
         } else {
-            two_ends(p, path);
+            Seen::OwnHost
         }
     }
-}
-
-impl Pending {
-    /// False if it is more than a probe can have.
-    fn take(&mut self, e: &Entry) -> bool {
-        let stamp = Stamp {
-            host: Host::Server,
-            ..local(e)
-        };
-        if e.host == 0 {
-            self.same_kernel = true;
-        }
-        if e.back == PROVISIONAL {
-            self.provisional = Some(stamp);
-            return true;
-        }
-        // What was handed over with another reply may come again with the probe's own.
-        let known = self.remote.contains(&stamp);
-        if !known && self.remote.len() >= MAX_REMOTE {
-            return false;
-        }
-        self.handed_over |= e.point == Point::RTxDevout;
-        if !known {
-            self.remote.push(stamp);
-        }
-        true
-    }
-
-    /// The namespace of the server's last receive.
-    fn server_netns(&self) -> Option<u32> {
-        let mut received = self.remote.iter().rev();
-        let last = received.find(|s| s.point == Point::RRxDevrcv);
-        last.map(|s| s.netns)
-    }
-}
-
-/// The name of a drop that a text gives.
-fn name(drop: &mut KernelDrop, about: About) -> Option<&mut Option<String>> {
-    match about {
-        About::Reason => Some(&mut drop.reason.name),
-        About::Location => Some(&mut drop.location.name),
-        About::Device => Some(&mut drop.device),
-        About::Netns => Some(&mut drop.netns_name),
-        About::Blame => None,
-    }
-}
-
-/// Each end reported its own stamps.
-fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
-    path.extend(&p.request);
-    path.extend(first_poll_only(&p.remote));
-    let queued = p.remote.iter().any(|s| s.point == Point::RTxDevqueue);
-    path.extend(p.provisional.filter(|_| !queued));
-    path.extend(first_poll_only(&p.reply));
-}
-
-/// One kernel: the client's programs saw the server's hops too. Those in the server's namespace
-/// (where its last receive was) are the server's; everything else is the client host's.
-fn one_kernel(p: &Pending, server_ns: Option<u32>, path: &mut Vec<Stamp>) {
-    let of_server = |s: &Stamp, point| Stamp {
-        point,
-        host: Host::Server,
-        ..*s
-    };
-    for s in &p.request {
-        match s.point {
-            Point::MRxDevecho if Some(s.netns) == server_ns => {
-                path.push(of_server(s, Point::RRxDevrcv));
-            }
-            Point::RRxSoftirq | Point::RRxNapi if Some(s.netns) == server_ns => {
-                path.push(of_server(s, s.point));
-            }
-            Point::RRxSoftirq | Point::RRxNapi => {}
-            _ => path.push(*s),
-        }
-    }
-    path.extend(p.remote.iter().filter(|s| s.point == Point::RRxIcmprcv));
-    for s in first_poll_only(&p.reply) {
-        match s.point {
-            Point::MTxQueuereply if Some(s.netns) == server_ns => {
-                path.push(of_server(s, Point::RTxDevqueue));
-            }
-            Point::MTxDevreply if Some(s.netns) == server_ns => {
-                path.push(of_server(s, Point::RTxDevout));
-            }
-            _ => path.push(*s),
-        }
-    }
-}
-
-/// The softirq and NAPI stamps of the first receive alone: those of later devices of the same
-/// host are no wait for the wire.
-fn first_poll_only(stamps: &[Stamp]) -> impl Iterator<Item = &Stamp> {
-    let first = stamps
-        .iter()
-        .position(|s| matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv));
-    stamps
-        .iter()
-        .enumerate()
-        .filter(move |(i, s)| {
-            let poll = matches!(
-                s.point,
-                Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi
-            );
-            !poll || first.is_none_or(|f| *i < f)
-        })
-        .map(|(_, s)| s)
 }
 
 fn is_remote(point: Point) -> bool {
@@ -727,29 +418,6 @@ fn is_remote(point: Point) -> bool {
         point,
         Point::RRxIcmprcv | Point::RTxDevout | Point::RRxDevrcv
     )
-}
-
-/// A stamp of the client's own programs.
-fn local(e: &Entry) -> Stamp {
-    Stamp {
-        point: e.point,
-        host: Host::Client,
-        ns: e.time,
-        cpu: e.cpu,
-        ifindex: e.ifindex,
-        netns: e.netns,
-    }
-}
-
-fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
-    Stamp {
-        point,
-        host: Host::Client,
-        ns,
-        cpu,
-        ifindex: 0,
-        netns: 0,
-    }
 }
 
 #[cfg(test)]

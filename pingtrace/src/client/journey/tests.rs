@@ -1,5 +1,8 @@
+use super::early::{MAX_EARLY, MAX_EARLY_STAMPS};
+use super::pending::MAX_REMOTE;
+use super::server_drops::MAX_NAME;
 use super::*;
-use crate::wire::packet::{self, Family, StampPacket};
+use crate::wire::packet::{self, About, Extension, Family, StampPacket};
 
 const SESSION: u32 = 7;
 
@@ -46,13 +49,12 @@ fn forged_records_for_one_probe_take_no_memory() {
     for salt in 0..10_000 {
         takes(&mut journey, &forged(500, salt));
     }
-    assert_eq!(journey.early_stamps, MAX_REMOTE);
-    assert_eq!(journey.early[&500].len(), MAX_REMOTE);
-    let table = Table::anonymous(64).expect("memory");
-    let lost = journey.lost(&table, 500, 1, 1);
+    assert_eq!(journey.early.stamps, MAX_REMOTE);
+    assert_eq!(journey.early.by_index[&500].len(), MAX_REMOTE);
+    let lost = journey.lost(500, 1, 1, |_| false);
     assert!(lost.probe.path.len() <= MAX_REMOTE + 1);
-    assert_eq!(journey.early_stamps, 0);
-    assert!(journey.counts.refused > 100_000, "{:?}", journey.counts);
+    assert_eq!(journey.early.stamps, 0);
+    assert!(journey.counts().refused > 100_000, "{:?}", journey.counts());
 }
 
 /// Nor do records for probes that were never sent, or for all that were.
@@ -62,22 +64,22 @@ fn forged_records_for_many_probes_take_bounded_memory() {
     for sequence in [1_000, 0x7000_0000, u32::MAX] {
         takes(&mut journey, &forged(sequence, 0));
     }
-    assert_eq!((journey.early.len(), journey.early_stamps), (0, 0));
-    let refused = journey.counts.refused;
+    assert_eq!((journey.early.by_index.len(), journey.early.stamps), (0, 0));
+    let refused = journey.counts().refused;
     assert!(refused > 0);
     journey.sent(100_000);
     for sequence in 0..100_000 {
         takes(&mut journey, &forged(sequence, 0));
     }
-    assert!(journey.early.len() <= MAX_EARLY && journey.early_stamps <= MAX_EARLY_STAMPS);
-    let kept: usize = journey.early.values().map(Vec::len).sum();
-    assert_eq!(kept, journey.early_stamps);
+    assert!(journey.early.by_index.len() <= MAX_EARLY && journey.early.stamps <= MAX_EARLY_STAMPS);
+    let kept: usize = journey.early.by_index.values().map(Vec::len).sum();
+    assert_eq!(kept, journey.early.stamps);
     assert!(
-        journey.early.contains_key(&99_999),
+        journey.early.by_index.contains_key(&99_999),
         "the oldest are forgotten first"
     );
-    assert_eq!(journey.counts.refused, refused);
-    assert!(journey.counts.orphans > 0);
+    assert_eq!(journey.counts().refused, refused);
+    assert!(journey.counts().orphans > 0);
 }
 
 /// A name is no longer than a kernel's can be.
@@ -100,7 +102,10 @@ fn forged_names_end() {
         }
         takes(&mut journey, &packet.finish());
     }
-    let device = journey.drops[&500].device.as_deref().expect("a name");
+    let device = journey.drops.by_index[&500]
+        .device
+        .as_deref()
+        .expect("a name");
     assert!((160..=MAX_NAME).contains(&device.len()), "{device}");
-    assert!(journey.counts.refused > 1_000);
+    assert!(journey.counts().refused > 1_000);
 }

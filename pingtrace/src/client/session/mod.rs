@@ -5,12 +5,13 @@
 //! from then on. At any time each probe sent is in exactly one of these states.
 //!
 //! The slot that collects a probe's stamps in the kernel is reused long before a slow answer arrives:
-//! [`Event::RecordEnds`] says when it must be copied. States are kept for longer, in three bounded places:
+//! [`Event::SlotEnds`] says when it must be copied. States are kept for longer, in three bounded places:
 //! a ring for the newest probes, and maps by index for older ones in flight and for lost ones. A probe
 //! without room there is forgotten: whether it was answered cannot be known, so it is neither lost nor
 //! answered.
 
 use report::analysis::loss::{LossId, ServerStatus};
+use report::model::host_time::ServerNs;
 use std::collections::BTreeMap;
 
 /// Lower bound on the newest probes whose state is known.
@@ -40,20 +41,20 @@ pub enum ProbeState {
 
 /// What is known of a probe.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Tracked {
     /// `CLOCK_MONOTONIC`, ns.
     sent_ns: u64,
-    /// When it arrived at the server, on that clock, ns.
-    arrived_ns: Option<u64>,
+    /// When it arrived at the server.
+    arrived: Option<ServerNs>,
     /// What the server said of it.
     status: Option<ServerStatus>,
     state: ProbeState,
 }
 
-impl Known {
+impl Tracked {
     const NOTHING: Self = Self {
         sent_ns: 0,
-        arrived_ns: None,
+        arrived: None,
         status: None,
         state: ProbeState::Forgotten,
     };
@@ -68,7 +69,7 @@ impl Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The slot of this probe, which is in flight, is about to be reused: copy it.
-    RecordEnds(u64),
+    SlotEnds(u64),
     /// This probe is forgotten; and when it was sent, if that is known.
     Forgotten(u64, Option<u64>),
 }
@@ -85,7 +86,7 @@ pub struct FirstAnswer {
     /// An answer to a later probe came before it.
     pub overtaken: bool,
     /// Then: when this one and the later one arrived at the server, if that is known.
-    pub arrivals: Option<(u64, u64)>,
+    pub arrivals: Option<(ServerNs, ServerNs)>,
 }
 
 /// What an answer is.
@@ -97,8 +98,8 @@ pub enum Answer {
     Duplicate {
         /// When the probe was sent, ns.
         sent_ns: u64,
-        /// When its first copy arrived at the server, on that clock, ns.
-        arrived_ns: Option<u64>,
+        /// When its first copy arrived at the server.
+        arrived: Option<ServerNs>,
     },
     /// One of the two: nothing is known of the probe any more.
     Unmatched,
@@ -134,11 +135,11 @@ impl Patience {
 /// The probes of a run.
 pub struct Session {
     /// The youngest probes, by the low bits of their index.
-    recent: Vec<Known>,
+    recent: Vec<Tracked>,
     /// Those before them that are in flight.
-    overdue: BTreeMap<u64, Known>,
+    overdue: BTreeMap<u64, Tracked>,
     /// Those before them that were given up, and may be answered after all.
-    lost: BTreeMap<u64, Known>,
+    lost: BTreeMap<u64, Tracked>,
     /// Probes sent.
     sent: u64,
     in_flight: u64,
@@ -164,7 +165,7 @@ impl Session {
     /// `recent` is a power of two, and no smaller than `slots`.
     fn with_room(recent: usize, max_overdue: usize, slots: u32, timeout_ns: u64) -> Self {
         Self {
-            recent: vec![Known::NOTHING; recent],
+            recent: vec![Tracked::NOTHING; recent],
             overdue: BTreeMap::new(),
             lost: BTreeMap::new(),
             sent: 0,
@@ -201,12 +202,12 @@ impl Session {
         }
         self.sent += 1;
         self.recent[place] = match sent_ns {
-            Some(sent_ns) => Known {
+            Some(sent_ns) => Tracked {
                 sent_ns,
                 state: ProbeState::InFlight,
-                ..Known::NOTHING
+                ..Tracked::NOTHING
             },
-            None => Known::NOTHING,
+            None => Tracked::NOTHING,
         };
         if sent_ns.is_some() {
             self.in_flight += 1;
@@ -215,12 +216,12 @@ impl Session {
         }
         let ending = self.sent.checked_sub(self.slot_lasts + 1);
         if let Some(ending) = ending.filter(|index| self.is_in_flight(*index)) {
-            event(Event::RecordEnds(ending));
+            event(Event::SlotEnds(ending));
         }
     }
 
     /// A probe is no longer among the youngest.
-    fn leave(&mut self, index: u64, known: Known, event: &mut impl FnMut(Event)) {
+    fn leave(&mut self, index: u64, known: Tracked, event: &mut impl FnMut(Event)) {
         match known.state {
             ProbeState::InFlight => {
                 self.overdue.insert(index, known);
@@ -237,16 +238,15 @@ impl Session {
         self.oldest = self.oldest.max(index + 1);
     }
 
-    fn keep_lost(&mut self, index: u64, known: Known) {
+    fn keep_lost(&mut self, index: u64, known: Tracked) {
         self.lost.insert(index, known);
         if self.lost.len() > self.max_overdue {
             self.lost.pop_first();
         }
     }
 
-    /// An answer to a probe came at `now`; `arrived_ns` is when the probe arrived at the server, on
-    /// that clock.
-    pub fn answer(&mut self, index: u64, now: u64, arrived_ns: Option<u64>) -> Answer {
+    /// An answer to a probe came at `now`; `arrived` is when the probe arrived at the server.
+    pub fn answer(&mut self, index: u64, now: u64, arrived: Option<ServerNs>) -> Answer {
         let Some(known) = self.known(index).copied() else {
             return Answer::Unmatched;
         };
@@ -255,17 +255,17 @@ impl Session {
             ProbeState::Answered => {
                 return Answer::Duplicate {
                     sent_ns: known.sent_ns,
-                    arrived_ns: known.arrived_ns,
+                    arrived: known.arrived,
                 };
             }
             ProbeState::Lost(id) => Some(id),
             ProbeState::InFlight => None,
         };
-        let (overtaken, arrivals) = self.order(index, arrived_ns);
+        let (overtaken, arrivals) = self.order(index, arrived);
         let round_trip_ns = now.saturating_sub(known.sent_ns);
         self.patience.learn(round_trip_ns, now);
         if let Some(known) = self.known_mut(index) {
-            known.arrived_ns = arrived_ns;
+            known.arrived = arrived;
         }
         self.settle(index, ProbeState::Answered);
         Answer::First(FirstAnswer {
@@ -278,12 +278,16 @@ impl Session {
     }
 
     /// Whether a later probe was answered before, and then when both arrived at the server.
-    fn order(&mut self, index: u64, arrived_ns: Option<u64>) -> (bool, Option<(u64, u64)>) {
+    fn order(
+        &mut self,
+        index: u64,
+        arrived: Option<ServerNs>,
+    ) -> (bool, Option<(ServerNs, ServerNs)>) {
         let overtaken = index < self.frontier;
         let first = self.frontier.checked_sub(1);
-        let first = first.and_then(|first| self.known(first)?.arrived_ns);
+        let first = first.and_then(|first| self.known(first)?.arrived);
         self.frontier = self.frontier.max(index + 1);
-        (overtaken, arrived_ns.zip(first).filter(|_| overtaken))
+        (overtaken, arrived.zip(first).filter(|_| overtaken))
     }
 
     /// The oldest probe that is in flight, if it has been for so long at `now` that it is to be
@@ -306,7 +310,8 @@ impl Session {
 
     /// Those in flight that were sent at `before_ns` or before, the oldest first.
     pub fn in_flight_since(&self, before_ns: u64) -> Vec<u64> {
-        let old = |known: &Known| known.state == ProbeState::InFlight && known.sent_ns <= before_ns;
+        let old =
+            |known: &Tracked| known.state == ProbeState::InFlight && known.sent_ns <= before_ns;
         let overdue = self.overdue.iter();
         let overdue = overdue
             .filter(|(_, known)| old(known))
@@ -321,7 +326,7 @@ impl Session {
     }
 
     /// The server says what it saw of a probe.
-    pub fn hear(&mut self, index: u64, status: ServerStatus) {
+    pub fn note_status(&mut self, index: u64, status: ServerStatus) {
         if let Some(known) = self.known_mut(index)
             && known.state == ProbeState::InFlight
         {
@@ -360,7 +365,7 @@ impl Session {
         }
         self.asked = self.asked.max(self.oldest);
         while self.asked < self.sent {
-            if self.known(self.asked).is_some_and(Known::is_open) {
+            if self.known(self.asked).is_some_and(Tracked::is_open) {
                 return Some(self.asked);
             }
             self.asked += 1;
@@ -394,18 +399,18 @@ impl Session {
         let overdue = self.overdue.remove(&index);
         let known = self.lost.remove(&index).or(overdue);
         if let (ProbeState::Lost(_), Some(known)) = (state, known) {
-            self.keep_lost(index, Known { state, ..known });
+            self.keep_lost(index, Tracked { state, ..known });
         }
     }
 
-    fn known(&self, index: u64) -> Option<&Known> {
+    fn known(&self, index: u64) -> Option<&Tracked> {
         if self.is_recent(index) {
             return Some(&self.recent[self.place(index)]);
         }
         self.overdue.get(&index).or_else(|| self.lost.get(&index))
     }
 
-    fn known_mut(&mut self, index: u64) -> Option<&mut Known> {
+    fn known_mut(&mut self, index: u64) -> Option<&mut Tracked> {
         if self.is_recent(index) {
             let place = self.place(index);
             return Some(&mut self.recent[place]);

@@ -17,7 +17,7 @@ enum Step {
     /// This probe is answered; what is asked for twice is a duplicate.
     Answer(u8),
     /// The server says something of this probe.
-    Hear(u8),
+    Status(u8),
     /// Nothing happens for this long.
     Wait(u16),
     /// Those that are overdue are given up.
@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (5..60_u8, 0..3_u8).prop_map(|(count, gap)| Step::Send(count, gap)),
         10 => (0..4_u8).prop_map(Step::Answer),
         3 => (0..80_u8).prop_map(Step::Answer),
-        2 => (0..40_u8).prop_map(Step::Hear),
+        2 => (0..40_u8).prop_map(Step::Status),
         3 => (0..50_u16).prop_map(Step::Wait),
         1 => (50..2_000_u16).prop_map(Step::Wait),
         4 => Just(Step::Expire),
@@ -80,9 +80,9 @@ impl Run {
         match step {
             Step::Send(count, gap) => self.send(count, u64::from(gap)),
             Step::Answer(back) => self.answer(back),
-            Step::Hear(back) => {
+            Step::Status(back) => {
                 if let Some(index) = self.back(back) {
-                    self.session.hear(index, ServerStatus::Left);
+                    self.session.note_status(index, ServerStatus::Left);
                 }
             }
             Step::Wait(ns) => self.now += u64::from(ns),
@@ -116,7 +116,7 @@ impl Run {
 
     fn event(&mut self, event: Event, burst: usize) {
         match event {
-            Event::RecordEnds(index) => {
+            Event::SlotEnds(index) => {
                 assert_eq!(self.truth[index as usize].1, Truth::Open);
                 assert!(!self.copied.contains(&index), "once");
                 // In time, unless the session was told too late.
@@ -288,7 +288,7 @@ fn a_lost_probe_does_not_make_others_lost() {
         let index = session.sent() - 1;
         assert!(matches!(session.answer(index, now, None), Answer::First(first) if !first.late));
     }
-    assert_eq!(copied, [Event::RecordEnds(0)]);
+    assert_eq!(copied, [Event::SlotEnds(0)]);
     assert_eq!(session.in_flight(), 1);
     assert_eq!(session.expired(3_000_001, false), Some(0));
     session.lose(0, id());
@@ -326,17 +326,20 @@ fn an_answer_after_a_later_one_was_overtaken() {
     for now in 1..=4 {
         session.send(Some(now), |_| {});
     }
-    let mut answer = |index, arrived_ns| session.answer(index, 5, Some(arrived_ns));
+    let mut answer = |index, arrived| session.answer(index, 5, Some(ServerNs(arrived)));
     let order = |answer| match answer {
         Answer::First(first) => (first.overtaken, first.arrivals),
         other => panic!("{other:?}"),
     };
     assert_eq!(order(answer(1, 10)), (false, None));
-    assert_eq!(order(answer(0, 20)), (true, Some((20, 10))));
-    let Answer::Duplicate { arrived_ns, .. } = answer(0, 21) else {
+    assert_eq!(
+        order(answer(0, 20)),
+        (true, Some((ServerNs(20), ServerNs(10))))
+    );
+    let Answer::Duplicate { arrived, .. } = answer(0, 21) else {
         panic!("a duplicate")
     };
-    assert_eq!(arrived_ns, Some(20));
+    assert_eq!(arrived, Some(ServerNs(20)));
     assert_eq!(session.in_flight_since(3), [2]);
     assert_eq!(session.in_flight_since(9), [2, 3]);
 }

@@ -1,0 +1,443 @@
+//! What became of each probe: a state machine that is fed with what happened, and says what follows. It
+//! reads no clock and waits for nothing; the socket, the kernel's table of slots, the threads and the
+//! outputs are the [`Shell`]'s.
+//!
+//! Times are `CLOCK_MONOTONIC` nanoseconds of the client, unless they are said to be the server's.
+
+use super::args::Mode;
+use super::journey::{Arrival, Identity, Journey, Unanswered};
+use super::negotiation::{Format, Negotiation};
+use super::overflows::Overflows;
+use super::session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
+use super::slot_stamps::SlotStamps;
+use crate::wire::icmp_error::IcmpError;
+use crate::wire::packet::{self, Extension, Family, Packet, Version};
+use report::analysis::loss::{Evidence, LossId, autopsy};
+use report::model::host_time::ServerNs;
+use report::model::send_error::SendError;
+use report::model::{Counters, Loss, Point, Probe, Status};
+use std::net::IpAddr;
+
+/// When, and on which CPU.
+pub type Moment = Option<(u64, u16)>;
+
+/// What the core asks of this host, and gives to the outputs.
+pub trait Shell {
+    /// Reads the slot of a probe; false if it was reused before or meanwhile: then what was read may be
+    /// another probe's.
+    fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool;
+    /// The CPU that a probe was sent on, if that is still known.
+    fn sent_cpu(&self, index: u64) -> Option<u16>;
+    /// Wake-up and switch-in of the last sleep before `now` of the thread that received.
+    fn last_sleep(&mut self, now: u64) -> (Moment, Moment);
+    /// Whether stamps of this point can be expected.
+    fn sees(&self, point: Point) -> bool;
+    /// Probes are to ask for stamps in this format from now on.
+    fn use_format(&mut self, format: Format);
+    /// The server's stamps return in this way from now on.
+    fn mode(&mut self, mode: &'static str);
+    /// The counters of the run.
+    fn counters(&mut self) -> &mut Counters;
+    /// An answered probe with all of its stamps.
+    fn answered(&mut self, probe: &Probe);
+    /// A probe was given up; returns where it is counted.
+    fn lost(&mut self, probe: Probe, loss: Loss) -> LossId;
+    /// A lost probe, sent at `sent_ns`, was answered after all.
+    fn found(&mut self, id: LossId, sent_ns: u64);
+    /// Nobody knows what became of a probe.
+    fn forgotten(&mut self, probe: Probe);
+    /// A further answer to a probe.
+    fn duplicate(&mut self, probe: Probe);
+    /// A host refused a probe in flight.
+    fn icmp_error(&mut self, error: &IcmpError);
+    /// The server sent something beside stamps.
+    fn extensions(&mut self, packet: &Packet<'_>);
+}
+
+/// What a run has from its beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Whose probes these are.
+    pub identity: Identity,
+    /// Of the probes.
+    pub family: Family,
+    /// Slots of the kernel's table, a power of two.
+    pub slots: u32,
+    /// How stamps are to return.
+    pub mode: Mode,
+    /// When the first probe is due.
+    pub start_ns: u64,
+    /// Time between probes, if there is a schedule.
+    pub interval_ns: Option<u64>,
+    /// A later reply is late.
+    pub timeout_ns: u64,
+}
+
+/// A probe that was just answered for the first time.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Its sequence number.
+    pub sequence: u32,
+    /// When it was due, or else sent.
+    pub since_ns: u64,
+}
+
+/// Every probe of a run.
+pub struct Core {
+    setup: Setup,
+    /// Joins the stamps of answered probes.
+    pub journey: Journey,
+    negotiation: Negotiation,
+    /// The state of each probe.
+    pub session: Session,
+    /// Times at which the socket's receive buffer was full.
+    pub overflows: Overflows,
+    /// What probes ask for.
+    format: Format,
+    /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
+    pub epoch_ns: i64,
+    /// Every reply that had arrived by then was read.
+    drained_ns: u64,
+    collecting: bool,
+    events: Vec<Event>,
+}
+
+impl Core {
+    /// Nothing was sent yet.
+    pub fn new(setup: Setup, epoch_ns: i64) -> Self {
+        Self {
+            journey: Journey::new(setup.identity),
+            negotiation: Negotiation::new(setup.mode),
+            session: Session::new(setup.slots, setup.timeout_ns),
+            overflows: Overflows::default(),
+            format: Format::first(setup.mode),
+            epoch_ns,
+            drained_ns: 0,
+            collecting: false,
+            events: Vec::new(),
+            setup,
+        }
+    }
+
+    /// The next probe was sent, at `sent_ns` if that is known.
+    pub fn sent(&mut self, sent_ns: Option<u64>, shell: &mut impl Shell) {
+        let mut events = std::mem::take(&mut self.events);
+        self.session.send(sent_ns, |event| events.push(event));
+        self.journey.sent(self.session.sent());
+        for event in events.drain(..) {
+            match event {
+                Event::SlotEnds(index) => {
+                    let slot = |into: &mut SlotStamps| shell.read_slot(index, into);
+                    self.journey.copy_slot(index, slot);
+                }
+                Event::Forgotten(index, sent_ns) => {
+                    let at_ns = sent_ns.or(self.due_ns(index));
+                    let sent_unix_ns = self.unix_ns(at_ns.unwrap_or(self.setup.start_ns));
+                    shell.forgotten(self.journey.forgotten(index, sent_ns, sent_unix_ns));
+                }
+            }
+        }
+        self.events = events;
+    }
+
+    /// A message arrived, and was read at `now`. Returns the probe that it answers first.
+    pub fn reply(
+        &mut self,
+        message: &[u8],
+        from: IpAddr,
+        now: u64,
+        shell: &mut impl Shell,
+    ) -> Option<Answered> {
+        let Identity { session, peer, .. } = self.setup.identity;
+        let packet = match packet::parse(message, self.setup.family) {
+            Ok(p) if p.session != session => return None,
+            Err(packet::Malformed::Magic) => return None,
+            Ok(p) if from == peer && !p.request => p,
+            Ok(_) | Err(_) => {
+                shell.counters().malformed += 1;
+                return None;
+            }
+        };
+        if !packet.checksum_ok {
+            shell.counters().bad_checksum += 1;
+            // A version 0 peer computes about one checksum in a thousand wrong.
+            if packet.version == Version::V1 {
+                return None;
+            }
+        }
+        self.take_statuses(&packet);
+        shell.extensions(&packet);
+        let dropped = self.journey.dropped(&packet);
+        if !packet.is_record() {
+            return self.echo(&packet, now, shell);
+        }
+        if self.journey.remote(&packet) > 0 && !dropped {
+            let is_old = packet.version == Version::V0;
+            self.stamps_seen(if is_old { "v0" } else { "compact" }, shell);
+        }
+        None
+    }
+
+    /// An echo reply of the server's kernel.
+    fn echo(&mut self, packet: &Packet<'_>, now: u64, shell: &mut impl Shell) -> Option<Answered> {
+        let sequence = packet.sequence;
+        let Some(index) = index_of(sequence, self.session.sent()) else {
+            if self.collecting {
+                self.journey.late(packet);
+            } else {
+                shell.counters().malformed += 1;
+            }
+            return None;
+        };
+        let arrived = arrival_at_server(packet);
+        match self.session.answer(index, now, arrived) {
+            Answer::First(answer) => Some(self.answered(index, packet, answer, now, shell)),
+            Answer::Duplicate {
+                sent_ns,
+                arrived: first,
+            } => {
+                count_duplicate(shell.counters(), first, arrived);
+                let sent_unix_ns = self.unix_ns(sent_ns);
+                let probe = self.journey.duplicate(sequence, sent_ns, sent_unix_ns, now);
+                shell.duplicate(probe);
+                None
+            }
+            Answer::Unmatched => {
+                shell.counters().unmatched += 1;
+                None
+            }
+        }
+    }
+
+    /// The first answer to a probe.
+    fn answered(
+        &mut self,
+        index: u64,
+        packet: &Packet<'_>,
+        answer: FirstAnswer,
+        now: u64,
+        shell: &mut impl Shell,
+    ) -> Answered {
+        count_answer(shell.counters(), &answer);
+        if let Some(id) = answer.amends {
+            shell.found(id, answer.sent_ns);
+        }
+        let (due_ns, sent_ns) = (self.due_ns(index), answer.sent_ns);
+        let (woken, oncpu) = shell.last_sleep(now);
+        let arrival = Arrival {
+            index,
+            due_ns,
+            sent_ns,
+            sent_cpu: shell.sent_cpu(index),
+            sent_unix_ns: self.unix_ns(sent_ns),
+            received_ns: now,
+            woken,
+            oncpu,
+            status: status(&answer),
+        };
+        let deadline = now + self.setup.timeout_ns + self.setup.interval_ns.unwrap_or(0);
+        let slot = |into: &mut SlotStamps| shell.read_slot(index, into);
+        if self.journey.answered(arrival, packet, deadline, slot) {
+            self.stamps_seen("inband", shell);
+        } else {
+            self.no_stamps(now, shell);
+        }
+        Answered {
+            sequence: packet.sequence,
+            since_ns: due_ns.unwrap_or(sent_ns),
+        }
+    }
+
+    /// An ICMP error, which is believed only if it quotes a probe in flight.
+    pub fn icmp_error(&mut self, error: &IcmpError, shell: &mut impl Shell) {
+        let Identity { session, peer, .. } = self.setup.identity;
+        let quoted = error.probe(session, peer);
+        let index = quoted.and_then(|low| index_of_low(low, self.session.sent()));
+        if index.is_some_and(|index| self.session.is_in_flight(index)) {
+            shell.icmp_error(error);
+        } else if error.concerns(session, peer) {
+            shell.counters().icmp_unrelated += 1;
+        }
+    }
+
+    /// What the server says of unanswered probes.
+    fn take_statuses(&mut self, packet: &Packet<'_>) {
+        let sent = self.session.sent();
+        for extension in packet.extensions() {
+            let Extension::Window { back, statuses } = extension else {
+                continue;
+            };
+            let first = packet.sequence.wrapping_sub(u32::from(back));
+            for (sequence, status) in (0..).map(|k| first.wrapping_add(k)).zip(statuses) {
+                if let Some((index, status)) = index_of(sequence, sent).zip(status) {
+                    self.session.note_status(index, status);
+                }
+            }
+        }
+    }
+
+    /// The oldest probe in flight of which the server has not said anything, and whether it was sent at
+    /// `before_ns` or before: then the next probes are to ask about it.
+    pub fn open_probe(&mut self, before_ns: u64) -> Option<(u64, bool)> {
+        let index = self.session.oldest_open()?;
+        let sent_ns = self.session.sent_ns(index);
+        Some((index, sent_ns.is_some_and(|at| at <= before_ns)))
+    }
+
+    /// Every reply that had arrived at `at_ns` was read.
+    pub fn drained(&mut self, at_ns: u64) {
+        self.drained_ns = self.drained_ns.max(at_ns);
+    }
+
+    /// Every reply that had arrived by then was read.
+    pub fn drained_ns(&self) -> u64 {
+        self.drained_ns
+    }
+
+    /// Whether nothing has been sent and not answered for long enough, when nothing more has been sent since
+    /// `done_ns`.
+    pub fn is_over(&self, done_ns: u64, stopped_grace_ns: Option<u64>) -> bool {
+        let wait_ns = stopped_grace_ns.unwrap_or_else(|| self.session.last_wait_ns());
+        self.session.in_flight() == 0 || self.drained_ns >= done_ns + wait_ns
+    }
+
+    /// Gives up overdue probes, but only after all packets in the socket were read: after a stall of this
+    /// process they are the answers.
+    pub fn expire(&mut self, shell: &mut impl Shell) {
+        let statuses = self.format == Format::Inband && self.expects_stamps();
+        while let Some(index) = self.session.expired(self.drained_ns, statuses) {
+            self.lose(index, None, shell);
+        }
+    }
+
+    /// Gives up a probe in flight, or one that could not be sent.
+    pub fn lose(&mut self, index: u64, send_error: Option<SendError>, shell: &mut impl Shell) {
+        let Some(sent_ns) = self.session.sent_ns(index) else {
+            return;
+        };
+        let sent_unix_ns = self.unix_ns(sent_ns);
+        let slot = |into: &mut SlotStamps| shell.read_slot(index, into);
+        let Unanswered {
+            probe,
+            drops,
+            seen_here,
+        } = self.journey.lost(index, sent_ns, sent_unix_ns, slot);
+        let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
+        let evidence = Evidence {
+            socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
+            status: self.session.status(index),
+            send_error,
+            sees_queue: seen_here && shell.sees(Point::LTxDevqueue),
+            sees_driver: seen_here && shell.sees(Point::LTxDevout),
+        };
+        let loss = autopsy(&probe, drops, evidence);
+        let id = shell.lost(probe, loss);
+        self.session.lose(index, id);
+    }
+
+    /// Whether probes wait for stamps of the server.
+    pub fn expects_stamps(&self) -> bool {
+        self.negotiation.expects()
+    }
+
+    /// Whether stamps, or answers, may still come.
+    pub fn awaits_stamps(&self) -> bool {
+        self.expects_stamps() && (self.journey.waiting() > 0 || self.session.in_flight() > 0)
+    }
+
+    /// Replies to probes that were not announced by [`sent`](Self::sent) only bring stamps of others from now
+    /// on.
+    pub fn collect(&mut self) {
+        self.collecting = true;
+    }
+
+    /// Passes on the probes whose stamps are complete at `now`; `u64::MAX`: all that were answered.
+    pub fn hand_out(&mut self, now: u64, shell: &mut impl Shell) {
+        let expects = self.expects_stamps();
+        self.journey
+            .finished(now, expects, |probe| shell.answered(probe));
+    }
+
+    /// Gives up the probes that were awaited for as long as any other; those that were not, as the run was
+    /// ended, stay in flight.
+    pub fn finish(&mut self, shell: &mut impl Shell) {
+        self.hand_out(u64::MAX, shell);
+        let overdue_ns = self.drained_ns.saturating_sub(self.setup.timeout_ns);
+        for index in self.session.in_flight_since(overdue_ns) {
+            self.lose(index, None, shell);
+        }
+    }
+
+    /// Brings the counters of states up to date.
+    pub fn count(&self, counters: &mut Counters) {
+        let journey = self.journey.counts();
+        counters.sent = self.session.sent();
+        counters.in_flight = self.session.in_flight();
+        counters.unknown_points = journey.unknown_points;
+        counters.no_remote = journey.no_remote;
+        counters.refused = journey.refused;
+        counters.lost_stamps = journey.orphans;
+    }
+
+    /// When this probe is due, if there is a schedule.
+    fn due_ns(&self, index: u64) -> Option<u64> {
+        Some(self.setup.start_ns + index * self.setup.interval_ns?)
+    }
+
+    /// Nanoseconds since the Unix epoch.
+    pub fn unix_ns(&self, monotonic: u64) -> i64 {
+        monotonic.cast_signed() + self.epoch_ns
+    }
+
+    fn stamps_seen(&mut self, how: &'static str, shell: &mut impl Shell) {
+        if self.negotiation.seen(how) {
+            shell.mode(how);
+        }
+    }
+
+    fn no_stamps(&mut self, now: u64, shell: &mut impl Shell) {
+        let Some(next) = self.negotiation.missed(now, self.format) else {
+            return;
+        };
+        self.format = next;
+        shell.use_format(next);
+        if next == Format::Inband {
+            shell.mode("pingpong");
+        }
+    }
+}
+
+/// When the probe of this reply arrived at the server.
+fn arrival_at_server(packet: &Packet<'_>) -> Option<ServerNs> {
+    let mut stamps = packet.entries().flatten();
+    let arrival = stamps.find(|e| e.back == 0 && e.point == Point::RRxDevrcv)?;
+    (packet.version == Version::V1).then_some(ServerNs(arrival.time))
+}
+
+fn status(answer: &FirstAnswer) -> Status {
+    match answer {
+        FirstAnswer {
+            amends: Some(_), ..
+        } => Status::Amended,
+        FirstAnswer { late: true, .. } => Status::Late,
+        FirstAnswer { late: false, .. } => Status::Ok,
+    }
+}
+
+fn count_answer(counters: &mut Counters, answer: &FirstAnswer) {
+    let both = answer.arrivals;
+    counters.replied += 1;
+    counters.late += u64::from(answer.late);
+    counters.reordered += u64::from(answer.overtaken);
+    counters.reordered_out += u64::from(both.is_some_and(|(this, other)| this > other));
+    counters.reordered_in += u64::from(both.is_some_and(|(this, other)| this <= other));
+}
+
+/// Counts a duplicate by direction: a duplicated request arrived at the server twice, a duplicated reply
+/// reports the same arrival again.
+fn count_duplicate(counters: &mut Counters, first: Option<ServerNs>, second: Option<ServerNs>) {
+    if let Some((first, second)) = first.zip(second) {
+        counters.dup_out += u64::from(first != second);
+        counters.dup_in += u64::from(first == second);
+    }
+}

@@ -1,0 +1,89 @@
+//! A probe that waits for the rest of its stamps.
+
+use super::arrival::Arrival;
+use crate::client::slot_stamps::SlotStamps;
+use crate::wire::packet::{Entry, PROVISIONAL};
+use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
+use report::model::{Host, Point, Stamp};
+use std::mem::offset_of;
+
+/// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
+pub const MAX_REMOTE: usize =
+    (size_of::<pt_stamp_slot>() - offset_of!(pt_stamp_slot, stamp)) / size_of::<pt_stamp>();
+
+/// What is known of a probe so far.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Absent while it is not answered.
+    pub arrival: Option<Arrival>,
+    /// What this host's programs saw.
+    pub here: SlotStamps,
+    /// The server's stamps.
+    pub remote: Vec<Stamp>,
+    /// Stands in for the hand-over to the queue until the exact one is here.
+    pub provisional: Option<Stamp>,
+    /// The server runs on this kernel.
+    pub same_kernel: bool,
+    /// The reply's hand-over to the server's driver is among the stamps.
+    pub handed_over: bool,
+    /// Which reply it was, from 1.
+    pub number: u64,
+    /// The end of the wait, `CLOCK_MONOTONIC` ns.
+    pub deadline_ns: u64,
+}
+
+impl Pending {
+    /// Takes a stamp of the server; false if it is more than a probe can have.
+    pub fn take(&mut self, e: &Entry) -> bool {
+        let stamp = Stamp {
+            host: Host::Server,
+            ..stamp(e)
+        };
+        if e.host == 0 {
+            self.same_kernel = true;
+        }
+        if e.back == PROVISIONAL {
+            self.provisional = Some(stamp);
+            return true;
+        }
+        // What was handed over with another reply may come again with the probe's own.
+        let known = self.remote.contains(&stamp);
+        if !known && self.remote.len() >= MAX_REMOTE {
+            return false;
+        }
+        self.handed_over |= e.point == Point::RTxDevout;
+        if !known {
+            self.remote.push(stamp);
+        }
+        true
+    }
+
+    /// The namespace of the server's last receive.
+    pub fn server_netns(&self) -> Option<u32> {
+        let mut received = self.remote.iter().rev();
+        let last = received.find(|s| s.point == Point::RRxDevrcv);
+        last.map(|s| s.netns)
+    }
+
+    /// Keeps its memory for another probe.
+    pub fn clear(&mut self) {
+        self.arrival = None;
+        self.here.clear();
+        self.remote.clear();
+        self.provisional = None;
+        self.same_kernel = false;
+        self.handed_over = false;
+    }
+}
+
+/// A stamp of the client's own programs.
+pub fn stamp(e: &Entry) -> Stamp {
+    Stamp {
+        point: e.point,
+        host: Host::Client,
+        ns: e.time,
+        cpu: e.cpu,
+        ifindex: e.ifindex,
+        netns: e.netns,
+    }
+}

@@ -1,0 +1,178 @@
+//! This host, as the core of a client sees it: the kernel's table, the tracing programs, the outputs.
+
+use super::core::{Answered, Moment, Shell};
+use super::journey::{Journey, stamp};
+use super::slot_stamps::SlotStamps;
+use crate::capture::collector::Collector;
+use crate::capture::explain;
+use crate::client::negotiation::Format;
+use crate::client::plan::Plan;
+use crate::client::sender::Shared;
+use crate::kernel::drops;
+use crate::kernel::table::{REPLY, REQUEST};
+use crate::kernel::tracer::Tracer;
+use crate::wire::icmp_error::IcmpError;
+use crate::wire::packet::{About, Extension, Packet};
+use report::analysis::blame;
+use report::analysis::loss::LossId;
+use report::model::{Counters, Host, Loss, Point, Probe};
+use std::sync::atomic::Ordering;
+
+/// What a run has on this host.
+pub struct ThisHost<'a, 'k> {
+    /// What was asked for.
+    pub plan: &'a Plan,
+    /// With the sender.
+    pub shared: &'a Shared,
+    /// Absent without BPF.
+    pub tracer: Option<Tracer<'k>>,
+    /// Takes the results.
+    pub collector: &'a mut Collector,
+    /// Explains slow probes (`--explain`).
+    pub explainer: Option<explain::Background>,
+}
+
+impl Shell for ThisHost<'_, '_> {
+    fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool {
+        let Shared { table, session, .. } = self.shared;
+        let read = table.read(*session, index as u32, |slot| {
+            let SlotStamps {
+                request,
+                reply,
+                drop,
+                unknown,
+            } = into;
+            for (direction, stamps) in [(REQUEST, request), (REPLY, reply)] {
+                slot.stamps(direction, |e| match e {
+                    Some(e) => stamps.push(stamp(&e)),
+                    None => *unknown += 1,
+                });
+            }
+            *drop = slot.dropped().as_ref().map(drops::local);
+        });
+        read.is_some()
+    }
+
+    fn sent_cpu(&self, index: u64) -> Option<u16> {
+        self.shared.sent_cpu(index)
+    }
+
+    fn last_sleep(&mut self, now: u64) -> (Moment, Moment) {
+        let Some(tracer) = &mut self.tracer else {
+            return (None, None);
+        };
+        let sleep = tracer.last_sleep();
+        let valid = |ns: u64, cpu: u32| (ns != 0 && ns <= now).then_some((ns, cpu as u16));
+        (
+            valid(sleep.woken_ns, sleep.woken_cpu),
+            valid(sleep.oncpu_ns, sleep.oncpu_cpu),
+        )
+    }
+
+    /// Programs see what they are attached to; a driver may give no software time stamp, so without BPF a
+    /// point must have been seen once.
+    fn sees(&self, point: Point) -> bool {
+        match &self.tracer {
+            Some(tracer) => tracer.points.iter().any(|(seen, _)| *seen == point),
+            None => self.collector.has_seen(point),
+        }
+    }
+
+    fn use_format(&mut self, format: Format) {
+        self.shared.format.store(format as u8, Ordering::Relaxed);
+    }
+
+    fn mode(&mut self, mode: &'static str) {
+        self.collector.mode(mode);
+    }
+
+    fn counters(&mut self) -> &mut Counters {
+        self.collector.counters()
+    }
+
+    fn answered(&mut self, probe: &Probe) {
+        self.collector.probe(probe);
+    }
+
+    fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
+        self.collector.lost(probe, loss)
+    }
+
+    fn found(&mut self, id: LossId, sent_ns: u64) {
+        self.collector.found(id, sent_ns);
+    }
+
+    fn forgotten(&mut self, probe: Probe) {
+        self.collector.forgotten(probe);
+    }
+
+    fn duplicate(&mut self, probe: Probe) {
+        self.collector.dup(probe);
+    }
+
+    fn icmp_error(&mut self, error: &IcmpError) {
+        self.collector.icmp_error(error);
+    }
+
+    /// The blame that the server sent.
+    fn extensions(&mut self, packet: &Packet<'_>) {
+        let text = packet.extensions().filter_map(|extension| match extension {
+            Extension::Text {
+                about: About::Blame,
+                text,
+                ..
+            } => Some(text),
+            _ => None,
+        });
+        let text: String = text.collect();
+        if self.explainer.is_some() && !text.is_empty() {
+            self.collector
+                .blame(packet.sequence, blame::from_wire(&text));
+        }
+    }
+}
+
+impl ThisHost<'_, '_> {
+    /// Asks what had this host's CPUs while a probe was slow.
+    pub fn explain(&mut self, answered: Answered, now: u64, journey: &Journey) {
+        let Some(explainer) = &self.explainer else {
+            return;
+        };
+        let Answered { sequence, since_ns } = answered;
+        let least_ns = explainer.least_ns();
+        if now.saturating_sub(since_ns) < least_ns.max(self.plan.threshold_ns) {
+            return;
+        }
+        let mut path = journey.path(sequence);
+        // The CPU of this thread when it had the reply; without a sleep no stamp says it.
+        let here = rustix::thread::sched_getcpu() as u16;
+        let returned = path.iter_mut().filter(|s| s.point == Point::LRxUser);
+        returned.for_each(|stamp| stamp.cpu = Some(here));
+        // If both ends are on this kernel, this recorder saw both.
+        let hosts = [Host::Client, Host::Server];
+        let seen = if journey.is_one_kernel() { 2 } else { 1 };
+        let windows = hosts.iter().take(seen);
+        let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
+        let windows: Vec<_> = windows.collect();
+        if !windows.is_empty() {
+            self.collector.expect_blame(sequence);
+            explainer.ask(sequence, windows);
+        }
+    }
+
+    /// Passes on the explanations that have arrived.
+    pub fn take_explanations(&mut self) {
+        for (sequence, blame) in self.explainer.iter().flat_map(explain::Background::answers) {
+            self.collector.blame(sequence, blame);
+        }
+    }
+
+    /// Waits for the last explanations, and passes them on.
+    pub fn last_explanations(&mut self) {
+        let explainer = self.explainer.take();
+        let answers = explain::Background::last_answers;
+        for (sequence, blame) in explainer.into_iter().flat_map(answers) {
+            self.collector.blame(sequence, blame);
+        }
+    }
+}
