@@ -95,13 +95,14 @@ fn an_interrupt_leaves_nothing_behind() {
 fn without_capabilities_it_names_them() {
     let mut command = std::process::Command::new("setpriv");
     command.args([
-        "--bounding-set=-net_admin,-bpf",
-        "--inh-caps=-net_admin,-bpf",
+        "--bounding-set=-sys_admin,-net_admin,-bpf",
+        "--inh-caps=-sys_admin,-net_admin,-bpf",
     ]);
     command.arg(program().get_program()).arg("selftest");
     let run = finish(start(&Namespace::current().unwrap(), &mut command));
     assert_eq!(run.status, 1, "{run:#?}");
-    let said = "selftest needs root: CAP_NET_ADMIN (devices), CAP_BPF missing";
+    let said =
+        "selftest needs root: CAP_SYS_ADMIN (namespaces), CAP_NET_ADMIN (devices), CAP_BPF missing";
     assert!(run.stderr.contains(said), "{run:#?}");
     let usage = selftest("--trials 0");
     assert_eq!(usage.status, 2, "{usage:#?}");

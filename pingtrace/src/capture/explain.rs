@@ -4,6 +4,7 @@
 
 use crate::kernel::ids::Ids;
 use crate::kernel::object::Storage;
+use crate::kernel::privileges::REAL_TIME;
 use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup};
 use crate::kernel::symbols::Symbols;
 use crate::units::{monotonic_ns, thread_cpu_ns};
@@ -87,7 +88,7 @@ impl<'a> Start<'a> {
         recorder.attach()?;
         if recorder.reschedules() == Hook::None {
             log::warn!(
-                "--explain: who does not call the scheduler cannot be seen (root, or CAP_SYS_NICE, is needed)"
+                "--explain: who does not call the scheduler cannot be seen: needs root, or {REAL_TIME}"
             );
         }
         Ok(Self {

@@ -117,9 +117,7 @@ fn start_tracer<'a>(storage: &'a mut Storages, setup: &Setup) -> Option<Tracer<'
             Some(tracer)
         }
         Err(e) => {
-            log::warn!(
-                "no BPF stamps here, SO_TIMESTAMPING instead: {e:#}; BPF needs root (CAP_BPF, CAP_PERFMON) and a kernel with BTF"
-            );
+            log::warn!("no BPF stamps here, SO_TIMESTAMPING instead: {e:#}");
             None
         }
     }

@@ -10,6 +10,7 @@ use super::monitor::{self, Detector, Monitor, Snapshot};
 use super::stolen::Stolen;
 use crate::control::Control;
 use crate::kernel::object::Storage;
+use crate::kernel::privileges::REAL_TIME;
 use crate::kernel::recorder::{CpuEvent, Hook, Recorder, Setup, comm};
 use anyhow::{Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
@@ -56,7 +57,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     if monitor.recorder().reschedules() == Hook::None {
         bail!(
             "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
-             and which flag says so was not found out (root, or CAP_SYS_NICE, is needed; --debug says more)"
+             and which flag says so was not found out: needs root, or {REAL_TIME}; --debug says more"
         );
     }
     let _ticks = monitor::tick(args.arm)?;
@@ -91,11 +92,16 @@ impl Detector for NoschedDetector {
                        without --sampled): the flag was sampled at the end of interrupts, softirqs and \
                        timers, so it began between LAT and MAX before its end, and what is shorter \
                        than from one of them to the next may be missed. Lazy ones are not seen.";
-        let untold = "Lazy reschedules are shown as hard ones: which flag is which was not found out \
-                      (root, or CAP_SYS_NICE, is needed; --debug says more).";
-        let notes = [(self.sampled, sampled), (!self.separates_lazy, untold)];
-        let said = notes.iter().filter(|(is_so, _)| *is_so);
-        said.map(|(_, note)| (*note).to_owned()).collect()
+        let untold = format!(
+            "Lazy reschedules are shown as hard ones: which flag is which was not found out (needs \
+             root, or {REAL_TIME}; --debug says more)."
+        );
+        let notes = [
+            (self.sampled, sampled.to_owned()),
+            (!self.separates_lazy, untold),
+        ];
+        let said = notes.into_iter().filter(|(is_so, _)| *is_so);
+        said.map(|(_, note)| note).collect()
     }
 }
 

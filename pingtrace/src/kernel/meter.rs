@@ -5,6 +5,7 @@
     reason = "run times of a program by its descriptor are not in libbpf-rs; two calls of libbpf"
 )]
 
+use crate::kernel::privileges::RUN_TIMES;
 use crate::units::process_cpu_ns;
 use libbpf_rs::{Object, Program, libbpf_sys};
 use report::model::{OwnCost, ProgramCost};
@@ -43,7 +44,9 @@ impl Meter {
             match count_run_times() {
                 Ok(counting) => meter.counting = Some(counting),
                 Err(e) => {
-                    log::warn!("cannot count the run times of BPF programs (CAP_SYS_ADMIN): {e}");
+                    log::warn!(
+                        "cannot count the run times of BPF programs: needs {RUN_TIMES}: {e}"
+                    );
                     meter.programs.clear();
                 }
             }

@@ -1,15 +1,13 @@
 //! One way to open, choose, load and attach the programs of a BPF object, and to find out which of them
 //! the kernel refuses.
 
+use crate::kernel::privileges;
 use anyhow::{Context as _, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, Object, OpenObject, ProgramMut};
 use std::error::Error;
 use std::fmt;
 use std::mem::MaybeUninit;
-
-/// What loading needs.
-const NEEDED: &str = "needs root, or CAP_BPF and CAP_PERFMON, and Linux 5.10 or newer with BTF";
 
 /// Memory for a loaded object, kept by the caller as long as its programs are in use.
 pub type Storage = MaybeUninit<OpenObject>;
@@ -62,6 +60,7 @@ pub fn load<'o, B: SkelBuilder<'o>>(
     is_wanted: impl Fn(&str) -> bool,
     configure: impl FnOnce(&mut B::Output) -> Result<()>,
 ) -> Result<Loaded<'o, B>> {
+    privileges::OBJECT.check(&format!("loading {what}"))?;
     let opened = builder.open(storage);
     let mut open = opened.with_context(|| format!("open {what}"))?;
     for mut program in open.open_object_mut().progs_mut() {
@@ -69,8 +68,9 @@ pub fn load<'o, B: SkelBuilder<'o>>(
         program.set_autoload(on);
     }
     configure(&mut open).with_context(|| format!("set up {what}"))?;
-    open.load()
-        .with_context(|| format!("load {what} ({NEEDED}; --debug says more)"))
+    open.load().with_context(|| {
+        format!("load {what} (needs Linux 5.10 or newer with BTF; --debug says more)")
+    })
 }
 
 /// Attaches a loaded program to the hook that its section names, until the link is dropped.

@@ -11,6 +11,7 @@ mod plan;
 mod stage;
 
 use crate::control::Control;
+use crate::kernel::privileges;
 use crate::output::files;
 use crate::output::printer;
 use crate::output::story;
@@ -19,7 +20,6 @@ use clap::ValueEnum;
 use faults::Fault;
 use outcome::{Seen, probes};
 use report::analysis::confusion::{Matrix, Trial};
-use rustix::thread::CapabilitySet;
 use stage::Stage;
 use std::io::Write as _;
 use std::mem::MaybeUninit;
@@ -59,7 +59,7 @@ const THRESHOLD_NS: u64 = 1_000_000;
 
 /// Runs the self-test and writes the matrix to stdout.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
-    check_capabilities()?;
+    privileges::SELFTEST.check("selftest")?;
     let save = args.save.as_ref().map(|path| {
         files::create(path).with_context(|| format!("save the run to {}", path.display()))
     });
@@ -96,28 +96,6 @@ fn print(matrix: &Matrix, output: Output) -> Result<()> {
         0 => Ok(()),
         rows => bail!("selftest failed in {rows} rows"),
     }
-}
-
-/// Fails without the capabilities that the self-test needs.
-fn check_capabilities() -> Result<()> {
-    const NEEDED: [(CapabilitySet, &str); 6] = [
-        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN (namespaces)"),
-        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN (devices)"),
-        (CapabilitySet::NET_RAW, "CAP_NET_RAW (probes)"),
-        (CapabilitySet::BPF, "CAP_BPF"),
-        (CapabilitySet::PERFMON, "CAP_PERFMON (stamps)"),
-        (CapabilitySet::SYS_NICE, "CAP_SYS_NICE (a CPU hog)"),
-    ];
-    let mine = rustix::thread::capabilities(None).context("read this process's capabilities")?;
-    let missing: Vec<_> = NEEDED
-        .iter()
-        .filter(|(capability, _)| !mine.effective.contains(*capability))
-        .map(|(_, name)| *name)
-        .collect();
-    if !missing.is_empty() {
-        bail!("selftest needs root: {} missing", missing.join(", "));
-    }
-    Ok(())
 }
 
 /// The probes that a fault hit, without those whose total is too short for it.

@@ -9,6 +9,7 @@
 use crate::kernel::lab_clock;
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
+use crate::kernel::privileges::DEVICES;
 use crate::kernel::tracer::{Setup, Tracer};
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
@@ -80,7 +81,7 @@ impl<'a> Inband<'a> {
             Err(e) => {
                 log::debug!("no TCX link on {}: {e}", device.name);
                 let a = clsact(program.as_fd(), device.index).with_context(|| {
-                    format!("attach tc egress to {}: needs CAP_NET_ADMIN", device.name)
+                    format!("attach tc egress to {}: needs {DEVICES}", device.name)
                 })?;
                 (a, "clsact")
             }

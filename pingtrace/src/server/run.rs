@@ -9,6 +9,7 @@ use crate::control::Control;
 use crate::kernel::host::{self, ServerLock};
 use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage};
+use crate::kernel::privileges;
 use crate::kernel::tracer::{Role, Setup, Tracer};
 use crate::output::story;
 use crate::server::inband::Inband;
@@ -30,13 +31,14 @@ use std::time::Duration;
 
 /// Runs until a signal or the end of `-t`.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
+    privileges::SERVER.check("the server")?;
     let _lock = ServerLock::take()?;
     let own = Namespace::current()
         .context("find this network namespace")?
         .inode();
     let setup = setup(args, own);
     let (mut storage, mut inband_storage) = (object::storages(), Storage::uninit());
-    let mut tracer = Tracer::load(&mut storage, &setup).context(NEEDS_BPF)?;
+    let mut tracer = Tracer::load(&mut storage, &setup)?;
     let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &args.interface)?;
     // Last: a reply that is stamped before its device is would leave a stamp packet pending.
@@ -102,8 +104,6 @@ fn setup(args: &Args, own: u32) -> Setup {
         own_netns: own,
     }
 }
-
-const NEEDS_BPF: &str = "the server needs BPF: run it as root (CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN), on a kernel with BTF";
 
 /// Counts what the programs of both objects take, if `--debug` asks for it.
 fn meter(

@@ -5,6 +5,7 @@
     reason = "socket options that no crate wraps: ICMP_FILTER, SO_ATTACH_BPF, IP_MTU_DISCOVER; and if_nametoindex"
 )]
 
+use crate::kernel::privileges;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::layout::V0_HEADER;
 use crate::wire::packet;
@@ -81,8 +82,9 @@ impl ProbeSocket {
             Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
             Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
         };
-        let socket =
-            Socket::new(domain, Type::RAW, Some(protocol)).map_err(|e| explain_open(&e))?;
+        privileges::CLIENT.check("a raw ICMP socket")?;
+        let socket = Socket::new(domain, Type::RAW, Some(protocol));
+        let socket = socket.context("open a raw ICMP socket")?;
         let this = Self {
             socket,
             family,
@@ -335,14 +337,6 @@ fn is_nothing(e: &io::Error) -> bool {
         e.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
-}
-
-fn explain_open(e: &io::Error) -> anyhow::Error {
-    let hint = match e.kind() {
-        io::ErrorKind::PermissionDenied => "; it needs CAP_NET_RAW: run it as root",
-        _ => "",
-    };
-    anyhow::anyhow!("cannot open a raw ICMP socket: {e}{hint}")
 }
 
 /// The error number of a failed send.

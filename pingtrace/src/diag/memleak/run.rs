@@ -9,13 +9,12 @@ use super::monitor::Monitor;
 use super::reclaim::Reclaim;
 use super::tracker;
 use crate::control::Control;
-use crate::kernel::object;
+use crate::kernel::{object, privileges};
 use crate::output::companion::Sink;
 use crate::units;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use report::companion::memleak::{Leak, Verdict, memleak_header};
 use report::companion::{Row, Summary, Time};
-use rustix::thread::CapabilitySet;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let accounting = Accounting::open(allocator, args.pid)?;
     let follow = args.follow(allocator, &accounting)?;
     if !args.check {
-        check_capabilities()?;
+        privileges::OBJECT.check("following allocations (-c needs no program)")?;
     }
     let reclaim = args.reclaim.then(Reclaim::open).transpose()?;
     let mut storages = object::storages();
@@ -53,19 +52,6 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     }
     monitor.report(&findings, sink)?;
     monitor.failure.map_or(Ok(()), Err)
-}
-
-/// BPF needs both; `CAP_SYS_ADMIN` includes them.
-fn check_capabilities() -> Result<()> {
-    let mine = rustix::thread::capabilities(None)?.effective;
-    let needed = CapabilitySet::BPF | CapabilitySet::PERFMON;
-    if !mine.contains(CapabilitySet::SYS_ADMIN) && !mine.contains(needed) {
-        bail!(
-            "cannot follow allocations: permission denied; needs root, or CAP_BPF and CAP_PERFMON \
-             (-c needs no program)"
-        );
-    }
-    Ok(())
 }
 
 impl Monitor<'_> {

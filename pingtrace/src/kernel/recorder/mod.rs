@@ -12,6 +12,7 @@ pub use memory::{CpuEvent, Memory, RINGS, Reader, comm, text};
 use crate::kernel::features::{self, Features};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
+use crate::kernel::privileges::REAL_TIME;
 use crate::kernel::symbols;
 use crate::kernel::thread::{Priority, pin, prioritise};
 use anyhow::{Context, Result, bail};
@@ -248,7 +249,7 @@ impl<'a> Recorder<'a> {
             bss.calibrating = true;
             let woken = wake_real_time(cpu);
             bss.calibrating = false;
-            woken.context("wake a real-time thread (CAP_SYS_NICE is needed)")?;
+            woken.with_context(|| format!("wake a thread at once: needs {REAL_TIME}"))?;
             // No flag: the timer expired while another task was to run anyway.
             if bss.flags_set == 0 {
                 continue;
