@@ -228,7 +228,7 @@ impl Journey {
                 index.is_some_and(|index| self.early.keep(index, e))
             };
             self.counts.refused += u64::from(!fits);
-            taken += 1;
+            taken += usize::from(fits);
         }
         taken
     }

@@ -4,55 +4,25 @@
 //!
 //! Times are `CLOCK_MONOTONIC` nanoseconds of the client, unless they are said to be the server's.
 
+mod shell;
+
+pub use shell::{Moment, Shell};
+
 use super::args::Mode;
 use super::journey::{Arrival, Identity, Journey, Unanswered};
 use super::negotiation::{Format, Negotiation};
 use super::overflows::Overflows;
 use super::session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
 use super::slot_stamps::SlotStamps;
+use crate::wire::extension::Extension;
 use crate::wire::icmp_error::IcmpError;
-use crate::wire::packet::{self, Extension, Family, Packet, Version};
-use report::analysis::loss::{Evidence, LossId, autopsy};
+use crate::wire::packet::{self, Packet};
+use crate::wire::protocol::{Family, Version};
+use report::analysis::loss::{Evidence, autopsy};
 use report::model::host_time::ServerNs;
 use report::model::send_error::SendError;
-use report::model::{Counters, Loss, Point, Probe, Status};
+use report::model::{Counters, Point, Status};
 use std::net::IpAddr;
-
-/// When, and on which CPU.
-pub type Moment = Option<(u64, u16)>;
-
-/// What the core asks of this host, and gives to the outputs.
-pub trait Shell {
-    /// Reads the slot of a probe; false if it was reused before or meanwhile: then what was read may be
-    /// another probe's.
-    fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool;
-    /// The CPU that a probe was sent on, if that is still known.
-    fn sent_cpu(&self, index: u64) -> Option<u16>;
-    /// Wake-up and switch-in of the last sleep before `now` of the thread that received.
-    fn last_sleep(&mut self, now: u64) -> (Moment, Moment);
-    /// Whether stamps of this point can be expected.
-    fn sees(&self, point: Point) -> bool;
-    /// Probes are to ask for stamps in this format from now on.
-    fn use_format(&mut self, format: Format);
-    /// The server's stamps return in this way from now on.
-    fn mode(&mut self, mode: &'static str);
-    /// The counters of the run.
-    fn counters(&mut self) -> &mut Counters;
-    /// An answered probe with all of its stamps.
-    fn answered(&mut self, probe: &Probe);
-    /// A probe was given up; returns where it is counted.
-    fn lost(&mut self, probe: Probe, loss: Loss) -> LossId;
-    /// A lost probe, sent at `sent_ns`, was answered after all.
-    fn found(&mut self, id: LossId, sent_ns: u64);
-    /// Nobody knows what became of a probe.
-    fn forgotten(&mut self, probe: Probe);
-    /// A further answer to a probe.
-    fn duplicate(&mut self, probe: Probe);
-    /// A host refused a probe in flight.
-    fn icmp_error(&mut self, error: &IcmpError);
-    /// The server sent something beside stamps.
-    fn extensions(&mut self, packet: &Packet<'_>);
-}
 
 /// What a run has from its beginning.
 #[derive(Clone, Copy, Debug)]
@@ -441,3 +411,6 @@ fn count_duplicate(counters: &mut Counters, first: Option<ServerNs>, second: Opt
         counters.dup_in += u64::from(first == second);
     }
 }
+
+#[cfg(test)]
+mod tests;
