@@ -74,10 +74,13 @@ macro_rules! plain {
 plain!(u8, u16, u32, u64, i8, i32, i64);
 plain!(
     pingtrace::types::pt_drop,
+    pingtrace::types::pt_session,
     pingtrace::types::pt_stamp,
     pingtrace::types::pt_stamp_slot,
     recorder::types::pt_cpu,
     recorder::types::pt_event,
+    recorder::types::pt_hist,
+    recorder::types::pt_hist_key,
     recorder::types::pt_ring,
     recorder::types::pt_stack,
     ids::types::pt_task_ids,

@@ -41,6 +41,7 @@ struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 struct pt_pending pending_type;
 struct pt_header header_type;
 struct pt_stamp_slot slot_type;
+struct pt_session session_type;
 enum pt_point point_type;
 enum pt_state state_type;
 enum pt_wire wire_type;

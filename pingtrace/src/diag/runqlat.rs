@@ -11,19 +11,18 @@ use super::monitor::{self, Detector, Monitor, Snapshot};
 use crate::control::Control;
 use crate::exit::Usage;
 use crate::kernel::ids::Ids;
+use crate::kernel::map;
 use crate::kernel::object::Storage;
 use crate::kernel::process::Process;
-use crate::kernel::recorder::{self, By, CpuEvent, Only, Recorder, Setup, bound, text};
+use crate::kernel::recorder::{self, By, CpuEvent, Only, Recorder, Setup, bound, comm};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, ensure};
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_hist, pt_hist_key, pt_ring_of};
 use clap::ValueEnum;
-use libbpf_rs::{MapCore, MapFlags};
 use report::companion;
 use report::companion::{Event, Form, Group, Kind, Lengths, Panel, Row, Waits};
 use report::model::Class;
 use std::collections::{BTreeMap, HashMap};
-use std::mem::offset_of;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -396,19 +395,13 @@ impl Distributions {
 fn waits(monitor: &Monitor<'_>) -> Result<BTreeMap<u64, Counted>> {
     let hists = &monitor.recorder().maps().hists;
     let mut found: BTreeMap<u64, Counted> = BTreeMap::new();
-    for key in hists.keys() {
-        let Some(value) = hists.lookup(&key, MapFlags::ANY)? else {
-            continue;
-        };
-        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_ne_bytes);
-        let id = number(&key[offset_of!(pt_hist_key, id)..][..size_of::<u64>()]);
-        let (counts, rest) = value.split_at(offset_of!(pt_hist, comm));
-        let counts = counts.chunks_exact(size_of::<u64>()).map(number);
-        let counted = found.entry(id).or_insert_with(|| Counted {
-            comm: text(&rest[..size_of_val(&pt_hist::default().comm)]),
-            counts: vec![0; counts.len()],
+    for entry in map::entries(hists) {
+        let (key, hist): (pt_hist_key, pt_hist) = entry?;
+        let counted = found.entry(key.id).or_insert_with(|| Counted {
+            comm: comm(&hist.comm),
+            counts: vec![0; hist.counts.len()],
         });
-        for (sum, n) in counted.counts.iter_mut().zip(counts) {
+        for (sum, n) in counted.counts.iter_mut().zip(hist.counts) {
             *sum += n;
         }
     }

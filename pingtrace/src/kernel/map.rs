@@ -12,6 +12,7 @@
 
 use anyhow::{Context, Result};
 use bpf::Plain;
+use libbpf_rs::MapCore;
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
@@ -171,6 +172,26 @@ pub fn value<T: Plain>(bytes: &[u8]) -> T {
     assert!(bytes.len() >= size_of::<T>(), "a short value of a map");
     // SAFETY: long enough, and any bytes are a valid value.
     unsafe { bytes.as_ptr().cast::<T>().read_unaligned() }
+}
+
+/// The value of a key; `None` if there is none.
+pub fn look_up<V: Plain>(map: &impl MapCore, key: &impl Plain) -> Result<Option<V>> {
+    let found = map.lookup(bytes(key), libbpf_rs::MapFlags::ANY);
+    let found = found.with_context(|| format!("read the map {}", map.name().display()))?;
+    Ok(found.map(|bytes| value(&bytes)))
+}
+
+/// The keys of a map. One that comes or goes meanwhile may be left out.
+pub fn keys<K: Plain>(map: &impl MapCore) -> impl Iterator<Item = K> {
+    map.keys().map(|key| value(&key))
+}
+
+/// The entries of a map, likewise.
+pub fn entries<K: Plain, V: Plain>(map: &impl MapCore) -> impl Iterator<Item = Result<(K, V)>> {
+    keys(map).filter_map(|key| {
+        let found = look_up(map, &key).transpose()?;
+        Some(found.map(|value| (key, value)))
+    })
 }
 
 /// The bytes of a value.

@@ -7,6 +7,7 @@ use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
 use crate::control::Control;
 use crate::kernel::host::{self, ServerLock};
+use crate::kernel::map;
 use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges;
@@ -17,8 +18,8 @@ use crate::units::monotonic_ns;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{Deliver, Options, ProbeSocket};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::pt_pending;
-use libbpf_rs::{MapCore as _, MapFlags, RingBuffer, RingBufferBuilder};
+use bpf::pingtrace::types::{pt_pending, pt_session};
+use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::Namespace;
 use report::format::text;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -227,21 +228,12 @@ fn log_points(tracer: &Tracer<'_>) {
 /// `2 clients, 3 sessions`: those in the kernel's table of sessions, the latest of those that share an
 /// entry.
 fn clients(tracer: &Tracer<'_>) -> Result<String> {
-    const PEER: usize = 20;
-    let sessions = &tracer.maps().sessions;
     let (mut peers, mut count) = (HashSet::new(), 0);
-    for index in 0..sessions.max_entries() {
-        let entry = sessions.lookup(&index.to_ne_bytes(), MapFlags::ANY);
-        let entry = entry.context("read the table of sessions")?;
-        let Some((session, peer)) = entry
-            .as_ref()
-            .and_then(|e| e.get(..PEER)?.split_at_checked(4))
-        else {
-            continue;
-        };
-        if session != [0; 4] {
+    for entry in map::entries(&tracer.maps().sessions) {
+        let (_, session): (u32, pt_session) = entry?;
+        if session.session != 0 {
             count += 1;
-            peers.insert(peer.to_owned());
+            peers.insert(session.peer);
         }
     }
     Ok(format!("{} clients, {count} sessions so far", peers.len()))

@@ -14,7 +14,7 @@ use bpf::iofsstat::types::{
 };
 use bpf::iofsstat::{IofsstatSkel, IofsstatSkelBuilder, OpenIofsstatSkel};
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Link, MapCore, MapFlags};
+use libbpf_rs::{Link, MapCore};
 use report::companion::iofsstat::Reading;
 use report::companion::iofsstat::diskstats::{self, Device};
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -129,7 +129,7 @@ impl<'a> Programs<'a> {
 
     /// What the programs saw of a process.
     pub fn process(&self, who: u64) -> Option<io_process> {
-        look_up(&self.skel.maps.processes, &who)
+        map::look_up(&self.skel.maps.processes, &who).ok()?
     }
 
     /// What the programs saw of a file's path.
@@ -139,7 +139,7 @@ impl<'a> Programs<'a> {
             fs,
             ..io_file_key::default()
         };
-        look_up(&self.skel.maps.files, &key)
+        map::look_up(&self.skel.maps.files, &key).ok()?
     }
 }
 
@@ -208,24 +208,16 @@ fn take<K: Plain, V: Plain>(
     table: &impl MapCore,
     is_over: impl Fn(&K) -> bool,
 ) -> Result<Vec<(K, V)>> {
-    let keys: Vec<_> = table
-        .keys()
-        .filter(|key| is_over(&map::value(key)))
-        .collect();
+    let keys: Vec<K> = map::keys(table).filter(is_over).collect();
     let mut taken = Vec::with_capacity(keys.len());
     for key in keys {
-        let context = || format!("read the map {}", table.name().display());
-        if let Some(value) = table.lookup(&key, MapFlags::ANY).with_context(context)? {
-            table.delete(&key).with_context(context)?;
-            taken.push((map::value(&key), map::value(&value)));
+        if let Some(value) = map::look_up(table, &key)? {
+            let removed = table.delete(map::bytes(&key));
+            removed.with_context(|| format!("empty the map {}", table.name().display()))?;
+            taken.push((key, value));
         }
     }
     Ok(taken)
-}
-
-fn look_up<K: Plain, V: Plain>(table: &impl MapCore, key: &K) -> Option<V> {
-    let value = table.lookup(map::bytes(key), MapFlags::ANY).ok()??;
-    Some(map::value(&value))
 }
 
 /// The layout of this kernel's tracepoints.

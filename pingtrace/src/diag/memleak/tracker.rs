@@ -214,35 +214,20 @@ impl<'a> Tracker<'a> {
 
     /// All sites, and stacks below sites.
     pub fn sites(&self) -> Result<Vec<RawSite>> {
-        let sites = &self.skel.maps.sites;
-        let mut all = Vec::new();
-        for key in sites.keys() {
-            let value = sites.lookup(&key, MapFlags::ANY).context("read a site")?;
-            if let Some(value) = value {
-                all.push(raw_site(
-                    &map::value::<ml_key>(&key),
-                    &map::value::<ml_site>(&value),
-                ));
-            }
-        }
-        Ok(all)
+        let sites = map::entries::<ml_key, ml_site>(&self.skel.maps.sites);
+        sites
+            .map(|entry| entry.map(|(key, site)| raw_site(&key, &site)))
+            .collect()
     }
 
     /// All objects: address, site and generation.
     pub fn objects(&self) -> Result<Vec<(u64, Key, u32)>> {
-        let outstanding = &self.skel.maps.outstanding;
-        let mut all = Vec::new();
-        for key in outstanding.keys() {
-            let value = outstanding
-                .lookup(&key, MapFlags::ANY)
-                .context("read an object")?;
-            if let Some(value) = value {
-                let object = map::value::<ml_outstanding>(&value);
-                let site = (object.site.r#where, object.site.what);
-                all.push((map::value::<u64>(&key), site, object.generation));
-            }
-        }
-        Ok(all)
+        let objects = map::entries::<u64, ml_outstanding>(&self.skel.maps.outstanding);
+        let one = |(address, object): (u64, ml_outstanding)| {
+            let site = (object.site.r#where, object.site.what);
+            (address, site, object.generation)
+        };
+        objects.map(|entry| entry.map(one)).collect()
     }
 
     /// Removes pages without references from the tables: their free was not seen.
