@@ -47,7 +47,7 @@ fn flood(ns: &Namespace, to: Ipv4Addr, mut probe: Probe, count: u32) -> [u64; 2]
     while let Received::Reply(message, _) = socket.receive(&mut buffer).expect("receive") {
         let packet = packet::parse(message, Family::V4).expect("a whole packet");
         if packet.session == SESSION {
-            came[usize::from(packet.is_record())] += 1;
+            came[usize::from(packet.is_stamp_packet())] += 1;
         }
     }
     came

@@ -188,7 +188,7 @@ fn compare(file: &Packet) {
         (Ok(read), Err(expected)) => panic!("{name}: read as {read:?}, expected error {expected}"),
     };
     let version = u64::from(read.version == Version::V1);
-    let kind = match (read.request, read.is_record()) {
+    let kind = match (read.request, read.is_stamp_packet()) {
         (true, _) => "request",
         (false, true) => "record",
         (false, false) => "reply",
@@ -271,7 +271,7 @@ fn drop_reports_come_out_as_they_went_in() {
         let bytes = report.trimmed().finish();
         assert_eq!(bytes.len(), V1_HEADER + extensions.len() * V1_ENTRY);
         let read = packet::parse(&bytes, family).unwrap();
-        assert!(read.checksum_ok && read.is_record());
+        assert!(read.checksum_ok && read.is_stamp_packet());
         assert_eq!(read.extensions().collect::<Vec<_>>(), extensions);
         assert_eq!(read.entries().count(), 0);
     }

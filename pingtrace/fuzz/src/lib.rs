@@ -52,7 +52,7 @@ fn probe_like(data: &[u8], family: Family, version: Version) -> Vec<u8> {
 fn parse(bytes: &[u8], family: Family) -> Option<Packet<'_>> {
     let packet = packet::parse(bytes, family).ok()?;
     assert_eq!(packet.flags & !(DONTADD | INBAND | RECORD), 0);
-    assert_eq!(packet.is_record(), packet.flags & DONTADD != 0);
+    assert_eq!(packet.is_stamp_packet(), packet.flags & DONTADD != 0);
     let (header, size, skipped) = layout(packet.version);
     let num = usize::from(bytes[9]);
     let count = num.saturating_sub(skipped);
@@ -129,7 +129,7 @@ fn round_trip(data: &[u8], family: Family, version: Version) {
     let (header, entry_size, skipped) = layout(version);
     assert!(bytes.len() <= size.max(header + skipped * entry_size));
     let packet = parse(&bytes, family).expect("a stamp packet is well-formed");
-    assert!(packet.checksum_ok && packet.is_record() && !packet.request);
+    assert!(packet.checksum_ok && packet.is_stamp_packet() && !packet.request);
     assert_eq!(
         (packet.version, packet.session, packet.sequence),
         (version, session, sequence)

@@ -194,7 +194,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn take_arrival(&self, message: &[u8], ns: u64) {
         let Shared { session, table, .. } = self.here.shared;
         if let Ok(p) = packet::parse(message, self.here.plan.family)
-            && !p.is_record()
+            && !p.is_stamp_packet()
         {
             table.push(*session, p.sequence, REPLY, Point::LRxIprcv, ns);
         }

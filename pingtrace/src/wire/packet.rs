@@ -1,16 +1,12 @@
 //! Parses packets of both protocol versions. Nothing here trusts a length, a count or an index
 //! from the network.
 
+use super::entry::Entry;
+use super::extension::Extension;
 use super::layout::{EntryV0, EntryV1, Header, HeaderV1, MAGIC, V0_HEADER, V0_RESERVED};
-use super::protocol::{DONTADD, INBAND, RECORD};
+use super::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pnet_packet::util::checksum;
 use zerocopy::FromBytes;
-
-// For the client, until it imports them from where they are.
-pub use super::entry::{Entry, PROVISIONAL};
-pub use super::extension::{About, Extension};
-pub use super::protocol::{Family, Version};
-pub use super::stamp_packet::StampPacket;
 
 /// Why a packet is not a probe of pingtrace, or not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +124,7 @@ impl<'a> Entries<'a> {
 
 impl Packet<'_> {
     /// A packet of stamps alone.
-    pub fn is_record(&self) -> bool {
+    pub fn is_stamp_packet(&self) -> bool {
         self.flags & DONTADD != 0
     }
 

@@ -138,7 +138,7 @@ impl Core {
         self.take_statuses(&packet);
         shell.extensions(&packet);
         let dropped = self.journey.dropped(&packet);
-        if !packet.is_record() {
+        if !packet.is_stamp_packet() {
             return self.echo(&packet, now, shell);
         }
         if self.journey.remote(&packet) > 0 && !dropped {

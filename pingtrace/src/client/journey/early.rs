@@ -1,7 +1,7 @@
 //! Stamps of the server that overtook their probe's own reply.
 
 use super::pending::{MAX_REMOTE, Pending};
-use crate::wire::packet::Entry;
+use crate::wire::entry::Entry;
 use std::collections::BTreeMap;
 
 /// Upper bound on probes whose stamps arrived before their reply.

@@ -16,7 +16,9 @@ pub use pending::stamp;
 
 use crate::client::session::index_of;
 use crate::client::slot_stamps::SlotStamps;
-use crate::wire::packet::{Entry, PROVISIONAL, Packet, Version};
+use crate::wire::entry::{Entry, PROVISIONAL};
+use crate::wire::packet::Packet;
+use crate::wire::protocol::Version;
 use early::Early;
 use path::{Seen, lay, lay_all, user};
 use pending::Pending;

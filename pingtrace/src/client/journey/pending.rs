@@ -2,7 +2,7 @@
 
 use super::arrival::Arrival;
 use crate::client::slot_stamps::SlotStamps;
-use crate::wire::packet::{Entry, PROVISIONAL};
+use crate::wire::entry::{Entry, PROVISIONAL};
 use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
 use report::model::{Host, Point, Stamp};
 use std::mem::offset_of;

@@ -2,7 +2,8 @@
 
 use super::early::MAX_EARLY;
 use crate::client::session::index_of;
-use crate::wire::packet::{About, Extension, Packet};
+use crate::wire::extension::{About, Extension};
+use crate::wire::packet::Packet;
 use report::model::{Host, KernelDrop, Symbol};
 use std::collections::BTreeMap;
 

@@ -2,7 +2,10 @@ use super::early::{MAX_EARLY, MAX_EARLY_STAMPS};
 use super::pending::MAX_REMOTE;
 use super::server_drops::MAX_NAME;
 use super::*;
-use crate::wire::packet::{self, About, Extension, Family, StampPacket};
+use crate::wire::extension::{About, Extension};
+use crate::wire::packet;
+use crate::wire::protocol::Family;
+use crate::wire::stamp_packet::StampPacket;
 
 const SESSION: u32 = 7;
 
