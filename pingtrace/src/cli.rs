@@ -25,7 +25,8 @@ Examples:
 ///
 /// Run `pingtrace -s` on one host and `pingtrace -c HOST` on another. Probes are ordinary ICMP
 /// echo requests, answered by the server's kernel; both ends stamp them at every stage of the stack.
-/// Without a pingtrace server at the other end, the client's stages and one remote segment remain.
+/// Without a pingtrace server at the other end, the client's stages remain, and both wires and
+/// the server are one segment (remote).
 ///
 /// Exit status: 0 ok; 1 the run failed or results were lost; 2 wrong usage; 3 no probe was
 /// answered; 4 an objective (--slo) was missed.

@@ -11,6 +11,7 @@ use crate::output::run::{End, Message, Outputs, SoFar, Source, Stat, Wanted};
 use crate::output::story::{self, Progress};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
+use crate::wire::stamp_return::StampReturn;
 use crate::wire::timestamps;
 use anyhow::Result;
 use report::analysis::blame::BlameTally;
@@ -171,8 +172,8 @@ impl Collector {
     }
 
     /// The server's stamps return in another way from now on.
-    pub fn mode(&mut self, mode: &str) {
-        mode.clone_into(&mut self.run.mode);
+    pub fn mode(&mut self, way: StampReturn) {
+        self.run.mode = way.to_string();
         self.outputs.send(Message::Run(Box::new(self.run.clone())));
     }
 

@@ -2,7 +2,9 @@
 
 use crate::options::{Results, heading};
 use crate::units;
+use crate::wire::stamp_return::StampReturn;
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use croner::Cron;
 use std::str::FromStr;
 use std::time::Duration;
@@ -130,17 +132,54 @@ pub struct Args {
     pub userid: Option<u16>,
 }
 
-/// How the server's stamps return.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// How the server's stamps are to return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The best way that the server supports; the run says so when it changes
+    /// The best way that the server supports; the run says so when it changes.
     Auto,
-    /// Not at all: the client's stages only
-    Pingpong,
-    /// In a stamp packet of their own
-    Compact,
-    /// In the echo reply itself
-    Inband,
+    /// This one.
+    Only(StampReturn),
+}
+
+impl Mode {
+    /// Its name in options and in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Only(way) => way.into(),
+        }
+    }
+
+    /// What the first probes ask for.
+    pub const fn first(self) -> StampReturn {
+        match self {
+            Self::Auto => StampReturn::Inband,
+            Self::Only(way) => way,
+        }
+    }
+}
+
+impl ValueEnum for Mode {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Auto,
+            Self::Only(StampReturn::Pingpong),
+            Self::Only(StampReturn::Compact),
+            Self::Only(StampReturn::Inband),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Self::Auto => "The best way that the server supports; the run says so when it changes",
+            Self::Only(StampReturn::Pingpong) => "Not at all: the client's stages only",
+            Self::Only(StampReturn::Compact) => "In a stamp packet of their own",
+            Self::Only(StampReturn::Inband) => "In the echo reply itself",
+            // Asked for when the server understands nothing else.
+            Self::Only(StampReturn::V0) => return None,
+        };
+        Some(PossibleValue::new(self.name()).help(help))
+    }
 }
 
 fn tos(text: &str) -> Result<u8, String> {

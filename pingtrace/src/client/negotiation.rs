@@ -1,61 +1,17 @@
 //! Finds out how this peer's stamps return, and what the probes ask for.
 
 use super::args::Mode;
-use crate::client::plan::Plan;
-use crate::kernel::host;
-use crate::wire::probe::Probe;
-use crate::wire::protocol::{INBAND, RECORD, Version};
+use crate::wire::stamp_return::StampReturn;
 
 /// A peer that answers at least this many probes, over at least this time, ns, without stamps counts as
 /// one that gives none.
 const MISSES: u32 = 3;
 const MISS_GRACE_NS: u64 = 100_000_000;
 
-/// What the probes ask of the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Format {
-    /// Stamps in the reply itself.
-    Inband,
-    /// Stamps in a stamp packet.
-    Compact,
-    /// The same, of a version 0 peer.
-    V0,
-    /// Nothing.
-    Plain,
-}
-
-impl Format {
-    /// In the order of the discriminants.
-    pub const ALL: [Self; 4] = [Self::Inband, Self::Compact, Self::V0, Self::Plain];
-
-    /// What a run in this mode begins with.
-    pub fn first(mode: Mode) -> Self {
-        match mode {
-            Mode::Auto | Mode::Inband => Self::Inband,
-            Mode::Compact => Self::Compact,
-            Mode::Pingpong => Self::Plain,
-        }
-    }
-
-    /// One probe template for each format, indexed by it.
-    pub fn probes(plan: &Plan, session: u32) -> [Probe; 4] {
-        Self::ALL.map(|f| {
-            let (version, flags) = match f {
-                Self::Inband => (Version::V1, INBAND),
-                Self::Compact => (Version::V1, RECORD),
-                Self::V0 => (Version::V0, 0),
-                Self::Plain => (Version::V1, 0),
-            };
-            Probe::new(plan.family, version, session, plan.size, flags, host::id())
-        })
-    }
-}
-
 /// How this peer's stamps return.
 pub struct Negotiation {
     mode: Mode,
-    in_use: Option<&'static str>,
+    in_use: Option<StampReturn>,
     /// Packets in a row that brought stamps another way than the one in use.
     strays: u32,
     misses: u32,
@@ -73,7 +29,7 @@ impl Negotiation {
             strays: 0,
             misses: 0,
             missing_since_ns: 0,
-            local_only: mode == Mode::Pingpong,
+            local_only: mode == Mode::Only(StampReturn::Pingpong),
         }
     }
 
@@ -84,10 +40,10 @@ impl Negotiation {
 
     /// Stamps of the server arrived; true if the mode in use changes. The first one counts at once, a change
     /// only if it lasts, because a server that has just got a device sends stray stamp packets.
-    pub fn seen(&mut self, how: &'static str) -> bool {
+    pub fn seen(&mut self, way: StampReturn) -> bool {
         self.misses = 0;
         self.local_only = false;
-        self.strays = if self.in_use == Some(how) {
+        self.strays = if self.in_use == Some(way) {
             0
         } else {
             self.strays + 1
@@ -97,16 +53,18 @@ impl Negotiation {
             Some(_) => self.strays >= MISSES,
         };
         if news {
-            log::info!("server stamps: {}", describe(how));
-            self.in_use = Some(how);
+            log::info!("server stamps: {}", way.describe());
+            self.in_use = Some(way);
             self.strays = 0;
         }
         news
     }
 
-    /// A reply without stamps; returns the format to try next, if it is time for that.
-    pub fn missed(&mut self, now: u64, current: Format) -> Option<Format> {
-        if self.local_only || matches!(self.in_use, Some("compact" | "v0")) && self.misses == 0 {
+    /// A reply without stamps; returns what to ask for next, if it is time for that.
+    pub fn missed(&mut self, now: u64, current: StampReturn) -> Option<StampReturn> {
+        if self.local_only
+            || self.in_use.is_some_and(StampReturn::is_behind_reply) && self.misses == 0
+        {
             // Their stamps always come behind the reply.
             self.misses += u32::from(!self.local_only);
             self.missing_since_ns = now;
@@ -123,40 +81,33 @@ impl Negotiation {
         self.give_up_on(current)
     }
 
-    fn give_up_on(&mut self, current: Format) -> Option<Format> {
+    fn give_up_on(&mut self, current: StampReturn) -> Option<StampReturn> {
         let was = self.in_use.take();
         match (self.mode, current) {
-            (Mode::Auto, Format::Inband) if was.is_none() => {
+            (Mode::Auto, StampReturn::Inband) if was.is_none() => {
                 log::debug!("no version 1 stamps in {MISSES} replies; trying version 0");
-                return Some(Format::V0);
+                return Some(StampReturn::V0);
             }
-            (Mode::Auto, Format::V0) => {
+            (Mode::Auto, StampReturn::V0) => {
                 log::warn!(
-                    "no pingtrace server answers at the other end: the client's stages and one remote segment only"
+                    "no pingtrace server answers at the other end: only the client's stages, and both wires and the server as one segment (remote)"
                 );
                 self.local_only = true;
-                return Some(Format::Inband);
+                return Some(StampReturn::Inband);
             }
             _ => {}
         }
         log::warn!(
-            "server stamps have stopped: the client's stages and one remote segment until they come back"
+            "server stamps have stopped: only the client's stages, and both wires and the server as one segment (remote), until they return"
         );
         self.local_only = true;
         None
     }
 }
 
-fn describe(how: &str) -> &'static str {
-    match how {
-        "inband" => "in band, in the echo reply itself",
-        "compact" => "in stamp packets",
-        _ => "in version 0 stamp packets (1 us resolution)",
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::StampReturn::{Compact, Inband, V0};
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -165,62 +116,62 @@ mod tests {
         Negotiation::new(Mode::Auto)
     }
 
-    /// The next format after this many replies without stamps, 50 ms apart.
-    fn miss(n: &mut Negotiation, times: u64, current: Format) -> Option<Format> {
+    /// What is asked for after this many replies without stamps, 50 ms apart.
+    fn miss(n: &mut Negotiation, times: u64, current: StampReturn) -> Option<StampReturn> {
         (0..times).fold(None, |_, k| n.missed(k * 50 * MS, current))
     }
 
     #[test]
     fn the_first_way_is_news_once() {
-        for how in ["inband", "compact", "v0"] {
+        for way in [Inband, Compact, V0] {
             let mut n = auto();
-            assert_eq!([(); 4].map(|()| n.seen(how)), [true, false, false, false]);
+            assert_eq!([(); 4].map(|()| n.seen(way)), [true, false, false, false]);
         }
     }
 
     #[test]
     fn stray_packets_are_no_change() {
         let mut n = auto();
-        assert!(n.seen("inband"));
+        assert!(n.seen(Inband));
         for _ in 0..10 {
-            assert!(!n.seen("compact") && !n.seen("compact") && !n.seen("inband"));
+            assert!(!n.seen(Compact) && !n.seen(Compact) && !n.seen(Inband));
         }
     }
 
     #[test]
     fn a_change_that_lasts_is_news_and_so_is_the_way_back() {
         let mut n = auto();
-        assert!(n.seen("inband"));
-        for how in ["compact", "inband"] {
+        assert!(n.seen(Inband));
+        for way in [Compact, Inband] {
             // Stamp packets follow replies that carry nothing.
             let news = [(); 5].map(|()| {
-                n.missed(0, Format::Inband);
-                n.seen(how)
+                n.missed(0, Inband);
+                n.seen(way)
             });
-            assert_eq!(news, [false, false, true, false, false], "{how}");
+            assert_eq!(news, [false, false, true, false, false], "{way}");
         }
     }
 
     #[test]
     fn strays_of_before_a_pause_do_not_count_behind_it() {
         let mut n = auto();
-        assert!(n.seen("inband") && !n.seen("compact") && !n.seen("compact"));
-        assert_eq!(miss(&mut n, 4, Format::Inband), None);
+        assert!(n.seen(Inband) && !n.seen(Compact) && !n.seen(Compact));
+        assert_eq!(miss(&mut n, 4, Inband), None);
         assert!(!n.expects(), "given up");
-        assert!(n.seen("inband"), "said again");
-        assert!(!n.seen("compact") && !n.seen("compact"));
+        assert!(n.seen(Inband), "said again");
+        assert!(!n.seen(Compact) && !n.seen(Compact));
     }
 
     #[test]
     fn silence_leads_by_version_0_to_local_stages() {
         let mut n = auto();
-        assert_eq!(miss(&mut n, 2, Format::Inband), None, "too few");
+        assert_eq!(miss(&mut n, 2, Inband), None, "too few");
         let mut n = auto();
-        assert_eq!(miss(&mut n, 3, Format::Inband), Some(Format::V0));
-        assert_eq!(miss(&mut n, 3, Format::V0), Some(Format::Inband));
+        assert_eq!(miss(&mut n, 3, Inband), Some(V0));
+        assert_eq!(miss(&mut n, 3, V0), Some(Inband));
         assert!(!n.expects());
-        assert_eq!(miss(&mut n, 9, Format::Inband), None, "said once");
-        assert!(n.seen("inband") && n.expects());
+        assert_eq!(miss(&mut n, 9, Inband), None, "said once");
+        assert!(n.seen(Inband) && n.expects());
     }
 
     /// Replies in a burst say nothing about a server that is 100 ms away.
@@ -228,17 +179,17 @@ mod tests {
     fn misses_within_a_moment_are_not_silence() {
         let mut n = auto();
         for k in 0..99 {
-            assert_eq!(n.missed(k * MS, Format::Inband), None);
+            assert_eq!(n.missed(k * MS, Inband), None);
         }
     }
 
     #[test]
     fn record_packets_are_always_behind_their_reply() {
         let mut n = auto();
-        assert!(n.seen("compact"));
+        assert!(n.seen(Compact));
         for k in 0..99 {
-            assert_eq!(n.missed(k * 200 * MS, Format::Compact), None);
-            assert!(!n.seen("compact"));
+            assert_eq!(n.missed(k * 200 * MS, Compact), None);
+            assert!(!n.seen(Compact));
         }
     }
 }

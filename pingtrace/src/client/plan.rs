@@ -7,6 +7,7 @@ use crate::units::realtime_ns;
 use crate::wire::layout::V1_HEADER;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{self, MAX_MESSAGE, Options};
+use crate::wire::stamp_return::StampReturn;
 use anyhow::{Context, Result, bail};
 use netns::{Link, Namespace, Netlink};
 use report::model::{Endpoint, Run};
@@ -46,7 +47,7 @@ pub struct Plan {
     /// Socket options.
     pub options: Options,
     /// How the server's stamps are to return, until it is known how they do.
-    pub mode: &'static str,
+    pub mode: Mode,
     /// ICMP message size, bytes.
     pub size: usize,
     /// ns between probes; absent when adaptive.
@@ -99,12 +100,7 @@ impl Plan {
             source,
             device: device.map(|link| link.name).or(options.device.clone()),
             options,
-            mode: match args.mode {
-                Mode::Auto => "auto",
-                Mode::Pingpong => "pingpong",
-                Mode::Compact => "compact",
-                Mode::Inband => "inband",
-            },
+            mode: args.mode,
             size: args.size,
             interval_ns: (!args.adaptive).then_some(args.interval.as_nanos() as u64),
             count: args.count,
@@ -135,7 +131,7 @@ impl Plan {
                 addr: Some(self.ip),
                 ..Endpoint::default()
             },
-            mode: self.mode.to_owned(),
+            mode: self.mode.name().to_owned(),
             interval_ns: self.interval_ns,
             threshold_ns: self.threshold_ns,
             size: self.size,
@@ -261,7 +257,7 @@ fn zone_index(zone: &str) -> Result<u32> {
 
 /// Checks the size against the device's MTU; the path MTU cache is not asked, as sends ignore it too.
 fn check_size(args: &Args, v4: bool, device: Option<&Link>) -> Result<()> {
-    let min = if args.mode == Mode::Pingpong {
+    let min = if args.mode == Mode::Only(StampReturn::Pingpong) {
         V1_HEADER
     } else {
         MIN_SIZE

@@ -1,11 +1,9 @@
 //! The receiving thread: reads the socket, keeps time, and feeds the core.
 
-use super::args::Mode;
 use super::core::{Core, Setup};
 use super::journey::Identity;
 use super::refusals::Refusals;
 use super::this_host::ThisHost;
-use crate::client::negotiation::Format;
 use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
 use crate::exit::Outcome;
@@ -14,6 +12,7 @@ use crate::kernel::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::packet;
 use crate::wire::socket::{MAX_MESSAGE, RECEIVE_TICK, Received};
+use crate::wire::stamp_return::StampReturn;
 use anyhow::{Result, bail};
 use report::model::Point;
 use std::mem::MaybeUninit;
@@ -42,7 +41,7 @@ pub struct Receiver<'a, 'k> {
 
 impl<'a, 'k> Receiver<'a, 'k> {
     /// For one run.
-    pub fn new(here: ThisHost<'a, 'k>, mode: Mode) -> Self {
+    pub fn new(here: ThisHost<'a, 'k>) -> Self {
         let (plan, shared) = (here.plan, here.shared);
         let setup = Setup {
             identity: Identity {
@@ -54,7 +53,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             },
             family: plan.family,
             slots: shared.table.slots(),
-            mode,
+            mode: plan.mode,
             start_ns: shared.start_ns,
             interval_ns: plan.interval_ns,
             timeout_ns: plan.timeout_ns,
@@ -292,8 +291,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
     fn collect(&mut self) {
         self.core.collect();
         let shared = self.here.shared;
-        let format = shared.format.load(Ordering::Relaxed);
-        let mut probes = Format::probes(self.here.plan, shared.session);
+        let asked = shared.asked();
+        let mut probes = shared.probes(self.here.plan);
         let first = self.core.session.sent();
         for index in first..first + COLLECT_MOST {
             let sent_ns = monotonic_ns();
@@ -301,9 +300,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if before == (0, None) {
                 break;
             }
-            if format == Format::Inband as u8 {
+            if asked == StampReturn::Inband {
                 let question = shared.question(index, sent_ns);
-                let probe = &mut probes[usize::from(format)];
+                let probe = &mut probes[asked as usize];
                 let message = probe.asking(index as u32, sent_ns, question);
                 if shared.send(message).is_err() {
                     break;

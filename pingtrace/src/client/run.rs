@@ -10,7 +10,6 @@ use super::receiver::Receiver;
 use super::this_host::ThisHost;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
-use crate::client::negotiation::Format;
 use crate::client::plan::Plan;
 use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
@@ -63,14 +62,7 @@ pub fn run(
     let explainer = explainer.transpose()?;
     let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
     let start_ns = monotonic_ns() + lead_ns;
-    let shared = Shared::new(
-        plan,
-        table,
-        socket,
-        session,
-        Format::first(args.mode),
-        start_ns,
-    );
+    let shared = Shared::new(plan, table, socket, session, start_ns);
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| args.debug);
@@ -83,7 +75,7 @@ pub fn run(
         collector,
         explainer,
     };
-    let mut receiver = Receiver::new(here, args.mode);
+    let mut receiver = Receiver::new(here);
     if plan.interval_ns.is_none() {
         receiver.adaptive(control);
     } else {

@@ -1,18 +1,20 @@
 //! The sender, and what it shares with the receiver.
 
-use crate::client::negotiation::Format;
 use crate::client::plan::Plan;
 use crate::control::Control;
+use crate::kernel::host;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
 use crate::wire::probe::Probe;
 use crate::wire::socket::{self, ProbeSocket};
+use crate::wire::stamp_return::StampReturn;
 use report::model::send_error::SendError;
 use socket2::SockAddr;
 use std::io;
 use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
+use strum::VariantArray;
 
 /// Send times (`CLOCK_MONOTONIC` ns) and CPUs of the newest probes: of more probes than there are slots.
 pub struct SendTimes(Vec<(AtomicU64, AtomicU16)>);
@@ -78,8 +80,8 @@ pub struct Shared {
     peer: SockAddr,
     /// The device of a link-local peer, see [`Plan::zone`], and its index.
     zone: Option<(String, AtomicU32)>,
-    /// A [`Format`], chosen by the receiver.
-    pub format: AtomicU8,
+    /// The [`StampReturn`] that the probes ask for, chosen by the receiver.
+    asked: AtomicU8,
     /// The oldest probe that the server is asked about, plus one; 0: none.
     pub question: AtomicU64,
     /// The sender has nothing more to send.
@@ -95,7 +97,6 @@ impl Shared {
         table: Arc<Table>,
         socket: ProbeSocket,
         session: u32,
-        format: Format,
         start_ns: u64,
     ) -> Self {
         let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
@@ -111,7 +112,7 @@ impl Shared {
             failed: Mutex::default(),
             peer: plan.peer.clone(),
             zone,
-            format: AtomicU8::new(format as u8),
+            asked: AtomicU8::new(plan.mode.first() as u8),
             question: AtomicU64::new(0),
             done: AtomicBool::new(false),
             unsent: AtomicU64::new(0),
@@ -147,6 +148,32 @@ impl Shared {
         }
     }
 
+    /// One probe template for each [`StampReturn`], indexed by it.
+    pub fn probes(&self, plan: &Plan) -> Vec<Probe> {
+        let probe = |way: &StampReturn| {
+            let (version, flags) = (way.version(), way.flags());
+            Probe::new(
+                plan.family,
+                version,
+                self.session,
+                plan.size,
+                flags,
+                host::id(),
+            )
+        };
+        StampReturn::VARIANTS.iter().map(probe).collect()
+    }
+
+    /// What the probes ask for.
+    pub fn asked(&self) -> StampReturn {
+        StampReturn::VARIANTS[usize::from(self.asked.load(Ordering::Relaxed))]
+    }
+
+    /// Lets the probes ask for something else from now on.
+    pub fn ask_for(&self, way: StampReturn) {
+        self.asked.store(way as u8, Ordering::Relaxed);
+    }
+
     /// The probes that could not be sent since the last call, and why.
     pub fn take_failed(&self) -> Vec<(u64, SendError)> {
         std::mem::take(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner))
@@ -155,7 +182,7 @@ impl Shared {
     /// The question that the probe with this index carries: how many sequence numbers back its first probe
     /// is, and how long ago that one was sent, ns.
     pub fn question(&self, index: u64, now: u64) -> Option<(u16, u64)> {
-        if self.format.load(Ordering::Relaxed) != Format::Inband as u8 {
+        if self.asked() != StampReturn::Inband {
             return None;
         }
         let oldest = self.question.load(Ordering::Relaxed).checked_sub(1)?;
@@ -181,7 +208,8 @@ impl Shared {
 pub struct Sender<'a> {
     plan: &'a Plan,
     shared: &'a Shared,
-    probes: [Probe; 4],
+    /// See [`Shared::probes`].
+    probes: Vec<Probe>,
     margin: Margin,
 }
 
@@ -222,7 +250,7 @@ impl<'a> Sender<'a> {
         Self {
             plan,
             shared,
-            probes: Format::probes(plan, shared.session),
+            probes: shared.probes(plan),
             margin: Margin::new(),
         }
     }
@@ -282,7 +310,7 @@ impl<'a> Sender<'a> {
     pub fn send(&mut self, index: u64) -> bool {
         let sequence = index as u32;
         let shared = self.shared;
-        let format = usize::from(shared.format.load(Ordering::Relaxed));
+        let asked = shared.asked();
         let now = monotonic_ns();
         let cpu = rustix::thread::sched_getcpu() as u16;
         shared.send_times.set(index, now, cpu);
@@ -290,7 +318,7 @@ impl<'a> Sender<'a> {
             shared.table.prepare(shared.session, sequence, now);
         }
         let question = shared.question(index, now);
-        let message = self.probes[format].asking(sequence, now, question);
+        let message = self.probes[asked as usize].asking(sequence, now, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(index + 1, Ordering::Release);
         let sent = shared.send(message);

@@ -5,7 +5,6 @@ use super::journey::{Journey, stamp};
 use super::slot_stamps::SlotStamps;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
-use crate::client::negotiation::Format;
 use crate::client::plan::Plan;
 use crate::client::sender::Shared;
 use crate::kernel::drops;
@@ -14,10 +13,10 @@ use crate::kernel::tracer::Tracer;
 use crate::wire::extension::{About, Extension};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::Packet;
+use crate::wire::stamp_return::StampReturn;
 use report::analysis::blame;
 use report::analysis::loss::LossId;
 use report::model::{Counters, Host, Loss, Point, Probe};
-use std::sync::atomic::Ordering;
 
 /// What a run has on this host.
 pub struct ThisHost<'a, 'k> {
@@ -79,12 +78,12 @@ impl Shell for ThisHost<'_, '_> {
         }
     }
 
-    fn use_format(&mut self, format: Format) {
-        self.shared.format.store(format as u8, Ordering::Relaxed);
+    fn ask_for(&mut self, way: StampReturn) {
+        self.shared.ask_for(way);
     }
 
-    fn mode(&mut self, mode: &'static str) {
-        self.collector.mode(mode);
+    fn mode(&mut self, way: StampReturn) {
+        self.collector.mode(way);
     }
 
     fn counters(&mut self) -> &mut Counters {

@@ -19,6 +19,8 @@ pub mod stamp_packet;
 /// Parses the packets that arrive.
 pub mod packet;
 
+pub mod stamp_return;
+
 pub mod icmp_error;
 pub mod socket;
 pub mod timestamps;

@@ -10,7 +10,7 @@ pub use shell::{Moment, Shell};
 
 use super::args::Mode;
 use super::journey::{Arrival, Identity, Journey, Unanswered};
-use super::negotiation::{Format, Negotiation};
+use super::negotiation::Negotiation;
 use super::overflows::Overflows;
 use super::session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
 use super::slot_stamps::SlotStamps;
@@ -18,6 +18,7 @@ use crate::wire::extension::Extension;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::{self, Packet};
 use crate::wire::protocol::{Family, Version};
+use crate::wire::stamp_return::StampReturn;
 use report::analysis::loss::{Evidence, autopsy};
 use report::model::host_time::ServerNs;
 use report::model::send_error::SendError;
@@ -63,7 +64,7 @@ pub struct Core {
     /// Times at which the socket's receive buffer was full.
     pub overflows: Overflows,
     /// What probes ask for.
-    format: Format,
+    asked: StampReturn,
     /// `CLOCK_REALTIME` minus `CLOCK_MONOTONIC`.
     pub epoch_ns: i64,
     /// Every reply that had arrived by then was read.
@@ -80,7 +81,7 @@ impl Core {
             negotiation: Negotiation::new(setup.mode),
             session: Session::new(setup.slots, setup.timeout_ns),
             overflows: Overflows::default(),
-            format: Format::first(setup.mode),
+            asked: setup.mode.first(),
             epoch_ns,
             drained_ns: 0,
             collecting: false,
@@ -142,8 +143,7 @@ impl Core {
             return self.echo(&packet, now, shell);
         }
         if self.journey.remote(&packet) > 0 && !dropped {
-            let is_old = packet.version == Version::V0;
-            self.stamps_seen(if is_old { "v0" } else { "compact" }, shell);
+            self.stamps_seen(StampReturn::by_packet(packet.version), shell);
         }
         None
     }
@@ -208,7 +208,7 @@ impl Core {
         let deadline = now + self.setup.timeout_ns + self.setup.interval_ns.unwrap_or(0);
         let slot = |into: &mut SlotStamps| shell.read_slot(index, into);
         if self.journey.answered(arrival, packet, deadline, slot) {
-            self.stamps_seen("inband", shell);
+            self.stamps_seen(StampReturn::Inband, shell);
         } else {
             self.no_stamps(now, shell);
         }
@@ -274,7 +274,7 @@ impl Core {
     /// Gives up overdue probes, but only after all packets in the socket were read: after a stall of this
     /// process they are the answers.
     pub fn expire(&mut self, shell: &mut impl Shell) {
-        let statuses = self.format == Format::Inband && self.expects_stamps();
+        let statuses = self.asked == StampReturn::Inband && self.expects_stamps();
         while let Some(index) = self.session.expired(self.drained_ns, statuses) {
             self.lose(index, None, shell);
         }
@@ -359,20 +359,20 @@ impl Core {
         monotonic.cast_signed() + self.epoch_ns
     }
 
-    fn stamps_seen(&mut self, how: &'static str, shell: &mut impl Shell) {
-        if self.negotiation.seen(how) {
-            shell.mode(how);
+    fn stamps_seen(&mut self, way: StampReturn, shell: &mut impl Shell) {
+        if self.negotiation.seen(way) {
+            shell.mode(way);
         }
     }
 
     fn no_stamps(&mut self, now: u64, shell: &mut impl Shell) {
-        let Some(next) = self.negotiation.missed(now, self.format) else {
+        let Some(next) = self.negotiation.missed(now, self.asked) else {
             return;
         };
-        self.format = next;
-        shell.use_format(next);
-        if next == Format::Inband {
-            shell.mode("pingpong");
+        self.asked = next;
+        shell.ask_for(next);
+        if next == StampReturn::Inband {
+            shell.mode(StampReturn::Pingpong);
         }
     }
 }

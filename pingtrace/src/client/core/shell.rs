@@ -1,9 +1,9 @@
 //! What the core asks of this host, and gives to the outputs.
 
-use crate::client::negotiation::Format;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::Packet;
+use crate::wire::stamp_return::StampReturn;
 use report::analysis::loss::LossId;
 use report::model::{Counters, Loss, Point, Probe};
 
@@ -21,10 +21,10 @@ pub trait Shell {
     fn last_sleep(&mut self, now: u64) -> (Moment, Moment);
     /// Whether stamps of this point can be expected.
     fn sees(&self, point: Point) -> bool;
-    /// Probes are to ask for stamps in this format from now on.
-    fn use_format(&mut self, format: Format);
+    /// Probes are to ask for this from now on.
+    fn ask_for(&mut self, way: StampReturn);
     /// The server's stamps return in this way from now on.
-    fn mode(&mut self, mode: &'static str);
+    fn mode(&mut self, way: StampReturn);
     /// The counters of the run.
     fn counters(&mut self) -> &mut Counters;
     /// An answered probe with all of its stamps.

@@ -75,12 +75,12 @@ impl Shell for TestHost {
         !self.blind
     }
 
-    fn use_format(&mut self, format: Format) {
-        self.said.push(format!("format {format:?}").to_lowercase());
+    fn ask_for(&mut self, way: StampReturn) {
+        self.said.push(format!("format {way}"));
     }
 
-    fn mode(&mut self, mode: &'static str) {
-        self.said.push(format!("mode {mode}"));
+    fn mode(&mut self, way: StampReturn) {
+        self.said.push(format!("mode {way}"));
     }
 
     fn counters(&mut self) -> &mut Counters {
