@@ -1,5 +1,5 @@
-//! What the running kernel has, by its type information (BTF, /sys/kernel/btf/vmlinux): read once, kept as
-//! plain data. What to do with it is decided elsewhere, so that a kernel can be made up in a test.
+//! What the running kernel has, by its version and its type information (BTF, /sys/kernel/btf/vmlinux): read
+//! once, kept as plain data. What to do with it is decided elsewhere, so that a kernel can be made up in a test.
 
 use anyhow::{Context as _, Result, anyhow};
 use libbpf_rs::btf::types::{Enum, EnumMember, FuncProto, Ptr, Struct, Typedef};
@@ -24,8 +24,10 @@ pub enum Parameter {
 /// What a kernel has.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
+    /// Its version, such as (6, 18). What cannot be read counts as the latest.
+    pub version: (u32, u32),
     /// Parameters of each tracepoint, as in its `TP_PROTO`.
-    pub tracepoints: HashMap<String, Vec<Parameter>>,
+    tracepoints: HashMap<String, Vec<Parameter>>,
     /// Those of [`MEMBERS`] that exist.
     members: HashSet<(&'static str, &'static str)>,
     /// `enum skb_drop_reason` by number, without the prefix.
@@ -57,6 +59,7 @@ impl Features {
         };
         let tracepoints = btf.type_by_kind::<Typedef<'_>>();
         Ok(Self {
+            version: version(),
             tracepoints: tracepoints.filter_map(|t| tracepoint(&btf, &t)).collect(),
             members: MEMBERS.into_iter().filter(has).collect(),
             drop_reasons: drop_reasons(&btf),
@@ -88,6 +91,16 @@ impl Features {
     /// The kernel's name of a reason for a drop.
     pub fn drop_reason(&self, number: u64) -> Option<&str> {
         self.drop_reasons.get(&number).map(String::as_str)
+    }
+}
+
+fn version() -> (u32, u32) {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-', '+']).map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
+        _ => (u32::MAX, 0),
     }
 }
 
@@ -125,9 +138,9 @@ fn drop_reasons(btf: &Btf<'_>) -> HashMap<u64, String> {
 
 #[cfg(test)]
 impl Features {
-    /// A kernel with these tracepoints, whose parameters are written as `TP_PROTO` would: `*` is a pointer,
+    /// A kernel of this version with these tracepoints, whose parameters are written as `TP_PROTO` would: `*` is a pointer,
     /// `*name` one to a struct, anything else a value.
-    pub fn made_up(tracepoints: &[(&str, &[&str])]) -> Self {
+    pub fn made_up(version: (u32, u32), tracepoints: &[(&str, &[&str])]) -> Self {
         let parameter = |text: &&str| match text.strip_prefix('*') {
             None => Parameter::Value,
             Some("") => Parameter::Pointer,
@@ -140,6 +153,7 @@ impl Features {
             )
         };
         Self {
+            version,
             tracepoints: tracepoints.iter().map(one).collect(),
             ..Self::default()
         }
@@ -154,6 +168,7 @@ mod tests {
     #[test]
     fn the_running_kernel_is_read() {
         let kernel = running().unwrap();
+        assert!(kernel.version >= (5, 10) && kernel.version < (u32::MAX, 0));
         assert!(kernel.has_tracepoint("sched_wakeup"));
         assert!(!kernel.has_tracepoint("no_such_tracepoint"));
         let softirq = kernel.parameters("softirq_entry");

@@ -292,13 +292,16 @@ mod tests {
 
     #[test]
     fn the_programs_follow_the_kernel() {
-        let old = Features::made_up(&[
-            ("block_bio_queue", &["*request_queue", "*bio"]),
-            ("block_rq_issue", &["*request_queue", "*request"]),
-            ("block_split", &["*request_queue", "*bio", ""]),
-            ("io_uring_complete", &["*", "", "", ""]),
-            ("writeback_dirty_page", &["*page", "*address_space"]),
-        ]);
+        let old = Features::made_up(
+            (5, 10),
+            &[
+                ("block_bio_queue", &["*request_queue", "*bio"]),
+                ("block_rq_issue", &["*request_queue", "*request"]),
+                ("block_split", &["*request_queue", "*bio", ""]),
+                ("io_uring_complete", &["*", "", "", ""]),
+                ("writeback_dirty_page", &["*page", "*address_space"]),
+            ],
+        );
         let old = Kernel::new(&old);
         assert!(old.bio_queue_second && old.rq_issue_second && old.split_second);
         let (wanted, blind) = old.programs(Mode::Files);
@@ -309,13 +312,16 @@ mod tests {
             "{blind:?}"
         );
 
-        let new = Features::made_up(&[
-            ("block_bio_queue", &["*bio"]),
-            ("block_rq_issue", &["*request"]),
-            ("block_split", &["*bio", ""]),
-            ("io_uring_complete", &["*io_ring_ctx", "*", "*io_uring_cqe"]),
-            ("writeback_dirty_folio", &["*folio", "*address_space"]),
-        ]);
+        let new = Features::made_up(
+            (6, 18),
+            &[
+                ("block_bio_queue", &["*bio"]),
+                ("block_rq_issue", &["*request"]),
+                ("block_split", &["*bio", ""]),
+                ("io_uring_complete", &["*io_ring_ctx", "*", "*io_uring_cqe"]),
+                ("writeback_dirty_folio", &["*folio", "*address_space"]),
+            ],
+        );
         let new = Kernel::new(&new);
         assert!(!new.bio_queue_second && !new.rq_issue_second && !new.split_second);
         let (wanted, blind) = new.programs(Mode::Files);
@@ -326,13 +332,14 @@ mod tests {
 
     #[test]
     fn completions_of_io_uring_have_three_layouts() {
-        let layout = |parameters: &[&str]| {
-            let kernel = Features::made_up(&[("io_uring_complete", parameters)]);
+        let layout = |version, parameters: &[&str]| {
+            let kernel = Features::made_up(version, &[("io_uring_complete", parameters)]);
             uring_layout(kernel.parameters("io_uring_complete"))
         };
-        assert_eq!(layout(&["*", "", "", ""]), 0, "5.10");
-        assert_eq!(layout(&["*", "*", "", "", "", "", ""]), 1, "5.19");
-        assert_eq!(layout(&["*io_ring_ctx", "*", "*io_uring_cqe"]), 2, "6.14");
+        assert_eq!(layout((5, 10), &["*", "", "", ""]), 0);
+        assert_eq!(layout((5, 19), &["*", "*", "", "", "", "", ""]), 1);
+        let pointers = ["*io_ring_ctx", "*", "*io_uring_cqe"];
+        assert_eq!(layout((6, 14), &pointers), 2);
         assert_eq!(uring_layout(&[]), 0, "none");
     }
 }

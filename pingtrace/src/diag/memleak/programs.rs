@@ -148,13 +148,16 @@ mod tests {
         let cache = Follow::Slab(vec!["filp".to_owned()]);
         let call = ["", "*", "", "", ""];
         let with_cache = ["", "*", "*kmem_cache", "", "", ""];
-        let v5_10 = Features::made_up(&[
-            ("kmalloc", &call),
-            ("kmem_cache_alloc", &call),
-            ("kmem_cache_alloc_node", &["", "*", "", "", "", ""]),
-            ("kmem_cache_free", &["", "*"]),
-            ("percpu_alloc_percpu", &["", "", "", "", "*", "", "*"]),
-        ]);
+        let v5_10 = Features::made_up(
+            (5, 10),
+            &[
+                ("kmalloc", &call),
+                ("kmem_cache_alloc", &call),
+                ("kmem_cache_alloc_node", &["", "*", "", "", "", ""]),
+                ("kmem_cache_free", &["", "*"]),
+                ("percpu_alloc_percpu", &["", "", "", "", "*", "", "*"]),
+            ],
+        );
         assert_eq!(
             needed_on(&v5_10, &all),
             [
@@ -167,22 +170,28 @@ mod tests {
             ]
         );
         assert_eq!(needed_on(&v5_10, &Follow::Percpu)[0], "ml_percpu_alloc_old");
-        let v6_18 = Features::made_up(&[
-            ("kmalloc", &call),
-            ("kmem_cache_alloc", &["", "*", "*kmem_cache", "", ""]),
-            ("kmem_cache_free", &["", "*", "*kmem_cache"]),
-            (
-                "percpu_alloc_percpu",
-                &["", "", "", "", "", "*", "", "*", "", ""],
-            ),
-        ]);
+        let v6_18 = Features::made_up(
+            (6, 18),
+            &[
+                ("kmalloc", &call),
+                ("kmem_cache_alloc", &["", "*", "*kmem_cache", "", ""]),
+                ("kmem_cache_free", &["", "*", "*kmem_cache"]),
+                (
+                    "percpu_alloc_percpu",
+                    &["", "", "", "", "", "*", "", "*", "", ""],
+                ),
+            ],
+        );
         let expected = ["ml_kfree", "ml_cache_alloc", "ml_cache_free_wanted"];
         assert_eq!(needed_on(&v6_18, &cache), expected);
         assert_eq!(needed_on(&v6_18, &Follow::Percpu)[0], "ml_percpu_alloc");
-        let v6_0 = Features::made_up(&[
-            ("kmalloc", &with_cache),
-            ("kmem_cache_alloc_node", &with_cache),
-        ]);
+        let v6_0 = Features::made_up(
+            (6, 0),
+            &[
+                ("kmalloc", &with_cache),
+                ("kmem_cache_alloc_node", &with_cache),
+            ],
+        );
         let kmalloc = Follow::Slab(vec!["kmalloc-64".to_owned()]);
         let expected = ["ml_kfree", "ml_kmalloc_cache", "ml_kmalloc_node_cache"];
         assert_eq!(needed_on(&v6_0, &kmalloc), expected);
