@@ -28,6 +28,7 @@ use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pingtrace::wire::stamp_packet::StampPacket;
 use report::analysis::loss::ServerStatus;
+use report::model::Direction;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -256,7 +257,7 @@ fn drop_reports_come_out_as_they_went_in() {
         ns: 0x1234_5678_9abc_def0,
         netns: 4_026_531_840,
         ifindex: 3,
-        reply: true,
+        direction: Direction::Reply,
         back: 7,
     }];
     let name = "a_function_with_a_name_of_some_length\u{7}é";

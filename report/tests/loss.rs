@@ -5,7 +5,7 @@ mod common;
 
 use common::{data, example_drop, number, parse_stamp, probe};
 use report::analysis::loss::{Evidence, ServerStatus, autopsy};
-use report::model::{ClockRelation, Host, KernelDrop, Point, Status};
+use report::model::{ClockRelation, Direction, Host, KernelDrop, Point, Status};
 use std::fs;
 
 fn status(name: &str) -> ServerStatus {
@@ -39,7 +39,7 @@ fn check(case: &str) -> Result<(), String> {
             ["full"] => evidence.socket_full = true,
             ["drop", host, way, ns] => drops.push(KernelDrop {
                 host: Host::from_name(host).expect("host"),
-                reply: *way == "reply",
+                direction: Direction::from_name(way).expect("direction"),
                 ns: number(ns),
                 ..example_drop()
             }),

@@ -4,14 +4,14 @@
 use crate::kernel::features;
 use crate::kernel::symbols::Kernel;
 use bpf::pingtrace::types::pt_drop;
-use report::model::{Host, KernelDrop, Symbol};
+use report::model::{Direction, Host, KernelDrop, Symbol};
 
 /// A drop as the programs of this host saw it, without names.
 pub fn local(drop: &pt_drop) -> KernelDrop {
     let number = |number: u64| Symbol { number, name: None };
     KernelDrop {
         host: Host::Client,
-        reply: drop.direction != 0,
+        direction: Direction::from_number(drop.direction),
         ns: drop.ns,
         netns: drop.netns,
         ifindex: drop.ifindex,

@@ -151,7 +151,7 @@ fn message(slot: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
         ns: drop.ns,
         netns: drop.netns,
         ifindex: drop.ifindex,
-        reply: drop.reply,
+        direction: drop.direction,
         back: 0,
     });
     name(&mut packet, About::Reason, drop.reason.name.as_ref());

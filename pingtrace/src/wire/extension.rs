@@ -3,6 +3,7 @@
 use super::layout::{EntryV1, TEXT, TextEntry, WindowEntry};
 use bpf::pingtrace::types::{pt_extension, pt_server_status, pt_text};
 use report::analysis::loss::ServerStatus;
+use report::model::Direction;
 use zerocopy::{FromZeros, transmute, transmute_ref};
 
 /// Host field of a question that is not answered yet.
@@ -55,8 +56,8 @@ pub enum Extension {
         netns: u32,
         /// Device; 0 unknown.
         ifindex: u32,
-        /// The reply, else the request.
-        reply: bool,
+        /// Of which packet.
+        direction: Direction,
         /// How many sequence numbers back the probe is.
         back: u16,
     },
@@ -104,7 +105,7 @@ impl Extension {
                 ns: e.time_ns.get(),
                 netns: e.netns.get(),
                 ifindex: e.ifindex.get(),
-                reply: e.cpu != 0,
+                direction: Direction::from_number(e.cpu.get().into()),
                 back,
             }),
             TEXT_KIND => {
@@ -127,7 +128,7 @@ impl Extension {
                 ns,
                 netns,
                 ifindex,
-                reply,
+                direction,
                 back,
             } => Some(EntryV1 {
                 time_ns: (*ns).into(),
@@ -135,7 +136,7 @@ impl Extension {
                 ifindex: (*ifindex).into(),
                 host: 0.into(),
                 point: DROP_KIND.into(),
-                cpu: u16::from(*reply).into(),
+                cpu: (*direction as u16).into(),
                 aux: (*back).into(),
             }),
             Self::Text { about, text, back } => {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::analysis::distribution::Distribution;
-use crate::model::{ClockRelation, DelayStat, Host, Point, Probe, Stamp};
+use crate::model::{ClockRelation, DelayStat, Direction, Host, Point, Probe, Stamp};
 
 /// Upper bound on hops: a path has about ten, but one that keeps changing has ever more.
 const CAPACITY: usize = 128;
@@ -11,8 +11,8 @@ const CAPACITY: usize = 128;
 /// The key of a hop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HopKey {
-    /// Whether it is on the reply's way, else on the request's.
-    pub reply: bool,
+    /// Of the packet that crosses it.
+    pub direction: Direction,
     /// On which host.
     pub host: Host,
     /// Position among the hops of its direction on that host, from 0.
@@ -93,7 +93,7 @@ impl HopStats {
     /// The hops in path order.
     pub fn hops(&self) -> Vec<HopStat> {
         let mut hops: Vec<(&HopKey, &Hop)> = self.hops.iter().collect();
-        hops.sort_unstable_by_key(|(key, hop)| (key.reply, hop.position, **key));
+        hops.sort_unstable_by_key(|(key, hop)| (key.direction, hop.position, **key));
         let stat = |(key, hop): (&HopKey, &Hop)| HopStat {
             key: *key,
             seen: hop.seen,
@@ -139,12 +139,12 @@ fn key(before: &[&Stamp], stamp: &Stamp) -> HopKey {
         netns,
         ..
     } = *stamp;
-    let reply = point.is_reply();
+    let direction = point.direction();
     let alike = before
         .iter()
-        .filter(|other| other.host == host && other.point.is_reply() == reply);
+        .filter(|other| other.host == host && other.point.direction() == direction);
     HopKey {
-        reply,
+        direction,
         host,
         index: alike.count() as u16,
         netns,

@@ -8,7 +8,9 @@
 
 use crate::model::path::Stage;
 use crate::model::send_error::SendError;
-use crate::model::{Host, KernelDrop, Loss, LossCount, Place, Point, Probe, Stamp, Symbol};
+use crate::model::{
+    Direction, Host, KernelDrop, Loss, LossCount, Place, Point, Probe, Stamp, Symbol,
+};
 
 /// What a server says it saw of a probe, at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +85,7 @@ pub fn autopsy(
 fn socket_full(last: &Stamp) -> KernelDrop {
     KernelDrop {
         host: Host::Client,
-        reply: true,
+        direction: Direction::Reply,
         ns: last.ns,
         netns: last.netns,
         ifindex: last.ifindex,
@@ -122,11 +124,11 @@ fn stage_of_status(status: ServerStatus) -> Option<Stage> {
 
 /// A drop explains a loss if the packet was not seen later: else a copy was dropped.
 fn fits(drop: &KernelDrop, path: &[Stamp], stage: Stage) -> bool {
-    let stages = match (drop.host, drop.reply) {
-        (Host::Client, false) => Stage::Out..=Stage::Out,
-        (Host::Client, true) => Stage::Out..=Stage::AtSocket,
-        (_, false) => Stage::Out..=Stage::Delivered,
-        (_, true) => Stage::Out..=Stage::Left,
+    let stages = match (drop.host, drop.direction) {
+        (Host::Client, Direction::Request) => Stage::Out..=Stage::Out,
+        (Host::Client, Direction::Reply) => Stage::Out..=Stage::AtSocket,
+        (_, Direction::Request) => Stage::Out..=Stage::Delivered,
+        (_, Direction::Reply) => Stage::Out..=Stage::Left,
     };
     let before = |stamp: &Stamp| stamp.host != drop.host || stamp.ns <= drop.ns;
     stages.contains(&stage) && path.iter().all(before)
@@ -134,11 +136,11 @@ fn fits(drop: &KernelDrop, path: &[Stamp], stage: Stage) -> bool {
 
 /// Not seen after the client's request side.
 fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) -> Place {
-    match drop {
-        Some(drop) if drop.host == Host::Client && drop.reply => return Place::ClientReceive,
-        Some(drop) if drop.host != Host::Client && drop.reply => return Place::ServerReply,
-        Some(drop) if drop.host != Host::Client => return Place::ServerReceive,
-        _ => {}
+    match drop.map(|drop| (drop.host, drop.direction)) {
+        Some((Host::Client, Direction::Reply)) => return Place::ClientReceive,
+        Some((Host::Client, Direction::Request)) | None => {}
+        Some((_, Direction::Reply)) => return Place::ServerReply,
+        Some((_, Direction::Request)) => return Place::ServerReceive,
     }
     let last = path.last().map(|stamp| stamp.point);
     let dropped = drop.is_some();
@@ -159,7 +161,8 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
 /// Seen after the wire out.
 fn behind_wire(stage: Stage, drop: Option<&KernelDrop>) -> Place {
     let dropped_by_client = drop.is_some_and(|d| d.host == Host::Client);
-    let reply_dropped = drop.is_some_and(|d| d.host != Host::Client && d.reply);
+    let reply_dropped =
+        drop.is_some_and(|d| d.host != Host::Client && d.direction == Direction::Reply);
     match stage {
         Stage::AtSocket => Place::Socket,
         Stage::Back => Place::ClientReceive,
@@ -241,12 +244,11 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Direction;
 
     fn loss(place: Place, reason: &str) -> Loss {
         let drop = KernelDrop {
             host: Host::Server,
-            reply: false,
+            direction: Direction::Request,
             ns: 1,
             netns: 0,
             ifindex: 0,
@@ -301,6 +303,7 @@ mod tests {
         }
         for direction in Direction::ALL {
             assert_eq!(Direction::from_name(direction.name()), Some(direction));
+            assert_eq!(Direction::from_number(direction as u32), direction);
         }
     }
 }

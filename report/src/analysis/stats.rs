@@ -188,9 +188,9 @@ impl Stats {
 
     fn lost_on(&mut self, place: Place) -> Option<&mut u64> {
         match place.direction() {
-            Direction::Out => Some(&mut self.counters.lost_out),
-            Direction::In => Some(&mut self.counters.lost_in),
-            Direction::Unknown => None,
+            Some(Direction::Request) => Some(&mut self.counters.lost_out),
+            Some(Direction::Reply) => Some(&mut self.counters.lost_in),
+            None => None,
         }
     }
 

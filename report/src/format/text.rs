@@ -12,8 +12,9 @@ use crate::format::style::Style;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
-    Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point, Probe,
-    ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation, Verdict,
+    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point,
+    Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
+    Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -293,19 +294,27 @@ const SEGMENT_COLUMNS: [(usize, Column); 7] = [
 pub fn hop_table(hops: &HopStats, names: &Names, style: &Style) -> String {
     let mut text = String::new();
     let columns = style.columns(HOP_WIDTH, COLUMN, &HOP_COLUMNS);
-    for (reply, title) in [(false, "request"), (true, "reply")] {
+    for direction in Direction::ALL {
         push(
             &mut text,
             format_args!(
                 "{:<8} {:<15} {:<15} {:<14} {:>8}",
-                title, "namespace", "device", "point", "seen"
+                direction.name(),
+                "namespace",
+                "device",
+                "point",
+                "seen"
             ),
         );
         for (name, _) in &columns {
             push(&mut text, format_args!(" {name:>8}"));
         }
         text.push('\n');
-        for hop in hops.hops().iter().filter(|hop| hop.key.reply == reply) {
+        for hop in hops
+            .hops()
+            .iter()
+            .filter(|hop| hop.key.direction == direction)
+        {
             push_hop(&mut text, hop, names, &columns);
         }
     }

@@ -1,5 +1,6 @@
 //! What a kernel says of a packet that it dropped.
 
+use super::direction::Direction;
 use super::host::Host;
 use super::names::Names;
 use super::stamp::Device;
@@ -43,8 +44,8 @@ impl std::fmt::Display for Symbol {
 pub struct KernelDrop {
     /// On which host.
     pub host: Host,
-    /// The reply, else the request.
-    pub reply: bool,
+    /// Of which packet.
+    pub direction: Direction,
     /// `CLOCK_MONOTONIC` of that host, nanoseconds.
     pub ns: u64,
     /// Inode of the network namespace; 0 if it is not known.

@@ -1,5 +1,6 @@
 //! Where probes are lost.
 
+use super::direction::Direction;
 use super::drop::{KernelDrop, Symbol};
 use super::point::Point;
 use super::send_error::SendError;
@@ -100,44 +101,19 @@ impl Place {
     }
 
     /// Which packet was lost: the request or the reply.
-    pub const fn direction(self) -> Direction {
+    pub const fn direction(self) -> Option<Direction> {
         match self {
             Self::ClientSend
             | Self::ClientQueue
             | Self::ClientDriver
             | Self::ClientForward
             | Self::WireOut
-            | Self::ServerReceive => Direction::Out,
-            Self::ServerReply | Self::WireIn | Self::ClientReceive | Self::Socket => Direction::In,
-            Self::NoWord | Self::Unknown => Direction::Unknown,
+            | Self::ServerReceive => Some(Direction::Request),
+            Self::ServerReply | Self::WireIn | Self::ClientReceive | Self::Socket => {
+                Some(Direction::Reply)
+            }
+            Self::NoWord | Self::Unknown => None,
         }
-    }
-}
-
-/// The direction in which a probe was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
-pub enum Direction {
-    /// The request.
-    Out,
-    /// The reply.
-    In,
-    /// Not known.
-    Unknown,
-}
-
-impl Direction {
-    /// All.
-    pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Unknown];
-
-    /// Its name in JSON.
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-
-    /// The direction with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        name.parse().ok()
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! A new stage is a row in each table, its place in the two enumerations, and a hook that stamps it.
 
+use super::direction::Direction;
 use super::host::Host;
 use super::point::Point;
 use super::segment::{Owner, Segment};
@@ -22,13 +23,6 @@ enum At {
     Softirq,
     /// Elsewhere in the stack, or in the process.
     Stack,
-}
-
-/// Which packet is stamped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Packet {
-    Request,
-    Reply,
 }
 
 /// How far a probe got, as a stamp shows it, in path order.
@@ -55,7 +49,8 @@ struct PointRow {
     point: Point,
     /// The host that takes the stamp; `None`: any that forwards the packet.
     host: Option<Host>,
-    packet: Packet,
+    /// Of the packet that is stamped.
+    direction: Direction,
     at: At,
     /// How far a probe got that has this stamp from the client's kernel, and from the server's.
     stage: [Stage; 2],
@@ -67,13 +62,13 @@ const CLIENT: Option<Host> = Some(Host::Client);
 const SERVER: Option<Host> = Some(Host::Server);
 const ON_THE_WAY: Option<Host> = None;
 
-use Packet::{Reply, Request};
+use Direction::{Reply, Request};
 use Stage::{Arrived, AtSocket, Back, Delivered, Left, Out, Replied};
 
 const fn point(
     point: Point,
     host: Option<Host>,
-    packet: Packet,
+    direction: Direction,
     at: At,
     stage: [Stage; 2],
     hook: &'static str,
@@ -81,7 +76,7 @@ const fn point(
     PointRow {
         point,
         host,
-        packet,
+        direction,
         at,
         stage,
         hook,
@@ -393,9 +388,9 @@ impl Point {
         matches!(self.row().at, At::Queue)
     }
 
-    /// Whether the point is on the reply's way (else on the request's).
-    pub const fn is_reply(self) -> bool {
-        matches!(self.row().packet, Reply)
+    /// Of the packet that is stamped.
+    pub const fn direction(self) -> Direction {
+        self.row().direction
     }
 
     /// How far a probe got that has this stamp from this host; unknown of a host on the way.

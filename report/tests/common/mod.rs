@@ -16,9 +16,9 @@ use report::analysis::stats::Stats;
 use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
-    Blame, Class, ClockRelation, ClockSummary, Counts, Endpoint, Host, KernelDrop, Names, OwnCost,
-    Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, State, Status,
-    Summary, Symbol,
+    Blame, Class, ClockRelation, ClockSummary, Counts, Direction, Endpoint, Host, KernelDrop,
+    Names, OwnCost, Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost, Run, Segment,
+    Stamp, State, Status, Summary, Symbol,
 };
 
 /// A folder of test data.
@@ -144,7 +144,7 @@ fn example_path(start: u64, slow_ns: u64) -> Vec<Stamp> {
 pub fn example_drop() -> KernelDrop {
     KernelDrop {
         host: Host::Server,
-        reply: true,
+        direction: Direction::Reply,
         ns: 5_000_000_040_000,
         netns: 4_026_531_841,
         ifindex: 2,

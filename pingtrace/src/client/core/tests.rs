@@ -28,7 +28,7 @@ use clap::ValueEnum as _;
 use pnet_packet::util::checksum;
 use report::analysis::loss::LossId;
 use report::analysis::stats::Stats;
-use report::model::{Host, KernelDrop, Loss, Probe, Stamp, Symbol};
+use report::model::{Direction, Host, KernelDrop, Loss, Probe, Stamp, Symbol};
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -210,7 +210,7 @@ impl Run {
         let slot = self.host.slots.get_mut(&index).expect("a slot");
         for (k, what) in seen.iter().enumerate() {
             if let Some(way) = what.strip_prefix("drop-") {
-                slot.drop = Some(drop_at(Host::Client, way == "reply", now));
+                slot.drop = Some(drop_at(Host::Client, direction(way), now));
                 continue;
             }
             let point = Point::from_name(what).expect("a point");
@@ -222,7 +222,7 @@ impl Run {
                 ifindex: 1,
                 netns: 1,
             };
-            if point.is_reply() {
+            if point.direction() == Direction::Reply {
                 slot.reply.push(stamp);
             } else {
                 slot.request.push(stamp);
@@ -280,7 +280,7 @@ impl Run {
             ns: now + AHEAD_NS,
             netns: 2,
             ifindex: 2,
-            reply: way == "reply",
+            direction: direction(way),
             back: 0,
         });
         for text in Extension::texts(About::Reason, reason, 0) {
@@ -347,10 +347,10 @@ fn with_checksum(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
-fn drop_at(host: Host, reply: bool, ns: u64) -> KernelDrop {
+fn drop_at(host: Host, direction: Direction, ns: u64) -> KernelDrop {
     KernelDrop {
         host,
-        reply,
+        direction,
         ns,
         netns: 1,
         ifindex: 1,
@@ -360,6 +360,10 @@ fn drop_at(host: Host, reply: bool, ns: u64) -> KernelDrop {
         netns_name: None,
         mtu: None,
     }
+}
+
+fn direction(name: &str) -> Direction {
+    Direction::from_name(name).expect("a direction")
 }
 
 fn status_code(name: &str) -> u8 {

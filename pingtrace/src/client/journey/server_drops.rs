@@ -29,12 +29,12 @@ impl ServerDrops {
                     ns,
                     netns,
                     ifindex,
-                    reply,
+                    direction,
                     back,
                 } => {
                     let drop = KernelDrop {
                         host: Host::Server,
-                        reply,
+                        direction,
                         ns,
                         netns,
                         ifindex,

@@ -6,6 +6,7 @@ use crate::wire::extension::{About, Extension};
 use crate::wire::packet;
 use crate::wire::protocol::Family;
 use crate::wire::stamp_packet::StampPacket;
+use report::model::Direction;
 
 const SESSION: u32 = 7;
 
@@ -94,7 +95,7 @@ fn forged_names_end() {
         ns: 1,
         netns: 1,
         ifindex: 1,
-        reply: false,
+        direction: Direction::Request,
         back: 0,
     });
     takes(&mut journey, &packet.finish());

@@ -41,7 +41,7 @@ impl<'a> HopLine<'a> {
     fn new(hop: &HopStat, names: &'a Names) -> Self {
         let key = hop.key;
         Self {
-            direction: if key.reply { "reply" } else { "request" },
+            direction: key.direction.name(),
             index: key.index,
             point: key.point,
             host: key.host,

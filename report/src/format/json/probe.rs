@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::value::{AtDeviceLine, Clock, DeviceLine, Place, Time, is_default, read_symbol, symbol};
+use super::value::{
+    AtDeviceLine, Clock, DeviceLine, LostOn, Place, Time, is_default, read_symbol, symbol,
+};
 use crate::model::send_error::SendError;
 use crate::model::{
     Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
@@ -182,7 +184,7 @@ impl<'a> From<&'a Blame> for BlameLine<'a> {
 #[derive(Serialize, Deserialize)]
 struct LossLine<'a> {
     place: LostAt,
-    direction: Direction,
+    direction: LostOn,
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Point>,
     /// The device that dropped it, or the last one that saw it.
@@ -198,7 +200,7 @@ impl<'a> LossLine<'a> {
     fn new(loss: &'a Loss, names: &'a Names) -> Self {
         Self {
             place: loss.place,
-            direction: loss.place.direction(),
+            direction: LostOn(loss.place.direction()),
             last: loss.last,
             device: DeviceLine::new(loss.device, names),
             drop: loss.drop.as_ref().map(DropLine::from),
@@ -239,7 +241,7 @@ impl<'a> From<&'a KernelDrop> for DropLine<'a> {
     fn from(drop: &'a KernelDrop) -> Self {
         Self {
             host: drop.host,
-            reply: drop.reply,
+            reply: drop.direction == Direction::Reply,
             ns: drop.ns,
             reason: symbol(&drop.reason),
             location: symbol(&drop.location),
@@ -258,7 +260,7 @@ impl From<DropLine<'_>> for KernelDrop {
     fn from(line: DropLine) -> Self {
         Self {
             host: line.host,
-            reply: line.reply,
+            direction: Direction::from_number(line.reply.into()),
             ns: line.ns,
             netns: line.place.netns,
             ifindex: line.place.ifindex,

@@ -8,20 +8,21 @@ use serde::{Deserialize, Serialize};
 
 use super::hdr::Hdr;
 use super::value::{
-    AtDeviceLine, DeviceLine, Numbers, Time, TotalOr, count, is_default, read_symbol, symbol,
+    AtDeviceLine, DeviceLine, LostOn, Numbers, Time, TotalOr, count, is_default, read_symbol,
+    symbol,
 };
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
-    BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, Direction, Judged, LossCount,
-    Mark, Marks, Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary,
-    Value, Variation, Way,
+    BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, Judged, LossCount, Mark, Marks,
+    Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary, Value,
+    Variation, Way,
 };
 
 /// How many probes were lost at one place for one reason at one device.
 #[derive(Serialize, Deserialize)]
 struct LossEntry<'a> {
     place: LostAt,
-    direction: Direction,
+    direction: LostOn,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +37,7 @@ impl<'a> LossEntry<'a> {
         Self {
             device: DeviceLine::new(count.device, names),
             place: count.place,
-            direction: count.place.direction(),
+            direction: LostOn(count.place.direction()),
             reason: count.reason.as_ref().and_then(symbol),
             location: count.location.as_ref().and_then(symbol),
             count: count.count,

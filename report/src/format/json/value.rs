@@ -66,6 +66,26 @@ pub(super) struct Time(pub(super) i64);
 /// A number in hexadecimal digits.
 pub(super) struct Hex(pub(super) u64);
 
+/// The direction in which a probe was lost, if it is known.
+#[derive(Clone, Copy)]
+pub(super) struct LostOn(pub(super) Option<Direction>);
+
+impl LostOn {
+    const ALL: [Self; 3] = [
+        Self(Some(Direction::Request)),
+        Self(Some(Direction::Reply)),
+        Self(None),
+    ];
+
+    const fn name(self) -> &'static str {
+        match self.0 {
+            Some(Direction::Request) => "out",
+            Some(Direction::Reply) => "in",
+            None => "unknown",
+        }
+    }
+}
+
 /// A segment, or the total.
 pub(super) struct TotalOr(pub(super) Option<Segment>);
 
@@ -83,7 +103,8 @@ as_string! {
         .into_iter()
         .find(|about| about.name() == text);
     LostAt: "place", |place| place.name().into(), Self::from_name;
-    Direction: "direction", |direction| direction.name().into(), Self::from_name;
+    LostOn: "direction", |on| on.name().into(),
+        |text| Self::ALL.into_iter().find(|on| on.name() == text);
     Hex: "number", |hex| format!("{:016x}", hex.0).into(),
         |text| u64::from_str_radix(text, 16).ok().map(Self);
     TotalOr: "delay", |total| total.0.map_or(TOTAL, Segment::name).into(),
