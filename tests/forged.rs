@@ -291,7 +291,7 @@ fn running(lab: &Lab, net: &Net, interval: &str) -> (Child, u32) {
         if let Ok(probe) = message
             && probe.request
         {
-            return (run, probe.session);
+            return (run, probe.session.0);
         }
     }
     let _ = run.wait();

@@ -3,6 +3,7 @@
 use super::harness::{Server, alone, client, finish, kill, pingtrace, points, status, sum, until};
 use netns::{Lab, Namespace, Netlink};
 use pingtrace::units::monotonic_ns;
+use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet;
 use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{Family, INBAND, Version};
@@ -16,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 const SLOTS: u32 = 8192;
 const SOURCE_RATE: u64 = 20_000;
 const BURST: u64 = SOURCE_RATE / 10;
-const SESSION: u32 = 0x1234_5678;
+const SESSION: SessionId = SessionId(0x1234_5678);
 
 /// The number behind these words in a server's story; 0 when it did not say them.
 fn said(story: &[String], words: &str) -> u64 {
@@ -41,7 +42,7 @@ fn flood(ns: &Namespace, to: Ipv4Addr, mut probe: Probe, count: u32) -> [u64; 2]
     let to = SocketAddr::new(IpAddr::V4(to), 0).into();
     for sequence in 0..count {
         socket
-            .send(probe.at(sequence, monotonic_ns()), &to)
+            .send(probe.at(Sequence(sequence), monotonic_ns()), &to)
             .expect("send");
     }
     while let Received::Reply(message, _) = socket.receive(&mut buffer).expect("receive") {

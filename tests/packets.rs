@@ -23,6 +23,7 @@
 use pingtrace::wire::entry::Entry;
 use pingtrace::wire::extension::{About, Extension};
 use pingtrace::wire::layout::{V1_ENTRY, V1_HEADER};
+use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet::{self, Malformed};
 use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
@@ -196,8 +197,12 @@ fn compare(file: &Packet) {
     };
     assert_eq!(version, fields.number("version"), "{name}");
     assert_eq!(kind, fields.text("kind"), "{name}");
-    assert_eq!(u64::from(read.session), fields.number("session"), "{name}");
-    assert_eq!(u64::from(read.sequence), fields.number("seq"), "{name}");
+    assert_eq!(
+        u64::from(read.session.0),
+        fields.number("session"),
+        "{name}"
+    );
+    assert_eq!(u64::from(read.sequence.0), fields.number("seq"), "{name}");
     assert_eq!(
         read.flags,
         fields.number("flags") as u16 & KNOWN_FLAGS,
@@ -263,7 +268,7 @@ fn drop_reports_come_out_as_they_went_in() {
     let name = "a_function_with_a_name_of_some_length\u{7}é";
     extensions.extend(Extension::texts(About::Location, name, 7));
     for family in [Family::V4, Family::V6] {
-        let mut report = StampPacket::new(family, Version::V1, 9, 500, 556);
+        let mut report = StampPacket::new(family, Version::V1, SessionId(9), Sequence(500), 556);
         assert!(
             extensions
                 .iter()
@@ -284,16 +289,16 @@ fn drop_reports_come_out_as_they_went_in() {
         })
         .collect();
     assert_eq!(text, "a_function_with_a_name_of_some_length");
-    let mut old = StampPacket::new(Family::V4, Version::V0, 9, 500, 556);
+    let mut old = StampPacket::new(Family::V4, Version::V0, SessionId(9), Sequence(500), 556);
     assert!(!old.push_extension(&extensions[0]));
 }
 
 /// A question has a right checksum, and is no answer; the next probe is without it.
 #[test]
 fn a_question_is_only_in_the_probe_that_asks() {
-    let mut probe = Probe::new(Family::V4, Version::V1, 9, 144, INBAND, 1);
+    let mut probe = Probe::new(Family::V4, Version::V1, SessionId(9), 144, INBAND, 1);
     for question in [None, Some((40, 5_000)), None] {
-        let bytes = probe.asking(500, 77, question).to_vec();
+        let bytes = probe.asking(Sequence(500), 77, question).to_vec();
         let read = packet::parse(&bytes, Family::V4).unwrap();
         assert!(read.checksum_ok && read.request);
         assert_eq!(

@@ -7,7 +7,8 @@
 use pingtrace::wire::entry::Entry;
 use pingtrace::wire::extension::Extension;
 use pingtrace::wire::layout::{MAGIC, V0_ENTRY, V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER};
-use pingtrace::wire::packet::{Packet, self};
+use pingtrace::wire::number::{Sequence, SessionId};
+use pingtrace::wire::packet::{self, Packet};
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pingtrace::wire::stamp_packet::StampPacket;
 use report::model::Point;
@@ -58,10 +59,13 @@ fn parse(bytes: &[u8], family: Family) -> Option<Packet<'_>> {
     let count = num.saturating_sub(skipped);
     assert!(count == 0 || header + num * size <= bytes.len());
     let raw = (0..count).map(|i| &bytes[header + (skipped + i) * size..][..size]);
-    let (extensions, stamps): (Vec<_>, Vec<_>) = raw.partition(|raw| is_extension(raw, packet.version));
+    let (extensions, stamps): (Vec<_>, Vec<_>) =
+        raw.partition(|raw| is_extension(raw, packet.version));
     assert_eq!(packet.entries().count(), stamps.len());
     assert!(packet.extensions().count() <= extensions.len());
-    packet.extensions().for_each(|extension| printable(&extension));
+    packet
+        .extensions()
+        .for_each(|extension| printable(&extension));
     for (raw, entry) in stamps.into_iter().zip(packet.entries()) {
         assert_eq!(entry.is_some(), known_point(raw, packet.version));
         if let Some(entry) = entry {
@@ -112,7 +116,7 @@ fn round_trip(data: &[u8], family: Family, version: Version) {
     let Some((head, stamps)) = data.split_at_checked(10) else {
         return;
     };
-    let (session, sequence) = (be32(&head[..4]), be32(&head[4..8]));
+    let (session, sequence) = (SessionId(be32(&head[..4])), Sequence(be32(&head[4..8])));
     let size = usize::from(u16::from_be_bytes([head[8], head[9]]) % 9_000);
     let mut record = StampPacket::new(family, version, session, sequence, size);
     let mut expected = Vec::new();

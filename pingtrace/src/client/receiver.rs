@@ -10,6 +10,7 @@ use crate::exit::Outcome;
 use crate::kernel::table::{REPLY, REQUEST};
 use crate::kernel::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
+use crate::wire::number::Sequence;
 use crate::wire::packet;
 use crate::wire::socket::{MAX_MESSAGE, RECEIVE_TICK, Received};
 use crate::wire::stamp_return::StampReturn;
@@ -126,7 +127,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         for index in known..sent {
             let sent_ns = shared.sent_ns(index);
             if let Some(sent_ns) = sent_ns.filter(|_| !shared.table.is_mapped()) {
-                shared.table.prepare(shared.session, index as u32, sent_ns);
+                shared
+                    .table
+                    .prepare(shared.session, Sequence(index as u32), sent_ns);
             }
             self.core.sent(sent_ns, &mut self.here);
         }
@@ -303,7 +306,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if asked == StampReturn::Inband {
                 let question = shared.question(index, sent_ns);
                 let probe = &mut probes[asked as usize];
-                let message = probe.asking(index as u32, sent_ns, question);
+                let message = probe.asking(Sequence(index as u32), sent_ns, question);
                 if shared.send(message).is_err() {
                     break;
                 }

@@ -5,6 +5,7 @@ use crate::control::Control;
 use crate::kernel::host;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
+use crate::wire::number::{Sequence, SessionId};
 use crate::wire::probe::Probe;
 use crate::wire::socket::{self, ProbeSocket};
 use crate::wire::stamp_return::StampReturn;
@@ -66,7 +67,7 @@ pub struct Shared {
     /// Both send and receive on it.
     pub socket: ProbeSocket,
     /// Session id.
-    pub session: u32,
+    pub session: SessionId,
     /// Start of the schedule, `CLOCK_MONOTONIC` ns.
     pub start_ns: u64,
     /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
@@ -96,7 +97,7 @@ impl Shared {
         plan: &Plan,
         table: Arc<Table>,
         socket: ProbeSocket,
-        session: u32,
+        session: SessionId,
         start_ns: u64,
     ) -> Self {
         let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
@@ -308,7 +309,7 @@ impl<'a> Sender<'a> {
 
     /// Sends the probe with this index; false if it could not be sent.
     pub fn send(&mut self, index: u64) -> bool {
-        let sequence = index as u32;
+        let sequence = Sequence(index as u32);
         let shared = self.shared;
         let asked = shared.asked();
         let now = monotonic_ns();

@@ -12,6 +12,7 @@ use crate::kernel::table::{REPLY, REQUEST};
 use crate::kernel::tracer::Tracer;
 use crate::wire::extension::{About, Extension};
 use crate::wire::icmp_error::IcmpError;
+use crate::wire::number::Sequence;
 use crate::wire::packet::Packet;
 use crate::wire::stamp_return::StampReturn;
 use report::analysis::blame;
@@ -35,7 +36,7 @@ pub struct ThisHost<'a, 'k> {
 impl Shell for ThisHost<'_, '_> {
     fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool {
         let Shared { table, session, .. } = self.shared;
-        let read = table.read(*session, index as u32, |slot| {
+        let read = table.read(*session, Sequence(index as u32), |slot| {
             let SlotStamps {
                 request,
                 reply,
@@ -127,7 +128,7 @@ impl Shell for ThisHost<'_, '_> {
         let text: String = text.collect();
         if self.explainer.is_some() && !text.is_empty() {
             self.collector
-                .blame(packet.sequence, blame::from_wire(&text));
+                .blame(packet.sequence.0, blame::from_wire(&text));
         }
     }
 }
@@ -155,8 +156,8 @@ impl ThisHost<'_, '_> {
         let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
         let windows: Vec<_> = windows.collect();
         if !windows.is_empty() {
-            self.collector.expect_blame(sequence);
-            explainer.ask(sequence, windows);
+            self.collector.expect_blame(sequence.0);
+            explainer.ask(sequence.0, windows);
         }
     }
 

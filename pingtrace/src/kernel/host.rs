@@ -1,5 +1,6 @@
 //! What identifies this host, this session, and the server of this namespace.
 
+use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
@@ -44,13 +45,13 @@ fn cpu_list(list: &str) -> Option<Vec<u32>> {
 }
 
 /// A session id from the kernel's random source; never 0.
-pub fn session() -> Result<u32> {
+pub fn session() -> Result<SessionId> {
     loop {
         let mut bytes = [0; 4];
         getrandom(&mut bytes, GetRandomFlags::empty())
             .context("read the kernel's random source")?;
-        let session = u32::from_ne_bytes(bytes);
-        if session != 0 {
+        let session = SessionId(u32::from_ne_bytes(bytes));
+        if session != SessionId::default() {
             return Ok(session);
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::kernel::map::{Field, Mapping, field};
 use crate::wire::entry::{self, Entry};
+use crate::wire::number::{Sequence, SessionId};
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot, pt_state};
 use report::model::Point;
@@ -69,18 +70,18 @@ impl Table {
     }
 
     /// Where the slot of this sequence number is.
-    fn place(&self, sequence: u32) -> usize {
-        (sequence & (self.slots() - 1)) as usize
+    fn place(&self, sequence: Sequence) -> usize {
+        (sequence.0 & (self.slots() - 1)) as usize
     }
 
     /// Prepares the slot of a probe that is about to be sent, at `sent_ns`.
-    pub fn prepare(&self, session: u32, sequence: u32, sent_ns: u64) {
+    pub fn prepare(&self, session: SessionId, sequence: Sequence, sent_ns: u64) {
         let (slots, at) = (&self.slots, self.place(sequence));
         slots.write(at, STATE, 0);
         // First of all, so that a concurrent reader of the last probe's slot sees that it was reused.
-        slots.write(at, SEQUENCE, sequence);
+        slots.write(at, SEQUENCE, sequence.0);
         fence(Ordering::Release);
-        slots.write(at, SESSION, session);
+        slots.write(at, SESSION, session.0);
         slots.write(at, USED, [0, 0]);
         slots.write(at, DROP.then(field!(pt_drop, ns)), 0);
         slots.write(at, SENT_NS, sent_ns);
@@ -89,10 +90,10 @@ impl Table {
     }
 
     /// Whether the slot of this sequence number still is that probe's.
-    fn is_of(&self, session: u32, sequence: u32) -> bool {
+    fn is_of(&self, session: SessionId, sequence: Sequence) -> bool {
         let (slots, at) = (&self.slots, self.place(sequence));
-        slots.read(at, SEQUENCE) == sequence
-            && slots.read(at, SESSION) == session
+        slots.read(at, SEQUENCE) == sequence.0
+            && slots.read(at, SESSION) == session.0
             && slots.read(at, SENT_NS) != 0
     }
 
@@ -100,8 +101,8 @@ impl Table {
     /// another probe's.
     pub fn read<R>(
         &self,
-        session: u32,
-        sequence: u32,
+        session: SessionId,
+        sequence: Sequence,
         read: impl FnOnce(&Slot<'_>) -> R,
     ) -> Option<R> {
         if !self.is_of(session, sequence) {
@@ -117,7 +118,14 @@ impl Table {
 
     /// Adds a stamp to a probe's slot, if it still is that probe's, as the kernel programs do. For stamps
     /// from the socket, in an anonymous table.
-    pub fn push(&self, session: u32, sequence: u32, direction: usize, point: Point, ns: u64) {
+    pub fn push(
+        &self,
+        session: SessionId,
+        sequence: Sequence,
+        direction: usize,
+        point: Point,
+        ns: u64,
+    ) {
         if self.mapped || !self.is_of(session, sequence) {
             return;
         }
@@ -141,7 +149,7 @@ impl Table {
 
     /// A copy of a slot.
     pub fn copy(&self, slot: u32) -> pt_stamp_slot {
-        self.slots.get(self.place(slot))
+        self.slots.get(self.place(Sequence(slot)))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::Table;
+use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
@@ -22,7 +23,7 @@ pub enum Role {
     /// Stamps the probes of one session.
     Client {
         /// The session.
-        session: u32,
+        session: SessionId,
     },
     /// Stamps every probe that arrives.
     Server {
@@ -341,7 +342,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     }
     rodata.own_netns = setup.own_netns;
     match setup.role {
-        Role::Client { session } => rodata.session = session,
+        Role::Client { session } => rodata.session = session.0,
         Role::Server { host, host_id } => {
             rodata.server = true;
             rodata.host_index = host;

@@ -1,7 +1,7 @@
 //! Drop reports: a server reports to a client the packets that the server's kernel dropped. A report is a
 //! stamp packet with the probe's stamps, the drop, and its names by the server's kernel.
 
-use super::slot::{address, answered_in, family, left_by, stamps};
+use super::slot::{address, answered_in, family, left_by, notified, probe, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
@@ -103,7 +103,7 @@ impl DropReports {
 
     fn report(&mut self, table: &Table, event: &pt_pending) -> Option<Report> {
         let slot = table.copy(event.slot);
-        let same = (slot.session, slot.sequence) == (event.session, event.sequence);
+        let same = probe(&slot) == notified(event);
         let mine = slot.drop.netns == self.own_netns || answered_in(&slot) == Some(self.own_netns);
         if !same || !mine || !is_lost(&slot) {
             return None;
@@ -130,7 +130,7 @@ fn is_lost(slot: &pt_stamp_slot) -> bool {
 /// The message with blame for a probe's slow segments, as far as there is room; none without blame.
 pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
     let length = usize::from(slot.length);
-    let (session, sequence) = (slot.session, slot.sequence);
+    let (session, sequence) = probe(slot);
     let mut packet = StampPacket::new(family(slot), Version::V1, session, sequence, length);
     let text = to_wire(blame, packet.room() * TEXT);
     if text.is_empty() {
@@ -146,7 +146,8 @@ pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
 /// first.
 fn message(slot: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
     let length = usize::from(slot.length);
-    let mut packet = StampPacket::new(family, Version::V1, slot.session, slot.sequence, length);
+    let (session, sequence) = probe(slot);
+    let mut packet = StampPacket::new(family, Version::V1, session, sequence, length);
     packet.push_extension(&Extension::Drop {
         ns: drop.ns,
         netns: drop.netns,

@@ -2,8 +2,9 @@
 
 use crate::kernel::table::{REPLY, REQUEST};
 use crate::wire::entry::Entry;
+use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::Family;
-use bpf::pingtrace::types::pt_stamp_slot;
+use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
 use report::model::Point;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
@@ -37,6 +38,16 @@ pub fn stamps(slot: &pt_stamp_slot, back: i16) -> Vec<Entry> {
         .chain(entries(slot, REPLY))
         .map(|e| Entry { back, ..e })
         .collect()
+}
+
+/// The probe of a slot.
+pub fn probe(slot: &pt_stamp_slot) -> (SessionId, Sequence) {
+    (SessionId(slot.session), Sequence(slot.sequence))
+}
+
+/// The probe of an event.
+pub fn notified(event: &pt_pending) -> (SessionId, Sequence) {
+    (SessionId(event.session), Sequence(event.sequence))
 }
 
 /// Address family of the client's packets.

@@ -1,12 +1,13 @@
 //! Stamp packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
-use super::slot::{address, answered_in, entries, family, left_by, stamps};
+use super::slot::{address, answered_in, entries, family, left_by, notified, probe, stamps};
 use crate::capture::explain::Explainer;
 use crate::kernel::table::{REPLY, Table};
 use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
 use crate::wire::entry::Entry;
+use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::socket::ProbeSocket;
 use crate::wire::stamp_packet::StampPacket;
@@ -33,7 +34,7 @@ pub struct StampSender {
     /// The namespace whose probes are served; others have a server of their own, or none.
     own_netns: u32,
     /// By slot: session and sequence number of the last stamps sent.
-    done: Vec<(u32, u32)>,
+    done: Vec<(SessionId, Sequence)>,
     /// Replies that have left one device and perhaps not the last one, and until when they wait, ns.
     waiting: Vec<(u64, pt_pending)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
@@ -62,7 +63,7 @@ impl StampSender {
             own_netns,
             explainer,
             blamed: 0,
-            done: vec![(0, 0); SLOTS as usize],
+            done: vec![Default::default(); SLOTS as usize],
             waiting: Vec::new(),
             sockets: HashMap::new(),
             limits: Limits::default(),
@@ -111,7 +112,7 @@ impl StampSender {
 
     /// The stamps of an event, unless they were sent already.
     fn unsent_slot(&mut self, table: &Table, o: &pt_pending) -> Option<PendingStamps> {
-        if self.done.get(o.slot as usize)? == &(o.session, o.sequence) {
+        if self.done.get(o.slot as usize)? == &notified(o) {
             return None;
         }
         let slot = self.slot(table, o)?;
@@ -124,7 +125,7 @@ impl StampSender {
     /// The slot of an event, if it was not reused and this namespace answered the probe.
     fn slot(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
         let slot = table.copy(o.slot);
-        if (slot.session, slot.sequence) != (o.session, o.sequence) {
+        if probe(&slot) != notified(o) {
             self.reused += 1;
             return None;
         }
@@ -187,16 +188,12 @@ impl StampSender {
         } else {
             Version::V1
         };
-        let mut packet = StampPacket::new(
-            family,
-            version,
-            head.session,
-            head.sequence,
-            usize::from(head.length),
-        );
+        let (session, sequence) = probe(head);
+        let length = usize::from(head.length);
+        let mut packet = StampPacket::new(family, version, session, sequence, length);
         let mut taken = 0;
         for d in batch {
-            let back = head.sequence.wrapping_sub(d.slot.sequence).cast_signed();
+            let back = sequence.since(probe(&d.slot).1).cast_signed();
             let Ok(back) = i16::try_from(back) else {
                 break;
             };
@@ -207,7 +204,7 @@ impl StampSender {
             for e in &entries {
                 packet.push(e);
             }
-            self.done[d.index as usize] = (d.slot.session, d.slot.sequence);
+            self.done[d.index as usize] = probe(&d.slot);
             taken += 1;
         }
         let device = left_by(&batch[0].slot);

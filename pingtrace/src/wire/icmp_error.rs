@@ -4,6 +4,7 @@
 //! such as a path MTU, is ignored.
 
 use crate::wire::layout::{Header, MAGIC};
+use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::Family;
 use pnet_packet::ip::IpNextHeaderProtocols;
 use pnet_packet::ipv4::Ipv4Packet;
@@ -38,7 +39,7 @@ struct Echo {
     id: u16,
     sequence: u16,
     /// Session and sequence number, if enough is quoted.
-    whole: Option<(u32, u32)>,
+    whole: Option<(SessionId, Sequence)>,
 }
 
 impl IcmpError {
@@ -78,16 +79,17 @@ impl IcmpError {
 
     /// Whether it is about a packet to the peer, or one of the session's id: this run's, forged, or
     /// another program's.
-    pub fn concerns(&self, session: u32, peer: IpAddr) -> bool {
-        self.to == peer || self.echo.is_some_and(|echo| echo.id == session as u16)
+    pub fn concerns(&self, session: SessionId, peer: IpAddr) -> bool {
+        self.to == peer || self.echo.is_some_and(|echo| echo.id == session.low())
     }
 
     /// The low 16 bits of the quoted probe's sequence number, if it is one of this session to this
     /// peer, as far as it is quoted.
-    pub fn probe(&self, session: u32, peer: IpAddr) -> Option<u16> {
+    pub fn probe(&self, session: SessionId, peer: IpAddr) -> Option<u16> {
         let echo = self.echo.filter(|_| self.to == peer)?;
-        let whole = |(s, sequence): (u32, u32)| s == session && sequence as u16 == echo.sequence;
-        (echo.id == session as u16 && echo.whole.is_none_or(whole)).then_some(echo.sequence)
+        let whole =
+            |(s, sequence): (SessionId, Sequence)| s == session && sequence.low() == echo.sequence;
+        (echo.id == session.low() && echo.whole.is_none_or(whole)).then_some(echo.sequence)
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
     use crate::wire::probe::Probe;
     use crate::wire::protocol::Version;
 
-    const SESSION: u32 = 0x1234_5678;
+    const SESSION: SessionId = SessionId(0x1234_5678);
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
     const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
 
@@ -178,9 +180,9 @@ mod tests {
         bytes
     }
 
-    fn probe(session: u32, sequence: u32) -> Vec<u8> {
+    fn probe(session: SessionId, sequence: u32) -> Vec<u8> {
         let mut probe = Probe::new(Family::V4, Version::V1, session, 144, 0, 0);
-        probe.at(sequence, 1).to_vec()
+        probe.at(Sequence(sequence), 1).to_vec()
     }
 
     fn parse(bytes: &[u8]) -> IcmpError {
@@ -204,7 +206,7 @@ mod tests {
         assert!(elsewhere.concerns(SESSION, PEER), "by its id");
         let mut no_magic = ours.clone();
         no_magic[12] = 0;
-        let same_low_bits = probe(SESSION ^ 0xff_0000, 5);
+        let same_low_bits = probe(SessionId(SESSION.0 ^ 0xff_0000), 5);
         for (what, message, quoted) in [
             ("no magic", &no_magic, 14),
             ("another session", &same_low_bits, 24),
@@ -217,7 +219,7 @@ mod tests {
         let mut bad_sum = error(&ours, [10, 0, 0, 2], 24);
         bad_sum[2] ^= 1;
         assert_eq!(parse(&bad_sum).probe(SESSION, PEER), None, "bad checksum");
-        let foreign = parse(&error(&probe(0x1111_2222, 5), [10, 0, 0, 3], 24));
+        let foreign = parse(&error(&probe(SessionId(0x1111_2222), 5), [10, 0, 0, 3], 24));
         assert!(!foreign.concerns(SESSION, PEER));
     }
 }

@@ -1,6 +1,7 @@
 //! The bytes on the wire, as types (docs/wire.md). The compiler compares each field with the types of the kernel
 //! programs. All integers are big-endian; nothing is aligned or padded.
 
+use super::number::{Sequence, SessionId};
 use super::protocol::Version;
 use bpf::pingtrace::types::{pt_header, pt_stamp, pt_wire};
 use std::mem::{offset_of, size_of};
@@ -141,12 +142,12 @@ pub struct EntryV0 {
 impl HeaderV1 {
     /// The begin of every packet of a session, of which version 0 has the part in [`Header`]; `size` is that of
     /// the packet, at least of its header, and leaves the room for entries.
-    pub fn new(version: Version, session: u32, size: usize) -> Self {
+    pub fn new(version: Version, session: SessionId, size: usize) -> Self {
         let mut header = Self::new_zeroed();
         let common = &mut header.common;
-        common.id = (session as u16).into();
+        common.id = session.low().into();
         common.magic = MAGIC.into();
-        common.session = session.into();
+        common.session = session.0.into();
         match version {
             Version::V0 => {
                 common.code = 1;
@@ -163,20 +164,20 @@ impl HeaderV1 {
 
 impl Header {
     /// Session id and sequence number.
-    pub fn probe(&self) -> (u32, u32) {
-        (self.session.get(), self.sequence.get())
+    pub fn probe(&self) -> (SessionId, Sequence) {
+        (SessionId(self.session.get()), Sequence(self.sequence.get()))
     }
 
     /// Whether ICMP id and sequence are the low bits of the 32-bit fields.
     pub fn is_consistent(&self) -> bool {
         let (session, sequence) = self.probe();
-        self.id == session as u16 && self.sequence16 == sequence as u16
+        self.id == session.low() && self.sequence16 == sequence.low()
     }
 
     /// Sets both sequence numbers.
-    pub fn set_sequence(&mut self, sequence: u32) {
-        self.sequence16 = (sequence as u16).into();
-        self.sequence = sequence.into();
+    pub fn set_sequence(&mut self, sequence: Sequence) {
+        self.sequence16 = sequence.low().into();
+        self.sequence = sequence.0.into();
     }
 }
 

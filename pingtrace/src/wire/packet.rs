@@ -4,6 +4,7 @@
 use super::entry::Entry;
 use super::extension::Extension;
 use super::layout::{EntryV0, EntryV1, Header, HeaderV1, MAGIC, V0_HEADER, V0_RESERVED};
+use super::number::{Sequence, SessionId};
 use super::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pnet_packet::util::checksum;
 use zerocopy::FromBytes;
@@ -35,9 +36,9 @@ pub struct Packet<'a> {
     /// Flags, unknown ones cleared.
     pub flags: u16,
     /// Session id.
-    pub session: u32,
+    pub session: SessionId,
     /// Sequence number.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// Whether the ICMP checksum is right (always for `ICMPv6`, which the kernel checks).
     pub checksum_ok: bool,
     entries: Entries<'a>,
@@ -81,7 +82,7 @@ pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
 }
 
 /// Finds a session's probe in a packet with unparsed headers; returns its sequence number.
-pub fn find_probe(packet: &[u8], session: u32) -> Option<u32> {
+pub fn find_probe(packet: &[u8], session: SessionId) -> Option<Sequence> {
     let mut headers = packet
         .windows(V0_HEADER)
         .filter_map(|bytes| Header::ref_from_bytes(bytes).ok());

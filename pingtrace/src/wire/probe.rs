@@ -2,6 +2,7 @@
 
 use super::extension::question;
 use super::layout::{EntryV1, HeaderV1, V1_ENTRY, V1_HEADER, set_checksum};
+use super::number::{Sequence, SessionId};
 use super::protocol::{Family, Version};
 use pnet_packet::util::checksum;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -22,7 +23,7 @@ impl Probe {
     pub fn new(
         family: Family,
         version: Version,
-        session: u32,
+        session: SessionId,
         size: usize,
         flags: u16,
         host_id: u64,
@@ -43,13 +44,13 @@ impl Probe {
     }
 
     /// The packet for one send.
-    pub fn at(&mut self, sequence: u32, send_ns: u64) -> &[u8] {
+    pub fn at(&mut self, sequence: Sequence, send_ns: u64) -> &[u8] {
         self.asking(sequence, send_ns, None)
     }
 
     /// The packet for one send, with a question about the probe `back` sequence numbers back, which was sent
     /// `age_ns` ago, and about those after it. Only in version 1, and with room for an entry.
-    pub fn asking(&mut self, sequence: u32, send_ns: u64, ask: Option<(u16, u64)>) -> &[u8] {
+    pub fn asking(&mut self, sequence: Sequence, send_ns: u64, ask: Option<(u16, u64)>) -> &[u8] {
         let Ok((header, entries)) = HeaderV1::mut_from_prefix(&mut self.bytes) else {
             return &[];
         };

@@ -8,6 +8,7 @@
 use crate::kernel::privileges;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::layout::V0_HEADER;
+use crate::wire::number::{Sequence, SessionId};
 use crate::wire::packet;
 use crate::wire::protocol::Family;
 use crate::wire::timestamps;
@@ -254,7 +255,7 @@ impl ProbeSocket {
 
     /// Gives the stamps of a session's sends that have arrived: sequence number, point,
     /// `CLOCK_REALTIME` ns.
-    pub fn sent_stamps(&self, session: u32, mut each: impl FnMut(u32, Point, i64)) {
+    pub fn sent_stamps(&self, session: SessionId, mut each: impl FnMut(Sequence, Point, i64)) {
         let mut packet = [MaybeUninit::uninit(); SENT_HEADERS + V0_HEADER];
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
         while let Ok(stamped) = timestamps::receive(&self.socket, &mut packet, flags) {

@@ -6,6 +6,7 @@ use super::layout::{
     Header, HeaderV1, MAX_ENTRIES, V0_ENTRY, V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER,
     set_checksum,
 };
+use super::number::{Sequence, SessionId};
 use super::protocol::{DONTADD, Family, Version};
 use pnet_packet::util::checksum;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -22,7 +23,13 @@ pub struct StampPacket {
 
 impl StampPacket {
     /// `size` is that of the request, which a stamp packet never exceeds.
-    pub fn new(family: Family, version: Version, session: u32, sequence: u32, size: usize) -> Self {
+    pub fn new(
+        family: Family,
+        version: Version,
+        session: SessionId,
+        sequence: Sequence,
+        size: usize,
+    ) -> Self {
         let header = match version {
             Version::V0 => V0_HEADER + usize::from(V0_RESERVED) * V0_ENTRY,
             Version::V1 => V1_HEADER,

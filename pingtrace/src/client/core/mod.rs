@@ -16,6 +16,7 @@ use super::session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low
 use super::slot_stamps::SlotStamps;
 use crate::wire::extension::Extension;
 use crate::wire::icmp_error::IcmpError;
+use crate::wire::number::Sequence;
 use crate::wire::packet::{self, Packet};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::stamp_return::StampReturn;
@@ -48,7 +49,7 @@ pub struct Setup {
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
     /// Its sequence number.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// When it was due, or else sent.
     pub since_ns: u64,
 }
@@ -237,8 +238,8 @@ impl Core {
             let Extension::Window { back, statuses } = extension else {
                 continue;
             };
-            let first = packet.sequence.wrapping_sub(u32::from(back));
-            for (sequence, status) in (0..).map(|k| first.wrapping_add(k)).zip(statuses) {
+            let first = packet.sequence.back(back);
+            for (sequence, status) in first.onward().zip(statuses) {
                 if let Some((index, status)) = index_of(sequence, sent).zip(status) {
                     self.session.note_status(index, status);
                 }

@@ -20,6 +20,7 @@ use crate::client::args::Mode;
 use crate::wire::entry::Entry;
 use crate::wire::extension::About;
 use crate::wire::layout::{EntryV1, Header, V1_HEADER, WindowEntry, set_checksum};
+use crate::wire::number::SessionId;
 use crate::wire::packet::Packet;
 use crate::wire::protocol::DONTADD;
 use crate::wire::stamp_packet::StampPacket;
@@ -34,7 +35,7 @@ use std::fs;
 use std::path::PathBuf;
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
-const SESSION: u32 = 7;
+const SESSION: SessionId = SessionId(7);
 const US: u64 = 1_000;
 const START_NS: u64 = 10_000_000_000_000;
 /// The server's clock is ahead by this much.
@@ -231,7 +232,7 @@ impl Run {
     }
 
     fn packet(&self, now: u64, version: Version, seq: &str, stamps: &[&str]) -> StampPacket {
-        let sequence = self.index(seq) as u32;
+        let sequence = Sequence(self.index(seq) as u32);
         let mut packet = StampPacket::new(Family::V4, version, SESSION, sequence, 576);
         for (k, stamp) in stamps.iter().enumerate() {
             let (point, back) = stamp.split_once('/').unwrap_or((stamp, "0"));
@@ -295,8 +296,8 @@ impl Run {
         let mut from = peer();
         match what {
             "session" => {
-                header.session = (SESSION + 1).into();
-                header.id = (SESSION as u16 + 1).into();
+                header.session = (SESSION.0 + 1).into();
+                header.id = (SESSION.low() + 1).into();
             }
             "magic" => header.magic = 0.into(),
             "type" => header.kind = Family::V4.request(),

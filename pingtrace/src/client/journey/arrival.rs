@@ -1,5 +1,6 @@
 //! What goes into the joining of a probe's stamps, and what comes out of it if there was no answer.
 
+use crate::wire::number::{Sequence, SessionId};
 use report::model::{KernelDrop, Probe, Status};
 use std::net::IpAddr;
 
@@ -7,7 +8,7 @@ use std::net::IpAddr;
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
     /// Session id.
-    pub session: u32,
+    pub session: SessionId,
     /// The host that is probed.
     pub peer: IpAddr,
     /// Stamps of the own namespace only are wanted, so a server on the same kernel has its own.
@@ -41,8 +42,8 @@ pub struct Arrival {
 
 impl Arrival {
     /// The sequence number.
-    pub fn sequence(&self) -> u32 {
-        self.index as u32
+    pub fn sequence(&self) -> Sequence {
+        Sequence(self.index as u32)
     }
 }
 

@@ -17,6 +17,7 @@ pub use pending::stamp;
 use crate::client::session::index_of;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::entry::{Entry, PROVISIONAL};
+use crate::wire::number::Sequence;
 use crate::wire::packet::Packet;
 use crate::wire::protocol::Version;
 use early::Early;
@@ -220,9 +221,7 @@ impl Journey {
                 continue;
             }
             let back = if e.back == PROVISIONAL { 0 } else { e.back };
-            let sequence = packet
-                .sequence
-                .wrapping_sub(i32::from(back).cast_unsigned());
+            let sequence = packet.sequence.back(back);
             let fits = if let Some(p) = self.find(sequence) {
                 p.take(&e)
             } else {
@@ -251,7 +250,7 @@ impl Journey {
 
     /// Sequence numbers wait in the order of their replies; the one that is sought is most often
     /// the youngest or the one before.
-    fn find(&mut self, sequence: u32) -> Option<&mut Pending> {
+    fn find(&mut self, sequence: Sequence) -> Option<&mut Pending> {
         self.waiting
             .iter_mut()
             .rev()
@@ -264,7 +263,7 @@ impl Journey {
     }
 
     /// The path of an answered probe that waits, as far as it is known by now.
-    pub fn path(&self, sequence: u32) -> Vec<Stamp> {
+    pub fn path(&self, sequence: Sequence) -> Vec<Stamp> {
         let mut path = Vec::new();
         let waiting = self.waiting.iter().rev();
         let mut arrived = waiting.filter_map(|p| Some((p, p.arrival.as_ref()?)));
@@ -315,7 +314,6 @@ impl Journey {
         sent_unix_ns: i64,
         slot: impl FnOnce(&mut SlotStamps) -> bool,
     ) -> Unanswered {
-        let seq = index as u32;
         let mut p = Pending::default();
         let seen_here = self.take_slot(index, &mut p.here, slot);
         let here = p.here.drop.take().map(|drop| self.located(drop));
@@ -324,7 +322,7 @@ impl Journey {
         p.remote.sort_by_key(|s| s.ns);
         let mut path = vec![user(Point::LTxUser, sent_ns, None)];
         lay(&p, self.seen(&p), &mut path);
-        let mut probe = self.alone(seq, sent_unix_ns, Status::Lost, path);
+        let mut probe = self.alone(Sequence(index as u32), sent_unix_ns, Status::Lost, path);
         if p.same_kernel || self.server_netns.is_some() {
             probe.clock = self.one_clock();
         }
@@ -340,7 +338,12 @@ impl Journey {
         self.copies.remove(&index);
         let path = sent_ns.map(|ns| user(Point::LTxUser, ns, None));
         let path = path.into_iter().collect();
-        self.alone(index as u32, sent_unix_ns, Status::Forgotten, path)
+        self.alone(
+            Sequence(index as u32),
+            sent_unix_ns,
+            Status::Forgotten,
+            path,
+        )
     }
 
     /// On one kernel, the server's drops are those in its namespace.
@@ -362,17 +365,29 @@ impl Journey {
     }
 
     /// A further answer to a probe that had one already.
-    pub fn duplicate(&self, seq: u32, sent_ns: u64, sent_unix_ns: i64, received_ns: u64) -> Probe {
+    pub fn duplicate(
+        &self,
+        sequence: Sequence,
+        sent_ns: u64,
+        sent_unix_ns: i64,
+        received_ns: u64,
+    ) -> Probe {
         let path = vec![
             user(Point::LTxUser, sent_ns, None),
             user(Point::LRxUser, received_ns, None),
         ];
-        self.alone(seq, sent_unix_ns, Status::Dup, path)
+        self.alone(sequence, sent_unix_ns, Status::Dup, path)
     }
 
-    fn alone(&self, seq: u32, sent_unix_ns: i64, status: Status, path: Vec<Stamp>) -> Probe {
+    fn alone(
+        &self,
+        sequence: Sequence,
+        sent_unix_ns: i64,
+        status: Status,
+        path: Vec<Stamp>,
+    ) -> Probe {
         Probe {
-            seq,
+            seq: sequence.0,
             sent_unix_ns,
             peer: self.identity.peer,
             status,
@@ -391,7 +406,7 @@ impl Journey {
         path.clear();
         lay_all(p, &a, self.seen(p), &mut path);
         self.scratch = Probe {
-            seq: a.sequence(),
+            seq: a.sequence().0,
             sent_unix_ns: a.sent_unix_ns,
             peer: self.identity.peer,
             status: a.status,

@@ -22,7 +22,7 @@ impl ServerDrops {
     /// Takes what a packet says of the first `sent` probes. Returns whether it reports a drop.
     pub fn take_from(&mut self, packet: &Packet<'_>, sent: u64) -> bool {
         let mut any = false;
-        let index = |back: u16| index_of(packet.sequence.wrapping_sub(u32::from(back)), sent);
+        let index = |back: u16| index_of(packet.sequence.back(back), sent);
         for extension in packet.extensions() {
             match extension {
                 Extension::Drop {

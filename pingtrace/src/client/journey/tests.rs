@@ -3,12 +3,13 @@ use super::pending::MAX_REMOTE;
 use super::server_drops::MAX_NAME;
 use super::*;
 use crate::wire::extension::{About, Extension};
+use crate::wire::number::SessionId;
 use crate::wire::packet;
 use crate::wire::protocol::Family;
 use crate::wire::stamp_packet::StampPacket;
 use report::model::Direction;
 
-const SESSION: u32 = 7;
+const SESSION: SessionId = SessionId(7);
 
 fn journey() -> Journey {
     let mut journey = Journey::new(Identity {
@@ -23,7 +24,7 @@ fn journey() -> Journey {
 
 /// A stamp packet of this probe, full of stamps that nobody took.
 fn forged(sequence: u32, salt: u64) -> Vec<u8> {
-    let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, sequence, 576);
+    let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, Sequence(sequence), 576);
     let stamp = |time| Entry {
         time,
         netns: 1,
@@ -90,7 +91,7 @@ fn forged_records_for_many_probes_take_bounded_memory() {
 #[test]
 fn forged_names_end() {
     let mut journey = journey();
-    let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
+    let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, Sequence(500), 576);
     packet.push_extension(&Extension::Drop {
         ns: 1,
         netns: 1,
@@ -100,7 +101,7 @@ fn forged_names_end() {
     });
     takes(&mut journey, &packet.finish());
     for _ in 0..1_000 {
-        let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, 500, 576);
+        let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, Sequence(500), 576);
         for extension in Extension::texts(About::Device, &"x".repeat(160), 0) {
             packet.push_extension(&extension);
         }

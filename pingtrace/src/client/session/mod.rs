@@ -10,6 +10,7 @@
 //! without room there is forgotten: whether it was answered cannot be known, so it is neither lost nor
 //! answered.
 
+use crate::wire::number::Sequence;
 use report::analysis::loss::{LossId, ServerStatus};
 use report::model::host_time::ServerNs;
 use std::collections::BTreeMap;
@@ -438,8 +439,8 @@ impl Session {
 }
 
 /// The youngest of the first `sent` probes with this sequence number, which wraps.
-pub fn index_of(sequence: u32, sent: u64) -> Option<u64> {
-    let back = (sent as u32).wrapping_sub(sequence);
+pub fn index_of(sequence: Sequence, sent: u64) -> Option<u64> {
+    let back = Sequence(sent as u32).since(sequence);
     if back == 0 {
         return None;
     }
@@ -448,8 +449,8 @@ pub fn index_of(sequence: u32, sent: u64) -> Option<u64> {
 
 /// The youngest of the first `sent` probes whose sequence number has these low 16 bits.
 pub fn index_of_low(low: u16, sent: u64) -> Option<u64> {
-    let back = (sent as u16).wrapping_sub(low);
-    index_of((sent as u32).wrapping_sub(u32::from(back)), sent)
+    let next = Sequence(sent as u32);
+    index_of(next.back(next.low().wrapping_sub(low)), sent)
 }
 
 #[cfg(test)]

@@ -250,7 +250,7 @@ proptest! {
         back in prop_oneof![0..200_u64, 0..(1_u64 << 32) + 100],
     ) {
         let Some(index) = sent.checked_sub(back) else { return Ok(()) };
-        let found = index_of(index as u32, sent);
+        let found = index_of(Sequence(index as u32), sent);
         match back {
             0 => prop_assert_eq!(found, None, "not sent yet"),
             _ if back < 1 << 32 => prop_assert_eq!(found, Some(index)),

@@ -5,6 +5,7 @@
 
 use anyhow::{Context, Result, bail};
 use pingtrace::units::{SECOND, monotonic_ns};
+use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet;
 use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{Family, Version};
@@ -37,7 +38,7 @@ fn flood(peer: IpAddr, size: usize, end: u64) -> Result<(u32, u32)> {
         IpAddr::V4(_) => Family::V4,
         IpAddr::V6(_) => Family::V6,
     };
-    let session = std::process::id();
+    let session = SessionId(std::process::id());
     let socket = ProbeSocket::open(family, &Options::default())?;
     let to = SockAddr::from(SocketAddr::new(peer, 0));
     let mut probe = Probe::new(family, Version::V1, session, size, 0, 0);
@@ -49,14 +50,14 @@ fn flood(peer: IpAddr, size: usize, end: u64) -> Result<(u32, u32)> {
             return Ok((sent, answered));
         }
         socket
-            .send(probe.at(sent, now), &to)
+            .send(probe.at(Sequence(sent), now), &to)
             .context("send a probe")?;
         while monotonic_ns() < now + TIMEOUT_NS {
             let Received::Reply(message, _) = socket.receive(&mut buffer)? else {
                 continue;
             };
             let reply = packet::parse(message, family);
-            if reply.is_ok_and(|p| p.session == session && p.sequence == sent) {
+            if reply.is_ok_and(|p| p.session == session && p.sequence == Sequence(sent)) {
                 answered += 1;
                 break;
             }
