@@ -2,6 +2,7 @@
 
 mod args;
 mod core;
+mod index;
 mod journey;
 mod negotiation;
 mod overflows;

@@ -1,6 +1,7 @@
 //! The receiving thread: reads the socket, keeps time, and feeds the core.
 
 use super::core::{Core, Setup};
+use super::index::ProbeIndex;
 use super::journey::Identity;
 use super::refusals::Refusals;
 use super::this_host::ThisHost;
@@ -10,7 +11,6 @@ use crate::exit::Outcome;
 use crate::kernel::table::{REPLY, REQUEST};
 use crate::kernel::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
-use crate::wire::number::Sequence;
 use crate::wire::packet;
 use crate::wire::socket::{MAX_MESSAGE, RECEIVE_TICK, Received};
 use crate::wire::stamp_return::StampReturn;
@@ -90,7 +90,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     pub fn adaptive(&mut self, control: &Control) {
         let (plan, shared) = (self.here.plan, self.here.shared);
         let mut sender = Sender::new(plan, shared);
-        for index in 0..plan.probes() {
+        for index in (0..plan.probes()).map(ProbeIndex) {
             if control.stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -124,12 +124,12 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let known = self.core.session.sent();
         let failed = shared.take_failed();
         let sent = shared.sent.load(Ordering::Acquire);
-        for index in known..sent {
+        for index in (known..sent).map(ProbeIndex) {
             let sent_ns = shared.sent_ns(index);
             if let Some(sent_ns) = sent_ns.filter(|_| !shared.table.is_mapped()) {
                 shared
                     .table
-                    .prepare(shared.session, Sequence(index as u32), sent_ns);
+                    .prepare(shared.session, index.sequence(), sent_ns);
             }
             self.core.sent(sent_ns, &mut self.here);
         }
@@ -204,10 +204,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     /// Makes the next probes ask about the oldest probe in flight that was sent before `before_ns` and of
     /// which the server has not said anything. Returns that probe, if any.
-    fn ask(&mut self, before_ns: u64) -> Option<u64> {
+    fn ask(&mut self, before_ns: u64) -> Option<ProbeIndex> {
         let open = self.core.open_probe(before_ns);
         let overdue = open.filter(|(_, is_overdue)| *is_overdue);
-        let question = overdue.map_or(0, |(index, _)| index + 1);
+        let question = overdue.map_or(0, |(index, _)| index.0 + 1);
         let shared = self.here.shared;
         shared.question.store(question, Ordering::Relaxed);
         open.map(|(index, _)| index)
@@ -297,7 +297,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let asked = shared.asked();
         let mut probes = shared.probes(self.here.plan);
         let first = self.core.session.sent();
-        for index in first..first + COLLECT_MOST {
+        for index in (first..first + COLLECT_MOST).map(ProbeIndex) {
             let sent_ns = monotonic_ns();
             let before = (self.core.journey.waiting(), self.ask(sent_ns));
             if before == (0, None) {
@@ -306,7 +306,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if asked == StampReturn::Inband {
                 let question = shared.question(index, sent_ns);
                 let probe = &mut probes[asked as usize];
-                let message = probe.asking(Sequence(index as u32), sent_ns, question);
+                let message = probe.asking(index.sequence(), sent_ns, question);
                 if shared.send(message).is_err() {
                     break;
                 }
@@ -316,7 +316,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 self.receive();
                 now = (self.core.journey.waiting(), self.ask(sent_ns));
             }
-            if now == before && index + 1 >= first + COLLECT_PROBES {
+            if now == before && index.0 + 1 >= first + COLLECT_PROBES {
                 break;
             }
         }

@@ -1,5 +1,6 @@
 //! Failed sends: reported once for each reason, and once when probes leave again.
 
+use super::index::ProbeIndex;
 use crate::wire::socket;
 use report::model::send_error::SendError;
 use std::io;
@@ -31,9 +32,9 @@ impl Refusals {
     }
 
     /// The probe with this index could not be sent.
-    pub fn add(&mut self, index: u64, error: SendError) {
+    pub fn add(&mut self, index: ProbeIndex, error: SendError) {
         let (_, count) = self.outage.unwrap_or_default();
-        self.outage = Some((index, count + 1));
+        self.outage = Some((index.0, count + 1));
         if !self.told.contains(&error) {
             self.told.push(error);
             log::warn!(

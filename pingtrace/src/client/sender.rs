@@ -1,11 +1,12 @@
 //! The sender, and what it shares with the receiver.
 
+use crate::client::index::ProbeIndex;
 use crate::client::plan::Plan;
 use crate::control::Control;
 use crate::kernel::host;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
-use crate::wire::number::{Sequence, SessionId};
+use crate::wire::number::SessionId;
 use crate::wire::probe::Probe;
 use crate::wire::socket::{self, ProbeSocket};
 use crate::wire::stamp_return::StampReturn;
@@ -31,12 +32,12 @@ impl SendTimes {
         Self(places.collect())
     }
 
-    fn place(&self, index: u64) -> &(AtomicU64, AtomicU16) {
-        &self.0[index as usize & (self.0.len() - 1)]
+    fn place(&self, index: ProbeIndex) -> &(AtomicU64, AtomicU16) {
+        &self.0[index.0 as usize & (self.0.len() - 1)]
     }
 
     /// Stores the time, before the count of probes sent includes the probe.
-    fn set(&self, index: u64, ns: u64, cpu: u16) {
+    fn set(&self, index: ProbeIndex, ns: u64, cpu: u16) {
         // A reader that gets the new value instead of the old one also sees the new count, and discards it.
         fence(Ordering::Release);
         let (time, on) = self.place(index);
@@ -45,12 +46,12 @@ impl SendTimes {
     }
 
     /// `None` if a newer probe took its place.
-    fn get(&self, index: u64, sent: &AtomicU64) -> Option<(u64, u16)> {
+    fn get(&self, index: ProbeIndex, sent: &AtomicU64) -> Option<(u64, u16)> {
         let (time, on) = self.place(index);
         let found = (time.load(Ordering::Relaxed), on.load(Ordering::Relaxed));
         fence(Ordering::Acquire);
         // The place is being reused once this many probes were sent.
-        (sent.load(Ordering::Relaxed) < index + self.0.len() as u64).then_some(found)
+        (sent.load(Ordering::Relaxed) < index.0 + self.0.len() as u64).then_some(found)
     }
 }
 
@@ -77,7 +78,7 @@ pub struct Shared {
     /// Sends that failed.
     pub send_errors: AtomicU32,
     /// Those that the receiver has not taken yet, in order.
-    failed: Mutex<Vec<(u64, SendError)>>,
+    failed: Mutex<Vec<(ProbeIndex, SendError)>>,
     peer: SockAddr,
     /// The device of a link-local peer, see [`Plan::zone`], and its index.
     zone: Option<(String, AtomicU32)>,
@@ -140,7 +141,7 @@ impl Shared {
     }
 
     /// The probe with this index could not be sent.
-    fn fail(&self, index: u64, error: SendError) {
+    fn fail(&self, index: ProbeIndex, error: SendError) {
         self.send_errors.fetch_add(1, Ordering::Relaxed);
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         // Beyond the limit a probe is given up without its reason.
@@ -176,30 +177,30 @@ impl Shared {
     }
 
     /// The probes that could not be sent since the last call, and why.
-    pub fn take_failed(&self) -> Vec<(u64, SendError)> {
+    pub fn take_failed(&self) -> Vec<(ProbeIndex, SendError)> {
         std::mem::take(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The question that the probe with this index carries: how many sequence numbers back its first probe
     /// is, and how long ago that one was sent, ns.
-    pub fn question(&self, index: u64, now: u64) -> Option<(u16, u64)> {
+    pub fn question(&self, index: ProbeIndex, now: u64) -> Option<(u16, u64)> {
         if self.asked() != StampReturn::Inband {
             return None;
         }
         let oldest = self.question.load(Ordering::Relaxed).checked_sub(1)?;
-        let back = u16::try_from(index.checked_sub(oldest)?).ok()?;
-        let sent_ns = self.sent_ns(oldest)?;
+        let back = u16::try_from(index.0.checked_sub(oldest)?).ok()?;
+        let sent_ns = self.sent_ns(ProbeIndex(oldest))?;
         Some((back, now.saturating_sub(sent_ns)))
     }
 
     /// When a probe was sent, `CLOCK_MONOTONIC` ns, if that is still known.
-    pub fn sent_ns(&self, index: u64) -> Option<u64> {
+    pub fn sent_ns(&self, index: ProbeIndex) -> Option<u64> {
         let (ns, _) = self.send_times.get(index, &self.sent)?;
         Some(ns)
     }
 
     /// The CPU that a probe was sent on, if that is still known.
-    pub fn sent_cpu(&self, index: u64) -> Option<u16> {
+    pub fn sent_cpu(&self, index: ProbeIndex) -> Option<u16> {
         let (_, cpu) = self.send_times.get(index, &self.sent)?;
         Some(cpu)
     }
@@ -276,7 +277,7 @@ impl<'a> Sender<'a> {
                 self.shared.unsent.store(unsent, Ordering::Relaxed);
                 break;
             }
-            self.send(k);
+            self.send(ProbeIndex(k));
         }
         self.shared.done.store(true, Ordering::Release);
     }
@@ -308,8 +309,8 @@ impl<'a> Sender<'a> {
     }
 
     /// Sends the probe with this index; false if it could not be sent.
-    pub fn send(&mut self, index: u64) -> bool {
-        let sequence = Sequence(index as u32);
+    pub fn send(&mut self, index: ProbeIndex) -> bool {
+        let sequence = index.sequence();
         let shared = self.shared;
         let asked = shared.asked();
         let now = monotonic_ns();
@@ -321,7 +322,7 @@ impl<'a> Sender<'a> {
         let question = shared.question(index, now);
         let message = self.probes[asked as usize].asking(sequence, now, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
-        shared.sent.store(index + 1, Ordering::Release);
+        shared.sent.store(index.0 + 1, Ordering::Release);
         let sent = shared.send(message);
         if let Err(e) = &sent {
             shared.fail(index, socket::send_error(e));

@@ -1,6 +1,7 @@
 //! This host, as the core of a client sees it: the kernel's table, the tracing programs, the outputs.
 
 use super::core::{Answered, Moment, Shell};
+use super::index::ProbeIndex;
 use super::journey::{Journey, stamp};
 use super::slot_stamps::SlotStamps;
 use crate::capture::collector::Collector;
@@ -12,7 +13,6 @@ use crate::kernel::table::{REPLY, REQUEST};
 use crate::kernel::tracer::Tracer;
 use crate::wire::extension::{About, Extension};
 use crate::wire::icmp_error::IcmpError;
-use crate::wire::number::Sequence;
 use crate::wire::packet::Packet;
 use crate::wire::stamp_return::StampReturn;
 use report::analysis::blame;
@@ -34,9 +34,9 @@ pub struct ThisHost<'a, 'k> {
 }
 
 impl Shell for ThisHost<'_, '_> {
-    fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool {
+    fn read_slot(&self, index: ProbeIndex, into: &mut SlotStamps) -> bool {
         let Shared { table, session, .. } = self.shared;
-        let read = table.read(*session, Sequence(index as u32), |slot| {
+        let read = table.read(*session, index.sequence(), |slot| {
             let SlotStamps {
                 request,
                 reply,
@@ -54,7 +54,7 @@ impl Shell for ThisHost<'_, '_> {
         read.is_some()
     }
 
-    fn sent_cpu(&self, index: u64) -> Option<u16> {
+    fn sent_cpu(&self, index: ProbeIndex) -> Option<u16> {
         self.shared.sent_cpu(index)
     }
 

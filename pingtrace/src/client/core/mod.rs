@@ -9,10 +9,11 @@ mod shell;
 pub use shell::{Moment, Shell};
 
 use super::args::Mode;
+use super::index::ProbeIndex;
 use super::journey::{Arrival, Identity, Journey, Unanswered};
 use super::negotiation::Negotiation;
 use super::overflows::Overflows;
-use super::session::{Answer, Event, FirstAnswer, Session, index_of, index_of_low};
+use super::session::{Answer, Event, FirstAnswer, Session};
 use super::slot_stamps::SlotStamps;
 use crate::wire::extension::Extension;
 use crate::wire::icmp_error::IcmpError;
@@ -152,7 +153,7 @@ impl Core {
     /// An echo reply of the server's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64, shell: &mut impl Shell) -> Option<Answered> {
         let sequence = packet.sequence;
-        let Some(index) = index_of(sequence, self.session.sent()) else {
+        let Some(index) = ProbeIndex::of(sequence, self.session.sent()) else {
             if self.collecting {
                 self.journey.late(packet);
             } else {
@@ -183,7 +184,7 @@ impl Core {
     /// The first answer to a probe.
     fn answered(
         &mut self,
-        index: u64,
+        index: ProbeIndex,
         packet: &Packet<'_>,
         answer: FirstAnswer,
         now: u64,
@@ -223,7 +224,7 @@ impl Core {
     pub fn icmp_error(&mut self, error: &IcmpError, shell: &mut impl Shell) {
         let Identity { session, peer, .. } = self.setup.identity;
         let quoted = error.probe(session, peer);
-        let index = quoted.and_then(|low| index_of_low(low, self.session.sent()));
+        let index = quoted.and_then(|low| ProbeIndex::of_low(low, self.session.sent()));
         if index.is_some_and(|index| self.session.is_in_flight(index)) {
             shell.icmp_error(error);
         } else if error.concerns(session, peer) {
@@ -240,7 +241,7 @@ impl Core {
             };
             let first = packet.sequence.back(back);
             for (sequence, status) in first.onward().zip(statuses) {
-                if let Some((index, status)) = index_of(sequence, sent).zip(status) {
+                if let Some((index, status)) = ProbeIndex::of(sequence, sent).zip(status) {
                     self.session.note_status(index, status);
                 }
             }
@@ -249,7 +250,7 @@ impl Core {
 
     /// The oldest probe in flight of which the server has not said anything, and whether it was sent at
     /// `before_ns` or before: then the next probes are to ask about it.
-    pub fn open_probe(&mut self, before_ns: u64) -> Option<(u64, bool)> {
+    pub fn open_probe(&mut self, before_ns: u64) -> Option<(ProbeIndex, bool)> {
         let index = self.session.oldest_open()?;
         let sent_ns = self.session.sent_ns(index);
         Some((index, sent_ns.is_some_and(|at| at <= before_ns)))
@@ -282,7 +283,12 @@ impl Core {
     }
 
     /// Gives up a probe in flight, or one that could not be sent.
-    pub fn lose(&mut self, index: u64, send_error: Option<SendError>, shell: &mut impl Shell) {
+    pub fn lose(
+        &mut self,
+        index: ProbeIndex,
+        send_error: Option<SendError>,
+        shell: &mut impl Shell,
+    ) {
         let Some(sent_ns) = self.session.sent_ns(index) else {
             return;
         };
@@ -351,8 +357,8 @@ impl Core {
     }
 
     /// When this probe is due, if there is a schedule.
-    fn due_ns(&self, index: u64) -> Option<u64> {
-        Some(self.setup.start_ns + index * self.setup.interval_ns?)
+    fn due_ns(&self, index: ProbeIndex) -> Option<u64> {
+        Some(self.setup.start_ns + index.0 * self.setup.interval_ns?)
     }
 
     /// Nanoseconds since the Unix epoch.

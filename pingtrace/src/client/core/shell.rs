@@ -1,5 +1,6 @@
 //! What the core asks of this host, and gives to the outputs.
 
+use crate::client::index::ProbeIndex;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::Packet;
@@ -14,9 +15,9 @@ pub type Moment = Option<(u64, u16)>;
 pub trait Shell {
     /// Reads the slot of a probe; false if it was reused before or meanwhile: then what was read may be
     /// another probe's.
-    fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool;
+    fn read_slot(&self, index: ProbeIndex, into: &mut SlotStamps) -> bool;
     /// The CPU that a probe was sent on, if that is still known.
-    fn sent_cpu(&self, index: u64) -> Option<u16>;
+    fn sent_cpu(&self, index: ProbeIndex) -> Option<u16>;
     /// Wake-up and switch-in of the last sleep before `now` of the thread that received.
     fn last_sleep(&mut self, now: u64) -> (Moment, Moment);
     /// Whether stamps of this point can be expected.

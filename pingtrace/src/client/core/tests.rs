@@ -17,6 +17,7 @@
 
 use super::*;
 use crate::client::args::Mode;
+use crate::client::index::ProbeIndex;
 use crate::wire::entry::Entry;
 use crate::wire::extension::About;
 use crate::wire::layout::{EntryV1, Header, V1_HEADER, WindowEntry, set_checksum};
@@ -44,7 +45,7 @@ const AHEAD_NS: u64 = 77_000_000_000;
 /// Stands in for the kernel's table and the outputs, and writes down what the core says.
 #[derive(Default)]
 struct TestHost {
-    slots: HashMap<u64, SlotStamps>,
+    slots: HashMap<ProbeIndex, SlotStamps>,
     blind: bool,
     stats: Stats,
     said: Vec<String>,
@@ -56,7 +57,7 @@ fn points(probe: &Probe) -> String {
 }
 
 impl Shell for TestHost {
-    fn read_slot(&self, index: u64, into: &mut SlotStamps) -> bool {
+    fn read_slot(&self, index: ProbeIndex, into: &mut SlotStamps) -> bool {
         let slot = self.slots.get(&index);
         if let Some(slot) = slot {
             into.clone_from(slot);
@@ -64,7 +65,7 @@ impl Shell for TestHost {
         slot.is_some()
     }
 
-    fn sent_cpu(&self, _: u64) -> Option<u16> {
+    fn sent_cpu(&self, _: ProbeIndex) -> Option<u16> {
         None
     }
 
@@ -157,8 +158,8 @@ impl Run {
         Self { core, host, first }
     }
 
-    fn index(&self, seq: &str) -> u64 {
-        self.first + seq.parse::<u64>().expect("a number of a probe")
+    fn index(&self, seq: &str) -> ProbeIndex {
+        ProbeIndex(self.first + seq.parse::<u64>().expect("a number of a probe"))
     }
 
     fn event(&mut self, now: u64, words: &[&str]) {
@@ -166,7 +167,7 @@ impl Run {
             ["send"] => self.send(now, 1),
             ["send", count] => self.send(now, count.parse().expect("a count")),
             ["unsent", errno] => {
-                let index = self.core.session.sent();
+                let index = ProbeIndex(self.core.session.sent());
                 self.send(now, 1);
                 let error = SendError::from_name(errno).expect("an error");
                 self.core.lose(index, Some(error), &mut self.host);
@@ -202,12 +203,12 @@ impl Run {
         for k in 0..count {
             self.host
                 .slots
-                .insert(self.core.session.sent(), SlotStamps::default());
+                .insert(ProbeIndex(self.core.session.sent()), SlotStamps::default());
             self.core.sent(Some(now + k * US), &mut self.host);
         }
     }
 
-    fn see(&mut self, now: u64, index: u64, seen: &[&str]) {
+    fn see(&mut self, now: u64, index: ProbeIndex, seen: &[&str]) {
         let slot = self.host.slots.get_mut(&index).expect("a slot");
         for (k, what) in seen.iter().enumerate() {
             if let Some(way) = what.strip_prefix("drop-") {
@@ -232,7 +233,7 @@ impl Run {
     }
 
     fn packet(&self, now: u64, version: Version, seq: &str, stamps: &[&str]) -> StampPacket {
-        let sequence = Sequence(self.index(seq) as u32);
+        let sequence = self.index(seq).sequence();
         let mut packet = StampPacket::new(Family::V4, version, SESSION, sequence, 576);
         for (k, stamp) in stamps.iter().enumerate() {
             let (point, back) = stamp.split_once('/').unwrap_or((stamp, "0"));
@@ -259,7 +260,7 @@ impl Run {
     /// An in-band reply to the youngest probe, with a window that begins at `seq`.
     fn says(&mut self, now: u64, seq: &str, statuses: &[&str]) {
         let youngest = self.core.session.sent() - 1;
-        let back = u16::try_from(youngest - self.index(seq)).expect("near");
+        let back = u16::try_from(youngest - self.index(seq).0).expect("near");
         let mut window = WindowEntry::new_zeroed();
         window.kind = (pt_extension::PT_EXTENSION_WINDOW.0 as u16).into();
         window.back = back.into();

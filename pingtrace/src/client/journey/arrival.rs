@@ -1,5 +1,6 @@
 //! What goes into the joining of a probe's stamps, and what comes out of it if there was no answer.
 
+use crate::client::index::ProbeIndex;
 use crate::wire::number::{Sequence, SessionId};
 use report::model::{KernelDrop, Probe, Status};
 use std::net::IpAddr;
@@ -21,7 +22,7 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// Which probe; its low 32 bits are the sequence number.
-    pub index: u64,
+    pub index: ProbeIndex,
     /// `l_tx_due`, `CLOCK_MONOTONIC` ns, if there is a schedule.
     pub due_ns: Option<u64>,
     /// `l_tx_user`, `CLOCK_MONOTONIC` ns.
@@ -43,7 +44,7 @@ pub struct Arrival {
 impl Arrival {
     /// The sequence number.
     pub fn sequence(&self) -> Sequence {
-        Sequence(self.index as u32)
+        self.index.sequence()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stamps of the server that overtook their probe's own reply.
 
 use super::pending::{MAX_REMOTE, Pending};
+use crate::client::index::ProbeIndex;
 use crate::wire::entry::Entry;
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ pub const MAX_EARLY_STAMPS: usize = 65_536;
 /// Early stamps, by the index of their probe; the oldest are forgotten.
 #[derive(Default)]
 pub struct Early {
-    pub by_index: BTreeMap<u64, Vec<Entry>>,
+    pub by_index: BTreeMap<ProbeIndex, Vec<Entry>>,
     /// How many stamps these are.
     pub stamps: usize,
     /// Number of stamps that were forgotten.
@@ -21,7 +22,7 @@ pub struct Early {
 
 impl Early {
     /// Keeps a stamp for a reply that is still on its way, or lost; false if it is more than a probe can have.
-    pub fn keep(&mut self, index: u64, e: Entry) -> bool {
+    pub fn keep(&mut self, index: ProbeIndex, e: Entry) -> bool {
         let known = self.by_index.get(&index);
         if known.is_some_and(|of| of.len() >= MAX_REMOTE) {
             return false;
@@ -38,7 +39,7 @@ impl Early {
     }
 
     /// Gives a probe, now known to be answered or lost, the stamps that came before.
-    pub fn take_into(&mut self, index: u64, p: &mut Pending) {
+    pub fn take_into(&mut self, index: ProbeIndex, p: &mut Pending) {
         let early = self.by_index.remove(&index).unwrap_or_default();
         self.stamps -= early.len();
         for e in early {

@@ -14,7 +14,7 @@ mod server_drops;
 pub use arrival::{Arrival, Identity, Unanswered};
 pub use pending::stamp;
 
-use crate::client::session::index_of;
+use crate::client::index::ProbeIndex;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::entry::{Entry, PROVISIONAL};
 use crate::wire::number::Sequence;
@@ -57,7 +57,7 @@ pub struct Journey {
     sent: u64,
     early: Early,
     /// Contents of the slots of probes in flight when they were reused, by index.
-    copies: BTreeMap<u64, SlotStamps>,
+    copies: BTreeMap<ProbeIndex, SlotStamps>,
     /// When the last reply that was read reached the socket, as far as that is known, ns.
     at_socket_ns: u64,
     drops: ServerDrops,
@@ -152,7 +152,7 @@ impl Journey {
     /// Takes this host's stamps of a probe from its slot, or from the copy. Returns whether there was either.
     fn take_slot(
         &mut self,
-        index: u64,
+        index: ProbeIndex,
         into: &mut SlotStamps,
         slot: impl FnOnce(&mut SlotStamps) -> bool,
     ) -> bool {
@@ -173,7 +173,7 @@ impl Journey {
 
     /// Copies the slot of a probe in flight, which is about to be reused; beyond the limit the oldest copies
     /// are forgotten. `slot` reads it, and returns false if it was reused meanwhile.
-    pub fn copy_slot(&mut self, index: u64, slot: impl FnOnce(&mut SlotStamps) -> bool) {
+    pub fn copy_slot(&mut self, index: ProbeIndex, slot: impl FnOnce(&mut SlotStamps) -> bool) {
         let mut copied = SlotStamps::default();
         if !self.take_slot(index, &mut copied, slot) {
             return;
@@ -225,7 +225,7 @@ impl Journey {
             let fits = if let Some(p) = self.find(sequence) {
                 p.take(&e)
             } else {
-                let index = index_of(sequence, self.sent);
+                let index = ProbeIndex::of(sequence, self.sent);
                 index.is_some_and(|index| self.early.keep(index, e))
             };
             self.counts.refused += u64::from(!fits);
@@ -309,7 +309,7 @@ impl Journey {
     /// A probe that was not answered, with what both hosts saw of it and dropped. `slot` reads its slot.
     pub fn lost(
         &mut self,
-        index: u64,
+        index: ProbeIndex,
         sent_ns: u64,
         sent_unix_ns: i64,
         slot: impl FnOnce(&mut SlotStamps) -> bool,
@@ -322,7 +322,7 @@ impl Journey {
         p.remote.sort_by_key(|s| s.ns);
         let mut path = vec![user(Point::LTxUser, sent_ns, None)];
         lay(&p, self.seen(&p), &mut path);
-        let mut probe = self.alone(Sequence(index as u32), sent_unix_ns, Status::Lost, path);
+        let mut probe = self.alone(index.sequence(), sent_unix_ns, Status::Lost, path);
         if p.same_kernel || self.server_netns.is_some() {
             probe.clock = self.one_clock();
         }
@@ -334,16 +334,16 @@ impl Journey {
     }
 
     /// A probe of which nobody knows what became of it.
-    pub fn forgotten(&mut self, index: u64, sent_ns: Option<u64>, sent_unix_ns: i64) -> Probe {
+    pub fn forgotten(
+        &mut self,
+        index: ProbeIndex,
+        sent_ns: Option<u64>,
+        sent_unix_ns: i64,
+    ) -> Probe {
         self.copies.remove(&index);
         let path = sent_ns.map(|ns| user(Point::LTxUser, ns, None));
         let path = path.into_iter().collect();
-        self.alone(
-            Sequence(index as u32),
-            sent_unix_ns,
-            Status::Forgotten,
-            path,
-        )
+        self.alone(index.sequence(), sent_unix_ns, Status::Forgotten, path)
     }
 
     /// On one kernel, the server's drops are those in its namespace.

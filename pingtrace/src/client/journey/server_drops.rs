@@ -1,7 +1,7 @@
 //! What the server's kernel says of packets that it dropped.
 
 use super::early::MAX_EARLY;
-use crate::client::session::index_of;
+use crate::client::index::ProbeIndex;
 use crate::wire::extension::{About, Extension};
 use crate::wire::packet::Packet;
 use report::model::{Host, KernelDrop, Symbol};
@@ -13,7 +13,7 @@ pub const MAX_NAME: usize = 255;
 /// The drops of probes in flight, by index; the oldest are forgotten.
 #[derive(Default)]
 pub struct ServerDrops {
-    pub by_index: BTreeMap<u64, KernelDrop>,
+    pub by_index: BTreeMap<ProbeIndex, KernelDrop>,
     /// Number of drops of probes that were never sent, and of parts of names that are too long.
     pub refused: u64,
 }
@@ -22,7 +22,7 @@ impl ServerDrops {
     /// Takes what a packet says of the first `sent` probes. Returns whether it reports a drop.
     pub fn take_from(&mut self, packet: &Packet<'_>, sent: u64) -> bool {
         let mut any = false;
-        let index = |back: u16| index_of(packet.sequence.back(back), sent);
+        let index = |back: u16| ProbeIndex::of(packet.sequence.back(back), sent);
         for extension in packet.extensions() {
             match extension {
                 Extension::Drop {
@@ -54,7 +54,7 @@ impl ServerDrops {
     }
 
     /// Returns whether the probe was sent at all.
-    fn keep(&mut self, index: Option<u64>, drop: KernelDrop) -> bool {
+    fn keep(&mut self, index: Option<ProbeIndex>, drop: KernelDrop) -> bool {
         let Some(index) = index else {
             self.refused += 1;
             return false;
@@ -66,7 +66,7 @@ impl ServerDrops {
         true
     }
 
-    fn name(&mut self, index: Option<u64>, about: About, text: &str) {
+    fn name(&mut self, index: Option<ProbeIndex>, about: About, text: &str) {
         let drop = index.and_then(|index| self.by_index.get_mut(&index));
         let Some(name) = drop.and_then(|drop| name(drop, about)) else {
             return;
@@ -80,7 +80,7 @@ impl ServerDrops {
     }
 
     /// Takes out the drop of a probe that is lost.
-    pub fn remove(&mut self, index: u64) -> Option<KernelDrop> {
+    pub fn remove(&mut self, index: ProbeIndex) -> Option<KernelDrop> {
         self.by_index.remove(&index)
     }
 }

@@ -55,8 +55,8 @@ fn forged_records_for_one_probe_take_no_memory() {
         takes(&mut journey, &forged(500, salt));
     }
     assert_eq!(journey.early.stamps, MAX_REMOTE);
-    assert_eq!(journey.early.by_index[&500].len(), MAX_REMOTE);
-    let lost = journey.lost(500, 1, 1, |_| false);
+    assert_eq!(journey.early.by_index[&ProbeIndex(500)].len(), MAX_REMOTE);
+    let lost = journey.lost(ProbeIndex(500), 1, 1, |_| false);
     assert!(lost.probe.path.len() <= MAX_REMOTE + 1);
     assert_eq!(journey.early.stamps, 0);
     assert!(journey.counts().refused > 100_000, "{:?}", journey.counts());
@@ -80,7 +80,7 @@ fn forged_records_for_many_probes_take_bounded_memory() {
     let kept: usize = journey.early.by_index.values().map(Vec::len).sum();
     assert_eq!(kept, journey.early.stamps);
     assert!(
-        journey.early.by_index.contains_key(&99_999),
+        journey.early.by_index.contains_key(&ProbeIndex(99_999)),
         "the oldest are forgotten first"
     );
     assert_eq!(journey.counts().refused, refused);
@@ -107,7 +107,7 @@ fn forged_names_end() {
         }
         takes(&mut journey, &packet.finish());
     }
-    let device = journey.drops.by_index[&500]
+    let device = journey.drops.by_index[&ProbeIndex(500)]
         .device
         .as_deref()
         .expect("a name");

@@ -10,7 +10,7 @@
 //! without room there is forgotten: whether it was answered cannot be known, so it is neither lost nor
 //! answered.
 
-use crate::wire::number::Sequence;
+use crate::client::index::ProbeIndex;
 use report::analysis::loss::{LossId, ServerStatus};
 use report::model::host_time::ServerNs;
 use std::collections::BTreeMap;
@@ -70,9 +70,9 @@ impl Tracked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The slot of this probe, which is in flight, is about to be reused: copy it.
-    SlotEnds(u64),
+    SlotEnds(ProbeIndex),
     /// This probe is forgotten; and when it was sent, if that is known.
-    Forgotten(u64, Option<u64>),
+    Forgotten(ProbeIndex, Option<u64>),
 }
 
 /// Takes the first answer to a probe.
@@ -138,9 +138,9 @@ pub struct Session {
     /// The youngest probes, by the low bits of their index.
     recent: Vec<Tracked>,
     /// Those before them that are in flight.
-    overdue: BTreeMap<u64, Tracked>,
+    overdue: BTreeMap<ProbeIndex, Tracked>,
     /// Those before them that were given up, and may be answered after all.
-    lost: BTreeMap<u64, Tracked>,
+    lost: BTreeMap<ProbeIndex, Tracked>,
     /// Probes sent.
     sent: u64,
     in_flight: u64,
@@ -205,10 +205,10 @@ impl Session {
 
     /// The next probe was sent, at `sent_ns` if that is known.
     pub fn send(&mut self, sent_ns: Option<u64>, mut event: impl FnMut(Event)) {
-        let index = self.sent;
+        let index = ProbeIndex(self.sent);
         let place = self.place(index);
-        if let Some(oldest) = index.checked_sub(self.recent.len() as u64) {
-            self.leave(oldest, self.recent[place], &mut event);
+        if let Some(oldest) = self.sent.checked_sub(self.recent.len() as u64) {
+            self.leave(ProbeIndex(oldest), self.recent[place], &mut event);
         }
         self.sent += 1;
         self.recent[place] = match sent_ns {
@@ -224,14 +224,14 @@ impl Session {
         } else {
             event(Event::Forgotten(index, None));
         }
-        let ending = self.sent.checked_sub(self.slot_lasts + 1);
+        let ending = self.sent.checked_sub(self.slot_lasts + 1).map(ProbeIndex);
         if let Some(ending) = ending.filter(|index| self.is_in_flight(*index)) {
             event(Event::SlotEnds(ending));
         }
     }
 
     /// A probe is no longer among the youngest.
-    fn leave(&mut self, index: u64, known: Tracked, event: &mut impl FnMut(Event)) {
+    fn leave(&mut self, index: ProbeIndex, known: Tracked, event: &mut impl FnMut(Event)) {
         match known.state {
             ProbeState::InFlight => {
                 self.overdue.insert(index, known);
@@ -245,10 +245,10 @@ impl Session {
             ProbeState::Lost(_) => self.keep_lost(index, known),
             ProbeState::Answered | ProbeState::Forgotten => {}
         }
-        self.oldest = self.oldest.max(index + 1);
+        self.oldest = self.oldest.max(index.0 + 1);
     }
 
-    fn keep_lost(&mut self, index: u64, known: Tracked) {
+    fn keep_lost(&mut self, index: ProbeIndex, known: Tracked) {
         self.lost.insert(index, known);
         if self.lost.len() > self.max_overdue {
             self.lost.pop_first();
@@ -256,7 +256,7 @@ impl Session {
     }
 
     /// An answer to a probe came at `now`; `arrived` is when the probe arrived at the server.
-    pub fn answer(&mut self, index: u64, now: u64, arrived: Option<ServerNs>) -> Answer {
+    pub fn answer(&mut self, index: ProbeIndex, now: u64, arrived: Option<ServerNs>) -> Answer {
         let Some(known) = self.known(index).copied() else {
             return Answer::Unmatched;
         };
@@ -290,19 +290,19 @@ impl Session {
     /// Whether a later probe was answered before, and then when both arrived at the server.
     fn order(
         &mut self,
-        index: u64,
+        index: ProbeIndex,
         arrived: Option<ServerNs>,
     ) -> (bool, Option<(ServerNs, ServerNs)>) {
-        let overtaken = index < self.frontier;
-        let first = self.frontier.checked_sub(1);
+        let overtaken = index.0 < self.frontier;
+        let first = self.frontier.checked_sub(1).map(ProbeIndex);
         let first = first.and_then(|first| self.known(first)?.arrived);
-        self.frontier = self.frontier.max(index + 1);
+        self.frontier = self.frontier.max(index.0 + 1);
         (overtaken, arrived.zip(first).filter(|_| overtaken))
     }
 
     /// The oldest probe that is in flight, if it has been for so long at `now` that it is to be
     /// given up; `statuses`: the server says what became of probes.
-    pub fn expired(&mut self, now: u64, statuses: bool) -> Option<u64> {
+    pub fn expired(&mut self, now: u64, statuses: bool) -> Option<ProbeIndex> {
         let index = self.oldest_in_flight()?;
         let known = self.known(index)?;
         let timeouts = if statuses && known.is_open() {
@@ -319,24 +319,26 @@ impl Session {
     }
 
     /// Those in flight that were sent at `before_ns` or before, the oldest first.
-    pub fn in_flight_since(&self, before_ns: u64) -> Vec<u64> {
+    pub fn in_flight_since(&self, before_ns: u64) -> Vec<ProbeIndex> {
         let old =
             |known: &Tracked| known.state == ProbeState::InFlight && known.sent_ns <= before_ns;
         let overdue = self.overdue.iter();
         let overdue = overdue
             .filter(|(_, known)| old(known))
             .map(|(index, _)| *index);
-        let recent = (self.oldest..self.sent).filter(|index| self.known(*index).is_some_and(old));
+        let recent = (self.oldest..self.sent)
+            .map(ProbeIndex)
+            .filter(|index| self.known(*index).is_some_and(old));
         overdue.chain(recent).collect()
     }
 
     /// A probe in flight is given up, and counted there.
-    pub fn lose(&mut self, index: u64, id: LossId) {
+    pub fn lose(&mut self, index: ProbeIndex, id: LossId) {
         self.settle(index, ProbeState::Lost(id));
     }
 
     /// The server says what it saw of a probe.
-    pub fn note_status(&mut self, index: u64, status: ServerStatus) {
+    pub fn note_status(&mut self, index: ProbeIndex, status: ServerStatus) {
         if let Some(known) = self.known_mut(index)
             && known.state == ProbeState::InFlight
         {
@@ -345,51 +347,53 @@ impl Session {
     }
 
     /// What the server said of a probe.
-    pub fn status(&self, index: u64) -> Option<ServerStatus> {
+    pub fn status(&self, index: ProbeIndex) -> Option<ServerStatus> {
         self.known(index)?.status
     }
 
     /// When a probe was sent, ns, if that is still known.
-    pub fn sent_ns(&self, index: u64) -> Option<u64> {
+    pub fn sent_ns(&self, index: ProbeIndex) -> Option<u64> {
         let known = self.known(index)?;
         (known.sent_ns != 0).then_some(known.sent_ns)
     }
 
     /// Whether a probe was sent and nothing came back yet.
-    pub fn is_in_flight(&self, index: u64) -> bool {
+    pub fn is_in_flight(&self, index: ProbeIndex) -> bool {
         let known = self.known(index);
         known.is_some_and(|known| known.state == ProbeState::InFlight)
     }
 
     /// The oldest probe in flight of which the server has said nothing.
-    pub fn oldest_open(&mut self) -> Option<u64> {
-        let overdue = self.overdue.range(self.asked..);
+    pub fn oldest_open(&mut self) -> Option<ProbeIndex> {
+        let overdue = self.overdue.range(ProbeIndex(self.asked)..);
         let overdue = overdue.map(|(index, known)| (*index, known.is_open()));
         let first = overdue
             .filter(|(_, open)| *open)
             .map(|(index, _)| index)
             .next();
         if let Some(index) = first {
-            self.asked = index;
+            self.asked = index.0;
             return Some(index);
         }
         self.asked = self.asked.max(self.oldest);
         while self.asked < self.sent {
-            if self.known(self.asked).is_some_and(Tracked::is_open) {
-                return Some(self.asked);
+            let index = ProbeIndex(self.asked);
+            if self.known(index).is_some_and(Tracked::is_open) {
+                return Some(index);
             }
             self.asked += 1;
         }
         None
     }
 
-    fn oldest_in_flight(&mut self) -> Option<u64> {
+    fn oldest_in_flight(&mut self) -> Option<ProbeIndex> {
         if let Some((index, _)) = self.overdue.first_key_value() {
             return Some(*index);
         }
         while self.oldest < self.sent {
-            if self.is_in_flight(self.oldest) {
-                return Some(self.oldest);
+            let index = ProbeIndex(self.oldest);
+            if self.is_in_flight(index) {
+                return Some(index);
             }
             self.oldest += 1;
         }
@@ -397,7 +401,7 @@ impl Session {
     }
 
     /// A probe is in flight, or lost, no more.
-    fn settle(&mut self, index: u64, state: ProbeState) {
+    fn settle(&mut self, index: ProbeIndex, state: ProbeState) {
         if self.is_in_flight(index) {
             self.in_flight -= 1;
         }
@@ -413,14 +417,14 @@ impl Session {
         }
     }
 
-    fn known(&self, index: u64) -> Option<&Tracked> {
+    fn known(&self, index: ProbeIndex) -> Option<&Tracked> {
         if self.is_recent(index) {
             return Some(&self.recent[self.place(index)]);
         }
         self.overdue.get(&index).or_else(|| self.lost.get(&index))
     }
 
-    fn known_mut(&mut self, index: u64) -> Option<&mut Tracked> {
+    fn known_mut(&mut self, index: ProbeIndex) -> Option<&mut Tracked> {
         if self.is_recent(index) {
             let place = self.place(index);
             return Some(&mut self.recent[place]);
@@ -429,28 +433,13 @@ impl Session {
         overdue.or_else(|| self.lost.get_mut(&index))
     }
 
-    fn is_recent(&self, index: u64) -> bool {
-        index < self.sent && self.sent - index <= self.recent.len() as u64
+    fn is_recent(&self, index: ProbeIndex) -> bool {
+        index.0 < self.sent && self.sent - index.0 <= self.recent.len() as u64
     }
 
-    fn place(&self, index: u64) -> usize {
-        index as usize & (self.recent.len() - 1)
+    fn place(&self, index: ProbeIndex) -> usize {
+        index.0 as usize & (self.recent.len() - 1)
     }
-}
-
-/// The youngest of the first `sent` probes with this sequence number, which wraps.
-pub fn index_of(sequence: Sequence, sent: u64) -> Option<u64> {
-    let back = Sequence(sent as u32).since(sequence);
-    if back == 0 {
-        return None;
-    }
-    sent.checked_sub(u64::from(back))
-}
-
-/// The youngest of the first `sent` probes whose sequence number has these low 16 bits.
-pub fn index_of_low(low: u16, sent: u64) -> Option<u64> {
-    let next = Sequence(sent as u32);
-    index_of(next.back(next.low().wrapping_sub(low)), sent)
 }
 
 #[cfg(test)]

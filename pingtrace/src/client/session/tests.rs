@@ -59,7 +59,7 @@ struct Run {
     /// The index of the probe that each slot holds.
     slots: [u64; SLOTS],
     /// Probes whose slot was copied in time.
-    copied: Vec<u64>,
+    copied: Vec<ProbeIndex>,
     in_flight_before: u64,
 }
 
@@ -92,8 +92,9 @@ impl Run {
         self.check();
     }
 
-    fn back(&self, back: u8) -> Option<u64> {
-        (self.truth.len() as u64).checked_sub(1 + u64::from(back))
+    fn back(&self, back: u8) -> Option<ProbeIndex> {
+        let index = (self.truth.len() as u64).checked_sub(1 + u64::from(back));
+        index.map(ProbeIndex)
     }
 
     /// The sender is ahead of what the session has been told by the whole of a burst.
@@ -117,15 +118,15 @@ impl Run {
     fn event(&mut self, event: Event, burst: usize) {
         match event {
             Event::SlotEnds(index) => {
-                assert_eq!(self.truth[index as usize].1, Truth::Open);
+                assert_eq!(self.truth[index.0 as usize].1, Truth::Open);
                 assert!(!self.copied.contains(&index), "once");
                 // In time, unless the session was told too late.
-                let holds = self.slots[index as usize % SLOTS];
-                assert!(holds == index || burst > SLOTS / 8, "{index}: {holds}");
+                let holds = self.slots[index.0 as usize % SLOTS];
+                assert!(holds == index.0 || burst > SLOTS / 8, "{index:?}: {holds}");
                 self.copied.push(index);
             }
             Event::Forgotten(index, sent_ns) => {
-                let (at, truth) = &mut self.truth[index as usize];
+                let (at, truth) = &mut self.truth[index.0 as usize];
                 assert_eq!((sent_ns, *truth), (Some(*at), Truth::Open));
                 *truth = Truth::Forgotten;
                 self.stats.counters.forgotten += 1;
@@ -135,8 +136,8 @@ impl Run {
 
     fn answer(&mut self, back: u8) {
         let Some(index) = self.back(back) else { return };
-        let (sent_ns, truth) = self.truth[index as usize];
-        let retained = self.truth.len() as u64 - index <= RECENT as u64;
+        let (sent_ns, truth) = self.truth[index.0 as usize];
+        let retained = self.truth.len() as u64 - index.0 <= RECENT as u64;
         let answer = self.session.answer(index, self.now, None);
         let counters = &mut self.stats.counters;
         match answer {
@@ -147,7 +148,7 @@ impl Run {
                 assert!(matches!(truth, Truth::Open | Truth::GivenUp), "{truth:?}");
                 counters.replied += 1;
                 counters.late += u64::from(first.late);
-                self.truth[index as usize].1 = Truth::Answered;
+                self.truth[index.0 as usize].1 = Truth::Answered;
                 if let Some(id) = first.amends {
                     self.stats.found(id);
                 }
@@ -173,7 +174,7 @@ impl Run {
             error: None,
         };
         while let Some(index) = self.session.expired(self.now, index_is_asked(self.now)) {
-            let (sent_ns, truth) = &mut self.truth[index as usize];
+            let (sent_ns, truth) = &mut self.truth[index.0 as usize];
             assert_eq!(*truth, Truth::Open);
             assert!(self.now - *sent_ns >= GIVE_UP_TIMEOUTS * TIMEOUT_NS);
             *truth = Truth::GivenUp;
@@ -250,13 +251,13 @@ proptest! {
         back in prop_oneof![0..200_u64, 0..(1_u64 << 32) + 100],
     ) {
         let Some(index) = sent.checked_sub(back) else { return Ok(()) };
-        let found = index_of(Sequence(index as u32), sent);
+        let found = ProbeIndex::of(ProbeIndex(index).sequence(), sent).map(|found| found.0);
         match back {
             0 => prop_assert_eq!(found, None, "not sent yet"),
             _ if back < 1 << 32 => prop_assert_eq!(found, Some(index)),
             _ => prop_assert!(found.is_none_or(|found| found > index)),
         }
-        let low = index_of_low(index as u16, sent);
+        let low = ProbeIndex::of_low(index as u16, sent).map(|low| low.0);
         match back {
             0 => prop_assert_eq!(low, None, "not sent yet"),
             _ if back < 1 << 16 => prop_assert_eq!(low, Some(index)),
@@ -285,15 +286,15 @@ fn a_lost_probe_does_not_make_others_lost() {
     for now in 2..500 {
         session.send(Some(now), |event| copied.push(event));
         assert!(session.expired(now, false).is_none());
-        let index = session.sent() - 1;
+        let index = ProbeIndex(session.sent() - 1);
         assert!(matches!(session.answer(index, now, None), Answer::First(first) if !first.late));
     }
-    assert_eq!(copied, [Event::SlotEnds(0)]);
+    assert_eq!(copied, [Event::SlotEnds(ProbeIndex(0))]);
     assert_eq!(session.in_flight(), 1);
-    assert_eq!(session.expired(3_000_001, false), Some(0));
-    session.lose(0, id());
+    assert_eq!(session.expired(3_000_001, false), Some(ProbeIndex(0)));
+    session.lose(ProbeIndex(0), id());
     // And it is answered after all.
-    let Answer::First(first) = session.answer(0, 4_000_000, None) else {
+    let Answer::First(first) = session.answer(ProbeIndex(0), 4_000_000, None) else {
         panic!("the first answer")
     };
     assert_eq!(
@@ -310,12 +311,12 @@ fn slow_round_trips_are_waited_for() {
     for now in 1..=300 {
         session.send(Some(now), |_| {});
     }
-    let Answer::First(first) = session.answer(0, 301, None) else {
+    let Answer::First(first) = session.answer(ProbeIndex(0), 301, None) else {
         panic!("the first answer")
     };
     assert!(first.late && first.amends.is_none());
     // The others took as long, or will.
-    assert_eq!(session.expired(602, false), Some(1));
+    assert_eq!(session.expired(602, false), Some(ProbeIndex(1)));
     assert_eq!(session.expired(601, false), None);
     assert_eq!(session.last_wait_ns(), 600);
 }
@@ -326,7 +327,7 @@ fn an_answer_after_a_later_one_was_overtaken() {
     for now in 1..=4 {
         session.send(Some(now), |_| {});
     }
-    let mut answer = |index, arrived| session.answer(index, 5, Some(ServerNs(arrived)));
+    let mut answer = |index, arrived| session.answer(ProbeIndex(index), 5, Some(ServerNs(arrived)));
     let order = |answer| match answer {
         Answer::First(first) => (first.overtaken, first.arrivals),
         other => panic!("{other:?}"),
@@ -340,8 +341,8 @@ fn an_answer_after_a_later_one_was_overtaken() {
         panic!("a duplicate")
     };
     assert_eq!(arrived, Some(ServerNs(20)));
-    assert_eq!(session.in_flight_since(3), [2]);
-    assert_eq!(session.in_flight_since(9), [2, 3]);
+    assert_eq!(session.in_flight_since(3), [ProbeIndex(2)]);
+    assert_eq!(session.in_flight_since(9), [ProbeIndex(2), ProbeIndex(3)]);
 }
 
 /// A probe of which nobody knows when it left is forgotten at once.
@@ -350,8 +351,8 @@ fn without_a_time_of_the_send_nothing_is_known() {
     let mut session = Session::new(8, TIMEOUT_NS);
     let mut events = Vec::new();
     session.send(None, |event| events.push(event));
-    assert_eq!(events, [Event::Forgotten(0, None)]);
-    assert_eq!(session.answer(0, 5, None), Answer::Unmatched);
+    assert_eq!(events, [Event::Forgotten(ProbeIndex(0), None)]);
+    assert_eq!(session.answer(ProbeIndex(0), 5, None), Answer::Unmatched);
     assert_eq!((session.sent(), session.in_flight()), (1, 0));
-    assert_eq!(session.sent_ns(0), None);
+    assert_eq!(session.sent_ns(ProbeIndex(0)), None);
 }
