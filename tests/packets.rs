@@ -29,7 +29,7 @@ use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pingtrace::wire::stamp_packet::StampPacket;
 use report::analysis::loss::ServerStatus;
-use report::model::Direction;
+use report::model::{Direction, Ifindex, Netns};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -223,9 +223,9 @@ fn compare(file: &Packet) {
 
 fn compare_entry(name: &str, entry: &Entry, expected: &Fields, version: Version) {
     assert_eq!(entry.point as u64, expected.number("point"), "{name}");
-    assert_eq!(u64::from(entry.netns), expected.number("netns"), "{name}");
+    assert_eq!(u64::from(entry.netns.0), expected.number("netns"), "{name}");
     assert_eq!(
-        u64::from(entry.ifindex),
+        u64::from(entry.ifindex.0),
         expected.number("ifindex"),
         "{name}"
     );
@@ -260,8 +260,8 @@ const fn word(why: Malformed) -> &'static str {
 fn drop_reports_come_out_as_they_went_in() {
     let mut extensions = vec![Extension::Drop {
         ns: 0x1234_5678_9abc_def0,
-        netns: 4_026_531_840,
-        ifindex: 3,
+        netns: Netns(4_026_531_840),
+        ifindex: Ifindex(3),
         direction: Direction::Reply,
         back: 7,
     }];

@@ -23,7 +23,7 @@ use std::fs;
 use common::{Random, data, number, parse_stamp, probe, stamp};
 use report::analysis::breakdown::{breakdown, breakdown_into};
 use report::analysis::clock::WireSplit;
-use report::model::{Breakdown, ClockRelation, Host, Point, Probe, Segment};
+use report::model::{Breakdown, ClockRelation, Host, Ifindex, Netns, Point, Probe, Segment};
 
 /// One probe of a case, and what is expected of it, as text.
 struct Step {
@@ -214,7 +214,7 @@ fn random_probe(random: &mut Random, seq: u32) -> Probe {
         }
         for copy in 0..=random.below(8) / 7 {
             let mut stamp = stamp(point, host, ns + copy * random.below(3_000));
-            (stamp.netns, stamp.ifindex) = (1, random.below(3) as u32);
+            (stamp.netns, stamp.ifindex) = (Netns(1), Ifindex(random.below(3) as u32));
             probe.path.push(stamp);
         }
     }

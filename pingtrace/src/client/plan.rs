@@ -10,7 +10,7 @@ use crate::wire::socket::{self, MAX_MESSAGE, Options};
 use crate::wire::stamp_return::StampReturn;
 use anyhow::{Context, Result, bail};
 use netns::{Link, Namespace, Netlink};
-use report::model::{Endpoint, Run};
+use report::model::{Endpoint, Netns, Run};
 use socket2::SockAddr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
@@ -65,7 +65,7 @@ pub struct Plan {
     /// `--userid`: one kernel counts as two hosts.
     pub two_hosts: bool,
     /// Inode of this network namespace.
-    pub netns: u32,
+    pub netns: Netns,
 }
 
 impl Plan {
@@ -109,9 +109,11 @@ impl Plan {
             threshold_ns: args.threshold.as_nanos() as u64,
             own_namespace_only: args.nslocal || args.userid.is_some(),
             two_hosts: args.userid.is_some(),
-            netns: Namespace::current()
-                .context("find this network namespace")?
-                .inode(),
+            netns: Netns(
+                Namespace::current()
+                    .context("find this network namespace")?
+                    .inode(),
+            ),
         })
     }
 
@@ -162,7 +164,7 @@ impl Plan {
     }
 
     /// The one namespace to stamp in, if only one is wanted.
-    pub fn only_netns(&self) -> Option<u32> {
+    pub fn only_netns(&self) -> Option<Netns> {
         self.own_namespace_only.then_some(self.netns)
     }
 }

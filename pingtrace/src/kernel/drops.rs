@@ -4,7 +4,7 @@
 use crate::kernel::features;
 use crate::kernel::symbols::Kernel;
 use bpf::pingtrace::types::pt_drop;
-use report::model::{Direction, Host, KernelDrop, Symbol};
+use report::model::{Direction, Host, Ifindex, KernelDrop, Netns, Symbol};
 
 /// A drop as the programs of this host saw it, without names.
 pub fn local(drop: &pt_drop) -> KernelDrop {
@@ -13,8 +13,8 @@ pub fn local(drop: &pt_drop) -> KernelDrop {
         host: Host::Client,
         direction: Direction::from_number(drop.direction),
         ns: drop.ns,
-        netns: drop.netns,
-        ifindex: drop.ifindex,
+        netns: Netns(drop.netns),
+        ifindex: Ifindex(drop.ifindex),
         reason: number(u64::from(drop.reason)),
         location: number(drop.location),
         device: None,

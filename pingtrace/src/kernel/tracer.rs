@@ -11,7 +11,7 @@ use bpf::pingtrace::types::{pt_losses, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Link, ProgramInput};
-use report::model::Point;
+use report::model::{Netns, Point};
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, LazyLock};
@@ -44,11 +44,11 @@ pub struct Setup {
     /// Slots in the table, a power of two.
     pub slots: u32,
     /// Stamp in this namespace only.
-    pub only_netns: Option<u32>,
+    pub only_netns: Option<Netns>,
     /// A wrong clock, for laboratories.
     pub lab_clock: Option<LabClock>,
     /// The namespace of this process.
-    pub own_netns: u32,
+    pub own_netns: Netns,
 }
 
 /// The loaded programs; dropping it detaches them.
@@ -281,7 +281,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
                 slots: 1,
                 only_netns: None,
                 lab_clock: None,
-                own_netns: 0,
+                own_netns: Netns(0),
             };
             let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
             match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {
@@ -335,12 +335,12 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         bail!("the object has no .rodata")
     };
     rodata.record_mask = setup.slots - 1;
-    rodata.only_netns = setup.only_netns.unwrap_or(0);
+    rodata.only_netns = setup.only_netns.unwrap_or_default().0;
     [rodata.page_offset_base, rodata.vmemmap_base] = *PAGE_BASES;
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }
-    rodata.own_netns = setup.own_netns;
+    rodata.own_netns = setup.own_netns.0;
     match setup.role {
         Role::Client { session } => rodata.session = session.0,
         Role::Server { host, host_id } => {

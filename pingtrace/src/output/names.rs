@@ -2,7 +2,9 @@
 
 use crate::kernel::drops::DropNames;
 use netns::{NamespaceNames, Netlink};
-use report::model::{ClockRelation, Host, KernelDrop, LossCount, Names, Probe, ProbeResult, Run};
+use report::model::{
+    ClockRelation, Host, Ifindex, KernelDrop, LossCount, Names, Netns, Probe, ProbeResult, Run,
+};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -62,7 +64,7 @@ impl NameBook {
         }
         self.drops.reason(&mut drop.reason);
         self.drops.location(&mut drop.location);
-        if drop.netns != 0 {
+        if drop.netns != Netns(0) {
             self.learn_one(drop.host, drop.netns, drop.ifindex);
             let device = self.names.device_of(drop.host, drop.netns, drop.ifindex);
             drop.device = device.map(str::to_owned);
@@ -99,23 +101,23 @@ impl NameBook {
 
     /// Looks up what this probe's path mentions. Only this kernel's namespaces have names here.
     pub fn learn(&mut self, probe: &Probe) {
-        for s in probe.path.iter().filter(|s| s.netns != 0) {
+        for s in probe.path.iter().filter(|s| s.netns != Netns(0)) {
             if s.host == Host::Client || probe.clock == ClockRelation::Same {
                 self.learn_one(s.host, s.netns, s.ifindex);
             }
         }
     }
 
-    fn learn_one(&mut self, host: Host, netns: u32, ifindex: u32) {
+    fn learn_one(&mut self, host: Host, netns: Netns, ifindex: Ifindex) {
         if self.saved || self.names.device.contains_key(&(host, netns, ifindex)) {
             return;
         }
-        if self.known.get(netns).is_none() {
+        if self.known.get(netns.0).is_none() {
             self.refresh();
         }
         self.names
             .netns
-            .insert((host, netns), self.known.name(netns));
+            .insert((host, netns), self.known.name(netns.0));
         if let Some(device) = self.device(netns, ifindex) {
             self.names.device.insert((host, netns, ifindex), device);
         }
@@ -132,19 +134,19 @@ impl NameBook {
         }
     }
 
-    fn device(&self, netns: u32, ifindex: u32) -> Option<String> {
-        let namespace = self.known.open(netns)?;
-        let name = namespace.run(|| Netlink::open().and_then(|mut n| n.link_name(ifindex)));
+    fn device(&self, netns: Netns, ifindex: Ifindex) -> Option<String> {
+        let namespace = self.known.open(netns.0)?;
+        let name = namespace.run(|| Netlink::open().and_then(|mut n| n.link_name(ifindex.0)));
         name.ok()?.ok()
     }
 
     /// MTU of a device of this kernel, bytes, if a probe exceeds it; else the size was not the cause.
-    fn mtu(&self, netns: u32, ifindex: u32) -> Option<u32> {
+    fn mtu(&self, netns: Netns, ifindex: Ifindex) -> Option<u32> {
         if self.saved {
             return None;
         }
-        let namespace = self.known.open(netns)?;
-        let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex)));
+        let namespace = self.known.open(netns.0)?;
+        let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex.0)));
         let mtu = link.ok()?.ok()?.mtu;
         (self.probe_bytes > mtu as usize).then_some(mtu)
     }

@@ -4,6 +4,7 @@ use crate::kernel::tracer::{Setup, Tracer};
 use crate::server::inband::Inband;
 use anyhow::{Context, Result, bail};
 use netns::{LinkEvent, LinkEvents, Netlink};
+use report::model::Netns;
 use std::mem::MaybeUninit;
 
 /// The devices that replies leave by.
@@ -19,7 +20,7 @@ impl<'a> Devices<'a> {
         storage: &'a mut MaybeUninit<libbpf_rs::OpenObject>,
         tracer: &Tracer<'_>,
         setup: &Setup,
-        own: u32,
+        own: Netns,
         chosen: &[String],
     ) -> Result<Self> {
         let inband = Inband::load(storage, tracer, setup, own)

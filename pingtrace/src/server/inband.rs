@@ -19,6 +19,7 @@ use libbpf_rs::{
     AsRawLibbpf, Link, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder, libbpf_sys,
 };
 use netns::Netlink;
+use report::model::Netns;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -51,7 +52,7 @@ impl<'a> Inband<'a> {
         storage: &'a mut Storage,
         tracer: &Tracer<'_>,
         setup: &Setup,
-        own_netns: u32,
+        own_netns: Netns,
     ) -> Result<Self> {
         let skel = object::load(
             "the in-band programs",
@@ -150,7 +151,7 @@ fn configure(
     open: &mut OpenInbandSkel<'_>,
     tracer: &Tracer<'_>,
     setup: &Setup,
-    own_netns: u32,
+    own_netns: Netns,
 ) -> Result<()> {
     let maps = tracer.maps();
     open.maps
@@ -164,7 +165,7 @@ fn configure(
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
     rodata.record_mask = tracer.table.slots() - 1;
-    rodata.netns = own_netns;
+    rodata.netns = own_netns.0;
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }

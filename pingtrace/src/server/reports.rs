@@ -12,7 +12,7 @@ use crate::wire::protocol::{Family, Version};
 use crate::wire::stamp_packet::StampPacket;
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
 use report::analysis::blame::to_wire;
-use report::model::{Blame, KernelDrop};
+use report::model::{Blame, KernelDrop, Netns};
 use std::net::SocketAddr;
 
 /// Delay of a report, ns: a reply that leaves after all in this time is not lost.
@@ -42,7 +42,7 @@ pub struct Report {
 
 /// Drops that are to be reported to clients.
 pub struct DropReports {
-    own_netns: u32,
+    own_netns: Netns,
     waiting: Vec<Waiting>,
     names: NameBook,
     /// Drops that were not reported because too many were waiting.
@@ -51,7 +51,7 @@ pub struct DropReports {
 
 impl DropReports {
     /// For the server of this namespace.
-    pub fn new(own_netns: u32) -> Self {
+    pub fn new(own_netns: Netns) -> Self {
         Self {
             own_netns,
             waiting: Vec::new(),
@@ -104,7 +104,8 @@ impl DropReports {
     fn report(&mut self, table: &Table, event: &pt_pending) -> Option<Report> {
         let slot = table.copy(event.slot);
         let same = probe(&slot) == notified(event);
-        let mine = slot.drop.netns == self.own_netns || answered_in(&slot) == Some(self.own_netns);
+        let mine =
+            Netns(slot.drop.netns) == self.own_netns || answered_in(&slot) == Some(self.own_netns);
         if !same || !mine || !is_lost(&slot) {
             return None;
         }

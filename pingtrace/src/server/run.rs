@@ -22,6 +22,7 @@ use bpf::pingtrace::types::{pt_pending, pt_session};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::Namespace;
 use report::format::text;
+use report::model::Netns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -34,9 +35,8 @@ use std::time::Duration;
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     privileges::SERVER.check("the server")?;
     let _lock = ServerLock::take()?;
-    let own = Namespace::current()
-        .context("find this network namespace")?
-        .inode();
+    let own = Namespace::current().context("find this network namespace")?;
+    let own = Netns(own.inode());
     let setup = setup(args, own);
     let (mut storage, mut inband_storage) = (object::storages(), Storage::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup)?;
@@ -87,7 +87,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
 }
 
 /// What the programs are to stamp; `own` is this network namespace.
-fn setup(args: &Args, own: u32) -> Setup {
+fn setup(args: &Args, own: Netns) -> Setup {
     let role = Role::Server {
         host: args.userid.unwrap_or(1),
         host_id: if args.userid.is_some() { 0 } else { host::id() },

@@ -5,11 +5,11 @@ use crate::wire::entry::Entry;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::Family;
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
-use report::model::Point;
+use report::model::{Netns, Point};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The namespace of the last device that received the request.
-pub fn answered_in(slot: &pt_stamp_slot) -> Option<u32> {
+pub fn answered_in(slot: &pt_stamp_slot) -> Option<Netns> {
     let mut request = entries(slot, REQUEST).rev();
     let received = request.find(|e| e.point == Point::RRxDevrcv);
     received.map(|e| e.netns)
@@ -19,7 +19,7 @@ pub fn answered_in(slot: &pt_stamp_slot) -> Option<u32> {
 pub fn left_by(slot: &pt_stamp_slot) -> u32 {
     let mut reply = entries(slot, REPLY);
     let queued = reply.find(|e| e.point == Point::RTxDevqueue);
-    queued.map_or(0, |e| e.ifindex)
+    queued.map_or(0, |e| e.ifindex.0)
 }
 
 /// The stamps of one direction, in their order.

@@ -14,7 +14,7 @@ use crate::wire::stamp_packet::StampPacket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot};
 use report::analysis::blame;
-use report::model::{Host, Point, Stamp};
+use report::model::{Host, Netns, Point, Stamp};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -32,7 +32,7 @@ const TRAVEL_NS: u64 = 2_000_000;
 /// Sends pending stamps to clients.
 pub struct StampSender {
     /// The namespace whose probes are served; others have a server of their own, or none.
-    own_netns: u32,
+    own_netns: Netns,
     /// By slot: session and sequence number of the last stamps sent.
     done: Vec<(SessionId, Sequence)>,
     /// Replies that have left one device and perhaps not the last one, and until when they wait, ns.
@@ -58,7 +58,7 @@ struct PendingStamps {
 
 impl StampSender {
     /// Nothing is pending yet.
-    pub fn new(own_netns: u32, explainer: Option<Explainer>) -> Self {
+    pub fn new(own_netns: Netns, explainer: Option<Explainer>) -> Self {
         Self {
             own_netns,
             explainer,

@@ -2,7 +2,7 @@
 
 use super::layout::{EntryV0, EntryV1};
 use bpf::pingtrace::types::{pt_stamp, pt_wire};
-use report::model::Point;
+use report::model::{Ifindex, Netns, Point};
 
 /// `back` of a provisional stamp, which the exact one in a later packet replaces.
 pub const PROVISIONAL: i16 = (pt_wire::PT_AUX_PROVISIONAL.0 as u16).cast_signed();
@@ -18,9 +18,9 @@ pub struct Entry {
     /// `CLOCK_MONOTONIC` of the stamping host: nanoseconds, or of version 0 microseconds in 32 bits.
     pub time: u64,
     /// Inode of the network namespace.
-    pub netns: u32,
+    pub netns: Netns,
     /// Device.
-    pub ifindex: u32,
+    pub ifindex: Ifindex,
     /// Which host: 0 the client's, also for a server on the client's kernel; 1 the server, 2.. others.
     pub host: u16,
     /// Where.
@@ -36,8 +36,8 @@ impl Entry {
     pub(super) fn from_v1(e: &EntryV1) -> Option<Self> {
         Some(Self {
             time: e.time_ns.get(),
-            netns: e.netns.get(),
-            ifindex: e.ifindex.get(),
+            netns: Netns(e.netns.get()),
+            ifindex: Ifindex(e.ifindex.get()),
             host: e.host.get(),
             point: Point::from_wire(e.point.get())?,
             cpu: Some(e.cpu.get()),
@@ -49,8 +49,8 @@ impl Entry {
     pub(super) fn from_v0(e: &EntryV0) -> Option<Self> {
         Some(Self {
             time: u64::from(e.time_us.get()),
-            netns: e.netns.get(),
-            ifindex: e.ifindex.get(),
+            netns: Netns(e.netns.get()),
+            ifindex: Ifindex(e.ifindex.get()),
             host: 1,
             point: Point::from_wire(e.point.get()).filter(|p| *p as u16 <= V0_LAST_POINT)?,
             cpu: None,
@@ -61,8 +61,8 @@ impl Entry {
     pub(super) fn to_v1(self) -> EntryV1 {
         EntryV1 {
             time_ns: self.time.into(),
-            netns: self.netns.into(),
-            ifindex: self.ifindex.into(),
+            netns: self.netns.0.into(),
+            ifindex: self.ifindex.0.into(),
             host: self.host.into(),
             point: (self.point as u16).into(),
             cpu: self.cpu.unwrap_or(0).into(),
@@ -73,8 +73,8 @@ impl Entry {
     /// `None` for a point that version 0 does not have.
     pub(super) fn to_v0(self) -> Option<EntryV0> {
         (self.point as u16 <= V0_LAST_SENT).then(|| EntryV0 {
-            netns: self.netns.into(),
-            ifindex: self.ifindex.into(),
+            netns: self.netns.0.into(),
+            ifindex: self.ifindex.0.into(),
             user: 0.into(),
             point: (self.point as u16).into(),
             time_us: ((self.time / 1_000) as u32).into(),
@@ -85,8 +85,8 @@ impl Entry {
     pub fn from_stamp(s: &pt_stamp) -> Option<Self> {
         Some(Self {
             time: u64::from_be(s.time_ns),
-            netns: u32::from_be(s.netns),
-            ifindex: u32::from_be(s.ifindex),
+            netns: Netns(u32::from_be(s.netns)),
+            ifindex: Ifindex(u32::from_be(s.ifindex)),
             host: u16::from_be(s.host),
             point: Point::from_wire(u16::from_be(s.point))?,
             cpu: Some(u16::from_be(s.cpu)),

@@ -3,7 +3,7 @@
 use super::layout::{EntryV1, TEXT, TextEntry, WindowEntry};
 use bpf::pingtrace::types::{pt_extension, pt_server_status, pt_text};
 use report::analysis::loss::ServerStatus;
-use report::model::Direction;
+use report::model::{Direction, Ifindex, Netns};
 use zerocopy::{FromZeros, transmute, transmute_ref};
 
 /// Host field of a question that is not answered yet.
@@ -53,9 +53,9 @@ pub enum Extension {
         /// `CLOCK_MONOTONIC` of the server, ns.
         ns: u64,
         /// Inode of the network namespace; 0 unknown.
-        netns: u32,
+        netns: Netns,
         /// Device; 0 unknown.
-        ifindex: u32,
+        ifindex: Ifindex,
         /// Of which packet.
         direction: Direction,
         /// How many sequence numbers back the probe is.
@@ -103,8 +103,8 @@ impl Extension {
             }
             DROP_KIND => Some(Self::Drop {
                 ns: e.time_ns.get(),
-                netns: e.netns.get(),
-                ifindex: e.ifindex.get(),
+                netns: Netns(e.netns.get()),
+                ifindex: Ifindex(e.ifindex.get()),
                 direction: Direction::from_number(e.cpu.get().into()),
                 back,
             }),
@@ -132,8 +132,8 @@ impl Extension {
                 back,
             } => Some(EntryV1 {
                 time_ns: (*ns).into(),
-                netns: (*netns).into(),
-                ifindex: (*ifindex).into(),
+                netns: netns.0.into(),
+                ifindex: ifindex.0.into(),
                 host: 0.into(),
                 point: DROP_KIND.into(),
                 cpu: (*direction as u16).into(),

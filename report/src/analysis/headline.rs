@@ -339,19 +339,21 @@ impl Facts<'_> {
 mod tests {
     use super::*;
     use crate::model::{AtDevice, Counters, Device, Endpoint, Host, Slow};
-    use crate::model::{DelayStat, Segment};
+    use crate::model::{DelayStat, Ifindex, Netns, Segment};
 
     const MS: u64 = 1_000_000;
     const ETH0: Device = Device {
         host: Host::Client,
-        netns: 7,
-        ifindex: 2,
+        netns: Netns(7),
+        ifindex: Ifindex(2),
     };
 
     fn names() -> Names {
         let mut names = Names::default();
-        names.netns.insert((Host::Client, 7), "web".into());
-        names.device.insert((Host::Client, 7, 2), "eth0".into());
+        names.netns.insert((Host::Client, Netns(7)), "web".into());
+        names
+            .device
+            .insert((Host::Client, Netns(7), Ifindex(2)), "eth0".into());
         names
     }
 
@@ -519,7 +521,9 @@ mod tests {
         let mut run = summary(10, 1, vec![]);
         run.losses = vec![lost_at(Place::ClientForward, "PKT_TOO_BIG", 1)];
         let mut names = names();
-        names.mtu.insert((Host::Client, 7, 2), 1_280);
+        names
+            .mtu
+            .insert((Host::Client, Netns(7), Ifindex(2)), 1_280);
         assert_eq!(
             Headline::new(&self::run(0), &run, &names).title,
             "Lost 1 of 10 at client forwarding: PKT_TOO_BIG, eth0 in netns web has MTU 1280"

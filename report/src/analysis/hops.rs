@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use crate::analysis::distribution::Distribution;
-use crate::model::{ClockRelation, DelayStat, Direction, Host, Point, Probe, Stamp};
+use crate::model::{
+    ClockRelation, DelayStat, Direction, Host, Ifindex, Netns, Point, Probe, Stamp,
+};
 
 /// Upper bound on hops: a path has about ten, but one that keeps changing has ever more.
 const CAPACITY: usize = 128;
@@ -18,9 +20,9 @@ pub struct HopKey {
     /// Position among the hops of its direction on that host, from 0.
     pub index: u16,
     /// Inode of the network namespace; 0 where the point has none.
-    pub netns: u32,
+    pub netns: Netns,
     /// Network device; 0 where the point has none.
-    pub ifindex: u32,
+    pub ifindex: Ifindex,
     /// What happened there.
     pub point: Point,
 }
@@ -181,8 +183,8 @@ mod tests {
             host,
             ns,
             cpu: None,
-            ifindex,
-            netns: 1,
+            ifindex: Ifindex(ifindex),
+            netns: Netns(1),
         }
     }
 

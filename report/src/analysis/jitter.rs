@@ -137,7 +137,7 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ClockRelation, Status};
+    use crate::model::{ClockRelation, Ifindex, Netns, Status};
 
     /// The server's clock is `offset` ahead; 500 ns between a driver and user space.
     fn probe(seq: u32, out: u64, back: u64, offset: u64) -> Probe {
@@ -147,8 +147,8 @@ mod tests {
             host,
             ns,
             cpu: None,
-            ifindex: 0,
-            netns: 0,
+            ifindex: Ifindex(0),
+            netns: Netns(0),
         };
         let (client, server) = (Host::Client, Host::Server);
         let returned = sent + 500 + out + 10_000;

@@ -244,14 +244,15 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Ifindex, Netns};
 
     fn loss(place: Place, reason: &str) -> Loss {
         let drop = KernelDrop {
             host: Host::Server,
             direction: Direction::Request,
             ns: 1,
-            netns: 0,
-            ifindex: 0,
+            netns: Netns(0),
+            ifindex: Ifindex(0),
             reason: Symbol::named(reason),
             location: Symbol::default(),
             device: None,

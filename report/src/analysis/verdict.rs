@@ -247,7 +247,7 @@ fn device_of(segment: Segment, ns: u64, probe: &Probe) -> Option<AtDevice> {
     let (from, to) = (&pair[0], &pair[1]);
     let long = to.ns.saturating_sub(from.ns) >= ns.div_ceil(2);
     // Between two hosts there is no device; within a host on the way it is that host's.
-    let within = (from.host, from.netns) == (to.host, to.netns) && from.ifindex != 0;
+    let within = (from.host, from.netns) == (to.host, to.netns) && from.ifindex.is_some();
     if !long || (wire && !within) {
         return None;
     }
@@ -407,7 +407,7 @@ mod tests {
 
     use super::*;
     use crate::analysis::clock::{Crossing, WireSplit};
-    use crate::model::Status;
+    use crate::model::{Ifindex, Netns, Status};
 
     fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
         Delay {
@@ -648,8 +648,8 @@ mod tests {
                 host: Host::Client,
                 ns: sent_ns,
                 cpu: None,
-                ifindex: 0,
-                netns: 0,
+                ifindex: Ifindex(0),
+                netns: Netns(0),
             };
             let probe = Probe {
                 seq: self.seq,

@@ -12,9 +12,9 @@ use crate::format::style::Style;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
-    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point,
-    Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
-    Verdict,
+    Direction, Endpoint, Host, Ifindex, KernelDrop, Loss, LossCount, Marks, Names, Netns, OwnCost,
+    Owner, Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol,
+    Variation, Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -190,14 +190,14 @@ fn push_loss(line: &mut String, loss: &Loss) {
 fn dropped(drop: &KernelDrop) -> String {
     let number = |n: u32, what: &str| (n != 0).then(|| format!("{what}{n}"));
     let device = drop.device.as_deref().map(|d| printable(d).into_owned());
-    let device = device.or_else(|| number(drop.ifindex, "device "));
+    let device = device.or_else(|| number(drop.ifindex.0, "device "));
     let device = match (device, drop.mtu) {
         (Some(device), Some(mtu)) => Some(format!("{device} (MTU {mtu})")),
         (device, _) => device,
     };
     let netns = drop.netns_name.as_deref();
     let netns = netns.map(|n| format!("netns {}", printable(n)));
-    let netns = netns.or_else(|| number(drop.netns, "netns "));
+    let netns = netns.or_else(|| number(drop.netns.0, "netns "));
     let cause = cause(Some(&drop.reason), Some(&drop.location));
     let parts = [Some(cause), device, netns];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -247,14 +247,14 @@ pub fn hops(result: &ProbeResult, names: &Names) -> String {
 const PLACE_HEADER: &str = "host     namespace       device           cpu  point";
 
 /// Host, namespace and device in columns; numbers where no name is known.
-fn place(host: Host, netns: u32, ifindex: u32, names: &Names) -> String {
+fn place(host: Host, netns: Netns, ifindex: Ifindex, names: &Names) -> String {
     let or_number = |name: Option<&str>, number: u32| match (name, number) {
         (Some(name), _) => printable(name).into_owned(),
         (None, 0) => "-".to_owned(),
         (None, number) => number.to_string(),
     };
-    let namespace = or_number(names.netns_of(host, netns), netns);
-    let device = or_number(names.device_of(host, netns, ifindex), ifindex);
+    let namespace = or_number(names.netns_of(host, netns), netns.0);
+    let device = or_number(names.device_of(host, netns, ifindex), ifindex.0);
     format!("{:<8} {namespace:<15} {device:<15}", host.name())
 }
 

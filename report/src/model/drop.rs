@@ -3,7 +3,7 @@
 use super::direction::Direction;
 use super::host::Host;
 use super::names::Names;
-use super::stamp::Device;
+use super::stamp::{Device, Ifindex, Netns};
 
 /// A reason or function of a kernel: its number, and its name once it was looked up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,9 +49,9 @@ pub struct KernelDrop {
     /// `CLOCK_MONOTONIC` of that host, nanoseconds.
     pub ns: u64,
     /// Inode of the network namespace; 0 if it is not known.
-    pub netns: u32,
+    pub netns: Netns,
     /// Network device; 0 if it is not known.
-    pub ifindex: u32,
+    pub ifindex: Ifindex,
     /// Why: `enum skb_drop_reason`, without its prefix; kernels before 5.17 do not say.
     pub reason: Symbol,
     /// The function that dropped it.
@@ -67,7 +67,7 @@ pub struct KernelDrop {
 impl KernelDrop {
     /// The device that had the packet, if it is known.
     pub fn device_id(&self) -> Option<Device> {
-        (self.ifindex != 0).then_some(Device {
+        (self.ifindex.is_some()).then_some(Device {
             host: self.host,
             netns: self.netns,
             ifindex: self.ifindex,

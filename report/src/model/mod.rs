@@ -44,6 +44,6 @@ pub use probe::{ClockRelation, Probe, Status};
 pub use probe_result::ProbeResult;
 pub use run::{Endpoint, Run, Saved};
 pub use segment::{Owner, Segment};
-pub use stamp::{AtDevice, Device, Stamp};
+pub use stamp::{AtDevice, Device, Ifindex, Netns, Stamp};
 pub use summary::{DelayStat, Slow, Spread, Summary, Variation, Way};
 pub use verdict::{Cause, Certainty, Verdict};

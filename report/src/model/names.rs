@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::host::Host;
-use super::stamp::Device;
+use super::stamp::{Device, Ifindex, Netns};
 
 use crate::printable::printable;
 
@@ -11,12 +11,12 @@ use crate::printable::printable;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     /// (host, inode of the namespace) to name.
-    pub netns: HashMap<(Host, u32), String>,
+    pub netns: HashMap<(Host, Netns), String>,
     /// (host, inode of the namespace, ifindex) to device name.
-    pub device: HashMap<(Host, u32, u32), String>,
+    pub device: HashMap<(Host, Netns, Ifindex), String>,
     /// (host, inode of the namespace, ifindex) to the device's MTU, bytes; only for devices that dropped
     /// a packet for its size.
-    pub mtu: HashMap<(Host, u32, u32), u32>,
+    pub mtu: HashMap<(Host, Netns, Ifindex), u32>,
 }
 
 impl Names {
@@ -34,7 +34,7 @@ impl Names {
     }
 
     /// Name of a namespace on a host, by its inode; absent where unknown.
-    pub fn netns_of(&self, host: Host, netns: u32) -> Option<&str> {
+    pub fn netns_of(&self, host: Host, netns: Netns) -> Option<&str> {
         self.netns.get(&(host, netns)).map(String::as_str)
     }
 
@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// Name of a device in a namespace of a host; absent where unknown.
-    pub fn device_of(&self, host: Host, netns: u32, ifindex: u32) -> Option<&str> {
+    pub fn device_of(&self, host: Host, netns: Netns, ifindex: Ifindex) -> Option<&str> {
         self.device.get(&(host, netns, ifindex)).map(String::as_str)
     }
 }

@@ -3,6 +3,21 @@
 use super::host::Host;
 use super::point::Point;
 
+/// A network namespace by its inode; 0 is none, or an unknown one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Netns(pub u32);
+
+/// A network device by its index in its namespace; 0 is none, or an unknown one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ifindex(pub u32);
+
+impl Ifindex {
+    /// Whether there is a device.
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+}
+
 /// One observation of a probe at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -15,9 +30,9 @@ pub struct Stamp {
     /// CPU that took the stamp; absent where it was not recorded (user space, version 0 peers).
     pub cpu: Option<u16>,
     /// Network device; 0 where the point has none.
-    pub ifindex: u32,
+    pub ifindex: Ifindex,
     /// Inode of the network namespace; 0 where the point has none.
-    pub netns: u32,
+    pub netns: Netns,
 }
 
 /// A network device of a host, by its numbers.
@@ -26,15 +41,15 @@ pub struct Device {
     /// On which host.
     pub host: Host,
     /// Inode of the network namespace.
-    pub netns: u32,
+    pub netns: Netns,
     /// Index of the device in it.
-    pub ifindex: u32,
+    pub ifindex: Ifindex,
 }
 
 impl Stamp {
     /// The device at which it was taken, where the point has one.
     pub fn device(&self) -> Option<Device> {
-        (self.ifindex != 0).then_some(Device {
+        (self.ifindex.is_some()).then_some(Device {
             host: self.host,
             netns: self.netns,
             ifindex: self.ifindex,

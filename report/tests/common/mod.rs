@@ -16,9 +16,9 @@ use report::analysis::stats::Stats;
 use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
-    Blame, Class, ClockRelation, ClockSummary, Counts, Direction, Endpoint, Host, KernelDrop,
-    Names, OwnCost, Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost, Run, Segment,
-    Stamp, State, Status, Summary, Symbol,
+    Blame, Class, ClockRelation, ClockSummary, Counts, Direction, Endpoint, Host, Ifindex,
+    KernelDrop, Names, Netns, OwnCost, Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost,
+    Run, Segment, Stamp, State, Status, Summary, Symbol,
 };
 
 /// A folder of test data.
@@ -47,8 +47,8 @@ pub fn stamp(point: Point, host: Host, ns: u64) -> Stamp {
         host,
         ns,
         cpu: None,
-        ifindex: 0,
-        netns: 0,
+        ifindex: Ifindex(0),
+        netns: Netns(0),
     }
 }
 
@@ -64,8 +64,8 @@ pub fn parse_stamp(line: &str) -> Stamp {
         match word.split_once('=').expect("key=value") {
             ("dev", value) => {
                 let (netns, ifindex) = value.split_once(':').expect("netns:ifindex");
-                stamp.netns = netns.parse().expect("netns");
-                stamp.ifindex = ifindex.parse().expect("ifindex");
+                stamp.netns = Netns(netns.parse().expect("netns"));
+                stamp.ifindex = Ifindex(ifindex.parse().expect("ifindex"));
             }
             ("cpu", value) => stamp.cpu = Some(value.parse().expect("cpu")),
             (key, _) => panic!("unknown key {key}"),
@@ -146,8 +146,8 @@ pub fn example_drop() -> KernelDrop {
         host: Host::Server,
         direction: Direction::Reply,
         ns: 5_000_000_040_000,
-        netns: 4_026_531_841,
-        ifindex: 2,
+        netns: Netns(4_026_531_841),
+        ifindex: Ifindex(2),
         reason: Symbol::named("QDISC_DROP"),
         location: Symbol::named("__dev_queue_xmit"),
         device: Some("eth0".into()),
@@ -190,19 +190,22 @@ pub fn example_names() -> Names {
     let mut names = Names::default();
     names
         .netns
-        .insert((Host::Client, 4_026_532_000), "web".into());
+        .insert((Host::Client, Netns(4_026_532_000)), "web".into());
     names
         .netns
-        .insert((Host::Client, 4_026_531_840), "host".into());
-    names
-        .device
-        .insert((Host::Client, 4_026_532_000, 2), "eth0".into());
-    names
-        .device
-        .insert((Host::Client, 4_026_531_840, 9), "veth3f2a".into());
-    names
-        .device
-        .insert((Host::Client, 4_026_531_840, 4), "enp3s0".into());
+        .insert((Host::Client, Netns(4_026_531_840)), "host".into());
+    names.device.insert(
+        (Host::Client, Netns(4_026_532_000), Ifindex(2)),
+        "eth0".into(),
+    );
+    names.device.insert(
+        (Host::Client, Netns(4_026_531_840), Ifindex(9)),
+        "veth3f2a".into(),
+    );
+    names.device.insert(
+        (Host::Client, Netns(4_026_531_840), Ifindex(4)),
+        "enp3s0".into(),
+    );
     names
 }
 

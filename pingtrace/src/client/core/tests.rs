@@ -30,7 +30,7 @@ use clap::ValueEnum as _;
 use pnet_packet::util::checksum;
 use report::analysis::loss::LossId;
 use report::analysis::stats::Stats;
-use report::model::{Direction, Host, KernelDrop, Loss, Probe, Stamp, Symbol};
+use report::model::{Direction, Host, Ifindex, KernelDrop, Loss, Netns, Probe, Stamp, Symbol};
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -221,8 +221,8 @@ impl Run {
                 host: Host::Client,
                 ns: now + k as u64,
                 cpu: None,
-                ifindex: 1,
-                netns: 1,
+                ifindex: Ifindex(1),
+                netns: Netns(1),
             };
             if point.direction() == Direction::Reply {
                 slot.reply.push(stamp);
@@ -239,8 +239,8 @@ impl Run {
             let (point, back) = stamp.split_once('/').unwrap_or((stamp, "0"));
             let pushed = packet.push(&Entry {
                 time: now + AHEAD_NS + k as u64 * US,
-                netns: 2,
-                ifindex: 2,
+                netns: Netns(2),
+                ifindex: Ifindex(2),
                 host: 1,
                 point: Point::from_name(point).expect("a point"),
                 cpu: None,
@@ -280,8 +280,8 @@ impl Run {
         let mut packet = self.packet(now, Version::V1, seq, &[]);
         packet.push_extension(&Extension::Drop {
             ns: now + AHEAD_NS,
-            netns: 2,
-            ifindex: 2,
+            netns: Netns(2),
+            ifindex: Ifindex(2),
             direction: direction(way),
             back: 0,
         });
@@ -354,8 +354,8 @@ fn drop_at(host: Host, direction: Direction, ns: u64) -> KernelDrop {
         host,
         direction,
         ns,
-        netns: 1,
-        ifindex: 1,
+        netns: Netns(1),
+        ifindex: Ifindex(1),
         reason: Symbol::named("QDISC_DROP"),
         location: Symbol::default(),
         device: None,

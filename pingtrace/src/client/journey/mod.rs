@@ -23,7 +23,7 @@ use crate::wire::protocol::Version;
 use early::Early;
 use path::{Seen, lay, lay_all, user};
 use pending::Pending;
-use report::model::{ClockRelation, Host, KernelDrop, Point, Probe, Stamp, Status};
+use report::model::{ClockRelation, Host, KernelDrop, Netns, Point, Probe, Stamp, Status};
 use server_drops::ServerDrops;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -62,7 +62,7 @@ pub struct Journey {
     at_socket_ns: u64,
     drops: ServerDrops,
     /// The server runs on this kernel, in this namespace.
-    server_netns: Option<u32>,
+    server_netns: Option<Netns>,
     /// Replies so far.
     answered: u64,
     /// The 32-bit microseconds of a version 0 peer, continued in 64 bits.

@@ -2,7 +2,7 @@
 
 use super::arrival::Arrival;
 use super::pending::Pending;
-use report::model::{Host, Point, Stamp};
+use report::model::{Host, Ifindex, Netns, Point, Stamp};
 
 /// What one host's programs saw.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +10,7 @@ pub enum Seen {
     /// The stamps of their own host alone.
     OwnHost,
     /// Those of both ends, which are on one kernel; the server is in this namespace, as far as that is known.
-    BothEnds(Option<u32>),
+    BothEnds(Option<Netns>),
 }
 
 /// All stamps of an answered probe, those of user space too.
@@ -39,8 +39,8 @@ pub fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
         host: Host::Client,
         ns,
         cpu,
-        ifindex: 0,
-        netns: 0,
+        ifindex: Ifindex(0),
+        netns: Netns(0),
     }
 }
 
@@ -55,7 +55,7 @@ fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
 
 /// One kernel: the client's programs saw the server's hops too. Those in the server's namespace
 /// (where its last receive was) are the server's; everything else is the client host's.
-fn by_namespace(p: &Pending, server_netns: Option<u32>, path: &mut Vec<Stamp>) {
+fn by_namespace(p: &Pending, server_netns: Option<Netns>, path: &mut Vec<Stamp>) {
     let of_server = |s: &Stamp, point| Stamp {
         point,
         host: Host::Server,

@@ -4,7 +4,7 @@ use super::arrival::Arrival;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::entry::{Entry, PROVISIONAL};
 use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
-use report::model::{Host, Point, Stamp};
+use report::model::{Host, Netns, Point, Stamp};
 use std::mem::offset_of;
 
 /// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
@@ -59,7 +59,7 @@ impl Pending {
     }
 
     /// The namespace of the server's last receive.
-    pub fn server_netns(&self) -> Option<u32> {
+    pub fn server_netns(&self) -> Option<Netns> {
         let mut received = self.remote.iter().rev();
         let last = received.find(|s| s.point == Point::RRxDevrcv);
         last.map(|s| s.netns)

@@ -7,7 +7,7 @@ use crate::wire::number::SessionId;
 use crate::wire::packet;
 use crate::wire::protocol::Family;
 use crate::wire::stamp_packet::StampPacket;
-use report::model::Direction;
+use report::model::{Direction, Ifindex, Netns};
 
 const SESSION: SessionId = SessionId(7);
 
@@ -27,8 +27,8 @@ fn forged(sequence: u32, salt: u64) -> Vec<u8> {
     let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, Sequence(sequence), 576);
     let stamp = |time| Entry {
         time,
-        netns: 1,
-        ifindex: 1,
+        netns: Netns(1),
+        ifindex: Ifindex(1),
         host: 1,
         point: Point::RRxDevrcv,
         cpu: Some(0),
@@ -94,8 +94,8 @@ fn forged_names_end() {
     let mut packet = StampPacket::new(Family::V4, Version::V1, SESSION, Sequence(500), 576);
     packet.push_extension(&Extension::Drop {
         ns: 1,
-        netns: 1,
-        ifindex: 1,
+        netns: Netns(1),
+        ifindex: Ifindex(1),
         direction: Direction::Request,
         back: 0,
     });

@@ -1,7 +1,7 @@
 //! Spans with a known culprit.
 
 use super::*;
-use crate::model::{Blame, Class, Host, Part, Point, Segment, Stamp};
+use crate::model::{Blame, Class, Host, Ifindex, Netns, Part, Point, Segment, Stamp};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -128,8 +128,8 @@ fn windows_are_of_one_host_and_of_no_wire() {
         host,
         ns: ns * MS,
         cpu,
-        ifindex: 0,
-        netns: 0,
+        ifindex: Ifindex(0),
+        netns: Netns(0),
     };
     let (client, server) = (Host::Client, Host::Server);
     let path = [

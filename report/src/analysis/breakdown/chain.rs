@@ -73,7 +73,8 @@ impl Picked {
                 Host::Transit(_) => false,
             };
             let sent = matches!(stamp.point, Point::LTxDevqueue | Point::LTxDevout);
-            if known && sent && (stamp.netns, stamp.ifindex) != (0, 0) {
+            let somewhere = (stamp.netns, stamp.ifindex) != Default::default();
+            if known && sent && somewhere {
                 let here = (stamp.netns, stamp.ifindex);
                 picked.several_devices |= *device.get_or_insert(here) != here;
             }

@@ -3,8 +3,8 @@
 use super::hdr::{Hdr, MAX_PROBES};
 use crate::analysis::headline::About;
 use crate::model::{
-    AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Host, Names, Owner,
-    Place as LostAt, Point, Segment, State, Status, Symbol, Way,
+    AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Host, Ifindex, Names, Netns,
+    Owner, Place as LostAt, Point, Segment, State, Status, Symbol, Way,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
@@ -118,6 +118,25 @@ as_string! {
         |text| DateTime::parse_from_rfc3339(text).ok()?.timestamp_nanos_opt().map(Self);
 }
 
+/// What is written as a plain number.
+macro_rules! as_number {
+    ($($kind:ident),*) => { $(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                self.0.serialize(serializer)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                u32::deserialize(deserializer).map($kind)
+            }
+        }
+    )* };
+}
+
+as_number!(Ifindex, Netns);
+
 /// Whether a value is the one that an absent field stands for.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -127,17 +146,17 @@ pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Place<'a> {
     #[serde(default, skip_serializing_if = "is_default")]
-    pub(super) ifindex: u32,
+    pub(super) ifindex: Ifindex,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) dev: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "is_default")]
-    pub(super) netns: u32,
+    pub(super) netns: Netns,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) netns_name: Option<Cow<'a, str>>,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(host: Host, netns: u32, ifindex: u32, names: &'a Names) -> Self {
+    pub(super) fn new(host: Host, netns: Netns, ifindex: Ifindex, names: &'a Names) -> Self {
         Self {
             ifindex,
             dev: names.device_of(host, netns, ifindex).map(Cow::Borrowed),
