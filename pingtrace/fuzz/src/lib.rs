@@ -11,7 +11,7 @@ use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet::{self, Packet};
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pingtrace::wire::stamp_packet::StampPacket;
-use report::model::Point;
+use report::model::{Ifindex, Netns, Point};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Point numbers above it are of version 1 only.
@@ -147,8 +147,8 @@ fn stamp(raw: &[u8]) -> Option<Entry> {
     let be16 = |at: usize| u16::from_be_bytes([raw[at], raw[at + 1]]);
     Some(Entry {
         time: u64::from(be32(&raw[..4])) << 32 | u64::from(be32(&raw[4..8])),
-        netns: be32(&raw[8..12]),
-        ifindex: be32(&raw[12..16]),
+        netns: Netns(be32(&raw[8..12])),
+        ifindex: Ifindex(be32(&raw[12..16])),
         host: be16(16),
         point: Point::from_wire(be16(18) % 32)?,
         cpu: (raw[20] & 0x80 == 0).then(|| be16(20)),

@@ -8,14 +8,14 @@ use super::this_host::ThisHost;
 use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
 use crate::exit::Outcome;
-use crate::kernel::table::{REPLY, REQUEST};
+
 use crate::kernel::tracer::Tracer;
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::packet;
 use crate::wire::socket::{MAX_MESSAGE, RECEIVE_TICK, Received};
 use crate::wire::stamp_return::StampReturn;
 use anyhow::{Result, bail};
-use report::model::Point;
+use report::model::{Direction, Point};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -188,7 +188,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let socket = &self.here.shared.socket;
         socket.sent_stamps(*session, |sequence, point, at| {
             let ns = (at - self.core.epoch_ns).cast_unsigned();
-            table.push(*session, sequence, REQUEST, point, ns);
+            table.push(*session, sequence, Direction::Request, point, ns);
         });
     }
 
@@ -198,7 +198,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         if let Ok(p) = packet::parse(message, self.here.plan.family)
             && !p.is_stamp_packet()
         {
-            table.push(*session, p.sequence, REPLY, Point::LRxIprcv, ns);
+            table.push(*session, p.sequence, Direction::Reply, Point::LRxIprcv, ns);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::capture::explain;
 use crate::client::plan::Plan;
 use crate::client::sender::Shared;
 use crate::kernel::drops;
-use crate::kernel::table::{REPLY, REQUEST};
+
 use crate::kernel::tracer::Tracer;
 use crate::wire::extension::{About, Extension};
 use crate::wire::icmp_error::IcmpError;
@@ -17,7 +17,7 @@ use crate::wire::packet::Packet;
 use crate::wire::stamp_return::StampReturn;
 use report::analysis::blame;
 use report::analysis::loss::LossId;
-use report::model::{Counters, Host, Loss, Point, Probe};
+use report::model::{Counters, Direction, Host, Loss, Point, Probe};
 
 /// What a run has on this host.
 pub struct ThisHost<'a, 'k> {
@@ -43,7 +43,7 @@ impl Shell for ThisHost<'_, '_> {
                 drop,
                 unknown,
             } = into;
-            for (direction, stamps) in [(REQUEST, request), (REPLY, reply)] {
+            for (direction, stamps) in [(Direction::Request, request), (Direction::Reply, reply)] {
                 slot.stamps(direction, |e| match e {
                     Some(e) => stamps.push(stamp(&e)),
                     None => *unknown += 1,

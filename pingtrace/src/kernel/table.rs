@@ -7,14 +7,9 @@ use crate::wire::entry::{self, Entry};
 use crate::wire::number::{Sequence, SessionId};
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot, pt_state};
-use report::model::Point;
+use report::model::{Direction, Point};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{Ordering, fence};
-
-/// Direction index of [`Slot::stamps`]: request, then reply.
-pub const REQUEST: usize = 0;
-/// See [`REQUEST`].
-pub const REPLY: usize = 1;
 
 /// Slots by sequence number; their number is a power of two.
 pub struct Table {
@@ -31,8 +26,8 @@ const DROP: Field<pt_stamp_slot, pt_drop> = field!(pt_stamp_slot, drop);
 const USED: Field<pt_stamp_slot, [u16; 2]> = field!(pt_stamp_slot, used);
 
 /// The stamps of one direction.
-const fn stamps(direction: usize) -> Field<pt_stamp_slot, [pt_stamp; STAMPS]> {
-    field!(pt_stamp_slot, stamp).element(direction)
+const fn stamps(direction: Direction) -> Field<pt_stamp_slot, [pt_stamp; STAMPS]> {
+    field!(pt_stamp_slot, stamp).element(direction as usize)
 }
 /// Room for stamps of one direction.
 const STAMPS: usize = field!(pt_stamp_slot, stamp).element(0).elements();
@@ -122,14 +117,14 @@ impl Table {
         &self,
         session: SessionId,
         sequence: Sequence,
-        direction: usize,
+        direction: Direction,
         point: Point,
         ns: u64,
     ) {
         if self.mapped || !self.is_of(session, sequence) {
             return;
         }
-        let (used, at) = (USED.element(direction), self.place(sequence));
+        let (used, at) = (USED.element(direction as usize), self.place(sequence));
         let n = self.slots.read(at, used);
         if usize::from(n) < STAMPS {
             let place = stamps(direction).element(usize::from(n));
@@ -167,8 +162,8 @@ impl Slot<'_> {
     }
 
     /// Gives the stamps of one direction to `each`, an unknown point as `None`.
-    pub fn stamps(&self, direction: usize, mut each: impl FnMut(Option<Entry>)) {
-        let used = usize::from(self.slots.read(self.at, USED.element(direction)));
+    pub fn stamps(&self, direction: Direction, mut each: impl FnMut(Option<Entry>)) {
+        let used = usize::from(self.slots.read(self.at, USED.element(direction as usize)));
         for i in 0..used.min(STAMPS) {
             let stamp = self.slots.read(self.at, stamps(direction).element(i));
             each(Entry::from_stamp(&stamp));

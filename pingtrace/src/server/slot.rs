@@ -1,23 +1,22 @@
 //! Reads a slot of the kernel's table: where a probe was answered, its addresses and stamps.
 
-use crate::kernel::table::{REPLY, REQUEST};
 use crate::wire::entry::Entry;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::Family;
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
-use report::model::{Netns, Point};
+use report::model::{Direction, Netns, Point};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 /// The namespace of the last device that received the request.
 pub fn answered_in(slot: &pt_stamp_slot) -> Option<Netns> {
-    let mut request = entries(slot, REQUEST).rev();
+    let mut request = entries(slot, Direction::Request).rev();
     let received = request.find(|e| e.point == Point::RRxDevrcv);
     received.map(|e| e.netns)
 }
 
 /// The first device that the reply left by; 0 if that was not seen.
 pub fn left_by(slot: &pt_stamp_slot) -> u32 {
-    let mut reply = entries(slot, REPLY);
+    let mut reply = entries(slot, Direction::Reply);
     let queued = reply.find(|e| e.point == Point::RTxDevqueue);
     queued.map_or(0, |e| e.ifindex.0)
 }
@@ -25,17 +24,17 @@ pub fn left_by(slot: &pt_stamp_slot) -> u32 {
 /// The stamps of one direction, in their order.
 pub fn entries(
     slot: &pt_stamp_slot,
-    direction: usize,
+    direction: Direction,
 ) -> impl DoubleEndedIterator<Item = Entry> + '_ {
-    let used = usize::from(slot.used[direction]);
-    let stamps = slot.stamp[direction].iter().take(used);
+    let used = usize::from(slot.used[direction as usize]);
+    let stamps = slot.stamp[direction as usize].iter().take(used);
     stamps.filter_map(Entry::from_stamp)
 }
 
 /// All stamps of a slot, for a packet whose own probe is `back` sequence numbers newer.
 pub fn stamps(slot: &pt_stamp_slot, back: i16) -> Vec<Entry> {
-    entries(slot, REQUEST)
-        .chain(entries(slot, REPLY))
+    entries(slot, Direction::Request)
+        .chain(entries(slot, Direction::Reply))
         .map(|e| Entry { back, ..e })
         .collect()
 }

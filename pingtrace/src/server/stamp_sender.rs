@@ -3,7 +3,7 @@
 
 use super::slot::{address, answered_in, entries, family, left_by, notified, probe, stamps};
 use crate::capture::explain::Explainer;
-use crate::kernel::table::{REPLY, Table};
+use crate::kernel::table::Table;
 use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
 use crate::wire::entry::Entry;
@@ -14,7 +14,7 @@ use crate::wire::stamp_packet::StampPacket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot};
 use report::analysis::blame;
-use report::model::{Host, Netns, Point, Stamp};
+use report::model::{Direction, Host, Netns, Point, Stamp};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -253,7 +253,7 @@ impl PendingStamps {
     /// Whether the reply was last seen with a driver, or the client is on this kernel, so that the reply's
     /// further way is the client's.
     fn has_left(&self) -> bool {
-        let last = entries(&self.slot, REPLY).next_back();
+        let last = entries(&self.slot, Direction::Reply).next_back();
         self.slot.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
     }
 }

@@ -1,6 +1,6 @@
 //! Delay variation: by how much the delay of a probe differs from that of the probe before it.
 //!
-//! For each way that a probe goes, the difference `D` between the delays of two consecutive
+//! For each trip of a probe (out, in, and both), the difference `D` between the delays of two consecutive
 //! sequence numbers that were both answered is the IP packet delay variation of RFC 3393, with
 //! "consecutive" as its selection function. Across two hosts each delay contains the offset of
 //! their clocks, which cancels in `D`; what is left of the clocks is their drift over one
@@ -13,15 +13,15 @@
 //! reordered replies lose no pair as long as they are less than [`REMEMBERED`] probes apart. A
 //! lost probe has no delay, and so neither of its two pairs.
 
-use crate::model::{Host, Point, Probe, Stamp, Way};
+use crate::model::{Host, Point, Probe, Stamp, Trip};
 
 /// Answered probes whose delays are kept, for the neighbour that is not answered yet.
 const REMEMBERED: usize = 64;
 
-/// The delays of one probe, nanoseconds, by [`Way`]; across two clocks with their offset,
+/// The delays of one probe, nanoseconds, by [`Trip`]; across two clocks with their offset,
 /// so that only differences mean anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delays([Option<i64>; Way::ALL.len()]);
+pub struct Delays([Option<i64>; Trip::ALL.len()]);
 
 impl Delays {
     /// From the stamps of an answered probe. A host whose two stamps contradict each other gives
@@ -46,8 +46,8 @@ impl Delays {
     }
 
     /// |`D`| of two consecutive probes, nanoseconds.
-    fn apart(self, other: Self, way: Way) -> Option<u64> {
-        let [one, two] = [self, other].map(|delays| delays.0[way as usize]);
+    fn apart(self, other: Self, trip: Trip) -> Option<u64> {
+        let [one, two] = [self, other].map(|delays| delays.0[trip as usize]);
         one.zip(two).map(|(one, two)| one.abs_diff(two))
     }
 }
@@ -87,8 +87,8 @@ impl Ends {
 pub(crate) struct Pairs {
     /// By sequence number modulo [`REMEMBERED`].
     recent: [Option<(u32, Delays)>; REMEMBERED],
-    /// `J` of RFC 3550, nanoseconds, by [`Way`].
-    smoothed: [f64; Way::ALL.len()],
+    /// `J` of RFC 3550, nanoseconds, by [`Trip`].
+    smoothed: [f64; Trip::ALL.len()],
 }
 
 impl Pairs {
@@ -96,7 +96,7 @@ impl Pairs {
     pub(crate) fn new() -> Self {
         Self {
             recent: [None; REMEMBERED],
-            smoothed: [0.0; Way::ALL.len()],
+            smoothed: [0.0; Trip::ALL.len()],
         }
     }
 
@@ -105,17 +105,17 @@ impl Pairs {
         &mut self,
         sequence: u32,
         delays: Delays,
-        mut each: impl FnMut(Way, u64),
+        mut each: impl FnMut(Trip, u64),
     ) {
         for neighbour in [sequence.wrapping_sub(1), sequence.wrapping_add(1)] {
             let Some(other) = self.of(neighbour) else {
                 continue;
             };
-            for way in Way::ALL {
-                if let Some(ns) = delays.apart(other, way) {
-                    let smoothed = &mut self.smoothed[way as usize];
+            for trip in Trip::ALL {
+                if let Some(ns) = delays.apart(other, trip) {
+                    let smoothed = &mut self.smoothed[trip as usize];
                     *smoothed += (ns as f64 - *smoothed) / 16.0;
-                    each(way, ns);
+                    each(trip, ns);
                 }
             }
         }
@@ -129,8 +129,8 @@ impl Pairs {
     }
 
     /// `J` of RFC 3550, nanoseconds.
-    pub(crate) fn smoothed_ns(&self, way: Way) -> u64 {
-        self.smoothed[way as usize].round() as u64
+    pub(crate) fn smoothed_ns(&self, trip: Trip) -> u64 {
+        self.smoothed[trip as usize].round() as u64
     }
 }
 
@@ -171,19 +171,19 @@ mod tests {
     }
 
     /// The pairs of these probes, in order.
-    fn pairs(probes: &[Probe]) -> Vec<(Way, u64)> {
+    fn pairs(probes: &[Probe]) -> Vec<(Trip, u64)> {
         let mut pairs = Pairs::new();
         let mut found = Vec::new();
         for probe in probes {
-            pairs.answered(probe.seq, Delays::of(probe), |way, ns| {
-                found.push((way, ns));
+            pairs.answered(probe.seq, Delays::of(probe), |trip, ns| {
+                found.push((trip, ns));
             });
         }
         found
     }
 
-    fn of(way: Way, pairs: &[(Way, u64)]) -> Vec<u64> {
-        let pairs = pairs.iter().filter(|(of, _)| *of == way);
+    fn of(trip: Trip, pairs: &[(Trip, u64)]) -> Vec<u64> {
+        let pairs = pairs.iter().filter(|(of, _)| *of == trip);
         pairs.map(|(_, ns)| *ns).collect()
     }
 
@@ -195,9 +195,9 @@ mod tests {
                 probe(1, 1_700, 2_000, offset),
                 probe(2, 1_200, 2_300, offset),
             ]);
-            assert_eq!(of(Way::Out, &found), [700, 500]);
-            assert_eq!(of(Way::In, &found), [0, 300]);
-            assert_eq!(of(Way::Round, &found), [700, 200]);
+            assert_eq!(of(Trip::Out, &found), [700, 500]);
+            assert_eq!(of(Trip::In, &found), [0, 300]);
+            assert_eq!(of(Trip::Round, &found), [700, 200]);
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
             .collect();
         let round = |order: &[usize]| {
             let probes: Vec<_> = order.iter().map(|k| in_order[*k].clone()).collect();
-            let mut round = of(Way::Round, &pairs(&probes));
+            let mut round = of(Trip::Round, &pairs(&probes));
             round.sort_unstable();
             round
         };
@@ -219,7 +219,7 @@ mod tests {
         let wrapped = [probe(0, 1_000, 0, 5), probe(0, 1_400, 0, 5)];
         let [mut last, first] = wrapped;
         last.seq = u32::MAX;
-        assert_eq!(of(Way::Out, &pairs(&[last, first])), [400]);
+        assert_eq!(of(Trip::Out, &pairs(&[last, first])), [400]);
     }
 
     #[test]
@@ -237,11 +237,11 @@ mod tests {
         let mut odd = probe(1, 1_000, 0, 0);
         odd.path[4].ns = odd.path[3].ns - 1;
         let found = pairs(&[probe(0, 1_000, 0, 0), odd]);
-        assert_eq!(found, [(Way::Round, 0)]);
+        assert_eq!(found, [(Trip::Round, 0)]);
         let mut alone = probe(1, 1_200, 0, 0);
         alone.path.retain(|stamp| stamp.host == Host::Client);
         let found = pairs(&[probe(0, 1_000, 0, 0), alone]);
-        assert_eq!(found, [(Way::Round, 200)]);
+        assert_eq!(found, [(Trip::Round, 200)]);
     }
 
     /// The recurrence of RFC 3550, appendix A.8, in its own terms.
@@ -257,7 +257,7 @@ mod tests {
                 expected += (out.abs_diff(before) as f64 - expected) / 16.0;
             }
         }
-        assert_eq!(pairs.smoothed_ns(Way::Out), expected.round() as u64);
-        assert_eq!(pairs.smoothed_ns(Way::In), 0);
+        assert_eq!(pairs.smoothed_ns(Trip::Out), expected.round() as u64);
+        assert_eq!(pairs.smoothed_ns(Trip::In), 0);
     }
 }

@@ -15,7 +15,7 @@
 //! without a value (no probe had the segment) counts as missed.
 
 use crate::analysis::quantile::Quantile;
-use crate::model::{Judged, Segment, Summary, Value, Way};
+use crate::model::{Judged, Segment, Summary, Trip, Value};
 use std::str::FromStr;
 
 /// A mistake in an objective.
@@ -33,7 +33,7 @@ pub struct Mistake {
 enum Metric {
     /// A statistic of the total (`None`) or of a segment.
     Delay(Statistic, Option<Segment>),
-    Jitter(Way),
+    Jitter(Trip),
     Share(Share),
 }
 
@@ -235,8 +235,8 @@ impl<'a> Reader<'a> {
             return Ok(Metric::Share(share));
         }
         if word == "jitter" {
-            let names = Way::ALL.map(Way::name).join(", ");
-            return self.argument(&names, |name| Way::from_name(name).map(Metric::Jitter));
+            let names = Trip::ALL.map(Trip::name).join(", ");
+            return self.argument(&names, |name| Trip::from_name(name).map(Metric::Jitter));
         }
         let statistic = statistic(word).ok_or_else(|| self.mistake(start, METRICS))?;
         let [response, segments @ ..] = Segment::ALL.map(Segment::name);

@@ -19,7 +19,7 @@ use crate::analysis::loss::{LossId, Losses};
 use crate::analysis::spans::Spans;
 use crate::model::{
     Breakdown, Counters, DelayStat, Direction, Loss, Marks, Place, Probe, Segment, Slow, Summary,
-    Variation, Verdict, Way,
+    Trip, Variation, Verdict,
 };
 
 /// What there is a distribution of.
@@ -28,13 +28,13 @@ enum Of {
     Total,
     Slip,
     /// |IPDV|.
-    Variation(Way),
+    Variation(Trip),
     Segment(Segment),
 }
 
 impl Of {
     const COUNT: usize = Self::FIRST_SEGMENT + Segment::ALL.len();
-    const FIRST_SEGMENT: usize = 2 + Way::ALL.len();
+    const FIRST_SEGMENT: usize = 2 + Trip::ALL.len();
 
     const fn index(self) -> usize {
         match self {
@@ -120,7 +120,7 @@ impl Span {
             },
             causes: causes.list(),
             send_slip: stat(Of::Slip),
-            jitter: Way::ALL.into_iter().filter_map(variation).collect(),
+            jitter: Trip::ALL.into_iter().filter_map(variation).collect(),
             ..Summary::default()
         }
     }

@@ -45,5 +45,5 @@ pub use probe_result::ProbeResult;
 pub use run::{Endpoint, Run, Saved};
 pub use segment::{Owner, Segment};
 pub use stamp::{AtDevice, Device, Ifindex, Netns, Stamp};
-pub use summary::{DelayStat, Slow, Spread, Summary, Variation, Way};
+pub use summary::{DelayStat, Slow, Spread, Summary, Trip, Variation};
 pub use verdict::{Cause, Certainty, Verdict};

@@ -48,10 +48,10 @@ pub struct Spread {
     pub p99: Vec<u64>,
 }
 
-/// A way that a probe goes.
+/// A part of the path whose delay varies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Way {
+pub enum Trip {
     /// From the client's driver to the server's `netif_receive_skb`.
     Out,
     /// From the server's driver to the client's `netif_receive_skb`.
@@ -61,7 +61,7 @@ pub enum Way {
     Round,
 }
 
-impl Way {
+impl Trip {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Out, Self::In, Self::Round];
 
@@ -76,11 +76,11 @@ impl Way {
     }
 }
 
-/// How much the delay of one way varies from a probe to the next.
+/// How much the delay of one trip varies from a probe to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variation {
     /// Which direction.
-    pub direction: Way,
+    pub direction: Trip,
     /// Distribution of |IPDV| (RFC 3393), nanoseconds, over pairs of consecutive probes.
     pub ipdv: DelayStat,
     /// Interarrival jitter as RFC 3550 smooths it (section 6.4.1), at the end, nanoseconds.

@@ -14,8 +14,8 @@ use super::value::{
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
     BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, Judged, LossCount, Mark, Marks,
-    Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary, Value,
-    Variation, Way,
+    Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary, Trip, Value,
+    Variation,
 };
 
 /// How many probes were lost at one place for one reason at one device.
@@ -408,7 +408,7 @@ impl From<SpreadLine> for Spread {
 
 #[derive(Serialize, Deserialize)]
 struct JitterLine {
-    direction: Way,
+    direction: Trip,
     ipdv: Numbers,
     rfc3550_ns: u64,
 }

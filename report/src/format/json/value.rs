@@ -4,7 +4,7 @@ use super::hdr::{Hdr, MAX_PROBES};
 use crate::analysis::headline::About;
 use crate::model::{
     AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Host, Ifindex, Names, Netns,
-    Owner, Place as LostAt, Point, Segment, State, Status, Symbol, Way,
+    Owner, Place as LostAt, Point, Segment, State, Status, Symbol, Trip,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
@@ -92,7 +92,7 @@ pub(super) struct TotalOr(pub(super) Option<Segment>);
 as_string! {
     Point: "point", |point| point.name().into(), Self::from_name;
     Segment: "segment", |segment| segment.name().into(), Self::from_name;
-    Way: "direction", |way| way.name().into(), Self::from_name;
+    Trip: "direction", |trip| trip.name().into(), Self::from_name;
     Hdr: "histogram", |hdr| hdr.encode().into(), Self::decode;
     Owner: "owner", |owner| owner.name().into(), Self::from_name;
     Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
