@@ -52,7 +52,8 @@ struct PointRow {
     /// Of the packet that is stamped.
     direction: Direction,
     at: At,
-    /// How far a probe got that has this stamp from the client's kernel, and from the server's.
+    /// How far a probe got that has this stamp from the client's kernel, whose own softirqs may stand there
+    /// for a device that forwards, and from the server's.
     stage: [Stage; 2],
     /// What is traced there, and which of several stamps counts.
     hook: &'static str,
@@ -90,12 +91,12 @@ const POINTS: [PointRow; Point::COUNT] = [
     point(Point::LTxUser, CLIENT, Request, At::Stack, [Out; 2], "clock_gettime just before sendmsg"),
     point(Point::LTxDevqueue, CLIENT, Request, At::Queue, [Out; 2], "net_dev_queue of the request, first device"),
     point(Point::LTxDevout, CLIENT, Request, At::Driver, [Out; 2], "net_dev_start_xmit of the request, last device"),
-    point(Point::RRxSoftirq, SERVER, Request, At::Softirq, [Arrived; 2], "softirq_raise of NET_RX on the CPU that received the request"),
-    point(Point::RRxNapi, SERVER, Request, At::Softirq, [Arrived; 2], "softirq_entry of NET_RX on the CPU that received the request"),
-    point(Point::RRxDevrcv, SERVER, Request, At::Receive, [Arrived; 2], "netif_receive_skb of the request, first device"),
-    point(Point::RRxIcmprcv, SERVER, Request, At::Stack, [Delivered; 2], "icmp_rcv of the request (fentry or kprobe), else a socket filter"),
-    point(Point::RTxDevqueue, SERVER, Reply, At::Queue, [Replied; 2], "net_dev_queue of the reply, first device"),
-    point(Point::RTxDevout, SERVER, Reply, At::Driver, [Left; 2], "net_dev_start_xmit of the reply, last device"),
+    point(Point::RRxSoftirq, SERVER, Request, At::Softirq, [Out, Arrived], "softirq_raise of NET_RX on the CPU that received the request"),
+    point(Point::RRxNapi, SERVER, Request, At::Softirq, [Out, Arrived], "softirq_entry of NET_RX on the CPU that received the request"),
+    point(Point::RRxDevrcv, SERVER, Request, At::Receive, [Out, Arrived], "netif_receive_skb of the request, first device"),
+    point(Point::RRxIcmprcv, SERVER, Request, At::Stack, [Out, Delivered], "icmp_rcv of the request (fentry or kprobe), else a socket filter"),
+    point(Point::RTxDevqueue, SERVER, Reply, At::Queue, [Back, Replied], "net_dev_queue of the reply, first device"),
+    point(Point::RTxDevout, SERVER, Reply, At::Driver, [Back, Left], "net_dev_start_xmit of the reply, last device"),
     point(Point::LRxSoftirq, CLIENT, Reply, At::Softirq, [Back; 2], "softirq_raise of NET_RX on the CPU that received the reply"),
     point(Point::LRxNapi, CLIENT, Reply, At::Softirq, [Back; 2], "softirq_entry of NET_RX on the CPU that received the reply"),
     point(Point::LRxIprcv, CLIENT, Reply, At::Receive, [Back; 2], "netif_receive_skb of the reply, first device"),
@@ -407,7 +408,7 @@ impl Point {
     pub(crate) fn of_server(stage: Stage) -> Option<Self> {
         let row = POINTS
             .iter()
-            .rfind(|row| row.host == SERVER && row.stage == [stage; 2]);
+            .rfind(|row| row.host == SERVER && row.stage[1] == stage);
         row.map(|row| row.point)
     }
 
