@@ -3,12 +3,14 @@
 
 use super::harness::{Server, alone, client, wire};
 use pingtrace::kernel::lab_clock::LabClock;
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
 use report::analysis::breakdown::{breakdown, breakdown_into};
 use report::analysis::clock::{Event, WireSplit};
 use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Line, parse_line};
-use report::model::{Breakdown, ClockRelation, Host, Owner, Point, Probe, ProbeResult, Verdict};
+use report::model::{
+    Breakdown, ClockRelation, Direction, Host, Owner, Point, Probe, ProbeResult, Verdict,
+};
 use std::time::Duration;
 
 const CLOCK: &str = "offset=3s,drift=100,step=12s:7ms";
@@ -30,9 +32,9 @@ const RECENT: usize = 250;
 fn spikes() -> Vec<Rule> {
     let rule = |k: u32| {
         let direction = if k.is_multiple_of(2) {
-            Direction::AToB
+            Direction::Request
         } else {
-            Direction::BToA
+            Direction::Reply
         };
         let delay = Duration::from_micros(u64::from(200 + 96 * k));
         let hit = (0..PROBES / EACH).filter(|n| n % 50 == k);

@@ -4,7 +4,8 @@ use super::harness::{
     Finished, Server, alone, client, finish, kill, pingtrace, program, start, status, wire,
 };
 use netns::{Lab, Namespace};
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
+use report::model::Direction;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::thread;
@@ -70,7 +71,7 @@ fn lost(run: &Finished) -> Vec<u64> {
 #[test]
 fn adaptive_probes_are_answered_after_a_lost_one() {
     let _alone = alone();
-    let rules = [Rule::at(Direction::AToB, [5, 700], Action::Drop)];
+    let rules = [Rule::at(Direction::Request, [5, 700], Action::Drop)];
     let (lab, _wire) = wire(Plan::new(Duration::ZERO, rules));
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let run = run(&lab, "-A -C 3000 -W 0.1 --stat-interval 0.1 --slo loss<1%");
@@ -92,7 +93,7 @@ fn adaptive_probes_are_answered_after_a_lost_one() {
 fn an_outage_and_a_stall_leave_the_books_balanced() {
     let _alone = alone();
     let outage: Vec<u32> = (200..500).collect();
-    let rules = [Rule::at(Direction::AToB, outage.clone(), Action::Drop)];
+    let rules = [Rule::at(Direction::Request, outage.clone(), Action::Drop)];
     let (lab, _wire) = wire(Plan::new(MS, rules));
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let args = format!(
@@ -141,8 +142,8 @@ fn round_trips_above_the_timeout_are_late() {
 fn a_probe_that_was_lost_is_found() {
     let _alone = alone();
     let rules = [
-        Rule::at(Direction::BToA, [50], Action::Delay(600 * MS)),
-        Rule::at(Direction::AToB, [60], Action::Drop),
+        Rule::at(Direction::Reply, [50], Action::Delay(600 * MS)),
+        Rule::at(Direction::Request, [60], Action::Drop),
     ];
     let (lab, _wire) = wire(Plan::new(Duration::ZERO, rules));
     let _server = Server::start(&lab.server.ns, "--nslocal");
@@ -196,7 +197,7 @@ fn a_probe_that_was_lost_is_found() {
 fn probes_under_way_at_the_end_are_not_lost() {
     let _alone = alone();
     let slow: Vec<u32> = (100..2_000).collect();
-    let rules = [Rule::at(Direction::BToA, slow, Action::Delay(4_000 * MS))];
+    let rules = [Rule::at(Direction::Reply, slow, Action::Delay(4_000 * MS))];
     let (lab, _wire) = wire(Plan::new(Duration::ZERO, rules));
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let args = format!("-c {} --nslocal -i 10ms -W 8 -o json", lab.server.v4);

@@ -212,7 +212,7 @@ fn a_quota_is_blamed() {
     let run = finish(child);
     drop(hog);
     let probes = run.probes();
-    // Nobody else on this machine keeps a task off its CPU for so long.
+    // Nobody else on this machine keeps a task off its CPU for that long.
     let waited = |probe: &Value| {
         let (ready, user) = (at(probe, "l_rx_skdataready")?, at(probe, "l_rx_user")?);
         Some(user.saturating_sub(ready))

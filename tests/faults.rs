@@ -3,8 +3,9 @@
 use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, status, wire};
 use netns::{Host, Lab, Netlink};
 use pingtrace::kernel::thread::{Priority, pin};
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Outcome, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Outcome, Plan, Rule};
 use pingtrace::selftest::inject::load::{CpuHog, Flood, Hog, UdpFlood};
+use report::model::Direction;
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
@@ -23,12 +24,12 @@ const HIT: [u32; 20] = [
 /// 5 ms on the way there are on the way there.
 #[test]
 fn a_slow_wire_out_is_the_wire_out() {
-    slow_wire(Direction::AToB, "l_tx_outlink");
+    slow_wire(Direction::Request, "l_tx_outlink");
 }
 
 #[test]
 fn a_slow_wire_in_is_the_wire_in() {
-    slow_wire(Direction::BToA, "l_rx_inlink");
+    slow_wire(Direction::Reply, "l_rx_inlink");
 }
 
 fn slow_wire(direction: Direction, segment: &str) {
@@ -163,7 +164,7 @@ fn a_busy_cpu_is_the_run_queue() {
 #[test]
 fn lost_late_double_and_overtaking_probes_are_counted() {
     let _alone = alone();
-    for direction in [Direction::AToB, Direction::BToA] {
+    for direction in [Direction::Request, Direction::Reply] {
         let twice = Action::Duplicate { copies: 1, gap: MS };
         let rules = [
             Rule::at(direction, [20, 21, 40], Action::Drop),
@@ -182,7 +183,7 @@ fn lost_late_double_and_overtaking_probes_are_counted() {
             ("dup", 3),
             ("reordered", 4),
         ];
-        let way = if direction == Direction::AToB {
+        let way = if direction == Direction::Request {
             "out"
         } else {
             "in"
@@ -289,7 +290,7 @@ fn assert_verdict(probes: &[&Value], segment: &str) {
 /// What the wire itself measured.
 fn injected(outcome: &Outcome, seq: u32, direction: Direction) -> u64 {
     outcome
-        .of(seq, direction)
+        .entries_for(seq, direction)
         .next()
         .expect("a log entry")
         .injected_ns

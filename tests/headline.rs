@@ -2,7 +2,8 @@
 
 use super::harness::{Finished, Server, client, wire};
 use netns::{Host, Lab, Netlink};
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
+use report::model::Direction;
 use serde_json::Value;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn headline(run: &Finished) -> (String, String) {
 struct Inhabitant(Child);
 
 impl Inhabitant {
-    fn of(host: &Host) -> Self {
+    fn new(host: &Host) -> Self {
         let sleep = || Command::new("sleep").arg("60").spawn();
         Self(host.ns.run(sleep).unwrap().unwrap())
     }
@@ -54,7 +55,7 @@ fn a_queue_is_named_with_its_device_and_namespace() {
         .unwrap();
         let router = lab.router.as_ref().map(|router| &router.server_side);
         let queue = router.unwrap_or(&lab.client);
-        let inhabitant = Inhabitant::of(queue);
+        let inhabitant = Inhabitant::new(queue);
         slow_queue(queue);
         let _server = Server::start(&lab.server.ns, "");
         let args = format!("-c {} -i 2ms -C 100 -m 1ms -o json", lab.server.v4);
@@ -82,7 +83,7 @@ fn a_queue_is_named_with_its_device_and_namespace() {
 fn a_drop_for_size_names_the_mtu_of_its_device() {
     let lab = Lab::routed().unwrap();
     let small = &lab.router.as_ref().unwrap().server_side;
-    let inhabitant = Inhabitant::of(small);
+    let inhabitant = Inhabitant::new(small);
     let set = || {
         Command::new("ip")
             .args(["link", "set", &small.dev, "mtu", "300"])
@@ -107,8 +108,8 @@ fn a_run_with_many_lost_probes_is_about_loss() {
     let lost: Vec<u32> = (10..27).collect();
     let slow = Action::Delay(Duration::from_millis(40));
     let rules = [
-        Rule::at(Direction::AToB, lost, Action::Drop),
-        Rule::at(Direction::AToB, [50, 51, 52], slow),
+        Rule::at(Direction::Request, lost, Action::Drop),
+        Rule::at(Direction::Request, [50, 51, 52], slow),
     ];
     let (lab, _wire) = wire(Plan::new(Duration::ZERO, rules));
     let _server = Server::start(&lab.server.ns, "--nslocal");

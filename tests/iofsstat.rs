@@ -101,23 +101,23 @@ impl Drop for Disk {
 
 /// How a process works on its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum AccessPattern {
     Buffered,
     Direct,
     Random4k,
     Mapped,
 }
 
-const WAYS: [(Way, &str, usize); 4] = [
-    (Way::Buffered, "io-buffered", 8 * MIB),
-    (Way::Direct, "io-direct", 2 * MIB),
-    (Way::Random4k, "io-random", 3 * MIB),
-    (Way::Mapped, "io-mapped", MIB),
+const PATTERNS: [(AccessPattern, &str, usize); 4] = [
+    (AccessPattern::Buffered, "io-buffered", 8 * MIB),
+    (AccessPattern::Direct, "io-direct", 2 * MIB),
+    (AccessPattern::Random4k, "io-random", 3 * MIB),
+    (AccessPattern::Mapped, "io-mapped", MIB),
 ];
 
 /// What a forked child needs: it may not allocate.
 struct Work {
-    way: Way,
+    pattern: AccessPattern,
     write: bool,
     size: usize,
     comm: CString,
@@ -151,7 +151,7 @@ unsafe fn child(work: &Work) -> i32 {
         }
         // Each of its own pages is there: a file system may begin a read into others anew.
         libc::memset(work.buffer.cast(), 7, MIB);
-        let direct = if work.way == Way::Direct {
+        let direct = if work.pattern == AccessPattern::Direct {
             libc::O_DIRECT
         } else {
             0
@@ -165,11 +165,11 @@ unsafe fn child(work: &Work) -> i32 {
         if work.write && libc::ftruncate(fd, size) != 0 {
             return 4;
         }
-        match work.way {
-            Way::Mapped => map(work, fd),
-            Way::Buffered | Way::Direct => each(work, fd, MIB, 1),
+        match work.pattern {
+            AccessPattern::Mapped => map(work, fd),
+            AccessPattern::Buffered | AccessPattern::Direct => each(work, fd, MIB, 1),
             // A step that shares no factor with the number of blocks reaches each one once.
-            Way::Random4k => each(work, fd, BLOCK, 331),
+            AccessPattern::Random4k => each(work, fd, BLOCK, 331),
         }
     }
 }
@@ -222,14 +222,14 @@ unsafe fn map(work: &Work, fd: i32) -> i32 {
     0
 }
 
-/// Lets four processes work at once; their ids, in the order of [`WAYS`].
+/// Lets four processes work at once; their ids, in the order of [`PATTERNS`].
 fn four(disk: &Disk, write: bool, join: Option<&Path>) -> Vec<u64> {
     let c_string = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let layout = std::alloc::Layout::from_size_align(MIB, BLOCK).unwrap();
     // SAFETY: the layout has a size; the memory is kept until the test ends.
     let buffer = unsafe { std::alloc::alloc_zeroed(layout) };
-    let works = WAYS.map(|(way, comm, size)| Work {
-        way,
+    let works = PATTERNS.map(|(pattern, comm, size)| Work {
+        pattern,
         write,
         size,
         comm: CString::new(comm).unwrap(),
@@ -242,7 +242,7 @@ fn four(disk: &Disk, write: bool, join: Option<&Path>) -> Vec<u64> {
         let mut status = 0;
         // SAFETY: waits for a child of ours.
         assert_eq!(unsafe { libc::waitpid(*pid, &raw mut status, 0) }, *pid);
-        assert_eq!(status, 0, "{:?} of {}", work.way, disk.device);
+        assert_eq!(status, 0, "{:?} of {}", work.pattern, disk.device);
     }
     // SAFETY: nobody uses it any more.
     unsafe { std::alloc::dealloc(buffer, layout) };
@@ -252,9 +252,9 @@ fn four(disk: &Disk, write: bool, join: Option<&Path>) -> Vec<u64> {
 }
 
 /// iofsstat, counting; ended by SIGINT.
-struct Look(Child);
+struct Running(Child);
 
-impl Look {
+impl Running {
     fn start(args: &[&str]) -> Self {
         let mut command = program();
         command.arg("iofsstat").args(args);
@@ -290,7 +290,7 @@ impl Look {
     }
 }
 
-impl Drop for Look {
+impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -349,16 +349,16 @@ fn writers_and_readers_have_every_byte_of_theirs() {
     let _alone = alone();
     for kind in kinds() {
         let disk = Disk::make(kind);
-        let look = Look::start(&[&ENDLESS[..], &[disk.name(), "-m"]].concat());
+        let running = Running::start(&[&ENDLESS[..], &[disk.name(), "-m"]].concat());
         let writers = four(&disk, true, None);
         disk.settle();
-        let written = look.end();
+        let written = running.end();
         accounted(&written, &disk);
-        let look = Look::start(&[&ENDLESS[..], &[disk.name()]].concat());
+        let running = Running::start(&[&ENDLESS[..], &[disk.name()]].concat());
         let readers = four(&disk, false, None);
-        let read = look.end();
+        let read = running.end();
         accounted(&read, &disk);
-        for (k, (way, comm, size)) in WAYS.iter().enumerate() {
+        for (k, (pattern, comm, size)) in PATTERNS.iter().enumerate() {
             let path = disk.path(comm);
             let of_file = |l: &Value| l["file"] == path.to_str().unwrap();
             let by = |l: &Value| l["pid"] == writers[k] && l["comm"] == *comm;
@@ -371,11 +371,15 @@ fn writers_and_readers_have_every_byte_of_theirs() {
             let own = |l: &Value| by(l) && is_part(l) && (of_file(l) || l["pages"] == "no_file");
             let wr = match sum(&written, "wr_bytes", own) {
                 // Its own rows: no page of the file was in the page cache (btrfs goes that way).
-                0 if *way == Way::Direct => sum(&written, "wr_bytes", by),
+                0 if *pattern == AccessPattern::Direct => sum(&written, "wr_bytes", by),
                 parts => parts,
             };
             // A mapped page that is dirtied again while it is written goes to the disk twice.
-            let twice = if *way == Way::Mapped { 64 * 1024 } else { 0 };
+            let twice = if *pattern == AccessPattern::Mapped {
+                64 * 1024
+            } else {
+                0
+            };
             assert!(
                 (*size..=size + twice).contains(&(wr as usize)),
                 "{kind} {comm}: {wr} of {size}: {written:#?}"
@@ -398,7 +402,7 @@ fn writers_and_readers_have_every_byte_of_theirs() {
                 "{row}"
             );
         }
-        let size = WAYS.iter().map(|way| way.2 as u64).sum::<u64>();
+        let size = PATTERNS.iter().map(|pattern| pattern.2 as u64).sum::<u64>();
         assert!(sum(&written, "wr_bytes", |l| !is_part(l)) >= size);
     }
 }
@@ -409,13 +413,13 @@ fn calls_and_mappings_count_for_process_file_and_container() {
     let cgroup = Cgroup::make();
     for kind in kinds() {
         let disk = Disk::make(kind);
-        let look = Look::start(&[&ENDLESS[..], &[disk.name(), "-f"]].concat());
+        let running = Running::start(&[&ENDLESS[..], &[disk.name(), "-f"]].concat());
         let writers = four(&disk, true, Some(&cgroup.0.join("cgroup.procs")));
         disk.settle();
         let readers = four(&disk, false, None);
-        let lines = look.end();
+        let lines = running.end();
         assert_eq!(lines.last().unwrap()["lost"], 0);
-        for (k, (_, comm, size)) in WAYS.iter().enumerate() {
+        for (k, (_, comm, size)) in PATTERNS.iter().enumerate() {
             let path = disk.path(comm);
             for (pid, key, other) in [
                 (writers[k], "wr_bytes", "rd_bytes"),
@@ -586,7 +590,7 @@ fn calls_other_than_read_and_write_count() {
         .each_ref()
         .map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
     let mut buffer = vec![7_u8; PIECE];
-    let look = Look::start(&[&ENDLESS[..], &[disk.name(), "-f"]].concat());
+    let running = Running::start(&[&ENDLESS[..], &[disk.name(), "-f"]].concat());
     let mut status = 0;
     // SAFETY: the child makes system calls only, and ends by _exit.
     unsafe {
@@ -597,7 +601,7 @@ fn calls_other_than_read_and_write_count() {
         libc::waitpid(pid, &raw mut status, 0);
     }
     assert_eq!(status, 0);
-    let lines = look.end();
+    let lines = running.end();
     assert_eq!(lines.last().unwrap()["lost"], 0);
     let of = |key: &str, k: usize| {
         let file = names[k].to_str().unwrap();
@@ -640,9 +644,9 @@ fn pages_that_were_dirty_before_are_nobodys() {
     let _alone = alone();
     let disk = Disk::make("ext4");
     four(&disk, true, None);
-    let look = Look::start(&[&ENDLESS[..], &[disk.name(), "-m"]].concat());
+    let running = Running::start(&[&ENDLESS[..], &[disk.name(), "-m"]].concat());
     disk.settle();
-    let lines = look.end();
+    let lines = running.end();
     accounted(&lines, &disk);
     let earlier = |l: &Value| is_part(l) && l["pages"] == "earlier";
     assert!(sum(&lines, "wr_bytes", earlier) > 0, "{lines:#?}");

@@ -5,9 +5,10 @@ use super::harness::{
     until, wire,
 };
 use netns::{Host, Lab, Namespace, Netlink};
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
 use pingtrace::wire::protocol::Family;
 use pingtrace::wire::socket::ProbeSocket;
+use report::model::Direction;
 use serde_json::Value;
 use std::fs;
 use std::net::SocketAddr;
@@ -79,8 +80,8 @@ fn unshape(host: &Host) {
 fn the_wire_out_and_the_wire_in_are_told_apart() {
     let _alone = alone();
     let both = [
-        (Direction::AToB, "wire_out", "out", "l_tx_devout"),
-        (Direction::BToA, "wire_in", "in", "r_tx_devout"),
+        (Direction::Request, "wire_out", "out", "l_tx_devout"),
+        (Direction::Reply, "wire_in", "in", "r_tx_devout"),
     ];
     for (direction, place, way, last) in both {
         let some = Rule::at(direction, [20, 21, 40], Action::Drop);
@@ -168,7 +169,7 @@ fn pingtrace_text(lab: &Lab) -> String {
 fn a_full_socket_is_the_clients_socket() {
     let _alone = alone();
     let (lab, _wire) = wire(Plan {
-        base_b_to_a: 2_000 * MS,
+        base_reply: 2_000 * MS,
         ..Plan::default()
     });
     let _server = Server::start(&lab.server.ns, "--nslocal");
@@ -224,7 +225,7 @@ fn read(ns: &Namespace, path: &str) -> String {
 #[test]
 fn without_a_server_nothing_is_guessed() {
     let _alone = alone();
-    for direction in [Direction::AToB, Direction::BToA] {
+    for direction in [Direction::Request, Direction::Reply] {
         let some = Rule::at(direction, [20, 21, 40], Action::Drop);
         let (lab, _wire) = wire(Plan::new(MS, [some]));
         let args = format!("-c {} --nslocal {PROBES}", lab.server.v4);

@@ -2,7 +2,8 @@
 
 use super::harness::{Finished, client, finish, program, start, wire};
 use netns::Lab;
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
+use report::model::Direction;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ fn losses_are_counted_against_the_probes_sent() {
     let lost: Vec<u32> = (10..20).collect();
     let (lab, _wire) = wire(Plan::new(
         Duration::ZERO,
-        [Rule::at(Direction::AToB, lost, Action::Drop)],
+        [Rule::at(Direction::Request, lost, Action::Drop)],
     ));
     let some = run(&lab, "loss<20%,loss<=20%", "-W 300ms -m 1s -o json");
     assert_eq!(some.status, MISSED, "{some:#?}");

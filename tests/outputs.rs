@@ -2,7 +2,8 @@
 
 use super::harness::{Finished, Server, client, finish, kill, program, start, until, wire};
 use netns::Lab;
-use pingtrace::selftest::inject::forwarder::{Action, Direction as Way, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
+use report::model::Direction;
 use serde_json::Value;
 use std::fs;
 use std::io::{self, Read};
@@ -212,7 +213,7 @@ fn the_tool_says_what_it_costs() {
 fn jitter_is_that_of_its_direction() {
     let every_second: Vec<u32> = (0..100).map(|k| 2 * k + 1).collect();
     let late = Action::Delay(Duration::from_millis(3));
-    let rules = [Rule::at(Way::AToB, every_second, late)];
+    let rules = [Rule::at(Direction::Request, every_second, late)];
     let (lab, _wire) = wire(Plan::new(Duration::from_millis(1), rules));
     let _server = Server::start(&lab.server.ns, "--userid 2");
     let run = client(

@@ -3,9 +3,9 @@
 use super::harness::{Finished, Server, alone, finish, kill, program, start, status, until, wire};
 use flate2::{Compression, write::GzEncoder};
 use netns::{Lab, Namespace};
-use pingtrace::selftest::inject::forwarder::{Action, Direction, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
 use report::format::json::{Line, parse_line};
-use report::model::Owner;
+use report::model::{Direction, Owner};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use serde_json::Value;
 use std::fs;
@@ -91,7 +91,7 @@ fn warned(run: &Finished, words: &[&str]) {
 fn troubled() -> Plan {
     let each = |first: u32| (first..1_500).step_by(97).collect::<Vec<_>>();
     let at = |first, direction, action| Rule::at(direction, each(first), action);
-    let (out, back) = (Direction::AToB, Direction::BToA);
+    let (out, back) = (Direction::Request, Direction::Reply);
     let twice = Action::Duplicate { copies: 1, gap: MS };
     Plan::new(
         Duration::from_micros(300),

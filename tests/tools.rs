@@ -1,5 +1,6 @@
 //! The tools of the tests do what they say: the v0 peer, the wire with a known delay, and load.
 
+use report::model::Direction;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use super::harness::alone;
 use super::packets;
 use super::v0peer::{self, Checksum, Client, Family, Fault, Server, ServerOptions};
 use pingtrace::kernel::thread::Priority;
-use pingtrace::selftest::inject::forwarder::{self, Action, Direction, Forwarder, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{self, Action, Forwarder, Plan, Rule};
 use pingtrace::selftest::inject::load::{CpuHog, Flood, Hog, UdpFlood};
 
 const MS: Duration = Duration::from_millis(1);
@@ -130,12 +131,12 @@ fn forwarder_does_what_its_log_says() {
     let plan = Plan::new(
         MS,
         [
-            Rule::at(Direction::AToB, [3], Action::Delay(5 * MS)),
-            Rule::at(Direction::BToA, [6], Action::Delay(7 * MS)),
-            Rule::at(Direction::AToB, [9], Action::Drop),
-            Rule::at(Direction::BToA, [12], twice),
-            Rule::at(Direction::BToA, [15], Action::Hold),
-            Rule::at(Direction::AToB, [18], flip),
+            Rule::at(Direction::Request, [3], Action::Delay(5 * MS)),
+            Rule::at(Direction::Reply, [6], Action::Delay(7 * MS)),
+            Rule::at(Direction::Request, [9], Action::Drop),
+            Rule::at(Direction::Reply, [12], twice),
+            Rule::at(Direction::Reply, [15], Action::Hold),
+            Rule::at(Direction::Request, [18], flip),
         ],
     );
     for addresses in [["10.77.1.1", "10.77.1.2"], ["fd77::1", "fd77::2"]] {
@@ -147,7 +148,7 @@ fn forwarder_does_what_its_log_says() {
         );
         let injected = |seq, direction| {
             outcome
-                .of(seq, direction)
+                .entries_for(seq, direction)
                 .map(|entry| entry.injected_ns)
                 .next()
         };
@@ -160,8 +161,8 @@ fn forwarder_does_what_its_log_says() {
                 "{seq} in {addresses:?}"
             );
             let Some(rtt) = echoed else { continue };
-            let there = injected(seq, Direction::AToB).expect("a log entry");
-            let back = injected(seq, Direction::BToA).expect("a log entry");
+            let there = injected(seq, Direction::Request).expect("a log entry");
+            let back = injected(seq, Direction::Reply).expect("a log entry");
             assert!(
                 rtt > there + back,
                 "{seq}: {there} + {back} ns injected, {rtt} ns seen"
@@ -186,13 +187,13 @@ fn forwarder_does_what_its_log_says() {
             median < 100_000,
             "half of the frames left {median} ns late or more"
         );
-        near(injected(3, Direction::AToB), 6 * MS);
-        near(injected(3, Direction::BToA), MS);
-        near(injected(6, Direction::BToA), 8 * MS);
-        near(injected(6, Direction::AToB), MS);
+        near(injected(3, Direction::Request), 6 * MS);
+        near(injected(3, Direction::Reply), MS);
+        near(injected(6, Direction::Reply), 8 * MS);
+        near(injected(6, Direction::Request), MS);
         assert_eq!(
             outcome
-                .of(9, Direction::AToB)
+                .entries_for(9, Direction::Request)
                 .next()
                 .map(|entry| entry.written_ns),
             Some(None)
@@ -201,7 +202,7 @@ fn forwarder_does_what_its_log_says() {
         let echo_at = |seq: usize| results[seq].echo.as_ref().expect("an echo").at_ns;
         assert!(echo_at(15) > echo_at(16), "15 and 16 came in order");
         assert_eq!(
-            outcome.of(18, Direction::BToA).count(),
+            outcome.entries_for(18, Direction::Reply).count(),
             0,
             "a corrupt request was answered"
         );
@@ -214,7 +215,7 @@ fn forwarder_lets_go_of_the_last() {
     let _alone = alone();
     let hold = Plan::new(
         Duration::ZERO,
-        [Rule::at(Direction::AToB, [19], Action::Hold)],
+        [Rule::at(Direction::Request, [19], Action::Hold)],
     );
     let (results, _) = over_wire(["10.77.1.1", "10.77.1.2"], hold);
     assert!(results[19].rtt_ns().expect("an echo") > 400_000_000);

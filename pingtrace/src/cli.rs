@@ -238,7 +238,7 @@ mod tests {
             ("pingtrace -c web1 web2", "start another run for web2"),
             ("pingtrace replya", "is 'replay' meant?"),
         ] {
-            let said = said(line).unwrap_or_else(|| panic!("{line}: not told"));
+            let said = said(line).unwrap_or_else(|| panic!("{line}: no message"));
             assert!(said.contains(remedy), "{line}: {said}");
         }
         for line in [

@@ -182,8 +182,8 @@ impl<R: BufRead> Zstd<R> {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
-        let told = self.decoder.get_checksum_from_data();
-        if told.is_some() && told != self.decoder.get_calculated_checksum() {
+        let expected = self.decoder.get_checksum_from_data();
+        if expected.is_some() && expected != self.decoder.get_calculated_checksum() {
             return Err(corrupt("its checksum is wrong"));
         }
         Ok(())
@@ -270,8 +270,8 @@ enum Age {
 }
 
 impl Age {
-    /// From the suffix behind the log's name: `.2` of `--logbackup`, `-20261121` of logrotate.
-    fn of(suffix: &str) -> Option<Self> {
+    /// The suffix behind the log's name: `.2` of `--logbackup`, `-20261121` of logrotate.
+    fn from_suffix(suffix: &str) -> Option<Self> {
         let is_digit = |c: char| c.is_ascii_digit();
         if let Some(date) = suffix.strip_prefix('-') {
             let is_date = date.len() >= 8 && date.chars().all(|c| is_digit(c) || c == '-');
@@ -298,7 +298,7 @@ pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
         let found = log.with_file_name(entry?.file_name());
         let plain = uncompressed(&found);
         let age = plain.file_name().and_then(OsStr::to_str);
-        let age = age.and_then(|n| Age::of(n.strip_prefix(name)?));
+        let age = age.and_then(|n| Age::from_suffix(n.strip_prefix(name)?));
         // While a file is compressed there are two; the other one is not complete.
         if let Some(age) = age.filter(|age| plain == found || !files.contains_key(age)) {
             files.insert(age, found);
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn what_ends_too_early_says_so() {
         for whole in [gzip(&text()), zstd(&text())] {
-            for (length, least) in [(5, 0), (whole.len() / 2, 3), (whole.len() - 1, 1)] {
+            for (length, min) in [(5, 0), (whole.len() / 2, 3), (whole.len() - 1, 1)] {
                 let directory = TempDir::new().unwrap();
                 let path = directory.path().join("run.json");
                 fs::write(&path, &whole[..length]).unwrap();
@@ -415,7 +415,7 @@ mod tests {
                 );
                 assert!(text().starts_with(&content), "{length}");
                 assert!(
-                    least == 0 || content.len() > text().len() / least - 150_000,
+                    min == 0 || content.len() > text().len() / min - 150_000,
                     "{length}"
                 );
             }

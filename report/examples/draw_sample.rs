@@ -27,7 +27,7 @@ const INTERVAL_NS: u64 = 10_000_000;
 /// Slower probes are recorded.
 const THRESHOLD_NS: u64 = 1_000_000;
 /// The segments, and what they usually take, nanoseconds.
-const USUAL: [(Segment, u64); 15] = [
+const BASELINE: [(Segment, u64); 15] = [
     (Segment::LTxKern, 3_100),
     (Segment::LTxQdisc, 650),
     (Segment::LTxOutlink, 24_000),
@@ -95,9 +95,9 @@ fn total(result: &ProbeResult) -> u64 {
 
 fn result(seq: u32, dice: &mut Dice) -> ProbeResult {
     let lost = dice.one_in(300);
-    let mut delays: Vec<Delay> = USUAL
+    let mut delays: Vec<Delay> = BASELINE
         .iter()
-        .map(|(segment, usual)| delay(*segment, *usual, dice))
+        .map(|(segment, baseline)| delay(*segment, *baseline, dice))
         .collect();
     if dice.one_in(60) {
         delays[1].ns += (13e6 * dice.part()) as u64 + 700_000;
@@ -133,13 +133,13 @@ fn result(seq: u32, dice: &mut Dice) -> ProbeResult {
     }
 }
 
-fn delay(segment: Segment, usual: u64, dice: &mut Dice) -> Delay {
+fn delay(segment: Segment, baseline: u64, dice: &mut Dice) -> Delay {
     let tail = if dice.one_in(50) {
         4.0 * dice.part()
     } else {
         0.0
     };
-    let ns = (usual as f64 * (0.8 + 0.4 * dice.part() + tail)) as u64;
+    let ns = (baseline as f64 * (0.8 + 0.4 * dice.part() + tail)) as u64;
     let wire = matches!(segment, Segment::LTxOutlink | Segment::LRxInlink);
     let bounds = wire.then_some((ns.saturating_sub(4_000), ns + 4_000));
     Delay {
@@ -181,7 +181,7 @@ fn summary(results: &[ProbeResult], slow: &[ProbeResult]) -> Summary {
         None,
         answered().map(|breakdown| breakdown.total_ns).collect(),
     ));
-    for (k, (segment, _)) in USUAL.iter().enumerate() {
+    for (k, (segment, _)) in BASELINE.iter().enumerate() {
         delays.extend(stat(
             Some(*segment),
             answered().map(|breakdown| breakdown.delays[k].ns).collect(),

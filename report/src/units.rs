@@ -59,12 +59,12 @@ impl Unit {
     }
 
     /// The name and the size of the unit in which values up to this one are written alike.
-    pub(crate) fn prefix(self, most: f64) -> (&'static str, f64) {
+    pub(crate) fn prefix(self, max: f64) -> (&'static str, f64) {
         let prefixes = self.prefixes();
-        if self == Self::Count && most < EXACT as f64 {
+        if self == Self::Count && max < EXACT as f64 {
             return prefixes[0];
         }
-        let largest = prefixes.iter().rfind(|(_, size)| *size <= most);
+        let largest = prefixes.iter().rfind(|(_, size)| *size <= max);
         largest.copied().unwrap_or(prefixes[0])
     }
 

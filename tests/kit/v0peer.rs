@@ -246,7 +246,7 @@ pub enum Family {
 }
 
 impl Family {
-    fn of(address: &SocketAddr) -> Self {
+    fn from_address(address: &SocketAddr) -> Self {
         if address.is_ipv4() {
             Self::V4
         } else {
@@ -343,11 +343,11 @@ pub struct Served {
 pub struct Server {
     sockets: [(Family, Socket); 2],
     options: ServerOptions,
-    due: Vec<Due>,
+    pending: Vec<PendingRecord>,
     served: Served,
 }
 
-struct Due {
+struct PendingRecord {
     at_ns: u64,
     to: SocketAddr,
     message: Vec<u8>,
@@ -360,7 +360,7 @@ impl Server {
         Ok(Self {
             sockets: [open(Family::V4)?, open(Family::V6)?],
             options,
-            due: Vec::new(),
+            pending: Vec::new(),
             served: Served::default(),
         })
     }
@@ -370,7 +370,7 @@ impl Server {
         let mut buffer = vec![0; 1 << 16];
         while !stop.load(Ordering::Relaxed) {
             self.send_due();
-            let next = self.due.iter().map(|due| due.at_ns).min();
+            let next = self.pending.iter().map(|due| due.at_ns).min();
             wait(
                 &[self.sockets[0].1.as_fd(), self.sockets[1].1.as_fd()],
                 next,
@@ -379,7 +379,7 @@ impl Server {
                 self.receive(index, &mut buffer)?;
             }
         }
-        self.served.unsent = self.due.len() as u64;
+        self.served.unsent = self.pending.len() as u64;
         Ok(self.served)
     }
 
@@ -400,7 +400,7 @@ impl Server {
             let received_ns = kernel_receive_ns(socket);
             let message = record(message, *family, received_ns, &self.options);
             let at_ns = received_ns + self.options.record_after.as_nanos() as u64;
-            self.due.push(Due {
+            self.pending.push(PendingRecord {
                 at_ns,
                 to: from,
                 message,
@@ -411,7 +411,7 @@ impl Server {
 
     fn send_due(&mut self) {
         let now = monotonic_ns();
-        for due in self.due.extract_if(.., |due| due.at_ns <= now) {
+        for due in self.pending.extract_if(.., |due| due.at_ns <= now) {
             let socket = &self.sockets[usize::from(due.to.is_ipv6())].1;
             match rustix::net::sendto(socket, &due.message, SendFlags::empty(), &due.to) {
                 Ok(_) => self.served.records += 1,
@@ -531,7 +531,7 @@ impl Client {
         interval: Duration,
         timeout: Duration,
     ) -> io::Result<Vec<V0Result>> {
-        let family = Family::of(&self.dst);
+        let family = Family::from_address(&self.dst);
         let socket = raw_socket(family)?;
         let mut results = Vec::new();
         let mut buffer = vec![0; 1 << 16];

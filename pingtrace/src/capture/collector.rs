@@ -23,7 +23,7 @@ use report::analysis::series::Series;
 use report::analysis::slo::Objectives;
 use report::analysis::slowest::Slowest;
 use report::analysis::stats::Stats;
-use report::analysis::usual::Usual;
+use report::analysis::threshold::AdaptiveThreshold;
 use report::analysis::verdict::VerdictQueue;
 use report::model::host_time::ClientNs;
 use report::model::{
@@ -55,7 +55,7 @@ pub struct Collector {
     stats: Stats,
     verdicts: VerdictQueue,
     /// Learns what is slow, if no threshold was given.
-    usual: Usual,
+    adaptive: AdaptiveThreshold,
     wire: WireSplit,
     series: Series,
     slowest: Slowest,
@@ -108,7 +108,7 @@ impl Collector {
             start_ns: 0,
             stats: Stats::new(),
             verdicts: VerdictQueue::default(),
-            usual: Usual::default(),
+            adaptive: AdaptiveThreshold::default(),
             wire: WireSplit::new(),
             series: Series::new(),
             slowest: Slowest::new(PICTURED),
@@ -257,7 +257,7 @@ impl Collector {
     /// the learnt one. A late probe always is.
     fn is_slow(&mut self, probe: &Probe) -> bool {
         match self.run.threshold_ns {
-            0 => self.usual.is_slow(&self.scratch) || probe.status != Status::Ok,
+            0 => self.adaptive.is_slow(&self.scratch) || probe.status != Status::Ok,
             given => self.scratch.response_ns() >= given,
         }
     }
@@ -501,7 +501,7 @@ impl Collector {
         let learnt = self.run.threshold_ns == 0;
         Slow {
             from_ns: match self.run.threshold_ns {
-                0 => self.usual.threshold_ns(),
+                0 => self.adaptive.threshold_ns(),
                 given => Some(given),
             },
             learnt,

@@ -36,7 +36,7 @@ pub struct Explainer {
     memory: Arc<Memory>,
     symbols: Symbols,
     ids: Ids,
-    least_ns: u64,
+    min_ns: u64,
     /// This process, as the kernel numbers it.
     tgid: u32,
     /// Until when the share of a CPU is used up, `CLOCK_MONOTONIC` ns.
@@ -68,13 +68,13 @@ impl Seen {
 pub struct Start<'a> {
     /// Records as long as it lives.
     pub recorder: Recorder<'a>,
-    least: Duration,
+    min: Duration,
     tgid: u32,
 }
 
 impl<'a> Start<'a> {
     /// Starts to record, to explain segments of at least this length.
-    pub fn record(storage: &'a mut Storage, least: Duration) -> Result<Self> {
+    pub fn record(storage: &'a mut Storage, min: Duration) -> Result<Self> {
         let setup = Setup {
             waits: Some(WAIT),
             reschedules: Some(WAIT),
@@ -94,23 +94,23 @@ impl<'a> Start<'a> {
         Ok(Self {
             tgid: recorder.own_tgid(),
             recorder,
-            least,
+            min,
         })
     }
 
     /// An explainer that runs in the calling thread.
     pub fn explainer(&self) -> Explainer {
-        Explainer::new(self.recorder.memory(), self.least, self.tgid)
+        Explainer::new(self.recorder.memory(), self.min, self.tgid)
     }
 
     /// An explainer in a thread of its own, because the receiving thread has no time for it.
     pub fn in_background(&self) -> Result<Background> {
-        let (memory, least, tgid) = (self.recorder.memory(), self.least, self.tgid);
+        let (memory, min, tgid) = (self.recorder.memory(), self.min, self.tgid);
         let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
         let (done, results) = channel();
         let (ready, started) = channel();
         let explain = move || {
-            let mut explainer = Explainer::new(memory, least, tgid);
+            let mut explainer = Explainer::new(memory, min, tgid);
             let _ = ready.send(());
             for (sequence, windows) in slow {
                 let blame = explainer.blame(&windows);
@@ -127,7 +127,7 @@ impl<'a> Start<'a> {
         // Reading the kernel's symbols would disturb the first probes.
         started.recv().context("start the explaining thread")?;
         Ok(Background {
-            least_ns: least.as_nanos() as u64,
+            min_ns: min.as_nanos() as u64,
             queue,
             results,
         })
@@ -137,15 +137,15 @@ impl<'a> Start<'a> {
 /// An explainer in a thread of its own, which ends when this is dropped. It answers in the order of
 /// the questions; questions beyond `QUEUE` have no answer.
 pub struct Background {
-    least_ns: u64,
+    min_ns: u64,
     queue: SyncSender<(u32, Vec<Window>)>,
     results: Receiver<(u32, Vec<Blame>)>,
 }
 
 impl Background {
     /// Shorter segments are not explained, ns.
-    pub fn least_ns(&self) -> u64 {
-        self.least_ns
+    pub fn min_ns(&self) -> u64 {
+        self.min_ns
     }
 
     /// Asks what had the CPU in these windows of a probe.
@@ -172,7 +172,7 @@ impl Background {
 }
 
 impl Explainer {
-    fn new(memory: Arc<Memory>, least: Duration, tgid: u32) -> Self {
+    fn new(memory: Arc<Memory>, min: Duration, tgid: u32) -> Self {
         let symbols = Symbols::default();
         // Reads the table now, not when the first probe is slow.
         symbols.kernel(&[u64::MAX]);
@@ -183,7 +183,7 @@ impl Explainer {
                 log::warn!("--explain: tasks have the kernel's numbers, not those of /proc: {e:#}");
                 Ids::default()
             }),
-            least_ns: least.as_nanos() as u64,
+            min_ns: min.as_nanos() as u64,
             tgid,
             used_ns: 0,
             skipped: 0,
@@ -192,8 +192,8 @@ impl Explainer {
     }
 
     /// Shorter segments are not explained, ns.
-    pub fn least_ns(&self) -> u64 {
-        self.least_ns
+    pub fn min_ns(&self) -> u64 {
+        self.min_ns
     }
 
     /// What had the CPU in each of these windows; empty if explaining would exceed its share of a CPU.

@@ -14,7 +14,7 @@ pub struct Outage {
     replied: u64,
     /// When the last reply arrived or the run began, and the probes sent until then.
     since: (Time, u64),
-    told: bool,
+    reported: bool,
 }
 
 impl Outage {
@@ -24,7 +24,7 @@ impl Outage {
             patience_ns,
             replied: 0,
             since: (now, 0),
-            told: false,
+            reported: false,
         }
     }
 
@@ -36,7 +36,7 @@ impl Outage {
         if replied != self.replied {
             self.replied = replied;
             self.since = (now, sent);
-            let over = std::mem::take(&mut self.told);
+            let over = std::mem::take(&mut self.reported);
             return over.then(|| {
                 let silent = duration(silent_ns);
                 format!(
@@ -44,10 +44,10 @@ impl Outage {
                 )
             });
         }
-        if self.told || unanswered < PROBES || silent_ns < self.patience_ns {
+        if self.reported || unanswered < PROBES || silent_ns < self.patience_ns {
             return None;
         }
-        self.told = true;
+        self.reported = true;
         let since = DateTime::from_timestamp_nanos(start.unix_ns).with_timezone(&Local);
         Some(format!(
             "no reply since {}: {unanswered} probes sent in {} are unanswered",

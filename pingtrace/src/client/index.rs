@@ -8,7 +8,7 @@ pub struct ProbeIndex(pub u64);
 
 impl ProbeIndex {
     /// The youngest of the first `sent` probes with this sequence number.
-    pub fn of(sequence: Sequence, sent: u64) -> Option<Self> {
+    pub fn from_sequence(sequence: Sequence, sent: u64) -> Option<Self> {
         let back = Self(sent).sequence().since(sequence);
         if back == 0 {
             return None;
@@ -17,9 +17,9 @@ impl ProbeIndex {
     }
 
     /// The youngest of the first `sent` probes whose sequence number has these low 16 bits.
-    pub fn of_low(low: u16, sent: u64) -> Option<Self> {
+    pub fn from_low(low: u16, sent: u64) -> Option<Self> {
         let next = Self(sent).sequence();
-        Self::of(next.back(next.low().wrapping_sub(low)), sent)
+        Self::from_sequence(next.back(next.low().wrapping_sub(low)), sent)
     }
 
     /// Its number on the wire.

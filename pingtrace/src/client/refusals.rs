@@ -12,7 +12,7 @@ pub struct Refusals {
     /// ICMP message size, bytes.
     size: usize,
     /// Reasons that were reported.
-    told: Vec<SendError>,
+    reported: Vec<SendError>,
     /// The last error of the receiving side.
     received: Option<SendError>,
     /// The last probe that failed, and the number of failures since probes last left.
@@ -25,7 +25,7 @@ impl Refusals {
         Self {
             peer,
             size,
-            told: Vec::new(),
+            reported: Vec::new(),
             received: None,
             outage: None,
         }
@@ -35,8 +35,8 @@ impl Refusals {
     pub fn add(&mut self, index: ProbeIndex, error: SendError) {
         let (_, count) = self.outage.unwrap_or_default();
         self.outage = Some((index.0, count + 1));
-        if !self.told.contains(&error) {
-            self.told.push(error);
+        if !self.reported.contains(&error) {
+            self.reported.push(error);
             log::warn!(
                 "{}; the run goes on, such probes are lost at client send",
                 socket::explain_send(error, self.peer, self.size)
@@ -62,7 +62,7 @@ impl Refusals {
 
     /// The first reason, if no probe could be sent at all.
     pub fn explain(&self) -> Option<String> {
-        let first = self.told.first()?;
+        let first = self.reported.first()?;
         Some(socket::explain_send(*first, self.peer, self.size))
     }
 }

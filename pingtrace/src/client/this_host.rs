@@ -140,8 +140,8 @@ impl ThisHost<'_, '_> {
             return;
         };
         let Answered { sequence, since_ns } = answered;
-        let least_ns = explainer.least_ns();
-        if now.saturating_sub(since_ns) < least_ns.max(self.plan.threshold_ns) {
+        let min_ns = explainer.min_ns();
+        if now.saturating_sub(since_ns) < min_ns.max(self.plan.threshold_ns) {
             return;
         }
         let mut path = journey.path(sequence);
@@ -153,7 +153,7 @@ impl ThisHost<'_, '_> {
         let hosts = [Host::Client, Host::Server];
         let seen = if journey.is_one_kernel() { 2 } else { 1 };
         let windows = hosts.iter().take(seen);
-        let windows = windows.flat_map(|host| blame::windows(&path, *host, least_ns));
+        let windows = windows.flat_map(|host| blame::windows(&path, *host, min_ns));
         let windows: Vec<_> = windows.collect();
         if !windows.is_empty() {
             self.collector.expect_blame(sequence.0);

@@ -5,7 +5,7 @@
 //! wire, and holds up what arrives at its place until it ends.
 
 use super::inject::burn::{self, Hits, Softirq};
-use super::inject::forwarder::Direction;
+
 use super::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
 use super::outcome::Seen;
 use super::plan::{
@@ -16,7 +16,7 @@ use super::stage::Stage;
 use crate::kernel::thread::Priority;
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};
-use report::model::Segment;
+use report::model::{Direction, Segment};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -68,8 +68,8 @@ impl Fault {
             Hold::Probes(of, ns) => hits(of).then_some(*ns),
             Hold::Wire(of, direction) => hits(of).then(|| {
                 let entry = match direction {
-                    Direction::AToB => &probe.out,
-                    Direction::BToA => &probe.back,
+                    Direction::Request => &probe.out,
+                    Direction::Reply => &probe.back,
                 };
                 entry.injected_ns.saturating_sub(BASE.as_nanos() as u64)
             }),
@@ -156,7 +156,7 @@ fn full_queues(stage: &mut Stage<'_>, trials: u32) -> Result<Vec<Fault>> {
         };
         let (ns, ifindex, to) = hosts(stage)?;
         ns.run(|| Netlink::open()?.tbf(ifindex, BYTES_A_SECOND, BURST, 1_000_000))??;
-        let cpu = stage.cpus.usual;
+        let cpu = stage.cpus.home;
         let spans = rounds(stage, trials, |_| {
             let ns = ns.try_clone()?;
             // The thread stays there until its end.
@@ -226,7 +226,7 @@ fn receiver<'s>(stage: &'s Stage<'_>, place: Place) -> &'s Host {
 fn slow_receivers(stage: &mut Stage<'_>, trials: u32) -> Result<[Fault; RECEIVERS]> {
     log::info!("selftest: a busy CPU, a stopped client");
     let hog = Hog {
-        cpu: stage.cpus.usual,
+        cpu: stage.cpus.home,
         priority: Priority::Fifo(1),
         limit: WHILE,
         burst: None,

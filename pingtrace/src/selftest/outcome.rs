@@ -1,10 +1,10 @@
 //! What came of the probes, as pingtrace reported it and as the wire logged it.
 
-use super::inject::forwarder::{self, Direction, Entry, Kind};
+use super::inject::forwarder::{self, Entry, Kind};
 use super::plan::Place;
 use anyhow::{Context, Result};
 use report::format::json::{self, Line};
-use report::model::ProbeResult;
+use report::model::{Direction, ProbeResult};
 use std::collections::HashMap;
 
 /// A probe as pingtrace reported it and as the wire logged it.
@@ -32,7 +32,7 @@ impl Seen {
 pub fn probes(written: &str, wire: &forwarder::Outcome) -> Result<Vec<Seen>> {
     let mut entries = HashMap::new();
     for entry in wire.log.iter().filter(|entry| entry.kind != Kind::Record) {
-        let way = entry.direction == Direction::AToB;
+        let way = entry.direction == Direction::Request;
         entries.entry((entry.seq, way)).or_insert(*entry);
     }
     let mut probes = Vec::new();

@@ -1,8 +1,8 @@
 //! What is to be injected where, and how often.
 
 use super::inject::burn::{Hits, Site, Softirq};
-use super::inject::forwarder::{Action, Direction, Plan, Rule};
-use report::model::Segment;
+use super::inject::forwarder::{Action, Plan, Rule};
+use report::model::{Direction, Segment};
 use std::time::Duration;
 
 pub const MS: Duration = Duration::from_millis(1);
@@ -22,10 +22,10 @@ pub const ROUND: u64 = 5;
 /// Faults that hit probes by their sequence numbers, in this order.
 pub const BY_SEQUENCE: [(Option<Segment>, Means); 8] = [
     (Some(Segment::LTxKern), Means::Burn(Site::ClientEgress)),
-    (Some(Segment::LTxOutlink), Means::Wire(Direction::AToB)),
+    (Some(Segment::LTxOutlink), Means::Wire(Direction::Request)),
     (Some(Segment::RRxKern), Means::Burn(Site::ServerIngress)),
     (Some(Segment::RTxKern), Means::Burn(Site::ServerEgress)),
-    (Some(Segment::LRxInlink), Means::Wire(Direction::BToA)),
+    (Some(Segment::LRxInlink), Means::Wire(Direction::Reply)),
     (Some(Segment::LRxKern), Means::Burn(Site::ClientIngress)),
     (Some(Segment::LRxTaskWaking), Means::Burn(Site::WakeUp)),
     (None, Means::Nothing),

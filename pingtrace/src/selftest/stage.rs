@@ -44,7 +44,7 @@ pub struct Stage<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Cpus {
     /// The CPU on which everything runs
-    pub usual: usize,
+    pub home: usize,
     /// except what is to be received on another one.
     pub other: Option<usize>,
 }
@@ -59,7 +59,7 @@ impl<'a> Stage<'a> {
         let cpus = Cpus::find()?;
         let in_all = plan::requests(trials, cpus.other.is_some());
         // Threads and processes inherit it.
-        pin(cpus.usual).with_context(|| format!("run on CPU {} only", cpus.usual))?;
+        pin(cpus.home).with_context(|| format!("run on CPU {} only", cpus.home))?;
         let taps = Lab::tap_pair().context("build a laboratory: needs root")?;
         let lab = taps.lab;
         let wire = Forwarder::start(taps.client_tap, taps.server_tap, plan::wire(trials))
@@ -161,7 +161,7 @@ impl Cpus {
         let set = rustix::thread::sched_getaffinity(None).context("read this process's CPUs")?;
         let mut mine = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu));
         Ok(Self {
-            usual: mine.next().context("this process may run on no CPU")?,
+            home: mine.next().context("this process may run on no CPU")?,
             other: mine.next(),
         })
     }

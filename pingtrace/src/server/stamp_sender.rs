@@ -145,7 +145,7 @@ impl StampSender {
             return;
         };
         let path: Vec<Stamp> = stamps(&slot, 0).iter().map(at_server).collect();
-        let windows = blame::windows(&path, Host::Server, explainer.least_ns());
+        let windows = blame::windows(&path, Host::Server, explainer.min_ns());
         let blame = explainer.blame(&windows);
         let Some(message) = reports::blame_message(&slot, &blame) else {
             return;

@@ -166,7 +166,7 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
     const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 9));
 
-    /// "Fragmentation needed" that quotes so many bytes of a message to an address.
+    /// "Fragmentation needed" that quotes the first `quoted` bytes of a message to an address.
     fn error(message: &[u8], to: [u8; 4], quoted: usize) -> Vec<u8> {
         let mut bytes = vec![3, 4, 0, 0, 0, 0, 0, 68];
         let mut ip = [0; 20];

@@ -22,7 +22,7 @@ impl Dice {
         (self.roll() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Whether one of so many comes.
+    /// True once in `many` calls, at random.
     pub fn one_in(&mut self, many: u64) -> bool {
         self.roll().is_multiple_of(many)
     }

@@ -84,10 +84,10 @@ impl Causes {
 
 /// Of equals, the first.
 fn most_frequent<T: Copy + Ord>(counts: &HashMap<T, u64>) -> Option<(T, u64)> {
-    let most = counts
+    let max = counts
         .iter()
         .max_by_key(|(of, count)| (**count, Reverse(**of)));
-    most.map(|(of, count)| (*of, *count))
+    max.map(|(of, count)| (*of, *count))
 }
 
 #[cfg(test)]

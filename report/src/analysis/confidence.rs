@@ -361,14 +361,14 @@ mod tests {
         // Sure, and too small.
         assert!(!change(1_000, 1_999).moved(&min));
         assert!(change(1_000, 2_000).moved(&min));
-        let most = MinEffect {
+        let half = MinEffect {
             percent: 60.0,
             ns: 0,
         };
-        assert!(!change(10_000, 15_999).moved(&most));
-        assert!(change(10_000, 16_000).moved(&most));
-        assert!(change(10, 16).moved(&most));
-        assert!(!change(u64::MAX, u64::MAX).moved(&most));
+        assert!(!change(10_000, 15_999).moved(&half));
+        assert!(change(10_000, 16_000).moved(&half));
+        assert!(change(10, 16).moved(&half));
+        assert!(!change(u64::MAX, u64::MAX).moved(&half));
         assert_eq!(change(0, 5_000).ns, 5_000);
         assert!(change(0, 5_000).moved(&min));
     }

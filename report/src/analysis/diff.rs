@@ -346,7 +346,7 @@ fn side(summary: &Summary, segment: Option<Segment>) -> Option<Side> {
             Variance::new(order, segment, parts, histogram).ok_or(NoInterval::FewProbes)
         });
         Percentile {
-            ns: order.quantile().of(histogram).clamp(stat.min, stat.max),
+            ns: order.quantile().value(histogram).clamp(stat.min, stat.max),
             variance,
         }
     };

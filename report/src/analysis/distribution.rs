@@ -73,7 +73,7 @@ impl Distribution {
         if self.histogram.is_empty() {
             return 0;
         }
-        quantile.of(&self.histogram).clamp(self.min, self.max)
+        quantile.value(&self.histogram).clamp(self.min, self.max)
     }
 
     /// In one line; `segment` is only the label.

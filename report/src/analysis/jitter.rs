@@ -26,12 +26,12 @@ pub struct Delays([Option<i64>; Trip::ALL.len()]);
 impl Delays {
     /// From the stamps of an answered probe. A host whose two stamps contradict each other gives
     /// no delay.
-    pub fn of(probe: &Probe) -> Self {
+    pub fn from_probe(probe: &Probe) -> Self {
         let Ends {
             user: (sent, received),
             client: (left, back),
             server: (arrived, returned),
-        } = Ends::of(&probe.path);
+        } = Ends::from_path(&probe.path);
         let between = |from: Option<u64>, to: Option<u64>| {
             from.zip(to)
                 .map(|(from, to)| to.wrapping_sub(from).cast_signed())
@@ -62,7 +62,7 @@ struct Ends {
 
 impl Ends {
     /// The last of a driver's hand-overs counts, the first of everything else.
-    fn of(path: &[Stamp]) -> Self {
+    fn from_path(path: &[Stamp]) -> Self {
         let mut ends = Self::default();
         for stamp in path {
             let (slot, last) = match (stamp.host, stamp.point) {
@@ -108,7 +108,7 @@ impl Pairs {
         mut each: impl FnMut(Trip, u64),
     ) {
         for neighbour in [sequence.wrapping_sub(1), sequence.wrapping_add(1)] {
-            let Some(other) = self.of(neighbour) else {
+            let Some(other) = self.delays(neighbour) else {
                 continue;
             };
             for trip in Trip::ALL {
@@ -122,9 +122,9 @@ impl Pairs {
         self.recent[sequence as usize % REMEMBERED] = Some((sequence, delays));
     }
 
-    fn of(&self, sequence: u32) -> Option<Delays> {
+    fn delays(&self, sequence: u32) -> Option<Delays> {
         self.recent[sequence as usize % REMEMBERED]
-            .filter(|(of, _)| *of == sequence)
+            .filter(|(its, _)| *its == sequence)
             .map(|(_, delays)| delays)
     }
 
@@ -175,15 +175,15 @@ mod tests {
         let mut pairs = Pairs::new();
         let mut found = Vec::new();
         for probe in probes {
-            pairs.answered(probe.seq, Delays::of(probe), |trip, ns| {
+            pairs.answered(probe.seq, Delays::from_probe(probe), |trip, ns| {
                 found.push((trip, ns));
             });
         }
         found
     }
 
-    fn of(trip: Trip, pairs: &[(Trip, u64)]) -> Vec<u64> {
-        let pairs = pairs.iter().filter(|(of, _)| *of == trip);
+    fn differences(trip: Trip, pairs: &[(Trip, u64)]) -> Vec<u64> {
+        let pairs = pairs.iter().filter(|(its, _)| *its == trip);
         pairs.map(|(_, ns)| *ns).collect()
     }
 
@@ -195,9 +195,9 @@ mod tests {
                 probe(1, 1_700, 2_000, offset),
                 probe(2, 1_200, 2_300, offset),
             ]);
-            assert_eq!(of(Trip::Out, &found), [700, 500]);
-            assert_eq!(of(Trip::In, &found), [0, 300]);
-            assert_eq!(of(Trip::Round, &found), [700, 200]);
+            assert_eq!(differences(Trip::Out, &found), [700, 500]);
+            assert_eq!(differences(Trip::In, &found), [0, 300]);
+            assert_eq!(differences(Trip::Round, &found), [700, 200]);
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
             .collect();
         let round = |order: &[usize]| {
             let probes: Vec<_> = order.iter().map(|k| in_order[*k].clone()).collect();
-            let mut round = of(Trip::Round, &pairs(&probes));
+            let mut round = differences(Trip::Round, &pairs(&probes));
             round.sort_unstable();
             round
         };
@@ -219,7 +219,7 @@ mod tests {
         let wrapped = [probe(0, 1_000, 0, 5), probe(0, 1_400, 0, 5)];
         let [mut last, first] = wrapped;
         last.seq = u32::MAX;
-        assert_eq!(of(Trip::Out, &pairs(&[last, first])), [400]);
+        assert_eq!(differences(Trip::Out, &pairs(&[last, first])), [400]);
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
         let mut before = None;
         for k in 0..1_000_u32 {
             let out = 1_000 + u64::from(k * 7_919 % 613);
-            pairs.answered(k, Delays::of(&probe(k, out, 0, 0)), |_, _| ());
+            pairs.answered(k, Delays::from_probe(&probe(k, out, 0, 0)), |_, _| ());
             if let Some(before) = before.replace(out) {
                 expected += (out.abs_diff(before) as f64 - expected) / 16.0;
             }

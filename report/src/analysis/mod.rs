@@ -6,7 +6,7 @@ pub mod blame; // who had the CPU during a segment
 pub mod breakdown; // the segments, from the stamps
 pub mod clock; // the two directions of the wire between two clocks
 pub mod loss; // where it was lost
-pub mod usual; // whether it was slow, where nobody gave a threshold
+pub mod threshold; // from when on it is slow, where nobody gave a threshold
 pub mod verdict; // what made it slow, and how sure that is
 
 // Many probes, in flat memory.

@@ -62,7 +62,7 @@ impl Quantile {
     }
 
     /// The value, to the histogram's resolution: the upper end of its bucket. 0 of none.
-    pub fn of(self, histogram: &Histogram<u64>) -> u64 {
+    pub fn value(self, histogram: &Histogram<u64>) -> u64 {
         at_rank(histogram, self.rank(histogram.len()))
     }
 
@@ -153,10 +153,10 @@ mod tests {
             }
             for parts in (1..WHOLE).step_by(999_983) {
                 let quantile = Quantile { parts };
-                assert_eq!(quantile.of(&histogram), quantile.rank(n));
+                assert_eq!(quantile.value(&histogram), quantile.rank(n));
             }
         }
-        assert_eq!(Quantile::P50.of(&Histogram::new(3).unwrap()), 0);
+        assert_eq!(Quantile::P50.value(&Histogram::new(3).unwrap()), 0);
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Statistic {
             Self::Max => stat.max as f64,
             Self::Quantile(quantile) => {
                 let histogram = summary.histograms.get(index)?;
-                quantile.of(histogram).clamp(stat.min, stat.max) as f64
+                quantile.value(histogram).clamp(stat.min, stat.max) as f64
             }
         })
     }

@@ -211,7 +211,7 @@ impl Stats {
     pub fn vary(&mut self, probe: &Probe) {
         let interval = &mut self.interval;
         self.pairs
-            .answered(probe.seq, Delays::of(probe), |way, ns| {
+            .answered(probe.seq, Delays::from_probe(probe), |way, ns| {
                 interval.record(Of::Variation(way), ns);
             });
     }

@@ -47,14 +47,14 @@ const USUALLY_LATE_NS: u64 = 200_000;
 #[derive(Clone, Debug)]
 pub struct Baselines {
     /// Nanoseconds; of this generation and the last.
-    least: [[u64; Segment::ALL.len()]; 2],
+    min: [[u64; Segment::ALL.len()]; 2],
     began_ns: Option<u64>,
 }
 
 impl Default for Baselines {
     fn default() -> Self {
         Self {
-            least: [[u64::MAX; Segment::ALL.len()]; 2],
+            min: [[u64::MAX; Segment::ALL.len()]; 2],
             began_ns: None,
         }
     }
@@ -65,23 +65,23 @@ impl Baselines {
     pub fn learn(&mut self, breakdown: &Breakdown, sent_ns: u64) {
         let began = *self.began_ns.get_or_insert(sent_ns);
         if sent_ns.saturating_sub(began) >= GENERATION_NS {
-            self.least = [[u64::MAX; Segment::ALL.len()], self.least[0]];
+            self.min = [[u64::MAX; Segment::ALL.len()], self.min[0]];
             self.began_ns = Some(sent_ns);
         }
         for delay in &breakdown.delays {
-            let least = &mut self.least[0][delay.segment as usize];
-            *least = delay.ns.min(*least);
+            let min = &mut self.min[0][delay.segment as usize];
+            *min = delay.ns.min(*min);
         }
     }
 
-    /// Nanoseconds; all of `ns` where nothing is known.
-    fn of(&self, segment: Segment, ns: u64) -> u64 {
-        let [now, before] = &self.least;
-        let least = ns.min(now[segment as usize]).min(before[segment as usize]);
+    /// The baseline of a segment that took `ns`, nanoseconds; all of it where nothing is known.
+    fn baseline_ns(&self, segment: Segment, ns: u64) -> u64 {
+        let [now, before] = &self.min;
+        let min = ns.min(now[segment as usize]).min(before[segment as usize]);
         match segment.owner() {
-            _ if segment == Segment::LTxLate => least.max(USUALLY_LATE_NS).min(ns),
-            Owner::Local | Owner::Receiver | Owner::Remote => least.min(HOST_MOST_NS),
-            _ => least,
+            _ if segment == Segment::LTxLate => min.max(USUALLY_LATE_NS).min(ns),
+            Owner::Local | Owner::Receiver | Owner::Remote => min.min(HOST_MOST_NS),
+            _ => min,
         }
     }
 }
@@ -97,7 +97,7 @@ struct Excess {
 }
 
 impl Excess {
-    fn of(
+    fn new(
         delay: &Delay,
         wire: Option<&WireExcess>,
         baselines: &Baselines,
@@ -108,13 +108,13 @@ impl Excess {
             (Some(wire), Segment::LRxInlink) => wire.base_in_ns,
             // What a softirq took of an estimated wire was taken above the wire's base.
             (Some(_), _) if delay.bounds.is_some() => 0,
-            _ => baselines.of(delay.segment, delay.ns),
+            _ => baselines.baseline_ns(delay.segment, delay.ns),
         };
         let over = |ns: u64| ns.saturating_sub(base);
         // A softirq's share is only as sure as it is which way was slow.
         let shared = wire.filter(|_| delay.bounds.is_some() || is_softirq(delay.segment));
         let (lo, hi) = match (trust, shared, delay.bounds) {
-            (ClockTrust::Withdrawn, Some(wire), _) => (base, base + wire.most_ns()),
+            (ClockTrust::Withdrawn, Some(wire), _) => (base, base + wire.max_ns()),
             (_, _, Some(bounds)) => bounds,
             (_, _, None) => (delay.ns, delay.ns),
         };
@@ -154,7 +154,7 @@ fn decide(
     let wire = breakdown.wire.as_ref();
     let delays = breakdown.delays.iter();
     let all: Vec<Excess> = delays
-        .map(|delay| Excess::of(delay, wire, baselines, trust))
+        .map(|delay| Excess::new(delay, wire, baselines, trust))
         .collect();
     let excess_ns: u64 = all.iter().map(|excess| excess.ns).sum();
     // Of equals, the first in path order.
@@ -165,8 +165,8 @@ fn decide(
     let others = all
         .iter()
         .filter(|excess| excess.segment != culprit.segment);
-    let most = others.map(|other| other.hi).max().unwrap_or(0);
-    if let Some(gap) = culprit.lo.checked_sub(most) {
+    let max = others.map(|other| other.hi).max().unwrap_or(0);
+    if let Some(gap) = culprit.lo.checked_sub(max) {
         return Some((named(culprit), gap));
     }
     let verdict = whole_wire(&all, wire).unwrap_or(Verdict {
@@ -199,10 +199,10 @@ fn whole_wire(all: &[Excess], wire: Option<&WireExcess>) -> Option<Verdict> {
     let (hosts, wires): (Vec<&Excess>, Vec<&Excess>) = all.iter().partition(|e| !e.is_wire());
     let taken: u64 = hosts.iter().filter(|e| e.estimated).map(|e| e.hi).sum();
     let wire = wire?;
-    let lo = wire.least_ns().saturating_sub(taken);
-    let hi = wire.most_ns();
-    let most = hosts.iter().map(|excess| excess.hi).max().unwrap_or(0);
-    (lo > 0 && most <= lo).then(|| Verdict {
+    let lo = wire.min_ns().saturating_sub(taken);
+    let hi = wire.max_ns();
+    let max = hosts.iter().map(|excess| excess.hi).max().unwrap_or(0);
+    (lo > 0 && max <= lo).then(|| Verdict {
         owner: Owner::Wire,
         segment: None,
         excess_ns: wires.iter().map(|excess| excess.ns).sum(),
@@ -284,7 +284,7 @@ impl Open {
         let stands = |off_ns: u64| off_ns.saturating_mul(2) <= self.gap_ns;
         match (stands(moved), later.shows_clock) {
             (false, _) => Some(false),
-            (true, true) if stands(moved.saturating_add(later.most_ns())) => Some(true),
+            (true, true) if stands(moved.saturating_add(later.max_ns())) => Some(true),
             (true, _) => None,
         }
     }
@@ -443,8 +443,8 @@ mod tests {
     /// Judged by baselines of 100 ns in every segment.
     fn verdict(breakdown: &Breakdown, trust: ClockTrust) -> Option<Verdict> {
         let mut baselines = Baselines::default();
-        let usual = Segment::ALL.map(|segment| delay(segment, 100, None));
-        baselines.learn(&self::breakdown(usual.to_vec()), 0);
+        let quiet = Segment::ALL.map(|segment| delay(segment, 100, None));
+        baselines.learn(&self::breakdown(quiet.to_vec()), 0);
         judge(breakdown, &baselines, trust)
     }
 
@@ -468,11 +468,11 @@ mod tests {
                 Certainty::Sure
             ))
         );
-        let usual = breakdown(vec![
+        let quiet = breakdown(vec![
             delay(Segment::LTxKern, 105, None),
             delay(Segment::RRxKern, 90, None),
         ]);
-        assert_eq!(verdict(&usual, ClockTrust::Bounded), None);
+        assert_eq!(verdict(&quiet, ClockTrust::Bounded), None);
         assert_eq!(verdict(&breakdown(vec![]), ClockTrust::Bounded), None);
     }
 
@@ -593,7 +593,7 @@ mod tests {
         let mut baselines = Baselines::default();
         let learn = |baselines: &mut Baselines, ns, at| {
             baselines.learn(&breakdown(vec![delay(Segment::RRxKern, ns, None)]), at);
-            baselines.of(Segment::RRxKern, u64::MAX)
+            baselines.baseline_ns(Segment::RRxKern, u64::MAX)
         };
         assert_eq!(learn(&mut baselines, 10, 0), 10);
         assert_eq!(learn(&mut baselines, 30, GENERATION_NS), 10);

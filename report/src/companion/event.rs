@@ -237,11 +237,11 @@ impl Event {
     }
 
     fn irqoff_columns(&self) -> String {
-        let most = self.most_ns.map_or("-".to_owned(), us);
+        let max = self.most_ns.map_or("-".to_owned(), us);
         let class = self.class.name();
         match &self.vector {
-            Some(vector) => format!("{most:>10} {class} {}", printable(vector)),
-            None => format!("{most:>10} {class}"),
+            Some(vector) => format!("{max:>10} {class} {}", printable(vector)),
+            None => format!("{max:>10} {class}"),
         }
     }
 

@@ -164,10 +164,10 @@ impl Waits {
                 _ => octaves.push((octave, *n)),
             }
         }
-        let most = octaves.iter().map(|(_, n)| *n).max().unwrap_or(1);
+        let max = octaves.iter().map(|(_, n)| *n).max().unwrap_or(1);
         octaves.iter().fold(String::new(), |mut text, (octave, n)| {
             let from = if *octave == 0 { 0 } else { 1_u64 << octave };
-            let bar = "*".repeat((*n as usize * BAR).div_ceil(most as usize));
+            let bar = "*".repeat((*n as usize * BAR).div_ceil(max as usize));
             let to = 2_u64.saturating_pow(octave + 1);
             let (from, to) = (duration(from), duration(to));
             let _ = writeln!(text, "    {from:>8} to {to:>8} {n:>10} |{bar:<BAR$}|");

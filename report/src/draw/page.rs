@@ -144,7 +144,7 @@ fn percentiles(capture: &Capture) -> String {
     .map(str::to_owned);
     let marks = capture.summary.marks;
     let row = |stat: &&DelayStat| {
-        let marks = stat.segment.map(|segment| marks.of(segment));
+        let marks = stat.segment.map(|segment| marks.for_segment(segment));
         let marks = marks.unwrap_or_default();
         let mut cells = vec![name(stat.segment, marks), stat.count.to_string()];
         let mean = stat.mean.round() as u64;

@@ -57,7 +57,7 @@ pub(super) fn draw<B: DrawingBackend>(
     axis::values_below(canvas, &scale, plot, 6)?;
     for (k, stat) in stats.into_iter().enumerate() {
         let y = plot.y0 + k as i32 * pitch + pitch / 2;
-        let marks = stat.segment.map(|segment| marks.of(segment));
+        let marks = stat.segment.map(|segment| marks.for_segment(segment));
         let marks = marks.unwrap_or_default();
         let area = Area::new(area.x0, y, area.x1, y + pitch);
         row(canvas, stat, marks, &scale, area)?;
@@ -67,9 +67,9 @@ pub(super) fn draw<B: DrawingBackend>(
 
 /// From the smallest median to the largest value; none without a value.
 fn scale(stats: &[&DelayStat], plot: Area) -> Option<Scale> {
-    let most = stats.iter().map(|stat| stat.max).max()?;
-    let least = stats.iter().map(|stat| stat.p50).min()?;
-    Some(Scale::log(least, most, plot.x0 + 6, plot.x1 - 12))
+    let max = stats.iter().map(|stat| stat.max).max()?;
+    let min = stats.iter().map(|stat| stat.p50).min()?;
+    Some(Scale::log(min, max, plot.x0 + 6, plot.x1 - 12))
 }
 
 /// What the parts of a range mean.

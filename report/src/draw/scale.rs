@@ -52,7 +52,7 @@ impl Scale {
     }
 
     /// The same axis for values of this unit.
-    pub fn of(self, unit: Unit) -> Self {
+    pub fn with_unit(self, unit: Unit) -> Self {
         Self { unit, ..self }
     }
 
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn ticks_of_other_units_are_round_in_them() {
         let labels = |scale: Scale, unit| {
-            let ticks = scale.of(unit).ticks(4);
+            let ticks = scale.with_unit(unit).ticks(4);
             ticks.into_iter().map(|tick| tick.1).collect::<Vec<_>>()
         };
         let linear = |max| Scale::linear(max, 0, 100);

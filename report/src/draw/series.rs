@@ -142,17 +142,17 @@ fn sum(a: Bucket, b: Bucket) -> Bucket {
 
 /// The value axis; none if no probe was answered.
 fn values(capture: &Capture, columns: &Columns) -> Option<Scale> {
-    let least = columns.answered().map(|bucket| bucket.min).min()?;
-    let most = columns.answered().map(|bucket| bucket.max).max()?;
+    let min = columns.answered().map(|bucket| bucket.min).min()?;
+    let max = columns.answered().map(|bucket| bucket.max).max()?;
     let threshold = capture.run.threshold_ns;
-    let (least, most) = if threshold > 0 {
-        (least.min(threshold), most.max(threshold))
+    let (min, max) = if threshold > 0 {
+        (min.min(threshold), max.max(threshold))
     } else {
-        (least, most)
+        (min, max)
     };
     Some(Scale::auto(
-        least,
-        most,
+        min,
+        max,
         columns.plot.y1,
         columns.plot.y0 + STRIP + 6,
     ))

@@ -40,12 +40,12 @@ pub(super) fn draw<B: DrawingBackend>(
         .slowest
         .iter()
         .any(|result| !result.blame.is_empty());
-    let (most, pitch) = if explained {
+    let (max, pitch) = if explained {
         (MOST_EXPLAINED, PITCH + LANE)
     } else {
         (MOST, PITCH)
     };
-    let shown = &capture.slowest[..capture.slowest.len().min(most)];
+    let shown = &capture.slowest[..capture.slowest.len().min(max)];
     heading(canvas, (area.x0, area.y0 + 8), &panel_title(shown))?;
     let rows = Area::new(
         area.x0 + LABELS,

@@ -47,11 +47,11 @@ fn end(end: &Endpoint, role: &str) -> String {
 }
 
 /// At most `most` characters: a long host name must not hide the other end.
-fn shorten(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+fn shorten(text: &str, max: usize) -> String {
+    if text.chars().count() <= max {
         return text.to_owned();
     }
-    text.chars().take(most - 1).chain(['…']).collect()
+    text.chars().take(max - 1).chain(['…']).collect()
 }
 
 /// ` (0.3 %)` or ` of 7`, or nothing where that says nothing.

@@ -418,7 +418,7 @@ fn push_table(text: &mut String, delays: &[DelayStat], marks: Marks, style: &Sty
     for stat in delays {
         let name = stat.segment.map_or_else(
             || "total".into(),
-            |segment| format!("{}{}", segment.name(), marks.of(segment).symbols()),
+            |segment| format!("{}{}", segment.name(), marks.for_segment(segment).symbols()),
         );
         let owner = match stat.segment {
             None | Some(Segment::Response) => "",

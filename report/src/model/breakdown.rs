@@ -89,7 +89,7 @@ impl Marks {
 
     /// Those of a single segment.
     #[must_use]
-    pub fn of(self, segment: Segment) -> Self {
+    pub fn for_segment(self, segment: Segment) -> Self {
         let bit = 1 << segment as u32;
         Self(self.0.map(|segments| segments & bit))
     }
@@ -161,12 +161,12 @@ pub struct WireExcess {
 
 impl WireExcess {
     /// The excess is no smaller, nanoseconds.
-    pub fn least_ns(&self) -> u64 {
+    pub fn min_ns(&self) -> u64 {
         self.excess_ns.saturating_sub(self.margin_ns)
     }
 
     /// The excess is no larger, nanoseconds.
-    pub fn most_ns(&self) -> u64 {
+    pub fn max_ns(&self) -> u64 {
         self.excess_ns.saturating_add(self.margin_ns)
     }
 }

@@ -109,8 +109,8 @@ impl Cause {
         self.one(self.at)
     }
 
-    fn one<T>(&self, most: Option<(T, u64)>) -> Option<T> {
-        let (of, count) = most?;
+    fn one<T>(&self, max: Option<(T, u64)>) -> Option<T> {
+        let (of, count) = max?;
         (count >= self.count - self.count / 10).then_some(of)
     }
 }

@@ -153,7 +153,7 @@ impl Core {
     /// An echo reply of the server's kernel.
     fn echo(&mut self, packet: &Packet<'_>, now: u64, shell: &mut impl Shell) -> Option<Answered> {
         let sequence = packet.sequence;
-        let Some(index) = ProbeIndex::of(sequence, self.session.sent()) else {
+        let Some(index) = ProbeIndex::from_sequence(sequence, self.session.sent()) else {
             if self.collecting {
                 self.journey.late(packet);
             } else {
@@ -224,7 +224,7 @@ impl Core {
     pub fn icmp_error(&mut self, error: &IcmpError, shell: &mut impl Shell) {
         let Identity { session, peer, .. } = self.setup.identity;
         let quoted = error.probe(session, peer);
-        let index = quoted.and_then(|low| ProbeIndex::of_low(low, self.session.sent()));
+        let index = quoted.and_then(|low| ProbeIndex::from_low(low, self.session.sent()));
         if index.is_some_and(|index| self.session.is_in_flight(index)) {
             shell.icmp_error(error);
         } else if error.concerns(session, peer) {
@@ -241,7 +241,8 @@ impl Core {
             };
             let first = packet.sequence.back(back);
             for (sequence, status) in first.onward().zip(statuses) {
-                if let Some((index, status)) = ProbeIndex::of(sequence, sent).zip(status) {
+                if let Some((index, status)) = ProbeIndex::from_sequence(sequence, sent).zip(status)
+                {
                     self.session.note_status(index, status);
                 }
             }

@@ -3,7 +3,7 @@
 //! With a reply come the client's own stamps (from the table of slots) and the server's stamps up to the
 //! last hook where a packet can be written. The server's later stamps, of its queueing discipline and
 //! driver, come with a later reply or in a stamp packet; until then the probe waits here. The wait ends
-//! with the stamps, after so many further replies that they must have been lost, or at a deadline.
+//! with the stamps, after a fixed number of further replies (the stamps must have been lost), or at a deadline.
 
 mod arrival;
 mod early;
@@ -225,7 +225,7 @@ impl Journey {
             let fits = if let Some(p) = self.find(sequence) {
                 p.take(&e)
             } else {
-                let index = ProbeIndex::of(sequence, self.sent);
+                let index = ProbeIndex::from_sequence(sequence, self.sent);
                 index.is_some_and(|index| self.early.keep(index, e))
             };
             self.counts.refused += u64::from(!fits);

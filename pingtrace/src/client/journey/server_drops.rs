@@ -22,7 +22,7 @@ impl ServerDrops {
     /// Takes what a packet says of the first `sent` probes. Returns whether it reports a drop.
     pub fn take_from(&mut self, packet: &Packet<'_>, sent: u64) -> bool {
         let mut any = false;
-        let index = |back: u16| ProbeIndex::of(packet.sequence.back(back), sent);
+        let index = |back: u16| ProbeIndex::from_sequence(packet.sequence.back(back), sent);
         for extension in packet.extensions() {
             match extension {
                 Extension::Drop {

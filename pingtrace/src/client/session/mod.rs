@@ -125,8 +125,8 @@ impl Patience {
         self.round_trips[0] = self.round_trips[0].max(round_trip_ns);
     }
 
-    /// So many timeouts, or as long as round trips take.
-    fn of(&self, timeouts: u64) -> u64 {
+    /// That number of timeouts, or a multiple of the slowest round trip if that is longer, ns.
+    fn duration_ns(&self, timeouts: u64) -> u64 {
         let [now, before] = self.round_trips;
         let slowest = now.max(before).saturating_mul(GIVE_UP_ROUND_TRIPS);
         self.timeout_ns.saturating_mul(timeouts).max(slowest)
@@ -300,8 +300,8 @@ impl Session {
         (overtaken, arrived.zip(first).filter(|_| overtaken))
     }
 
-    /// The oldest probe that is in flight, if it has been for so long at `now` that it is to be
-    /// given up; `statuses`: the server says what became of probes.
+    /// The oldest probe in flight, if its time is over at `now`; `statuses`: the server reports what
+    /// became of probes.
     pub fn expired(&mut self, now: u64, statuses: bool) -> Option<ProbeIndex> {
         let index = self.oldest_in_flight()?;
         let known = self.known(index)?;
@@ -310,12 +310,12 @@ impl Session {
         } else {
             GIVE_UP_TIMEOUTS
         };
-        (now.saturating_sub(known.sent_ns) >= self.patience.of(timeouts)).then_some(index)
+        (now.saturating_sub(known.sent_ns) >= self.patience.duration_ns(timeouts)).then_some(index)
     }
 
     /// How long the last probes of a run are waited for, ns.
     pub fn last_wait_ns(&self) -> u64 {
-        self.patience.of(1)
+        self.patience.duration_ns(1)
     }
 
     /// Those in flight that were sent at `before_ns` or before, the oldest first.

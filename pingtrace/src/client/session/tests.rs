@@ -12,7 +12,7 @@ const MAX_OVERDUE: usize = 12;
 /// What happens in a run. Probes are meant by how many were sent after them.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// So many probes leave, each so long after the last, before anybody looks.
+    /// Number of probes that leave before anybody looks, and the time between two of them.
     Send(u8, u8),
     /// This probe is answered; what is asked for twice is a duplicate.
     Answer(u8),
@@ -251,13 +251,13 @@ proptest! {
         back in prop_oneof![0..200_u64, 0..(1_u64 << 32) + 100],
     ) {
         let Some(index) = sent.checked_sub(back) else { return Ok(()) };
-        let found = ProbeIndex::of(ProbeIndex(index).sequence(), sent).map(|found| found.0);
+        let found = ProbeIndex::from_sequence(ProbeIndex(index).sequence(), sent).map(|found| found.0);
         match back {
             0 => prop_assert_eq!(found, None, "not sent yet"),
             _ if back < 1 << 32 => prop_assert_eq!(found, Some(index)),
             _ => prop_assert!(found.is_none_or(|found| found > index)),
         }
-        let low = ProbeIndex::of_low(index as u16, sent).map(|low| low.0);
+        let low = ProbeIndex::from_low(index as u16, sent).map(|low| low.0);
         match back {
             0 => prop_assert_eq!(low, None, "not sent yet"),
             _ if back < 1 << 16 => prop_assert_eq!(low, Some(index)),

@@ -52,7 +52,7 @@ pub fn conclude(monitor: &Monitor<'_>) -> Findings {
     sites.retain(|site| site.row.live > 0);
     sites.sort_by_key(|site| std::cmp::Reverse(site.row.bytes));
     for site in &mut sites {
-        let slope = Trend::of(&site.series).map(|t| t.per_s.round() as i64);
+        let slope = Trend::new(&site.series).map(|t| t.per_s.round() as i64);
         site.row.slope_bytes_per_s = slope;
         site.row.cohorts = cohorts(monitor, site);
         site.row.age_max_ns = site
@@ -206,7 +206,7 @@ fn evidence_of(monitor: &Monitor<'_>, group: &Group, sites: &[&Found], all: &[Fo
         looks: monitor.snapshots.len() - monitor.since,
         unchecked: allocator == Allocator::Page
             && !monitor.tracker.as_ref().is_some_and(Tracker::checks_pages),
-        trend: Trend::of(&total(sites)),
+        trend: Trend::new(&total(sites)),
         reused: sum(|site| site.reused),
         reclaimable: cache.is_some_and(|name| monitor.accounting.reclaimable().contains(name)),
         origin,

@@ -6,7 +6,7 @@ use super::tracker::{self, Key, RawSite, Tracker};
 use crate::kernel::symbols::Symbols;
 use crate::units::monotonic_ns;
 use bpf::memleak::types::ml_kind;
-use report::companion::memleak::{Allocator, Cohort, Held, Origin, Site, Snapshot, origin};
+use report::companion::memleak::{Allocator, AreaCounts, Cohort, Origin, Site, Snapshot, origin};
 use report::companion::{Frame, beyond_tracing};
 use std::collections::{BTreeMap, HashMap};
 
@@ -58,8 +58,8 @@ pub fn tracked_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     let stacks = stacks(&monitor.raw);
     let named = monitor.raw.iter().filter(|s| s.kind != ml_kind::ML_STACK);
     // Areas come from the accounting; the tracker has only their stacks.
-    let told = named.filter(|s| s.kind != ml_kind::ML_VMALLOC);
-    let found = told.map(|site| found(monitor, site, &stacks, &symbols));
+    let others = named.filter(|s| s.kind != ml_kind::ML_VMALLOC);
+    let found = others.map(|site| found(monitor, site, &stacks, &symbols));
     found.collect()
 }
 
@@ -253,9 +253,9 @@ pub fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
     if !monitor.followed.contains(&Follow::Vmalloc) {
         return Vec::new();
     }
-    let held = monitor.areas.held();
+    let counts = monitor.areas.counts();
     let stacks = area_stacks(monitor);
-    let site = |(caller, held): (String, Held)| {
+    let site = |(caller, counts): (String, AreaCounts)| {
         let by_generation = |of: &BTreeMap<u32, u64>| -> [u64; tracker::GENERATIONS as usize] {
             let mut generations = [0; tracker::GENERATIONS as usize];
             // There are more snapshots than generations: neighbours share one.
@@ -268,7 +268,10 @@ pub fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
             generations
         };
         let name = caller.split('/').next().unwrap_or(&caller).to_owned();
-        let (allocated, live) = (by_generation(&held.came), by_generation(&held.live));
+        let (allocated, live) = (
+            by_generation(&counts.allocated),
+            by_generation(&counts.live),
+        );
         let stack = stacks.get(&name).cloned().unwrap_or_default();
         Found {
             row: Site {
@@ -279,9 +282,9 @@ pub fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
                     address: 0,
                     name: Some(name),
                 },
-                live: held.live.values().sum(),
-                bytes: held.bytes,
-                allocs: held.came.values().sum(),
+                live: counts.live.values().sum(),
+                bytes: counts.bytes,
+                allocs: counts.allocated.values().sum(),
                 reused: 0,
                 age_max_ns: None,
                 slope_bytes_per_s: None,
@@ -295,7 +298,7 @@ pub fn area_sites(monitor: &Monitor<'_>) -> Vec<Found> {
             live,
         }
     };
-    held.into_iter().map(site).collect()
+    counts.into_iter().map(site).collect()
 }
 
 /// Bytes of a caller's areas beyond those at the start.
@@ -355,21 +358,21 @@ pub fn merge(sites: Vec<Found>) -> Vec<Found> {
 
 /// The sum of two sites; the stack is that of the site with more live objects.
 fn add(a: Found, b: Found) -> Found {
-    let (mut most, least) = if a.row.live >= b.row.live {
+    let (mut larger, smaller) = if a.row.live >= b.row.live {
         (a, b)
     } else {
         (b, a)
     };
-    most.row.live += least.row.live;
-    most.row.bytes += least.row.bytes;
-    most.row.allocs += least.row.allocs;
-    most.row.reused += least.row.reused;
+    larger.row.live += smaller.row.live;
+    larger.row.bytes += smaller.row.bytes;
+    larger.row.allocs += smaller.row.allocs;
+    larger.row.reused += smaller.row.reused;
     for generation in 0..tracker::GENERATIONS as usize {
-        most.allocated[generation] += least.allocated[generation];
-        most.live[generation] += least.live[generation];
+        larger.allocated[generation] += smaller.allocated[generation];
+        larger.live[generation] += smaller.live[generation];
     }
-    for (mine, other) in most.series.iter_mut().zip(&least.series) {
+    for (mine, other) in larger.series.iter_mut().zip(&smaller.series) {
         mine.1 += other.1;
     }
-    most
+    larger
 }

@@ -191,7 +191,7 @@ impl<'a> Recorder<'a> {
         self.reschedules
     }
 
-    /// Whether lazy reschedules (which may wait until the next tick) are told from hard ones.
+    /// Whether lazy reschedules (which may wait until the next tick) are lines from hard ones.
     pub fn separates_lazy(&self) -> bool {
         let bss = self.skel.maps.bss_data.as_deref();
         bss.is_some_and(|bss| bss.hard_bit != 0)
@@ -239,7 +239,7 @@ impl<'a> Recorder<'a> {
         let _link = object::attach(&self.skel.progs.on_hrtimer_expired)?;
         let tgid = self.own_tgid();
         let cpu = rustix::thread::sched_getcpu();
-        let (mut common, mut told) = (u64::MAX, 0);
+        let (mut common, mut samples) = (u64::MAX, 0);
         for _ in 0..CALIBRATIONS {
             let bss = self.skel.maps.bss_data.as_deref_mut();
             let bss = bss.context("the object has no .bss")?;
@@ -255,8 +255,8 @@ impl<'a> Recorder<'a> {
                 continue;
             }
             common &= bss.flags_set;
-            told += 1;
-            if told >= ENOUGH && common.is_power_of_two() {
+            samples += 1;
+            if samples >= ENOUGH && common.is_power_of_two() {
                 bss.hard_bit = common;
                 return Ok(());
             }

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use report::model::Direction;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -40,15 +41,6 @@ const BATCH: usize = 32;
 const MAX_HOLD_NS: u64 = 500_000_000;
 /// Consecutive failed reads after which a device is given up, 1 ms apart.
 const MAX_FAILURES: u32 = 1000;
-
-/// Which way a frame goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// From the first device to the second.
-    AToB,
-    /// From the second device to the first.
-    BToA,
-}
 
 /// What kind of probe packet a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,10 +136,10 @@ impl Rule {
 /// What the wire does. The first rule that applies to a frame decides.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Of every probe from a to b.
-    pub base_a_to_b: Duration,
-    /// Of every probe from b to a.
-    pub base_b_to_a: Duration,
+    /// Of every probe on its way to the server.
+    pub base_request: Duration,
+    /// Of every reply.
+    pub base_reply: Duration,
     /// In the order in which they are tried.
     pub rules: Vec<Rule>,
 }
@@ -156,16 +148,16 @@ impl Plan {
     /// The same base delay in both directions and these rules.
     pub fn new(base: Duration, rules: impl Into<Vec<Rule>>) -> Self {
         Self {
-            base_a_to_b: base,
-            base_b_to_a: base,
+            base_request: base,
+            base_reply: base,
             rules: rules.into(),
         }
     }
 
     fn base_ns(&self, direction: Direction) -> u64 {
         nanos(match direction {
-            Direction::AToB => self.base_a_to_b,
-            Direction::BToA => self.base_b_to_a,
+            Direction::Request => self.base_request,
+            Direction::Reply => self.base_reply,
         })
     }
 
@@ -235,7 +227,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// The entries of one probe in one direction.
-    pub fn of(&self, seq: u32, direction: Direction) -> impl Iterator<Item = &Entry> {
+    pub fn entries_for(&self, seq: u32, direction: Direction) -> impl Iterator<Item = &Entry> {
         self.log
             .iter()
             .filter(move |entry| entry.seq == seq && entry.direction == direction)
@@ -389,8 +381,8 @@ impl<'s> Wire<'s> {
             self.write_due();
             self.release_expired();
             self.wait()?;
-            self.read_all(Direction::AToB, &mut buffer)?;
-            self.read_all(Direction::BToA, &mut buffer)?;
+            self.read_all(Direction::Request, &mut buffer)?;
+            self.read_all(Direction::Reply, &mut buffer)?;
         }
         Ok(())
     }
@@ -583,15 +575,15 @@ impl<'s> Wire<'s> {
 
     fn source(&self, direction: Direction) -> BorrowedFd<'_> {
         match direction {
-            Direction::AToB => self.a.as_fd(),
-            Direction::BToA => self.b.as_fd(),
+            Direction::Request => self.a.as_fd(),
+            Direction::Reply => self.b.as_fd(),
         }
     }
 
     fn write(&self, direction: Direction, frame: &[u8]) -> bool {
         let target = match direction {
-            Direction::AToB => self.b.as_fd(),
-            Direction::BToA => self.a.as_fd(),
+            Direction::Request => self.b.as_fd(),
+            Direction::Reply => self.a.as_fd(),
         };
         let written = rustix::io::retry_on_intr(|| rustix::io::write(target, frame)).is_ok();
         self.total(|totals| {

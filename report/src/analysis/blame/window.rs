@@ -19,8 +19,8 @@ pub struct Window {
     pub to_ns: u64,
 }
 
-/// The segments of a host that took at least `least_ns`, by its own stamps alone. Wires have none.
-pub fn windows(path: &[Stamp], host: Host, least_ns: u64) -> Vec<Window> {
+/// The segments of a host that took at least `min_ns`, by its own stamps alone. Wires have none.
+pub fn windows(path: &[Stamp], host: Host, min_ns: u64) -> Vec<Window> {
     let mut places: BTreeMap<u16, &Stamp> = BTreeMap::new();
     for stamp in path.iter().filter(|stamp| stamp.host == host) {
         let last_counts = matches!(stamp.point, Point::LTxDevout | Point::RTxDevout);
@@ -43,7 +43,7 @@ pub fn windows(path: &[Stamp], host: Host, least_ns: u64) -> Vec<Window> {
             to_ns: to.ns,
         })
     };
-    let long = |window: &Window| window.to_ns - window.from_ns >= least_ns;
+    let long = |window: &Window| window.to_ns - window.from_ns >= min_ns;
     pairs.filter_map(window).filter(long).collect()
 }
 

@@ -15,9 +15,9 @@ const FIELD: char = ';';
 
 /// Encodes blame as a server sends it: printable ASCII, with as many blames and parts as fit into
 /// `most` bytes.
-pub fn to_wire(blame: &[Blame], most: usize) -> String {
+pub fn to_wire(blame: &[Blame], max: usize) -> String {
     blame.iter().fold(String::new(), |mut wire, blame| {
-        let room = most.saturating_sub(wire.len() + 1);
+        let room = max.saturating_sub(wire.len() + 1);
         let next = blame.to_wire(room);
         if !next.is_empty() && !wire.is_empty() {
             wire.push(BLAME);
@@ -33,9 +33,9 @@ pub fn from_wire(wire: &str) -> Vec<Blame> {
 
 impl Blame {
     /// Encodes as many parts as fit; empty if not even the window fits.
-    fn to_wire(&self, most: usize) -> String {
+    fn to_wire(&self, max: usize) -> String {
         let mut wire = format!("{};{};{}", self.segment.name(), self.cpu, self.window_ns);
-        if wire.len() > most {
+        if wire.len() > max {
             return String::new();
         }
         for part in &self.parts {
@@ -54,7 +54,7 @@ impl Blame {
                 &ns.to_string(),
             ];
             let part = format!("{PART}{};{}", fields.join(";"), escape(function));
-            if wire.len() + part.len() > most {
+            if wire.len() + part.len() > max {
                 break;
             }
             wire += &part;

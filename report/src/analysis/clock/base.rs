@@ -70,13 +70,13 @@ impl BaseRtt {
         for &rtt in self.before.as_slice() {
             all.push(rtt);
         }
-        let (least, most) = (all.values[0], all.values[all.count - 1]);
-        let mut spread = most - least;
+        let (min, max) = (all.values[0], all.values[all.count - 1]);
+        let mut spread = max - min;
         if all.count < KEPT {
-            let few = (FEW_SHARE * least.max(0.0)).max(FEW_NS) / all.count as f64;
+            let few = (FEW_SHARE * min.max(0.0)).max(FEW_NS) / all.count as f64;
             spread = spread.max(few);
         }
-        self.rtt_ns = least;
+        self.rtt_ns = min;
         self.margin_ns = 0.5 * spread + LEAST_MARGIN_NS;
     }
 }

@@ -347,9 +347,9 @@ impl Doubt {
 
     /// The phase was believed to be in an interval as wide as this.
     fn confine(&mut self, width: f64) {
-        let most = width + self.outside;
-        self.phase = self.phase.min(most);
-        self.rate = self.rate.min(most / self.rate_since);
+        let max = width + self.outside;
+        self.phase = self.phase.min(max);
+        self.rate = self.rate.min(max / self.rate_since);
     }
 
     /// An interval contradicted by `beyond`, ns, and changed the rate by `rate`, ns/s.
@@ -423,8 +423,8 @@ pub struct ClockModel {
     unconfirmed: Option<Unconfirmed>,
     distrust: Doubt,
     relock: u8,
-    /// Usual excess, ns.
-    usual: f64,
+    /// Baseline of the excess, ns.
+    baseline: f64,
     previous: Previous,
     elevated: Elevated,
     counts: Counts,
@@ -723,15 +723,15 @@ impl ClockModel {
         self.learnt += 1;
     }
 
-    /// The probe as the clock is known now; what it says about the usual excess and the path.
+    /// The probe as the clock is known now; what it says about the baseline of the excess and the path.
     fn look_back(&mut self, probe: &Measured, came: ClientNs, event: Option<Event>) -> Estimate {
         let found = self.estimate(probe, &self.belief);
         let (excess, out, back) = (found.excess_ns, found.out.ns, found.back.ns);
         self.previous = Previous { excess, out, back };
         let weight = (1.0 / 512.0_f64).max(1.0 / self.learnt as f64);
-        let limited = excess.min(8.0 * self.usual + 10.0 * NOISE_NS);
-        self.usual += weight * (limited - self.usual);
-        let in_base = excess <= (4.0 * NOISE_NS).max(0.5 * self.usual);
+        let limited = excess.min(8.0 * self.baseline + 10.0 * NOISE_NS);
+        self.baseline += weight * (limited - self.baseline);
+        let in_base = excess <= (4.0 * NOISE_NS).max(0.5 * self.baseline);
         let mut event = event;
         if in_base {
             self.elevated = Elevated::since(probe.at_s);
@@ -778,12 +778,12 @@ impl ClockModel {
             rtt_ns, margin_ns, ..
         } = self.base;
         let excess_ns = (probe.round_ns() - rtt_ns).max(0.0);
-        let most = excess_ns + 2.0 * margin_ns;
+        let max = excess_ns + 2.0 * margin_ns;
         let error = REPORTED * belief.phase_var.max(0.0).sqrt() + margin_ns + 0.1 * NOISE_NS;
         let queue = |ns: f64| Queue {
             ns: ns.clamp(0.0, excess_ns),
-            lo_ns: (ns - error).clamp(0.0, most),
-            hi_ns: (ns + error).clamp(0.0, most),
+            lo_ns: (ns - error).clamp(0.0, max),
+            hi_ns: (ns + error).clamp(0.0, max),
         };
         let half = 0.5 * rtt_ns;
         let state = self.state();
@@ -812,10 +812,10 @@ impl ClockModel {
 impl Estimate {
     /// [`Self::out`] with bounds that allow for [`Self::doubt_ns`] too.
     pub fn out_reported(&self) -> Queue {
-        let most = self.excess_ns + 2.0 * self.margin_ns;
+        let max = self.excess_ns + 2.0 * self.margin_ns;
         Queue {
             lo_ns: (self.out.lo_ns - self.doubt_ns).max(0.0),
-            hi_ns: (self.out.hi_ns + self.doubt_ns).min(most),
+            hi_ns: (self.out.hi_ns + self.doubt_ns).min(max),
             ..self.out
         }
     }

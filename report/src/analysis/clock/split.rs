@@ -120,7 +120,7 @@ fn exact(ns: u64, base: &mut Option<u64>) -> Leg {
     Leg {
         ns,
         bounds: None,
-        base_ns: least(base, ns),
+        base_ns: keep_min(base, ns),
     }
 }
 
@@ -145,10 +145,10 @@ fn share(round: u64, estimate: &Estimate) -> (Leg, Leg) {
 }
 
 /// Lowers a running minimum to `value` if that is less, and returns it.
-fn least<T: Copy + Ord>(minimum: &mut Option<T>, value: T) -> T {
-    let least = minimum.map_or(value, |minimum| minimum.min(value));
-    *minimum = Some(least);
-    least
+fn keep_min<T: Copy + Ord>(minimum: &mut Option<T>, value: T) -> T {
+    let min = minimum.map_or(value, |minimum| minimum.min(value));
+    *minimum = Some(min);
+    min
 }
 
 #[cfg(test)]

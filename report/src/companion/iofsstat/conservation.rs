@@ -44,13 +44,12 @@ impl Conservation {
     /// Compares the rows between two cuts with what the device did meanwhile.
     pub fn check(from: &Reading, to: &Reading, rows: Bytes, request: u64) -> Self {
         let device = to.after.since(&from.after);
-        let least = to.before.since(&from.after);
-        let most = to.after.since(&from.before);
-        let apart = |rows: u64, least: u64, most: u64| {
-            least.saturating_sub(rows).max(rows.saturating_sub(most))
-        };
-        let read = apart(rows.read, least.read_bytes, most.read_bytes);
-        let written = apart(rows.written, least.written_bytes, most.written_bytes);
+        let min = to.before.since(&from.after);
+        let max = to.after.since(&from.before);
+        let apart =
+            |rows: u64, min: u64, max: u64| min.saturating_sub(rows).max(rows.saturating_sub(max));
+        let read = apart(rows.read, min.read_bytes, max.read_bytes);
+        let written = apart(rows.written, min.written_bytes, max.written_bytes);
         Self {
             rows,
             device: Bytes {

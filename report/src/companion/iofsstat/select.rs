@@ -17,11 +17,11 @@ impl Thresholds {
     /// Whether a device that did this is shown.
     pub fn reached(&self, rates: &Rates) -> bool {
         let any = [
-            self.util_percent.map(|least| rates.util_percent >= least),
+            self.util_percent.map(|min| rates.util_percent >= min),
             self.bytes
-                .map(|least| rates.r_bps + rates.w_bps >= least as f64),
+                .map(|min| rates.r_bps + rates.w_bps >= min as f64),
             self.iops
-                .map(|least| rates.r_iops + rates.w_iops >= least as f64),
+                .map(|min| rates.r_iops + rates.w_iops >= min as f64),
         ];
         let mut given = any.into_iter().flatten().peekable();
         given.peek().is_none() || given.any(|reached| reached)
@@ -29,9 +29,9 @@ impl Thresholds {
 }
 
 /// The `most` largest, the largest first; equal ones in their order.
-pub fn top<T>(mut rows: Vec<T>, most: Option<usize>, size: impl Fn(&T) -> u64) -> Vec<T> {
+pub fn top<T>(mut rows: Vec<T>, max: Option<usize>, size: impl Fn(&T) -> u64) -> Vec<T> {
     rows.sort_by_key(|row| std::cmp::Reverse(size(row)));
-    rows.truncate(most.unwrap_or(usize::MAX));
+    rows.truncate(max.unwrap_or(usize::MAX));
     rows
 }
 
@@ -68,8 +68,8 @@ mod tests {
     #[test]
     fn the_largest_come_first() {
         let rows = vec![("a", 1), ("b", 9), ("c", 9), ("d", 3)];
-        let names = |most| {
-            let rows = top(rows.clone(), most, |row| row.1);
+        let names = |max| {
+            let rows = top(rows.clone(), max, |row| row.1);
             rows.iter().map(|row| row.0).collect::<String>()
         };
         assert_eq!(names(None), "bcda");

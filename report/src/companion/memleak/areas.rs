@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What a caller has allocated since the first list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct AreaCounts {
     /// Areas allocated, by the list that showed them first.
-    pub came: BTreeMap<u32, u64>,
+    pub allocated: BTreeMap<u32, u64>,
     /// Of these, those in the last list.
     pub live: BTreeMap<u32, u64>,
     /// Of those, bytes.
@@ -20,7 +20,7 @@ pub struct Held {
 pub struct Areas {
     before: Option<HashSet<Area>>,
     since: HashMap<Area, u32>,
-    came: BTreeMap<String, BTreeMap<u32, u64>>,
+    allocated: BTreeMap<String, BTreeMap<u32, u64>>,
 }
 
 impl Areas {
@@ -38,21 +38,21 @@ impl Areas {
                 continue;
             }
             self.since.insert(area.clone(), age);
-            let came = self.came.entry(area.caller.clone()).or_default();
-            *came.entry(age).or_default() += 1;
+            let allocated = self.allocated.entry(area.caller.clone()).or_default();
+            *allocated.entry(age).or_default() += 1;
         }
     }
 
     /// By caller.
-    pub fn held(&self) -> BTreeMap<String, Held> {
-        let mut all: BTreeMap<String, Held> = BTreeMap::new();
-        for (caller, came) in &self.came {
-            all.entry(caller.clone()).or_default().came = came.clone();
+    pub fn counts(&self) -> BTreeMap<String, AreaCounts> {
+        let mut all: BTreeMap<String, AreaCounts> = BTreeMap::new();
+        for (caller, allocated) in &self.allocated {
+            all.entry(caller.clone()).or_default().allocated = allocated.clone();
         }
         for (area, age) in &self.since {
-            let held = all.entry(area.caller.clone()).or_default();
-            *held.live.entry(*age).or_default() += 1;
-            held.bytes += area.bytes;
+            let counts = all.entry(area.caller.clone()).or_default();
+            *counts.live.entry(*age).or_default() += 1;
+            counts.bytes += area.bytes;
         }
         all
     }
@@ -71,17 +71,17 @@ mod tests {
     }
 
     #[test]
-    fn what_came_and_stayed_is_held_and_what_was_there_is_not() {
+    fn areas_allocated_since_the_first_list_are_counted() {
         let (old, a, b) = (area("1", "boot"), area("2", "leaky"), area("3", "leaky"));
         let mut areas = Areas::default();
         areas.observe(0, std::slice::from_ref(&old));
         areas.observe(1, &[old.clone(), a.clone()]);
         areas.observe(2, &[old.clone(), a.clone(), b.clone()]);
         areas.observe(3, &[old, b]);
-        let held = areas.held();
-        assert_eq!(held.len(), 1);
-        let leaky = &held["leaky"];
-        assert_eq!(leaky.came, BTreeMap::from([(1, 1), (2, 1)]));
+        let counts = areas.counts();
+        assert_eq!(counts.len(), 1);
+        let leaky = &counts["leaky"];
+        assert_eq!(leaky.allocated, BTreeMap::from([(1, 1), (2, 1)]));
         assert_eq!(leaky.live, BTreeMap::from([(2, 1)]));
         assert_eq!(leaky.bytes, 4096);
     }
@@ -93,6 +93,6 @@ mod tests {
         areas.observe(0, std::slice::from_ref(&a));
         areas.observe(1, &[]);
         areas.observe(2, &[a]);
-        assert_eq!(areas.held()["leaky"].live, BTreeMap::from([(2, 1)]));
+        assert_eq!(areas.counts()["leaky"].live, BTreeMap::from([(2, 1)]));
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     use super::super::snapshot::Cache;
     use super::*;
 
-    fn of(stack: &[&str]) -> Origin {
+    fn origin_of(stack: &[&str]) -> Origin {
         origin(stack.iter().map(|name| Some(*name)))
     }
 
@@ -107,19 +107,19 @@ mod tests {
             "alloc_inode",
             "ext4_lookup",
         ];
-        assert_eq!(of(&blob), Origin::Cache);
+        assert_eq!(origin_of(&blob), Origin::Cache);
         let vector = [
             "alloc_slab_obj_exts",
             "kmem_cache_alloc_lru_noprof",
             "__d_alloc",
         ];
-        assert_eq!(of(&vector), Origin::Cache);
+        assert_eq!(origin_of(&vector), Origin::Cache);
         let page = [
             "__filemap_get_folio",
             "__getblk_slow",
             "ext4_sb_breadahead_unmovable",
         ];
-        assert_eq!(of(&page), Origin::Cache);
+        assert_eq!(origin_of(&page), Origin::Cache);
         assert_eq!(
             origin([None, None]),
             Origin::Cache,
@@ -135,15 +135,15 @@ mod tests {
             "sock_alloc",
             "__sys_socket",
         ];
-        assert_eq!(of(&blob), Origin::Own);
+        assert_eq!(origin_of(&blob), Origin::Own);
         let vector = [
             "alloc_slab_obj_exts",
             "__d_alloc",
             "d_alloc_pseudo",
             "do_eventfd",
         ];
-        assert_eq!(of(&vector), Origin::Own);
-        assert_eq!(of(&["do_eventfd", "do_syscall_64"]), Origin::Own);
+        assert_eq!(origin_of(&vector), Origin::Own);
+        assert_eq!(origin_of(&["do_eventfd", "do_syscall_64"]), Origin::Own);
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
             "shmem_get_inode",
             "shmem_mknod",
         ];
-        assert_eq!(of(&inode), Origin::Files);
+        assert_eq!(origin_of(&inode), Origin::Files);
     }
 
     #[test]

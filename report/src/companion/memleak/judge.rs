@@ -187,8 +187,8 @@ fn weigh(evidence: &Evidence) -> Judgement {
             ),
         };
     }
-    let most = evidence.held_bytes.max(grown.unwrap_or(0));
-    if most < evidence.floor.max(1) {
+    let max = evidence.held_bytes.max(grown.unwrap_or(0));
+    if max < evidence.floor.max(1) {
         return Judgement {
             leak: Leak::No,
             confidence: seen,
@@ -337,15 +337,15 @@ pub fn nothing_grows(suspects: &[Suspect]) -> Option<Judgement> {
     }
     let sure = |s: &Suspect| s.trend.surely_below(s.floor);
     let firm = suspects.iter().filter(|s| !s.reclaimable);
-    let least = firm.min_by(|a, b| sure(a).total_cmp(&sure(b)))?;
+    let weakest = firm.min_by(|a, b| sure(a).total_cmp(&sure(b)))?;
     let none = Judgement {
         leak: Leak::No,
-        confidence: sure(least),
+        confidence: sure(weakest),
         may_be_cache: false,
         what: format!(
             "none of {} caches, callers and processes grows; least sure: {}",
             suspects.len(),
-            least.what()
+            weakest.what()
         ),
     };
     Some(none.settled())
@@ -387,7 +387,7 @@ mod tests {
 
     fn trend(values: [u64; 6]) -> Option<Trend> {
         let at = |(k, v): (usize, &u64)| (k as u64 * 1_000_000_000, *v);
-        Trend::of(&values.iter().enumerate().map(at).collect::<Vec<_>>())
+        Trend::new(&values.iter().enumerate().map(at).collect::<Vec<_>>())
     }
 
     fn leaking() -> Evidence {
@@ -510,10 +510,10 @@ mod tests {
                 ..leaking()
             })
         };
-        let most = nothing().cut_off(0.8, "ended after 8 s of 10 s");
-        assert_eq!(most.leak, Leak::No);
-        assert!(most.confidence < 0.8, "{most:?}");
-        assert!(most.what.ends_with("; ended after 8 s of 10 s"), "{most:?}");
+        let cut = nothing().cut_off(0.8, "ended after 8 s of 10 s");
+        assert_eq!(cut.leak, Leak::No);
+        assert!(cut.confidence < 0.8, "{cut:?}");
+        assert!(cut.what.ends_with("; ended after 8 s of 10 s"), "{cut:?}");
         let little = nothing().cut_off(0.3, "ended after 3 s of 10 s");
         assert_eq!(little.leak, Leak::Unknown, "{little:?}");
         // What leaks by then does leak.

@@ -17,7 +17,7 @@ mod suspect; // which allocator grows
 mod trend; // whether a quantity rises
 
 pub use allocator::Allocator;
-pub use areas::{Areas, Held};
+pub use areas::{AreaCounts, Areas};
 pub use cache::{Origin, host_growth, origin};
 pub use judge::{Evidence, Judgement, judge, nothing_grows, unfollowed};
 pub use leak::Leak;

@@ -78,7 +78,7 @@ fn series(snapshots: &[Snapshot], reclaimable: &BTreeSet<String>) -> Vec<Suspect
     let hosts = host_growth(first, last, reclaimable);
     let mut add = |allocator, name: Option<&str>, pid, value: &Value<'_>| {
         let points: Vec<_> = snapshots.iter().map(|s| (s.ns, value(s))).collect();
-        let Some(trend) = Trend::of(&points) else {
+        let Some(trend) = Trend::new(&points) else {
             return;
         };
         let cache = name.filter(|_| allocator == Allocator::Slab);

@@ -26,7 +26,7 @@ pub struct Trend {
 
 impl Trend {
     /// Of values over time in ns, in order; `None` of fewer than [`ENOUGH`].
-    pub fn of(values: &[(u64, u64)]) -> Option<Self> {
+    pub fn new(values: &[(u64, u64)]) -> Option<Self> {
         let (first, last) = (values.first()?, values.last()?);
         if values.len() < ENOUGH || last.0 <= first.0 {
             return None;
@@ -91,7 +91,7 @@ mod tests {
 
     fn every_second(values: &[u64]) -> Option<Trend> {
         let at = |(k, v): (usize, &u64)| (k as u64 * 1_000_000_000, *v);
-        Trend::of(&values.iter().enumerate().map(at).collect::<Vec<_>>())
+        Trend::new(&values.iter().enumerate().map(at).collect::<Vec<_>>())
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn too_few_values_have_no_trend() {
         assert_eq!(every_second(&[1, 2, 3, 4]), None);
-        assert_eq!(Trend::of(&[]), None);
+        assert_eq!(Trend::new(&[]), None);
     }
 
     #[test]

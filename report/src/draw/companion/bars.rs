@@ -24,9 +24,9 @@ const LEAST_BAR: i32 = 160;
 const VALUES: i32 = 90;
 
 pub(super) fn height(bars: &Bars) -> Height {
-    let rows = |most: usize| bars.bars.len().min(most) as i32;
+    let rows = |max: usize| bars.bars.len().min(max) as i32;
     Height {
-        least: HEADING + LEAST_PITCH * rows(8),
+        min: HEADING + LEAST_PITCH * rows(8),
         enough: HEADING + MOST_PITCH * rows(ROWS),
         grows: false,
     }
@@ -56,8 +56,8 @@ pub(super) fn draw<B: DrawingBackend>(
     let rows = shown.len() + usize::from(!rest.is_empty());
     let pitch = (area.height() / rows as i32).min(MOST_PITCH);
     let columns = columns(canvas, shown, area);
-    let most = shown.iter().map(|bar| bar.value).max().unwrap_or(0);
-    let scale = Scale::linear(most, columns.bar.0, columns.bar.1);
+    let max = shown.iter().map(|bar| bar.value).max().unwrap_or(0);
+    let scale = Scale::linear(max, columns.bar.0, columns.bar.1);
     for (bar, k) in shown.iter().zip(0..) {
         let value = bars.unit.text(bar.value);
         let y0 = area.y0 + k * pitch;

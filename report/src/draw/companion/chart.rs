@@ -48,14 +48,14 @@ fn areas(panels: &[Panel]) -> Vec<Area> {
 
 /// Divides the room: all panels get their minimum first, then enough, then the rest.
 pub(super) fn share(wishes: &[Height], room: i32) -> Vec<i32> {
-    let least: i32 = wishes.iter().map(|wish| wish.least).sum();
+    let min: i32 = wishes.iter().map(|wish| wish.min).sum();
     let enough: i32 = wishes.iter().map(|wish| wish.enough).sum();
     let growing = wishes.iter().filter(|wish| wish.grows).count() as i32;
     let height = |wish: &Height| {
-        if least >= room {
-            wish.least * room / least
+        if min >= room {
+            wish.min * room / min
         } else if enough > room {
-            wish.least + (wish.enough - wish.least) * (room - least) / (enough - least)
+            wish.min + (wish.enough - wish.min) * (room - min) / (enough - min)
         } else if wish.grows {
             wish.enough + (room - enough) / growing
         } else {

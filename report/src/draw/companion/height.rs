@@ -7,7 +7,7 @@ pub(super) const HEADING: i32 = 28;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Height {
     /// Minimum height: below it, content is lost.
-    pub(super) least: i32,
+    pub(super) min: i32,
     /// Sufficient height: above it, little is gained.
     pub(super) enough: i32,
     /// Whether it takes room that is left over.
@@ -17,7 +17,7 @@ pub(super) struct Height {
 impl Height {
     /// Of a box that says why there is nothing to see.
     pub(super) const EMPTY: Self = Self {
-        least: HEADING + 40,
+        min: HEADING + 40,
         enough: HEADING + 72,
         grows: false,
     };

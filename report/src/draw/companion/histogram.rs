@@ -13,7 +13,7 @@ use crate::draw::scale::Scale;
 use crate::draw::{axis, palette};
 
 pub(super) const HEIGHT: Height = Height {
-    least: HEADING + 110,
+    min: HEADING + 110,
     enough: HEADING + 280,
     grows: false,
 };
@@ -56,8 +56,8 @@ pub(super) fn draw<B: DrawingBackend>(
         unit: histogram.unit,
         buckets,
         plot,
-        values: values(buckets, plot).of(histogram.unit),
-        counts: counts(buckets, plot).of(Unit::Count),
+        values: values(buckets, plot).with_unit(histogram.unit),
+        counts: counts(buckets, plot).with_unit(Unit::Count),
     };
     says(canvas, &view, beside)?;
     axis::values(
@@ -90,10 +90,10 @@ fn counted(buckets: &[Bucket]) -> &[Bucket] {
 fn values(buckets: &[Bucket], plot: Area) -> Scale {
     let from_zero = buckets.first().is_some_and(|bucket| bucket.0 == 0);
     let bounds = buckets.iter().flat_map(|(from, to, _)| [*from, *to]);
-    let least = bounds.clone().filter(|bound| *bound > 0).min().unwrap_or(1);
-    let most = bounds.max().unwrap_or(1);
+    let min = bounds.clone().filter(|bound| *bound > 0).min().unwrap_or(1);
+    let max = bounds.max().unwrap_or(1);
     let x0 = plot.x0 + if from_zero { ZERO } else { 0 };
-    Scale::log(least, most, x0, plot.x1 - 20)
+    Scale::log(min, max, x0, plot.x1 - 20)
 }
 
 fn counts(buckets: &[Bucket], plot: Area) -> Scale {
@@ -101,14 +101,14 @@ fn counts(buckets: &[Bucket], plot: Area) -> Scale {
         .iter()
         .map(|bucket| bucket.2)
         .filter(|count| *count > 0);
-    let most = counts.clone().max().unwrap_or(1);
-    let least = counts.min().unwrap_or(1);
+    let max = counts.clone().max().unwrap_or(1);
+    let min = counts.min().unwrap_or(1);
     // Above the highest bar there is room for its count.
     let top = (plot.y0 + 16).min(plot.y1);
-    if most / LINEAR > least {
-        Scale::log(1, most, (plot.y1 - ONE).max(top), top)
+    if max / LINEAR > min {
+        Scale::log(1, max, (plot.y1 - ONE).max(top), top)
     } else {
-        Scale::linear(most, plot.y1, top)
+        Scale::linear(max, plot.y1, top)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::draw::scale::{Scale, since};
 use crate::draw::{axis, palette};
 
 pub(super) const HEIGHT: Height = Height {
-    least: HEADING + 130,
+    min: HEADING + 130,
     enough: HEADING + 290,
     grows: true,
 };
@@ -91,13 +91,13 @@ fn view(stacked: &Stacked, area: Area) -> View<'_> {
         .max()
         .unwrap_or(0);
     let total = |k: usize| layers.iter().map(|layer| layer.at(k)).sum::<f64>();
-    let most = (0..steps).map(total).fold(0.0, f64::max);
+    let max = (0..steps).map(total).fold(0.0, f64::max);
     View {
         stacked,
         plot,
         steps,
         each: steps.div_ceil(COLUMNS).max(1),
-        values: Scale::linear(most as u64, plot.y1, plot.y0 + 4).of(stacked.unit),
+        values: Scale::linear(max as u64, plot.y1, plot.y0 + 4).with_unit(stacked.unit),
         layers,
     }
 }

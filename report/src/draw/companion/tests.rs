@@ -357,11 +357,7 @@ fn the_page_has_the_numbers() {
 
 #[test]
 fn room_is_shared_without_loss() {
-    let wish = |least, enough, grows| Height {
-        least,
-        enough,
-        grows,
-    };
+    let wish = |min, enough, grows| Height { min, enough, grows };
     let wishes = [wish(100, 200, true), wish(50, 60, false)];
     assert_eq!(share(&wishes, 500), [440, 60]);
     assert_eq!(share(&wishes, 260), [200, 60]);

@@ -45,7 +45,7 @@ const HINTS: usize = 2000;
 pub(super) fn height(timeline: &Timeline) -> Height {
     let rows = timeline.lanes.len().clamp(1, ROWS) as i32;
     Height {
-        least: HEADING + axis::HEIGHT + (rows * 12).clamp(70, 360),
+        min: HEADING + axis::HEIGHT + (rows * 12).clamp(70, 360),
         enough: HEADING + axis::HEIGHT + (rows * 60).clamp(160, 560),
         grows: true,
     }
@@ -120,11 +120,11 @@ pub(super) fn longest_first(timeline: &Timeline) -> Vec<&Mark> {
 
 /// Assigns lanes to at most `most` rows: all lanes, or those with marks, or these joined. Returns the row
 /// of each lane.
-fn rows(timeline: &Timeline, most: usize) -> (Vec<Row>, Vec<Option<usize>>) {
+fn rows(timeline: &Timeline, max: usize) -> (Vec<Row>, Vec<Option<usize>>) {
     let lanes = lanes(timeline);
-    let marked = |k: &usize| lanes.len() <= most || lanes[*k].events > 0;
+    let marked = |k: &usize| lanes.len() <= max || lanes[*k].events > 0;
     let shown: Vec<usize> = (0..lanes.len()).filter(marked).collect();
-    let each = shown.len().div_ceil(most).max(1);
+    let each = shown.len().div_ceil(max).max(1);
     let mut row_of = vec![None; lanes.len()];
     let mut rows = Vec::new();
     for chunk in shown.chunks(each) {
@@ -345,8 +345,8 @@ fn marks<B: DrawingBackend>(canvas: &mut Canvas<B>, view: &View) -> Result<(), E
 /// Duration and name of the longest, where there is room beside them.
 fn labels<B: DrawingBackend>(canvas: &mut Canvas<B>, view: &View) -> Result<(), Error> {
     let ink = Ink::new(view.em().clamp(10.0, 12.0), palette::INK);
-    let least_ns = view.marks.first().map_or(0, |mark| mark.ns / SHORT);
-    let long = |mark: &&&Mark| mark.ns >= least_ns;
+    let min_ns = view.marks.first().map_or(0, |mark| mark.ns / SHORT);
+    let long = |mark: &&&Mark| mark.ns >= min_ns;
     let longest: Vec<&Mark> = view
         .marks
         .iter()

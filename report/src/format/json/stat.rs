@@ -182,7 +182,7 @@ impl<'a> StatLine<'a> {
             delay: TotalOr(stat.segment),
             numbers: stat.into(),
             marks: stat.segment.map_or_else(Vec::new, |segment| {
-                summary.marks.of(segment).used().collect()
+                summary.marks.for_segment(segment).used().collect()
             }),
             hdr,
             spread,

@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::thread;
 
-/// The median of so many rounds counts.
+/// Rounds, of which the median counts.
 const ROUNDS: usize = 7;
 /// Packets of a round; of TCP, exchanges.
 const PACKETS: u32 = 20_000;

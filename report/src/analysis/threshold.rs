@@ -9,7 +9,7 @@
 //! below itself would sink without end.
 //!
 //! A probe is also slow if it spent more than 1 ms, and more than half of its time, in one stage of a
-//! host: a queue that was full from the first probe on is a fault, not a baseline.
+//! host: a queue that was full from the first probe on is a fault, not the baseline.
 //!
 //! A probe is judged by those before it, so a saved run is judged as the live one was.
 
@@ -24,7 +24,7 @@ const LEARNT_FROM: usize = 10;
 const MEDIANS: u64 = 3;
 const TAILS: u64 = 2;
 /// and this much more than the median, nanoseconds: also the default limit of `--explain`.
-const LEAST_NS: u64 = 200_000;
+const MIN_EXCESS_NS: u64 = 200_000;
 /// The threshold is learnt anew when the number of probes has grown by one part in this many.
 const RENEWED: u64 = 32;
 /// Significant digits of the percentiles.
@@ -32,7 +32,7 @@ const DIGITS: u8 = 2;
 
 /// Learns the threshold of slow probes from a run.
 #[derive(Clone, Debug)]
-pub struct Usual {
+pub struct AdaptiveThreshold {
     all: Distribution,
     ordinary: Distribution,
     /// Responses before there is a threshold, nanoseconds.
@@ -41,7 +41,7 @@ pub struct Usual {
     renew_at: u64,
 }
 
-impl Default for Usual {
+impl Default for AdaptiveThreshold {
     fn default() -> Self {
         Self {
             all: Distribution::new(DIGITS),
@@ -53,7 +53,7 @@ impl Default for Usual {
     }
 }
 
-impl Usual {
+impl AdaptiveThreshold {
     /// Whether this probe is slow, judged by those before it.
     pub fn is_slow(&mut self, breakdown: &Breakdown) -> bool {
         let total_ns = breakdown.response_ns();
@@ -84,7 +84,7 @@ impl Usual {
         let median = self.all.quantile(Quantile::P50);
         let medians = median
             .saturating_mul(MEDIANS)
-            .max(median.saturating_add(LEAST_NS));
+            .max(median.saturating_add(MIN_EXCESS_NS));
         // The very first probes are often slow, as addresses are resolved, and nothing judged them.
         for total_ns in self.first.drain(..).filter(|ns| *ns < medians) {
             self.ordinary.record(total_ns);
@@ -133,10 +133,10 @@ mod tests {
         }
     }
 
-    fn slow(usual: &mut Usual, totals_us: impl IntoIterator<Item = u64>) -> usize {
+    fn slow(threshold: &mut AdaptiveThreshold, totals_us: impl IntoIterator<Item = u64>) -> usize {
         let totals = totals_us.into_iter();
         totals
-            .filter(|us| usual.is_slow(&probe(Segment::LRxInlink, *us)))
+            .filter(|us| threshold.is_slow(&probe(Segment::LRxInlink, *us)))
             .count()
     }
 
@@ -150,49 +150,53 @@ mod tests {
 
     #[test]
     fn ordinary_probes_are_not_slow() {
-        let mut usual = Usual::default();
-        assert_eq!(slow(&mut usual, [5_000]), 0, "nothing is known yet");
-        assert_eq!(slow(&mut usual, (0..233).map(|k| 300 + k % 60)), 0);
-        assert_eq!(slow(&mut Usual::default(), wireless(10_000)), 0);
+        let mut threshold = AdaptiveThreshold::default();
+        assert_eq!(slow(&mut threshold, [5_000]), 0, "nothing is known yet");
+        assert_eq!(slow(&mut threshold, (0..233).map(|k| 300 + k % 60)), 0);
+        assert_eq!(slow(&mut AdaptiveThreshold::default(), wireless(10_000)), 0);
     }
 
     #[test]
     fn a_fault_is_slow_however_many_probes_it_hits() {
         for percent in [1, 10, 30, 45] {
-            let mut usual = Usual::default();
-            slow(&mut usual, [400; 100]);
+            let mut threshold = AdaptiveThreshold::default();
+            slow(&mut threshold, [400; 100]);
             let hit = |k: u64| if k * 37 % 100 < percent { 10_000 } else { 400 };
-            let found = slow(&mut usual, (0..2_000).map(hit));
+            let found = slow(&mut threshold, (0..2_000).map(hit));
             assert_eq!(found, 20 * percent as usize, "{percent} %");
         }
     }
 
     #[test]
     fn what_most_probes_do_becomes_usual() {
-        let mut usual = Usual::default();
-        slow(&mut usual, [400; 100]);
-        let found = slow(&mut usual, [10_000; 1_000]);
+        let mut threshold = AdaptiveThreshold::default();
+        slow(&mut threshold, [400; 100]);
+        let found = slow(&mut threshold, [10_000; 1_000]);
         assert!((100..=110).contains(&found), "{found}");
     }
 
     #[test]
     fn a_queue_that_was_always_full_is_slow() {
-        let mut usual = Usual::default();
-        let queued = |_: &u64| usual.is_slow(&probe(Segment::LTxQdisc, 20_000));
+        let mut threshold = AdaptiveThreshold::default();
+        let queued = |_: &u64| threshold.is_slow(&probe(Segment::LTxQdisc, 20_000));
         assert_eq!((0..100).filter(queued).count(), 100);
-        assert_eq!(slow(&mut Usual::default(), [20_000; 100]), 0, "a long wire");
+        assert_eq!(
+            slow(&mut AdaptiveThreshold::default(), [20_000; 100]),
+            0,
+            "a long wire"
+        );
     }
 
     #[test]
     fn the_threshold_is_over_three_medians_and_the_tail() {
-        let mut usual = Usual::default();
-        slow(&mut usual, [50; 9]);
-        assert_eq!(usual.threshold_ns(), None);
-        slow(&mut usual, [50]);
-        assert_eq!(usual.threshold_ns(), Some(250 * US));
-        let mut usual = Usual::default();
-        slow(&mut usual, wireless(1_000));
-        let threshold = usual.threshold_ns().unwrap();
+        let mut threshold = AdaptiveThreshold::default();
+        slow(&mut threshold, [50; 9]);
+        assert_eq!(threshold.threshold_ns(), None);
+        slow(&mut threshold, [50]);
+        assert_eq!(threshold.threshold_ns(), Some(250 * US));
+        let mut threshold = AdaptiveThreshold::default();
+        slow(&mut threshold, wireless(1_000));
+        let threshold = threshold.threshold_ns().unwrap();
         assert!(
             (15_000 * US..=17_000 * US).contains(&threshold),
             "{threshold}"
