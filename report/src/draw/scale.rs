@@ -4,7 +4,7 @@ use chrono::{DateTime, Local, Offset as _};
 
 use crate::units::Unit;
 
-/// A value axis, mapped to pixels; of nanoseconds unless [`Scale::of`] says otherwise.
+/// A value axis, mapped to pixels; of nanoseconds unless [`Scale::with_unit`] says otherwise.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     lo: f64,
