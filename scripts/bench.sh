@@ -99,7 +99,7 @@ now_ms() { date +%s%3N; }
 
 # A counter of the last summary in a file, or a field of one of its distributions.
 counter() { tail -n 1 "$1" | grep -o "\"$2\":[0-9]*" | head -n 1 | cut -d: -f2; }
-total() { tail -n 1 "$1" | grep -o '"delay":"total"[^}]*' | grep -o "\"$2\":[0-9]*" | cut -d: -f2; }
+total() { tail -n 1 "$1" | grep -o '"delay":"total"[^}]*' | grep -o "\"$2\":[0-9]\+" | cut -d: -f2; }
 slip() { tail -n 1 "$1" | grep -o '"send_slip":[^}]*' | grep -o "\"$2\":[0-9]*" | cut -d: -f2; }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
