@@ -270,7 +270,7 @@ enum Age {
 }
 
 impl Age {
-    /// The suffix behind the log's name: `.2` of `--logbackup`, `-20261121` of logrotate.
+    /// Parses the suffix behind the log's name: `.2` of `--logbackup`, `-20261121` of logrotate.
     fn from_suffix(suffix: &str) -> Option<Self> {
         let is_digit = |c: char| c.is_ascii_digit();
         if let Some(date) = suffix.strip_prefix('-') {

@@ -5,7 +5,6 @@
 //! wire, and holds up what arrives at its place until it ends.
 
 use super::inject::burn::{self, Hits, Softirq};
-
 use super::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
 use super::outcome::Seen;
 use super::plan::{

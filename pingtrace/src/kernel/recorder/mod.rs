@@ -191,7 +191,7 @@ impl<'a> Recorder<'a> {
         self.reschedules
     }
 
-    /// Whether lazy reschedules (which may wait until the next tick) are lines from hard ones.
+    /// Whether lazy reschedules (which may wait until the next tick) are told apart from hard ones.
     pub fn separates_lazy(&self) -> bool {
         let bss = self.skel.maps.bss_data.as_deref();
         bss.is_some_and(|bss| bss.hard_bit != 0)

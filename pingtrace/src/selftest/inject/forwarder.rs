@@ -248,7 +248,7 @@ struct Shared {
 }
 
 impl Forwarder {
-    /// Forwards between two TAP devices opened with `IFF_NO_PI` and without `IFF_VNET_HDR`.
+    /// Forwards between two TAP devices, `a` of the client and `b` of the server, opened with `IFF_NO_PI` and without `IFF_VNET_HDR`.
     /// They may be in any namespaces.
     pub fn start(a: OwnedFd, b: OwnedFd, plan: Plan) -> io::Result<Self> {
         for tap in [&a, &b] {
