@@ -8,7 +8,10 @@ use crate::{
 use netlink_packet_route::{
     RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+        MacVlanMode,
+    },
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 use std::{
@@ -29,22 +32,32 @@ impl Netlink {
         self.add_link(name, "veth", info)
     }
 
+    /// Adds a macvlan in bridge mode on the link `lower`. It is down.
+    pub fn add_macvlan(&mut self, name: &str, lower: u32) -> Result<()> {
+        let mode = InfoMacVlan::Mode(MacVlanMode::Bridge);
+        let data = InfoData::MacVlan(vec![mode]);
+        let mut link = link_named(name);
+        link.attributes.extend([
+            LinkAttribute::Link(lower),
+            LinkAttribute::LinkInfo(vec![
+                LinkInfo::Kind(InfoKind::MacVlan),
+                LinkInfo::Data(data),
+            ]),
+        ]);
+        let operation = format!("add macvlan {name} on link {lower}");
+        self.change(&operation, Message::NewLink(link), CREATE)
+    }
+
     /// Adds a bridge without ports. It is down.
     pub fn add_bridge(&mut self, name: &str) -> Result<()> {
         self.add_link(name, "bridge", vec![LinkInfo::Kind(InfoKind::Bridge)])
     }
 
     fn add_link(&mut self, name: &str, kind: &str, info: Vec<LinkInfo>) -> Result<()> {
-        let mut link = LinkMessage::default();
-        link.attributes = vec![
-            LinkAttribute::IfName(name.into()),
-            LinkAttribute::LinkInfo(info),
-        ];
-        self.change(
-            &format!("add {kind} {name}"),
-            Message::NewLink(link),
-            CREATE,
-        )
+        let mut link = link_named(name);
+        link.attributes.push(LinkAttribute::LinkInfo(info));
+        let operation = format!("add {kind} {name}");
+        self.change(&operation, Message::NewLink(link), CREATE)
     }
 
     /// Deletes a link, and with a veth its peer.
@@ -135,6 +148,12 @@ impl Netlink {
         let operation = format!("add route {destination}/{prefix_len} via {gateway}");
         self.change(&operation, Message::NewRoute(route), CREATE)
     }
+}
+
+fn link_named(name: &str) -> LinkMessage {
+    let mut link = LinkMessage::default();
+    link.attributes.push(LinkAttribute::IfName(name.into()));
+    link
 }
 
 fn link_message(index: u32) -> LinkMessage {

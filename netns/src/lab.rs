@@ -132,6 +132,40 @@ impl Lab {
         })
     }
 
+    /// A [`Lab::veth_pair`] whose server has its addresses on a macvlan over `eth0`.
+    pub fn macvlan() -> Result<Self> {
+        Self::server_over("mv0", |netlink, lower| netlink.add_macvlan("mv0", lower))
+    }
+
+    /// A [`Lab::veth_pair`] whose server has its addresses on a bridge with `eth0` as its port.
+    pub fn bridged() -> Result<Self> {
+        Self::server_over("br0", |netlink, port| {
+            netlink.add_bridge("br0")?;
+            let bridge = netlink.link_named("br0")?.index;
+            netlink.set_controller(port, Some(bridge))
+        })
+    }
+
+    /// The server has its addresses on `dev`, which `add` puts over its end of the cable.
+    fn server_over(
+        dev: &str,
+        add: impl Fn(&mut Netlink, u32) -> Result<()> + Sync,
+    ) -> Result<Self> {
+        let (client, server) = (Namespace::anonymous()?, Namespace::anonymous()?);
+        TO_SERVER.plug(&client, &server)?;
+        server.run(|| -> Result<()> {
+            let mut netlink = Netlink::open()?;
+            let lower = netlink.link_named("eth0")?.index;
+            netlink.set_up(lower)?;
+            add(&mut netlink, lower)
+        })??;
+        let client = configure(client, "eth0", addresses(0, CLIENT))?;
+        let server = configure(server, dev, addresses(0, SERVER))?;
+        wait_for_carrier(&client)?;
+        wait_for_carrier(&server)?;
+        Ok(Self::direct(client, server))
+    }
+
     /// Client and server with a TAP device each: whoever holds the descriptors carries the frames
     /// between them, and can delay, drop, double and reorder them.
     pub fn tap_pair() -> Result<TapLab> {
@@ -145,12 +179,7 @@ impl Lab {
     }
 
     fn joined(client: Namespace, server: Namespace) -> Result<Self> {
-        let cable = Cable {
-            subnet: 0,
-            near: ("eth0", CLIENT),
-            far: ("eth0", SERVER),
-        };
-        let (client, server) = cable.join(client, server)?;
+        let (client, server) = TO_SERVER.join(client, server)?;
         Ok(Self::direct(client, server))
     }
 
@@ -174,9 +203,20 @@ struct Cable {
     far: (&'static str, u8),
 }
 
+/// Joins client and server without a router.
+const TO_SERVER: Cable = Cable {
+    subnet: 0,
+    near: ("eth0", CLIENT),
+    far: ("eth0", SERVER),
+};
+
 impl Cable {
+    fn plug(&self, near: &Namespace, far: &Namespace) -> Result<()> {
+        near.run(|| Netlink::open()?.add_veth(self.near.0, self.far.0, far))?
+    }
+
     fn join(&self, near: Namespace, far: Namespace) -> Result<(Host, Host)> {
-        near.run(|| Netlink::open()?.add_veth(self.near.0, self.far.0, &far))??;
+        self.plug(&near, &far)?;
         let near = configure(near, self.near.0, addresses(self.subnet, self.near.1))?;
         let far = configure(far, self.far.0, addresses(self.subnet, self.far.1))?;
         // Only now both ends are up.
@@ -334,6 +374,15 @@ mod tests {
         assert_eq!(links(&router.client_side.ns), ["lo", "eth0", "eth1"]);
         let server_v6 = lab.server.v6.to_string();
         assert_eq!(server_v6, "fd77:1::2");
+    }
+
+    #[test]
+    fn a_server_with_two_devices_is_reached() {
+        for (lab, dev) in [(Lab::macvlan(), "mv0"), (Lab::bridged(), "br0")] {
+            let lab = lab.unwrap();
+            send_both(&lab);
+            assert_eq!(links(&lab.server.ns), ["lo", "eth0", dev]);
+        }
     }
 
     #[test]
