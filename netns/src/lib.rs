@@ -7,6 +7,7 @@
 //! A netlink socket belongs for good to the namespace in which it was opened.
 
 mod config;
+mod containers;
 mod error;
 mod lab;
 mod links;
@@ -17,10 +18,11 @@ mod qdisc;
 mod route;
 mod tap;
 
+pub use containers::{container_id, container_of};
 pub use error::{Error, Result, reason, without_numbers};
 pub use lab::{Host, Lab, Router, TapLab};
 pub use links::{Link, LinkEvent, LinkEvents};
-pub use names::{NamespaceNames, container_id, container_of};
+pub use names::NamespaceNames;
 pub use namespace::{Guard, Namespace};
 pub use netlink::Netlink;
 pub use qdisc::Qdisc;

@@ -1,16 +1,19 @@
 //! Names for people: from the inode number that the kernel knows a namespace by.
 //!
 //! A namespace has no name of its own. In this order, these are used:
-//! 1. what `ip netns` calls it: a file in /run/netns with the namespace mounted on it;
+//! 1. what `ip netns` calls it: a file in /run/netns with the namespace mounted on it, but not one of those
+//!    that container runtimes make ("cni-5b2e…");
 //! 2. "host" for the namespace of process 1;
-//! 3. the name of its file in /run/docker/netns;
+//! 3. the pod or container of a process that lives in it: "pod default/web-0", "container web";
 //! 4. the process with the lowest number that lives in it: "nginx/4711";
-//! 5. "net:\[4026532653\]".
+//! 5. a file of a container runtime in /run/netns or /run/docker/netns;
+//! 6. "net:\[4026532653\]".
 //!
-//! 1, 3 and 4 are followed by the container that this process belongs to, if it does.
+//! 1 and 4 are followed by the pod or container, if there is one.
 
 use crate::{
     Error, Result,
+    containers::{Runtimes, Workload},
     namespace::{NAMES_DIR, Namespace, THIS_THREAD},
 };
 use std::{
@@ -21,7 +24,9 @@ use std::{
 };
 
 /// Docker's names; "default" there is the host's.
-const DOCKER_DIR: &str = "/run/docker/netns";
+const DOCKER_DIR: &str = "run/docker/netns";
+/// Upper bound on the processes of a namespace that are asked for their container.
+const MAX_ASKED: usize = 16;
 /// The initial namespace, where process 1 may not be looked at: fixed since Linux 6.18, and
 /// before that the first number given out on the kernels of some years.
 const INITIAL: [u32; 2] = [0xefff_fff9, 0xf000_0000];
@@ -60,37 +65,42 @@ impl NamespaceNames {
     }
 }
 
-/// Where names come from.
+/// Where names come from: the file system below a root directory.
 struct Sources {
-    proc: PathBuf,
-    ip_netns: PathBuf,
-    docker: PathBuf,
+    root: PathBuf,
 }
 
 impl Sources {
     fn system() -> Self {
-        Self {
-            proc: "/proc".into(),
-            ip_netns: NAMES_DIR.into(),
-            docker: DOCKER_DIR.into(),
-        }
+        Self { root: "/".into() }
+    }
+
+    fn proc(&self) -> PathBuf {
+        self.root.join("proc")
     }
 
     fn names(&self) -> Result<NamespaceNames> {
         let residents = self
             .residents()
-            .map_err(|e| Error::system(format!("list {}", self.proc.display()), e))?;
+            .map_err(|e| Error::system(format!("list {}", self.proc().display()), e))?;
         let mut found = NamespaceNames::default();
-        add_files(&mut found, &self.ip_netns);
+        let files = [NAMES_DIR.trim_start_matches('/'), DOCKER_DIR];
+        let files = files.map(|directory| namespaces_in(&self.root.join(directory)));
+        let (made, given): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .flatten()
+            .partition(NamespaceFile::is_made);
+        found.add_files(given);
         for inode in self.host_inodes() {
             found.names.entry(inode).or_insert_with(|| "host".into());
         }
-        add_files(&mut found, &self.docker);
-        for (inode, pid) in residents {
-            let path = self.proc.join(format!("{pid}/ns/net"));
+        let runtimes = Runtimes::new(&self.root);
+        for (inode, pids) in residents {
+            let path = self.proc().join(format!("{}/ns/net", pids[0]));
             found.paths.entry(inode).or_insert(path);
-            self.add_resident(&mut found.names, inode, pid);
+            self.add_residents(&mut found.names, inode, &pids, &runtimes);
         }
+        found.add_files(made);
         Ok(found)
     }
 
@@ -98,79 +108,127 @@ impl Sources {
         self.inode_of(1).map_or(INITIAL.into(), |inode| vec![inode])
     }
 
-    /// The lowest process number in each namespace.
-    fn residents(&self) -> io::Result<BTreeMap<u32, u32>> {
-        let mut pids: Vec<u32> = fs::read_dir(&self.proc)?
+    /// The processes of each namespace, the lowest number first.
+    fn residents(&self) -> io::Result<BTreeMap<u32, Vec<u32>>> {
+        let mut pids: Vec<u32> = fs::read_dir(self.proc())?
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect();
         pids.sort_unstable();
-        let mut residents = BTreeMap::new();
+        let mut residents = BTreeMap::<_, Vec<_>>::new();
         for pid in pids {
             // It may have ended meanwhile, or belong to somebody else.
             if let Some(inode) = self.inode_of(pid) {
-                residents.entry(inode).or_insert(pid);
+                residents.entry(inode).or_default().push(pid);
             }
         }
         Ok(residents)
     }
 
     fn inode_of(&self, pid: u32) -> Option<u32> {
-        let path = self.proc.join(format!("{pid}/ns/net"));
+        let path = self.proc().join(format!("{pid}/ns/net"));
         fs::metadata(path).ok().map(|file| file.ino() as u32)
     }
 
-    fn add_resident(&self, names: &mut BTreeMap<u32, String>, inode: u32, pid: u32) {
-        let read = |file| fs::read_to_string(self.proc.join(format!("{pid}/{file}"))).ok();
-        if names.get(&inode).is_some_and(|name| name == "host") {
+    fn add_residents(
+        &self,
+        names: &mut BTreeMap<u32, String>,
+        inode: u32,
+        pids: &[u32],
+        runtimes: &Runtimes<'_>,
+    ) {
+        let given = names.get(&inode);
+        if given.is_some_and(|name| name == "host") {
             return;
         }
-        let Some(comm) = read("comm") else { return };
-        let name = names
-            .entry(inode)
-            .or_insert_with(|| format!("{}/{pid}", comm.trim_end()));
-        if let Some(id) = read("cgroup").as_deref().and_then(container_id) {
-            name.push_str(" [container ");
-            name.push_str(&id[..12]);
-            name.push(']');
+        let workload = self.workload(pids, runtimes);
+        let name = match (given, workload) {
+            (None, Some(Workload::Named(name))) => Some(name),
+            (given, workload) => {
+                let name = given.cloned().or_else(|| self.process(pids[0]));
+                let inside = workload.map(|w| format!(" [{}]", w.label()));
+                name.map(|name| name + &inside.unwrap_or_default())
+            }
+        };
+        names.extend(name.map(|name| (inode, name)));
+    }
+
+    /// The first named pod or container of these processes, else the first container. A pod's first process
+    /// is in a container of its own, which not every runtime names.
+    fn workload(&self, pids: &[u32], runtimes: &Runtimes<'_>) -> Option<Workload> {
+        let mut unnamed = None;
+        for pid in pids.iter().take(MAX_ASKED) {
+            let cgroup = self.read(*pid, "cgroup");
+            match cgroup.and_then(|cgroup| runtimes.workload(&cgroup)) {
+                named @ Some(Workload::Named(_)) => return named,
+                other => unnamed = unnamed.or(other),
+            }
+        }
+        unnamed
+    }
+
+    /// "nginx/4711".
+    fn process(&self, pid: u32) -> Option<String> {
+        let comm = self.read(pid, "comm")?;
+        Some(format!("{}/{pid}", comm.trim_end()))
+    }
+
+    fn read(&self, pid: u32, file: &str) -> Option<String> {
+        fs::read_to_string(self.proc().join(format!("{pid}/{file}"))).ok()
+    }
+}
+
+/// A file with a namespace mounted on it.
+struct NamespaceFile {
+    path: PathBuf,
+    name: String,
+    inode: u32,
+}
+
+impl NamespaceFile {
+    /// Whether a container runtime made the name: /run/docker/netns/9f2c1be0d7a4, /run/netns/cni-UUID (containerd),
+    /// UUID (CRI-O), netns-UUID (Podman).
+    fn is_made(&self) -> bool {
+        let uuid = ["cni-", "netns-"]
+            .iter()
+            .find_map(|p| self.name.strip_prefix(p));
+        let uuid = uuid.unwrap_or(&self.name);
+        let is_docker = self
+            .path
+            .parent()
+            .is_some_and(|at| at.ends_with(DOCKER_DIR));
+        is_docker || uuid.len() == 36 && uuid.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+    }
+}
+
+impl NamespaceNames {
+    /// Adds the names and paths that are not known yet.
+    fn add_files(&mut self, files: Vec<NamespaceFile>) {
+        for NamespaceFile { path, name, inode } in files {
+            self.names.entry(inode).or_insert(name);
+            self.paths.entry(inode).or_insert(path);
         }
     }
 }
 
-/// Adds the namespaces mounted in a directory. A file without one, left behind by a crash, is on
-/// another file system than namespaces are.
-fn add_files(found: &mut NamespaceNames, directory: &Path) {
+/// The namespaces mounted in a directory. A file without one, left behind by a crash, is on another file system
+/// than namespaces are.
+fn namespaces_in(directory: &Path) -> Vec<NamespaceFile> {
     let Ok(nsfs) = fs::metadata(THIS_THREAD).map(|file| file.dev()) else {
-        return;
+        return Vec::new();
     };
-    let Ok(entries) = fs::read_dir(directory) else {
-        return;
-    };
-    let mut entries: Vec<_> = entries.flatten().collect();
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let file = fs::metadata(entry.path());
-        if let Some(file) = file.ok().filter(|file| file.dev() == nsfs) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let inode = file.ino() as u32;
-            found.names.entry(inode).or_insert(name);
-            found.paths.entry(inode).or_insert_with(|| entry.path());
-        }
-    }
-}
-
-/// The container that a process is in: its full id, 64 hexadecimal digits.
-pub fn container_of(pid: u32) -> Option<String> {
-    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    container_id(&cgroup).map(str::to_owned)
-}
-
-/// The innermost container id in a /proc/PID/cgroup, or in the path of a cgroup: 64 hexadecimal digits, in which Docker,
-/// containerd, CRI-O and Podman agree.
-pub fn container_id(cgroup: &str) -> Option<&str> {
-    cgroup
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .rfind(|word| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit()))
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mounted = entries.filter_map(|entry| {
+        let file = fs::metadata(entry.path()).ok()?;
+        (file.dev() == nsfs).then(|| NamespaceFile {
+            path: entry.path(),
+            name: entry.file_name().to_string_lossy().into_owned(),
+            inode: file.ino() as u32,
+        })
+    });
+    let mut mounted: Vec<_> = mounted.collect();
+    mounted.sort_by(|a, b| a.name.cmp(&b.name));
+    mounted
 }
 
 #[cfg(test)]
@@ -219,30 +277,8 @@ mod tests {
         assert_eq!(name, format!("sleep/{lowest}"));
     }
 
-    #[test]
-    fn container_ids_of_all_engines() {
-        for cgroup in [
-            format!("12:pids:/docker/{ID}\n0::/\n"),
-            format!("0::/system.slice/docker-{ID}.scope\n"),
-            format!("0::/kubepods.slice/kubepods-podf00.slice/cri-containerd-{ID}.scope\n"),
-            format!("0::/kubepods.slice/crio-{ID}.scope/container\n"),
-            format!("0::/k8s.io/{ID}\n"),
-        ] {
-            assert_eq!(container_id(&cgroup), Some(ID), "{cgroup}");
-        }
-    }
-
-    #[test]
-    fn other_cgroups_have_no_container() {
-        let longer = format!("0::/x/{ID}0\n");
-        for cgroup in ["", "0::/\n", "0::/user.slice/session-3.scope\n", &longer] {
-            assert_eq!(container_id(cgroup), None, "{cgroup}");
-        }
-    }
-
-    /// A /proc and a /run made for the test.
+    /// A root directory made for the test.
     struct Fake {
-        root: PathBuf,
         sources: Sources,
     }
 
@@ -250,23 +286,25 @@ mod tests {
         fn new(tag: &str) -> Self {
             let root =
                 std::env::temp_dir().join(format!("netns-names-{tag}-{}", std::process::id()));
-            let sources = Sources {
-                proc: root.join("proc"),
-                ip_netns: root.join("netns"),
-                docker: root.join("docker"),
-            };
-            for directory in [&sources.proc, &sources.ip_netns, &sources.docker] {
-                fs::create_dir_all(directory).unwrap();
+            for directory in ["proc", "run/netns", DOCKER_DIR] {
+                fs::create_dir_all(root.join(directory)).unwrap();
             }
-            Self { root, sources }
+            Self {
+                sources: Sources { root },
+            }
         }
 
         fn process(&self, pid: u32, comm: &str, cgroup: &str, netns: &Namespace) {
-            let directory = self.sources.proc.join(pid.to_string());
+            let directory = self.sources.proc().join(pid.to_string());
             fs::create_dir_all(directory.join("ns")).unwrap();
             fs::write(directory.join("comm"), format!("{comm}\n")).unwrap();
             fs::write(directory.join("cgroup"), cgroup).unwrap();
             symlink(link_to(netns), directory.join("ns/net")).unwrap();
+        }
+
+        /// A file with the namespace "mounted" on it.
+        fn mount(&self, path: &str, netns: &Namespace) {
+            symlink(link_to(netns), self.sources.root.join(path)).unwrap();
         }
 
         fn name(&self, netns: &Namespace) -> String {
@@ -276,7 +314,7 @@ mod tests {
 
     impl Drop for Fake {
         fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.root);
+            let _ = fs::remove_dir_all(&self.sources.root);
         }
     }
 
@@ -287,14 +325,50 @@ mod tests {
     }
 
     #[test]
-    fn a_container_follows_its_process() {
+    fn a_container_without_a_name_follows_its_process() {
         let fake = Fake::new("container");
         let netns = Namespace::anonymous().unwrap();
         let cgroup = format!("0::/system.slice/docker-{ID}.scope\n");
         fake.process(4711, "nginx", &cgroup, &netns);
+        fake.mount("run/docker/netns/9f2c1be0d7a4", &netns);
         assert_eq!(fake.name(&netns), "nginx/4711 [container 0123456789ab]");
-        symlink(link_to(&netns), fake.sources.docker.join("9f2c")).unwrap();
-        assert_eq!(fake.name(&netns), "9f2c [container 0123456789ab]");
+    }
+
+    /// The first process of a pod is the sandbox's, of which no file says the name here.
+    #[test]
+    fn a_pod_comes_before_its_processes_and_names_that_a_runtime_made() {
+        let fake = Fake::new("pod");
+        let netns = Namespace::anonymous().unwrap();
+        let sandbox = ID.replace('0', "f");
+        for (pid, id) in [(7, sandbox.as_str()), (9, ID)] {
+            let cgroup = format!("0::/system.slice/cri-containerd-{id}.scope\n");
+            fake.process(pid, "pause", &cgroup, &netns);
+        }
+        fake.mount("run/netns/cni-5b2e7c9d-0c1f-4a51-9e0a-77d1f2a4c3b6", &netns);
+        assert_eq!(fake.name(&netns), "pause/7 [container f123456789ab]");
+        let logs = fake.sources.root.join("var/log/containers");
+        fs::create_dir_all(&logs).unwrap();
+        fs::write(logs.join(format!("web-0_shop_nginx-{ID}.log")), "").unwrap();
+        assert_eq!(fake.name(&netns), "pod shop/web-0");
+        fake.mount("run/netns/red", &netns);
+        assert_eq!(fake.name(&netns), "red [pod shop/web-0]");
+    }
+
+    #[test]
+    fn without_a_process_the_file_of_a_runtime_is_left() {
+        let fake = Fake::new("made");
+        let netns = [(); 3].map(|()| Namespace::anonymous().unwrap());
+        let files = [
+            "run/docker/netns/9f2c1be0d7a4",
+            "run/netns/cni-5b2e7c9d-0c1f-4a51-9e0a-77d1f2a4c3b6",
+            "run/netns/5b2e7c9d-0c1f-4a51-9e0a-77d1f2a4c3b6",
+        ];
+        for (file, netns) in files.iter().zip(&netns) {
+            fake.mount(file, netns);
+            let name = file.rsplit('/').next().unwrap();
+            assert_eq!(fake.name(netns), name);
+            assert!(fake.sources.names().unwrap().open(netns.inode()).is_some());
+        }
     }
 
     #[test]
@@ -302,10 +376,10 @@ mod tests {
         let fake = Fake::new("order");
         let netns = Namespace::anonymous().unwrap();
         fake.process(1, "init", "0::/\n", &netns);
-        fs::write(fake.sources.ip_netns.join("stale"), "").unwrap();
-        symlink(link_to(&netns), fake.sources.docker.join("default")).unwrap();
+        fs::write(fake.sources.root.join("run/netns/stale"), "").unwrap();
+        fake.mount("run/docker/netns/default", &netns);
         assert_eq!(fake.name(&netns), "host");
-        symlink(link_to(&netns), fake.sources.ip_netns.join("web")).unwrap();
+        fake.mount("run/netns/web", &netns);
         assert_eq!(fake.name(&netns), "web");
         assert_eq!(fake.sources.names().unwrap().names.len(), 1);
     }
