@@ -9,13 +9,13 @@ use netlink_packet_route::{
     RouteNetlinkMessage as Message,
     address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
     link::{
-        InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-        MacVlanMode,
+        InfoData, InfoKind, InfoMacVlan, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo,
+        LinkMessage, MacVlanMode,
     },
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsFd, AsRawFd},
 };
 
@@ -51,6 +51,25 @@ impl Netlink {
     /// Adds a bridge without ports. It is down.
     pub fn add_bridge(&mut self, name: &str) -> Result<()> {
         self.add_link(name, "bridge", vec![LinkInfo::Kind(InfoKind::Bridge)])
+    }
+
+    /// Adds a VXLAN tunnel of number `vni` from an address of this host to one of another, to the UDP
+    /// port 4789. It is down.
+    pub fn add_vxlan(&mut self, name: &str, vni: u32, local: IpAddr, remote: IpAddr) -> Result<()> {
+        const PORT: u16 = 4789;
+        let end =
+            |address, v4: fn(Ipv4Addr) -> InfoVxlan, v6: fn(Ipv6Addr) -> InfoVxlan| match address {
+                IpAddr::V4(address) => v4(address),
+                IpAddr::V6(address) => v6(address),
+            };
+        let data = InfoData::Vxlan(vec![
+            InfoVxlan::Id(vni),
+            InfoVxlan::Port(PORT),
+            end(local, InfoVxlan::Local, InfoVxlan::Local6),
+            end(remote, InfoVxlan::Group, InfoVxlan::Group6),
+        ]);
+        let info = vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(data)];
+        self.add_link(name, "vxlan", info)
     }
 
     fn add_link(&mut self, name: &str, kind: &str, info: Vec<LinkInfo>) -> Result<()> {

@@ -15,6 +15,8 @@ use std::{
 const CLIENT: u8 = 1;
 const SERVER: u8 = 2;
 const ROUTER: u8 = 254;
+/// The subnet of a tunnel.
+const OVERLAY: u8 = 2;
 const V4_PREFIX: u8 = 24;
 const V6_PREFIX: u8 = 64;
 
@@ -44,6 +46,10 @@ impl Host {
         );
         let path = format!("class/net/{}/queues/rx-0/rps_cpus", self.dev);
         self.ns.write_sysfs(&path, &mask)
+    }
+
+    fn address(&self, v6: bool) -> IpAddr {
+        if v6 { self.v6.into() } else { self.v4.into() }
     }
 }
 
@@ -163,6 +169,20 @@ impl Lab {
         let server = configure(server, dev, addresses(0, SERVER))?;
         wait_for_carrier(&client)?;
         wait_for_carrier(&server)?;
+        Ok(Self::direct(client, server))
+    }
+
+    /// The same hosts with addresses of a VXLAN over the devices of this lab, which has no router:
+    /// `vx0`, 10.77.2.x and `fd77:2::x`, each in packets of the given family.
+    pub fn vxlan(&self, in_v6: bool) -> Result<Self> {
+        let over = |near: &Host, far: &Host, number| {
+            let ns = near.ns.try_clone()?;
+            let (local, remote) = (near.address(in_v6), far.address(in_v6));
+            ns.run(|| Netlink::open()?.add_vxlan("vx0", 77, local, remote))??;
+            configure(ns, "vx0", addresses(OVERLAY, number))
+        };
+        let client = over(&self.client, &self.server, CLIENT)?;
+        let server = over(&self.server, &self.client, SERVER)?;
         Ok(Self::direct(client, server))
     }
 
@@ -382,6 +402,17 @@ mod tests {
             let lab = lab.unwrap();
             send_both(&lab);
             assert_eq!(links(&lab.server.ns), ["lo", "eth0", dev]);
+        }
+    }
+
+    #[test]
+    fn a_tunnel_leads_to_the_same_hosts() {
+        for in_v6 in [false, true] {
+            let lab = Lab::veth_pair().unwrap();
+            let tunnel = lab.vxlan(in_v6).unwrap();
+            send_both(&tunnel);
+            assert_eq!(tunnel.server.v4.to_string(), "10.77.2.2");
+            assert_eq!(links(&lab.client.ns), ["lo", "eth0", "vx0"]);
         }
     }
 
