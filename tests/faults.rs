@@ -56,27 +56,53 @@ fn slow_wire(direction: Direction, segment: &str) {
 #[test]
 fn a_queue_on_the_clients_device_is_its_qdisc() {
     let lab = Lab::veth_pair().unwrap();
-    slow_queue(&lab, &lab.client, &lab.server, "l_tx_qdisc");
+    slow_queue(&lab, (&lab.client, "eth0"), &lab.server, ONE_CLOCK, "l_tx_qdisc");
 }
 
 /// Packets queued before a reply on the server's device: its driver hand-over comes home late.
 #[test]
 fn a_queue_on_the_servers_device_is_its_qdisc() {
     let lab = Lab::veth_pair().unwrap();
-    slow_queue(&lab, &lab.server, &lab.client, "r_tx_qdisc");
+    slow_queue(&lab, (&lab.server, "eth0"), &lab.client, ONE_CLOCK, "r_tx_qdisc");
 }
 
+/// Its driver hands the reply to a second device of the server, which queues it.
+#[test]
+fn a_queue_below_the_servers_device_is_its_qdisc() {
+    for lab in [Lab::macvlan(), Lab::bridged()] {
+        for options in [TWO_CLOCKS, [TWO_CLOCKS[0], "--userid 3 --mode compact"]] {
+            let lab = lab.as_ref().unwrap();
+            let below = (&lab.server, "eth0");
+            slow_queue(lab, below, &lab.client, options, "r_tx_qdisc");
+        }
+    }
+}
+
+/// Options of the server and of the client.
+const ONE_CLOCK: [&str; 2] = ["--nslocal"; 2];
+const TWO_CLOCKS: [&str; 2] = ["--userid 7 --lab-clock offset=3s,drift=20", "--userid 3"];
+
 /// A token bucket of 20 Mbit/s and bursts of 40 packets, which take some 20 ms to leave.
-fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
+fn slow_queue(
+    lab: &Lab,
+    (at, device): (&Host, &str),
+    to: &Host,
+    [of_server, of_client]: [&str; 2],
+    segment: &str,
+) {
     const BYTES_A_SECOND: u32 = 2_500_000;
     let _alone = alone();
-    let shape = || Netlink::open()?.tbf(at.ifindex, BYTES_A_SECOND, 3_000, 1_000_000);
+    let shape = || {
+        let mut netlink = Netlink::open()?;
+        let queue = netlink.link_named(device)?.index;
+        netlink.tbf(queue, BYTES_A_SECOND, 3_000, 1_000_000)
+    };
     at.ns.run(shape).unwrap().unwrap();
-    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let _server = Server::start(&lab.server.ns, of_server);
     let child = pingtrace(
         &lab.client.ns,
         &format!(
-            "-c {} --nslocal -i 10ms -C 300 -o json -m 1us",
+            "-c {} {of_client} -i 10ms -C 300 -o json -m 1us",
             lab.server.v4
         ),
     );

@@ -64,15 +64,41 @@ fn a_full_queue_of_the_server_is_the_servers_reply() {
     }
 }
 
+/// The reply was handed to the driver of a macvlan or a bridge, and dropped by the device below.
+#[test]
+fn a_full_queue_below_the_servers_device_is_the_servers_reply() {
+    for lab in [Lab::macvlan(), Lab::bridged()] {
+        let lab = lab.unwrap();
+        let _server = Server::start(&lab.server.ns, "--userid 7");
+        let run = with_fault(
+            &lab,
+            "--userid 3",
+            || shape(&lab.server),
+            || unshape(&lab.server),
+        );
+        assert_placed(&run, "server_reply", "in", Some(("server", "QDISC_DROP")));
+        for probe in lost(&run) {
+            assert_eq!(probe["loss"]["drop"]["dev"], "eth0", "{probe:#}");
+        }
+    }
+}
+
 /// What exceeds the burst is dropped at once, nothing waits: 598 bytes of probe do.
 fn shape(host: &Host) {
-    let shape = || Netlink::open()?.tbf(host.ifindex, 12_500_000, 500, 100_000);
-    host.ns.run(shape).unwrap().unwrap();
+    at_eth0(host, |netlink, eth0| netlink.tbf(eth0, 12_500_000, 500, 100_000));
 }
 
 fn unshape(host: &Host) {
-    let unshape = || Netlink::open()?.remove_root_qdisc(host.ifindex);
-    host.ns.run(unshape).unwrap().unwrap();
+    at_eth0(host, Netlink::remove_root_qdisc);
+}
+
+fn at_eth0(host: &Host, change: impl Fn(&mut Netlink, u32) -> netns::Result<()> + Sync) {
+    let change = || {
+        let mut netlink = Netlink::open()?;
+        let eth0 = netlink.link_named("eth0")?.index;
+        change(&mut netlink, eth0)
+    };
+    host.ns.run(change).unwrap().unwrap();
 }
 
 /// Short and long losses on the way out and on the way in, told apart by the server's status alone.

@@ -108,8 +108,9 @@ enum { PT_STAMPS = 32 };
 enum pt_state {
 	PT_REC_LIVE = 1 << 0, /* stamps are added */
 	PT_REC_PENDING = 1 << 1, /* user space is to send a stamp packet */
-	PT_REC_OUT = 1 << 2, /* the reply was handed to a driver */
+	PT_REC_OUT = 1 << 2, /* the reply was last handed to a driver, and is in no queue */
 	PT_REC_REPORTED = 1 << 3, /* user space knows of the drop */
+	PT_REC_SLOW = 1 << 4, /* and of the long stay */
 };
 
 /* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */
@@ -126,7 +127,8 @@ struct pt_stamp_slot {
 	__u32 session, sequence;
 	__be32 peer[4]; /* the client's address, IPv4 as ::ffff:a.b.c.d; server only */
 	__be32 local[4]; /* the address that was probed, likewise */
-	__u32 state;
+	__u16 state;
+	__u16 listed; /* its number is in the list of late stamps; server only */
 	__u16 length; /* of the ICMP message, bytes; server only */
 	__u8 version, family; /* 4 or 6; server only */
 	__u64 sent_ns; /* l_tx_user; client only */
@@ -141,8 +143,9 @@ enum { PT_LATE = 64 };
 
 /*
  * A session of a server: the sequence numbers of the replies that a driver got, in that order,
- * until their late stamps have been sent. Usually one CPU at a time hands over the replies of a
- * session; if two do, one number may be lost, and the client counts the missing stamps.
+ * each once, until their late stamps have been sent; again, if there are more of them since.
+ * Usually one CPU at a time hands over the replies of a session; if two do, one number may be
+ * lost, and the client counts the missing stamps.
  */
 struct pt_session {
 	__u32 session;

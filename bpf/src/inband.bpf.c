@@ -161,7 +161,11 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
 	return ses;
 }
 
-/* The late stamps of earlier replies: those of whole probes, as long as there is room. */
+/*
+ * The late stamps of earlier replies: those of whole probes, as long as there is room. This reply
+ * itself can be listed, by the device above this one; one that is queued again since it was listed
+ * will be listed again.
+ */
 static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
 {
 	struct pt_session *ses = session_of(r, hash);
@@ -178,12 +182,16 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		if (ses->head == ses->tail)
 			break;
 		seq = ses->late[ses->tail & (PT_LATE - 1)];
+		if (seq == r->sequence)
+			break;
 		rec = slot_at(r, hash, seq);
 		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
 		back = r->sequence - seq;
 		if (s->next >= used || back > 0x7fff || back < -0x7fff) {
 			ses->tail++;
 			s->next = 0;
+			if (rec)
+				rec->listed = 0;
 			continue;
 		}
 		if (!s->next && s->count + used > r->room)
@@ -292,8 +300,10 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 	bpf_l4_csum_replace(skb, r->offset + 2, 0, diff, 0);
 }
 
+/* Once: the first device that has a program writes the stamps, also of a reply that passes several. */
 static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
+	const __u32 pending = PT_REC_LIVE | PT_REC_PENDING;
 	struct pt_stamp_slot *rec;
 	struct scratch *s;
 	__u32 zero = 0, hash;
@@ -305,7 +315,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	hash = pt_hash(r.peer, r.session);
 	rec = slot_at(&r, hash, r.sequence);
 	s = bpf_map_lookup_elem(&scratches, &zero);
-	if (!rec || !s || !(rec->state & PT_REC_LIVE))
+	if (!rec || !s || (rec->state & pending) != pending)
 		return;
 	s->count = 0;
 	if (r.icmp.num)

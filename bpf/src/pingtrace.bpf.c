@@ -251,6 +251,7 @@ static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 	rec->family = p->family;
 	rec->length = p->length;
 	rec->host = p->version && host_id && p->host_id == host_id ? 0 : host_index;
+	rec->listed = 0;
 	rec->state = PT_REC_LIVE;
 	/* An in-band stamping program clears this when it has written the stamps. */
 	if (p->version == 0 || p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
@@ -284,6 +285,16 @@ static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);
 }
 
+/*
+ * A further device of this host queues the reply. Where the client is on this kernel, only devices
+ * of the server's namespace are the server's.
+ */
+static __always_inline void queued(struct pt_stamp_slot *rec, struct sk_buff *skb)
+{
+	if (rec->host || netns_of(skb) == own_netns)
+		rec->state &= ~PT_REC_OUT;
+}
+
 SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 {
@@ -294,10 +305,13 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 		return 0;
 	if (only_netns && netns_of(skb) != only_netns)
 		return 0;
-	if (p.direction == PT_REQUEST)
+	if (p.direction == PT_REQUEST) {
 		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, pt_now(), skb);
-	else
+	} else {
 		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, pt_now(), skb);
+		if (server)
+			queued(rec, skb);
+	}
 	return 0;
 }
 
@@ -327,23 +341,41 @@ static __always_inline __u64 stay_ns(const struct pt_stamp_slot *rec)
 	return bpf_be64_to_cpu(rec->stamp[PT_REPLY][last & (PT_STAMPS - 1)].time_ns) - first;
 }
 
-/* A driver has the reply: its late stamps are complete, and a stamp packet can be sent. */
+/* Lists the reply, unless it is listed: its late stamps travel in another one. */
+static __always_inline void list_late(struct pt_stamp_slot *rec, const struct packet *p, __u32 hash)
+{
+	struct pt_session *s = pt_session_of(hash);
+
+	if (!s)
+		return;
+	if (pt_claim_session(s, p->session, p->peer)) {
+		__sync_fetch_and_add(&losses.session_evicted, 1);
+		rec->listed = 0;
+	}
+	if (rec->listed)
+		return;
+	rec->listed = 1;
+	s->late[s->head & (PT_LATE - 1)] = p->sequence;
+	s->head++;
+}
+
+/*
+ * A driver has the reply. That of a macvlan, a bridge or a tunnel queues it again, so it has left
+ * only when no queue follows.
+ */
 static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct packet *p)
 {
 	__u32 hash = pt_hash(p->peer, p->session);
-	struct pt_session *s = pt_session_of(hash);
 
 	rec->state |= PT_REC_OUT;
-	if (s && p->version) {
-		if (pt_claim_session(s, p->session, p->peer))
-			__sync_fetch_and_add(&losses.session_evicted, 1);
-		s->late[s->head & (PT_LATE - 1)] = p->sequence;
-		s->head++;
-	}
+	if (p->version)
+		list_late(rec, p, hash);
 	if (rec->state & PT_REC_PENDING)
 		notify(p, hash, PT_PENDING_STAMPS);
-	if (explain_ns && stay_ns(rec) >= explain_ns)
+	if (explain_ns && !(rec->state & PT_REC_SLOW) && stay_ns(rec) >= explain_ns) {
+		rec->state |= PT_REC_SLOW;
 		notify(p, hash, PT_PENDING_BLAME);
+	}
 }
 
 SEC("tp_btf/net_dev_start_xmit")

@@ -20,7 +20,9 @@ pub struct Table {
 
 const SESSION: Field<pt_stamp_slot, u32> = field!(pt_stamp_slot, session);
 const SEQUENCE: Field<pt_stamp_slot, u32> = field!(pt_stamp_slot, sequence);
-const STATE: Field<pt_stamp_slot, u32> = field!(pt_stamp_slot, state);
+const STATE: Field<pt_stamp_slot, u16> = field!(pt_stamp_slot, state);
+const LIVE: u16 = pt_state::PT_REC_LIVE.0 as u16;
+const OUT: u16 = pt_state::PT_REC_OUT.0 as u16;
 const SENT_NS: Field<pt_stamp_slot, u64> = field!(pt_stamp_slot, sent_ns);
 const DROP: Field<pt_stamp_slot, pt_drop> = field!(pt_stamp_slot, drop);
 const USED: Field<pt_stamp_slot, [u16; 2]> = field!(pt_stamp_slot, used);
@@ -81,7 +83,7 @@ impl Table {
         slots.write(at, DROP.then(field!(pt_drop, ns)), 0);
         slots.write(at, SENT_NS, sent_ns);
         fence(Ordering::Release);
-        slots.write(at, STATE, pt_state::PT_REC_LIVE.0);
+        slots.write(at, STATE, LIVE);
     }
 
     /// Whether the slot of this sequence number still is that probe's.
@@ -136,9 +138,7 @@ impl Table {
     /// Number of a server's slots whose reply has not left.
     pub fn waiting(&self) -> u32 {
         let states = (0..self.slots.count()).map(|at| self.slots.read(at, STATE));
-        let waits = |state: &u32| {
-            state & (pt_state::PT_REC_LIVE.0 | pt_state::PT_REC_OUT.0) == pt_state::PT_REC_LIVE.0
-        };
+        let waits = |state: &u16| state & (LIVE | OUT) == LIVE;
         states.filter(waits).count() as u32
     }
 

@@ -1,7 +1,7 @@
 //! Stamp packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
-use super::slot::{address, answered_in, entries, family, left_by, notified, probe, stamps};
+use super::slot::{address, answered_in, family, left_by, notified, probe, stamps};
 use crate::capture::explain::Explainer;
 use crate::kernel::table::Table;
 use crate::server::reports::{self, DropReports};
@@ -12,9 +12,9 @@ use crate::wire::protocol::{Family, Version};
 use crate::wire::socket::ProbeSocket;
 use crate::wire::stamp_packet::StampPacket;
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot};
+use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot, pt_state};
 use report::analysis::blame;
-use report::model::{Direction, Host, Netns, Point, Stamp};
+use report::model::{Direction, Host, Netns, Stamp};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -26,17 +26,13 @@ const TOTAL_RATE: u64 = 50_000;
 /// Upper bounds on clients whose rate is remembered, and on local addresses with a socket.
 const MAX_SOURCES: usize = 4096;
 const MAX_SOCKETS: usize = 64;
-/// Upper bound, ns, on the time that a reply takes through further devices of this host.
-const TRAVEL_NS: u64 = 2_000_000;
 
 /// Sends pending stamps to clients.
 pub struct StampSender {
     /// The namespace whose probes are served; others have a server of their own, or none.
     own_netns: Netns,
-    /// By slot: session and sequence number of the last stamps sent.
-    done: Vec<(SessionId, Sequence)>,
-    /// Replies that have left one device and perhaps not the last one, and until when they wait, ns.
-    waiting: Vec<(u64, pt_pending)>,
+    /// By slot: session and sequence number of the last stamps sent, and how many of the reply those were.
+    done: Vec<(SessionId, Sequence, u16)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
     limits: Limits,
     pub drops: DropReports,
@@ -50,12 +46,6 @@ pub struct StampSender {
     pub reused: u64,
 }
 
-/// A probe whose stamps are to be sent.
-struct PendingStamps {
-    index: u32,
-    slot: pt_stamp_slot,
-}
-
 impl StampSender {
     /// Nothing is pending yet.
     pub fn new(own_netns: Netns, explainer: Option<Explainer>) -> Self {
@@ -64,7 +54,6 @@ impl StampSender {
             explainer,
             blamed: 0,
             done: vec![Default::default(); SLOTS as usize],
-            waiting: Vec::new(),
             sockets: HashMap::new(),
             limits: Limits::default(),
             drops: DropReports::new(own_netns),
@@ -77,49 +66,30 @@ impl StampSender {
 
     /// When to continue without any event, `CLOCK_MONOTONIC` ns.
     pub fn wake_at(&self, deadline: Option<u64>) -> Option<u64> {
-        self.waiting
-            .iter()
-            .map(|(until, _)| *until)
-            .chain(self.drops.wake_at())
-            .chain(deadline)
-            .min()
+        self.drops.wake_at().into_iter().chain(deadline).min()
     }
 
     /// Takes new events; returns the probes whose stamps can be sent now.
-    fn ready(&mut self, table: &Table, pending: &mut Vec<pt_pending>) -> Vec<PendingStamps> {
-        let now = monotonic_ns();
-        let mut all = std::mem::take(&mut self.waiting);
+    fn ready(&mut self, table: &Table, pending: &mut Vec<pt_pending>) -> Vec<pt_stamp_slot> {
+        let mut ready = Vec::new();
         for o in pending.drain(..) {
             match pt_pending_kind(o.what) {
-                pt_pending_kind::PT_PENDING_DROP => self.drops.add(now, o),
+                pt_pending_kind::PT_PENDING_DROP => self.drops.add(monotonic_ns(), o),
                 pt_pending_kind::PT_PENDING_BLAME => self.blame(table, &o),
-                _ => all.push((now + TRAVEL_NS, o)),
-            }
-        }
-        let mut ready = Vec::new();
-        for (until, o) in all {
-            let Some(d) = self.unsent_slot(table, &o) else {
-                continue;
-            };
-            if d.has_left() || now >= until {
-                ready.push(d);
-            } else {
-                self.waiting.push((until, o));
+                _ => ready.extend(self.unsent(table, &o)),
             }
         }
         ready
     }
 
-    /// The stamps of an event, unless they were sent already.
-    fn unsent_slot(&mut self, table: &Table, o: &pt_pending) -> Option<PendingStamps> {
-        if self.done.get(o.slot as usize)? == &notified(o) {
-            return None;
-        }
-        let slot = self.slot(table, o)?;
-        Some(PendingStamps {
-            index: o.slot,
-            slot,
-        })
+    /// The slot of an event, unless its stamps were sent already. A reply in the queue of a further device
+    /// will have an event again.
+    fn unsent(&mut self, table: &Table, o: &pt_pending) -> Option<pt_stamp_slot> {
+        let slot = self.slot(table, o).filter(has_left)?;
+        let (session, sequence) = probe(&slot);
+        let stamps = (session, sequence, slot.used[Direction::Reply as usize]);
+        let done = self.done.get_mut(o.slot as usize)?;
+        (std::mem::replace(done, stamps) != stamps).then_some(slot)
     }
 
     /// The slot of an event, if it was not reused and this namespace answered the probe.
@@ -159,16 +129,12 @@ impl StampSender {
     /// Sends what is ready: one packet a probe in version 0, as many probes as fit in version 1.
     pub fn send(&mut self, table: &Table, pending: &mut Vec<pt_pending>) {
         let mut ready = self.ready(table, pending);
-        ready.sort_by_key(|d| (d.slot.peer, d.slot.session));
+        ready.sort_by_key(|slot| (slot.peer, slot.session));
         let mut rest = ready.as_slice();
         while let Some(first) = rest.first() {
-            let max_batch = if first.slot.version == 0 {
-                1
-            } else {
-                MAX_BATCH
-            };
-            let same = |d: &&PendingStamps| {
-                d.slot.peer == first.slot.peer && d.slot.session == first.slot.session
+            let max_batch = if first.version == 0 { 1 } else { MAX_BATCH };
+            let same = |slot: &&pt_stamp_slot| {
+                slot.peer == first.peer && slot.session == first.session
             };
             let batch = rest.iter().take(max_batch).take_while(same).count();
             let taken = self.send_some(&rest[..batch]);
@@ -180,8 +146,8 @@ impl StampSender {
     }
 
     /// Sends the stamps of as many of these probes of one session as fit; returns how many.
-    fn send_some(&mut self, batch: &[PendingStamps]) -> usize {
-        let head = &batch[0].slot;
+    fn send_some(&mut self, batch: &[pt_stamp_slot]) -> usize {
+        let head = &batch[0];
         let family = family(head);
         let version = if head.version == 0 {
             Version::V0
@@ -192,22 +158,21 @@ impl StampSender {
         let length = usize::from(head.length);
         let mut packet = StampPacket::new(family, version, session, sequence, length);
         let mut taken = 0;
-        for d in batch {
-            let back = sequence.since(probe(&d.slot).1).cast_signed();
+        for slot in batch {
+            let back = sequence.since(probe(slot).1).cast_signed();
             let Ok(back) = i16::try_from(back) else {
                 break;
             };
-            let entries = stamps(&d.slot, back);
+            let entries = stamps(slot, back);
             if taken > 0 && entries.len() > packet.room() {
                 break;
             }
             for e in &entries {
                 packet.push(e);
             }
-            self.done[d.index as usize] = probe(&d.slot);
             taken += 1;
         }
-        let device = left_by(&batch[0].slot);
+        let device = left_by(head);
         self.transmit(
             address(&head.local, device),
             address(&head.peer, device),
@@ -249,13 +214,9 @@ impl StampSender {
 /// Probes in one stamp packet; their distance must fit in 16 bits.
 const MAX_BATCH: usize = 64;
 
-impl PendingStamps {
-    /// Whether the reply was last seen with a driver, or the client is on this kernel, so that the reply's
-    /// further way is the client's.
-    fn has_left(&self) -> bool {
-        let last = entries(&self.slot, Direction::Reply).next_back();
-        self.slot.host == 0 || last.is_some_and(|e| e.point == Point::RTxDevout)
-    }
+/// Whether no device of this host queues the reply any more.
+fn has_left(slot: &pt_stamp_slot) -> bool {
+    slot.state & pt_state::PT_REC_OUT.0 as u16 != 0
 }
 
 /// A stamp of this host.

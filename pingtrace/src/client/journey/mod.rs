@@ -302,7 +302,7 @@ impl Journey {
 
     /// On one kernel the client's own programs saw everything but `icmp_rcv`.
     fn complete(&self, p: &Pending) -> bool {
-        p.handed_over
+        p.has_left()
             || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
     }
 

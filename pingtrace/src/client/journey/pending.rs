@@ -24,8 +24,6 @@ pub struct Pending {
     pub provisional: Option<Stamp>,
     /// The server runs on this kernel.
     pub same_kernel: bool,
-    /// The reply's hand-over to the server's driver is among the stamps.
-    pub handed_over: bool,
     /// Which reply it was, from 1.
     pub number: u64,
     /// The end of the wait, `CLOCK_MONOTONIC` ns.
@@ -51,11 +49,17 @@ impl Pending {
         if !known && self.remote.len() >= MAX_REMOTE {
             return false;
         }
-        self.handed_over |= e.point == Point::RTxDevout;
         if !known {
             self.remote.push(stamp);
         }
         true
+    }
+
+    /// Whether the reply was last handed to a driver of the server, and no device queued it again.
+    pub fn has_left(&self) -> bool {
+        let at_device = |s: &&Stamp| matches!(s.point, Point::RTxDevqueue | Point::RTxDevout);
+        let last = self.remote.iter().filter(at_device).max_by_key(|s| s.ns);
+        last.is_some_and(|s| s.point == Point::RTxDevout)
     }
 
     /// The namespace of the server's last receive.
@@ -72,7 +76,6 @@ impl Pending {
         self.remote.clear();
         self.provisional = None;
         self.same_kernel = false;
-        self.handed_over = false;
     }
 }
 
