@@ -62,7 +62,7 @@ fn a_queue_is_named_with_its_device_and_namespace() {
         let run = client(&lab.client.ns, &args);
         let (about, title) = headline(&run);
         assert_eq!((run.status, about.as_str()), (0, "slow"), "{run:#?}");
-        let segment = if routed { "l_tx_path" } else { "l_tx_qdisc" };
+        let segment = if routed { "l_tx_outlink" } else { "l_tx_qdisc" };
         let place = format!("queue of {} in netns ", queue.dev);
         assert!(title.contains(&place) && title.contains(segment), "{title}");
         let cause: &Value = &run.stat()["causes"][0];

@@ -42,5 +42,6 @@ mod signals;
 mod softirq;
 mod stalls;
 mod tools;
+mod transit;
 
 use kit::{harness, v0peer};

@@ -111,6 +111,7 @@ enum pt_state {
 	PT_REC_OUT = 1 << 2, /* the reply was last handed to a driver, and is in no queue */
 	PT_REC_REPORTED = 1 << 3, /* user space knows of the drop */
 	PT_REC_SLOW = 1 << 4, /* and of the long stay */
+	PT_REC_DELIVERED = 1 << 5, /* ICMP of the served namespace has the request */
 };
 
 /* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */

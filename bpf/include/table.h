@@ -58,6 +58,18 @@ static __always_inline struct pt_session *pt_session_of(__u32 hash)
 	return bpf_map_lookup_elem(&sessions, &index);
 }
 
+/*
+ * Whether the served namespace makes, or made, the reply: ICMP has the request, and a device there
+ * queues the reply before any device of this kernel receives it. A router receives it first.
+ * Addresses may be translated on the way, so they say nothing.
+ */
+static __always_inline bool pt_is_own_reply(const struct pt_stamp_slot *rec)
+{
+	if (rec->used[PT_REPLY])
+		return rec->stamp[PT_REPLY][0].point == bpf_htons(PT_R_TX_DEVQUEUE);
+	return rec->state & PT_REC_DELIVERED;
+}
+
 static __always_inline bool pt_same_peer(const __be32 *a, const __be32 *b)
 {
 	return a[3] == b[3] && a[2] == b[2] && a[1] == b[1] && a[0] == b[0];

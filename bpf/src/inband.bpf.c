@@ -241,7 +241,6 @@ static __always_inline enum pt_server_status status_of(const struct reply *r, __
 						       __u32 sequence, __u64 since)
 {
 	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
-	__u32 last;
 
 	if (!rec)
 		return PT_STATUS_FORGOTTEN;
@@ -251,12 +250,7 @@ static __always_inline enum pt_server_status status_of(const struct reply *r, __
 			return PT_STATUS_LEFT;
 		if (rec->used[PT_REPLY])
 			return PT_STATUS_REPLIED;
-		last = rec->used[PT_REQUEST] - 1;
-		return rec->used[PT_REQUEST] &&
-				       rec->stamp[PT_REQUEST][last & (PT_STAMPS - 1)].point ==
-					       bpf_htons(PT_R_RX_ICMPRCV)
-			       ? PT_STATUS_DELIVERED
-			       : PT_STATUS_ARRIVED;
+		return rec->state & PT_REC_DELIVERED ? PT_STATUS_DELIVERED : PT_STATUS_ARRIVED;
 	}
 	/* The slot is another probe's. If that arrived after `since`, it may have displaced this
 	 * one. */
@@ -300,7 +294,8 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 	bpf_l4_csum_replace(skb, r->offset + 2, 0, diff, 0);
 }
 
-/* Once: the first device that has a program writes the stamps, also of a reply that passes several. */
+/* Once: the first device that has a program writes the stamps, also of a reply that passes several.
+ */
 static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
 	const __u32 pending = PT_REC_LIVE | PT_REC_PENDING;
@@ -315,7 +310,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	hash = pt_hash(r.peer, r.session);
 	rec = slot_at(&r, hash, r.sequence);
 	s = bpf_map_lookup_elem(&scratches, &zero);
-	if (!rec || !s || (rec->state & pending) != pending)
+	if (!rec || !s || (rec->state & pending) != pending || !pt_is_own_reply(rec))
 		return;
 	s->count = 0;
 	if (r.icmp.num)

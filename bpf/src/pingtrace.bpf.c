@@ -213,6 +213,25 @@ static __always_inline __u32 netns_of(struct sk_buff *skb)
 	return skb->dev->nd_net.net->ns.inum;
 }
 
+/* Whether this server's client is on this kernel. */
+static __always_inline bool is_local(const struct packet *p)
+{
+	return p->version && host_id && p->host_id == host_id;
+}
+
+/*
+ * Whether the device's stamps are wanted. Between two ends on one kernel lie namespaces that are
+ * neither's: the server's are those of its own.
+ */
+static __always_inline bool is_wanted(struct sk_buff *skb, const struct packet *p)
+{
+	__u32 netns = netns_of(skb);
+
+	if (only_netns && netns != only_netns)
+		return false;
+	return !server || netns == own_netns || !is_local(p);
+}
+
 /* The slot of a probe; NULL if it was reused since. */
 static __always_inline struct pt_stamp_slot *any_slot_of(const struct packet *p)
 {
@@ -250,7 +269,7 @@ static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 	rec->version = p->version;
 	rec->family = p->family;
 	rec->length = p->length;
-	rec->host = p->version && host_id && p->host_id == host_id ? 0 : host_index;
+	rec->host = is_local(p) ? 0 : host_index;
 	rec->listed = 0;
 	rec->state = PT_REC_LIVE;
 	/* An in-band stamping program clears this when it has written the stamps. */
@@ -285,14 +304,16 @@ static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);
 }
 
-/*
- * A further device of this host queues the reply. Where the client is on this kernel, only devices
- * of the server's namespace are the server's.
- */
-static __always_inline void queued(struct pt_stamp_slot *rec, struct sk_buff *skb)
+/* Server: a device queues the reply, perhaps a further one of this host. */
+static __always_inline void queued(struct pt_stamp_slot *rec, const struct packet *p,
+				   struct sk_buff *skb)
 {
-	if (rec->host || netns_of(skb) == own_netns)
-		rec->state &= ~PT_REC_OUT;
+	bool first = !rec->used[PT_REPLY], own = pt_is_own_reply(rec);
+
+	if (first && netns_of(skb) != own_netns)
+		own = false;
+	stamp(rec, p, own ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, pt_now(), skb);
+	rec->state &= ~PT_REC_OUT;
 }
 
 SEC("tp_btf/net_dev_queue")
@@ -303,15 +324,14 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 
 	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = slot_of(&p)))
 		return 0;
-	if (only_netns && netns_of(skb) != only_netns)
+	if (!is_wanted(skb, &p))
 		return 0;
-	if (p.direction == PT_REQUEST) {
+	if (p.direction == PT_REQUEST)
 		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, pt_now(), skb);
-	} else {
-		stamp(rec, &p, server ? PT_R_TX_DEVQUEUE : PT_M_TX_QUEUEREPLY, pt_now(), skb);
-		if (server)
-			queued(rec, skb);
-	}
+	else if (server)
+		queued(rec, &p, skb);
+	else
+		stamp(rec, &p, PT_M_TX_QUEUEREPLY, pt_now(), skb);
 	return 0;
 }
 
@@ -360,14 +380,19 @@ static __always_inline void list_late(struct pt_stamp_slot *rec, const struct pa
 }
 
 /*
- * A driver has the reply. That of a macvlan, a bridge or a tunnel queues it again, so it has left
- * only when no queue follows.
+ * Server: a driver has the reply. That of a macvlan, a bridge or a tunnel queues it again, so it
+ * has left only when no queue follows.
  */
-static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct packet *p)
+static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct packet *p,
+					struct sk_buff *skb)
 {
 	__u32 hash = pt_hash(p->peer, p->session);
+	bool own = pt_is_own_reply(rec);
 
+	stamp(rec, p, own ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, pt_now(), skb);
 	rec->state |= PT_REC_OUT;
+	if (!own)
+		return;
 	if (p->version)
 		list_late(rec, p, hash);
 	if (rec->state & PT_REC_PENDING)
@@ -386,15 +411,14 @@ int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 
 	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = slot_of(&p)))
 		return 0;
-	if (only_netns && netns_of(skb) != only_netns)
+	if (!is_wanted(skb, &p))
 		return 0;
-	if (p.direction == PT_REQUEST) {
+	if (p.direction == PT_REQUEST)
 		stamp(rec, &p, server ? PT_M_TX_DEVECHO : PT_L_TX_DEVOUT, pt_now(), skb);
-	} else {
-		stamp(rec, &p, server ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, pt_now(), skb);
-		if (server)
-			handed_over(rec, &p);
-	}
+	else if (server)
+		handed_over(rec, &p, skb);
+	else
+		stamp(rec, &p, PT_M_TX_DEVREPLY, pt_now(), skb);
 	return 0;
 }
 
@@ -419,9 +443,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	bool request;
 	__u64 now;
 
-	if (!parse(skb, skb->data, &p))
-		return 0;
-	if (only_netns && netns_of(skb) != only_netns)
+	if (!parse(skb, skb->data, &p) || !is_wanted(skb, &p))
 		return 0;
 	now = pt_now();
 	rec = arrival(&p);
@@ -510,7 +532,7 @@ static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p
 	if (!server && !(rec->state & PT_REC_LIVE) && rec->drop.ns)
 		return 0;
 	/* The client is on this kernel: its own programs see the rest. */
-	if (server && rec->state & PT_REC_OUT && !rec->host)
+	if (server && !rec->host && (rec->state & PT_REC_OUT || netns != own_netns))
 		return 0;
 	return rec;
 }
@@ -605,14 +627,24 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 
 /* --- server: the echo request reaches icmp_rcv; one of these, chosen by trial --- */
 
+static __always_inline int delivered(const struct packet *p)
+{
+	struct pt_stamp_slot *rec = slot_of(p);
+
+	if (rec) {
+		rec->state |= PT_REC_DELIVERED;
+		stamp(rec, p, PT_R_RX_ICMPRCV, pt_now(), 0);
+	}
+	return 0;
+}
+
 static __always_inline int icmp_received(struct sk_buff *skb, const unsigned char *l3)
 {
-	struct pt_stamp_slot *rec;
 	struct packet p = {};
 
-	if (parse(skb, l3, &p) && p.direction == PT_REQUEST && (rec = slot_of(&p)))
-		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
-	return 0;
+	if (!parse(skb, l3, &p) || p.direction != PT_REQUEST || netns_of(skb) != own_netns)
+		return 0;
+	return delivered(&p);
 }
 
 SEC("?fentry/icmp_rcv")
@@ -633,7 +665,6 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 	const unsigned char *head = BPF_CORE_READ(skb, head);
 	struct view v = { head + BPF_CORE_READ(skb, network_header),
 			  head + BPF_CORE_READ(skb, tail), head + BPF_CORE_READ(skb, end) };
-	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	__u8 first;
 
@@ -641,9 +672,9 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 		return 0;
 	if (!(first >> 4 == 4 ? parse4(&v, &p) : parse6(&v, &p)))
 		return 0;
-	if (p.direction == PT_REQUEST && (rec = slot_of(&p)))
-		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
-	return 0;
+	if (p.direction != PT_REQUEST || BPF_CORE_READ(skb, dev, nd_net.net, ns.inum) != own_netns)
+		return 0;
+	return delivered(&p);
 }
 
 SEC("?kprobe/icmp_rcv")
@@ -709,7 +740,6 @@ int client_socket(struct __sk_buff *skb)
 SEC("socket")
 int server_socket(struct __sk_buff *skb)
 {
-	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	struct pt_header h;
 	struct ipv6hdr ip6;
@@ -731,10 +761,7 @@ int server_socket(struct __sk_buff *skb)
 		p.peer[2] = bpf_htonl(0xffff);
 		p.peer[3] = ip.saddr;
 	}
-	rec = slot_of(&p);
-	if (rec)
-		stamp(rec, &p, PT_R_RX_ICMPRCV, pt_now(), 0);
-	return 0;
+	return delivered(&p);
 }
 
 /* --- client: the receiving thread's sleep --- */

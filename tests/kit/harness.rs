@@ -1,6 +1,6 @@
 //! Runs the program inside a laboratory of namespaces, and reads its results.
 
-use netns::{Lab, Namespace};
+use netns::{Lab, Namespace, Netlink};
 use pingtrace::selftest::inject::forwarder::{Forwarder, Plan};
 use serde_json::Value;
 use std::fs::File;
@@ -64,6 +64,20 @@ pub fn start(ns: &Namespace, command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = ns.run(|| command.spawn()).expect("enter the namespace");
     child.expect("start the program")
+}
+
+/// Changes a device of a namespace, by its index.
+pub fn at_device(
+    ns: &Namespace,
+    device: &str,
+    change: impl Fn(&mut Netlink, u32) -> netns::Result<()> + Sync,
+) {
+    let change = || {
+        let mut netlink = Netlink::open()?;
+        let index = netlink.link_named(device)?.index;
+        change(&mut netlink, index)
+    };
+    ns.run(change).unwrap().unwrap();
 }
 
 /// Waits until something is so; fails after [`SOON`].

@@ -48,6 +48,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             identity: Identity {
                 session: shared.session,
                 peer: plan.ip,
+                netns: plan.netns,
                 // Without programs of its own, the client sees no hop but its socket's.
                 own_namespace_only: plan.own_namespace_only || here.tracer.is_none(),
                 two_hosts: plan.two_hosts,

@@ -1,7 +1,7 @@
 //! Drop reports: a server reports to a client the packets that the server's kernel dropped. A report is a
 //! stamp packet with the probe's stamps, the drop, and its names by the server's kernel.
 
-use super::slot::{address, answered_in, family, left_by, notified, probe, stamps};
+use super::slot::{address, family, is_own_reply, left_by, notified, probe, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
@@ -104,8 +104,7 @@ impl DropReports {
     fn report(&mut self, table: &Table, event: &pt_pending) -> Option<Report> {
         let slot = table.copy(event.slot);
         let same = probe(&slot) == notified(event);
-        let mine =
-            Netns(slot.drop.netns) == self.own_netns || answered_in(&slot) == Some(self.own_netns);
+        let mine = Netns(slot.drop.netns) == self.own_netns || is_own_reply(&slot);
         if !same || !mine || !is_lost(&slot) {
             return None;
         }

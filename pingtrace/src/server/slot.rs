@@ -3,15 +3,16 @@
 use crate::wire::entry::Entry;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::Family;
-use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
-use report::model::{Direction, Netns, Point};
+use bpf::pingtrace::types::{pt_pending, pt_stamp_slot, pt_state};
+use report::model::{Direction, Point};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
-/// The namespace of the last device that received the request.
-pub fn answered_in(slot: &pt_stamp_slot) -> Option<Netns> {
-    let mut request = entries(slot, Direction::Request).rev();
-    let received = request.find(|e| e.point == Point::RRxDevrcv);
-    received.map(|e| e.netns)
+/// Whether the served namespace made the reply: ICMP received the request there, and no device of this kernel
+/// received the reply before one of it queued it.
+pub fn is_own_reply(slot: &pt_stamp_slot) -> bool {
+    let first = entries(slot, Direction::Reply).next();
+    let queued = first.is_none_or(|e| e.point == Point::RTxDevqueue);
+    queued && slot.state & pt_state::PT_REC_DELIVERED.0 as u16 != 0
 }
 
 /// The first device that the reply left by; 0 if that was not seen.

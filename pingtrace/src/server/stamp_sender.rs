@@ -1,7 +1,7 @@
 //! Stamp packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
-use super::slot::{address, answered_in, family, left_by, notified, probe, stamps};
+use super::slot::{address, family, is_own_reply, left_by, notified, probe, stamps};
 use crate::capture::explain::Explainer;
 use crate::kernel::table::Table;
 use crate::server::reports::{self, DropReports};
@@ -29,8 +29,6 @@ const MAX_SOCKETS: usize = 64;
 
 /// Sends pending stamps to clients.
 pub struct StampSender {
-    /// The namespace whose probes are served; others have a server of their own, or none.
-    own_netns: Netns,
     /// By slot: session and sequence number of the last stamps sent, and how many of the reply those were.
     done: Vec<(SessionId, Sequence, u16)>,
     sockets: HashMap<SocketAddr, ProbeSocket>,
@@ -50,7 +48,6 @@ impl StampSender {
     /// Nothing is pending yet.
     pub fn new(own_netns: Netns, explainer: Option<Explainer>) -> Self {
         Self {
-            own_netns,
             explainer,
             blamed: 0,
             done: vec![Default::default(); SLOTS as usize],
@@ -99,7 +96,7 @@ impl StampSender {
             self.reused += 1;
             return None;
         }
-        (answered_in(&slot) == Some(self.own_netns)).then_some(slot)
+        is_own_reply(&slot).then_some(slot)
     }
 
     /// Sends blame to the client of a probe that stayed long in this host.
@@ -133,9 +130,8 @@ impl StampSender {
         let mut rest = ready.as_slice();
         while let Some(first) = rest.first() {
             let max_batch = if first.version == 0 { 1 } else { MAX_BATCH };
-            let same = |slot: &&pt_stamp_slot| {
-                slot.peer == first.peer && slot.session == first.session
-            };
+            let same =
+                |slot: &&pt_stamp_slot| slot.peer == first.peer && slot.session == first.session;
             let batch = rest.iter().take(max_batch).take_while(same).count();
             let taken = self.send_some(&rest[..batch]);
             rest = &rest[taken..];

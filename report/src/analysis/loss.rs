@@ -70,8 +70,9 @@ pub fn autopsy(
             path.last().and_then(Stamp::device),
         ),
     };
-    // A packet lost between two hosts was at none of their devices.
-    let device = device.filter(|_| place.is_at_a_host());
+    // A packet lost between two hosts was at none of their devices, perhaps at one between them.
+    let between = path.last().is_some_and(is_between);
+    let device = device.filter(|_| place.is_at_a_host() || between);
     Loss {
         place,
         last,
@@ -139,8 +140,13 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
     match drop.map(|drop| (drop.host, drop.direction)) {
         Some((Host::Client, Direction::Reply)) => return Place::ClientReceive,
         Some((Host::Client, Direction::Request)) | None => {}
-        Some((_, Direction::Reply)) => return Place::ServerReply,
-        Some((_, Direction::Request)) => return Place::ServerReceive,
+        Some((Host::Server, Direction::Reply)) => return Place::ServerReply,
+        Some((Host::Server, Direction::Request)) => return Place::ServerReceive,
+        Some((Host::Transit(_), Direction::Reply)) => return Place::WireIn,
+        Some((Host::Transit(_), Direction::Request)) => return Place::WireOut,
+    }
+    if path.last().is_some_and(is_between) {
+        return Place::WireOut;
     }
     let last = path.last().map(|stamp| stamp.point);
     let dropped = drop.is_some();
@@ -158,11 +164,15 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
     }
 }
 
+fn is_between(stamp: &Stamp) -> bool {
+    matches!(stamp.host, Host::Transit(_))
+}
+
 /// Seen after the wire out.
 fn behind_wire(stage: Stage, drop: Option<&KernelDrop>) -> Place {
     let dropped_by_client = drop.is_some_and(|d| d.host == Host::Client);
     let reply_dropped =
-        drop.is_some_and(|d| d.host != Host::Client && d.direction == Direction::Reply);
+        drop.is_some_and(|d| d.host == Host::Server && d.direction == Direction::Reply);
     match stage {
         Stage::AtSocket => Place::Socket,
         Stage::Back => Place::ClientReceive,

@@ -139,6 +139,7 @@ impl Run {
             identity: Identity {
                 session: SESSION,
                 peer: peer(),
+                netns: Netns(1),
                 own_namespace_only: true,
                 two_hosts: false,
             },

@@ -2,7 +2,7 @@
 
 use crate::client::index::ProbeIndex;
 use crate::wire::number::{Sequence, SessionId};
-use report::model::{KernelDrop, Probe, Status};
+use report::model::{KernelDrop, Netns, Probe, Status};
 use std::net::IpAddr;
 
 /// What the client asks of a run, as far as joining needs it.
@@ -12,6 +12,8 @@ pub struct Identity {
     pub session: SessionId,
     /// The host that is probed.
     pub peer: IpAddr,
+    /// The namespace of the client.
+    pub netns: Netns,
     /// Stamps of the own namespace only are wanted, so a server on the same kernel has its own.
     pub own_namespace_only: bool,
     /// The user wants one kernel to count as two hosts.

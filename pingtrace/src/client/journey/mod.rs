@@ -21,7 +21,7 @@ use crate::wire::number::Sequence;
 use crate::wire::packet::Packet;
 use crate::wire::protocol::Version;
 use early::Early;
-use path::{Seen, lay, lay_all, user};
+use path::{Ends, Seen, lay, lay_all, user};
 use pending::Pending;
 use report::model::{ClockRelation, Host, KernelDrop, Netns, Point, Probe, Stamp, Status};
 use server_drops::ServerDrops;
@@ -302,8 +302,7 @@ impl Journey {
 
     /// On one kernel the client's own programs saw everything but `icmp_rcv`.
     fn complete(&self, p: &Pending) -> bool {
-        p.has_left()
-            || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
+        p.has_left() || (p.same_kernel && !self.identity.own_namespace_only && !p.remote.is_empty())
     }
 
     /// A probe that was not answered, with what both hosts saw of it and dropped. `slot` reads its slot.
@@ -346,12 +345,22 @@ impl Journey {
         self.alone(index.sequence(), sent_unix_ns, Status::Forgotten, path)
     }
 
-    /// On one kernel, the server's drops are those in its namespace.
+    /// On one kernel, a drop is of the host at whose namespace it was.
     fn located(&self, drop: KernelDrop) -> KernelDrop {
-        let at_server = !self.identity.own_namespace_only && self.server_netns == Some(drop.netns);
-        KernelDrop {
-            host: if at_server { Host::Server } else { drop.host },
-            ..drop
+        let host = match self.server_netns {
+            Some(_) if self.identity.own_namespace_only => drop.host,
+            Some(server) if server == drop.netns => Host::Server,
+            Some(_) => self.ends(None).host(drop.netns),
+            None => drop.host,
+        };
+        KernelDrop { host, ..drop }
+    }
+
+    /// The ends of a probe on one kernel, whose server was seen in this namespace.
+    fn ends(&self, server: Option<Netns>) -> Ends {
+        Ends {
+            client: self.identity.netns,
+            server: server.or(self.server_netns),
         }
     }
 
@@ -423,7 +432,7 @@ impl Journey {
     fn seen(&self, p: &Pending) -> Seen {
         let same_kernel = p.same_kernel || p.arrival.is_none() && self.server_netns.is_some();
         if same_kernel && !self.identity.own_namespace_only {
-            Seen::BothEnds(p.server_netns().or(self.server_netns))
+            Seen::BothEnds(self.ends(p.server_netns()))
         } else {
             Seen::OwnHost
         }

@@ -9,9 +9,21 @@ use report::model::{Host, Ifindex, Netns, Point, Stamp};
 pub enum Seen {
     /// The stamps of their own host alone.
     OwnHost,
-    /// Those of both ends, which are on one kernel; the server is in this namespace, as far as that is known.
-    BothEnds(Option<Netns>),
+    /// Those of both ends, which are on one kernel, and of the namespaces between.
+    BothEnds(Ends),
 }
+
+/// The namespaces of two ends on one kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Ends {
+    /// Of the client.
+    pub client: Netns,
+    /// Of the server, as far as that is known.
+    pub server: Option<Netns>,
+}
+
+/// The namespaces between two ends on one kernel.
+const BETWEEN: Host = Host::Transit(2);
 
 /// All stamps of an answered probe, those of user space too.
 pub fn lay_all(p: &Pending, a: &Arrival, seen: Seen, path: &mut Vec<Stamp>) {
@@ -27,7 +39,7 @@ pub fn lay_all(p: &Pending, a: &Arrival, seen: Seen, path: &mut Vec<Stamp>) {
 /// The stamps of both hosts' kernels.
 pub fn lay(p: &Pending, seen: Seen, path: &mut Vec<Stamp>) {
     match seen {
-        Seen::BothEnds(server_netns) => by_namespace(p, server_netns, path),
+        Seen::BothEnds(ends) => by_namespace(p, ends, path),
         Seen::OwnHost => two_ends(p, path),
     }
 }
@@ -47,61 +59,72 @@ pub fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
 /// Each end reported its own stamps.
 fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
     path.extend(&p.here.request);
-    path.extend(first_poll_only(&p.remote));
+    path.extend(first_poll_only(p.remote.iter().copied()));
     let queued = p.remote.iter().any(|s| s.point == Point::RTxDevqueue);
     path.extend(p.provisional.filter(|_| !queued));
-    path.extend(first_poll_only(&p.here.reply));
+    path.extend(first_poll_only(p.here.reply.iter().copied()));
 }
 
-/// One kernel: the client's programs saw the server's hops too. Those in the server's namespace
-/// (where its last receive was) are the server's; everything else is the client host's.
-fn by_namespace(p: &Pending, server_netns: Option<Netns>, path: &mut Vec<Stamp>) {
-    let of_server = |s: &Stamp, point| Stamp {
-        point,
-        host: Host::Server,
-        ..*s
-    };
-    for s in &p.here.request {
-        match s.point {
-            Point::MRxDevecho if Some(s.netns) == server_netns => {
-                path.push(of_server(s, Point::RRxDevrcv));
-            }
-            Point::RRxSoftirq | Point::RRxNapi if Some(s.netns) == server_netns => {
-                path.push(of_server(s, s.point));
-            }
-            Point::RRxSoftirq | Point::RRxNapi => {}
-            _ => path.push(*s),
+/// One kernel: the client's programs saw the hops of both ends, and those between.
+fn by_namespace(p: &Pending, ends: Ends, path: &mut Vec<Stamp>) {
+    path.extend(p.here.request.iter().filter_map(|s| ends.own(s)));
+    path.extend(p.remote.iter().filter(|s| s.point == Point::RRxIcmprcv));
+    path.extend(first_poll_only(
+        p.here.reply.iter().filter_map(|s| ends.own(s)),
+    ));
+}
+
+impl Ends {
+    /// The host at a namespace, one that is not the server's.
+    pub fn host(self, netns: Netns) -> Host {
+        if netns == self.client {
+            Host::Client
+        } else {
+            BETWEEN
         }
     }
-    path.extend(p.remote.iter().filter(|s| s.point == Point::RRxIcmprcv));
-    for s in first_poll_only(&p.here.reply) {
-        match s.point {
-            Point::MTxQueuereply if Some(s.netns) == server_netns => {
-                path.push(of_server(s, Point::RTxDevqueue));
-            }
-            Point::MTxDevreply if Some(s.netns) == server_netns => {
-                path.push(of_server(s, Point::RTxDevout));
-            }
-            _ => path.push(*s),
-        }
+
+    /// A stamp of the client's programs as one of the host that it belongs to. What a softirq waited for
+    /// between the ends is no end's.
+    fn own(self, s: &Stamp) -> Option<Stamp> {
+        let at_server = self.server == Some(s.netns);
+        let (host, point) = match s.point {
+            Point::MRxDevecho if at_server => (Host::Server, Point::RRxDevrcv),
+            Point::MTxQueuereply if at_server => (Host::Server, Point::RTxDevqueue),
+            Point::MTxDevreply if at_server => (Host::Server, Point::RTxDevout),
+            Point::RRxSoftirq | Point::RRxNapi if at_server => (Host::Server, s.point),
+            Point::RRxSoftirq | Point::RRxNapi => return None,
+            // It has no device.
+            Point::LRxSkdataready => (Host::Client, s.point),
+            _ if self.client == s.netns => (Host::Client, s.point),
+            Point::LRxSoftirq | Point::LRxNapi => return None,
+            _ if at_server => (Host::Server, forwarded(s.point)),
+            _ => (BETWEEN, forwarded(s.point)),
+        };
+        Some(Stamp { point, host, ..*s })
+    }
+}
+
+/// What an end's point is called where the packet is forwarded.
+fn forwarded(point: Point) -> Point {
+    match point {
+        Point::LTxDevqueue => Point::MTxQueueecho,
+        Point::LTxDevout => Point::MTxDevecho,
+        Point::LRxIprcv => Point::MRxDevreply,
+        _ => point,
     }
 }
 
 /// The softirq and NAPI stamps of the first receive alone: those of later devices of the same
 /// host are no wait for the wire.
-fn first_poll_only(stamps: &[Stamp]) -> impl Iterator<Item = &Stamp> {
-    let first = stamps
-        .iter()
-        .position(|s| matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv));
-    stamps
-        .iter()
-        .enumerate()
-        .filter(move |(i, s)| {
-            let poll = matches!(
-                s.point,
-                Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi
-            );
-            !poll || first.is_none_or(|f| *i < f)
-        })
-        .map(|(_, s)| s)
+fn first_poll_only(stamps: impl Iterator<Item = Stamp>) -> impl Iterator<Item = Stamp> {
+    let mut received = false;
+    stamps.filter(move |s| {
+        received |= matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv);
+        let poll = matches!(
+            s.point,
+            Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi
+        );
+        !(poll && received)
+    })
 }

@@ -15,6 +15,7 @@ fn journey() -> Journey {
     let mut journey = Journey::new(Identity {
         session: SESSION,
         peer: [10, 0, 0, 2].into(),
+        netns: Netns(1),
         own_namespace_only: true,
         two_hosts: false,
     });

@@ -1,0 +1,74 @@
+//! A host on the way that runs a server, and namespaces between two ends on one kernel: neither is ever
+//! the destination.
+
+use super::harness::{Server, at_device, client, points};
+use netns::{Host, Lab};
+use serde_json::Value;
+
+/// Options that make one kernel two hosts, each with its namespace only.
+const CLIENT: &str = "--userid 3 -i 5ms -o json -m 1us";
+const ROUTER: &str = "--userid 9 --lab-clock offset=50s";
+const SERVER: &str = "--userid 7 --lab-clock offset=3s";
+
+/// The answers come from behind it, from a host without a server.
+#[test]
+fn a_router_with_a_server_is_not_the_destination() {
+    let lab = Lab::routed().unwrap();
+    let _on_router = Server::start(&router(&lab).ns, ROUTER);
+    for (host, mode) in [
+        (lab.server.v4.to_string(), "auto"),
+        (lab.server.v6.to_string(), "auto"),
+        (lab.server.v4.to_string(), "compact"),
+    ] {
+        let run = client(
+            &lab.client.ns,
+            &format!("-c {host} {CLIENT} -C 100 --mode {mode}"),
+        );
+        assert_eq!(run.status, 0, "{run:#?}");
+        for probe in run.probes() {
+            let of_server = |p: &&str| p.starts_with("r_");
+            assert!(!points(&probe).iter().any(of_server), "{probe:#}");
+        }
+        assert!(!run.stderr.contains("server stamps: "), "{}", run.stderr);
+    }
+}
+
+/// The server's stamps are its own, and what the router's queue drops is lost on the wire.
+#[test]
+fn a_server_behind_a_router_with_a_server_keeps_its_stamps() {
+    let lab = Lab::routed().unwrap();
+    let at_router = router(&lab);
+    let _on_router = Server::start(&at_router.ns, ROUTER);
+    let _server = Server::start(&lab.server.ns, SERVER);
+    let args = format!("-c {} {CLIENT} -C 100", lab.server.v4);
+    let run = client(&lab.client.ns, &args);
+    assert_eq!(run.status, 0, "{run:#?}");
+    for probe in run.probes() {
+        let of_server: Vec<_> = at_points(&probe, "r_").collect();
+        assert!(of_server.len() >= 4, "{probe:#}");
+        let mut netns = of_server.iter().filter_map(|p| p["netns"].as_u64());
+        let own = u64::from(lab.server.ns.inode());
+        assert!(netns.all(|netns| netns == own), "{probe:#}");
+    }
+    // A probe never fits into the bucket.
+    at_device(&at_router.ns, &at_router.dev, |netlink, eth1| {
+        netlink.tbf(eth1, 12_500_000, 100, 100_000)
+    });
+    let run = client(&lab.client.ns, &format!("{args} -W 300ms"));
+    assert_eq!(run.status, 3, "{run:#?}");
+    for probe in run.probes() {
+        assert_eq!(probe["loss"]["place"], "no_word", "{probe:#}");
+        assert!(probe["loss"].get("drop").is_none(), "{probe:#}");
+    }
+}
+
+/// Towards the server.
+fn router(lab: &Lab) -> &Host {
+    &lab.router.as_ref().expect("a router").server_side
+}
+
+/// A probe's points whose names begin so.
+fn at_points<'p>(probe: &'p Value, prefix: &'p str) -> impl Iterator<Item = &'p Value> {
+    let all = probe["points"].as_array().expect("points").iter();
+    all.filter(move |p| p["point"].as_str().is_some_and(|p| p.starts_with(prefix)))
+}
