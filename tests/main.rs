@@ -41,6 +41,7 @@ mod selftest;
 mod signals;
 mod softirq;
 mod stalls;
+mod threaded;
 mod tools;
 mod transit;
 

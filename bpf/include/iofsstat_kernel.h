@@ -21,9 +21,6 @@ enum {
 	CEPH_SUPER_MAGIC = 0x00c36400,
 	V9FS_MAGIC = 0x01021997,
 };
-/* include/linux/sched.h */
-enum { PF_KTHREAD = 0x00200000 };
-
 /* include/uapi/linux/aio_abi.h */
 enum { IOCB_CMD_PREAD, IOCB_CMD_PWRITE, IOCB_CMD_PREADV = 7, IOCB_CMD_PWRITEV };
 struct io_event {

@@ -80,6 +80,9 @@ enum { MAX_RT_PRIO = 100 };
 /* include/linux/interrupt.h */
 enum { NET_RX_SOFTIRQ = 3 };
 
+/* include/linux/sched.h */
+enum { PF_KTHREAD = 0x00200000 };
+
 /* include/linux/skbuff.h: a struct bio_vec before 6.9, of the same layout. */
 struct skb_frag {
 	__u64 page;
@@ -182,7 +185,7 @@ struct pid {
 };
 struct task_struct {
 	struct thread_info thread_info;
-	unsigned int __state;
+	unsigned int __state, flags;
 	int pid, tgid, prio;
 	char comm[16];
 	struct sched_entity se;

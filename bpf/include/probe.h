@@ -160,6 +160,7 @@ enum pt_pending_kind {
 	PT_PENDING_STAMPS, /* its client needs a stamp packet */
 	PT_PENDING_DROP, /* a packet of it was dropped */
 	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it */
+	PT_PENDING_NAPI_THREAD, /* no probe: NAPI threads are to be followed */
 };
 
 struct pt_pending {
@@ -173,6 +174,13 @@ struct pt_softirq {
 	__u64 poll_raised_ns; /* the raise that the running softirq answers, 0: unknown */
 	__u64 entered_ns; /* 0: no NET_RX softirq runs */
 	__u64 pad[5];
+};
+
+/* A kernel thread that polls devices. */
+struct pt_napi_thread {
+	int tid, pad; /* 0: none */
+	__u64 runnable_ns; /* since when it waits for a CPU, or did; 0: unknown */
+	__u64 oncpu_ns; /* since when it has one, or from the end of its last poll on; 0: unknown */
 };
 
 /* The receiving thread's last sleep; user space zeroes woken_ns before it waits. */

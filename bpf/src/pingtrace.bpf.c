@@ -15,10 +15,9 @@
 #include "probe.h"
 #include "clock.h"
 #include "table.h"
+#include "receive.h"
 
 char LICENSE[] SEC("license") = "GPL";
-
-enum { MAX_CPUS = 1024 };
 
 const volatile bool server = false;
 const volatile __u32 session = 0; /* client: its session */
@@ -35,7 +34,6 @@ const volatile __u64 page_offset_base = 0, vmemmap_base = 0;
 struct pt_losses losses;
 int receiver_tid; /* client: in the initial PID namespace */
 struct pt_sleep receiver_sleep;
-struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 
 /* Only so that the skeleton has these types. */
 struct pt_pending pending_type;
@@ -422,24 +420,25 @@ int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 	return 0;
 }
 
-static __always_inline struct pt_softirq *this_softirq(void)
+/* User space attaches what follows NAPI threads; a server's sleeps until it is notified. */
+static __always_inline void follow_napi_threads(void)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	static const struct packet none;
 
-	if (cpu >= MAX_CPUS)
-		return 0;
-	/* For verifiers before 6.2: the index itself must carry the bound, not a copy of it. */
-	barrier_var(cpu);
-	return &softirqs[cpu & (MAX_CPUS - 1)];
+	if (napi_thread_seen)
+		return;
+	napi_thread_seen = true;
+	if (server)
+		notify(&none, 0, PT_PENDING_NAPI_THREAD);
 }
 
 /* At netif_receive_skb the network header is not set yet: layer 3 starts at skb->data. */
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 {
-	struct pt_softirq *irq;
 	struct pt_stamp_slot *rec;
 	struct packet p = {};
+	struct poll poll;
 	bool request;
 	__u64 now;
 
@@ -450,52 +449,18 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	if (!rec)
 		return 0;
 	request = p.direction == PT_REQUEST;
-	irq = this_softirq();
-	if (irq && irq->entered_ns) {
-		if (irq->poll_raised_ns)
-			stamp(rec, &p, request ? PT_R_RX_SOFTIRQ : PT_L_RX_SOFTIRQ,
-			      irq->poll_raised_ns, skb);
-		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, irq->entered_ns, skb);
+	if (this_poll(&poll)) {
+		if (poll.raised_ns)
+			stamp(rec, &p, request ? PT_R_RX_SOFTIRQ : PT_L_RX_SOFTIRQ, poll.raised_ns,
+			      skb);
+		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, poll.entered_ns, skb);
+	} else if (in_napi_thread()) {
+		follow_napi_threads();
 	}
 	if (request)
 		stamp(rec, &p, server ? PT_R_RX_DEVRCV : PT_M_RX_DEVECHO, now, skb);
 	else
 		stamp(rec, &p, server ? PT_M_RX_DEVREPLY : PT_L_RX_IPRCV, now, skb);
-	return 0;
-}
-
-/* A softirq can be raised again while it runs: keep the first raise since the last entry. */
-SEC("tp_btf/softirq_raise")
-int BPF_PROG(on_softirq_raise, unsigned int vec)
-{
-	struct pt_softirq *irq;
-
-	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns)
-		irq->raised_ns = pt_now();
-	return 0;
-}
-
-SEC("tp_btf/softirq_entry")
-int BPF_PROG(on_softirq_entry, unsigned int vec)
-{
-	struct pt_softirq *irq;
-
-	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
-		irq->poll_raised_ns = irq->raised_ns;
-		irq->raised_ns = 0;
-		irq->entered_ns = pt_now();
-	}
-	return 0;
-}
-
-/* A packet can be received outside the softirq (by the writer of a tap): it waited for none. */
-SEC("tp_btf/softirq_exit")
-int BPF_PROG(on_softirq_exit, unsigned int vec)
-{
-	struct pt_softirq *irq;
-
-	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()))
-		irq->entered_ns = 0;
 	return 0;
 }
 

@@ -48,6 +48,12 @@ impl Host {
         self.ns.write_sysfs(&path, &mask)
     }
 
+    /// Lets kernel threads poll the device (threaded NAPI); an error if its driver has no NAPI.
+    pub fn set_threaded(&self) -> Result<()> {
+        let path = format!("class/net/{}/threaded", self.dev);
+        self.ns.write_sysfs(&path, "1")
+    }
+
     fn address(&self, v6: bool) -> IpAddr {
         if v6 { self.v6.into() } else { self.v4.into() }
     }

@@ -2,7 +2,7 @@
 
 use crate::kernel::lab_clock::{self, LabClock};
 use crate::kernel::meter::{self, Programs};
-use crate::kernel::object::{self, Storage, Storages};
+use crate::kernel::object::{self, Refusal, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::Table;
 use crate::wire::number::SessionId;
@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Link, ProgramInput};
+use libbpf_rs::{Link, Object, ProgramInput};
 use report::model::{Netns, Point};
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, LazyLock};
@@ -57,6 +58,7 @@ pub struct Tracer<'a> {
     role: Role,
     loaded: BTreeSet<&'static str>,
     links: Vec<Link>,
+    napi_threads: OnceCell<Vec<Link>>,
     /// Slots of probes in flight.
     pub table: Arc<Table>,
     /// The points that can be seen, and by which hook.
@@ -76,6 +78,8 @@ const BOTH: [&str; 7] = [
     "on_softirq_exit",
     "on_kfree_skb",
 ];
+/// Attached when the first NAPI thread is seen.
+const NAPI_THREADS: [&str; 3] = ["on_napi_waking", "on_napi_switch", "on_napi_poll"];
 const CLIENT: [&str; 4] = [
     "on_sched_wakeup",
     "on_sched_switch",
@@ -113,8 +117,8 @@ impl<'a> Tracer<'a> {
             skel,
             role: setup.role,
             loaded: wanted,
-
             links: Vec::new(),
+            napi_threads: OnceCell::new(),
             table,
             points: Vec::new(),
             missing: Vec::new(),
@@ -143,6 +147,9 @@ impl<'a> Tracer<'a> {
             let Some(name) = self.loaded.iter().find(|w| **w == program.name()) else {
                 continue;
             };
+            if NAPI_THREADS.contains(name) {
+                continue;
+            }
             if is_passive(name) {
                 attached.insert(*name);
                 continue;
@@ -230,6 +237,16 @@ impl<'a> Tracer<'a> {
         self.bss().receiver_sleep
     }
 
+    /// Follows the kernel threads that poll devices (threaded NAPI) from when the first one has received a
+    /// probe: their wake-ups and switches. A host without them pays nothing.
+    pub fn follow_napi_threads(&self) {
+        let bss = self.skel.maps.bss_data.as_deref();
+        if bss.is_some_and(|bss| bss.napi_thread_seen) {
+            self.napi_threads
+                .get_or_init(|| attach_napi_threads(self.skel.object()));
+        }
+    }
+
     /// The losses of the programs so far.
     pub fn losses(&self) -> pt_losses {
         self.skel
@@ -251,6 +268,19 @@ impl<'a> Tracer<'a> {
     }
 }
 
+/// Without the switches the others say nothing.
+fn attach_napi_threads(object: &Object) -> Vec<Link> {
+    let attach = |name| object::attach_by_name(object, name);
+    let links: Result<Vec<Link>, Refusal> = NAPI_THREADS.into_iter().map(attach).collect();
+    match &links {
+        Ok(_) => log::info!("a NAPI thread receives probes: its wake-ups and switches are stamps"),
+        Err(refusal) => {
+            log::warn!("how long NAPI threads wait for a CPU cannot be seen: {refusal}")
+        }
+    }
+    links.unwrap_or_default()
+}
+
 /// Programs that are not attached to the kernel but to a socket, or run on demand.
 fn is_passive(name: &str) -> bool {
     matches!(name, "client_socket" | "server_socket" | "whoami")
@@ -270,6 +300,7 @@ fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
 /// The programs to load.
 fn programs(role: &Role) -> BTreeSet<&'static str> {
     let mut wanted = BTreeSet::from(BOTH);
+    wanted.extend(NAPI_THREADS);
     match role {
         Role::Client { .. } => {
             wanted.extend(CLIENT);

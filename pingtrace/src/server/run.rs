@@ -64,6 +64,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     {
         ring.consume()
             .context("read the ring buffer of pending stamps")?;
+        tracer.follow_napi_threads();
         sender.send(&tracer.table, &mut pending.borrow_mut());
         if let Err(e) = devices.update() {
             log::warn!("{e:#}; a device that has come or gone may be missed");

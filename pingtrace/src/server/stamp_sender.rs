@@ -73,6 +73,8 @@ impl StampSender {
             match pt_pending_kind(o.what) {
                 pt_pending_kind::PT_PENDING_DROP => self.drops.add(monotonic_ns(), o),
                 pt_pending_kind::PT_PENDING_BLAME => self.blame(table, &o),
+                // Only wakes this process.
+                pt_pending_kind::PT_PENDING_NAPI_THREAD => {}
                 _ => ready.extend(self.unsent(table, &o)),
             }
         }

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What began the poll that receives a packet, and since when: the NET_RX softirq of a CPU, or a
+ * kernel thread (threaded NAPI), which waits for its CPU like any other task.
+ */
+#pragma once
+
+enum { MAX_CPUS = 1024, NAPI_THREADS = 1024 };
+
+struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
+
+/* By thread id; of two in one place the last one counts. */
+struct pt_napi_thread napi_threads[NAPI_THREADS];
+/* A probe was received by a thread that is not followed: user space attaches the programs. */
+bool napi_thread_seen;
+
+/* What began a poll: its raise, 0 if unknown, and its begin. */
+struct poll {
+	__u64 raised_ns, entered_ns;
+};
+
+static __always_inline struct pt_softirq *this_softirq(void)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	if (cpu >= MAX_CPUS)
+		return 0;
+	/* For verifiers before 6.2: the index itself must carry the bound, not a copy of it. */
+	barrier_var(cpu);
+	return &softirqs[cpu & (MAX_CPUS - 1)];
+}
+
+/* A softirq can be raised again while it runs: keep the first raise since the last entry. */
+SEC("tp_btf/softirq_raise")
+int BPF_PROG(on_softirq_raise, unsigned int vec)
+{
+	struct pt_softirq *irq;
+
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns)
+		irq->raised_ns = pt_now();
+	return 0;
+}
+
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(on_softirq_entry, unsigned int vec)
+{
+	struct pt_softirq *irq;
+
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
+		irq->poll_raised_ns = irq->raised_ns;
+		irq->raised_ns = 0;
+		irq->entered_ns = pt_now();
+	}
+	return 0;
+}
+
+/* A packet can be received outside the softirq (by the writer of a tap): it waited for none. */
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(on_softirq_exit, unsigned int vec)
+{
+	struct pt_softirq *irq;
+
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()))
+		irq->entered_ns = 0;
+	return 0;
+}
+
+/* --- threaded NAPI; attached when the first of its threads is seen --- */
+
+/* net/core/dev.c: napi/DEVICE-ID. */
+static __always_inline bool is_napi_name(const char *comm)
+{
+	return *(const __u32 *)comm == bpf_htonl(0x6e617069);
+}
+
+static __always_inline bool is_napi_thread(const struct task_struct *task)
+{
+	return is_napi_name(task->comm) && task->flags & PF_KTHREAD;
+}
+
+static __always_inline struct pt_napi_thread *napi_thread_at(__u32 tid)
+{
+	tid &= NAPI_THREADS - 1;
+	barrier_var(tid);
+	return &napi_threads[tid & (NAPI_THREADS - 1)];
+}
+
+static __always_inline struct pt_napi_thread *napi_thread_of(const struct task_struct *task)
+{
+	struct pt_napi_thread *thread = napi_thread_at(task->pid);
+
+	if (thread->tid != task->pid) {
+		thread->tid = task->pid;
+		thread->runnable_ns = thread->oncpu_ns = 0;
+	}
+	return thread;
+}
+
+/* The NAPI thread that runs now, if it is followed. */
+static __always_inline struct pt_napi_thread *this_napi_thread(void)
+{
+	int tid = (int)bpf_get_current_pid_tgid();
+	struct pt_napi_thread *thread = napi_thread_at(tid);
+
+	return tid && thread->tid == tid ? thread : 0;
+}
+
+/* In the interrupt, also where the thread is then enqueued by another CPU. */
+SEC("tp_btf/sched_waking")
+int BPF_PROG(on_napi_waking, struct task_struct *task)
+{
+	if (is_napi_thread(task))
+		napi_thread_of(task)->runnable_ns = pt_now();
+	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(on_napi_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	if (preempt && is_napi_thread(prev))
+		napi_thread_of(prev)->runnable_ns = pt_now();
+	if (is_napi_thread(next))
+		napi_thread_of(next)->oncpu_ns = pt_now();
+	return 0;
+}
+
+/*
+ * A thread can go on without a switch. What it receives after a poll that left nothing behind came
+ * after that; behind a full poll it may have waited as long as what that took.
+ */
+SEC("tp_btf/napi_poll")
+int BPF_PROG(on_napi_poll, const void *napi, int work, int budget)
+{
+	struct pt_softirq *irq = this_softirq();
+	struct pt_napi_thread *thread;
+
+	/* A softirq on top of the thread polls for itself. */
+	if (work < budget && irq && !irq->entered_ns && (thread = this_napi_thread()))
+		thread->runnable_ns = thread->oncpu_ns = pt_now();
+	return 0;
+}
+
+/* Whether the current task is a NAPI thread, followed or not. */
+static __always_inline bool in_napi_thread(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	char comm[16];
+
+	return !bpf_get_current_comm(comm, sizeof(comm)) && is_napi_name(comm) &&
+	       BPF_CORE_READ(task, flags) & PF_KTHREAD;
+}
+
+/*
+ * The poll that receives a packet here and now; false if it is unknown. A thread that is woken
+ * before it has gone to sleep goes on without a switch.
+ */
+static __always_inline bool this_poll(struct poll *poll)
+{
+	struct pt_softirq *irq = this_softirq();
+	struct pt_napi_thread *thread;
+
+	if (irq && irq->entered_ns) {
+		poll->raised_ns = irq->poll_raised_ns;
+		poll->entered_ns = irq->entered_ns;
+		return true;
+	}
+	thread = this_napi_thread();
+	if (!thread || !thread->oncpu_ns)
+		return false;
+	poll->raised_ns = thread->runnable_ns;
+	poll->entered_ns =
+		thread->oncpu_ns > thread->runnable_ns ? thread->oncpu_ns : thread->runnable_ns;
+	return true;
+}
