@@ -26,6 +26,7 @@ mod loss;
 mod memleak;
 mod misuse;
 mod modes;
+mod names;
 mod nosched;
 mod objectives;
 mod options;

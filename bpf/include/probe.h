@@ -82,6 +82,8 @@ enum pt_text {
 	PT_TEXT_DEVICE,
 	PT_TEXT_NETNS,
 	PT_TEXT_BLAME, /* who had the CPU in slow segments; of the probe, without a drop */
+	PT_TEXT_PLACE, /* no text: its device, or with ifindex 0 its namespace, has the name */
+	PT_TEXT_NAME, /* that follows */
 };
 
 /* What both protocol versions begin with, from the ICMP type on. */
@@ -153,6 +155,19 @@ struct pt_session {
 	__be32 peer[4];
 	__u32 head, tail; /* handed over, delivered: counts */
 	__u32 late[PT_LATE];
+	__u64 named_ns; /* when a reply had names last */
+	__u32 named; /* replies with names */
+	__u32 pad;
+};
+
+/* A place that a server's stamps name, and the entries with its name; without any it has none. */
+struct pt_place {
+	__u32 netns, ifindex; /* ifindex 0: the namespace itself */
+};
+enum { PT_NAME_ENTRIES = 8 };
+struct pt_name {
+	__u32 count, pad;
+	struct pt_stamp entry[PT_NAME_ENTRIES];
 };
 
 /* Why user space is notified of a probe. */
@@ -161,6 +176,7 @@ enum pt_pending_kind {
 	PT_PENDING_DROP, /* a packet of it was dropped */
 	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it */
 	PT_PENDING_NAPI_THREAD, /* no probe: NAPI threads are to be followed */
+	PT_PENDING_NAME, /* a place has no name yet: `slot` is its netns, `session` its ifindex */
 };
 
 struct pt_pending {

@@ -25,6 +25,12 @@ struct {
 	__type(value, struct pt_session);
 } sessions SEC(".maps");
 
+/* What user space is to look at (struct pt_pending). */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} pending SEC(".maps");
+
 /*
  * Knuth's multiplicative hash: sessions of one peer, and peers of one subnet, spread. An address
  * differs from its neighbour's in the highest bits of a little-endian word, which a product keeps
@@ -92,6 +98,7 @@ static __always_inline bool pt_claim_session(struct pt_session *s, __u32 session
 	s->session = session;
 	__builtin_memcpy(s->peer, peer, sizeof(s->peer));
 	s->head = s->tail = 0;
+	s->named = 0;
 	return other;
 }
 

@@ -18,11 +18,16 @@
 char LICENSE[] SEC("license") = "GPL";
 
 const volatile __u32 netns = 0;
+const volatile bool send_names = false;
 
 struct pt_losses losses;
 __u64 written; /* replies that were stamped */
 
 enum { LATE_STEPS = 24 };
+
+/* The first replies of a session have names; later ones after this time, as names may change. */
+enum { NAMED_FIRST = 16 };
+#define NAMES_EVERY_NS 5000000000ull
 
 /*
  * The new and the old bytes. The counts are in memory, not in registers, so that the verifier does
@@ -32,6 +37,7 @@ struct scratch {
 	struct pt_stamp fresh[PT_STAMPS];
 	struct pt_stamp old[PT_INBAND_MAX];
 	__u32 count, next;
+	struct pt_place last;
 	__u8 statuses[PT_WINDOW_BYTES];
 };
 
@@ -41,6 +47,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratches SEC(".maps");
+
+/* User space fills it; an empty name is one that it could not find. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct pt_place);
+	__type(value, struct pt_name);
+} names SEC(".maps");
 
 struct reply {
 	struct pt_header icmp;
@@ -166,15 +180,13 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
  * itself can be listed, by the device above this one; one that is queued again since it was listed
  * will be listed again.
  */
-static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash)
+static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash,
+					struct pt_session *ses)
 {
-	struct pt_session *ses = session_of(r, hash);
 	struct pt_stamp_slot *rec;
 	__u32 i, seq, used;
 	__s32 back;
 
-	if (!ses)
-		return;
 	if (ses->head - ses->tail > PT_LATE)
 		ses->tail = ses->head - PT_LATE;
 	s->next = 0;
@@ -199,6 +211,86 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		if (!append(s, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], r->room, back))
 			break;
 		s->next++;
+	}
+}
+
+/*
+ * Asks user space for the name of a place; place 0: whether the names that are known still hold. If
+ * that is lost, a later reply asks again.
+ */
+static __always_inline void want_name(__u32 in_netns, __u32 ifindex)
+{
+	struct pt_pending wanted = { in_netns, ifindex, 0, PT_PENDING_NAME };
+
+	bpf_ringbuf_output(&pending, &wanted, sizeof(wanted), 0);
+}
+
+static __always_inline bool names_due(struct pt_session *ses)
+{
+	__u64 now = pt_now();
+
+	if (ses->named >= NAMED_FIRST) {
+		if (now - ses->named_ns < NAMES_EVERY_NS)
+			return false;
+		want_name(0, 0);
+	}
+	ses->named_ns = now;
+	ses->named++;
+	return true;
+}
+
+/* Adds the name of a place if there is room for all of it. */
+static __noinline void add_name(struct scratch *s, __u32 room, __u32 in_netns, __u32 ifindex)
+{
+	struct pt_place place = { in_netns, ifindex };
+	struct pt_name *name;
+	__u32 i;
+
+	if (!in_netns)
+		return;
+	name = bpf_map_lookup_elem(&names, &place);
+	if (!name) {
+		want_name(in_netns, ifindex);
+		return;
+	}
+	if (s->count + name->count > room)
+		return;
+	for (i = 0; i < PT_NAME_ENTRIES; i++) {
+		if (i >= name->count || !append(s, &name->entry[i], room, 0))
+			break;
+	}
+}
+
+/* Adds the names of the place of a stamp in this packet, if it is another one than the last. */
+static __noinline void add_names(struct scratch *s, __u32 room, __u32 k)
+{
+	const struct pt_stamp *stamp = &s->fresh[k & (PT_STAMPS - 1)];
+	struct pt_place at = { bpf_ntohl(stamp->netns), bpf_ntohl(stamp->ifindex) };
+	bool same = at.netns == s->last.netns;
+
+	if (!same)
+		add_name(s, room, at.netns, 0);
+	if (at.ifindex && !(same && at.ifindex == s->last.ifindex))
+		add_name(s, room, at.netns, at.ifindex);
+	s->last = at;
+}
+
+/*
+ * The names of the places of the stamps in this packet, in what room they leave. Each packet begins
+ * with another stamp, so that each name has its turn.
+ */
+static __always_inline void gather_names(struct scratch *s, const struct reply *r,
+					 struct pt_session *ses)
+{
+	__u32 room = r->room < PT_INBAND_MAX ? r->room : PT_INBAND_MAX, stamps = s->count, i;
+
+	if (!send_names || !stamps || !names_due(ses))
+		return;
+	s->last.netns = s->last.ifindex = 0;
+	for (i = 0; i < PT_INBAND_MAX; i++) {
+		if (i >= stamps)
+			break;
+		add_names(s, room, (ses->named + i) % stamps);
 	}
 }
 
@@ -300,6 +392,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
 	const __u32 pending = PT_REC_LIVE | PT_REC_PENDING;
 	struct pt_stamp_slot *rec;
+	struct pt_session *ses;
 	struct scratch *s;
 	__u32 zero = 0, hash;
 	struct reply r;
@@ -316,7 +409,11 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	if (r.icmp.num)
 		answer(skb, &r, s, hash, rec->host);
 	gather_own(s, &r, rec);
-	gather_late(s, &r, hash);
+	ses = session_of(&r, hash);
+	if (ses) {
+		gather_late(s, &r, hash, ses);
+		gather_names(s, &r, ses);
+	}
 	if (put(skb, &r, s)) {
 		rec->state &= ~PT_REC_PENDING;
 		written++;

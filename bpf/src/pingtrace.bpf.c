@@ -40,6 +40,8 @@ struct pt_pending pending_type;
 struct pt_header header_type;
 struct pt_stamp_slot slot_type;
 struct pt_session session_type;
+struct pt_place place_type;
+struct pt_name name_type;
 enum pt_point point_type;
 enum pt_state state_type;
 enum pt_wire wire_type;
@@ -47,11 +49,6 @@ enum pt_extension extension_type;
 enum pt_server_status server_status_type;
 enum pt_text text_type;
 enum pt_pending_kind pending_kind_type;
-
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 18);
-} pending SEC(".maps");
 
 struct packet {
 	__u32 session, sequence;

@@ -115,6 +115,14 @@ impl Netlink {
         self.change(&operation, Message::SetLink(link), CHANGE)
     }
 
+    /// Renames a link; older kernels want it to be down.
+    pub fn set_name(&mut self, index: u32, name: &str) -> Result<()> {
+        let mut link = link_message(index);
+        link.attributes.push(LinkAttribute::IfName(name.into()));
+        let operation = format!("rename link {index} to {name}");
+        self.change(&operation, Message::SetLink(link), CHANGE)
+    }
+
     /// Makes a link a port of a bridge, or takes it out.
     pub fn set_controller(&mut self, index: u32, bridge: Option<u32>) -> Result<()> {
         let mut link = link_message(index);

@@ -50,6 +50,12 @@ impl NamespaceNames {
         self.names.get(&inode).map(String::as_str)
     }
 
+    /// Whether its name is known, and nothing says that the inode is another namespace's by now.
+    pub fn is_current(&self, inode: u32) -> bool {
+        let path = self.paths.get(&inode);
+        self.names.contains_key(&inode) && path.is_none_or(|path| inode_of(path) == Some(inode))
+    }
+
     /// The namespace itself, if there is still a way into it.
     pub fn open(&self, inode: u32) -> Option<Namespace> {
         let namespace = Namespace::open(self.paths.get(&inode)?).ok()?;
@@ -126,8 +132,7 @@ impl Sources {
     }
 
     fn inode_of(&self, pid: u32) -> Option<u32> {
-        let path = self.proc().join(format!("{pid}/ns/net"));
-        fs::metadata(path).ok().map(|file| file.ino() as u32)
+        inode_of(&self.proc().join(format!("{pid}/ns/net")))
     }
 
     fn add_residents(
@@ -209,6 +214,10 @@ impl NamespaceNames {
             self.paths.entry(inode).or_insert(path);
         }
     }
+}
+
+fn inode_of(path: &Path) -> Option<u32> {
+    fs::metadata(path).ok().map(|file| file.ino() as u32)
 }
 
 /// The namespaces mounted in a directory. A file without one, left behind by a crash, is on another file system

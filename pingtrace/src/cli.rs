@@ -65,6 +65,10 @@ pub struct Cli {
         "output", "log", "logsize", "logbackup", "image", "stat_interval", "slo", "namespace",
     ])]
     pub server: bool,
+
+    /// With -s: send clients no names of network namespaces, containers, pods and devices
+    #[arg(long, requires = "server", help_heading = heading::SERVER)]
+    pub private: bool,
 }
 
 /// What is neither client nor server.
@@ -146,6 +150,7 @@ impl Cli {
             explain: args.explain,
             nslocal: args.nslocal,
             userid: args.userid,
+            private: self.private,
             debug: args.debug,
             lab_clock: self.lab_clock,
         }

@@ -89,7 +89,8 @@ fn is_extension(raw: &[u8], version: Version) -> bool {
 
 fn printable(extension: &Extension) {
     if let Extension::Text { text, .. } = extension {
-        assert!(text.len() <= 16 && text.bytes().all(|b| b.is_ascii_graphic()));
+        let is_printable = |b: u8| b.is_ascii_graphic() || b == b' ';
+        assert!(text.len() <= 16 && text.bytes().all(is_printable));
     }
 }
 

@@ -27,8 +27,8 @@ use report::analysis::threshold::AdaptiveThreshold;
 use report::analysis::verdict::VerdictQueue;
 use report::model::host_time::ClientNs;
 use report::model::{
-    Blame, Breakdown, Capture, Certainty, Counters, Host, Judged, Loss, OwnCost, Owner, Point,
-    Probe, ProbeResult, Run, Segment, Slow, Status, Summary,
+    Blame, Breakdown, Capture, Certainty, Counters, Host, Judged, Loss, Names, OwnCost, Owner,
+    Point, Probe, ProbeResult, Run, Segment, Slow, Status, Summary,
 };
 use report::units::duration;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -175,6 +175,11 @@ impl Collector {
     pub fn mode(&mut self, way: StampReturn) {
         self.run.mode = way.to_string();
         self.outputs.send(Message::Run(Box::new(self.run.clone())));
+    }
+
+    /// What the server calls its namespaces and devices.
+    pub fn names(&mut self, names: Names) {
+        self.outputs.send(Message::Names(Box::new(names)));
     }
 
     /// Notes how full the table of slots is, and how many slots were reused too early.
@@ -552,7 +557,7 @@ impl Collector {
             slowest: self.slowest.results().to_vec(),
             summary,
             series: self.series.snapshot(),
-            names: report::model::Names::default(),
+            names: Names::default(),
         };
         self.outputs.finish(End {
             time_unix_ns: now.unix_ns,

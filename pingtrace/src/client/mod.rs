@@ -12,6 +12,7 @@ mod refusals;
 mod run;
 pub mod schedule;
 mod sender;
+mod server_names;
 mod session;
 mod slot_stamps;
 mod this_host;

@@ -255,10 +255,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
             .in_flight()
             .min(shared.table.slots().into());
         collector.table_use(in_use as u32, self.core.journey.counts().evicted);
-        let refused_blame = collector.refused_blame();
+        let refused = collector.refused_blame() + self.here.server_names.refused;
         let counters = collector.counters();
         self.core.count(counters);
-        counters.refused += refused_blame;
+        counters.refused += refused;
         counters.lost_stamps += losses.unwrap_or_default().stamp_overflow;
         counters.send_errors = u64::from(shared.send_errors.load(Ordering::Relaxed));
         counters.unsent = shared.unsent.load(Ordering::Relaxed);

@@ -7,6 +7,7 @@
 
 use super::args::Args;
 use super::receiver::Receiver;
+use super::server_names::ServerNames;
 use super::this_host::ThisHost;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
@@ -46,6 +47,7 @@ pub fn run(
         only_netns: plan.only_netns(),
         lab_clock: None,
         own_netns: plan.netns,
+        send_names: false,
     };
     let tracer = start_tracer(&mut storage, &setup);
     let table = match &tracer {
@@ -74,6 +76,7 @@ pub fn run(
         tracer,
         collector,
         explainer,
+        server_names: ServerNames::default(),
     };
     let mut receiver = Receiver::new(here);
     if plan.interval_ns.is_none() {

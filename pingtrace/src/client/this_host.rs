@@ -3,6 +3,7 @@
 use super::core::{Answered, Moment, Shell};
 use super::index::ProbeIndex;
 use super::journey::{Journey, stamp};
+use super::server_names::ServerNames;
 use super::slot_stamps::SlotStamps;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
@@ -31,6 +32,8 @@ pub struct ThisHost<'a, 'k> {
     pub collector: &'a mut Collector,
     /// Explains slow probes (`--explain`).
     pub explainer: Option<explain::Background>,
+    /// What the server calls its namespaces and devices.
+    pub server_names: ServerNames,
 }
 
 impl Shell for ThisHost<'_, '_> {
@@ -115,8 +118,11 @@ impl Shell for ThisHost<'_, '_> {
         self.collector.icmp_error(error);
     }
 
-    /// The blame that the server sent.
+    /// The names and the blame that the server sent.
     fn extensions(&mut self, packet: &Packet<'_>) {
+        if let Some(names) = self.server_names.take_from(packet) {
+            self.collector.names(names);
+        }
         let text = packet.extensions().filter_map(|extension| match extension {
             Extension::Text {
                 about: About::Blame,

@@ -8,6 +8,7 @@ pub mod lab_clock;
 pub mod map;
 pub mod meter;
 pub mod object;
+pub mod places;
 pub mod privileges;
 pub mod process;
 pub mod recorder;

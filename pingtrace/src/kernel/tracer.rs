@@ -50,6 +50,8 @@ pub struct Setup {
     pub lab_clock: Option<LabClock>,
     /// The namespace of this process.
     pub own_netns: Netns,
+    /// Server: replies carry names of namespaces and devices.
+    pub send_names: bool,
 }
 
 /// The loaded programs; dropping it detaches them.
@@ -275,7 +277,7 @@ fn attach_napi_threads(object: &Object) -> Vec<Link> {
     match &links {
         Ok(_) => log::info!("a NAPI thread receives probes: its wake-ups and switches are stamps"),
         Err(refusal) => {
-            log::warn!("how long NAPI threads wait for a CPU cannot be seen: {refusal}")
+            log::warn!("how long NAPI threads wait for a CPU cannot be seen: {refusal}");
         }
     }
     links.unwrap_or_default()
@@ -313,6 +315,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
                 only_netns: None,
                 lab_clock: None,
                 own_netns: Netns(0),
+                send_names: false,
             };
             let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
             match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {

@@ -1,15 +1,13 @@
-//! Names of the namespaces and devices that a path crosses, looked up once each.
+//! Names of the namespaces and devices that a path crosses.
 
 use crate::kernel::drops::DropNames;
-use netns::{NamespaceNames, Netlink};
+use crate::kernel::places::{PlaceNames, Places};
 use report::model::{
     ClockRelation, Host, Ifindex, KernelDrop, LossCount, Names, Netns, Probe, ProbeResult, Run,
 };
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
-
-/// Time after which an unknown namespace is looked up again.
-const REFRESH: Duration = Duration::from_secs(1);
 
 /// Fills in [`Names`] for the probes that are shown.
 #[derive(Default)]
@@ -17,8 +15,7 @@ pub struct NameBook {
     names: Names,
     /// The names are complete: nothing is looked up.
     saved: bool,
-    known: NamespaceNames,
-    read_at: Option<Instant>,
+    places: Places,
     drops: DropNames,
     /// A probe with its IP header, bytes; 0 if it is not known.
     probe_bytes: usize,
@@ -46,6 +43,12 @@ impl NameBook {
     /// The names so far.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Takes the names that the server gave.
+    pub fn take(&mut self, names: Names) {
+        self.names.netns.extend(names.netns);
+        self.names.device.extend(names.device);
     }
 
     /// Looks up what this record mentions, and names its drop.
@@ -109,35 +112,21 @@ impl NameBook {
     }
 
     fn learn_one(&mut self, host: Host, netns: Netns, ifindex: Ifindex) {
-        if self.saved || self.names.device.contains_key(&(host, netns, ifindex)) {
+        if self.saved {
             return;
         }
-        if self.known.get(netns.0).is_none() {
-            self.refresh();
-        }
+        let PlaceNames {
+            netns: name,
+            device,
+        } = self.places.get(netns, ifindex);
+        let unnamed = || format!("net:[{}]", netns.0);
+        keep(&mut self.names.netns, (host, netns), name.as_ref());
         self.names
             .netns
-            .insert((host, netns), self.known.name(netns.0));
-        if let Some(device) = self.device(netns, ifindex) {
-            self.names.device.insert((host, netns, ifindex), device);
-        }
-    }
-
-    fn refresh(&mut self) {
-        if self.read_at.is_some_and(|at| at.elapsed() < REFRESH) {
-            return;
-        }
-        self.read_at = Some(Instant::now());
-        match NamespaceNames::read() {
-            Ok(names) => self.known = names,
-            Err(e) => log::debug!("no names of namespaces: {e}"),
-        }
-    }
-
-    fn device(&self, netns: Netns, ifindex: Ifindex) -> Option<String> {
-        let namespace = self.known.open(netns.0)?;
-        let name = namespace.run(|| Netlink::open().and_then(|mut n| n.link_name(ifindex.0)));
-        name.ok()?.ok()
+            .entry((host, netns))
+            .or_insert_with(unnamed);
+        let key = (host, netns, ifindex);
+        keep(&mut self.names.device, key, device.as_ref());
     }
 
     /// MTU of a device of this kernel, bytes, if a probe exceeds it; else the size was not the cause.
@@ -145,9 +134,14 @@ impl NameBook {
         if self.saved {
             return None;
         }
-        let namespace = self.known.open(netns.0)?;
-        let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex.0)));
-        let mtu = link.ok()?.ok()?.mtu;
+        let mtu = self.places.link(netns, ifindex)?.mtu;
         (self.probe_bytes > mtu as usize).then_some(mtu)
+    }
+}
+
+/// Notes a name if it is new; a namespace or device that is gone keeps its last one.
+fn keep<K: Hash + Eq>(names: &mut HashMap<K, String>, key: K, name: Option<&String>) {
+    if let Some(name) = name.filter(|name| names.get(&key) != Some(*name)) {
+        names.insert(key, name.clone());
     }
 }

@@ -20,6 +20,8 @@ const QUEUE: usize = 65_536;
 pub enum Message {
     /// The run began, or its mode changed.
     Run(Box<Run>),
+    /// The server sent names of its namespaces and devices.
+    Names(Box<Names>),
     /// A recorded probe.
     ProbeResult(Box<ProbeResult>),
     /// An interval is over.
@@ -160,6 +162,7 @@ impl Writer {
                     self.names.probes_of(&run);
                     self.run = *run;
                 }
+                Message::Names(names) => self.names.take(*names),
                 Message::ProbeResult(mut result) => {
                     self.names.name(&mut result);
                     let about = about(&self.run, &self.names, self.hops);

@@ -16,6 +16,8 @@ pub struct Args {
     pub nslocal: bool,
     /// Host number in the stamps.
     pub userid: Option<u16>,
+    /// Send no names of namespaces and devices.
+    pub private: bool,
     /// Count the run times of the programs.
     pub debug: bool,
     /// The error of the stamps, in laboratories.

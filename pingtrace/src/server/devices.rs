@@ -79,9 +79,11 @@ impl<'a> Devices<'a> {
         }
     }
 
-    /// Follows devices that appear, go up or down, or vanish.
-    pub fn update(&mut self) -> Result<()> {
-        for event in self.events.read().context("watch the network devices")? {
+    /// Follows devices that appear, go up or down, or vanish. Returns whether any changed.
+    pub fn update(&mut self) -> Result<bool> {
+        let events = self.events.read().context("watch the network devices")?;
+        let any = !events.is_empty();
+        for event in events {
             match event {
                 LinkEvent::Added { link } | LinkEvent::Changed { link } => self.add(&link),
                 LinkEvent::Removed { index } => {
@@ -92,6 +94,6 @@ impl<'a> Devices<'a> {
                 LinkEvent::Resync { links } => self.resync(&links),
             }
         }
-        Ok(())
+        Ok(any)
     }
 }

@@ -16,7 +16,8 @@ use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder, OpenInbandSkel};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{
-    AsRawLibbpf, Link, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder, libbpf_sys,
+    AsRawLibbpf, Link, MapHandle, ProgramMut, TC_EGRESS, TC_INGRESS, TcHook, TcHookBuilder,
+    libbpf_sys,
 };
 use netns::Netlink;
 use report::model::Netns;
@@ -131,6 +132,11 @@ impl<'a> Inband<'a> {
         meter::loaded(self.skel.object())
     }
 
+    /// The names that the programs send.
+    pub fn names(&self) -> Result<MapHandle> {
+        MapHandle::try_from(&self.skel.maps.names).context("open the map of names")
+    }
+
     /// Replies stamped so far, and what had to be left out.
     pub fn counts(&self) -> (u64, pt_losses) {
         self.skel
@@ -162,10 +168,15 @@ fn configure(
         .sessions
         .reuse_fd(maps.sessions.as_fd())
         .context("share the table of sessions")?;
+    open.maps
+        .pending
+        .reuse_fd(maps.pending.as_fd())
+        .context("share the ring buffer")?;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
     rodata.record_mask = tracer.table.slots() - 1;
     rodata.netns = own_netns.0;
+    rodata.send_names = setup.send_names;
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }

@@ -4,6 +4,7 @@
 mod args;
 mod devices;
 mod inband;
+mod names;
 mod reports;
 mod run;
 mod slot;

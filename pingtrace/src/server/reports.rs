@@ -45,17 +45,20 @@ pub struct DropReports {
     own_netns: Netns,
     waiting: Vec<Waiting>,
     names: NameBook,
+    /// Names of devices and namespaces are sent.
+    send_names: bool,
     /// Drops that were not reported because too many were waiting.
     pub forgotten: u64,
 }
 
 impl DropReports {
     /// For the server of this namespace.
-    pub fn new(own_netns: Netns) -> Self {
+    pub fn new(own_netns: Netns, send_names: bool) -> Self {
         Self {
             own_netns,
             waiting: Vec::new(),
             names: NameBook::default(),
+            send_names,
             forgotten: 0,
         }
     }
@@ -110,6 +113,9 @@ impl DropReports {
         }
         let mut drop = drops::local(&slot.drop);
         self.names.name_drop(&mut drop);
+        if !self.send_names {
+            (drop.device, drop.netns_name) = (None, None);
+        }
         let family = family(&slot);
         let device = left_by(&slot);
         Some(Report {

@@ -3,6 +3,7 @@
 
 use super::Args;
 use super::devices::Devices;
+use super::names::Names;
 use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
 use crate::control::Control;
@@ -53,7 +54,8 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut meter = meter(args, &tracer, &devices, recording.as_ref());
     let pending = RefCell::new(Vec::new());
     let ring = ring(&tracer, &pending)?;
-    let mut sender = StampSender::new(own, recording.as_ref().map(explain::Start::explainer));
+    let explainer = recording.as_ref().map(explain::Start::explainer);
+    let mut sender = StampSender::new(own, explainer, names(&setup, &devices)?);
     let mut signals = control.wake()?;
     story::date_lines();
     let deadline = args.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
@@ -66,8 +68,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
             .context("read the ring buffer of pending stamps")?;
         tracer.follow_napi_threads();
         sender.send(&tracer.table, &mut pending.borrow_mut());
-        if let Err(e) = devices.update() {
-            log::warn!("{e:#}; a device that has come or gone may be missed");
+        match devices.update() {
+            Ok(any) => sender.devices_changed(any),
+            Err(e) => log::warn!("{e:#}; a device that has come or gone may be missed"),
         }
         // Several signals at once are one wake-up: their flags say what they ask for.
         let _ = signals.read(&mut [0; 64]);
@@ -104,7 +107,17 @@ fn setup(args: &Args, own: Netns) -> Setup {
         only_netns: local.then_some(own),
         lab_clock: args.lab_clock,
         own_netns: own,
+        send_names: !args.private,
     }
+}
+
+/// What names are sent from, if any are.
+fn names(setup: &Setup, devices: &Devices<'_>) -> Result<Option<Names>> {
+    if !setup.send_names {
+        return Ok(None);
+    }
+    let map = devices.inband.as_ref().map(Inband::names).transpose()?;
+    Ok(Some(Names::new(map)))
 }
 
 /// Counts what the programs of both objects take, if `--debug` asks for it.

@@ -1,6 +1,7 @@
 //! Stamp packets: what the programs owe to clients that cannot be stamped in band, or of which
 //! stamps came later.
 
+use super::names::Names;
 use super::slot::{address, family, is_own_reply, left_by, notified, probe, stamps};
 use crate::capture::explain::Explainer;
 use crate::kernel::table::Table;
@@ -35,6 +36,8 @@ pub struct StampSender {
     limits: Limits,
     pub drops: DropReports,
     pub explainer: Option<Explainer>,
+    /// Absent if none are to be sent.
+    names: Option<Names>,
     /// Number of slow probes whose blame was sent.
     pub blamed: u64,
     pub sent: u64,
@@ -46,14 +49,15 @@ pub struct StampSender {
 
 impl StampSender {
     /// Nothing is pending yet.
-    pub fn new(own_netns: Netns, explainer: Option<Explainer>) -> Self {
+    pub fn new(own_netns: Netns, explainer: Option<Explainer>, names: Option<Names>) -> Self {
         Self {
             explainer,
+            drops: DropReports::new(own_netns, names.is_some()),
+            names,
             blamed: 0,
             done: vec![Default::default(); SLOTS as usize],
             sockets: HashMap::new(),
             limits: Limits::default(),
-            drops: DropReports::new(own_netns),
             sent: 0,
             limited: 0,
             failed: 0,
@@ -66,6 +70,13 @@ impl StampSender {
         self.drops.wake_at().into_iter().chain(deadline).min()
     }
 
+    /// Looks at the names again if devices have changed.
+    pub fn devices_changed(&mut self, any: bool) {
+        if let Some(names) = self.names.as_mut().filter(|_| any) {
+            names.devices_changed();
+        }
+    }
+
     /// Takes new events; returns the probes whose stamps can be sent now.
     fn ready(&mut self, table: &Table, pending: &mut Vec<pt_pending>) -> Vec<pt_stamp_slot> {
         let mut ready = Vec::new();
@@ -75,6 +86,9 @@ impl StampSender {
                 pt_pending_kind::PT_PENDING_BLAME => self.blame(table, &o),
                 // Only wakes this process.
                 pt_pending_kind::PT_PENDING_NAPI_THREAD => {}
+                pt_pending_kind::PT_PENDING_NAME => {
+                    self.names.iter_mut().for_each(|names| names.wanted(&o));
+                }
                 _ => ready.extend(self.unsent(table, &o)),
             }
         }
@@ -155,7 +169,7 @@ impl StampSender {
         let (session, sequence) = probe(head);
         let length = usize::from(head.length);
         let mut packet = StampPacket::new(family, version, session, sequence, length);
-        let mut taken = 0;
+        let (mut taken, mut sent) = (0, Vec::new());
         for slot in batch {
             let back = sequence.since(probe(slot).1).cast_signed();
             let Ok(back) = i16::try_from(back) else {
@@ -169,6 +183,10 @@ impl StampSender {
                 packet.push(e);
             }
             taken += 1;
+            sent.extend(entries);
+        }
+        if let Some(names) = &mut self.names {
+            names.fill(&mut packet, &sent);
         }
         let device = left_by(head);
         self.transmit(

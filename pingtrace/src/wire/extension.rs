@@ -11,6 +11,7 @@ const UNANSWERED: u16 = 0xffff;
 
 const WINDOW_KIND: u16 = pt_extension::PT_EXTENSION_WINDOW.0 as u16;
 const DROP_KIND: u16 = pt_extension::PT_EXTENSION_DROP.0 as u16;
+const PLACE: u16 = pt_text::PT_TEXT_PLACE.0 as u16;
 const TEXT_KIND: u16 = pt_extension::PT_EXTENSION_TEXT.0 as u16;
 
 /// What a text names.
@@ -26,15 +27,18 @@ pub enum About {
     Netns = pt_text::PT_TEXT_NETNS.0 as isize,
     /// What had the CPU in slow segments of the probe; see [`report::analysis::blame`].
     Blame = pt_text::PT_TEXT_BLAME.0 as isize,
+    /// A place: see [`Extension::Place`].
+    Name = pt_text::PT_TEXT_NAME.0 as isize,
 }
 
 impl About {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Reason,
         Self::Location,
         Self::Device,
         Self::Netns,
         Self::Blame,
+        Self::Name,
     ];
 }
 
@@ -61,7 +65,15 @@ pub enum Extension {
         /// How many sequence numbers back the probe is.
         back: u16,
     },
-    /// A part of a name for the drop of the same probe, or of its blame: printable ASCII.
+    /// What the [names](About::Name) behind it are of. On the wire it is a text of a kind of its own, which peers
+    /// that do not know it ignore.
+    Place {
+        /// Inode of the network namespace.
+        netns: Netns,
+        /// Device; 0: the namespace itself.
+        ifindex: Ifindex,
+    },
+    /// A part of a name for the drop of the same probe, of its blame, or for a place: printable ASCII.
     Text {
         /// What it names.
         about: About,
@@ -75,7 +87,7 @@ pub enum Extension {
 impl Extension {
     /// Splits a name into entries; what is not printable ASCII is left out.
     pub fn texts(about: About, name: &str, back: u16) -> Vec<Self> {
-        let printable: Vec<u8> = name.bytes().filter(u8::is_ascii_graphic).collect();
+        let printable: Vec<u8> = name.bytes().filter(|b| is_printable(*b)).collect();
         let parts = printable.chunks(TEXT).map(|part| Self::Text {
             about,
             text: String::from_utf8_lossy(part).into_owned(),
@@ -111,8 +123,14 @@ impl Extension {
             TEXT_KIND => {
                 let entry: &TextEntry = transmute_ref!(e);
                 let about = entry.about.get();
+                if about == PLACE {
+                    return Some(Self::Place {
+                        netns: Netns(e.netns.get()),
+                        ifindex: Ifindex(e.ifindex.get()),
+                    });
+                }
                 let about = About::ALL.into_iter().find(|a| *a as u16 == about)?;
-                let text = entry.text.iter().filter(|b| b.is_ascii_graphic());
+                let text = entry.text.iter().filter(|b| is_printable(**b));
                 let text = text.map(|b| char::from(*b)).collect();
                 Some(Self::Text { about, text, back })
             }
@@ -121,7 +139,7 @@ impl Extension {
     }
 
     /// `None` for a window, which only the kernel programs write.
-    pub(super) fn to_entry(&self) -> Option<EntryV1> {
+    pub fn to_entry(&self) -> Option<EntryV1> {
         match self {
             Self::Window { .. } => None,
             Self::Drop {
@@ -138,6 +156,13 @@ impl Extension {
                 point: DROP_KIND.into(),
                 cpu: (*direction as u16).into(),
                 aux: (*back).into(),
+            }),
+            Self::Place { netns, ifindex } => Some(EntryV1 {
+                netns: netns.0.into(),
+                ifindex: ifindex.0.into(),
+                point: TEXT_KIND.into(),
+                cpu: PLACE.into(),
+                ..EntryV1::new_zeroed()
             }),
             Self::Text { about, text, back } => {
                 let mut entry = TextEntry::new_zeroed();
@@ -162,6 +187,10 @@ pub(super) fn question(back: u16, age_ns: u64) -> EntryV1 {
         aux: back.into(),
         ..EntryV1::new_zeroed()
     }
+}
+
+fn is_printable(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte == b' '
 }
 
 fn status(code: u8) -> Option<ServerStatus> {

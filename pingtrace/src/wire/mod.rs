@@ -12,6 +12,8 @@ pub mod layout;
 pub mod entry;
 /// What else is in a packet.
 pub mod extension;
+/// The names of a server's namespaces and devices.
+pub mod names;
 
 /// The packet that a client sends.
 pub mod probe;

@@ -47,7 +47,7 @@ impl ServerDrops {
                     any |= self.keep(index(back), drop);
                 }
                 Extension::Text { about, text, back } => self.name(index(back), about, &text),
-                Extension::Window { .. } => {}
+                Extension::Window { .. } | Extension::Place { .. } => {}
             }
         }
         any
@@ -92,6 +92,6 @@ fn name(drop: &mut KernelDrop, about: About) -> Option<&mut Option<String>> {
         About::Location => Some(&mut drop.location.name),
         About::Device => Some(&mut drop.device),
         About::Netns => Some(&mut drop.netns_name),
-        About::Blame => None,
+        About::Blame | About::Name => None,
     }
 }
