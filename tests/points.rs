@@ -124,6 +124,7 @@ fn a_sleeping_client_has_its_wakeup() {
             }
             assert_summed(&probe);
             assert!(times(&probe).is_sorted(), "{probe:#}");
+            assert_eq!(direct(&probe), ["r_rx_devrcv", "l_rx_iprcv"], "{probe:#}");
         }
         assert!(slept >= 50, "{slept} of 100 found the client asleep");
     }
@@ -175,6 +176,13 @@ fn hops_through_a_router_are_named() {
     }
 }
 
+/// The points at which the packet was received outside a softirq.
+fn direct(probe: &Value) -> Vec<&str> {
+    let all = probe["points"].as_array().unwrap().iter();
+    let direct = all.filter(|p| p["direct"] == true);
+    direct.map(|p| p["point"].as_str().unwrap()).collect()
+}
+
 fn both_addresses(lab: &Lab) -> [String; 2] {
     [lab.server.v4.to_string(), lab.server.v6.to_string()]
 }
@@ -197,6 +205,7 @@ fn assert_complete(run: &Finished, one_clock: bool) {
             .filter(|p| !matches!(*p, "l_rx_wakeup" | "l_rx_oncpu"))
             .collect();
         assert_eq!(sleepless, ALL, "{probe:#}");
+        assert!(direct(probe).is_empty(), "{probe:#}");
         assert_summed(probe);
         let hard = [
             "l_tx_due",

@@ -99,8 +99,17 @@ struct pt_header {
 struct pt_stamp {
 	__be64 time_ns; /* CLOCK_MONOTONIC of the stamping host */
 	__be32 netns, ifindex;
-	__be16 host, point, cpu;
+	__be16 host, point;
+	__be16 cpu; /* PT_STAMP_CPU, and flags of enum pt_stamp_flag above it */
 	__be16 aux; /* in a packet: how many sequence numbers back its probe is, signed */
+};
+
+/* What the stamping host knows besides, in the high bits of pt_stamp.cpu. */
+enum pt_stamp_flag {
+	PT_STAMP_CPU = 0x1fff, /* the rest: the number of the CPU */
+	PT_STAMP_UNDERLAY = 1 << 13, /* what carries the packet below this device is not seen */
+	PT_STAMP_INTERRUPTS = 1 << 14, /* received; interrupts may have been off until then */
+	PT_STAMP_DIRECT = 1 << 15, /* received outside a softirq: it waited for none */
 };
 
 enum pt_direction { PT_REQUEST, PT_REPLY };

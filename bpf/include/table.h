@@ -105,6 +105,7 @@ static __always_inline bool pt_claim_session(struct pt_session *s, __u32 session
 struct pt_where {
 	__u32 netns, ifindex;
 	__u16 host;
+	__u16 flags; /* enum pt_stamp_flag */
 };
 
 static __always_inline void pt_fill(struct pt_stamp *s, enum pt_point point, __u64 now,
@@ -115,7 +116,7 @@ static __always_inline void pt_fill(struct pt_stamp *s, enum pt_point point, __u
 	s->ifindex = bpf_htonl(at->ifindex);
 	s->host = bpf_htons(at->host);
 	s->point = bpf_htons(point);
-	s->cpu = bpf_htons(bpf_get_smp_processor_id());
+	s->cpu = bpf_htons((bpf_get_smp_processor_id() & PT_STAMP_CPU) | at->flags);
 	s->aux = 0;
 }
 

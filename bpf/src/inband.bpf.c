@@ -150,7 +150,7 @@ static __always_inline bool append(struct scratch *s, const struct pt_stamp *sta
 static __always_inline void gather_own(struct scratch *s, const struct reply *r,
 				       const struct pt_stamp_slot *rec)
 {
-	struct pt_where at = { netns, r->ifindex, rec->host };
+	struct pt_where at = { .netns = netns, .ifindex = r->ifindex, .host = rec->host };
 	struct pt_stamp now;
 	__u32 i;
 

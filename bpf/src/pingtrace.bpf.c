@@ -49,6 +49,7 @@ enum pt_extension extension_type;
 enum pt_server_status server_status_type;
 enum pt_text text_type;
 enum pt_pending_kind pending_kind_type;
+enum pt_stamp_flag stamp_flag_type;
 
 struct packet {
 	__u32 session, sequence;
@@ -286,10 +287,11 @@ static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
 	return rec && !rec->used[PT_REPLY] ? rec : take_slot(p);
 }
 
-static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet *p,
-				  enum pt_point point, __u64 now, struct sk_buff *skb)
+static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct packet *p,
+				       enum pt_point point, __u64 now, struct sk_buff *skb,
+				       __u16 flags)
 {
-	struct pt_where at = { 0, 0, server ? rec->host : 0 };
+	struct pt_where at = { .host = server ? rec->host : 0, .flags = flags };
 
 	if (skb) {
 		at.netns = netns_of(skb);
@@ -297,6 +299,12 @@ static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet
 	}
 	if (!pt_push(rec, p->direction, point, now, &at))
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);
+}
+
+static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet *p,
+				  enum pt_point point, __u64 now, struct sk_buff *skb)
+{
+	stamp_with(rec, p, point, now, skb, 0);
 }
 
 /* Server: a device queues the reply, perhaps a further one of this host. */
@@ -429,6 +437,20 @@ static __always_inline void follow_napi_threads(void)
 		notify(&none, 0, PT_PENDING_NAPI_THREAD);
 }
 
+/*
+ * Whether a packet that is received outside NET_RX waited for no softirq: the writer of a tun
+ * device hands it over itself. A tasklet, busy polling and a NAPI thread do not: there it waited
+ * for them.
+ */
+static __always_inline bool is_direct(struct sk_buff *skb)
+{
+	const struct rtnl_link_ops *ops = skb->dev->rtnl_link_ops;
+	char kind[4] = {};
+
+	return ops && !bpf_probe_read_kernel(kind, sizeof(kind), ops->kind) && kind[0] == 't' &&
+	       kind[1] == 'u' && kind[2] == 'n' && !kind[3];
+}
+
 /* At netif_receive_skb the network header is not set yet: layer 3 starts at skb->data. */
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
@@ -436,6 +458,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	struct poll poll;
+	__u16 flags = 0;
 	bool request;
 	__u64 now;
 
@@ -453,11 +476,13 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, poll.entered_ns, skb);
 	} else if (in_napi_thread()) {
 		follow_napi_threads();
+	} else if (is_direct(skb)) {
+		flags = PT_STAMP_DIRECT;
 	}
 	if (request)
-		stamp(rec, &p, server ? PT_R_RX_DEVRCV : PT_M_RX_DEVECHO, now, skb);
+		stamp_with(rec, &p, server ? PT_R_RX_DEVRCV : PT_M_RX_DEVECHO, now, skb, flags);
 	else
-		stamp(rec, &p, server ? PT_M_RX_DEVREPLY : PT_L_RX_IPRCV, now, skb);
+		stamp_with(rec, &p, server ? PT_M_RX_DEVREPLY : PT_L_RX_IPRCV, now, skb, flags);
 	return 0;
 }
 

@@ -148,6 +148,7 @@ fn delay(segment: Segment, baseline: u64, dice: &mut Dice) -> Delay {
         bounds,
         merged: false,
         clamped: false,
+        doubt: None,
     }
 }
 

@@ -25,6 +25,7 @@ fn run(segments: &[(Segment, u64)]) -> Saved {
             bounds: None,
             merged: false,
             clamped: false,
+            doubt: None,
         };
         let delays: Vec<_> = segments.iter().map(delay).collect();
         stats.counters.sent += 1;

@@ -2,13 +2,15 @@
 
 mod common;
 
-use common::{example_hops, example_names, example_results, example_run, example_summary};
+use common::{
+    example_doubt, example_hops, example_names, example_results, example_run, example_summary,
+};
 use report::format::json::{
     Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
 use report::model::{
-    Certainty, KernelDrop, Owner, Place, Point, ProbeResult, Segment, State, Status, Summary,
-    Verdict,
+    Certainty, Doubt, KernelDrop, Owner, Place, Point, ProbeResult, Segment, StampFlags, State,
+    Status, Summary, Unseen, Verdict,
 };
 use serde_json::{Value, json};
 
@@ -30,11 +32,27 @@ fn judged(result: &ProbeResult) -> ProbeResult {
         certainty: Certainty::Provisional,
         cpu: Some(3),
         at: None,
+        doubt: Some(example_doubt()),
     };
-    ProbeResult {
+    let mut judged = ProbeResult {
         verdict: Some(verdict),
         ..result.clone()
+    };
+    let delays = judged.breakdown.iter_mut().flat_map(|b| &mut b.delays);
+    for (delay, unseen) in delays.zip([Unseen::Underlay, Unseen::Interrupts]) {
+        delay.doubt = Some(Doubt {
+            unseen,
+            ..example_doubt()
+        });
     }
+    for stamp in &mut judged.probe.path {
+        stamp.flags = StampFlags {
+            direct: stamp.point == Point::LRxIprcv,
+            interrupts_unknown: stamp.point == Point::RRxDevrcv,
+            underlay_unseen: stamp.point == Point::LTxDevout,
+        };
+    }
+    judged
 }
 
 /// One line of every kind, and probes of every status.

@@ -127,6 +127,7 @@ fn delay(segment: Segment, ns: f64) -> Delay {
         bounds: None,
         merged: false,
         clamped: false,
+        doubt: None,
     }
 }
 

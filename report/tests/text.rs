@@ -7,7 +7,9 @@ use std::env;
 use std::fs;
 
 use chrono::{FixedOffset, TimeZone, Utc};
-use common::{data, example_hops, example_names, example_results, example_run, example_summary};
+use common::{
+    data, example_doubt, example_hops, example_names, example_results, example_run, example_summary,
+};
 use report::analysis::stats::Stats;
 use report::format::style::Style;
 use report::format::text::{hop_table, hops, interval_line_in, probe_line, probe_line_in, summary};
@@ -40,6 +42,7 @@ fn probe_lines() {
         certainty,
         cpu: None,
         at: None,
+        doubt: None,
     };
     let verdicts = [
         None,
@@ -55,6 +58,10 @@ fn probe_lines() {
         )),
         Some(verdict(None, 800, Certainty::Sure)),
         Some(verdict(None, 800, Certainty::Undecided)),
+        Some(Verdict {
+            doubt: Some(example_doubt()),
+            ..verdict(Some(Segment::LTxOutlink), 800, Certainty::Likely)
+        }),
     ];
     let mut text = String::new();
     for result in example_results() {
@@ -156,6 +163,7 @@ fn only_marks_that_were_used_are_explained() {
         bounds: None,
         merged: false,
         clamped: false,
+        doubt: None,
     };
     let mut marks = Marks::default();
     marks.note(&delay);

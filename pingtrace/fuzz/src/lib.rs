@@ -11,7 +11,7 @@ use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet::{self, Packet};
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pingtrace::wire::stamp_packet::StampPacket;
-use report::model::{Ifindex, Netns, Point};
+use report::model::{Ifindex, Netns, Point, StampFlags};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// Point numbers above it are of version 1 only.
@@ -152,8 +152,13 @@ fn stamp(raw: &[u8]) -> Option<Entry> {
         ifindex: Ifindex(be32(&raw[12..16])),
         host: be16(16),
         point: Point::from_wire(be16(18) % 32)?,
-        cpu: (raw[20] & 0x80 == 0).then(|| be16(20)),
+        cpu: (raw[20] & 0x10 == 0).then(|| be16(20) & 0xfff),
         back: be16(22).cast_signed(),
+        flags: StampFlags {
+            direct: raw[20] & 0x80 != 0,
+            interrupts_unknown: raw[20] & 0x40 != 0,
+            underlay_unseen: raw[20] & 0x20 != 0,
+        },
     })
 }
 
@@ -165,6 +170,7 @@ fn as_received(entry: Entry, version: Version) -> Entry {
             host: 1,
             cpu: None,
             back: 0,
+            flags: StampFlags::default(),
             ..entry
         },
         Version::V1 => Entry {

@@ -244,6 +244,7 @@ fn at_server(e: &Entry) -> Stamp {
         cpu: e.cpu,
         ifindex: e.ifindex,
         netns: e.netns,
+        flags: e.flags,
     }
 }
 

@@ -2,15 +2,16 @@
 //! shows, and that [`crate::analysis::headline`] puts into a sentence.
 
 use crate::analysis::distribution::Distribution;
-use crate::model::{AtDevice, Cause, Certainty, Owner, Segment, Verdict};
+use crate::model::{AtDevice, Cause, Certainty, Doubt, Owner, Segment, Verdict};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// Significant digits of the excess.
 const DIGITS: u8 = 2;
 
-/// Upper bound on the devices that are told apart for one cause.
+/// Upper bound on the devices, and on the doubts, that are told apart for one cause.
 const MAX_DEVICES: usize = 64;
 
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ struct Row {
     excess: Distribution,
     cpus: HashMap<u16, u64>,
     devices: HashMap<AtDevice, u64>,
+    doubts: HashMap<Doubt, u64>,
 }
 
 /// The causes of a run's slow probes, in memory that does not grow with them.
@@ -41,17 +43,15 @@ impl Causes {
             excess: Distribution::new(DIGITS),
             cpus: HashMap::new(),
             devices: HashMap::new(),
+            doubts: HashMap::new(),
         });
         row.sure += u64::from(verdict.certainty == Certainty::Sure);
         row.excess.record(verdict.excess_ns);
         if let Some(cpu) = verdict.cpu {
             *row.cpus.entry(cpu).or_default() += 1;
         }
-        let known = |at: &AtDevice| row.devices.contains_key(at);
-        let room = row.devices.len() < MAX_DEVICES;
-        if let Some(at) = verdict.at.filter(|at| room || known(at)) {
-            *row.devices.entry(at).or_default() += 1;
-        }
+        count_one(&mut row.devices, verdict.at);
+        count_one(&mut row.doubts, verdict.doubt);
     }
 
     /// Slow probes, with a verdict or without.
@@ -74,11 +74,20 @@ impl Causes {
                 max_ns: excess.max,
                 cpu: most_frequent(&row.cpus),
                 at: most_frequent(&row.devices),
+                doubt: most_frequent(&row.doubts),
             }
         };
         let mut causes: Vec<Cause> = self.rows.iter().map(cause).collect();
         causes.sort_by_key(|cause| (Reverse(cause.excess_ns), cause.owner, cause.segment));
         causes
+    }
+}
+
+/// Counts it, unless it is one too many.
+fn count_one<T: Copy + Eq + Hash>(counts: &mut HashMap<T, u64>, one: Option<T>) {
+    let room = counts.len() < MAX_DEVICES;
+    if let Some(one) = one.filter(|one| room || counts.contains_key(one)) {
+        *counts.entry(one).or_default() += 1;
     }
 }
 
@@ -103,6 +112,7 @@ mod tests {
             certainty: segment.map_or(Certainty::Undecided, |_| Certainty::Sure),
             cpu: segment.map(|_| cpu),
             at: None,
+            doubt: None,
         }
     }
 

@@ -237,12 +237,19 @@ impl Facts<'_> {
         } else {
             format!("{min} to {max}")
         });
-        let doubt = match cause.count - cause.sure.min(cause.count) {
+        words.join(", ") + &self.doubt_words(cause)
+    }
+
+    /// ` (12 not sure: no hand-over seen at eth0 in netns web)`; empty if all are sure.
+    fn doubt_words(&self, cause: &Cause) -> String {
+        let why = cause.one_doubt();
+        let why = why.map(|doubt| format!(": {}", doubt.words(self.names)));
+        let why = why.unwrap_or_default();
+        match cause.unsure() {
             0 => String::new(),
-            unsure if unsure == cause.count => " (not sure)".to_owned(),
-            unsure => format!(" ({unsure} not sure)"),
-        };
-        words.join(", ") + &doubt
+            unsure if unsure == cause.count => format!(" (not sure{why})"),
+            unsure => format!(" ({unsure} not sure{why})"),
+        }
     }
 
     /// What the probes did in the segment, and at which device, if that has a name here.
@@ -380,6 +387,7 @@ mod tests {
             max_ns: each_ns,
             cpu: None,
             at: None,
+            doubt: None,
         }
     }
 

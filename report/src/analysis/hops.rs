@@ -164,7 +164,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::model::Status;
+    use crate::model::{StampFlags, Status};
 
     fn probe(path: Vec<Stamp>) -> Probe {
         Probe {
@@ -185,6 +185,7 @@ mod tests {
             cpu: None,
             ifindex: Ifindex(ifindex),
             netns: Netns(1),
+            flags: StampFlags::default(),
         }
     }
 

@@ -137,7 +137,7 @@ impl Pairs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ClockRelation, Ifindex, Netns, Status};
+    use crate::model::{ClockRelation, Ifindex, Netns, StampFlags, Status};
 
     /// The server's clock is `offset` ahead; 500 ns between a driver and user space.
     fn probe(seq: u32, out: u64, back: u64, offset: u64) -> Probe {
@@ -149,6 +149,7 @@ mod tests {
             cpu: None,
             ifindex: Ifindex(0),
             netns: Netns(0),
+            flags: StampFlags::default(),
         };
         let (client, server) = (Host::Client, Host::Server);
         let returned = sent + 500 + out + 10_000;

@@ -323,6 +323,7 @@ mod tests {
                 bounds: None,
                 merged: false,
                 clamped: false,
+                doubt: None,
             };
             stats.record(&Breakdown {
                 total_ns: delay.ns,

@@ -183,6 +183,7 @@ mod tests {
             bounds: None,
             merged: false,
             clamped,
+            doubt: None,
         };
         Breakdown {
             total_ns,

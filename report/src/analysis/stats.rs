@@ -300,6 +300,7 @@ mod tests {
             bounds: None,
             merged: false,
             clamped: false,
+            doubt: None,
         };
         Breakdown {
             total_ns: delays.iter().map(|(_, ns)| ns).sum(),

@@ -122,6 +122,7 @@ mod tests {
             bounds: None,
             merged: false,
             clamped: false,
+            doubt: None,
         };
         Breakdown {
             total_ns: total_us * US,

@@ -15,9 +15,10 @@
 //! If that is too much, the name is withdrawn: [`judge`] with [`ClockTrust::Withdrawn`] says what
 //! is left.
 
+use super::breakdown::CHAIN;
 use crate::model::{
-    AtDevice, Breakdown, Certainty, ClockRelation, Delay, Host, Owner, Point, Probe, ProbeResult,
-    Segment, Stamp, Verdict, WireExcess,
+    AtDevice, Breakdown, Certainty, ClockRelation, Delay, Doubt, Host, Owner, Point, Probe,
+    ProbeResult, Segment, Stamp, Verdict, WireExcess,
 };
 use std::collections::VecDeque;
 
@@ -74,10 +75,38 @@ impl Baselines {
         }
     }
 
+    /// The shortest time that a segment took, nanoseconds; `u64::MAX` where nothing is known.
+    fn min_ns(&self, segment: Segment) -> u64 {
+        let [now, before] = &self.min;
+        now[segment as usize].min(before[segment as usize])
+    }
+
+    /// The baseline of one segment of a probe, nanoseconds. That of the time that is nobody's is no longer than
+    /// that of the segments which it stands for: most probes have those, and the first without may be slow.
+    fn of_delay(&self, delay: &Delay, breakdown: &Breakdown) -> u64 {
+        let baseline = self.baseline_ns(delay.segment, delay.ns);
+        if delay.segment != Segment::Unattributed {
+            return baseline;
+        }
+        let is_there = |segment| {
+            breakdown
+                .delays
+                .iter()
+                .any(|delay| delay.segment == segment)
+        };
+        let links = CHAIN.into_iter().filter(|link| !is_there(*link));
+        let known = links
+            .map(|link| self.min_ns(link))
+            .filter(|ns| *ns != u64::MAX);
+        match known.fold(0, u64::saturating_add) {
+            0 => baseline,
+            missing => baseline.min(missing),
+        }
+    }
+
     /// The baseline of a segment that took `ns`, nanoseconds; all of it where nothing is known.
     fn baseline_ns(&self, segment: Segment, ns: u64) -> u64 {
-        let [now, before] = &self.min;
-        let min = ns.min(now[segment as usize]).min(before[segment as usize]);
+        let min = ns.min(self.min_ns(segment));
         match segment.owner() {
             _ if segment == Segment::LTxLate => min.max(USUALLY_LATE_NS).min(ns),
             Owner::Local | Owner::Receiver | Owner::Remote => min.min(HOST_MOST_NS),
@@ -94,21 +123,18 @@ struct Excess {
     lo: u64,
     hi: u64,
     estimated: bool,
+    doubt: Option<Doubt>,
 }
 
 impl Excess {
-    fn new(
-        delay: &Delay,
-        wire: Option<&WireExcess>,
-        baselines: &Baselines,
-        trust: ClockTrust,
-    ) -> Self {
+    fn new(delay: &Delay, breakdown: &Breakdown, baselines: &Baselines, trust: ClockTrust) -> Self {
+        let wire = breakdown.wire.as_ref();
         let base = match (wire, delay.segment) {
             (Some(wire), Segment::LTxOutlink) => wire.base_out_ns,
             (Some(wire), Segment::LRxInlink) => wire.base_in_ns,
             // What a softirq took of an estimated wire was taken above the wire's base.
             (Some(_), _) if delay.bounds.is_some() => 0,
-            _ => baselines.baseline_ns(delay.segment, delay.ns),
+            _ => baselines.of_delay(delay, breakdown),
         };
         let over = |ns: u64| ns.saturating_sub(base);
         // A softirq's share is only as sure as it is which way was slow.
@@ -124,6 +150,7 @@ impl Excess {
             lo: over(lo),
             hi: over(hi),
             estimated: lo < hi || delay.bounds.is_some(),
+            doubt: delay.doubt,
         }
     }
 
@@ -154,7 +181,7 @@ fn decide(
     let wire = breakdown.wire.as_ref();
     let delays = breakdown.delays.iter();
     let all: Vec<Excess> = delays
-        .map(|delay| Excess::new(delay, wire, baselines, trust))
+        .map(|delay| Excess::new(delay, breakdown, baselines, trust))
         .collect();
     let excess_ns: u64 = all.iter().map(|excess| excess.ns).sum();
     // Of equals, the first in path order.
@@ -171,6 +198,7 @@ fn decide(
     }
     let verdict = whole_wire(&all, wire).unwrap_or(Verdict {
         excess_ns,
+        doubt: culprit.doubt,
         ..Verdict::UNDECIDED
     });
     Some((verdict, 0))
@@ -186,11 +214,17 @@ fn named(culprit: &Excess) -> Verdict {
         certainty: if owner == Owner::Unknown {
             Certainty::Undecided
         } else {
-            Certainty::Sure
+            certainty(culprit.doubt)
         },
         cpu: None,
         at: None,
+        doubt: culprit.doubt,
     }
+}
+
+/// How sure a name is whose time has this doubt.
+fn certainty(doubt: Option<Doubt>) -> Certainty {
+    doubt.map_or(Certainty::Sure, |_| Certainty::Likely)
 }
 
 /// The wire, if both directions together exceed everything else. What the softirqs took of it may
@@ -202,14 +236,16 @@ fn whole_wire(all: &[Excess], wire: Option<&WireExcess>) -> Option<Verdict> {
     let lo = wire.min_ns().saturating_sub(taken);
     let hi = wire.max_ns();
     let max = hosts.iter().map(|excess| excess.hi).max().unwrap_or(0);
+    let doubt = wires.iter().find_map(|excess| excess.doubt);
     (lo > 0 && max <= lo).then(|| Verdict {
         owner: Owner::Wire,
         segment: None,
         excess_ns: wires.iter().map(|excess| excess.ns).sum(),
         bounds: Some((lo, hi)),
-        certainty: Certainty::Sure,
+        certainty: certainty(doubt),
         cpu: None,
         at: None,
+        doubt,
     })
 }
 
@@ -382,7 +418,7 @@ fn give_up(result: &mut ProbeResult, open: &mut Option<Open>) {
     if open.take().is_some()
         && let Some(verdict) = &mut result.verdict
     {
-        verdict.certainty = Certainty::Provisional;
+        verdict.certainty = verdict.certainty.max(Certainty::Provisional);
     }
 }
 
@@ -407,7 +443,7 @@ mod tests {
 
     use super::*;
     use crate::analysis::clock::{Crossing, WireSplit};
-    use crate::model::{Ifindex, Netns, Status};
+    use crate::model::{Ifindex, Netns, StampFlags, Status};
 
     fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
         Delay {
@@ -416,6 +452,7 @@ mod tests {
             bounds,
             merged: false,
             clamped: false,
+            doubt: None,
         }
     }
 
@@ -650,6 +687,7 @@ mod tests {
                 cpu: None,
                 ifindex: Ifindex(0),
                 netns: Netns(0),
+                flags: StampFlags::default(),
             };
             let probe = Probe {
                 seq: self.seq,

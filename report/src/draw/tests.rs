@@ -30,6 +30,7 @@ fn cause(owner: Owner, count: u64) -> Cause {
         max_ns: u64::MAX,
         cpu: Some((3, count)),
         at: None,
+        doubt: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn result(seq: u32, total_ns: Option<u64>) -> ProbeResult {
             bounds: (*segment == Segment::LTxOutlink).then_some((each / 2, each.saturating_mul(2))),
             merged: k == 1,
             clamped: k == 4,
+            doubt: None,
         };
         SEGMENTS.iter().enumerate().map(of).collect()
     };
@@ -459,6 +461,7 @@ fn text_picture_and_page_have_one_voice() {
         bounds: None,
         merged: false,
         clamped: true,
+        doubt: None,
     };
     capture.summary.marks.note(&clamped);
     capture.summary.counters.icmp_unrelated = 7;

@@ -83,7 +83,8 @@ fn marks() -> String {
 }
 
 fn certainties() -> String {
-    let mut text = "How sure a verdict is; a ? behind the owner means provisional.\n\n".to_owned();
+    let mut text =
+        "How sure a verdict is; a ? behind the owner means likely or provisional.\n\n".to_owned();
     for certainty in Certainty::ALL {
         push(&mut text, certainty.name(), certainty.meaning(), "");
     }

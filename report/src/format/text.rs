@@ -29,9 +29,9 @@ const SHOWN: usize = 3;
 /// `14:03:22.123    #17 web1 (10.0.0.2) ok   5.13 ms  server host +5.02 ms, queue of eth0 in netns web:
 /// r_tx_qdisc 5.03 ms, ...`: time, with its date where that is not the one of the run's start; sequence
 /// number, peer, status, total; who made it slow and by how much over its baseline (`?` if that is
-/// provisional), and at which device, where that has a name; the segment it was, and the largest of
-/// the others, three in all if there is room. An ordinary probe has nobody to blame. [`summary`]
-/// explains the marks behind times.
+/// likely or provisional), at which device, where that has a name, and what was not seen; the segment
+/// it was, and the largest of the others, three in all if there is room. An ordinary probe has nobody
+/// to blame. [`summary`] explains the marks behind times.
 pub fn probe_line(result: &ProbeResult, run: &Run, names: &Names, style: &Style) -> String {
     probe_line_in(result, run, names, style, &Local)
 }
@@ -118,6 +118,9 @@ fn push_breakdown(
         if let Some(device) = at_device(verdict, names) {
             push(line, format_args!(", {device}"));
         }
+        if let Some(doubt) = verdict.doubt {
+            push(line, format_args!(", {}", doubt.words(names)));
+        }
         line.push_str(": ");
     }
     let culprit = verdict.and_then(|verdict| verdict.segment);
@@ -139,7 +142,7 @@ fn push_breakdown(
 fn who(verdict: &Verdict) -> String {
     match (verdict.certainty, verdict.owner) {
         (Certainty::Undecided, _) => "undecided".to_owned(),
-        (Certainty::Provisional, owner) => format!("{}?", owner.label()),
+        (Certainty::Likely | Certainty::Provisional, owner) => format!("{}?", owner.label()),
         (Certainty::Sure, owner) => owner.label().to_owned(),
     }
 }

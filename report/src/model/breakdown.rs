@@ -1,5 +1,6 @@
 //! Where a probe's time went.
 
+use super::doubt::Doubt;
 use super::segment::Segment;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,8 @@ pub struct Delay {
     pub merged: bool,
     /// A softirq or NAPI span reached back before the packet's arrival and was cut.
     pub clamped: bool,
+    /// Why it is not sure that all of it is the segment's owner's; absent: nothing is unsure.
+    pub doubt: Option<Doubt>,
 }
 
 /// What qualifies the time of a segment.
@@ -28,11 +31,13 @@ pub enum Mark {
     Merged,
     /// It was cut at the packet's arrival.
     Clamped,
+    /// Part of it may be another owner's.
+    Doubtful,
 }
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Self; 3] = [Self::Estimated, Self::Merged, Self::Clamped];
+    pub const ALL: [Self; 4] = [Self::Estimated, Self::Merged, Self::Clamped, Self::Doubtful];
 
     /// What stands behind the name or the time of the segment.
     pub const fn symbol(self) -> char {
@@ -40,6 +45,7 @@ impl Mark {
             Self::Estimated => '~',
             Self::Merged => '*',
             Self::Clamped => '!',
+            Self::Doubtful => '?',
         }
     }
 
@@ -51,6 +57,7 @@ impl Mark {
             }
             Self::Merged => "includes a neighbour whose point was missing",
             Self::Clamped => "only the part above the wire's base; the rest is counted as wire",
+            Self::Doubtful => "part of it may be another owner's: not everything was seen",
         }
     }
 
@@ -60,6 +67,7 @@ impl Mark {
             Self::Estimated => delay.bounds.is_some(),
             Self::Merged => delay.merged,
             Self::Clamped => delay.clamped,
+            Self::Doubtful => delay.doubt.is_some(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::host::Host;
 use super::point::Point;
+use serde::{Deserialize, Serialize};
+use std::ops::Not;
 
 /// A network namespace by its inode; 0 is none, or an unknown one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +35,23 @@ pub struct Stamp {
     pub ifindex: Ifindex,
     /// Inode of the network namespace; 0 where the point has none.
     pub netns: Netns,
+    /// What else was seen there.
+    pub flags: StampFlags,
+}
+
+/// What the host that took a stamp knows of it besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StampFlags {
+    /// Received outside a softirq, in the context of the sender: it waited for none.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub direct: bool,
+    /// Received on a CPU whose interrupts may have been off until then.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub interrupts_unknown: bool,
+    /// The device carries the packet inside another one that is not seen.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub underlay_unseen: bool,
 }
 
 /// A network device of a host, by its numbers.
@@ -49,11 +68,16 @@ pub struct Device {
 impl Stamp {
     /// The device at which it was taken, where the point has one.
     pub fn device(&self) -> Option<Device> {
-        (self.ifindex.is_some()).then_some(Device {
+        self.ifindex.is_some().then(|| self.place())
+    }
+
+    /// The same with index 0 where the point has none.
+    pub(crate) fn place(&self) -> Device {
+        Device {
             host: self.host,
             netns: self.netns,
             ifindex: self.ifindex,
-        })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What makes probes slow: of one, and of all of a run.
 
+use super::doubt::Doubt;
 use super::segment::{Owner, Segment};
 use super::stamp::AtDevice;
 
@@ -11,15 +12,17 @@ use super::stamp::AtDevice;
 pub enum Certainty {
     /// Whatever the bounds of the estimates allow.
     Sure,
+    /// If what was not seen did not take the time.
+    Likely,
     /// If the clocks did not move before the next quiet probe, which has not come.
     Provisional,
-    /// The bounds support no name.
+    /// The bounds support no name, or too little was seen.
     Undecided,
 }
 
 impl Certainty {
     /// All certainties.
-    pub const ALL: [Self; 3] = [Self::Sure, Self::Provisional, Self::Undecided];
+    pub const ALL: [Self; 4] = [Self::Sure, Self::Likely, Self::Provisional, Self::Undecided];
 
     /// The certainty with this name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -30,8 +33,11 @@ impl Certainty {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Sure => "the owner is so, whatever the bounds of the estimates allow",
+            Self::Likely => "so unless something took the time that was not seen",
             Self::Provisional => "so unless a clock moved since the last quiet probe",
-            Self::Undecided => "the bounds of the estimates support no owner",
+            Self::Undecided => {
+                "the bounds of the estimates, or what was not seen, support no owner"
+            }
         }
     }
 
@@ -58,6 +64,8 @@ pub struct Verdict {
     pub cpu: Option<u16>,
     /// The device at which most of the segment's time went by.
     pub at: Option<AtDevice>,
+    /// What was not seen, so that it is not sure.
+    pub doubt: Option<Doubt>,
 }
 
 impl Verdict {
@@ -70,6 +78,7 @@ impl Verdict {
         certainty: Certainty::Undecided,
         cpu: None,
         at: None,
+        doubt: None,
     };
 }
 
@@ -96,21 +105,34 @@ pub struct Cause {
     pub cpu: Option<(u16, u64)>,
     /// The device that was concerned most often, and how often.
     pub at: Option<(AtDevice, u64)>,
+    /// What was not seen most often, and how often.
+    pub doubt: Option<(Doubt, u64)>,
 }
 
 impl Cause {
     /// The CPU, if it was the same one nine times out of ten.
     pub fn one_cpu(&self) -> Option<u16> {
-        self.one(self.cpu)
+        one(self.cpu, self.count)
     }
 
     /// The device, if it was the same one nine times out of ten.
     pub fn one_device(&self) -> Option<AtDevice> {
-        self.one(self.at)
+        one(self.at, self.count)
     }
 
-    fn one<T>(&self, max: Option<(T, u64)>) -> Option<T> {
-        let (of, count) = max?;
-        (count >= self.count - self.count / 10).then_some(of)
+    /// Those of which it is not sure.
+    pub const fn unsure(&self) -> u64 {
+        self.count.saturating_sub(self.sure)
     }
+
+    /// Why it is not sure of them, if it was the same nine times out of ten.
+    pub fn one_doubt(&self) -> Option<Doubt> {
+        one(self.doubt, self.unsure())
+    }
+}
+
+/// The most frequent one, if it was that one nine times out of ten.
+fn one<T>(max: Option<(T, u64)>, all: u64) -> Option<T> {
+    let (of, count) = max?;
+    (count >= all - all / 10).then_some(of)
 }

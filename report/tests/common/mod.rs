@@ -16,9 +16,9 @@ use report::analysis::stats::Stats;
 use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
-    Blame, Class, ClockRelation, ClockSummary, Counts, Direction, Endpoint, Host, Ifindex,
-    KernelDrop, Names, Netns, OwnCost, Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost,
-    Run, Segment, Stamp, State, Status, Summary, Symbol,
+    Blame, Class, ClockRelation, ClockSummary, Counts, Device, Direction, Doubt, Endpoint, Host,
+    Ifindex, KernelDrop, Names, Netns, OwnCost, Part as BlamedPart, Point, Probe, ProbeResult,
+    ProgramCost, Run, Segment, Stamp, StampFlags, State, Status, Summary, Symbol, Unseen,
 };
 
 /// A folder of test data.
@@ -49,11 +49,12 @@ pub fn stamp(point: Point, host: Host, ns: u64) -> Stamp {
         cpu: None,
         ifindex: Ifindex(0),
         netns: Netns(0),
+        flags: StampFlags::default(),
     }
 }
 
-/// Reads `client l_tx_devout 1200 dev=1:4 cpu=1`: host, point, ns, and optionally namespace and
-/// device, and CPU.
+/// Reads `client l_tx_devout 1200 dev=1:4 cpu=1 flags=direct`: host, point, ns, and optionally namespace
+/// and device, CPU, and a flag.
 pub fn parse_stamp(line: &str) -> Stamp {
     let mut words = line.split_whitespace();
     let host = words.next().and_then(Host::from_name).expect("host");
@@ -67,6 +68,9 @@ pub fn parse_stamp(line: &str) -> Stamp {
                 stamp.netns = Netns(netns.parse().expect("netns"));
                 stamp.ifindex = Ifindex(ifindex.parse().expect("ifindex"));
             }
+            ("flags", "direct") => stamp.flags.direct = true,
+            ("flags", "interrupts_unknown") => stamp.flags.interrupts_unknown = true,
+            ("flags", "underlay_unseen") => stamp.flags.underlay_unseen = true,
             ("cpu", value) => stamp.cpu = Some(value.parse().expect("cpu")),
             (key, _) => panic!("unknown key {key}"),
         }
@@ -138,6 +142,18 @@ fn example_path(start: u64, slow_ns: u64) -> Vec<Stamp> {
         back + 75_000,
     );
     text.lines().map(parse_stamp).collect()
+}
+
+/// The client's device did not say that it handed the request over.
+pub fn example_doubt() -> Doubt {
+    Doubt {
+        unseen: Unseen::Stamp(Point::LTxDevout),
+        at: Device {
+            host: Host::Client,
+            netns: Netns(4_026_532_000),
+            ifindex: Ifindex(2),
+        },
+    }
 }
 
 /// The server's queueing discipline drops the reply.

@@ -30,7 +30,9 @@ use clap::ValueEnum as _;
 use pnet_packet::util::checksum;
 use report::analysis::loss::LossId;
 use report::analysis::stats::Stats;
-use report::model::{Direction, Host, Ifindex, KernelDrop, Loss, Netns, Probe, Stamp, Symbol};
+use report::model::{
+    Direction, Host, Ifindex, KernelDrop, Loss, Netns, Probe, Stamp, StampFlags, Symbol,
+};
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
@@ -224,6 +226,7 @@ impl Run {
                 cpu: None,
                 ifindex: Ifindex(1),
                 netns: Netns(1),
+                flags: StampFlags::default(),
             };
             if point.direction() == Direction::Reply {
                 slot.reply.push(stamp);
@@ -246,6 +249,7 @@ impl Run {
                 point: Point::from_name(point).expect("a point"),
                 cpu: None,
                 back: back.parse().expect("how many back"),
+                flags: StampFlags::default(),
             });
             assert!(pushed, "{stamp}");
         }

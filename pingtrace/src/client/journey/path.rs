@@ -2,7 +2,7 @@
 
 use super::arrival::Arrival;
 use super::pending::Pending;
-use report::model::{Host, Ifindex, Netns, Point, Stamp};
+use report::model::{Host, Ifindex, Netns, Point, Stamp, StampFlags};
 
 /// What one host's programs saw.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +53,7 @@ pub fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
         cpu,
         ifindex: Ifindex(0),
         netns: Netns(0),
+        flags: StampFlags::default(),
     }
 }
 

@@ -88,5 +88,6 @@ pub fn stamp(e: &Entry) -> Stamp {
         cpu: e.cpu,
         ifindex: e.ifindex,
         netns: e.netns,
+        flags: e.flags,
     }
 }

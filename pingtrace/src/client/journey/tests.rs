@@ -7,7 +7,7 @@ use crate::wire::number::SessionId;
 use crate::wire::packet;
 use crate::wire::protocol::Family;
 use crate::wire::stamp_packet::StampPacket;
-use report::model::{Direction, Ifindex, Netns};
+use report::model::{Direction, Ifindex, Netns, StampFlags};
 
 const SESSION: SessionId = SessionId(7);
 
@@ -34,6 +34,7 @@ fn forged(sequence: u32, salt: u64) -> Vec<u8> {
         point: Point::RRxDevrcv,
         cpu: Some(0),
         back: 0,
+        flags: StampFlags::default(),
     };
     let mut time = salt * 100;
     while packet.push(&stamp(time)) {

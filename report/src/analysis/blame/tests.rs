@@ -1,7 +1,7 @@
 //! Spans with a known culprit.
 
 use super::*;
-use crate::model::{Blame, Class, Host, Ifindex, Netns, Part, Point, Segment, Stamp};
+use crate::model::{Blame, Class, Host, Ifindex, Netns, Part, Point, Segment, Stamp, StampFlags};
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -130,6 +130,7 @@ fn windows_are_of_one_host_and_of_no_wire() {
         cpu,
         ifindex: Ifindex(0),
         netns: Netns(0),
+        flags: StampFlags::default(),
     };
     let (client, server) = (Host::Client, Host::Server);
     let path = [

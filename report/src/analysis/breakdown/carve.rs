@@ -3,7 +3,7 @@
 use super::chain::Softirq;
 use crate::analysis::clock::Leg;
 use crate::model::host_time::HostTime;
-use crate::model::{Delay, Segment};
+use crate::model::{Delay, Doubt, Segment};
 
 /// A segment taken out of a crossing.
 #[derive(Clone, Copy)]
@@ -15,7 +15,7 @@ pub struct Part {
 }
 
 impl Part {
-    pub fn delay(self, segment: Segment) -> Delay {
+    pub fn delay(self, segment: Segment, doubt: Option<Doubt>) -> Delay {
         let Self {
             ns,
             bounds,
@@ -28,6 +28,7 @@ impl Part {
             bounds,
             merged,
             clamped,
+            doubt: doubt.filter(|_| merged),
         }
     }
 }

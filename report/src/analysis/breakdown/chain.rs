@@ -1,6 +1,7 @@
 //! The stamps that count, by their place in the chain: picked from a probe's path, and put in order. Each
 //! host's are of its own type ([`ClientNs`], [`ServerNs`]).
 
+use super::doubt::AtDevices;
 use crate::analysis::clock::Crossing;
 use crate::model::host_time::{ClientNs, HostTime, ServerNs};
 use crate::model::{ClockRelation, Host, Point, Segment, Stamp};
@@ -24,13 +25,28 @@ pub const CHAIN: [Segment; 12] = [
     Segment::LRxTaskQueue,
     Segment::LRxTaskRun,
 ];
+/// The points at which they end, places of the chain.
+pub const POINTS: [Point; CHAIN.len()] = [
+    Point::LTxUser,
+    Point::LTxDevqueue,
+    Point::LTxDevout,
+    Point::RRxDevrcv,
+    Point::RRxIcmprcv,
+    Point::RTxDevqueue,
+    Point::RTxDevout,
+    Point::LRxIprcv,
+    Point::LRxSkdataready,
+    Point::LRxWakeup,
+    Point::LRxOncpu,
+    Point::LRxUser,
+];
 pub const TX_USER: usize = 0;
 const TX_DEVQUEUE: usize = 1;
 pub const TX_DEVOUT: usize = 2;
 pub const SERVER_DEVRCV: usize = 3;
 const SERVER_ICMPRCV: usize = 4;
 const SERVER_DEVQUEUE: usize = 5;
-const SERVER_DEVOUT: usize = 6;
+pub const SERVER_DEVOUT: usize = 6;
 pub const RX_IPRCV: usize = 7;
 pub const RX_SKDATAREADY: usize = 8;
 const RX_WAKEUP: usize = 9;
@@ -55,6 +71,8 @@ pub struct Picked {
     pub server: Places<ServerNs>,
     pub client_softirq: Softirq<ClientNs>,
     pub server_softirq: Softirq<ServerNs>,
+    pub client_devices: AtDevices,
+    pub server_devices: AtDevices,
     /// The request crossed several devices of the client's host.
     pub several_devices: bool,
     /// Stamps that were left out, as they contradict the order of the others.
@@ -62,14 +80,21 @@ pub struct Picked {
 }
 
 impl Picked {
-    /// Picks the first stamp of each point, and the last of a driver hand-over.
+    /// Picks the first stamp of each point, and the last of a driver hand-over; none of that where a device
+    /// still had the packet in its queue.
     pub fn from_path(path: &[Stamp]) -> Self {
         let mut picked = Self::default();
         let mut device = None;
         for stamp in path {
             let known = match stamp.host {
-                Host::Client => keep(picked.at_client(stamp.point), ClientNs(stamp.ns)),
-                Host::Server => keep(picked.at_server(stamp.point), ServerNs(stamp.ns)),
+                Host::Client => {
+                    picked.client_devices.note(stamp);
+                    keep(picked.at_client(stamp.point), ClientNs(stamp.ns))
+                }
+                Host::Server => {
+                    picked.server_devices.note(stamp);
+                    keep(picked.at_server(stamp.point), ServerNs(stamp.ns))
+                }
                 Host::Transit(_) => false,
             };
             let sent = matches!(stamp.point, Point::LTxDevqueue | Point::LTxDevout);
@@ -78,6 +103,12 @@ impl Picked {
                 let here = (stamp.netns, stamp.ifindex);
                 picked.several_devices |= *device.get_or_insert(here) != here;
             }
+        }
+        if picked.client_devices.queued.is_some() {
+            picked.client[TX_DEVOUT] = None;
+        }
+        if picked.server_devices.queued.is_some() {
+            picked.server[SERVER_DEVOUT] = None;
         }
         picked
     }

@@ -18,14 +18,15 @@
 
 mod carve;
 mod chain;
+mod doubt;
 
 use crate::analysis::clock::{Leg, WireSplit};
 use crate::model::host_time::{ClientNs, HostTime};
-use crate::model::{Breakdown, ClockRelation, Delay, Probe, Segment};
+use crate::model::{Breakdown, ClockRelation, Delay, Doubt, Probe, Segment};
 use carve::{Carved, carve};
+pub(crate) use chain::CHAIN;
 use chain::{
-    CHAIN, Picked, RX_IPRCV, RX_ONCPU, RX_SKDATAREADY, RX_USER, SERVER_DEVRCV, Softirq, TX_DEVOUT,
-    TX_USER,
+    Picked, RX_IPRCV, RX_ONCPU, RX_SKDATAREADY, RX_USER, SERVER_DEVRCV, Softirq, TX_DEVOUT, TX_USER,
 };
 
 /// Splits the total of a probe into segments. `wire` carries what earlier probes of the run say
@@ -57,16 +58,16 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
     into.delays.reserve(Segment::ALL.len());
     if let Some(due) = picked.due {
         match start.checked_since(due) {
-            Some(ns) => into.delays.push(exact(Segment::LTxLate, ns, false)),
+            Some(ns) => into.delays.push(exact(Segment::LTxLate, ns, false, None)),
             None => into.unordered += 1,
         }
     }
     let mut segments = Segments {
         delays: &mut into.delays,
         unattributed: Sum::default(),
-        several_devices: picked.several_devices,
+        picked: &picked,
     };
-    segments.of_probe(&picked, probe.clock, wire);
+    segments.of_probe(probe.clock, wire);
     segments.finish();
     into.wire = wire.excess();
     true
@@ -107,16 +108,18 @@ struct Sum {
     hi: u64,
     spans: u32,
     estimated: bool,
+    doubt: Option<Doubt>,
 }
 
 impl Sum {
-    fn add(&mut self, ns: u64, bounds: Option<(u64, u64)>) {
+    fn add(&mut self, ns: u64, bounds: Option<(u64, u64)>, doubt: Option<Doubt>) {
         let (lo, hi) = bounds.unwrap_or((ns, ns));
         self.ns += ns;
         self.lo += lo;
         self.hi += hi;
         self.spans += 1;
         self.estimated |= bounds.is_some();
+        self.doubt = self.doubt.or(doubt);
     }
 }
 
@@ -124,7 +127,7 @@ impl Sum {
 struct Segments<'a> {
     delays: &'a mut Vec<Delay>,
     unattributed: Sum,
-    several_devices: bool,
+    picked: &'a Picked,
 }
 
 /// How the span of a crossing ends, on the receiving host's clock.
@@ -138,11 +141,12 @@ struct End<T> {
 }
 
 impl Segments<'_> {
-    fn of_probe(&mut self, picked: &Picked, clock: ClockRelation, wire: &mut WireSplit) {
+    fn of_probe(&mut self, clock: ClockRelation, wire: &mut WireSplit) {
+        let picked = self.picked;
         let (left, back) = picked.client_places();
         self.within_host(&picked.client, TX_USER, left);
         if let Some((arrived, returned)) = picked.server_places() {
-            self.around_server(picked, [left, arrived, returned, back], clock, wire);
+            self.around_server([left, arrived, returned, back], clock, wire);
         } else {
             let ends = picked.client[left].zip(picked.client[back]);
             let leg = wire.unsplit(ends.map_or(0, |(left, back)| back.since(left)));
@@ -156,8 +160,9 @@ impl Segments<'_> {
         let mut from = first;
         for to in first + 1..=last {
             if let (Some(start), Some(end)) = (at[from], at[to]) {
-                let (segment, merged) = segment_between(from, to, self.several_devices);
-                self.push(exact(segment, end.since(start), merged));
+                let (segment, merged) = segment_between(from, to, self.picked.several_devices);
+                let doubt = self.picked.doubt(from, to);
+                self.push(exact(segment, end.since(start), merged, doubt));
                 from = to;
             }
         }
@@ -166,11 +171,11 @@ impl Segments<'_> {
     /// Wire out, server, wire in.
     fn around_server(
         &mut self,
-        picked: &Picked,
         [left, arrived, returned, back]: [usize; 4],
         clock: ClockRelation,
         wire: &mut WireSplit,
     ) {
+        let picked = self.picked;
         let out = (left, arrived);
         let inward = (returned, back);
         let nobodys = |(from, to)| segment_between(from, to, false).0 == Segment::Unattributed;
@@ -180,8 +185,10 @@ impl Segments<'_> {
         if clock == ClockRelation::Separate && nobodys(out) && nobodys(inward) {
             // Their sum is exact, and no estimate would tell more.
             self.within_host(&picked.server, arrived, returned);
+            let doubt = picked.doubt(left, arrived);
+            let doubt = doubt.or_else(|| picked.doubt(returned, back));
             self.unattributed
-                .add(crossing.round_ns().unwrap_or(0), None);
+                .add(crossing.round_ns().unwrap_or(0), None, doubt);
             return;
         }
         let Some((leg_out, leg_in)) = wire.split(&crossing, clock) else {
@@ -210,11 +217,12 @@ impl Segments<'_> {
         end: End<T>,
         [softirq, napi]: [Segment; 2],
     ) {
-        let (segment, mut merged) = segment_between(from, to, self.several_devices);
+        let (segment, mut merged) = segment_between(from, to, self.picked.several_devices);
+        let doubt = self.picked.doubt(from, to);
         let mut carved = Carved::default();
         if let (Some(softirq), Some(at)) = (end.softirq, end.at) {
             carved = carve(softirq, at, &leg, end.departure);
-            merged |= softirq.raise.is_none() && segment != Segment::Unattributed;
+            merged |= self.picked.not_raised(to).is_some() && segment != Segment::Unattributed;
         }
         let [inside, inside_lo, inside_hi] = carved.total();
         let bounds = leg.bounds.map(|(lo, hi)| (lo - inside_lo, hi - inside_hi));
@@ -224,17 +232,19 @@ impl Segments<'_> {
             bounds,
             merged,
             clamped: false,
+            doubt,
         });
+        let not_entered = self.picked.not_entered(to);
         for (part, segment) in [(carved.softirq, softirq), (carved.napi, napi)] {
             if let Some(part) = part {
-                self.push(part.delay(segment));
+                self.push(part.delay(segment, not_entered));
             }
         }
     }
 
     fn push(&mut self, delay: Delay) {
         if delay.segment == Segment::Unattributed {
-            self.unattributed.add(delay.ns, delay.bounds);
+            self.unattributed.add(delay.ns, delay.bounds, delay.doubt);
         } else {
             self.delays.push(delay);
         }
@@ -247,6 +257,7 @@ impl Segments<'_> {
             hi,
             spans,
             estimated,
+            doubt,
         } = self.unattributed;
         if spans > 0 {
             self.delays.push(Delay {
@@ -255,6 +266,7 @@ impl Segments<'_> {
                 bounds: estimated.then_some((lo, hi)),
                 merged: false,
                 clamped: false,
+                doubt,
             });
         }
     }
@@ -270,12 +282,13 @@ fn end_at_client(picked: &Picked, place: usize) -> End<ClientNs> {
 }
 
 /// A segment between two stamps of one host.
-fn exact(segment: Segment, ns: u64, merged: bool) -> Delay {
+fn exact(segment: Segment, ns: u64, merged: bool, doubt: Option<Doubt>) -> Delay {
     Delay {
         segment,
         ns,
         bounds: None,
         merged,
         clamped: false,
+        doubt,
     }
 }

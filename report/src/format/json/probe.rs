@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    AtDeviceLine, Clock, DeviceLine, LostOn, Place, Time, is_default, read_symbol, symbol,
+    AtDeviceLine, Clock, DeviceLine, DoubtLine, LostOn, Place, Time, is_default, read_symbol,
+    symbol,
 };
 use crate::model::send_error::SendError;
 use crate::model::{
     Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
-    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, Status, Verdict,
+    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Verdict,
 };
 
 /// A probe read back.
@@ -42,7 +43,7 @@ pub(super) struct ProbeLine<'a> {
     response_ns: Option<u64>,
     points: Vec<StampLine<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    delays: Vec<DelayLine>,
+    delays: Vec<DelayLine<'a>>,
     #[serde(default, skip_serializing_if = "is_default")]
     unordered: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ impl<'a> ProbeLine<'a> {
                 .iter()
                 .map(|stamp| StampLine::new(stamp, names))
                 .collect(),
-            delays: delays.map(DelayLine::from).collect(),
+            delays: delays.map(|delay| DelayLine::new(delay, names)).collect(),
             unordered: breakdown
                 .as_ref()
                 .map_or(0, |breakdown| breakdown.unordered),
@@ -282,6 +283,8 @@ struct StampLine<'a> {
     cpu: Option<u16>,
     #[serde(flatten)]
     place: Place<'a>,
+    #[serde(flatten)]
+    flags: StampFlags,
 }
 
 impl<'a> StampLine<'a> {
@@ -293,6 +296,7 @@ impl<'a> StampLine<'a> {
             cpu,
             ifindex,
             netns,
+            flags,
         } = *stamp;
         Self {
             point,
@@ -300,6 +304,7 @@ impl<'a> StampLine<'a> {
             host,
             cpu,
             place: Place::new(host, netns, ifindex, names),
+            flags,
         }
     }
 
@@ -311,6 +316,7 @@ impl<'a> StampLine<'a> {
             host,
             cpu,
             place,
+            flags,
         } = self;
         let Place {
             ifindex,
@@ -333,12 +339,13 @@ impl<'a> StampLine<'a> {
             cpu,
             ifindex,
             netns,
+            flags,
         }
     }
 }
 
 #[derive(Serialize, Deserialize)]
-struct DelayLine {
+struct DelayLine<'a> {
     delay: Segment,
     ns: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -349,10 +356,12 @@ struct DelayLine {
     merged: bool,
     #[serde(default, skip_serializing_if = "is_default")]
     clamped: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<DoubtLine<'a>>,
 }
 
-impl From<&Delay> for DelayLine {
-    fn from(delay: &Delay) -> Self {
+impl<'a> DelayLine<'a> {
+    fn new(delay: &Delay, names: &'a Names) -> Self {
         Self {
             delay: delay.segment,
             ns: delay.ns,
@@ -360,18 +369,20 @@ impl From<&Delay> for DelayLine {
             hi: delay.bounds.map(|(_, hi)| hi),
             merged: delay.merged,
             clamped: delay.clamped,
+            doubt: delay.doubt.map(|doubt| DoubtLine::new(doubt, names)),
         }
     }
 }
 
-impl From<&DelayLine> for Delay {
-    fn from(line: &DelayLine) -> Self {
+impl From<&DelayLine<'_>> for Delay {
+    fn from(line: &DelayLine<'_>) -> Self {
         Self {
             segment: line.delay,
             ns: line.ns,
             bounds: line.lo.zip(line.hi),
             merged: line.merged,
             clamped: line.clamped,
+            doubt: line.doubt.as_ref().and_then(DoubtLine::doubt),
         }
     }
 }
@@ -392,6 +403,8 @@ struct VerdictLine<'a> {
     cpu: Option<u16>,
     #[serde(flatten)]
     at: AtDeviceLine<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<DoubtLine<'a>>,
 }
 
 impl<'a> VerdictLine<'a> {
@@ -404,6 +417,7 @@ impl<'a> VerdictLine<'a> {
             certainty,
             cpu,
             at,
+            doubt,
         } = *verdict;
         Self {
             segment,
@@ -415,6 +429,7 @@ impl<'a> VerdictLine<'a> {
             sure: certainty == Certainty::Sure,
             cpu,
             at: AtDeviceLine::new(at, names),
+            doubt: doubt.map(|doubt| DoubtLine::new(doubt, names)),
         }
     }
 }
@@ -429,6 +444,7 @@ impl From<&VerdictLine<'_>> for Verdict {
             certainty: line.certainty,
             cpu: line.cpu,
             at: line.at.at(),
+            doubt: line.doubt.as_ref().and_then(DoubtLine::doubt),
         }
     }
 }

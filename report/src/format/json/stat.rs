@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::hdr::Hdr;
 use super::value::{
-    AtDeviceLine, DeviceLine, LostOn, Numbers, Time, TotalOr, count, is_default, read_symbol,
-    symbol,
+    AtDeviceLine, DeviceLine, DoubtLine, LostOn, Numbers, Time, TotalOr, count, is_default,
+    read_symbol, symbol,
 };
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
@@ -79,6 +79,10 @@ struct CauseLine<'a> {
     at: AtDeviceLine<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt: Option<DoubtLine<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubt_count: Option<u64>,
 }
 
 /// How many slow probes each owner answers for.
@@ -103,6 +107,7 @@ impl<'a> CauseLine<'a> {
             max_ns,
             cpu,
             at,
+            doubt,
         } = *cause;
         Self {
             owner,
@@ -117,6 +122,8 @@ impl<'a> CauseLine<'a> {
             cpu_count: cpu.map(|(_, count)| count),
             at: AtDeviceLine::new(at.map(|(at, _)| at), names),
             device_count: at.map(|(_, count)| count),
+            doubt: doubt.map(|(doubt, _)| DoubtLine::new(doubt, names)),
+            doubt_count: doubt.map(|(_, count)| count),
         }
     }
 }
@@ -134,6 +141,11 @@ impl From<&CauseLine<'_>> for Cause {
             max_ns: line.max,
             cpu: line.cpu.zip(line.cpu_count),
             at: line.at.at().zip(line.device_count),
+            doubt: line
+                .doubt
+                .as_ref()
+                .and_then(DoubtLine::doubt)
+                .zip(line.doubt_count),
         }
     }
 }

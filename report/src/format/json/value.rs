@@ -3,8 +3,8 @@
 use super::hdr::{Hdr, MAX_PROBES};
 use crate::analysis::headline::About;
 use crate::model::{
-    AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Host, Ifindex, Names, Netns,
-    Owner, Place as LostAt, Point, Segment, State, Status, Symbol, Trip,
+    AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Doubt, Host, Ifindex, Names,
+    Netns, Owner, Place as LostAt, Point, Segment, State, Status, Symbol, Trip, Unseen,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
@@ -95,6 +95,7 @@ as_string! {
     Trip: "direction", |trip| trip.name().into(), Self::from_name;
     Hdr: "histogram", |hdr| hdr.encode().into(), Self::decode;
     Owner: "owner", |owner| owner.name().into(), Self::from_name;
+    Unseen: "thing that was not seen", |unseen| unseen.name().into(), Self::from_name;
     Certainty: "certainty", |certainty| certainty.name().into(), Self::from_name;
     Status: "status", |status| status.name().into(), Self::from_name;
     State: "state", |state| state.name().into(), Self::from_name;
@@ -200,6 +201,28 @@ impl<'a> DeviceLine<'a> {
             netns: self.place.netns,
             ifindex: self.place.ifindex,
         })
+    }
+}
+
+/// What was not seen, and where.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DoubtLine<'a> {
+    unseen: Unseen,
+    #[serde(flatten)]
+    device: DeviceLine<'a>,
+}
+
+impl<'a> DoubtLine<'a> {
+    pub(super) fn new(doubt: Doubt, names: &'a Names) -> Self {
+        Self {
+            unseen: doubt.unseen,
+            device: DeviceLine::new(Some(doubt.at), names),
+        }
+    }
+
+    pub(super) fn doubt(&self) -> Option<Doubt> {
+        let unseen = self.unseen;
+        self.device.device().map(|at| Doubt { unseen, at })
     }
 }
 
