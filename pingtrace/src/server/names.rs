@@ -154,7 +154,7 @@ mod tests {
     use crate::wire::packet;
     use crate::wire::protocol::{Family, Version};
     use netns::Namespace;
-    use report::model::Point;
+    use report::model::{Point, StampFlags};
 
     /// The names that fit behind the stamps of this namespace's loopback.
     fn sent(names: &mut Names, room: usize, version: Version) -> Vec<(Place, String)> {
@@ -167,6 +167,7 @@ mod tests {
             point: Point::RRxDevrcv,
             cpu: None,
             back: 0,
+            flags: StampFlags::default(),
         };
         let size = V1_HEADER + room * V1_ENTRY;
         let (session, sequence) = (SessionId(1), Sequence(1));
