@@ -17,6 +17,7 @@ mod forged;
 mod goes_on;
 mod headline;
 mod holders;
+mod interrupts;
 mod iofsstat;
 mod irqoff;
 mod kit;

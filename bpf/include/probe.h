@@ -184,7 +184,7 @@ enum pt_pending_kind {
 	PT_PENDING_STAMPS, /* its client needs a stamp packet */
 	PT_PENDING_DROP, /* a packet of it was dropped */
 	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it */
-	PT_PENDING_NAPI_THREAD, /* no probe: NAPI threads are to be followed */
+	PT_PENDING_RECEIVER, /* no probe: a CPU or a NAPI thread receives its first one */
 	PT_PENDING_NAME, /* a place has no name yet: `slot` is its netns, `session` its ifindex */
 };
 
@@ -193,12 +193,14 @@ struct pt_pending {
 	__u32 what; /* enum pt_pending_kind */
 };
 
-/* Last NET_RX softirq of a CPU; a cache line each. */
+/* Last NET_RX softirq of a CPU, and when its interrupts were on or off; a cache line each. */
 struct pt_softirq {
 	__u64 raised_ns; /* first raise since the last entry, 0: none */
 	__u64 poll_raised_ns; /* the raise that the running softirq answers, 0: unknown */
 	__u64 entered_ns; /* 0: no NET_RX softirq runs */
-	__u64 pad[5];
+	__u64 on_ns; /* interrupts were last known to be on */
+	__u64 off_ns, late_ns; /* they were off from the first until a timer expired late */
+	__u64 pad[2];
 };
 
 /* A kernel thread that polls devices. */

@@ -2,10 +2,19 @@
 /*
  * What began the poll that receives a packet, and since when: the NET_RX softirq of a CPU, or a
  * kernel thread (threaded NAPI), which waits for its CPU like any other task.
+ *
+ * Either is raised by an interrupt, which waits as long as interrupts are off on its CPU. A timer
+ * that expires late shows that they were: the raise then counts from when that timer was due.
  */
 #pragma once
 
 enum { MAX_CPUS = 1024, NAPI_THREADS = 1024 };
+
+/*
+ * A timer that is as late as this, ns, found interrupts off; an interrupt that comes as soon as
+ * this after it, ns, was pending meanwhile.
+ */
+enum { LATE_NS = 100000, SOON_NS = 100000 };
 
 struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 
@@ -13,6 +22,9 @@ struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 struct pt_napi_thread napi_threads[NAPI_THREADS];
 /* A probe was received by a thread that is not followed: user space attaches the programs. */
 bool napi_thread_seen;
+
+/* CPUs that have received a probe: on these, user space that explains starts timers. */
+bool receiving[MAX_CPUS];
 
 /* What began a poll: its raise, 0 if unknown, and its begin. */
 struct poll {
@@ -30,6 +42,14 @@ static __always_inline struct pt_softirq *this_softirq(void)
 	return &softirqs[cpu & (MAX_CPUS - 1)];
 }
 
+/* When the interrupt that came now was due, as far as that is known. */
+static __always_inline __u64 raise_time(const struct pt_softirq *irq)
+{
+	__u64 now = pt_now();
+
+	return now - irq->late_ns < SOON_NS ? irq->off_ns : now;
+}
+
 /* A softirq can be raised again while it runs: keep the first raise since the last entry. */
 SEC("tp_btf/softirq_raise")
 int BPF_PROG(on_softirq_raise, unsigned int vec)
@@ -37,7 +57,7 @@ int BPF_PROG(on_softirq_raise, unsigned int vec)
 	struct pt_softirq *irq;
 
 	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns)
-		irq->raised_ns = pt_now();
+		irq->raised_ns = raise_time(irq);
 	return 0;
 }
 
@@ -49,7 +69,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vec)
 	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
 		irq->poll_raised_ns = irq->raised_ns;
 		irq->raised_ns = 0;
-		irq->entered_ns = pt_now();
+		irq->entered_ns = irq->on_ns = pt_now();
 	}
 	return 0;
 }
@@ -60,8 +80,47 @@ int BPF_PROG(on_softirq_exit, unsigned int vec)
 {
 	struct pt_softirq *irq;
 
-	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()))
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
 		irq->entered_ns = 0;
+		irq->on_ns = pt_now();
+	}
+	return 0;
+}
+
+/* Of several timers that are late at once, the one that was due first counts. */
+static __always_inline void note_late(struct pt_softirq *irq, __u64 now, __u64 due)
+{
+	/* A timer may be started when it is due already. */
+	if (due < irq->on_ns)
+		due = irq->on_ns;
+	if (now - irq->late_ns >= SOON_NS || due < irq->off_ns)
+		irq->off_ns = due;
+	irq->late_ns = now;
+	/* The interrupt that raised may have been served before that of the timer. */
+	if (irq->raised_ns > irq->off_ns && now - irq->raised_ns < SOON_NS)
+		irq->raised_ns = irq->off_ns;
+}
+
+/*
+ * Not in the idle task, of which waking is late too. A raw tracepoint, because older kernels let no
+ * tp_btf program read through `now`, which is of the timer's own clock.
+ */
+SEC("raw_tp/hrtimer_expire_entry")
+int on_hrtimer_expire(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct hrtimer *timer = (void *)ctx->args[0];
+	struct pt_softirq *irq = this_softirq();
+	__u64 now = pt_now();
+	__s64 late = 0;
+
+	if (!irq || BPF_CORE_READ(timer, is_soft) ||
+	    bpf_probe_read_kernel(&late, sizeof(late), (void *)ctx->args[1]))
+		return 0;
+	late -= BPF_CORE_READ(timer, node.expires);
+	if (late >= LATE_NS && (__u32)bpf_get_current_pid_tgid())
+		note_late(irq, now, now - late);
+	else if (now - irq->late_ns >= SOON_NS)
+		irq->on_ns = now;
 	return 0;
 }
 
@@ -109,8 +168,10 @@ static __always_inline struct pt_napi_thread *this_napi_thread(void)
 SEC("tp_btf/sched_waking")
 int BPF_PROG(on_napi_waking, struct task_struct *task)
 {
-	if (is_napi_thread(task))
-		napi_thread_of(task)->runnable_ns = pt_now();
+	struct pt_softirq *irq;
+
+	if (is_napi_thread(task) && (irq = this_softirq()))
+		napi_thread_of(task)->runnable_ns = raise_time(irq);
 	return 0;
 }
 

@@ -425,16 +425,31 @@ int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 	return 0;
 }
 
-/* User space attaches what follows NAPI threads; a server's sleeps until it is notified. */
-static __always_inline void follow_napi_threads(void)
+/* A server's user space sleeps until it is notified. */
+static __always_inline void notify_of_receiver(void)
 {
 	static const struct packet none;
 
-	if (napi_thread_seen)
-		return;
-	napi_thread_seen = true;
 	if (server)
-		notify(&none, 0, PT_PENDING_NAPI_THREAD);
+		notify(&none, 0, PT_PENDING_RECEIVER);
+}
+
+static __always_inline void note_receiver(bool poll_known)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	if (cpu >= MAX_CPUS)
+		return;
+	barrier_var(cpu);
+	cpu &= MAX_CPUS - 1;
+	if (!receiving[cpu]) {
+		receiving[cpu] = true;
+		notify_of_receiver();
+	}
+	if (!poll_known && !napi_thread_seen && in_napi_thread()) {
+		napi_thread_seen = true;
+		notify_of_receiver();
+	}
 }
 
 /*
@@ -458,8 +473,8 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	struct pt_stamp_slot *rec;
 	struct packet p = {};
 	struct poll poll;
+	bool request, poll_known;
 	__u16 flags = 0;
-	bool request;
 	__u64 now;
 
 	if (!parse(skb, skb->data, &p) || !is_wanted(skb, &p))
@@ -469,14 +484,14 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	if (!rec)
 		return 0;
 	request = p.direction == PT_REQUEST;
-	if (this_poll(&poll)) {
+	poll_known = this_poll(&poll);
+	note_receiver(poll_known);
+	if (poll_known) {
 		if (poll.raised_ns)
 			stamp(rec, &p, request ? PT_R_RX_SOFTIRQ : PT_L_RX_SOFTIRQ, poll.raised_ns,
 			      skb);
 		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, poll.entered_ns, skb);
-	} else if (in_napi_thread()) {
-		follow_napi_threads();
-	} else if (is_direct(skb)) {
+	} else if (!in_napi_thread() && is_direct(skb)) {
 		flags = PT_STAMP_DIRECT;
 	}
 	if (request)

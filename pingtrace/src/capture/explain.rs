@@ -13,7 +13,9 @@ use bpf::recorder::types::{pt_event_flag, pt_event_type};
 use report::analysis::blame::{Span, Window, join};
 use report::companion::{beyond_interrupt, function_of};
 use report::model::{Blame, Class};
+use std::collections::BTreeMap;
 use std::iter;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
@@ -26,6 +28,8 @@ const IRQ: Duration = Duration::from_micros(20);
 /// Explaining takes at most this part of a CPU, and this much at once, ns.
 const SHARE: u64 = 20;
 const BURST_NS: u64 = 20_000_000;
+/// Timers a second on a CPU that receives probes.
+const TICKS: u32 = 1000;
 /// Upper bound on slow probes that wait for the explaining thread.
 const QUEUE: usize = 256;
 /// Upper bound on the wait for answers at the end of a run.
@@ -61,6 +65,24 @@ struct Seen {
 impl Seen {
     fn covers(&self, window: &Window) -> bool {
         self.cpu == window.cpu && self.from_ns <= window.from_ns && window.to_ns < self.to_ns
+    }
+}
+
+/// Timers on the CPUs that receive probes. One that expires late shows since when interrupts were off there,
+/// and those that are there anyway, on an idle CPU or at each tick, are too few for that.
+#[derive(Default)]
+pub struct Ticks(BTreeMap<u32, Vec<OwnedFd>>);
+
+impl Ticks {
+    /// Starts those of new CPUs; all end with this value.
+    pub fn start(&mut self, cpus: impl Iterator<Item = u32>) {
+        for cpu in cpus {
+            self.0.entry(cpu).or_insert_with(|| {
+                let ticks = recorder::tick(&[cpu], TICKS);
+                let refused = |e| log::warn!("--explain: interrupts off on CPU {cpu}: {e:#}");
+                ticks.map_err(refused).unwrap_or_default()
+            });
+        }
     }
 }
 

@@ -229,9 +229,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             .drained(drained.unwrap_or_else(|| self.core.journey.read_up_to_ns()));
         self.core.expire(&mut self.here);
         self.here.take_explanations();
-        if let Some(tracer) = &self.here.tracer {
-            tracer.follow_napi_threads();
-        }
+        self.here.follow_receivers();
         self.ask(now.saturating_sub(self.here.plan.timeout_ns));
         self.core.hand_out(now, &mut self.here);
         self.update_counters();

@@ -77,6 +77,7 @@ pub fn run(
         collector,
         explainer,
         server_names: ServerNames::default(),
+        ticks: explain::Ticks::default(),
     };
     let mut receiver = Receiver::new(here);
     if plan.interval_ns.is_none() {

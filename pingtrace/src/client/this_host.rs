@@ -32,6 +32,8 @@ pub struct ThisHost<'a, 'k> {
     pub collector: &'a mut Collector,
     /// Explains slow probes (`--explain`).
     pub explainer: Option<explain::Background>,
+    /// For it, on the CPUs that receive.
+    pub ticks: explain::Ticks,
     /// What the server calls its namespaces and devices.
     pub server_names: ServerNames,
 }
@@ -164,6 +166,17 @@ impl ThisHost<'_, '_> {
         if !windows.is_empty() {
             self.collector.expect_blame(sequence.0);
             explainer.ask(sequence.0, windows);
+        }
+    }
+
+    /// Follows the CPUs and kernel threads that receive replies, as far as that is wanted.
+    pub fn follow_receivers(&mut self) {
+        let Some(tracer) = &self.tracer else {
+            return;
+        };
+        tracer.follow_napi_threads();
+        if self.explainer.is_some() {
+            self.ticks.start(tracer.receiving_cpus());
         }
     }
 

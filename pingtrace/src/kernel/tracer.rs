@@ -71,13 +71,14 @@ pub struct Tracer<'a> {
     pub drops: bool,
 }
 
-const BOTH: [&str; 7] = [
+const BOTH: [&str; 8] = [
     "on_net_dev_queue",
     "on_net_dev_start_xmit",
     "on_netif_receive_skb",
     "on_softirq_raise",
     "on_softirq_entry",
     "on_softirq_exit",
+    "on_hrtimer_expire",
     "on_kfree_skb",
 ];
 /// Attached when the first NAPI thread is seen.
@@ -247,6 +248,13 @@ impl<'a> Tracer<'a> {
             self.napi_threads
                 .get_or_init(|| attach_napi_threads(self.skel.object()));
         }
+    }
+
+    /// The CPUs that have received a probe.
+    pub fn receiving_cpus(&self) -> impl Iterator<Item = u32> {
+        let bss = self.skel.maps.bss_data.as_deref();
+        let cpus = bss.into_iter().flat_map(|bss| (0..).zip(&bss.receiving));
+        cpus.filter(|(_, receives)| **receives).map(|(cpu, _)| cpu)
     }
 
     /// The losses of the programs so far.

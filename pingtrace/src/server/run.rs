@@ -56,6 +56,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let ring = ring(&tracer, &pending)?;
     let explainer = recording.as_ref().map(explain::Start::explainer);
     let mut sender = StampSender::new(own, explainer, names(&setup, &devices)?);
+    let mut ticks = explain::Ticks::default();
     let mut signals = control.wake()?;
     story::date_lines();
     let deadline = args.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
@@ -67,6 +68,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         ring.consume()
             .context("read the ring buffer of pending stamps")?;
         tracer.follow_napi_threads();
+        if recording.is_some() {
+            ticks.start(tracer.receiving_cpus());
+        }
         sender.send(&tracer.table, &mut pending.borrow_mut());
         match devices.update() {
             Ok(any) => sender.devices_changed(any),

@@ -85,7 +85,7 @@ impl StampSender {
                 pt_pending_kind::PT_PENDING_DROP => self.drops.add(monotonic_ns(), o),
                 pt_pending_kind::PT_PENDING_BLAME => self.blame(table, &o),
                 // Only wakes this process.
-                pt_pending_kind::PT_PENDING_NAPI_THREAD => {}
+                pt_pending_kind::PT_PENDING_RECEIVER => {}
                 pt_pending_kind::PT_PENDING_NAME => {
                     self.names.iter_mut().for_each(|names| names.wanted(&o));
                 }

@@ -181,7 +181,7 @@ const SEGMENTS: [SegmentRow; Segment::COUNT] = [
         span: Some((Point::RRxSoftirq, Point::RRxNapi)),
         owner: Owner::Remote,
         colour: 0xB8_1457,
-        meaning: "From the raise of NET_RX until that softirq runs on the CPU; threaded NAPI: from the thread's wake-up.",
+        meaning: "From the raise of NET_RX, or since interrupts were off before it, until that softirq runs on the CPU; threaded NAPI: from the thread's wake-up.",
         doing: "waiting for the NET_RX softirq",
     },
     SegmentRow {
@@ -229,7 +229,7 @@ const SEGMENTS: [SegmentRow; Segment::COUNT] = [
         span: Some((Point::LRxSoftirq, Point::LRxNapi)),
         owner: Owner::Local,
         colour: 0xAC_CFF1,
-        meaning: "From the raise of NET_RX until that softirq runs on the CPU; threaded NAPI: from the thread's wake-up.",
+        meaning: "From the raise of NET_RX, or since interrupts were off before it, until that softirq runs on the CPU; threaded NAPI: from the thread's wake-up.",
         doing: "waiting for the NET_RX softirq",
     },
     SegmentRow {

@@ -154,6 +154,18 @@ fn windows_are_of_one_host_and_of_no_wire() {
     let local = [(Segment::LTxKern, 1, 3), (Segment::LRxTaskQueue, 1, 8)];
     assert_eq!(found(client), local);
     assert_eq!(found(server), [(Segment::RRxSoftirq, 2, 5)]);
+    // Raised before the request left.
+    let path = [
+        stamp(Point::LTxDevout, client, 4, Some(1)),
+        stamp(Point::LRxSoftirq, client, 1, Some(0)),
+        stamp(Point::LRxNapi, client, 9, Some(0)),
+    ];
+    let found = windows(&path, client, 2 * MS);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        (found[0].segment, found[0].from_ns),
+        (Segment::LRxSoftirq, 4 * MS)
+    );
 }
 
 proptest! {

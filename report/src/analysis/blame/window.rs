@@ -29,9 +29,16 @@ pub fn windows(path: &[Stamp], host: Host, min_ns: u64) -> Vec<Window> {
             *place = stamp;
         }
     }
-    let mut stamps: Vec<&Stamp> = places.into_values().collect();
+    // The poll of a reply may have been raised, or interrupts off, before its request left.
+    let left_ns = places.get(&(Point::LTxDevout as u16)).map_or(0, |s| s.ns);
+    let at = |stamp: &Stamp| match stamp.point {
+        Point::LRxSoftirq | Point::LRxNapi => stamp.ns.max(left_ns),
+        _ => stamp.ns,
+    };
+    let stamps = places.into_values();
+    let mut stamps: Vec<Stamp> = stamps.map(|s| Stamp { ns: at(s), ..*s }).collect();
     stamps.sort_by_key(|stamp| stamp.ns);
-    let pairs = stamps.windows(2).map(|pair| (pair[0], pair[1]));
+    let pairs = stamps.windows(2).map(|pair| (&pair[0], &pair[1]));
     let window = |(from, to): (&Stamp, &Stamp)| {
         // Between the hand-over and the return lies the wire.
         let segment = segment_to(host, to.point).filter(|_| from.point != Point::LTxDevout)?;
