@@ -200,12 +200,14 @@ struct pt_softirq {
 	__u64 entered_ns; /* 0: no NET_RX softirq runs */
 	__u64 on_ns; /* interrupts were last known to be on */
 	__u64 off_ns, late_ns; /* they were off from the first until a timer expired late */
-	__u64 pad[2];
+	__u32 raised_unknown, poll_unknown; /* interrupts may have been off before that raise */
+	__u64 pad;
 };
 
 /* A kernel thread that polls devices. */
 struct pt_napi_thread {
-	int tid, pad; /* 0: none */
+	int tid; /* 0: none */
+	__u32 runnable_unknown; /* interrupts may have been off before it was woken */
 	__u64 runnable_ns; /* since when it waits for a CPU, or did; 0: unknown */
 	__u64 oncpu_ns; /* since when it has one, or from the end of its last poll on; 0: unknown */
 };

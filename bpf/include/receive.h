@@ -4,7 +4,9 @@
  * kernel thread (threaded NAPI), which waits for its CPU like any other task.
  *
  * Either is raised by an interrupt, which waits as long as interrupts are off on its CPU. A timer
- * that expires late shows that they were: the raise then counts from when that timer was due.
+ * that expires late shows that they were: the raise then counts from when that timer was due. That
+ * they were on before is known from a timer that expires in time, from both ends of a NET_RX
+ * softirq, and of an idle CPU.
  */
 #pragma once
 
@@ -15,6 +17,9 @@ enum { MAX_CPUS = 1024, NAPI_THREADS = 1024 };
  * this after it, ns, was pending meanwhile.
  */
 enum { LATE_NS = 100000, SOON_NS = 100000 };
+
+/* For a raise as long as this, ns, after interrupts were known to be on, they may have been off. */
+enum { UNKNOWN_NS = 1100000 };
 
 struct pt_softirq softirqs[MAX_CPUS] __attribute__((aligned(64)));
 
@@ -29,6 +34,7 @@ bool receiving[MAX_CPUS];
 /* What began a poll: its raise, 0 if unknown, and its begin. */
 struct poll {
 	__u64 raised_ns, entered_ns;
+	bool on_unknown; /* interrupts may have been off before the raise */
 };
 
 static __always_inline struct pt_softirq *this_softirq(void)
@@ -50,14 +56,32 @@ static __always_inline __u64 raise_time(const struct pt_softirq *irq)
 	return now - irq->late_ns < SOON_NS ? irq->off_ns : now;
 }
 
+/*
+ * Whether interrupts may have been off for long before a raise now, as far as that is not in its
+ * time.
+ */
+static __always_inline bool is_on_unknown(const struct pt_softirq *irq, __u64 raised_ns)
+{
+	__u64 on_ns = irq->on_ns;
+
+	if (!(__u32)bpf_get_current_pid_tgid())
+		return false;
+	/* The end of a time with interrupts off, unless the raise counts from its begin. */
+	if (raised_ns > irq->late_ns && on_ns < irq->late_ns)
+		on_ns = irq->late_ns;
+	return raised_ns - on_ns >= UNKNOWN_NS;
+}
+
 /* A softirq can be raised again while it runs: keep the first raise since the last entry. */
 SEC("tp_btf/softirq_raise")
 int BPF_PROG(on_softirq_raise, unsigned int vec)
 {
 	struct pt_softirq *irq;
 
-	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns)
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()) && !irq->raised_ns) {
 		irq->raised_ns = raise_time(irq);
+		irq->raised_unknown = is_on_unknown(irq, irq->raised_ns);
+	}
 	return 0;
 }
 
@@ -68,6 +92,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vec)
 
 	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
 		irq->poll_raised_ns = irq->raised_ns;
+		irq->poll_unknown = irq->raised_unknown;
 		irq->raised_ns = 0;
 		irq->entered_ns = irq->on_ns = pt_now();
 	}
@@ -97,8 +122,10 @@ static __always_inline void note_late(struct pt_softirq *irq, __u64 now, __u64 d
 		irq->off_ns = due;
 	irq->late_ns = now;
 	/* The interrupt that raised may have been served before that of the timer. */
-	if (irq->raised_ns > irq->off_ns && now - irq->raised_ns < SOON_NS)
+	if (irq->raised_ns > irq->off_ns && now - irq->raised_ns < SOON_NS) {
 		irq->raised_ns = irq->off_ns;
+		irq->raised_unknown = is_on_unknown(irq, irq->raised_ns);
+	}
 }
 
 /*
@@ -164,14 +191,25 @@ static __always_inline struct pt_napi_thread *this_napi_thread(void)
 	return tid && thread->tid == tid ? thread : 0;
 }
 
+/* It waits for no interrupt. */
+static __always_inline void is_runnable_now(struct pt_napi_thread *thread)
+{
+	thread->runnable_ns = pt_now();
+	thread->runnable_unknown = 0;
+}
+
 /* In the interrupt, also where the thread is then enqueued by another CPU. */
 SEC("tp_btf/sched_waking")
 int BPF_PROG(on_napi_waking, struct task_struct *task)
 {
+	struct pt_napi_thread *thread;
 	struct pt_softirq *irq;
 
-	if (is_napi_thread(task) && (irq = this_softirq()))
-		napi_thread_of(task)->runnable_ns = raise_time(irq);
+	if (is_napi_thread(task) && (irq = this_softirq())) {
+		thread = napi_thread_of(task);
+		thread->runnable_ns = raise_time(irq);
+		thread->runnable_unknown = is_on_unknown(irq, thread->runnable_ns);
+	}
 	return 0;
 }
 
@@ -179,7 +217,7 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_napi_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	if (preempt && is_napi_thread(prev))
-		napi_thread_of(prev)->runnable_ns = pt_now();
+		is_runnable_now(napi_thread_of(prev));
 	if (is_napi_thread(next))
 		napi_thread_of(next)->oncpu_ns = pt_now();
 	return 0;
@@ -196,8 +234,10 @@ int BPF_PROG(on_napi_poll, const void *napi, int work, int budget)
 	struct pt_napi_thread *thread;
 
 	/* A softirq on top of the thread polls for itself. */
-	if (work < budget && irq && !irq->entered_ns && (thread = this_napi_thread()))
-		thread->runnable_ns = thread->oncpu_ns = pt_now();
+	if (work < budget && irq && !irq->entered_ns && (thread = this_napi_thread())) {
+		is_runnable_now(thread);
+		thread->oncpu_ns = thread->runnable_ns;
+	}
 	return 0;
 }
 
@@ -222,6 +262,7 @@ static __always_inline bool this_poll(struct poll *poll)
 
 	if (irq && irq->entered_ns) {
 		poll->raised_ns = irq->poll_raised_ns;
+		poll->on_unknown = irq->poll_unknown;
 		poll->entered_ns = irq->entered_ns;
 		return true;
 	}
@@ -229,6 +270,7 @@ static __always_inline bool this_poll(struct poll *poll)
 	if (!thread || !thread->oncpu_ns)
 		return false;
 	poll->raised_ns = thread->runnable_ns;
+	poll->on_unknown = thread->runnable_unknown;
 	poll->entered_ns =
 		thread->oncpu_ns > thread->runnable_ns ? thread->oncpu_ns : thread->runnable_ns;
 	return true;

@@ -491,6 +491,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 			stamp(rec, &p, request ? PT_R_RX_SOFTIRQ : PT_L_RX_SOFTIRQ, poll.raised_ns,
 			      skb);
 		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, poll.entered_ns, skb);
+		flags = poll.on_unknown ? PT_STAMP_INTERRUPTS : 0;
 	} else if (!in_napi_thread() && is_direct(skb)) {
 		flags = PT_STAMP_DIRECT;
 	}
