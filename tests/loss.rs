@@ -5,7 +5,7 @@ use super::harness::{
     status, until, wire,
 };
 use netns::{Host, Lab, Namespace, Netlink};
-use pingtrace::selftest::inject::forwarder::{Action, Plan, Rule};
+use pingtrace::selftest::inject::forwarder::{Action, Forwarder, Kind, Plan, Rule};
 use pingtrace::wire::protocol::Family;
 use pingtrace::wire::socket::ProbeSocket;
 use report::model::Direction;
@@ -128,6 +128,119 @@ fn the_wire_out_and_the_wire_in_are_told_apart() {
             }
         }
     }
+}
+
+/// A wire that loses every notice of the server.
+fn wire_without_notices(rules: impl IntoIterator<Item = Rule>) -> (Lab, Forwarder) {
+    let notice = Rule {
+        kind: Some(Kind::Record),
+        ..Rule::all(Direction::Reply, Action::Drop)
+    };
+    let rules: Vec<Rule> = std::iter::once(notice).chain(rules).collect();
+    wire(Plan::new(MS, rules))
+}
+
+/// The server's firewall drops replies before any queue: without a notice, only its status tells
+/// that from a request that it took and did not answer.
+#[test]
+fn a_dropped_reply_whose_notice_is_lost_is_the_servers_reply() {
+    let _alone = alone();
+    let (lab, _wire) = wire_without_notices([]);
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let nft = |commands: &str| {
+        let run = || Command::new("nft").arg(commands).status();
+        assert!(lab.server.ns.run(run).unwrap().unwrap().success());
+    };
+    let begin = "add table inet t; add chain inet t o { type filter hook output priority 0; }; \
+                 add rule inet t o icmp type echo-reply drop";
+    let run = with_fault(
+        &lab,
+        "--nslocal",
+        || nft(begin),
+        || nft("delete table inet t"),
+    );
+    assert_placed(&run, "server_reply", "in", None);
+}
+
+/// Odd replies are lost, and their requests arrive late: the server is asked about an older loss
+/// while they are under way.
+#[test]
+fn what_the_server_says_of_a_probe_under_way_is_not_believed() {
+    let _alone = alone();
+    let unsent = Rule::at(
+        Direction::Request,
+        (10..100).step_by(30).collect::<Vec<_>>(),
+        Action::Drop,
+    );
+    let odd: Vec<u32> = (11..100).step_by(2).collect();
+    let late = Rule::at(Direction::Request, odd.clone(), Action::Delay(100 * MS));
+    let lost_in = Rule::at(Direction::Reply, odd, Action::Drop);
+    let (lab, _wire) = wire_without_notices([unsent, late, lost_in]);
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = format!(
+        "-c {} --nslocal -i 20ms -C 120 -W 0.3 -o json",
+        lab.server.v4
+    );
+    let run = client(&lab.client.ns, &args);
+    assert_eq!(lost(&run).len(), 3 + 45, "{:#}", run.stat());
+    for probe in lost(&run) {
+        let sequence = probe["seq"].as_u64().unwrap();
+        let place = if sequence % 2 == 0 {
+            "wire_out"
+        } else {
+            "wire_in"
+        };
+        assert_eq!(probe["loss"]["place"], place, "{probe:#}");
+    }
+}
+
+/// A run whose replies 50 to 90 are lost, and what `meanwhile` does while the client stands still after
+/// some of them: the server's stamps of these never travel.
+fn with_lost_replies(meanwhile: impl FnOnce(&Lab, Server) -> Server) {
+    let _alone = alone();
+    let some = Rule {
+        range: Some(50..=90),
+        ..Rule::all(Direction::Reply, Action::Drop)
+    };
+    let (lab, _wire) = wire_without_notices([some]);
+    let server = Server::start(&lab.server.ns, "--nslocal");
+    let options = "--nslocal --mode inband -i 20ms -C 150 -W 2 -o json";
+    let child = pingtrace(&lab.client.ns, &format!("-c {} {options}", lab.server.v4));
+    until("replies are lost", || sent(&lab) >= 70);
+    kill(child.id(), libc::SIGSTOP);
+    let _server = meanwhile(&lab, server);
+    kill(child.id(), libc::SIGCONT);
+    let run = finish(child);
+    assert_eq!(lost(&run).len(), 41, "{:#}", run.stat());
+    for probe in lost(&run) {
+        let unknown = probe["loss"]["place"] == "no_word";
+        let of_earlier = (50..=55).contains(&probe["seq"].as_u64().unwrap());
+        assert!(unknown || !of_earlier, "{probe:#}");
+        assert_ne!(probe["loss"]["direction"], "out", "{probe:#}");
+    }
+}
+
+/// The server that saw the probes is gone, and the next one knows nothing of them.
+#[test]
+fn a_new_server_knows_nothing_of_earlier_probes() {
+    with_lost_replies(|lab, server| {
+        server.stop(libc::SIGTERM);
+        Server::start(&lab.server.ns, "--nslocal")
+    });
+}
+
+/// Another client's probes take the slots of the lost ones before anybody asks about these.
+#[test]
+fn a_server_that_forgot_a_probe_says_so() {
+    /// Slots of a server's table.
+    const SLOTS: u32 = 8192;
+    with_lost_replies(|lab, server| {
+        let count = SLOTS + 1_000;
+        let args = format!("-c {} --nslocal -i 100us -C {count}", lab.server.v4);
+        let neighbour = client(&lab.server.ns, &args);
+        assert_eq!(neighbour.status, 0, "{}", neighbour.stderr);
+        server
+    });
 }
 
 /// `icmp_echo_ignore_all`: the kernel takes the request and says nothing.

@@ -310,11 +310,18 @@ fn a_question_is_only_in_the_probe_that_asks() {
             answer[V1_HEADER..V1_HEADER + 3].copy_from_slice(&[0x51, 0x06, 0xff]);
             answer[V1_HEADER + 17] = 1;
             answer[V1_HEADER + 16] = 0;
+            answer[V1_HEADER + 20..V1_HEADER + 22].copy_from_slice(&[1, 2]);
             let read = packet::parse(&answer, Family::V4).unwrap();
-            let Some(Extension::Window { back, statuses }) = read.extensions().next() else {
+            let Some(Extension::Window {
+                back,
+                running_ns,
+                statuses,
+            }) = read.extensions().next()
+            else {
                 panic!("no answer")
             };
             assert_eq!((back, statuses.len()), (40, 32));
+            assert_eq!(running_ns, 2_580_000_000);
             let expected = [
                 Some(ServerStatus::Unseen),
                 Some(ServerStatus::Left),

@@ -19,6 +19,9 @@ enum pt_wire {
 	PT_INBAND_MAX = 20,
 	/* aux of a stamp taken at the tc hook, which the exact one replaces when it arrives. */
 	PT_AUX_PROVISIONAL = 0x8000,
+	/* Unit of the time for which a server has run, and its upper bound in these units. */
+	PT_RUNNING_NS = 10000000,
+	PT_RUNNING_MAX = 0xffff,
 };
 
 /* Numbers on the wire; 0 to 14 are those of protocol version 0. */
@@ -53,10 +56,10 @@ enum pt_point {
  * WINDOW: in a request, a question: what became of the PT_WINDOW probes from `aux` sequence
  * numbers back on, the first of which was sent `time_ns` (a duration, ns) ago? In the reply, the
  * first PT_WINDOW_BYTES of the entry hold the answer, a pt_server_status of four bits a probe, low
- * bits first. DROP: the kernel of `host` dropped a packet of the probe at `time_ns`, in this
- * namespace and on this device; `cpu` is the direction. TEXT: a name for the DROP of the same
- * probe: the first 16 bytes hold ASCII, padded with zeros, and `cpu` says what it names (enum
- * pt_text); several follow one another.
+ * bits first, and `cpu` for how many PT_RUNNING_NS the server has run. DROP: the kernel of `host`
+ * dropped a packet of the probe at `time_ns`, in this namespace and on this device; `cpu` is the
+ * direction. TEXT: a name for the DROP of the same probe: the first 16 bytes hold ASCII, padded
+ * with zeros, and `cpu` says what it names (enum pt_text); several follow one another.
  */
 enum pt_extension {
 	PT_EXTENSION_WINDOW = 256,
@@ -74,6 +77,7 @@ enum pt_server_status {
 	PT_STATUS_REPLIED, /* the reply was queued */
 	PT_STATUS_LEFT, /* and handed to a driver */
 	PT_STATUS_FORGOTTEN, /* its slot was reused since */
+	PT_STATUS_REPLY_DROPPED, /* the kernel dropped the reply */
 };
 
 enum pt_text {

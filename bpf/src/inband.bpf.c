@@ -22,6 +22,7 @@ const volatile bool send_names = false;
 
 struct pt_losses losses;
 __u64 written; /* replies that were stamped */
+__u64 started_ns = ~0ULL; /* from then on every request is seen */
 
 enum { LATE_STEPS = 24 };
 
@@ -328,6 +329,18 @@ static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, st
 	return true;
 }
 
+/* Whether the reply was seen no more after the kernel dropped it: else a copy was dropped. */
+static __always_inline bool is_reply_dropped(const struct pt_stamp_slot *rec)
+{
+	__u32 last = rec->used[PT_REPLY] - 1;
+
+	if (!rec->drop.ns || rec->drop.direction != PT_REPLY)
+		return false;
+	return !rec->used[PT_REPLY] ||
+	       bpf_be64_to_cpu(rec->stamp[PT_REPLY][last & (PT_STAMPS - 1)].time_ns) <=
+		       rec->drop.ns;
+}
+
 /* What was seen of a probe. `since`, ns, is the earliest time at which it can have arrived. */
 static __always_inline enum pt_server_status status_of(const struct reply *r, __u32 hash,
 						       __u32 sequence, __u64 since)
@@ -338,6 +351,8 @@ static __always_inline enum pt_server_status status_of(const struct reply *r, __
 		return PT_STATUS_FORGOTTEN;
 	if (rec->session == r->session && rec->sequence == sequence &&
 	    pt_same_peer(rec->peer, r->peer)) {
+		if (is_reply_dropped(rec))
+			return PT_STATUS_REPLY_DROPPED;
 		if (rec->state & PT_REC_OUT)
 			return PT_STATUS_LEFT;
 		if (rec->used[PT_REPLY])
@@ -350,6 +365,14 @@ static __always_inline enum pt_server_status status_of(const struct reply *r, __
 									   : PT_STATUS_FORGOTTEN;
 }
 
+/* How long every request has been seen, in the unit of an answer. */
+static __always_inline __u16 running(__u64 now)
+{
+	__u64 units = now > started_ns ? (now - started_ns) / PT_RUNNING_NS : 0;
+
+	return units < PT_RUNNING_MAX ? units : PT_RUNNING_MAX;
+}
+
 /*
  * Answers a client's question about its oldest unanswered probes, in place. The earliest possible
  * arrival is twice the age of the oldest ago: so the question itself may have travelled for as long
@@ -359,7 +382,7 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 				   __u32 hash, __u16 host)
 {
 	__u32 at = r->offset + PT_V1_HEADER, i, sequence;
-	__u64 since = pt_now();
+	__u64 now = pt_now(), since = now;
 	struct pt_stamp old, new;
 	__s64 diff;
 
@@ -380,6 +403,7 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 	new = old;
 	__builtin_memcpy(&new, s->statuses, sizeof(s->statuses));
 	new.host = bpf_htons(host);
+	new.cpu = bpf_htons(running(now));
 	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
 	if (diff < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
 		return;

@@ -15,6 +15,7 @@ fn status(name: &str) -> ServerStatus {
         "delivered" => ServerStatus::Delivered,
         "replied" => ServerStatus::Replied,
         "left" => ServerStatus::Left,
+        "reply_dropped" => ServerStatus::ReplyDropped,
         "forgotten" => ServerStatus::Forgotten,
         _ => panic!("unknown status {name}"),
     }

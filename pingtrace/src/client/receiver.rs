@@ -230,7 +230,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.core.expire(&mut self.here);
         self.here.take_explanations();
         self.here.follow_receivers();
-        self.ask(now.saturating_sub(self.here.plan.timeout_ns));
+        self.ask(now.saturating_sub(self.core.session.overdue_after_ns()));
         self.core.hand_out(now, &mut self.here);
         self.update_counters();
         let time = Time {

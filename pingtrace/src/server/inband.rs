@@ -11,6 +11,7 @@ use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges::DEVICES;
 use crate::kernel::tracer::{Setup, Tracer};
+use crate::units::monotonic_ns;
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder, OpenInbandSkel};
@@ -66,6 +67,14 @@ impl<'a> Inband<'a> {
             skel,
             attached: HashMap::new(),
         })
+    }
+
+    /// From now on the tracer sees every request.
+    pub fn tracer_started(&mut self, setup: &Setup) {
+        let now = monotonic_ns();
+        if let Some(data) = self.skel.maps.data_data.as_deref_mut() {
+            data.started_ns = setup.lab_clock.map_or(now, |clock| clock.shown(now));
+        }
     }
 
     /// Stamps replies that leave by this device of the calling thread's namespace; says how.

@@ -45,6 +45,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &args.interface)?;
     // Last: a reply that is stamped before its device is would leave a stamp packet pending.
     tracer.attach();
+    if let Some(inband) = &mut devices.inband {
+        inband.tracer_started(&setup);
+    }
     log_points(&tracer);
     let mut recorder_storage = Storage::uninit();
     let recording = args

@@ -1,6 +1,6 @@
 //! Entries of version 1 that are not stamps: the states of probes, and drops with their names.
 
-use super::layout::{EntryV1, TEXT, TextEntry, WindowEntry};
+use super::layout::{EntryV1, RUNNING_NS, TEXT, TextEntry, WindowEntry};
 use bpf::pingtrace::types::{pt_extension, pt_server_status, pt_text};
 use report::analysis::loss::ServerStatus;
 use report::model::{Direction, Ifindex, Netns};
@@ -49,6 +49,8 @@ pub enum Extension {
     Window {
         /// How many sequence numbers back the first probe is.
         back: u16,
+        /// How long the server has run at least, ns: it saw nothing before.
+        running_ns: u64,
         /// A status for each, as far as the server gave one.
         statuses: Vec<Option<ServerStatus>>,
     },
@@ -110,6 +112,7 @@ impl Extension {
                 let statuses = window.statuses.iter().flat_map(|b| [b & 15, b >> 4]);
                 Some(Self::Window {
                     back,
+                    running_ns: u64::from(window.running.get()) * RUNNING_NS,
                     statuses: statuses.map(status).collect(),
                 })
             }
@@ -201,6 +204,7 @@ fn status(code: u8) -> Option<ServerStatus> {
         pt_server_status::PT_STATUS_REPLIED => Some(ServerStatus::Replied),
         pt_server_status::PT_STATUS_LEFT => Some(ServerStatus::Left),
         pt_server_status::PT_STATUS_FORGOTTEN => Some(ServerStatus::Forgotten),
+        pt_server_status::PT_STATUS_REPLY_DROPPED => Some(ServerStatus::ReplyDropped),
         _ => None,
     }
 }

@@ -26,6 +26,8 @@ pub const MAX_ENTRIES: usize = u8::MAX as usize;
 pub const TEXT: usize = 16;
 /// Probes that one question asks about.
 pub const WINDOW: u32 = 32;
+/// Unit of the time for which a server has run, ns.
+pub const RUNNING_NS: u64 = pt_wire::PT_RUNNING_NS.0 as u64;
 
 /// What both versions begin with, from the ICMP type on.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -101,8 +103,8 @@ pub struct WindowEntry {
     pub host: U16,
     /// The kind of extension.
     pub kind: U16,
-    /// Not used: 0.
-    pub pad: U16,
+    /// How long the server has run, in units of [`RUNNING_NS`].
+    pub running: U16,
     /// How many sequence numbers back the first probe is.
     pub back: U16,
 }
@@ -203,7 +205,7 @@ same_offsets!(Header, pt_header:
 same_offsets!(HeaderV1, pt_header: common r#type, host_id host_id);
 same_offsets!(EntryV1, pt_stamp:
     time_ns time_ns, netns netns, ifindex ifindex, host host, point point, cpu cpu, aux aux);
-same_offsets!(WindowEntry, pt_stamp: statuses time_ns, host host, kind point, pad cpu, back aux);
+same_offsets!(WindowEntry, pt_stamp: statuses time_ns, host host, kind point, running cpu, back aux);
 same_offsets!(TextEntry, pt_stamp: text time_ns, host host, kind point, about cpu, back aux);
 
 const _: () = {

@@ -25,7 +25,9 @@ pub enum ServerStatus {
     Replied,
     /// The reply was handed to a driver.
     Left,
-    /// The server does not remember it any more.
+    /// The server's kernel dropped the reply.
+    ReplyDropped,
+    /// The server does not remember it any more, or is younger than the probe.
     Forgotten,
 }
 
@@ -61,7 +63,7 @@ pub fn autopsy(
         _ if evidence.send_error.is_some() => Place::ClientSend,
         _ if full => Place::Socket,
         Stage::Out => before_server(path, drop.as_ref(), evidence),
-        _ => behind_wire(stage, drop.as_ref()),
+        _ => behind_wire(stage, drop.as_ref(), evidence.status),
     };
     let (last, device) = match status {
         Some(status) if Some(status) > seen => (Point::of_server(status), None),
@@ -117,7 +119,8 @@ fn stage_of_status(status: ServerStatus) -> Option<Stage> {
     match status {
         ServerStatus::Unseen | ServerStatus::Forgotten => None,
         ServerStatus::Arrived => Some(Stage::Arrived),
-        ServerStatus::Delivered => Some(Stage::Delivered),
+        // How far the reply got before is not said.
+        ServerStatus::Delivered | ServerStatus::ReplyDropped => Some(Stage::Delivered),
         ServerStatus::Replied => Some(Stage::Replied),
         ServerStatus::Left => Some(Stage::Left),
     }
@@ -155,11 +158,14 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
         Some(Point::LTxUser) if evidence.sees_driver => Place::ClientQueue,
         Some(Point::LTxDevqueue) if dropped || evidence.sees_driver => Place::ClientQueue,
         Some(Point::LTxDevqueue | Point::LTxDevout) if dropped => Place::ClientDriver,
-        Some(Point::LTxDevqueue | Point::LTxDevout) => match evidence.status {
-            Some(ServerStatus::Unseen) => Place::WireOut,
-            _ => Place::NoWord,
-        },
-        Some(Point::LTxUser) | None => Place::Unknown,
+        Some(Point::LTxDevqueue | Point::LTxDevout)
+            if evidence.status != Some(ServerStatus::Unseen) =>
+        {
+            Place::NoWord
+        }
+        Some(Point::LTxDevout) => Place::WireOut,
+        // Without stamps of the driver it may be in the queue.
+        Some(Point::LTxUser | Point::LTxDevqueue) | None => Place::Unknown,
         Some(_) => Place::ClientForward,
     }
 }
@@ -169,10 +175,10 @@ fn is_between(stamp: &Stamp) -> bool {
 }
 
 /// Seen after the wire out.
-fn behind_wire(stage: Stage, drop: Option<&KernelDrop>) -> Place {
+fn behind_wire(stage: Stage, drop: Option<&KernelDrop>, status: Option<ServerStatus>) -> Place {
     let dropped_by_client = drop.is_some_and(|d| d.host == Host::Client);
-    let reply_dropped =
-        drop.is_some_and(|d| d.host == Host::Server && d.direction == Direction::Reply);
+    let reply_dropped = status == Some(ServerStatus::ReplyDropped)
+        || drop.is_some_and(|d| d.host == Host::Server && d.direction == Direction::Reply);
     match stage {
         Stage::AtSocket => Place::Socket,
         Stage::Back => Place::ClientReceive,

@@ -21,7 +21,7 @@ use crate::wire::number::Sequence;
 use crate::wire::packet::{self, Packet};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::stamp_return::StampReturn;
-use report::analysis::loss::{Evidence, autopsy};
+use report::analysis::loss::{Evidence, ServerStatus, autopsy};
 use report::model::host_time::ServerNs;
 use report::model::send_error::SendError;
 use report::model::{Counters, Point, Status};
@@ -138,7 +138,7 @@ impl Core {
                 return None;
             }
         }
-        self.take_statuses(&packet);
+        self.take_statuses(&packet, now);
         shell.extensions(&packet);
         let dropped = self.journey.dropped(&packet);
         if !packet.is_stamp_packet() {
@@ -232,17 +232,37 @@ impl Core {
         }
     }
 
-    /// What the server says of unanswered probes.
-    fn take_statuses(&mut self, packet: &Packet<'_>) {
+    /// What the server says of unanswered probes, read at `now`. One that was not overdue when the question
+    /// was sent may have got further since.
+    fn take_statuses(&mut self, packet: &Packet<'_>, now: u64) {
         let sent = self.session.sent();
+        let asked = ProbeIndex::from_sequence(packet.sequence, sent);
+        // A probe that only collects is sent when all others have been waited for.
+        let asked_ns = asked.map_or(Some(u64::MAX), |index| self.session.sent_ns(index));
+        let wait_ns = self.session.overdue_after_ns();
+        let before_ns = asked_ns.unwrap_or(0).saturating_sub(wait_ns);
         for extension in packet.extensions() {
-            let Extension::Window { back, statuses } = extension else {
+            let Extension::Window {
+                back,
+                running_ns,
+                statuses,
+            } = extension
+            else {
                 continue;
             };
+            let seen_since_ns = now.saturating_sub(running_ns);
             let first = packet.sequence.back(back);
             for (sequence, status) in first.onward().zip(statuses) {
-                if let Some((index, status)) = ProbeIndex::from_sequence(sequence, sent).zip(status)
+                let index = ProbeIndex::from_sequence(sequence, sent);
+                let sent_ns = index.and_then(|index| self.session.sent_ns(index));
+                if let (Some(index), Some(sent_ns), Some(status)) = (index, sent_ns, status)
+                    && sent_ns <= before_ns
                 {
+                    let status = if sent_ns < seen_since_ns {
+                        older(status)
+                    } else {
+                        status
+                    };
                     self.session.note_status(index, status);
                 }
             }
@@ -270,7 +290,7 @@ impl Core {
     /// Whether nothing has been sent and not answered for long enough, when nothing more has been sent since
     /// `done_ns`.
     pub fn is_over(&self, done_ns: u64, stopped_grace_ns: Option<u64>) -> bool {
-        let wait_ns = stopped_grace_ns.unwrap_or_else(|| self.session.last_wait_ns());
+        let wait_ns = stopped_grace_ns.unwrap_or_else(|| self.session.overdue_after_ns());
         self.session.in_flight() == 0 || self.drained_ns >= done_ns + wait_ns
     }
 
@@ -390,6 +410,14 @@ fn arrival_at_server(packet: &Packet<'_>) -> Option<ServerNs> {
     let mut stamps = packet.entries().flatten();
     let arrival = stamps.find(|e| e.back == 0 && e.point == Point::RRxDevrcv)?;
     (packet.version == Version::V1).then_some(ServerNs(arrival.time))
+}
+
+/// What a server says of a probe that may have arrived before the server ran.
+fn older(status: ServerStatus) -> ServerStatus {
+    match status {
+        ServerStatus::Unseen => ServerStatus::Forgotten,
+        seen => seen,
+    }
 }
 
 fn status(answer: &FirstAnswer) -> Status {

@@ -191,7 +191,8 @@ impl Run {
                 let message = self.packet(now, Version::V0, seq, stamps);
                 self.reply(now, &message.finish(), peer());
             }
-            ["says", seq, statuses @ ..] => self.says(now, seq, statuses),
+            ["says", seq, statuses @ ..] => self.says(now, seq, u16::MAX, statuses),
+            ["started-and-says", seq, statuses @ ..] => self.says(now, seq, 0, statuses),
             ["dropped", seq, way, reason] => self.dropped(now, seq, way, reason),
             ["forged", what, seq] => self.forged(now, what, seq),
             ["full"] => self.core.overflows.note(1, now),
@@ -262,12 +263,14 @@ impl Run {
         self.core.hand_out(now, &mut self.host);
     }
 
-    /// An in-band reply to the youngest probe, with a window that begins at `seq`.
-    fn says(&mut self, now: u64, seq: &str, statuses: &[&str]) {
+    /// An in-band reply to the youngest probe, with a window that begins at `seq`, of a server that has run for
+    /// that many units.
+    fn says(&mut self, now: u64, seq: &str, running: u16, statuses: &[&str]) {
         let youngest = self.core.session.sent() - 1;
         let back = u16::try_from(youngest - self.index(seq).0).expect("near");
         let mut window = WindowEntry::new_zeroed();
         window.kind = (pt_extension::PT_EXTENSION_WINDOW.0 as u16).into();
+        window.running = running.into();
         window.back = back.into();
         for (k, name) in statuses.iter().enumerate() {
             window.statuses[k / 2] |= status_code(name) << (k % 2 * 4);
@@ -382,6 +385,7 @@ fn status_code(name: &str) -> u8 {
         "replied",
         "left",
         "forgotten",
+        "reply_dropped",
     ];
     let code = names.iter().position(|known| *known == name);
     code.expect("a status") as u8

@@ -313,8 +313,8 @@ impl Session {
         (now.saturating_sub(known.sent_ns) >= self.patience.duration_ns(timeouts)).then_some(index)
     }
 
-    /// How long the last probes of a run are waited for, ns.
-    pub fn last_wait_ns(&self) -> u64 {
+    /// A probe in flight for this long is overdue, ns.
+    pub fn overdue_after_ns(&self) -> u64 {
         self.patience.duration_ns(1)
     }
 

@@ -318,7 +318,7 @@ fn slow_round_trips_are_waited_for() {
     // The others took as long, or will.
     assert_eq!(session.expired(602, false), Some(ProbeIndex(1)));
     assert_eq!(session.expired(601, false), None);
-    assert_eq!(session.last_wait_ns(), 600);
+    assert_eq!(session.overdue_after_ns(), 600);
 }
 
 #[test]
