@@ -186,8 +186,7 @@ fn directions_are_right_under_drift_and_a_step() {
 ///
 /// Microseconds are no mistake of the model: where one way is quick and the other is not, and the
 /// quickest round trip is longer than both bases together, the clock seems to move by the
-/// difference. On a busy machine that is several microseconds, and at 2 ms between probes more
-/// than 6 us is called a step.
+/// difference.
 fn moved_ns(event: &Event) -> f64 {
     match *event {
         Event::Rate(ns) | Event::Step(ns) => ns.abs(),

@@ -239,6 +239,76 @@ fn reported_bounds_allow_for_a_base_that_is_too_long() {
     assert!(widths[widths.len() / 2] < 10_000.0, "{widths:?}");
 }
 
+/// A recording of a wire between two busy namespaces, 100 ms between probes: stamps only. The clocks did
+/// nothing but drift.
+fn busy_hosts() -> Vec<Crossing> {
+    let text = fs::read_to_string(data("busy_hosts.csv")).expect("recording");
+    let row = |line: &str| {
+        let stamps: Vec<u64> = line.split(',').map(|c| c.parse().expect(line)).collect();
+        Crossing::from(<[u64; 4]>::try_from(stamps).expect("four stamps"))
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn a_busy_host_is_no_event_of_the_clock() {
+    for estimate in replay(&busy_hosts()) {
+        assert_eq!(estimate.event, None, "{estimate:?}");
+    }
+}
+
+#[test]
+fn a_step_on_a_busy_host_is_found_as_fast_as_on_a_quiet_one() {
+    const STEP_NS: i64 = 200_000;
+    for at in (100..700).step_by(50) {
+        let mut made = busy_hosts();
+        let later = shifted(&made.split_off(at), STEP_NS);
+        made.extend(later);
+        let found = replay(&made);
+        let events = found.iter().filter(|e| e.event.is_some());
+        let [event] = events.collect::<Vec<_>>()[..] else {
+            panic!("a step at {at}")
+        };
+        let moved = event.moved_ns - found[at - 1].moved_ns;
+        assert!((moved - STEP_NS as f64).abs() < 60_000.0, "{at}: {event:?}");
+        assert!(
+            (at..at + 4).contains(&(event.index as usize)),
+            "{at}: {event:?}"
+        );
+    }
+}
+
+/// What is not called an event is doubted: the directions of a clock that was stepped by less than
+/// probes are usually held up stay in their bounds once a quiet probe has come.
+#[test]
+fn a_small_step_among_slow_probes_is_followed() {
+    const STEP_NS: i64 = 30_000;
+    let mut fates = quiet_but(60, 0);
+    for (k, fate) in fates.iter_mut().enumerate() {
+        if k % 3 > 0 {
+            *(if k % 2 == 0 {
+                &mut fate.out
+            } else {
+                &mut fate.back
+            }) += 100_000;
+        }
+    }
+    let mut made = crossings(&fates, 0, 20_000);
+    let later = shifted(&made.split_off(40), STEP_NS);
+    made.extend(later);
+    let found = replay(&made);
+    assert!(found.iter().all(|estimate| estimate.event.is_none()));
+    assert!(found[59].moved_ns > 20_000.0, "{:?}", found[59]);
+    for (estimate, fate) in found.iter().zip(&fates).skip(48) {
+        let Queue { lo_ns, hi_ns, .. } = estimate.out_reported();
+        let out = fate.out as f64;
+        assert!(
+            lo_ns <= out + 1_000.0 && out <= hi_ns + 1_000.0,
+            "{estimate:?}, {fate:?}"
+        );
+    }
+}
+
 #[test]
 fn an_overtaken_probe_moves_nothing() {
     let made = crossings(&quiet_but(50, 0), 0, 90_000);

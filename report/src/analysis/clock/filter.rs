@@ -25,18 +25,19 @@
 //! `R0` is longer than both bases together, intervals contradict each other by the rest, and
 //! the filter, to which they are certain, follows each with a variance that is far too small: it
 //! moves the phase by the rest, and the rate by the rest over some milliseconds. What is
-//! [reported](Estimate::out_reported) is wider by what such intervals did of late.
+//! [reported](Estimate::out_reported) is wider by what such intervals did of late. The rest is what
+//! probes are held up by at least, so it is less than what they usually are: a contradiction by no more
+//! than that is followed, and doubted, but is no event of the clock.
 //!
 //! Units: nanoseconds of the client's clock, and nanoseconds per second for rates, in doubles
 //! relative to the first probe (integers are subtracted first); times in seconds since then.
 
 use super::base::{BaseRtt, Smallest};
+use super::belief::{Belief, Interval};
 use super::crossing::Crossing;
-use super::gaussian::truncated;
+use super::estimate::{Estimate, Event, Glitch, Queue};
 use crate::model::host_time::ClientNs;
 use crate::model::{Counts, State};
-use crate::units::duration;
-use std::fmt;
 
 /// Noise of a stamp that is taken for nothing, ns; at least three of its standard deviations.
 const NOISE_NS: f64 = 1e3;
@@ -59,12 +60,6 @@ const WANDER_MAX: f64 = 1e3;
 
 /// How fast the random walk adapts to what the intervals say, per probe.
 const WANDER_GAIN: f64 = 0.01;
-
-/// White noise of the phase, ns^2 per second.
-const WHITE: f64 = 100.0;
-
-/// Standard deviation of the rate before anything is known, ns/s: 100 ppm.
-const COLD_RATE: f64 = 1e5;
 
 /// A faster change of the phase is a step, ns/s: 1000 ppm.
 const SLEW_MAX: f64 = 1e6;
@@ -106,101 +101,6 @@ const LONGER_PROBES: u64 = 64;
 /// Further than any excess, ns: another clock.
 const ANOTHER_NS: f64 = 1e15;
 
-/// What the clock or the path did, noticed at a probe.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
-    /// The server's clock runs at another rate against the client's: it was slewed, or wanders.
-    /// By how much it left its prediction so far, ns.
-    Rate(f64),
-    /// The server's clock was stepped, or the server restarted; by this much, ns.
-    Step(f64),
-    /// The base path became longer, ns in each direction.
-    Path {
-        /// Client to server.
-        out_ns: f64,
-        /// Server to client.
-        in_ns: f64,
-    },
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Rate(ns) => {
-                let off = signed(ns);
-                write!(f, "the server's clock changed its rate ({off} so far)")
-            }
-            Self::Step(ns) => write!(f, "the server's clock stepped by {}", signed(ns)),
-            Self::Path { out_ns, in_ns } => write!(
-                f,
-                "the path became longer: {} out, {} in",
-                signed(out_ns),
-                signed(in_ns)
-            ),
-        }
-    }
-}
-
-fn signed(ns: f64) -> String {
-    let sign = if ns < 0.0 { '-' } else { '+' };
-    format!("{sign}{}", duration(ns.abs().round() as u64))
-}
-
-/// Why a probe taught the model nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Glitch {
-    /// Contradicts the clock as it was. The next probe that does not allow both says whether the
-    /// clock stepped or the stamps are bad; until then no direction is known.
-    Unconfirmed,
-    /// A round trip shorter than the path allows: bad stamps, unless a similar one follows.
-    TooShort,
-    /// Older than a probe that came before it: measured by the clock as known now.
-    Old,
-}
-
-/// Queueing in one direction, ns above the base path: an estimate and its bounds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Queue {
-    /// `0 <= ns <= X`; both directions sum to `X`.
-    pub ns: f64,
-    /// Smallest value that four standard deviations of the phase and the base's margin allow.
-    pub lo_ns: f64,
-    /// Largest one, up to `X + 2e`.
-    pub hi_ns: f64,
-}
-
-/// What the model says about one probe.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Which probe, counted from 0 as they reach the model.
-    pub index: u64,
-    /// Sum of the clock's unpredicted moves, this probe's event included, ns: bounds the error of two
-    /// estimates against each other.
-    pub moved_ns: f64,
-    /// After this probe. Outside [`State::Lock`], and after a [`Glitch::Unconfirmed`] until it is
-    /// decided, the bounds are those that hold for any clock.
-    pub state: State,
-    /// Base round trip `R0`, ns.
-    pub base_ns: f64,
-    /// Excess `X` over it, ns: free of the clocks.
-    pub excess_ns: f64,
-    /// Margin `e` of half the base, ns: the excess is certain to `2e`.
-    pub margin_ns: f64,
-    /// Client to server.
-    pub out: Queue,
-    /// What the phase may be off by because of intervals that contradicted the clock of late and
-    /// were believed, ns: the bounds of `out` and `back` do not know of it.
-    pub doubt_ns: f64,
-    /// Server to client.
-    pub back: Queue,
-    /// The probe was as quick as quick ones are, and so shows the clock.
-    pub in_base: bool,
-    /// What was noticed at this probe.
-    pub event: Option<Event>,
-    /// Present if the probe taught the model nothing.
-    pub glitch: Option<Glitch>,
-}
-
 /// A probe in the filter's terms.
 #[derive(Clone, Copy, Debug)]
 struct Measured {
@@ -217,97 +117,6 @@ struct Measured {
 impl Measured {
     fn round_ns(&self) -> f64 {
         self.out_ns + self.back_ns
-    }
-}
-
-/// Phase and rate as a normal distribution.
-#[derive(Clone, Copy, Debug)]
-struct Belief {
-    phase: f64,
-    rate: f64,
-    phase_var: f64,
-    covariance: f64,
-    rate_var: f64,
-}
-
-impl Default for Belief {
-    fn default() -> Self {
-        Self {
-            phase: 0.0,
-            rate: 0.0,
-            phase_var: 0.0,
-            covariance: 0.0,
-            rate_var: COLD_RATE * COLD_RATE,
-        }
-    }
-}
-
-impl Belief {
-    /// The same `dt` seconds later, or earlier, with a rate that wanders.
-    fn after(&self, dt: f64, wander: f64) -> Self {
-        let walk = wander * wander * dt.abs();
-        Self {
-            phase: self.phase + self.rate * dt,
-            rate: self.rate,
-            phase_var: self.phase_var
-                + 2.0 * dt * self.covariance
-                + dt * dt * self.rate_var
-                + walk * dt * dt / 3.0
-                + WHITE * dt.abs(),
-            covariance: self.covariance + dt * self.rate_var + walk * dt / 2.0,
-            rate_var: self.rate_var + walk,
-        }
-    }
-
-    fn scale_variance(&mut self, factor: f64) {
-        self.phase_var *= factor;
-        self.covariance *= factor;
-        self.rate_var *= factor;
-    }
-
-    /// Learns that the phase lies in an interval. Returns how surprising that was: 1 on average if
-    /// the variance is honest.
-    fn confine(&mut self, interval: Interval) -> f64 {
-        let sd = self.phase_var.sqrt();
-        let inside = truncated(
-            (interval.low - self.phase) / sd,
-            (interval.high - self.phase) / sd,
-        );
-        let gain = self.covariance / self.phase_var;
-        let moved = inside.mean * sd;
-        self.phase += moved;
-        self.rate += gain * moved;
-        let known = self.phase_var * (1.0 - inside.variance);
-        self.phase_var -= known;
-        self.covariance -= gain * known;
-        self.rate_var -= gain * gain * known;
-        inside.mean * inside.mean + inside.variance
-    }
-}
-
-/// Where a probe allows the phase to be, ns.
-#[derive(Clone, Copy, Debug)]
-struct Interval {
-    low: f64,
-    high: f64,
-}
-
-impl Interval {
-    fn width(self) -> f64 {
-        self.high - self.low
-    }
-
-    fn middle(self) -> f64 {
-        0.5 * (self.low + self.high)
-    }
-
-    /// How far a phase is outside, ns: positive if the interval is above it.
-    fn beyond(self, phase: f64) -> f64 {
-        if self.low > phase {
-            self.low - phase
-        } else {
-            (self.high - phase).min(0.0)
-        }
     }
 }
 
@@ -464,7 +273,8 @@ impl ClockModel {
         let beyond = interval.beyond(belief.phase);
         let sigmas = beyond.abs() / belief.phase_var.sqrt();
         let mut event = None;
-        if sigmas > IMPOSSIBLE && beyond.abs() > NOISE_NS {
+        let impossible = sigmas > IMPOSSIBLE && beyond.abs() > NOISE_NS;
+        if impossible && beyond.abs() > self.baseline {
             let since_s = self.unconfirmed.map_or(self.at_s, |first| first.since_s);
             let slewed = SLEW_MAX * (probe.at_s - since_s);
             let step = beyond.abs() > slewed + 4.0 * NOISE_NS;
@@ -483,7 +293,11 @@ impl ClockModel {
                 self.unconfirmed = None;
                 self.counts.glitches += 1;
             }
-            self.confine(&mut belief, interval);
+            if impossible {
+                self.follow(&mut belief, interval, beyond);
+            } else {
+                self.confine(&mut belief, interval);
+            }
         }
         self.commit(belief, probe.at_s);
         self.look_back(&probe, crossing.back, event)
@@ -659,7 +473,7 @@ impl ClockModel {
                 belief.rate_var = belief.rate_var.max(slope * slope);
             }
         } else {
-            belief.scale_variance(0.25 * beyond * beyond / belief.phase_var);
+            belief.allow_for(beyond);
             self.confine(belief, interval);
         }
         self.moved_ns += beyond.abs();
@@ -673,6 +487,15 @@ impl ClockModel {
             self.counts.rate += 1;
             Event::Rate(beyond)
         })
+    }
+
+    /// Rather than the clock it is the base that is wrong; but perhaps the clock.
+    fn follow(&mut self, belief: &mut Belief, interval: Interval, beyond: f64) {
+        let rate = belief.rate;
+        belief.allow_for(beyond);
+        self.confine(belief, interval);
+        self.distrust.add(beyond.abs(), (belief.rate - rate).abs());
+        self.moved_ns += beyond.abs();
     }
 
     /// Of a phase that can be anywhere in the interval, takes the one that leaves the shorter queue
@@ -806,26 +629,5 @@ impl ClockModel {
         } else {
             estimate.without_direction()
         }
-    }
-}
-
-impl Estimate {
-    /// [`Self::out`] with bounds that allow for [`Self::doubt_ns`] too.
-    pub fn out_reported(&self) -> Queue {
-        let max = self.excess_ns + 2.0 * self.margin_ns;
-        Queue {
-            lo_ns: (self.out.lo_ns - self.doubt_ns).max(0.0),
-            hi_ns: (self.out.hi_ns + self.doubt_ns).min(max),
-            ..self.out
-        }
-    }
-
-    /// With the bounds that hold whatever the clocks do.
-    fn without_direction(mut self) -> Self {
-        for queue in [&mut self.out, &mut self.back] {
-            queue.lo_ns = 0.0;
-            queue.hi_ns = self.excess_ns + 2.0 * self.margin_ns;
-        }
-        self
     }
 }

@@ -8,12 +8,15 @@
 //! asymmetry of the base path, and the excess over it shared as the model says.
 
 mod base;
+mod belief;
 mod crossing;
+mod estimate;
 mod filter;
 mod gaussian;
 mod split;
 
 pub use crossing::Crossing;
-pub use filter::{ClockModel, Estimate, Event, Glitch, Queue};
+pub use estimate::{Estimate, Event, Glitch, Queue};
+pub use filter::ClockModel;
 pub(crate) use gaussian::below;
 pub use split::{Leg, WireSplit};

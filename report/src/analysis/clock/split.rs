@@ -1,7 +1,8 @@
 //! The split of the time on the wire into its two directions.
 
 use super::crossing::Crossing;
-use super::filter::{ClockModel, Estimate};
+use super::estimate::Estimate;
+use super::filter::ClockModel;
 use crate::model::host_time::ClientNs;
 use crate::model::{ClockRelation, ClockSummary, WireExcess};
 use std::net::IpAddr;
