@@ -2,9 +2,10 @@
 //! lost there, with the reason, and the counts add up.
 
 use super::harness::{
-    Finished, Server, client, finish, kill, pingtrace, points, program, start, status, sum, until,
+    Finished, Server, client, finish, kill, pingtrace, points, program, sh, start, status, sum,
+    until,
 };
-use netns::{Host, Lab, Namespace, Netlink};
+use netns::{Host, Lab, Netlink};
 use pingtrace::wire::protocol::Family;
 use pingtrace::wire::socket::ProbeSocket;
 use pnet_packet::util::checksum;
@@ -172,12 +173,6 @@ fn a_forged_too_big_neither_ends_a_run_nor_refuses_the_next() {
         let again = again.stop();
         assert_eq!((again.status, number(&again, "lost")), (0, 0), "{again:#?}");
     }
-}
-
-/// Runs a command line inside a namespace, which must succeed.
-fn sh(ns: &Namespace, line: &str) {
-    let run = || Command::new("sh").args(["-e", "-c", line]).status();
-    assert!(ns.run(run).unwrap().unwrap().success(), "{line}");
 }
 
 /// What refuses the probes, how it begins and ends, and the name of the error.

@@ -45,8 +45,8 @@ fn flood(ns: &Namespace, to: Ipv4Addr, mut probe: Probe, count: u32) -> [u64; 2]
             .send(probe.at(Sequence(sequence), monotonic_ns()), &to)
             .expect("send");
     }
-    while let Received::Reply(message, _) = socket.receive(&mut buffer).expect("receive") {
-        let packet = packet::parse(message, Family::V4).expect("a whole packet");
+    while let (Received::Reply(reply), _) = socket.receive(&mut buffer).expect("receive") {
+        let packet = packet::parse(reply.message, Family::V4).expect("a whole packet");
         if packet.session == SESSION {
             came[usize::from(packet.is_stamp_packet())] += 1;
         }

@@ -46,5 +46,6 @@ mod stalls;
 mod threaded;
 mod tools;
 mod transit;
+mod ways;
 
 use kit::{harness, v0peer};

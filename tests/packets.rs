@@ -22,6 +22,7 @@
 
 use pingtrace::wire::entry::Entry;
 use pingtrace::wire::extension::{About, Extension};
+use pingtrace::wire::flows::Flows;
 use pingtrace::wire::layout::{V1_ENTRY, V1_HEADER};
 use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet::{self, Malformed};
@@ -29,9 +30,10 @@ use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
 use pingtrace::wire::stamp_packet::StampPacket;
 use report::analysis::loss::ServerStatus;
-use report::model::{Direction, Ifindex, Netns};
+use report::model::{Direction, Ifindex, Netns, Ttl};
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZeroU8;
 use std::path::Path;
 
 /// One file.
@@ -267,6 +269,10 @@ fn drop_reports_come_out_as_they_went_in() {
     }];
     let name = "a_function_with_a_name_of_some_length\u{7}é";
     extensions.extend(Extension::texts(About::Location, name, 7));
+    extensions.push(Extension::Ttl {
+        ttl: Ttl::new(63).unwrap(),
+        back: -2,
+    });
     for family in [Family::V4, Family::V6] {
         let mut report = StampPacket::new(family, Version::V1, SessionId(9), Sequence(500), 556);
         assert!(
@@ -291,6 +297,25 @@ fn drop_reports_come_out_as_they_went_in() {
     assert_eq!(text, "a_function_with_a_name_of_some_length");
     let mut old = StampPacket::new(Family::V4, Version::V0, SessionId(9), Sequence(500), 556);
     assert!(!old.push_extension(&extensions[0]));
+}
+
+/// The ICMP id is that of session and flow: a packet with another one is not whole.
+#[test]
+fn a_probe_has_the_id_of_its_flow() {
+    let flows = Flows(NonZeroU8::new(8).unwrap());
+    let mut probe =
+        Probe::new(Family::V4, Version::V1, SessionId(9), 144, INBAND, 1).in_flows(flows);
+    for k in 0..100 {
+        let mut bytes = probe.at(Sequence(k), 1).to_vec();
+        let id = u16::from_be_bytes([bytes[4], bytes[5]]);
+        assert_eq!(id, 9 + u16::from(flows.of(Sequence(k))));
+        assert_eq!(u16::from(bytes[10]), id - 9);
+        let read = packet::parse(&bytes, Family::V4).unwrap();
+        assert!(read.checksum_ok && read.flags == INBAND);
+        bytes[10] ^= 1;
+        let why = packet::parse(&bytes, Family::V4).unwrap_err();
+        assert_eq!(why, Malformed::Inconsistent);
+    }
 }
 
 /// A question has a right checksum, and is no answer; the next probe is without it.

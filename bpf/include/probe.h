@@ -15,6 +15,8 @@ enum pt_wire {
 	PT_FLAG_DONTADD = 1 << 0,
 	PT_FLAG_INBAND = 1 << 1,
 	PT_FLAG_RECORD = 1 << 2,
+	PT_FLAG_TTL = 1 << 5, /* say with which TTL the request arrived */
+	PT_FLOW_SHIFT = 8, /* the flow of the probe is in the upper byte of the flags */
 	/* Upper bound on entries written in band; keeps one checksum run within 512 bytes. */
 	PT_INBAND_MAX = 20,
 	/* aux of a stamp taken at the tc hook, which the exact one replaces when it arrives. */
@@ -59,12 +61,14 @@ enum pt_point {
  * bits first, and `cpu` for how many PT_RUNNING_NS the server has run. DROP: the kernel of `host`
  * dropped a packet of the probe at `time_ns`, in this namespace and on this device; `cpu` is the
  * direction. TEXT: a name for the DROP of the same probe: the first 16 bytes hold ASCII, padded
- * with zeros, and `cpu` says what it names (enum pt_text); several follow one another.
+ * with zeros, and `cpu` says what it names (enum pt_text); several follow one another. TTL: `cpu`
+ * is the TTL (hop limit) with which the request arrived at the first device of `host`.
  */
 enum pt_extension {
 	PT_EXTENSION_WINDOW = 256,
 	PT_EXTENSION_DROP = 257,
 	PT_EXTENSION_TEXT = 258,
+	PT_EXTENSION_TTL = 259,
 };
 enum { PT_WINDOW = 32, PT_WINDOW_BYTES = 16 };
 
@@ -150,7 +154,10 @@ struct pt_stamp_slot {
 	__u64 sent_ns; /* l_tx_user; client only */
 	__u16 used[2]; /* stamps in use, by direction */
 	__u16 host; /* index of the stamping host; 0 also for a server on the client's kernel */
-	__u16 pad;
+	__be16 id; /* ICMP id of the request as it arrived; server only */
+	__u8 flow; /* server only */
+	__u8 ttl; /* of the request as it arrived, 0: not asked for; server only */
+	__u8 pad[4];
 	struct pt_drop drop; /* the last one */
 	struct pt_stamp stamp[2][PT_STAMPS];
 };

@@ -295,6 +295,20 @@ static __always_inline void gather_names(struct scratch *s, const struct reply *
 	}
 }
 
+/* With which TTL the request arrived, if the client asks for it, as long as there is room. */
+static __always_inline void gather_ttl(struct scratch *s, const struct reply *r,
+				       const struct pt_stamp_slot *rec)
+{
+	struct pt_stamp ttl = {};
+
+	if (!rec->ttl)
+		return;
+	ttl.host = bpf_htons(rec->host);
+	ttl.point = bpf_htons(PT_EXTENSION_TTL);
+	ttl.cpu = bpf_htons(rec->ttl);
+	append(s, &ttl, r->room, 0);
+}
+
 /* Replaces payload and checksum together, so that the checksum stays right (RFC 1624). */
 static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, struct scratch *s)
 {
@@ -434,10 +448,11 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 		answer(skb, &r, s, hash, rec->host);
 	gather_own(s, &r, rec);
 	ses = session_of(&r, hash);
-	if (ses) {
+	if (ses)
 		gather_late(s, &r, hash, ses);
+	gather_ttl(s, &r, rec);
+	if (ses)
 		gather_names(s, &r, ses);
-	}
 	if (put(skb, &r, s)) {
 		rec->state &= ~PT_REC_PENDING;
 		written++;

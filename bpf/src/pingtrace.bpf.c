@@ -57,17 +57,20 @@ struct packet {
 	__be64 host_id;
 	enum pt_direction direction;
 	__u16 flags, length;
-	__u8 version, family;
+	__be16 id;
+	__u8 version, family, ttl;
 };
 
-/* Whether this is the complete and consistent header of a probe, of either version. */
+/*
+ * Whether this is the complete and consistent header of a probe, of either version. The ICMP id is
+ * no part of it: address translations rewrite it.
+ */
 static __always_inline bool is_probe(const struct pt_header *h, __u8 request, __u8 reply)
 {
-	__u32 session = h->session, sequence = h->sequence;
+	__u32 sequence = h->sequence;
 
 	return h->magic == bpf_htons(PT_MAGIC) && (h->type == request || h->type == reply) &&
 	       h->version <= 1 && !(h->flags & bpf_htons(PT_FLAG_DONTADD)) &&
-	       h->id == (__be16)bpf_htons(bpf_ntohl(session)) &&
 	       h->sequence16 == (__be16)bpf_htons(bpf_ntohl(sequence));
 }
 
@@ -79,6 +82,7 @@ static __always_inline bool accept(struct packet *p, const struct pt_header *h, 
 	p->sequence = bpf_ntohl(h->sequence);
 	p->direction = h->type == request ? PT_REQUEST : PT_REPLY;
 	p->flags = bpf_ntohs(h->flags);
+	p->id = h->id;
 	p->version = h->version;
 	p->host_id = h->host_id;
 	return true;
@@ -151,6 +155,7 @@ static __always_inline bool parse4(const struct view *v, struct packet *p)
 	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY) || !accept(p, &b.icmp, ICMP_ECHO))
 		return false;
 	p->family = 4;
+	p->ttl = b.ip.ttl;
 	p->length = bpf_ntohs(b.ip.tot_len) - b.ip.ihl * 4;
 	p->peer[0] = p->peer[1] = p->local[0] = p->local[1] = 0;
 	p->peer[2] = p->local[2] = bpf_htonl(0xffff);
@@ -178,6 +183,7 @@ static __always_inline bool parse6(const struct view *v, struct packet *p)
 	    !accept(p, &b.icmp, ICMPV6_ECHO_REQUEST))
 		return false;
 	p->family = 6;
+	p->ttl = b.ip.hop_limit;
 	p->length = bpf_ntohs(b.ip.payload_len);
 	__builtin_memcpy(p->peer, p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr, 16);
 	__builtin_memcpy(p->local, p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr, 16);
@@ -265,6 +271,9 @@ static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 	rec->version = p->version;
 	rec->family = p->family;
 	rec->length = p->length;
+	rec->id = p->id;
+	rec->flow = p->flags >> PT_FLOW_SHIFT;
+	rec->ttl = p->flags & PT_FLAG_TTL ? p->ttl : 0;
 	rec->host = is_local(p) ? 0 : host_index;
 	rec->listed = 0;
 	rec->state = PT_REC_LIVE;

@@ -3,6 +3,7 @@
 use rustix::thread::clock_nanosleep_absolute;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use std::fs;
+use std::num::NonZeroU8;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -166,6 +167,16 @@ pub fn count(text: &str) -> Result<u32, String> {
             u32::MAX
         )
     })
+}
+
+/// Upper bound on the flows of a run: each has a distribution of its own.
+const MAX_FLOWS: u8 = 64;
+
+/// A number of flows.
+pub fn flows(text: &str) -> Result<NonZeroU8, String> {
+    let number: Option<NonZeroU8> = text.parse().ok();
+    let number = number.filter(|flows| flows.get() <= MAX_FLOWS);
+    number.ok_or_else(|| format!("'{text}' is not a number of flows from 1 to {MAX_FLOWS}"))
 }
 
 /// The size of a message, bytes; whether it fits is found out with the route.

@@ -115,6 +115,8 @@ fn result(seq: u32, dice: &mut Dice) -> ProbeResult {
         sent_unix_ns: START_UNIX_NS + i64::from(seq) * INTERVAL_NS as i64,
         peer: IpAddr::from([10, 0, 0, 2]),
         status: if lost { Status::Lost } else { Status::Ok },
+        flow: 0,
+        ttl: [None; 2],
         clock: ClockRelation::Separate,
         path: Vec::new(),
     };
@@ -168,6 +170,7 @@ fn run() -> Run {
         interval_ns: Some(INTERVAL_NS),
         threshold_ns: THRESHOLD_NS,
         size: 556,
+        flows: None,
         points: Vec::new(),
     }
 }

@@ -80,6 +80,12 @@ pub fn at_device(
     ns.run(change).unwrap().unwrap();
 }
 
+/// Runs a command line inside a namespace, which must succeed.
+pub fn sh(ns: &Namespace, line: &str) {
+    let run = || Command::new("sh").args(["-e", "-c", line]).status();
+    assert!(ns.run(run).unwrap().unwrap().success(), "{line}");
+}
+
 /// Waits until something is so; fails after [`SOON`].
 pub fn until(what: &str, so: impl Fn() -> bool) {
     let deadline = Instant::now() + SOON;

@@ -84,7 +84,7 @@ fn layout(version: Version) -> (usize, usize, usize) {
 }
 
 fn is_extension(raw: &[u8], version: Version) -> bool {
-    version == Version::V1 && matches!(u16::from_be_bytes([raw[18], raw[19]]), 256..=258)
+    version == Version::V1 && matches!(u16::from_be_bytes([raw[18], raw[19]]), 256..=259)
 }
 
 fn printable(extension: &Extension) {

@@ -19,6 +19,7 @@ use report::analysis::breakdown::breakdown_into;
 use report::analysis::clock::WireSplit;
 use report::analysis::hops::HopStats;
 use report::analysis::loss::LossId;
+use report::analysis::path_change::Paths;
 use report::analysis::series::Series;
 use report::analysis::slo::Objectives;
 use report::analysis::slowest::Slowest;
@@ -47,6 +48,8 @@ const MAX_BLAME: usize = 2 * Segment::ALL.len();
 const MOST_BLAMED: usize = 4096;
 /// Upper bound on ICMP errors that are reported one by one.
 const TOLD_ERRORS: usize = 8;
+/// Upper bound on path changes that are reported one by one.
+const TOLD_PATH_CHANGES: u64 = 8;
 
 /// Statistics of one capture, and its outputs.
 pub struct Collector {
@@ -57,6 +60,7 @@ pub struct Collector {
     /// Learns what is slow, if no threshold was given.
     adaptive: AdaptiveThreshold,
     wire: WireSplit,
+    paths: Paths,
     series: Series,
     slowest: Slowest,
     hops: Option<HopStats>,
@@ -110,6 +114,7 @@ impl Collector {
             verdicts: VerdictQueue::default(),
             adaptive: AdaptiveThreshold::default(),
             wire: WireSplit::new(),
+            paths: Paths::default(),
             series: Series::new(),
             slowest: Slowest::new(PICTURED),
             hops: wanted.namespace.then(HopStats::new),
@@ -235,6 +240,7 @@ impl Collector {
             log::info!("probe {}: {event}", probe.seq);
         }
         let sent = probe.sent_ns().unwrap_or(0);
+        self.report_path_changes(probe);
         self.verdicts.confirm(&self.scratch, sent);
         self.count(probe, sent);
         let slow = self.is_slow(probe);
@@ -255,6 +261,17 @@ impl Collector {
             result.verdict = self.verdicts.provisional(&result).filter(|_| slow);
             result.blame = self.blame.get(&probe.seq).cloned().unwrap_or_default();
             self.slowest.offer(result);
+        }
+    }
+
+    /// Reports the first changes of the path that the TTLs show, and counts all.
+    fn report_path_changes(&mut self, probe: &Probe) {
+        for change in self.paths.observe(probe) {
+            let counted = &mut self.stats.counters.path_changes;
+            *counted += 1;
+            if *counted <= TOLD_PATH_CHANGES {
+                log::info!("probe {}: {change}", probe.seq);
+            }
         }
     }
 
@@ -287,6 +304,7 @@ impl Collector {
     fn count(&mut self, probe: &Probe, sent: u64) {
         self.stats.record(&self.scratch);
         self.stats.vary(probe);
+        self.stats.flows.answered(probe, self.scratch.total_ns);
         self.seen = probe
             .path
             .iter()
@@ -361,6 +379,7 @@ impl Collector {
     /// Takes a probe that was given up.
     pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
         let id = self.stats.lost(&loss);
+        self.stats.flows.lost(probe.flow);
         let sent = probe.sent_ns().unwrap_or(0);
         self.series.lost(sent.saturating_sub(self.start_ns));
         self.slip(probe.seq, sent);

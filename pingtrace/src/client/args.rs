@@ -6,6 +6,7 @@ use crate::wire::stamp_return::StampReturn;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use croner::Cron;
+use std::num::NonZeroU8;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -122,6 +123,11 @@ pub struct Args {
     /// TOS or traffic-class byte (DSCP x 4), decimal or 0x..
     #[arg(short = 'Q', long, value_name = "TOS", allow_hyphen_values = true, value_parser = tos, conflicts_with = "server", help_heading = heading::ADDRESSING)]
     pub tos: Option<u8>,
+
+    /// Spread the probes over N flows, which networks with several ways send different ways: each has an
+    /// ICMP id and an IPv6 flow label of its own, and statistics of its own
+    #[arg(long, value_name = "N", default_value_t = NonZeroU8::MIN, value_parser = units::flows, conflicts_with = "server", help_heading = heading::ADDRESSING)]
+    pub flows: NonZeroU8,
 
     /// Stamp only in the network namespace of this process
     #[arg(long, help_heading = heading::ADDRESSING)]

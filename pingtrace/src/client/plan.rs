@@ -4,6 +4,7 @@ use super::args::{Args, Mode};
 use crate::exit::Usage;
 use crate::kernel::host;
 use crate::units::realtime_ns;
+use crate::wire::flows::Flows;
 use crate::wire::layout::V1_HEADER;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{self, MAX_MESSAGE, Options};
@@ -46,6 +47,8 @@ pub struct Plan {
     pub device: Option<String>,
     /// Socket options.
     pub options: Options,
+    /// How many flows the probes leave in.
+    pub flows: Flows,
     /// How the server's stamps are to return, until it is known how they do.
     pub mode: Mode,
     /// ICMP message size, bytes.
@@ -100,6 +103,7 @@ impl Plan {
             source,
             device: device.map(|link| link.name).or(options.device.clone()),
             options,
+            flows: Flows(args.flows),
             mode: args.mode,
             size: args.size,
             interval_ns: (!args.adaptive).then_some(args.interval.as_nanos() as u64),
@@ -137,6 +141,7 @@ impl Plan {
             interval_ns: self.interval_ns,
             threshold_ns: self.threshold_ns,
             size: self.size,
+            flows: Some(self.flows.0).filter(|flows| flows.get() > 1),
             points: Vec::new(),
         }
     }

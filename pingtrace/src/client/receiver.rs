@@ -49,6 +49,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 session: shared.session,
                 peer: plan.ip,
                 netns: plan.netns,
+                flows: plan.flows,
                 // Without programs of its own, the client sees no hop but its socket's.
                 own_namespace_only: plan.own_namespace_only || here.tracer.is_none(),
                 two_hosts: plan.two_hosts,
@@ -148,11 +149,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             tracer.begin_wait();
         }
         let mut buffer = std::mem::take(&mut self.buffer);
-        let received = if self.here.tracer.is_some() {
-            shared.socket.receive(&mut buffer).map(|r| (r, None))
-        } else {
-            shared.socket.receive_stamped(&mut buffer)
-        };
+        let received = shared.socket.receive(&mut buffer);
         let now = monotonic_ns();
         let (received, arrived) = received.unwrap_or_else(|e| {
             self.refusals.receive(&e);
@@ -167,11 +164,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
         let arrived_ns = arrived.map(|at| (at - self.core.epoch_ns).cast_unsigned());
         self.core.drained(arrived_ns.unwrap_or(0));
         match received {
-            Received::Reply(message, from) => {
+            Received::Reply(reply) => {
                 if let Some(ns) = arrived_ns {
-                    self.take_arrival(message, ns);
+                    self.take_arrival(reply.message, ns);
                 }
-                let answered = self.core.reply(message, from, now, &mut self.here);
+                let answered = self.core.reply(&reply, now, &mut self.here);
                 if let Some(answered) = answered {
                     self.here.explain(answered, now, &self.core.journey);
                 }
@@ -309,7 +306,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 let question = shared.question(index, sent_ns);
                 let probe = &mut probes[asked as usize];
                 let message = probe.asking(index.sequence(), sent_ns, question);
-                if shared.send(message).is_err() {
+                if shared.send(index.sequence(), message).is_err() {
                     break;
                 }
             }

@@ -6,7 +6,8 @@ use crate::control::Control;
 use crate::kernel::host;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
-use crate::wire::number::SessionId;
+use crate::wire::flows::Flows;
+use crate::wire::number::{Sequence, SessionId};
 use crate::wire::probe::Probe;
 use crate::wire::socket::{self, ProbeSocket};
 use crate::wire::stamp_return::StampReturn;
@@ -80,6 +81,7 @@ pub struct Shared {
     /// Those that the receiver has not taken yet, in order.
     failed: Mutex<Vec<(ProbeIndex, SendError)>>,
     peer: SockAddr,
+    flows: Flows,
     /// The device of a link-local peer, see [`Plan::zone`], and its index.
     zone: Option<(String, AtomicU32)>,
     /// The [`StampReturn`] that the probes ask for, chosen by the receiver.
@@ -113,6 +115,7 @@ impl Shared {
             send_errors: AtomicU32::new(0),
             failed: Mutex::default(),
             peer: plan.peer.clone(),
+            flows: plan.flows,
             zone,
             asked: AtomicU8::new(plan.mode.first() as u8),
             question: AtomicU64::new(0),
@@ -121,23 +124,29 @@ impl Shared {
         }
     }
 
-    /// Sends a message to the peer. After a failure, the devices that the run is bound to by name
-    /// are looked up again.
-    pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        let Some((zone, index)) = &self.zone else {
-            let sent = self.socket.send(message, &self.peer);
-            return sent.inspect_err(|_| self.socket.follow_device());
+    /// Sends the message of a probe to the peer. After a failure, the devices that the run is bound to by
+    /// name are looked up again.
+    pub fn send(&self, sequence: Sequence, message: &[u8]) -> io::Result<()> {
+        let sent = match self.peer.as_socket_ipv6() {
+            Some(peer) => self.socket.send(message, &self.to_v6(peer, sequence)),
+            None => self.socket.send(message, &self.peer),
         };
-        let index_now = index.load(Ordering::Relaxed);
-        let to = self.peer.as_socket_ipv6();
-        let to = to.map(|to| SocketAddrV6::new(*to.ip(), 0, 0, index_now).into());
-        let sent = self.socket.send(message, to.as_ref().unwrap_or(&self.peer));
         sent.inspect_err(|_| {
             self.socket.follow_device();
-            if let Some(new) = socket::device_index(zone) {
+            if let Some((zone, index)) = &self.zone
+                && let Some(new) = socket::device_index(zone)
+            {
                 index.store(new, Ordering::Relaxed);
             }
         })
+    }
+
+    /// The peer, by the device of its zone, with the flow label of a probe.
+    fn to_v6(&self, peer: SocketAddrV6, sequence: Sequence) -> SockAddr {
+        let zone = self.zone.as_ref();
+        let scope = zone.map_or(peer.scope_id(), |(_, index)| index.load(Ordering::Relaxed));
+        let label = self.flows.label(self.session, sequence).to_be();
+        SocketAddrV6::new(*peer.ip(), 0, label, scope).into()
     }
 
     /// The probe with this index could not be sent.
@@ -162,6 +171,7 @@ impl Shared {
                 flags,
                 host::id(),
             )
+            .in_flows(plan.flows)
         };
         StampReturn::VARIANTS.iter().map(probe).collect()
     }
@@ -323,7 +333,7 @@ impl<'a> Sender<'a> {
         let message = self.probes[asked as usize].asking(sequence, now, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(index.0 + 1, Ordering::Release);
-        let sent = shared.send(message);
+        let sent = shared.send(sequence, message);
         if let Err(e) = &sent {
             shared.fail(index, socket::send_error(e));
         }

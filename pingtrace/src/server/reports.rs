@@ -1,7 +1,7 @@
 //! Drop reports: a server reports to a client the packets that the server's kernel dropped. A report is a
 //! stamp packet with the probe's stamps, the drop, and its names by the server's kernel.
 
-use super::slot::{address, family, is_own_reply, left_by, notified, probe, stamps};
+use super::slot::{address, family, is_own_reply, left_by, notified, packet, probe, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
@@ -116,13 +116,12 @@ impl DropReports {
         if !self.send_names {
             (drop.device, drop.netns_name) = (None, None);
         }
-        let family = family(&slot);
         let device = left_by(&slot);
         Some(Report {
             from: address(&slot.local, device),
             to: address(&slot.peer, device),
-            family,
-            message: message(&slot, family, &drop),
+            family: family(&slot),
+            message: message(&slot, &drop),
         })
     }
 }
@@ -135,9 +134,7 @@ fn is_lost(slot: &pt_stamp_slot) -> bool {
 
 /// The message with blame for a probe's slow segments, as far as there is room; none without blame.
 pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
-    let length = usize::from(slot.length);
-    let (session, sequence) = probe(slot);
-    let mut packet = StampPacket::new(family(slot), Version::V1, session, sequence, length);
+    let mut packet = packet(slot, Version::V1);
     let text = to_wire(blame, packet.room() * TEXT);
     if text.is_empty() {
         return None;
@@ -150,10 +147,8 @@ pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
 
 /// The message of a report; what a small packet has no room for is left out, the least important parts
 /// first.
-fn message(slot: &pt_stamp_slot, family: Family, drop: &KernelDrop) -> Vec<u8> {
-    let length = usize::from(slot.length);
-    let (session, sequence) = probe(slot);
-    let mut packet = StampPacket::new(family, Version::V1, session, sequence, length);
+fn message(slot: &pt_stamp_slot, drop: &KernelDrop) -> Vec<u8> {
+    let mut packet = packet(slot, Version::V1);
     packet.push_extension(&Extension::Drop {
         ns: drop.ns,
         netns: drop.netns,

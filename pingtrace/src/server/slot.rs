@@ -2,7 +2,8 @@
 
 use crate::wire::entry::Entry;
 use crate::wire::number::{Sequence, SessionId};
-use crate::wire::protocol::Family;
+use crate::wire::protocol::{Family, Version};
+use crate::wire::stamp_packet::StampPacket;
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot, pt_state};
 use report::model::{Direction, Point};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -43,6 +44,14 @@ pub fn stamps(slot: &pt_stamp_slot, back: i16) -> Vec<Entry> {
 /// The probe of a slot.
 pub fn probe(slot: &pt_stamp_slot) -> (SessionId, Sequence) {
     (SessionId(slot.session), Sequence(slot.sequence))
+}
+
+/// An empty stamp packet for the client of a slot.
+pub fn packet(slot: &pt_stamp_slot, version: Version) -> StampPacket {
+    let (session, sequence) = probe(slot);
+    let length = usize::from(slot.length);
+    StampPacket::new(family(slot), version, session, sequence, length)
+        .answering(slot.flow, u16::from_be(slot.id))
 }
 
 /// The probe of an event.

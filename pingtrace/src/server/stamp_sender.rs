@@ -2,20 +2,20 @@
 //! stamps came later.
 
 use super::names::Names;
-use super::slot::{address, family, is_own_reply, left_by, notified, probe, stamps};
+use super::slot::{address, family, is_own_reply, left_by, notified, packet, probe, stamps};
 use crate::capture::explain::Explainer;
 use crate::kernel::table::Table;
 use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
 use crate::wire::entry::Entry;
+use crate::wire::extension::Extension;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::socket::ProbeSocket;
-use crate::wire::stamp_packet::StampPacket;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_pending, pt_pending_kind, pt_stamp_slot, pt_state};
 use report::analysis::blame;
-use report::model::{Direction, Host, Netns, Stamp};
+use report::model::{Direction, Host, Netns, Stamp, Ttl};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
@@ -166,9 +166,8 @@ impl StampSender {
         } else {
             Version::V1
         };
-        let (session, sequence) = probe(head);
-        let length = usize::from(head.length);
-        let mut packet = StampPacket::new(family, version, session, sequence, length);
+        let (_, sequence) = probe(head);
+        let mut packet = packet(head, version);
         let (mut taken, mut sent) = (0, Vec::new());
         for slot in batch {
             let back = sequence.since(probe(slot).1).cast_signed();
@@ -181,6 +180,9 @@ impl StampSender {
             }
             for e in &entries {
                 packet.push(e);
+            }
+            if let Some(ttl) = Ttl::new(slot.ttl) {
+                packet.push_extension(&Extension::Ttl { ttl, back });
             }
             taken += 1;
             sent.extend(entries);

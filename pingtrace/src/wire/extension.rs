@@ -3,7 +3,7 @@
 use super::layout::{EntryV1, RUNNING_NS, TEXT, TextEntry, WindowEntry};
 use bpf::pingtrace::types::{pt_extension, pt_server_status, pt_text};
 use report::analysis::loss::ServerStatus;
-use report::model::{Direction, Ifindex, Netns};
+use report::model::{Direction, Ifindex, Netns, Ttl};
 use zerocopy::{FromZeros, transmute, transmute_ref};
 
 /// Host field of a question that is not answered yet.
@@ -13,6 +13,7 @@ const WINDOW_KIND: u16 = pt_extension::PT_EXTENSION_WINDOW.0 as u16;
 const DROP_KIND: u16 = pt_extension::PT_EXTENSION_DROP.0 as u16;
 const PLACE: u16 = pt_text::PT_TEXT_PLACE.0 as u16;
 const TEXT_KIND: u16 = pt_extension::PT_EXTENSION_TEXT.0 as u16;
+const TTL_KIND: u16 = pt_extension::PT_EXTENSION_TTL.0 as u16;
 
 /// What a text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +85,13 @@ pub enum Extension {
         /// How many sequence numbers back the probe is.
         back: u16,
     },
+    /// With which TTL the request of a probe arrived at the server.
+    Ttl {
+        /// As in the packet.
+        ttl: Ttl,
+        /// How many sequence numbers back the probe is; negative: it is a younger one.
+        back: i16,
+    },
 }
 
 impl Extension {
@@ -100,10 +108,10 @@ impl Extension {
 
     /// Whether an entry is an extension.
     pub(super) fn is(e: &EntryV1) -> bool {
-        (WINDOW_KIND..=TEXT_KIND).contains(&e.point.get())
+        (WINDOW_KIND..=TTL_KIND).contains(&e.point.get())
     }
 
-    /// `None` for a question that is not answered, and for an unknown text.
+    /// `None` for a question that is not answered, an unknown text, and an impossible TTL.
     pub(super) fn from_entry(e: &EntryV1) -> Option<Self> {
         let back = e.aux.get();
         match e.point.get() {
@@ -136,6 +144,13 @@ impl Extension {
                 let text = entry.text.iter().filter(|b| is_printable(**b));
                 let text = text.map(|b| char::from(*b)).collect();
                 Some(Self::Text { about, text, back })
+            }
+            TTL_KIND => {
+                let ttl = u8::try_from(e.cpu.get()).ok()?;
+                Some(Self::Ttl {
+                    ttl: Ttl::new(ttl)?,
+                    back: back.cast_signed(),
+                })
             }
             _ => None,
         }
@@ -176,6 +191,12 @@ impl Extension {
                 entry.back = (*back).into();
                 Some(transmute!(entry))
             }
+            Self::Ttl { ttl, back } => Some(EntryV1 {
+                point: TTL_KIND.into(),
+                cpu: u16::from(ttl.get()).into(),
+                aux: back.cast_unsigned().into(),
+                ..EntryV1::new_zeroed()
+            }),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Anybody can send one, so it counts only if it quotes a probe in flight; what the kernel learnt from it,
 //! such as a path MTU, is ignored.
 
+use crate::wire::flows::Flows;
 use crate::wire::layout::{Header, MAGIC};
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::Family;
@@ -79,21 +80,26 @@ impl IcmpError {
 
     /// Whether it is about a packet to the peer, or one of the session's id: this run's, forged, or
     /// another program's.
-    pub fn concerns(&self, session: SessionId, peer: IpAddr) -> bool {
-        self.to == peer || self.echo.is_some_and(|echo| echo.id == session.low())
+    pub fn concerns(&self, session: SessionId, flows: Flows, peer: IpAddr) -> bool {
+        self.to == peer || self.echo.is_some_and(|echo| echo.is_of(session, flows))
     }
 
     /// The low 16 bits of the quoted probe's sequence number, if it is one of this session to this
     /// peer, as far as it is quoted.
-    pub fn probe(&self, session: SessionId, peer: IpAddr) -> Option<u16> {
+    pub fn probe(&self, session: SessionId, flows: Flows, peer: IpAddr) -> Option<u16> {
         let echo = self.echo.filter(|_| self.to == peer)?;
         let whole =
             |(s, sequence): (SessionId, Sequence)| s == session && sequence.low() == echo.sequence;
-        (echo.id == session.low() && echo.whole.is_none_or(whole)).then_some(echo.sequence)
+        (echo.is_of(session, flows) && echo.whole.is_none_or(whole)).then_some(echo.sequence)
     }
 }
 
 impl Echo {
+    /// Whether the ICMP id is that of a session's probe.
+    fn is_of(&self, session: SessionId, flows: Flows) -> bool {
+        self.id == flows.id(session, Sequence(self.sequence.into()))
+    }
+
     /// `None` if it is not an echo request, or enough is quoted to see that it is not a probe.
     fn parse(echo: &[u8], family: Family) -> Option<Self> {
         let mut header = Header::new_zeroed();
@@ -194,7 +200,11 @@ mod tests {
         let ours = probe(SESSION, 0x0007_0005);
         for quoted in [8, 12, 14, 24, 144] {
             let error = parse(&error(&ours, [10, 0, 0, 2], quoted));
-            assert_eq!(error.probe(SESSION, PEER), Some(5), "{quoted} bytes");
+            assert_eq!(
+                error.probe(SESSION, Flows::ONE, PEER),
+                Some(5),
+                "{quoted} bytes"
+            );
         }
     }
 
@@ -202,8 +212,12 @@ mod tests {
     fn what_quotes_no_probe_of_ours_is_not_believed() {
         let ours = probe(SESSION, 5);
         let elsewhere = parse(&error(&ours, [10, 0, 0, 3], 8));
-        assert_eq!(elsewhere.probe(SESSION, PEER), None, "another host");
-        assert!(elsewhere.concerns(SESSION, PEER), "by its id");
+        assert_eq!(
+            elsewhere.probe(SESSION, Flows::ONE, PEER),
+            None,
+            "another host"
+        );
+        assert!(elsewhere.concerns(SESSION, Flows::ONE, PEER), "by its id");
         let mut no_magic = ours.clone();
         no_magic[12] = 0;
         let same_low_bits = probe(SessionId(SESSION.0 ^ 0xff_0000), 5);
@@ -213,13 +227,17 @@ mod tests {
             ("too short", &ours, 7),
         ] {
             let error = parse(&error(message, [10, 0, 0, 2], quoted));
-            assert_eq!(error.probe(SESSION, PEER), None, "{what}");
-            assert!(error.concerns(SESSION, PEER), "{what}");
+            assert_eq!(error.probe(SESSION, Flows::ONE, PEER), None, "{what}");
+            assert!(error.concerns(SESSION, Flows::ONE, PEER), "{what}");
         }
         let mut bad_sum = error(&ours, [10, 0, 0, 2], 24);
         bad_sum[2] ^= 1;
-        assert_eq!(parse(&bad_sum).probe(SESSION, PEER), None, "bad checksum");
+        assert_eq!(
+            parse(&bad_sum).probe(SESSION, Flows::ONE, PEER),
+            None,
+            "bad checksum"
+        );
         let foreign = parse(&error(&probe(SessionId(0x1111_2222), 5), [10, 0, 0, 3], 24));
-        assert!(!foreign.concerns(SESSION, PEER));
+        assert!(!foreign.concerns(SESSION, Flows::ONE, PEER));
     }
 }

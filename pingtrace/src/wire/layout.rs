@@ -22,6 +22,8 @@ pub const V0_ENTRY: usize = size_of::<EntryV0>();
 pub const V0_RESERVED: u8 = 8;
 /// Upper bound on the entries of a packet: `num` has eight bits.
 pub const MAX_ENTRIES: usize = u8::MAX as usize;
+/// Where the flow begins in the flags.
+const FLOW_SHIFT: u32 = pt_wire::PT_FLOW_SHIFT.0;
 /// Bytes of text in one entry.
 pub const TEXT: usize = 16;
 /// Probes that one question asks about.
@@ -39,7 +41,7 @@ pub struct Header {
     pub code: u8,
     /// RFC 792, of the whole message; of `ICMPv6` with its pseudo header.
     pub checksum: U16,
-    /// Low 16 bits of the session id.
+    /// Low 16 bits of the session id, plus the flow: what networks hash.
     pub id: U16,
     /// Low 16 bits of the sequence number.
     pub sequence16: U16,
@@ -47,7 +49,7 @@ pub struct Header {
     pub version: u8,
     /// Entries in use.
     pub num: u8,
-    /// `PT_FLAG_..`.
+    /// `PT_FLAG_..`; in the upper byte the flow.
     pub flags: U16,
     /// [`MAGIC`].
     pub magic: U16,
@@ -147,9 +149,9 @@ impl HeaderV1 {
     pub fn new(version: Version, session: SessionId, size: usize) -> Self {
         let mut header = Self::new_zeroed();
         let common = &mut header.common;
-        common.id = session.low().into();
         common.magic = MAGIC.into();
         common.session = session.0.into();
+        common.set_flow(0);
         match version {
             Version::V0 => {
                 common.code = 1;
@@ -170,10 +172,26 @@ impl Header {
         (SessionId(self.session.get()), Sequence(self.sequence.get()))
     }
 
-    /// Whether ICMP id and sequence are the low bits of the 32-bit fields.
+    /// Whether the ICMP sequence is that of the 32-bit field.
     pub fn is_consistent(&self) -> bool {
-        let (session, sequence) = self.probe();
-        self.id == session.low() && self.sequence16 == sequence.low()
+        let (_, sequence) = self.probe();
+        self.sequence16 == sequence.low()
+    }
+
+    /// Whether the ICMP id is that of session and flow: an address translation rewrites it, and back. Peers of
+    /// version 0 know no flow, and may have set its bits.
+    pub fn has_own_id(&self) -> bool {
+        let (session, _) = self.probe();
+        let flow = (self.flags.get() >> FLOW_SHIFT) as u8;
+        self.id == session.id(flow) || self.version == 0 && self.id == session.id(0)
+    }
+
+    /// Sets the flow, and so the ICMP id.
+    pub fn set_flow(&mut self, flow: u8) {
+        let (session, _) = self.probe();
+        let flags = self.flags.get() & ((1 << FLOW_SHIFT) - 1);
+        self.flags = (flags | u16::from(flow) << FLOW_SHIFT).into();
+        self.id = session.id(flow).into();
     }
 
     /// Sets both sequence numbers.

@@ -1,5 +1,7 @@
 //! What two hosts exchange: packets, and the sockets that send and receive them.
 
+/// Which way through the network.
+pub mod flows;
 /// Session id and sequence number.
 pub mod number;
 /// Address family, version, flags.

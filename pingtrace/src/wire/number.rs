@@ -7,9 +7,9 @@ use std::fmt;
 pub struct SessionId(pub u32);
 
 impl SessionId {
-    /// What fits into the ICMP id.
-    pub const fn low(self) -> u16 {
-        self.0 as u16
+    /// The ICMP id of a flow: what fits of the session, plus the flow.
+    pub fn id(self, flow: u8) -> u16 {
+        (self.0 as u16).wrapping_add(flow.into())
     }
 }
 

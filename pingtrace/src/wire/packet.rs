@@ -20,7 +20,7 @@ pub enum Malformed {
     Magic,
     /// An unknown version.
     Version,
-    /// ICMP id or sequence contradict the 32-bit fields.
+    /// ICMP id or sequence contradict the 32-bit fields and the flow.
     Inconsistent,
     /// More entries are announced than arrived.
     Count,
@@ -66,7 +66,7 @@ pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
         1 => Version::V1,
         _ => return Err(Malformed::Version),
     };
-    if !header.is_consistent() {
+    if !header.is_consistent() || !header.has_own_id() {
         return Err(Malformed::Inconsistent);
     }
     let (session, sequence) = header.probe();

@@ -1,6 +1,7 @@
 //! The probe of a session: an echo request with room for stamps.
 
 use super::extension::question;
+use super::flows::Flows;
 use super::layout::{EntryV1, HeaderV1, V1_ENTRY, V1_HEADER, set_checksum};
 use super::number::{Sequence, SessionId};
 use super::protocol::{Family, Version};
@@ -16,6 +17,7 @@ pub struct Probe {
     bytes: Vec<u8>,
     version: Version,
     family: Family,
+    flows: Flows,
 }
 
 impl Probe {
@@ -40,7 +42,14 @@ impl Probe {
             bytes,
             version,
             family,
+            flows: Flows::ONE,
         }
+    }
+
+    /// In so many flows.
+    #[must_use]
+    pub fn in_flows(self, flows: Flows) -> Self {
+        Self { flows, ..self }
     }
 
     /// The packet for one send.
@@ -55,6 +64,7 @@ impl Probe {
             return &[];
         };
         header.common.set_sequence(sequence);
+        header.common.set_flow(self.flows.of(sequence));
         if self.version == Version::V1 {
             header.sent_ns = send_ns.into();
             if let Ok((entry, _)) = EntryV1::mut_from_prefix(entries) {

@@ -11,11 +11,11 @@ use crate::wire::layout::V0_HEADER;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::packet;
 use crate::wire::protocol::Family;
-use crate::wire::timestamps;
+use crate::wire::timestamps::{self, Stamped};
 use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;
-use report::model::Point;
 use report::model::send_error::SendError;
+use report::model::{Point, Ttl};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::ffi::CString;
 use std::io;
@@ -68,12 +68,23 @@ pub enum Deliver {
 
 /// What arrived.
 pub enum Received<'a> {
-    /// An echo reply's ICMP message, and who sent it.
-    Reply(&'a [u8], IpAddr),
+    /// An echo reply.
+    Reply(Reply<'a>),
     /// An ICMP error about a packet of this host.
     Error(IcmpError),
     /// Nothing within [`RECEIVE_TICK`], or something else's message.
     Nothing,
+}
+
+/// An echo reply as it arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Reply<'a> {
+    /// The ICMP message.
+    pub message: &'a [u8],
+    /// Who sent it.
+    pub from: IpAddr,
+    /// With which TTL it arrived, if that is known.
+    pub ttl: Option<Ttl>,
 }
 
 impl ProbeSocket {
@@ -135,6 +146,12 @@ impl ProbeSocket {
         };
         self.set(level, discover, &probe)
             .context("forbid fragmentation")?;
+        if self.family == Family::V6 {
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, &1_i32)
+                .context("ask for the hop limit of replies")?;
+            self.set(libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO_SEND, &1_i32)
+                .context("choose the flow labels of probes")?;
+        }
         self.deliver(Deliver::RepliesAndErrors)
             .context("set the ICMP type filter")?;
         if let Some(device) = &options.device {
@@ -248,7 +265,7 @@ impl ProbeSocket {
         self.socket.send_to(message, to).map(|_| ())
     }
 
-    /// Asks for `SO_TIMESTAMPING` stamps, see [`Self::receive_stamped`].
+    /// Asks for `SO_TIMESTAMPING` stamps, see [`Self::receive`] and [`Self::sent_stamps`].
     pub fn enable_timestamps(&self) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &timestamps::FLAGS)
     }
@@ -267,61 +284,43 @@ impl ProbeSocket {
         }
     }
 
-    /// Like [`Self::receive`], with the kernel's stamp of the arrival, `CLOCK_REALTIME` ns.
-    pub fn receive_stamped<'b>(
-        &self,
-        buffer: &'b mut [MaybeUninit<u8>],
-    ) -> io::Result<(Received<'b>, Option<i64>)> {
-        match timestamps::receive(&self.socket, buffer, 0) {
-            Ok(s) => Ok((self.interpret(buffer, s.length, &s.from), s.at_ns)),
-            Err(e) if is_nothing(&e) => Ok((Received::Nothing, None)),
-            Err(e) => Err(e),
-        }
-    }
-
     /// Whether every message that arrived has been received.
     pub fn is_drained(&self) -> bool {
         rustix::io::ioctl_fionread(&self.socket).is_ok_and(|bytes| bytes == 0)
     }
 
-    /// Waits up to [`RECEIVE_TICK`] for one message.
-    pub fn receive<'b>(&self, buffer: &'b mut [MaybeUninit<u8>]) -> io::Result<Received<'b>> {
-        match self.socket.recv_from(buffer) {
-            Ok((length, from)) => Ok(self.interpret(buffer, length, &from)),
-            Err(e) if is_nothing(&e) => Ok(Received::Nothing),
+    /// Waits up to [`RECEIVE_TICK`] for one message; with the kernel's stamp of its arrival, `CLOCK_REALTIME`
+    /// ns, where the kernel was [asked](Self::enable_timestamps).
+    pub fn receive<'b>(
+        &self,
+        buffer: &'b mut [MaybeUninit<u8>],
+    ) -> io::Result<(Received<'b>, Option<i64>)> {
+        match timestamps::receive(&self.socket, buffer, 0) {
+            Ok(s) => {
+                let received = self.interpret(written(buffer, s.length), &s);
+                Ok((received.unwrap_or(Received::Nothing), s.at_ns))
+            }
+            Err(e) if is_nothing(&e) => Ok((Received::Nothing, None)),
             Err(e) => Err(e),
         }
     }
 
-    /// Parses the first `length` bytes of the buffer, which the kernel has written.
-    fn interpret<'b>(
-        &self,
-        buffer: &'b [MaybeUninit<u8>],
-        length: usize,
-        from: &SockAddr,
-    ) -> Received<'b> {
-        let bytes = written(buffer, length);
-        let Some(from) = from.as_socket().map(|a| a.ip()) else {
-            return Received::Nothing;
-        };
-        let Some(message) = self.message(bytes) else {
-            return Received::Nothing;
+    /// Parses what was received.
+    fn interpret<'b>(&self, bytes: &'b [u8], s: &Stamped) -> Option<Received<'b>> {
+        let from = s.from.as_socket()?.ip();
+        let (message, ttl) = match self.family {
+            Family::V6 => (bytes, s.hop_limit),
+            // An IPv4 raw socket gives the IP header too.
+            Family::V4 => {
+                let ip = Ipv4Packet::new(bytes)?;
+                let header = usize::from(ip.get_header_length()) * 4;
+                (bytes.get(header..)?, Ttl::new(ip.get_ttl()))
+            }
         };
         if message.first() == Some(&self.family.reply()) {
-            return Received::Reply(message, from);
+            return Some(Received::Reply(Reply { message, from, ttl }));
         }
-        IcmpError::parse(message, self.family, from).map_or(Received::Nothing, Received::Error)
-    }
-
-    /// The ICMP message: an IPv4 raw socket gives the IP header too.
-    fn message<'b>(&self, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        match self.family {
-            Family::V6 => Some(bytes),
-            Family::V4 => {
-                let header = usize::from(Ipv4Packet::new(bytes)?.get_header_length()) * 4;
-                bytes.get(header..)
-            }
-        }
+        IcmpError::parse(message, self.family, from).map(Received::Error)
     }
 }
 

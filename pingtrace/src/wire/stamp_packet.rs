@@ -48,6 +48,17 @@ impl StampPacket {
         }
     }
 
+    /// With the flow of the request, and its ICMP id as it arrived: an address translation on the way back
+    /// knows no other.
+    #[must_use]
+    pub fn answering(mut self, flow: u8, id: u16) -> Self {
+        if let Ok((header, _)) = Header::mut_from_prefix(&mut self.bytes) {
+            header.set_flow(flow);
+            header.id = id.into();
+        }
+        self
+    }
+
     /// Entries that still fit.
     pub fn room(&self) -> usize {
         let total = match self.version {

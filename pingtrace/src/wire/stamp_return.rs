@@ -1,6 +1,6 @@
 //! How the server's stamps return.
 
-use super::protocol::{INBAND, RECORD, Version};
+use super::protocol::{INBAND, RECORD, TTL, Version};
 
 /// How the server's stamps return: what a probe asks for, and what was seen. The names are those of `--mode` and of
 /// results.
@@ -45,8 +45,8 @@ impl StampReturn {
     /// Flags of the probes that ask for it.
     pub const fn flags(self) -> u16 {
         match self {
-            Self::Inband => INBAND,
-            Self::Compact => RECORD,
+            Self::Inband => INBAND | TTL,
+            Self::Compact => RECORD | TTL,
             Self::V0 | Self::Pingpong => 0,
         }
     }

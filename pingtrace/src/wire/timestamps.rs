@@ -6,7 +6,7 @@
 //! moment, so a step of the wall clock between two readings of the offset shows as an error in
 //! the probes that were under way, and nowhere else.
 
-use report::model::Point;
+use report::model::{Point, Ttl};
 use socket2::{MaybeUninitSlice, MsgHdrMut, SockAddr, Socket};
 use std::io;
 use std::mem::MaybeUninit;
@@ -41,6 +41,8 @@ pub struct Stamped {
     pub at_ns: Option<i64>,
     /// What it stamps, if it is of a send.
     pub sent: Option<Point>,
+    /// The hop limit with which it arrived, of an IPv6 socket that asked for it.
+    pub hop_limit: Option<Ttl>,
 }
 
 /// Receives with `MSG_ERRQUEUE | MSG_DONTWAIT` for stamps of sends, or 0 for messages.
@@ -64,6 +66,7 @@ pub fn receive(
         from,
         at_ns: None,
         sent: None,
+        hop_limit: None,
     };
     stamped.read(&control[..used.min(CONTROL)]);
     Ok(stamped)
@@ -99,6 +102,9 @@ impl Stamped {
             (libc::SOL_SOCKET, libc::SCM_TIMESTAMPING) if data.len() >= 16 => {
                 let (seconds, ns) = (long(data, 0), long(data, 8));
                 self.at_ns = Some(seconds * 1_000_000_000 + ns).filter(|t| *t != 0);
+            }
+            (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) if data.len() >= 4 => {
+                self.hop_limit = u8::try_from(int(data, 0)).ok().and_then(Ttl::new);
             }
             // struct sock_extended_err: ee_errno, origin/type/code/pad, ee_info, ee_data.
             (libc::SOL_IP, libc::IP_RECVERR) | (libc::SOL_IPV6, libc::IPV6_RECVERR)

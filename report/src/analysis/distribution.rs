@@ -76,6 +76,11 @@ impl Distribution {
         quantile.value(&self.histogram).clamp(self.min, self.max)
     }
 
+    /// Values above this one, as far as the histogram tells them apart.
+    pub(crate) fn above(&self, ns: u64) -> u64 {
+        self.count() - self.histogram.count_between(0, ns.min(LARGEST_NS))
+    }
+
     /// In one line; `segment` is only the label.
     pub(crate) fn stat(&self, segment: Option<Segment>) -> DelayStat {
         let count = self.count();

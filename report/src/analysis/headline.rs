@@ -4,8 +4,10 @@
 //! A run is about loss if its lost probes weigh more than its slow ones. A lost probe weighs as much as
 //! ten slow ones ([`LOST_IN_SLOW`]), as waiting for an answer that never arrives takes a timeout. The
 //! place with the most lost probes leads, and the cause that took the most time above its baseline,
-//! whatever the number of its probes. The other part, if any, is in the second half of the sentence.
+//! whatever the number of its probes. The other part, if any, is in the second half of the sentence. Flows that
+//! differ from the others stand before both: they say on which way it happens.
 
+use crate::analysis::flows::Different;
 use crate::model::{Cause, LossCount, Names, Owner, Place, Run, Summary, Symbol};
 use crate::printable::printable;
 use crate::units::duration;
@@ -44,6 +46,8 @@ pub struct Headline {
     pub cause: Option<Cause>,
     /// The place with the most lost probes, if any were lost.
     pub loss: Option<LossCount>,
+    /// The flows that differ from the others.
+    pub flows: Vec<u8>,
 }
 
 impl About {
@@ -85,13 +89,22 @@ impl Headline {
                 vec![facts.lost(), facts.meant_by_slow()],
             ),
         };
-        let detail: Vec<String> = detail.into_iter().filter(|part| !part.is_empty()).collect();
+        let different = Different::new(&summary.flows);
+        let flows = [
+            different.loss(&summary.flows),
+            different.delay(&summary.flows),
+        ];
+        let parts = flows.into_iter().flatten().chain([title]).chain(detail);
+        let mut parts = parts.filter(|part| !part.is_empty());
+        let title = parts.next().unwrap_or_default();
+        let detail: Vec<String> = parts.collect();
         Self {
             about,
             title: capital(&title),
             detail: capital(&detail.join("; ")),
             cause: facts.cause().copied(),
             loss: facts.loss().cloned(),
+            flows: different.numbers().collect(),
         }
     }
 }

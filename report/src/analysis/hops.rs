@@ -172,6 +172,8 @@ mod tests {
             sent_unix_ns: 0,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             status: Status::Ok,
+            flow: 0,
+            ttl: [None; 2],
             clock: ClockRelation::Separate,
             path,
         }

@@ -158,6 +158,8 @@ mod tests {
             sent_unix_ns: 0,
             peer: [10, 0, 0, 2].into(),
             status: Status::Ok,
+            flow: 0,
+            ttl: [None; 2],
             clock: ClockRelation::Separate,
             path: vec![
                 stamp(Point::LTxUser, client, sent),

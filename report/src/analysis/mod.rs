@@ -6,12 +6,14 @@ pub mod blame; // who had the CPU during a segment
 pub mod breakdown; // the segments, from the stamps
 pub mod clock; // the two directions of the wire between two clocks
 pub mod loss; // where it was lost
+pub mod path_change; // by the TTLs, another way than before
 pub mod threshold; // from when on it is slow, where nobody gave a threshold
 pub mod verdict; // what made it slow, and how sure that is
 
 // Many probes, in flat memory.
 pub mod causes; // what made the slow ones slow
 mod distribution; // of one duration
+pub mod flows; // which way through the network
 pub mod hops; // every device on the way
 pub mod jitter; // how the delay varies from a probe to the next
 pub mod quantile; // of a distribution

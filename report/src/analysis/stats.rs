@@ -14,6 +14,7 @@
 
 use crate::analysis::causes::Causes;
 use crate::analysis::distribution::Distribution;
+use crate::analysis::flows::Flows;
 use crate::analysis::jitter::{Delays, Pairs};
 use crate::analysis::loss::{LossId, Losses};
 use crate::analysis::spans::Spans;
@@ -131,6 +132,8 @@ impl Span {
 pub struct Stats {
     /// Losses and irregularities; all but `unordered` are counted by the caller.
     pub counters: Counters,
+    /// The flows of the run; counted by the caller.
+    pub flows: Flows,
     causes: Causes,
     /// The run up to the interval: a value is recorded once, and added here with its interval.
     before: Span,
@@ -155,6 +158,7 @@ impl Stats {
     pub fn new() -> Self {
         Self {
             counters: Counters::default(),
+            flows: Flows::default(),
             causes: Causes::default(),
             before: Span::new(),
             interval: Span::new(),
@@ -251,6 +255,7 @@ impl Stats {
         Summary {
             losses: self.losses.counts(),
             marks: self.marks,
+            flows: self.flows.stats(),
             ..self
                 .run()
                 .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
@@ -266,6 +271,7 @@ impl Stats {
             spreads: run.delays().map(|(of, _)| self.spans.spread(of)).collect(),
             losses: self.losses.counts(),
             marks: self.marks,
+            flows: self.flows.stats(),
             ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
         }
     }

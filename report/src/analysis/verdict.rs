@@ -694,6 +694,8 @@ mod tests {
                 sent_unix_ns: 0,
                 peer: Ipv4Addr::LOCALHOST.into(),
                 status: Status::Ok,
+                flow: 0,
+                ttl: [None; 2],
                 clock: ClockRelation::Separate,
                 path: vec![sent],
             };

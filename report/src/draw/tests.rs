@@ -85,6 +85,8 @@ fn result(seq: u32, total_ns: Option<u64>) -> ProbeResult {
         } else {
             Status::Lost
         },
+        flow: 0,
+        ttl: [None; 2],
         clock: ClockRelation::Separate,
         path: Vec::new(),
     };
@@ -122,6 +124,7 @@ fn run() -> Run {
         interval_ns: None,
         threshold_ns: 0,
         size: 556,
+        flows: None,
         points: Vec::new(),
     }
 }

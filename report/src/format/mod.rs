@@ -1,5 +1,6 @@
 //! The formats that a run is written in, and read from.
 
+mod flow_table; // a part of the text
 pub mod glossary; // what the names in the results mean
 pub mod json; // one object a line
 pub mod saved; // a run read back

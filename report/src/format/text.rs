@@ -8,6 +8,7 @@ use chrono::{DateTime, Local, TimeZone};
 
 use crate::analysis::headline::Headline;
 use crate::analysis::hops::{HopStat, HopStats};
+use crate::format::flow_table::flow_table;
 use crate::format::style::Style;
 use crate::model::send_error::SendError;
 use crate::model::{
@@ -352,6 +353,7 @@ pub fn summary(run: &Run, summary: &Summary, names: &Names, style: &Style) -> St
     push_table(&mut text, &summary.delays, summary.marks, style);
     push_headline(&mut text, &Headline::new(run, summary, names));
     push_causes(&mut text, &summary.causes);
+    text += &flow_table(&summary.flows);
     text += &summary.blame.text();
     push_jitter(&mut text, summary);
     push_own(&mut text, summary);

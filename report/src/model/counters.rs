@@ -67,6 +67,8 @@ pub struct Counters {
     /// ICMP errors that quote no probe in flight, about packets to the peer or with the session's
     /// id: forged, another program's, or too late.
     pub icmp_unrelated: u64,
+    /// Packets of a flow that arrived with another TTL than the ones before: the path changed.
+    pub path_changes: u64,
     /// Probes of the schedule that had not left when the time was over: the client could not keep up.
     pub unsent: u64,
 }
@@ -113,6 +115,7 @@ impl Counters {
             unmatched: since(|c| c.unmatched),
             refused: since(|c| c.refused),
             icmp_unrelated: since(|c| c.icmp_unrelated),
+            path_changes: since(|c| c.path_changes),
             unsent: since(|c| c.unsent),
         }
     }
@@ -130,7 +133,7 @@ impl Counters {
     }
 
     /// Every other counter: each is 0 in a run without trouble. With its name for people.
-    pub fn oddities(&self) -> [(&'static str, u64); 16] {
+    pub fn oddities(&self) -> [(&'static str, u64); 17] {
         let Counters {
             sent: _,
             replied: _,
@@ -161,6 +164,7 @@ impl Counters {
             unmatched,
             refused,
             icmp_unrelated,
+            path_changes,
             unsent,
         } = *self;
         [
@@ -179,6 +183,7 @@ impl Counters {
             ("replies to forgotten probes", unmatched),
             ("stamps refused", refused),
             ("ICMP errors about no probe in flight", icmp_unrelated),
+            ("path changes by the TTL", path_changes),
             ("probes not sent in time", unsent),
         ]
     }

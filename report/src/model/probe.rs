@@ -1,6 +1,7 @@
 //! A probe, and what became of it.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use super::host_time::{ClientNs, ServerNs};
 use super::point::Point;
@@ -75,6 +76,9 @@ impl ClockRelation {
     }
 }
 
+/// The time to live of a packet, or hop limit, with which it arrived: one less for each router that it passed.
+pub type Ttl = NonZeroU8;
+
 /// One probe and all that was seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
@@ -86,6 +90,12 @@ pub struct Probe {
     pub peer: IpAddr,
     /// What became of it.
     pub status: Status,
+    /// Which of the run's flows it belongs to, from 0: networks with several ways send the probes of a
+    /// flow the same way.
+    pub flow: u8,
+    /// With which TTL its request and its reply arrived ([`Direction`](super::direction::Direction)), as
+    /// far as that is known.
+    pub ttl: [Option<Ttl>; 2],
     /// How the clocks in `path` relate.
     pub clock: ClockRelation,
     /// Stamps in path order: request direction first, then reply. A point can occur several times

@@ -1,6 +1,7 @@
 //! A run: what was asked for, and what could be seen.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use super::point::Point;
 use super::summary::Summary;
@@ -50,6 +51,8 @@ pub struct Run {
     pub threshold_ns: u64,
     /// ICMP message size, bytes.
     pub size: usize,
+    /// Flows over which the probes are spread, if they are several.
+    pub flows: Option<NonZeroU8>,
     /// The points that this run can see, and by which hook (`tp_btf`, `fentry`, `socket filter`, ...).
     pub points: Vec<(Point, String)>,
 }

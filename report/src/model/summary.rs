@@ -8,6 +8,7 @@ use super::breakdown::Marks;
 use super::clock::ClockSummary;
 use super::cost::OwnCost;
 use super::counters::Counters;
+use super::flow::FlowStat;
 use super::loss::LossCount;
 use super::objective::Judged;
 use super::segment::Segment;
@@ -130,6 +131,8 @@ pub struct Summary {
     pub own: Option<OwnCost>,
     /// Lost probes by place and reason.
     pub losses: Vec<LossCount>,
+    /// The flows, if there are several.
+    pub flows: Vec<FlowStat>,
     /// What was to blame for slow probes, where that was asked for.
     pub blame: BlameSummary,
 }

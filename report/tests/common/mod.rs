@@ -34,6 +34,8 @@ pub fn probe(seq: u32, clock: ClockRelation) -> Probe {
         seq,
         sent_unix_ns: 1_767_225_600_123_456_000,
         peer: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)),
+        flow: 0,
+        ttl: [None; 2],
         status: Status::Ok,
         clock,
         path: Vec::new(),
@@ -296,6 +298,7 @@ pub fn example_run() -> Run {
         interval_ns: Some(10_000_000),
         threshold_ns: 1_000_000,
         size: 556,
+        flows: None,
         points: points.map(|point| (point, "tp_btf".into())).collect(),
     }
 }

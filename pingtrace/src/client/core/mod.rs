@@ -20,12 +20,12 @@ use crate::wire::icmp_error::IcmpError;
 use crate::wire::number::Sequence;
 use crate::wire::packet::{self, Packet};
 use crate::wire::protocol::{Family, Version};
+use crate::wire::socket::Reply;
 use crate::wire::stamp_return::StampReturn;
 use report::analysis::loss::{Evidence, ServerStatus, autopsy};
 use report::model::host_time::ServerNs;
 use report::model::send_error::SendError;
-use report::model::{Counters, Point, Status};
-use std::net::IpAddr;
+use report::model::{Counters, Point, Status, Ttl};
 
 /// What a run has from its beginning.
 #[derive(Clone, Copy, Debug)]
@@ -116,11 +116,11 @@ impl Core {
     /// A message arrived, and was read at `now`. Returns the probe that it answers first.
     pub fn reply(
         &mut self,
-        message: &[u8],
-        from: IpAddr,
+        reply: &Reply<'_>,
         now: u64,
         shell: &mut impl Shell,
     ) -> Option<Answered> {
+        let Reply { message, from, ttl } = *reply;
         let Identity { session, peer, .. } = self.setup.identity;
         let packet = match packet::parse(message, self.setup.family) {
             Ok(p) if p.session != session => return None,
@@ -142,7 +142,7 @@ impl Core {
         shell.extensions(&packet);
         let dropped = self.journey.dropped(&packet);
         if !packet.is_stamp_packet() {
-            return self.echo(&packet, now, shell);
+            return self.echo(&packet, ttl, now, shell);
         }
         if self.journey.remote(&packet) > 0 && !dropped {
             self.stamps_seen(StampReturn::by_packet(packet.version), shell);
@@ -151,7 +151,13 @@ impl Core {
     }
 
     /// An echo reply of the server's kernel.
-    fn echo(&mut self, packet: &Packet<'_>, now: u64, shell: &mut impl Shell) -> Option<Answered> {
+    fn echo(
+        &mut self,
+        packet: &Packet<'_>,
+        ttl: Option<Ttl>,
+        now: u64,
+        shell: &mut impl Shell,
+    ) -> Option<Answered> {
         let sequence = packet.sequence;
         let Some(index) = ProbeIndex::from_sequence(sequence, self.session.sent()) else {
             if self.collecting {
@@ -163,7 +169,7 @@ impl Core {
         };
         let arrived = arrival_at_server(packet);
         match self.session.answer(index, now, arrived) {
-            Answer::First(answer) => Some(self.answered(index, packet, answer, now, shell)),
+            Answer::First(answer) => Some(self.answered(index, packet, answer, ttl, now, shell)),
             Answer::Duplicate {
                 sent_ns,
                 arrived: first,
@@ -187,6 +193,7 @@ impl Core {
         index: ProbeIndex,
         packet: &Packet<'_>,
         answer: FirstAnswer,
+        ttl: Option<Ttl>,
         now: u64,
         shell: &mut impl Shell,
     ) -> Answered {
@@ -203,6 +210,7 @@ impl Core {
             sent_cpu: shell.sent_cpu(index),
             sent_unix_ns: self.unix_ns(sent_ns),
             received_ns: now,
+            ttl,
             woken,
             oncpu,
             status: status(&answer),
@@ -222,12 +230,17 @@ impl Core {
 
     /// An ICMP error, which is believed only if it quotes a probe in flight.
     pub fn icmp_error(&mut self, error: &IcmpError, shell: &mut impl Shell) {
-        let Identity { session, peer, .. } = self.setup.identity;
-        let quoted = error.probe(session, peer);
+        let Identity {
+            session,
+            peer,
+            flows,
+            ..
+        } = self.setup.identity;
+        let quoted = error.probe(session, flows, peer);
         let index = quoted.and_then(|low| ProbeIndex::from_low(low, self.session.sent()));
         if index.is_some_and(|index| self.session.is_in_flight(index)) {
             shell.icmp_error(error);
-        } else if error.concerns(session, peer) {
+        } else if error.concerns(session, flows, peer) {
             shell.counters().icmp_unrelated += 1;
         }
     }

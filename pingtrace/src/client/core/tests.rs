@@ -20,6 +20,7 @@ use crate::client::args::Mode;
 use crate::client::index::ProbeIndex;
 use crate::wire::entry::Entry;
 use crate::wire::extension::About;
+use crate::wire::flows::Flows;
 use crate::wire::layout::{EntryV1, Header, V1_HEADER, WindowEntry, set_checksum};
 use crate::wire::number::SessionId;
 use crate::wire::packet::Packet;
@@ -35,6 +36,7 @@ use report::model::{
 };
 use std::collections::HashMap;
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use zerocopy::{FromBytes as _, FromZeros as _, IntoBytes as _};
 
@@ -142,6 +144,7 @@ impl Run {
                 session: SESSION,
                 peer: peer(),
                 netns: Netns(1),
+                flows: Flows::ONE,
                 own_namespace_only: true,
                 two_hosts: false,
             },
@@ -258,7 +261,15 @@ impl Run {
     }
 
     fn reply(&mut self, now: u64, message: &[u8], from: IpAddr) {
-        let answered = self.core.reply(message, from, now, &mut self.host);
+        let answered = self.core.reply(
+            &Reply {
+                message,
+                from,
+                ttl: None,
+            },
+            now,
+            &mut self.host,
+        );
         assert!(answered.is_none_or(|answered| answered.since_ns <= now));
         self.core.hand_out(now, &mut self.host);
     }
@@ -306,7 +317,7 @@ impl Run {
         match what {
             "session" => {
                 header.session = (SESSION.0 + 1).into();
-                header.id = (SESSION.low() + 1).into();
+                header.id = (SESSION.id(0) + 1).into();
             }
             "magic" => header.magic = 0.into(),
             "type" => header.kind = Family::V4.request(),

@@ -1,8 +1,9 @@
 //! What goes into the joining of a probe's stamps, and what comes out of it if there was no answer.
 
 use crate::client::index::ProbeIndex;
+use crate::wire::flows::Flows;
 use crate::wire::number::{Sequence, SessionId};
-use report::model::{KernelDrop, Netns, Probe, Status};
+use report::model::{KernelDrop, Netns, Probe, Status, Ttl};
 use std::net::IpAddr;
 
 /// What the client asks of a run, as far as joining needs it.
@@ -14,6 +15,8 @@ pub struct Identity {
     pub peer: IpAddr,
     /// The namespace of the client.
     pub netns: Netns,
+    /// In which the probes leave.
+    pub flows: Flows,
     /// Stamps of the own namespace only are wanted, so a server on the same kernel has its own.
     pub own_namespace_only: bool,
     /// The user wants one kernel to count as two hosts.
@@ -35,6 +38,8 @@ pub struct Arrival {
     pub sent_unix_ns: i64,
     /// `l_rx_user`, `CLOCK_MONOTONIC` ns.
     pub received_ns: u64,
+    /// With which TTL it arrived, if that is known.
+    pub ttl: Option<Ttl>,
     /// Wake-up of the receiving thread, if it slept: ns and CPU.
     pub woken: Option<(u64, u16)>,
     /// When it ran again.

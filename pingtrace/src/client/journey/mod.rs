@@ -17,6 +17,7 @@ pub use pending::stamp;
 use crate::client::index::ProbeIndex;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::entry::{Entry, PROVISIONAL};
+use crate::wire::extension::Extension;
 use crate::wire::number::Sequence;
 use crate::wire::packet::Packet;
 use crate::wire::protocol::Version;
@@ -78,6 +79,8 @@ impl Journey {
             seq: 0,
             sent_unix_ns: 0,
             peer: identity.peer,
+            flow: 0,
+            ttl: [None; 2],
             status: Status::Ok,
             clock: ClockRelation::Separate,
             path: Vec::new(),
@@ -231,7 +234,19 @@ impl Journey {
             self.counts.refused += u64::from(!fits);
             taken += usize::from(fits);
         }
+        self.take_ttls(packet);
         taken
+    }
+
+    /// Takes the TTLs of requests whose replies are here.
+    fn take_ttls(&mut self, packet: &Packet<'_>) {
+        for extension in packet.extensions() {
+            if let Extension::Ttl { ttl, back } = extension
+                && let Some(p) = self.find(packet.sequence.back(back))
+            {
+                p.request_ttl = Some(ttl);
+            }
+        }
     }
 
     /// A stamp of this very kernel, whose late ones the client's own programs took too.
@@ -399,6 +414,8 @@ impl Journey {
             seq: sequence.0,
             sent_unix_ns,
             peer: self.identity.peer,
+            flow: self.identity.flows.of(sequence),
+            ttl: [None; 2],
             status,
             clock: ClockRelation::Separate,
             path,
@@ -418,6 +435,8 @@ impl Journey {
             seq: a.sequence().0,
             sent_unix_ns: a.sent_unix_ns,
             peer: self.identity.peer,
+            flow: self.identity.flows.of(a.sequence()),
+            ttl: [p.request_ttl, a.ttl],
             status: a.status,
             clock: if p.same_kernel {
                 self.one_clock()

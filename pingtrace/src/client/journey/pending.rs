@@ -4,7 +4,7 @@ use super::arrival::Arrival;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::entry::{Entry, PROVISIONAL};
 use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
-use report::model::{Host, Netns, Point, Stamp};
+use report::model::{Host, Netns, Point, Stamp, Ttl};
 use std::mem::offset_of;
 
 /// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
@@ -22,6 +22,8 @@ pub struct Pending {
     pub remote: Vec<Stamp>,
     /// Stands in for the hand-over to the queue until the exact one is here.
     pub provisional: Option<Stamp>,
+    /// With which TTL the request arrived at the server, if that is known.
+    pub request_ttl: Option<Ttl>,
     /// The server runs on this kernel.
     pub same_kernel: bool,
     /// Which reply it was, from 1.
@@ -75,6 +77,7 @@ impl Pending {
         self.here.clear();
         self.remote.clear();
         self.provisional = None;
+        self.request_ttl = None;
         self.same_kernel = false;
     }
 }

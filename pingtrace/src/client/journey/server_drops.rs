@@ -47,7 +47,7 @@ impl ServerDrops {
                     any |= self.keep(index(back), drop);
                 }
                 Extension::Text { about, text, back } => self.name(index(back), about, &text),
-                Extension::Window { .. } | Extension::Place { .. } => {}
+                Extension::Window { .. } | Extension::Place { .. } | Extension::Ttl { .. } => {}
             }
         }
         any

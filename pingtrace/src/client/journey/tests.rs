@@ -3,6 +3,7 @@ use super::pending::MAX_REMOTE;
 use super::server_drops::MAX_NAME;
 use super::*;
 use crate::wire::extension::{About, Extension};
+use crate::wire::flows::Flows;
 use crate::wire::number::SessionId;
 use crate::wire::packet;
 use crate::wire::protocol::Family;
@@ -16,6 +17,7 @@ fn journey() -> Journey {
         session: SESSION,
         peer: [10, 0, 0, 2].into(),
         netns: Netns(1),
+        flows: Flows::ONE,
         own_namespace_only: true,
         two_hosts: false,
     });

@@ -12,7 +12,7 @@ use super::value::{
 use crate::model::send_error::SendError;
 use crate::model::{
     Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
-    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Verdict,
+    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Ttl, Verdict,
 };
 
 /// A probe read back.
@@ -31,11 +31,18 @@ pub(super) struct ProbeLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     start_ns: Option<u64>,
     peer: IpAddr,
+    #[serde(default, skip_serializing_if = "is_default")]
+    flow: u8,
     status: Status,
     /// What was said of the probe in an earlier line.
     #[serde(skip_serializing_if = "Option::is_none")]
     amends: Option<Status>,
     clock: Clock,
+    /// With which TTL the packets arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_ttl: Option<Ttl>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_ttl: Option<Ttl>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total_ns: Option<u64>,
     /// From when it was due, where there is a schedule.
@@ -64,14 +71,18 @@ impl<'a> ProbeLine<'a> {
             blame,
         } = result;
         let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
+        let [request_ttl, reply_ttl] = probe.ttl;
         Self {
             seq: probe.seq,
             time: Time(probe.sent_unix_ns),
             start_ns: probe.sent_ns(),
             peer: probe.peer,
+            flow: probe.flow,
             status: probe.status,
             amends: (probe.status == Status::Amended).then_some(Status::Lost),
             clock: Clock::from(probe.clock),
+            request_ttl,
+            reply_ttl,
             total_ns: breakdown.as_ref().map(|breakdown| breakdown.total_ns),
             response_ns: breakdown
                 .as_ref()
@@ -137,6 +148,8 @@ impl From<ProbeLine<'_>> for ProbeRead {
                 (Status::Late, Some(Status::Lost)) => Status::Amended,
                 (status, _) => status,
             },
+            flow: line.flow,
+            ttl: [line.request_ttl, line.reply_ttl],
             clock: line.clock.into(),
             path,
         };

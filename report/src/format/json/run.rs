@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub(super) struct RunLine<'a> {
     pub(super) interval_ns: Option<u64>,
     threshold_ns: u64,
     size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<NonZeroU8>,
     points: Vec<Hook<'a>>,
 }
 
@@ -51,6 +54,7 @@ impl<'a> RunLine<'a> {
             interval_ns: run.interval_ns,
             threshold_ns: run.threshold_ns,
             size: run.size,
+            flows: run.flows,
             points: run
                 .points
                 .iter()
@@ -115,6 +119,7 @@ impl From<RunLine<'_>> for Run {
             interval_ns: line.interval_ns,
             threshold_ns: line.threshold_ns,
             size: line.size,
+            flows: line.flows,
             points: line
                 .points
                 .into_iter()

@@ -13,9 +13,9 @@ use super::value::{
 };
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
-    BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, Judged, LossCount, Mark, Marks,
-    Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State, Summary, Trip, Value,
-    Variation,
+    Above, BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, FlowStat, Judged,
+    LossCount, Mark, Marks, Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State,
+    Summary, Trip, Value, Variation,
 };
 
 /// How many probes were lost at one place for one reason at one device.
@@ -175,6 +175,8 @@ pub(super) struct StatLine<'a> {
     own: Option<OwnCost>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     losses: Vec<LossEntry<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    flows: Vec<FlowLine>,
     #[serde(default, skip_serializing_if = "BlameSummary::is_empty")]
     blame: Cow<'a, BlameSummary>,
 }
@@ -223,6 +225,7 @@ impl<'a> StatLine<'a> {
                 .iter()
                 .map(|loss| LossEntry::new(loss, names))
                 .collect(),
+            flows: summary.flows.iter().map(FlowLine::from).collect(),
             blame: Cow::Borrowed(&summary.blame),
         }
     }
@@ -243,6 +246,7 @@ impl StatLine<'_> {
         }
         let mut losses = self.losses.iter();
         losses.try_for_each(|loss| count("lost probes", loss.count))?;
+        self.flows.iter().try_for_each(FlowLine::plausible)?;
         if self.delays.len() > Segment::ALL.len() + 1 {
             return Err(format!("{} delays", self.delays.len()));
         }
@@ -286,6 +290,7 @@ impl From<StatLine<'_>> for Summary {
             slo: line.slo.into_iter().map(Judged::from).collect(),
             own: line.own,
             losses: line.losses.into_iter().map(LossCount::from).collect(),
+            flows: line.flows.into_iter().map(FlowStat::from).collect(),
             blame: line.blame.into_owned(),
         }
     }
@@ -304,6 +309,9 @@ struct HeadlineLine<'a> {
     /// Where most probes were lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     loss: Option<LossEntry<'a>>,
+    /// Those that differ from the others.
+    #[serde(skip_serializing_if = "<[u8]>::is_empty")]
+    flows: &'a [u8],
 }
 
 impl<'a> HeadlineLine<'a> {
@@ -314,6 +322,7 @@ impl<'a> HeadlineLine<'a> {
             detail,
             cause,
             loss,
+            flows,
         } = headline;
         Self {
             about: *about,
@@ -321,6 +330,7 @@ impl<'a> HeadlineLine<'a> {
             detail,
             slow: cause.as_ref().map(|cause| CauseLine::new(cause, names)),
             loss: loss.as_ref().map(|loss| LossEntry::new(loss, names)),
+            flows,
         }
     }
 }
@@ -441,6 +451,51 @@ impl From<JitterLine> for Variation {
             direction: line.direction,
             ipdv: line.ipdv.into_stat(None),
             rfc3550_ns: line.rfc3550_ns,
+        }
+    }
+}
+
+/// The probes of one flow.
+#[derive(Serialize, Deserialize)]
+struct FlowLine {
+    flow: u8,
+    replied: u64,
+    lost: u64,
+    above: Above,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<Numbers>,
+}
+
+impl FlowLine {
+    fn plausible(&self) -> Result<(), String> {
+        count("probes of a flow", self.replied.max(self.lost))?;
+        if self.above.p50.max(self.above.p99) > self.replied {
+            return Err("more slow probes of a flow than it has".to_owned());
+        }
+        self.total.iter().try_for_each(Numbers::plausible)
+    }
+}
+
+impl From<&FlowStat> for FlowLine {
+    fn from(stat: &FlowStat) -> Self {
+        Self {
+            flow: stat.flow,
+            replied: stat.replied,
+            lost: stat.lost,
+            above: stat.above,
+            total: stat.total.as_ref().map(Numbers::from),
+        }
+    }
+}
+
+impl From<FlowLine> for FlowStat {
+    fn from(line: FlowLine) -> Self {
+        Self {
+            flow: line.flow,
+            replied: line.replied,
+            lost: line.lost,
+            above: line.above,
+            total: line.total.map(|numbers| numbers.into_stat(None)),
         }
     }
 }

@@ -53,10 +53,10 @@ fn flood(peer: IpAddr, size: usize, end: u64) -> Result<(u32, u32)> {
             .send(probe.at(Sequence(sent), now), &to)
             .context("send a probe")?;
         while monotonic_ns() < now + TIMEOUT_NS {
-            let Received::Reply(message, _) = socket.receive(&mut buffer)? else {
+            let (Received::Reply(reply), _) = socket.receive(&mut buffer)? else {
                 continue;
             };
-            let reply = packet::parse(message, family);
+            let reply = packet::parse(reply.message, family);
             if reply.is_ok_and(|p| p.session == session && p.sequence == Sequence(sent)) {
                 answered += 1;
                 break;
