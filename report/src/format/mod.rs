@@ -3,6 +3,7 @@
 mod flow_table; // a part of the text
 pub mod glossary; // what the names in the results mean
 pub mod json; // one object a line
+mod places; // columns of namespaces and devices
 pub mod saved; // a run read back
 pub mod style; // within which width, and whether with colours
 pub mod text; // for people

@@ -9,13 +9,14 @@ use chrono::{DateTime, Local, TimeZone};
 use crate::analysis::headline::Headline;
 use crate::analysis::hops::{HopStat, HopStats};
 use crate::format::flow_table::flow_table;
+use crate::format::places::Places;
 use crate::format::style::Style;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
-    Direction, Endpoint, Host, Ifindex, KernelDrop, Loss, LossCount, Marks, Names, Netns, OwnCost,
-    Owner, Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol,
-    Variation, Verdict,
+    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point,
+    Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
+    Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -227,16 +228,22 @@ fn cause(reason: Option<&Symbol>, location: Option<&Symbol>) -> String {
 pub fn hops(result: &ProbeResult, names: &Names) -> String {
     let probe = &result.probe;
     let mut text = format!("#{} {} {}\n", probe.seq, probe.peer, probe.status.name());
+    let at = |stamp: &Stamp| (stamp.host, stamp.netns, stamp.ifindex);
+    let places = Places::new(probe.path.iter().map(at), names);
     push(
         &mut text,
-        format_args!("{:>11}  {PLACE_HEADER}\n", "since prev."),
+        format_args!(
+            "{:>11}  {}  cpu  point\n",
+            "since prev.",
+            places.header("host")
+        ),
     );
     let mut previous: Option<&Stamp> = None;
     for stamp in &probe.path {
         let comparable = previous
             .filter(|before| probe.clock == ClockRelation::Same || before.host == stamp.host);
         let since = comparable.map_or_else(|| "-".into(), |before| signed(before.ns, stamp.ns));
-        let place = place(stamp.host, stamp.netns, stamp.ifindex, names);
+        let place = places.row(stamp.host, stamp.netns, stamp.ifindex);
         let cpu = stamp.cpu.map_or_else(|| "-".into(), |cpu| cpu.to_string());
         push(
             &mut text,
@@ -245,21 +252,6 @@ pub fn hops(result: &ProbeResult, names: &Names) -> String {
         previous = Some(stamp);
     }
     text
-}
-
-/// Header of what [`place`] writes, then CPU and point.
-const PLACE_HEADER: &str = "host     namespace       device           cpu  point";
-
-/// Host, namespace and device in columns; numbers where no name is known.
-fn place(host: Host, netns: Netns, ifindex: Ifindex, names: &Names) -> String {
-    let or_number = |name: Option<&str>, number: u32| match (name, number) {
-        (Some(name), _) => printable(name).into_owned(),
-        (None, 0) => "-".to_owned(),
-        (None, number) => number.to_string(),
-    };
-    let namespace = or_number(names.netns_of(host, netns), netns.0);
-    let device = or_number(names.device_of(host, netns, ifindex), ifindex.0);
-    format!("{:<8} {namespace:<15} {device:<15}", host.name())
 }
 
 fn signed(from_ns: u64, to_ns: u64) -> String {
@@ -297,15 +289,15 @@ const SEGMENT_COLUMNS: [(usize, Column); 7] = [
 /// the time since the previous hop.
 pub fn hop_table(hops: &HopStats, names: &Names, style: &Style) -> String {
     let mut text = String::new();
-    let columns = style.columns(HOP_WIDTH, COLUMN, &HOP_COLUMNS);
+    let at = |hop: &HopStat| (hop.key.host, hop.key.netns, hop.key.ifindex);
+    let places = Places::new(hops.hops().iter().map(at), names);
+    let columns = style.columns(HOP_WIDTH + places.excess(), COLUMN, &HOP_COLUMNS);
     for direction in Direction::ALL {
         push(
             &mut text,
             format_args!(
-                "{:<8} {:<15} {:<15} {:<14} {:>8}",
-                direction.name(),
-                "namespace",
-                "device",
+                "{} {:<14} {:>8}",
+                places.header(direction.name()),
                 "point",
                 "seen"
             ),
@@ -319,7 +311,7 @@ pub fn hop_table(hops: &HopStats, names: &Names, style: &Style) -> String {
             .iter()
             .filter(|hop| hop.key.direction == direction)
         {
-            push_hop(&mut text, hop, names, &columns);
+            push_hop(&mut text, hop, &places, &columns);
         }
     }
     let oddities = [
@@ -330,9 +322,9 @@ pub fn hop_table(hops: &HopStats, names: &Names, style: &Style) -> String {
     text
 }
 
-fn push_hop(text: &mut String, hop: &HopStat, names: &Names, columns: &[Column]) {
+fn push_hop(text: &mut String, hop: &HopStat, places: &Places<'_>, columns: &[Column]) {
     let key = hop.key;
-    let place = place(key.host, key.netns, key.ifindex, names);
+    let place = places.row(key.host, key.netns, key.ifindex);
     push(
         text,
         format_args!("{place} {:<14} {:>8}", key.point.name(), hop.seen),
