@@ -73,16 +73,16 @@ fn a_queue_on_the_servers_device_is_its_qdisc() {
 fn a_queue_below_the_servers_device_is_its_qdisc() {
     for lab in [Lab::macvlan(), Lab::bridged()] {
         let lab = lab.unwrap();
-        for options in [TWO_CLOCKS, [TWO_CLOCKS[0], "--userid 3 --mode compact"]] {
-            let probes = with_queue(&lab, (&lab.server, "eth0"), &lab.client, options);
+        for of_client in ["--userid 3", "--userid 3 --mode compact"] {
+            let of_server = "--userid 7 --lab-clock offset=3s,drift=20";
+            let probes = queued(&lab, (&lab.server, "eth0"), [of_server, of_client]);
+            assert_queued(&probes, "r_tx_qdisc");
             let complete = |p: &&Value| {
                 let all = points(p).into_iter().filter(|p| p.starts_with("r_tx_"));
                 all.eq(["r_tx_devqueue", "r_tx_devout"].repeat(2))
             };
-            // Some kernels run no programs in softirqs that interrupt a task which they protect.
             let count = probes.iter().filter(complete).count();
-            assert!(count >= 270, "{count} of 300 have both hand-overs");
-            assert_queued(&probes, "r_tx_qdisc");
+            assert!(count >= 30, "{count} of 40 have both hand-overs");
         }
     }
 }
@@ -93,41 +93,47 @@ fn a_queue_between_the_ends_is_the_wire() {
     let lab = Lab::routed().unwrap();
     let router = lab.router.as_ref().unwrap();
     for options in [["", ""], ["", "--nslocal"], ["--nslocal", ""]] {
-        let out = (&router.server_side, "eth1");
-        let probes = with_queue(&lab, out, &lab.server, options);
+        let probes = queued(&lab, (&router.server_side, "eth1"), options);
         assert_queued(&probes, "l_tx_outlink");
-        let back = (&router.client_side, "eth0");
-        let probes = with_queue(&lab, back, &lab.client, options);
+        let probes = queued(&lab, (&router.client_side, "eth0"), options);
         assert_queued(&probes, "l_rx_inlink");
     }
 }
 
-/// Five or more probes waited 8 ms or more in the queue, which is in this segment.
-fn assert_queued(probes: &[Value], segment: &str) {
-    let queued = probes.iter().filter(|p| delay(p, segment) >= 8_000_000);
-    assert!(queued.count() >= 5, "{segment}: {:#}", probes[150]);
-}
-
-/// Options of the server and of the client.
-const ONE_CLOCK: [&str; 2] = ["--nslocal"; 2];
-const TWO_CLOCKS: [&str; 2] = ["--userid 7 --lab-clock offset=3s,drift=20", "--userid 3"];
-
-/// A token bucket of 20 Mbit/s and bursts of 40 packets, which take some 20 ms to leave.
-fn with_queue(
-    lab: &Lab,
-    (at, device): (&Host, &str),
-    to: &Host,
-    [of_server, of_client]: [&str; 2],
-) -> Vec<Value> {
-    const BYTES_A_SECOND: u32 = 2_500_000;
+/// Probes, options of the server and of the client, through a queue that needs longer for each, some 25 ms,
+/// than the time between them: each waits longer than the one before, however busy the machine is.
+fn queued(lab: &Lab, (at, device): (&Host, &str), [of_server, of_client]: [&str; 2]) -> Vec<Value> {
     at_device(&at.ns, device, |netlink, queue| {
-        netlink.tbf(queue, BYTES_A_SECOND, 3_000, 1_000_000)
+        netlink.tbf(queue, 22_500, 700, 1_000_000)
     });
     let _server = Server::start(&lab.server.ns, of_server);
+    let args = format!(
+        "-c {} {of_client} -i 20ms -C 40 -W 5 -o json -m 1us",
+        lab.server.v4
+    );
+    let run = client(&lab.client.ns, &args);
+    at_device(&at.ns, device, Netlink::remove_root_qdisc);
+    assert_eq!((run.status, run.probes().len()), (0, 40), "{run:#?}");
+    run.probes()
+}
+
+/// Most probes waited, and that is in this segment.
+fn assert_queued(probes: &[Value], segment: &str) {
+    let queued = probes.iter().filter(|p| delay(p, segment) >= 8_000_000);
+    assert!(queued.count() >= 25, "{segment}: {:#}", probes[20]);
+}
+
+/// A token bucket of 20 Mbit/s and bursts of 40 packets, which take some 20 ms to leave.
+fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
+    const BYTES_A_SECOND: u32 = 2_500_000;
+    let _alone = alone();
+    let shape = || Netlink::open()?.tbf(at.ifindex, BYTES_A_SECOND, 3_000, 1_000_000);
+    at.ns.run(shape).unwrap().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
     let child = pingtrace(
         &lab.client.ns,
         &format!(
-            "-c {} {of_client} -i 10ms -C 300 -o json -m 1us",
+            "-c {} --nslocal -i 10ms -C 300 -o json -m 1us",
             lab.server.v4
         ),
     );
@@ -152,23 +158,16 @@ fn with_queue(
         thread::sleep(150 * MS);
     }
     let run = finish(child);
-    at_device(&at.ns, device, Netlink::remove_root_qdisc);
     assert_eq!(run.status, 0, "{run:#?}");
     let probes = run.probes();
     assert_eq!(probes.len(), 300);
-    // Some kernels run no programs in softirqs that interrupt a task which they protect.
-    assert!(count(&run, "no_remote") <= 3, "{:#}", run.stat());
-    probes
-}
-
-fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
-    let _alone = alone();
-    let probes = with_queue(lab, (at, "eth0"), to, ONE_CLOCK);
     let slow: Vec<_> = probes.iter().filter(|p| total(p) > 8_000_000).collect();
     assert!(slow.len() >= 5, "{} slow probes", slow.len());
     let there = |p: &&Value| delay(p, segment) > 3_000_000;
     let nowhere_else = |p: &&Value| total(p) - delay(p, segment) < 3_000_000;
     assert_verdict(&most(slow, |p| there(p) && nowhere_else(p)), segment);
+    // Some kernels run no programs in softirqs that interrupt a task which they protect.
+    assert!(count(&run, "no_remote") <= 3, "{:#}", run.stat());
 }
 
 /// A thread of higher priority keeps the woken client from its CPU.

@@ -1,7 +1,6 @@
-//! A host on the way that runs a server, and namespaces between two ends on one kernel: neither is ever
-//! the destination.
+//! A host on the way that runs a server is never the destination: its stamps lie between the two wires.
 
-use super::harness::{Server, at_device, client, points};
+use super::harness::{Finished, Server, at_device, client, points};
 use netns::{Host, Lab};
 use serde_json::Value;
 
@@ -22,7 +21,7 @@ fn a_router_with_a_server_is_not_the_destination() {
     ] {
         let run = client(
             &lab.client.ns,
-            &format!("-c {host} {CLIENT} -C 100 --mode {mode}"),
+            &format!("-c {host} {CLIENT} -C 300 --mode {mode}"),
         );
         assert_eq!(run.status, 0, "{run:#?}");
         for probe in run.probes() {
@@ -30,7 +29,27 @@ fn a_router_with_a_server_is_not_the_destination() {
             assert!(!points(&probe).iter().any(of_server), "{probe:#}");
         }
         assert!(!run.stderr.contains("server stamps: "), "{}", run.stderr);
+        if mode == "auto" {
+            assert_hosts(&run, &["client", "transit2", "client"]);
+        }
     }
+}
+
+/// Most probes have stamps of these hosts, in this order.
+fn assert_hosts(run: &Finished, expected: &[&str]) {
+    let probes = run.probes();
+    let hosts = |probe: &Value| {
+        let all = probe["points"].as_array().expect("points").iter();
+        let mut hosts: Vec<_> = all.map(|p| p["host"].as_str().expect("a host")).collect();
+        hosts.dedup();
+        hosts == expected
+    };
+    let count = probes.iter().filter(|probe| hosts(probe)).count();
+    assert!(
+        count * 10 >= probes.len() * 8,
+        "{count}: {:#}",
+        probes[probes.len() / 2]
+    );
 }
 
 /// The server's stamps are its own, and what the router's queue drops is lost on the wire.
@@ -50,6 +69,22 @@ fn a_server_behind_a_router_with_a_server_keeps_its_stamps() {
         let own = u64::from(lab.server.ns.inode());
         assert!(netns.all(|netns| netns == own), "{probe:#}");
     }
+    assert_hosts(
+        &run,
+        &["client", "transit2", "server", "transit2", "client"],
+    );
+    let between: Vec<_> = at_points(&run.probes()[50], "m_").cloned().collect();
+    let names: Vec<_> = between.iter().filter_map(|p| p["point"].as_str()).collect();
+    let direction = |end| ["rx_dev", "tx_queue", "tx_dev"].map(|at| format!("m_{at}{end}"));
+    assert_eq!(names, [direction("echo"), direction("reply")].concat());
+    let inode = u64::from(at_router.ns.inode());
+    let there = |p: &Value| p["netns"] == inode && p["host"] == "transit2";
+    assert!(between.iter().all(there), "{between:#?}");
+    let text = client(
+        &lab.client.ns,
+        &format!("-c {} --userid 3 -C 20 -n", lab.server.v4),
+    );
+    assert!(text.stdout.contains("transit2"), "{}", text.stdout);
     // A probe never fits into the bucket.
     at_device(&at_router.ns, &at_router.dev, |netlink, eth1| {
         netlink.tbf(eth1, 12_500_000, 100, 100_000)

@@ -24,6 +24,8 @@ enum pt_wire {
 	/* Unit of the time for which a server has run, and its upper bound in these units. */
 	PT_RUNNING_NS = 10000000,
 	PT_RUNNING_MAX = 0xffff,
+	/* Of the host field: a host on the way, by its number; 0: on the client's kernel. */
+	PT_HOST_TRANSIT = 0x8000,
 };
 
 /* Numbers on the wire; 0 to 14 are those of protocol version 0. */
@@ -173,6 +175,7 @@ enum { PT_LATE = 64 };
 struct pt_session {
 	__u32 session;
 	__be32 peer[4];
+	__u32 own; /* a reply of it was made here; else this is a host on the way */
 	__u32 head, tail; /* handed over, delivered: counts */
 	__u32 late[PT_LATE];
 	__u64 named_ns; /* when a reply had names last */

@@ -97,7 +97,7 @@ static __always_inline bool pt_claim_session(struct pt_session *s, __u32 session
 		return false;
 	s->session = session;
 	__builtin_memcpy(s->peer, peer, sizeof(s->peer));
-	s->head = s->tail = 0;
+	s->head = s->tail = s->own = 0;
 	s->named = 0;
 	return other;
 }

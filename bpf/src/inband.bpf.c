@@ -19,6 +19,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 const volatile __u32 netns = 0;
 const volatile bool send_names = false;
+const volatile __u16 transit_host = 0; /* the number of this host where it is on the way */
 
 struct pt_losses losses;
 __u64 written; /* replies that were stamped */
@@ -62,6 +63,8 @@ struct reply {
 	__be32 peer[4];
 	__u32 offset; /* of the ICMP header in the frame */
 	__u32 session, sequence, room, ifindex;
+	bool own; /* this host makes the reply, else it forwards it */
+	__be16 host; /* then: of its stamps */
 };
 
 static __always_inline bool find4(struct __sk_buff *skb, __u32 l3, struct reply *r)
@@ -133,6 +136,24 @@ static __always_inline struct pt_stamp_slot *slot_at(const struct reply *r, __u3
 	return rec;
 }
 
+/* A stamp of a host on the way; false for what is only told of an end. */
+static __always_inline bool in_transit(struct pt_stamp *stamp, __be16 host)
+{
+	stamp->host = host;
+	switch (bpf_ntohs(stamp->point)) {
+	case PT_R_RX_DEVRCV:
+		stamp->point = bpf_htons(PT_M_RX_DEVECHO);
+		return true;
+	case PT_M_TX_QUEUEECHO:
+	case PT_M_TX_DEVECHO:
+	case PT_M_RX_DEVREPLY:
+	case PT_M_TX_QUEUEREPLY:
+	case PT_M_TX_DEVREPLY:
+		return true;
+	}
+	return false;
+}
+
 static __always_inline bool append(struct scratch *s, const struct pt_stamp *stamp, __u32 room,
 				   __u16 aux)
 {
@@ -147,7 +168,18 @@ static __always_inline bool append(struct scratch *s, const struct pt_stamp *sta
 	return true;
 }
 
-/* The stamps of this probe so far. */
+/* False if there is no room. */
+static __always_inline bool append_stamp(struct scratch *s, const struct reply *r,
+					 const struct pt_stamp *stamp, __u16 aux)
+{
+	struct pt_stamp passed = *stamp;
+
+	if (!r->own && !in_transit(&passed, r->host))
+		return true;
+	return append(s, &passed, r->room, aux);
+}
+
+/* The stamps of this probe so far; of the reply's on the way none is complete. */
 static __always_inline void gather_own(struct scratch *s, const struct reply *r,
 				       const struct pt_stamp_slot *rec)
 {
@@ -158,11 +190,13 @@ static __always_inline void gather_own(struct scratch *s, const struct reply *r,
 	for (i = 0; i < PT_INBAND_MAX; i++) {
 		if (i >= rec->used[PT_REQUEST])
 			break;
-		if (!append(s, &rec->stamp[PT_REQUEST][i], r->room, 0)) {
+		if (!append_stamp(s, r, &rec->stamp[PT_REQUEST][i], 0)) {
 			__sync_fetch_and_add(&losses.no_room, 1);
 			return;
 		}
 	}
+	if (!r->own)
+		return;
 	pt_fill(&now, PT_R_TX_DEVQUEUE, pt_now(), &at);
 	append(s, &now, r->room, PT_AUX_PROVISIONAL);
 }
@@ -209,7 +243,7 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		}
 		if (!s->next && s->count + used > r->room)
 			break;
-		if (!append(s, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], r->room, back))
+		if (!append_stamp(s, r, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], back))
 			break;
 		s->next++;
 	}
@@ -441,17 +475,20 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	hash = pt_hash(r.peer, r.session);
 	rec = slot_at(&r, hash, r.sequence);
 	s = bpf_map_lookup_elem(&scratches, &zero);
-	if (!rec || !s || (rec->state & pending) != pending || !pt_is_own_reply(rec))
+	if (!rec || !s || (rec->state & pending) != pending)
 		return;
+	r.own = pt_is_own_reply(rec);
+	r.host = bpf_htons(rec->host ? transit_host : PT_HOST_TRANSIT);
 	s->count = 0;
-	if (r.icmp.num)
+	if (r.icmp.num && r.own)
 		answer(skb, &r, s, hash, rec->host);
 	gather_own(s, &r, rec);
 	ses = session_of(&r, hash);
 	if (ses)
 		gather_late(s, &r, hash, ses);
-	gather_ttl(s, &r, rec);
-	if (ses)
+	if (r.own)
+		gather_ttl(s, &r, rec);
+	if (ses && r.own)
 		gather_names(s, &r, ses);
 	if (put(skb, &r, s)) {
 		rec->state &= ~PT_REC_PENDING;

@@ -384,6 +384,8 @@ static __always_inline void list_late(struct pt_stamp_slot *rec, const struct pa
 		__sync_fetch_and_add(&losses.session_evicted, 1);
 		rec->listed = 0;
 	}
+	if (pt_is_own_reply(rec))
+		s->own = 1;
 	if (rec->listed)
 		return;
 	rec->listed = 1;
@@ -403,10 +405,10 @@ static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct 
 
 	stamp(rec, p, own ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, pt_now(), skb);
 	rec->state |= PT_REC_OUT;
-	if (!own)
-		return;
 	if (p->version)
 		list_late(rec, p, hash);
+	if (!own)
+		return;
 	if (rec->state & PT_REC_PENDING)
 		notify(p, hash, PT_PENDING_STAMPS);
 	if (explain_ns && !(rec->state & PT_REC_SLOW) && stay_ns(rec) >= explain_ns) {
@@ -551,14 +553,15 @@ static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p
 
 /*
  * Notifies the server's user space, which tells the client, if that asked for stamps and was
- * answered before: an address that this host has never answered gets no packet.
+ * answered before: an address that this host has never answered gets no packet, and a host on the
+ * way does not speak for the one behind it.
  */
 static __always_inline void report_drop(struct pt_stamp_slot *rec, const struct packet *p)
 {
 	__u32 hash = pt_hash(p->peer, p->session);
 	struct pt_session *s = pt_session_of(hash);
 
-	if (!s || !pt_is_session(s, p->session, p->peer) || rec->state & PT_REC_REPORTED)
+	if (!s || !pt_is_session(s, p->session, p->peer) || !s->own || rec->state & PT_REC_REPORTED)
 		return;
 	if (!p->version || !(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
 		return;

@@ -2,6 +2,7 @@
 
 use crate::options::{Results, heading};
 use crate::units;
+use crate::wire::entry::TRANSIT;
 use crate::wire::stamp_return::StampReturn;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -134,7 +135,7 @@ pub struct Args {
     pub nslocal: bool,
 
     /// Host number in the stamps: different numbers at both ends make one kernel count as two hosts
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), help_heading = heading::ADDRESSING)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..i64::from(TRANSIT)), help_heading = heading::ADDRESSING)]
     pub userid: Option<u16>,
 }
 

@@ -32,6 +32,8 @@ pub enum Role {
         host: u16,
         /// Hash of the boot id; 0 if this host is to count as another one in any case.
         host_id: u64,
+        /// Number of this host, with `TRANSIT`, where it forwards probes.
+        on_the_way: u16,
     },
 }
 
@@ -385,7 +387,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     rodata.own_netns = setup.own_netns.0;
     match setup.role {
         Role::Client { session } => rodata.session = session.0,
-        Role::Server { host, host_id } => {
+        Role::Server { host, host_id, .. } => {
             rodata.server = true;
             rodata.host_index = host;
             rodata.host_id = host_id.to_be();

@@ -10,8 +10,12 @@ use crate::kernel::lab_clock;
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges::DEVICES;
+<<<<<<< HEAD
 use crate::kernel::tracer::{Setup, Tracer};
 use crate::units::monotonic_ns;
+=======
+use crate::kernel::tracer::{Role, Setup, Tracer};
+>>>>>>> 541dc65 (Transit: every host on the way that runs a server is a hop)
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder, OpenInbandSkel};
@@ -186,6 +190,9 @@ fn configure(
     rodata.record_mask = tracer.table.slots() - 1;
     rodata.netns = own_netns.0;
     rodata.send_names = setup.send_names;
+    if let Role::Server { on_the_way, .. } = setup.role {
+        rodata.transit_host = on_the_way;
+    }
     if let Some(clock) = setup.lab_clock {
         lab_clock::set!(rodata.lab_clock, clock);
     }

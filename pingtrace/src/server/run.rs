@@ -16,6 +16,7 @@ use crate::kernel::tracer::{Role, Setup, Tracer};
 use crate::output::story;
 use crate::server::inband::Inband;
 use crate::units::monotonic_ns;
+use crate::wire::entry::TRANSIT;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{Deliver, Options, ProbeSocket};
 use anyhow::{Context, Result};
@@ -102,6 +103,8 @@ fn setup(args: &Args, own: Netns) -> Setup {
     let role = Role::Server {
         host: args.userid.unwrap_or(1),
         host_id: if args.userid.is_some() { 0 } else { host::id() },
+        // Hosts differ by their boot ids, two of one kernel by what the user set.
+        on_the_way: TRANSIT | args.userid.unwrap_or(host::id() as u16 | 1),
     };
     let local = args.nslocal || args.userid.is_some();
     if let Some(epoch) = args.lab_clock.map(|clock| clock.epoch_ns) {
@@ -246,13 +249,13 @@ fn log_points(tracer: &Tracer<'_>) {
     log::debug!("points: {}", list.join(", "));
 }
 
-/// `2 clients, 3 sessions`: those in the kernel's table of sessions, the latest of those that share an
-/// entry.
+/// `2 clients, 3 sessions`: those of the kernel's table of sessions whose probes were answered here, the
+/// latest of those that share an entry.
 fn clients(tracer: &Tracer<'_>) -> Result<String> {
     let (mut peers, mut count) = (HashSet::new(), 0);
     for entry in map::entries(&tracer.maps().sessions) {
         let (_, session): (u32, pt_session) = entry?;
-        if session.session != 0 {
+        if session.own != 0 {
             count += 1;
             peers.insert(session.peer);
         }

@@ -7,6 +7,9 @@ use report::model::{Ifindex, Netns, Point, StampFlags};
 /// `back` of a provisional stamp, which the exact one in a later packet replaces.
 pub const PROVISIONAL: i16 = (pt_wire::PT_AUX_PROVISIONAL.0 as u16).cast_signed();
 
+/// Bit of `host`: a host on the way, by a number of its own; without one it is the client's kernel.
+pub const TRANSIT: u16 = pt_wire::PT_HOST_TRANSIT.0 as u16;
+
 /// The highest point number of version 0, and the highest that a peer of it knows outside its
 /// namespace mode.
 const V0_LAST_POINT: u16 = Point::MRxDevreply as u16;

@@ -10,13 +10,14 @@ mod early;
 mod path;
 mod pending;
 mod server_drops;
+mod transit;
 
 pub use arrival::{Arrival, Identity, Unanswered};
 pub use pending::stamp;
 
 use crate::client::index::ProbeIndex;
 use crate::client::slot_stamps::SlotStamps;
-use crate::wire::entry::{Entry, PROVISIONAL};
+use crate::wire::entry::{Entry, PROVISIONAL, TRANSIT};
 use crate::wire::extension::Extension;
 use crate::wire::number::Sequence;
 use crate::wire::packet::Packet;
@@ -62,6 +63,8 @@ pub struct Journey {
     /// When the last reply that was read reached the socket, as far as that is known, ns.
     at_socket_ns: u64,
     drops: ServerDrops,
+    /// Hosts on the way that stamp probes.
+    on_the_way: transit::Hosts,
     /// The server runs on this kernel, in this namespace.
     server_netns: Option<Netns>,
     /// Replies so far.
@@ -94,6 +97,7 @@ impl Journey {
             copies: BTreeMap::new(),
             at_socket_ns: 0,
             drops: ServerDrops::default(),
+            on_the_way: transit::Hosts::default(),
             server_netns: None,
             answered: 0,
             v0_clock_us: None,
@@ -209,6 +213,7 @@ impl Journey {
 
     fn take(&mut self, packet: &Packet<'_>, wanted: impl Fn(&Entry) -> bool) -> usize {
         let mut taken = 0;
+        self.on_the_way.learn(packet);
         for entry in packet.entries().filter(|e| e.is_none_or(|e| wanted(&e))) {
             let Some(mut e) = entry else {
                 self.counts.unknown_points += 1;
@@ -220,8 +225,16 @@ impl Journey {
                 }
                 e.time = self.continue_v0_clock(e.time as u32);
             }
-            if e.back != 0 && self.saw_it_all(&e) {
+            if self.saw_it_all(&e) {
                 continue;
+            }
+            let of_server = e.host & TRANSIT == 0;
+            if !of_server {
+                let Some(index) = self.on_the_way.index(e.host) else {
+                    self.counts.refused += 1;
+                    continue;
+                };
+                e.host = TRANSIT | index;
             }
             let back = if e.back == PROVISIONAL { 0 } else { e.back };
             let sequence = packet.sequence.back(back);
@@ -232,7 +245,7 @@ impl Journey {
                 index.is_some_and(|index| self.early.keep(index, e))
             };
             self.counts.refused += u64::from(!fits);
-            taken += usize::from(fits);
+            taken += usize::from(fits && of_server);
         }
         self.take_ttls(packet);
         taken
@@ -249,9 +262,10 @@ impl Journey {
         }
     }
 
-    /// A stamp of this very kernel, whose late ones the client's own programs took too.
+    /// A stamp of this very kernel that the client's own programs took too: a late one, or any between the
+    /// two ends.
     fn saw_it_all(&self, e: &Entry) -> bool {
-        e.host == 0 && !self.identity.own_namespace_only
+        (e.host == 0 && e.back != 0 || e.host == TRANSIT) && !self.identity.own_namespace_only
     }
 
     /// Continues a version 0 peer's 32-bit microseconds (they wrap every 71.6 minutes), as ns.
@@ -289,20 +303,19 @@ impl Journey {
     }
 
     /// Hands out every probe that is complete, or waited long enough. With `expect_remote` false
-    /// nothing is waited for.
+    /// no stamp of the server is waited for.
     pub fn finished(&mut self, now_ns: u64, expect_remote: bool, mut sink: impl FnMut(&Probe)) {
         while let Some(p) = self.waiting.front() {
             let overtaken = self.overtaken(p);
             let due = now_ns >= p.deadline_ns;
-            if expect_remote && !overtaken && !due && !self.complete(p) {
+            let complete = !expect_remote || self.complete(p);
+            if !overtaken && !due && !(complete && p.transit.is_complete()) {
                 break;
             }
             let Some(mut p) = self.waiting.pop_front() else {
                 break;
             };
-            if expect_remote && !self.complete(&p) {
-                self.counts.no_remote += 1;
-            }
+            self.counts.no_remote += u64::from(!complete);
             self.assemble(&p);
             sink(&self.scratch);
             p.clear();

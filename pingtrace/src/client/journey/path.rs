@@ -60,9 +60,11 @@ pub fn user(point: Point, ns: u64, cpu: Option<u16>) -> Stamp {
 /// Each end reported its own stamps.
 fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
     path.extend(&p.here.request);
+    path.extend(p.transit.request());
     path.extend(first_poll_only(p.remote.iter().copied()));
     let queued = p.remote.iter().any(|s| s.point == Point::RTxDevqueue);
     path.extend(p.provisional.filter(|_| !queued));
+    path.extend(p.transit.reply());
     path.extend(first_poll_only(p.here.reply.iter().copied()));
 }
 

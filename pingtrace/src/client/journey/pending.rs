@@ -1,8 +1,9 @@
 //! A probe that waits for the rest of its stamps.
 
 use super::arrival::Arrival;
+use super::transit::Transit;
 use crate::client::slot_stamps::SlotStamps;
-use crate::wire::entry::{Entry, PROVISIONAL};
+use crate::wire::entry::{Entry, PROVISIONAL, TRANSIT};
 use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
 use report::model::{Host, Netns, Point, Stamp, Ttl};
 use std::mem::offset_of;
@@ -20,6 +21,8 @@ pub struct Pending {
     pub here: SlotStamps,
     /// The server's stamps.
     pub remote: Vec<Stamp>,
+    /// The stamps of hosts on the way.
+    pub transit: Transit,
     /// Stands in for the hand-over to the queue until the exact one is here.
     pub provisional: Option<Stamp>,
     /// With which TTL the request arrived at the server, if that is known.
@@ -33,8 +36,15 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Takes a stamp of the server; false if it is more than a probe can have.
+    /// Takes a stamp of the server, or of a host on the way by its index; false if it is more than a probe can
+    /// have.
     pub fn take(&mut self, e: &Entry) -> bool {
+        if e.host & TRANSIT != 0 {
+            return self.transit.take(Stamp {
+                host: Host::Transit(e.host & !TRANSIT),
+                ..stamp(e)
+            });
+        }
         let stamp = Stamp {
             host: Host::Server,
             ..stamp(e)
@@ -76,6 +86,7 @@ impl Pending {
         self.arrival = None;
         self.here.clear();
         self.remote.clear();
+        self.transit.clear();
         self.provisional = None;
         self.request_ttl = None;
         self.same_kernel = false;
