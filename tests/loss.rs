@@ -269,6 +269,34 @@ fn a_request_without_a_reply_is_the_servers() {
     }
 }
 
+/// No probe was ever answered, so nothing but its address says that the last namespace is the server's.
+#[test]
+fn a_server_that_ignores_echo_is_named() {
+    for (host, setting) in [
+        ("10.77.0.2", "ipv4/icmp_echo_ignore_all"),
+        ("fd77::2", "ipv6/icmp/echo_ignore_all"),
+    ] {
+        let lab = Lab::veth_pair().unwrap();
+        let path = format!("/proc/sys/net/{setting}");
+        let written = lab.server.ns.run(|| fs::write(&path, "1"));
+        written.unwrap().unwrap();
+        let _server = Server::start(&lab.server.ns, "");
+        let run = client(
+            &lab.client.ns,
+            &format!("-c {host} -i 20ms -C 10 -W 0.1 -o json"),
+        );
+        let lost = lost(&run);
+        assert_eq!(lost.len(), 10, "{run:#?}");
+        for probe in lost {
+            let loss = &probe["loss"];
+            assert_eq!(loss["place"], "server_receive", "{probe:#}");
+            let reason = loss["drop"]["reason"].as_str().expect("a reason");
+            let is_named = reason == "ICMP_ECHO_IGNORED (icmp_echo_ignore_all)";
+            assert!(is_named || host == "fd77::2", "{probe:#}");
+        }
+    }
+}
+
 /// A policy route drops what comes in; what the server sends is not affected.
 #[test]
 fn a_request_that_the_server_drops_has_the_reason() {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{data, example_drop, number, parse_stamp, probe};
-use report::analysis::loss::{Evidence, ServerStatus, autopsy};
+use report::analysis::loss::{Evidence, ServerStatus, Silent, autopsy};
 use report::model::{ClockRelation, Direction, Host, KernelDrop, Point, Status};
 use std::fs;
 
@@ -37,7 +37,8 @@ fn check(case: &str) -> Result<(), String> {
             ["=>", ..] => expected = line,
             ["status", name] => evidence.status = Some(status(name)),
             ["blind"] => (evidence.sees_queue, evidence.sees_driver) = (false, false),
-            ["full"] => evidence.socket_full = true,
+            ["full"] => evidence.silent = Some(Silent::SocketFull),
+            ["ignored"] => evidence.silent = Some(Silent::EchoIgnored),
             ["drop", host, way, ns] => drops.push(KernelDrop {
                 host: Host::from_name(host).expect("host"),
                 direction: Direction::from_name(way).expect("direction"),

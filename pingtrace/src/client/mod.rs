@@ -2,6 +2,7 @@
 
 mod args;
 mod core;
+mod echo;
 mod index;
 mod journey;
 mod negotiation;

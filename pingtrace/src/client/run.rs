@@ -6,6 +6,7 @@
 //! receiving thread instead, one probe at each reply.
 
 use super::args::Args;
+use super::echo::Echo;
 use super::receiver::Receiver;
 use super::server_names::ServerNames;
 use super::this_host::ThisHost;
@@ -74,6 +75,7 @@ pub fn run(
         plan,
         shared: &shared,
         tracer,
+        echo: Echo::default(),
         collector,
         explainer,
         server_names: ServerNames::default(),

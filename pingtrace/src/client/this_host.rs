@@ -1,6 +1,7 @@
 //! This host, as the core of a client sees it: the kernel's table, the tracing programs, the outputs.
 
 use super::core::{Answered, Moment, Shell};
+use super::echo::Echo;
 use super::index::ProbeIndex;
 use super::journey::{Journey, stamp};
 use super::server_names::ServerNames;
@@ -18,7 +19,7 @@ use crate::wire::packet::Packet;
 use crate::wire::stamp_return::StampReturn;
 use report::analysis::blame;
 use report::analysis::loss::LossId;
-use report::model::{Counters, Direction, Host, Loss, Point, Probe};
+use report::model::{Counters, Direction, Host, Loss, Netns, Point, Probe};
 
 /// What a run has on this host.
 pub struct ThisHost<'a, 'k> {
@@ -28,6 +29,8 @@ pub struct ThisHost<'a, 'k> {
     pub shared: &'a Shared,
     /// Absent without BPF.
     pub tracer: Option<Tracer<'k>>,
+    /// Namespaces of this kernel that ignore echo requests.
+    pub echo: Echo,
     /// Takes the results.
     pub collector: &'a mut Collector,
     /// Explains slow probes (`--explain`).
@@ -82,6 +85,10 @@ impl Shell for ThisHost<'_, '_> {
             Some(tracer) => tracer.points.iter().any(|(seen, _)| *seen == point),
             None => self.collector.has_seen(point),
         }
+    }
+
+    fn ignores_echo(&mut self, netns: Netns) -> bool {
+        self.echo.is_ignored(netns, self.plan.ip)
     }
 
     fn ask_for(&mut self, way: StampReturn) {

@@ -10,12 +10,8 @@ use crate::kernel::lab_clock;
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges::DEVICES;
-<<<<<<< HEAD
-use crate::kernel::tracer::{Setup, Tracer};
-use crate::units::monotonic_ns;
-=======
 use crate::kernel::tracer::{Role, Setup, Tracer};
->>>>>>> 541dc65 (Transit: every host on the way that runs a server is a hop)
+use crate::units::monotonic_ns;
 use anyhow::{Context, Result};
 use bpf::inband::types::pt_losses;
 use bpf::inband::{InbandSkel, InbandSkelBuilder, OpenInbandSkel};

@@ -40,10 +40,45 @@ pub struct Evidence {
     pub sees_queue: bool,
     /// The run sees the client's hand-over to a driver.
     pub sees_driver: bool,
-    /// The client's socket had no room when the reply arrived.
-    pub socket_full: bool,
+    /// What can have dropped it without a notice.
+    pub silent: Option<Silent>,
     /// The client's kernel refused to send it.
     pub send_error: Option<SendError>,
+}
+
+/// What drops packets without a `kfree_skb`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silent {
+    /// The client's socket had no room when the reply arrived; only recent kernels are silent.
+    SocketFull,
+    /// The namespace that received the request last has the probed address, and ignores echo requests. IPv6
+    /// gives a notice without a reason.
+    EchoIgnored,
+}
+
+impl Silent {
+    /// As a drop where the packet was seen last.
+    fn drop(self, last: &Stamp) -> KernelDrop {
+        let (host, direction, reason) = match self {
+            Self::SocketFull => (Host::Client, Direction::Reply, "SOCKET_RCVBUFF"),
+            Self::EchoIgnored => {
+                let reason = "ICMP_ECHO_IGNORED (icmp_echo_ignore_all)";
+                (Host::Server, Direction::Request, reason)
+            }
+        };
+        KernelDrop {
+            host,
+            direction,
+            ns: last.ns,
+            netns: last.netns,
+            ifindex: last.ifindex,
+            reason: Symbol::named(reason),
+            location: Symbol::default(),
+            device: None,
+            netns_name: None,
+            mtu: None,
+        }
+    }
 }
 
 /// Finds where a lost probe was lost. Of several drops, the first that fits counts.
@@ -57,8 +92,16 @@ pub fn autopsy(
     let status = evidence.status.and_then(stage_of_status);
     let stage = seen.max(status).unwrap_or(Stage::Out);
     let drop = drops.into_iter().find(|d| fits(d, path, stage));
-    let full = stage == Stage::Back && drop.is_none() && evidence.socket_full;
-    let drop = drop.or_else(|| path.last().filter(|_| full).map(socket_full));
+    let silent = evidence.silent.filter(|silent| match silent {
+        Silent::SocketFull => drop.is_none() && stage == Stage::Back,
+        Silent::EchoIgnored => stage <= Stage::Delivered,
+    });
+    let full = silent == Some(Silent::SocketFull);
+    let ignored = silent == Some(Silent::EchoIgnored);
+    let mut drop = drop.or(silent.zip(path.last()).map(|(s, last)| s.drop(last)));
+    if let Some(drop) = drop.as_mut().filter(|_| ignored) {
+        drop.host = Host::Server;
+    }
     let place = match stage {
         _ if evidence.send_error.is_some() => Place::ClientSend,
         _ if full => Place::Socket,
@@ -81,22 +124,6 @@ pub fn autopsy(
         device: drop.as_ref().map_or(device, KernelDrop::device_id),
         drop,
         error: evidence.send_error,
-    }
-}
-
-/// Recent kernels drop packets for a full raw socket without a `kfree_skb`.
-fn socket_full(last: &Stamp) -> KernelDrop {
-    KernelDrop {
-        host: Host::Client,
-        direction: Direction::Reply,
-        ns: last.ns,
-        netns: last.netns,
-        ifindex: last.ifindex,
-        reason: Symbol::named("SOCKET_RCVBUFF"),
-        location: Symbol::default(),
-        device: None,
-        netns_name: None,
-        mtu: None,
     }
 }
 

@@ -22,10 +22,10 @@ use crate::wire::packet::{self, Packet};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::socket::Reply;
 use crate::wire::stamp_return::StampReturn;
-use report::analysis::loss::{Evidence, ServerStatus, autopsy};
+use report::analysis::loss::{Evidence, ServerStatus, Silent, autopsy};
 use report::model::host_time::ServerNs;
 use report::model::send_error::SendError;
-use report::model::{Counters, Point, Status, Ttl};
+use report::model::{ClockRelation, Counters, Host, Point, Probe, Status, Ttl};
 
 /// What a run has from its beginning.
 #[derive(Clone, Copy, Debug)]
@@ -333,9 +333,8 @@ impl Core {
             drops,
             seen_here,
         } = self.journey.lost(index, sent_ns, sent_unix_ns, slot);
-        let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
         let evidence = Evidence {
-            socket_full: arrived.is_some_and(|s| self.overflows.at(s.ns)),
+            silent: self.silent(&probe, shell),
             status: self.session.status(index),
             send_error,
             sees_queue: seen_here && shell.sees(Point::LTxDevqueue),
@@ -344,6 +343,19 @@ impl Core {
         let loss = autopsy(&probe, drops, evidence);
         let id = shell.lost(probe, loss);
         self.session.lose(index, id);
+    }
+
+    /// What can have dropped a probe without a notice.
+    fn silent(&self, probe: &Probe, shell: &mut impl Shell) -> Option<Silent> {
+        let arrived = probe.path.iter().rfind(|s| s.point == Point::LRxIprcv);
+        let full = arrived.is_some_and(|s| self.overflows.at(s.ns));
+        let last = probe.path.last()?;
+        if full {
+            return Some(Silent::SocketFull);
+        }
+        let here = last.host == Host::Client || probe.clock == ClockRelation::Same;
+        let received = matches!(last.point, Point::MRxDevecho | Point::RRxDevrcv);
+        (here && received && shell.ignores_echo(last.netns)).then_some(Silent::EchoIgnored)
     }
 
     /// Whether probes wait for stamps of the server.

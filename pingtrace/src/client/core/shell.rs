@@ -6,7 +6,7 @@ use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::Packet;
 use crate::wire::stamp_return::StampReturn;
 use report::analysis::loss::LossId;
-use report::model::{Counters, Loss, Point, Probe};
+use report::model::{Counters, Loss, Netns, Point, Probe};
 
 /// When, and on which CPU.
 pub type Moment = Option<(u64, u16)>;
@@ -22,6 +22,8 @@ pub trait Shell {
     fn last_sleep(&mut self, now: u64) -> (Moment, Moment);
     /// Whether stamps of this point can be expected.
     fn sees(&self, point: Point) -> bool;
+    /// Whether a namespace of this kernel has the probed address, and ignores echo requests.
+    fn ignores_echo(&mut self, netns: Netns) -> bool;
     /// Probes are to ask for this from now on.
     fn ask_for(&mut self, way: StampReturn);
     /// The server's stamps return in this way from now on.

@@ -69,6 +69,10 @@ impl Shell for TestHost {
         slot.is_some()
     }
 
+    fn ignores_echo(&mut self, _: Netns) -> bool {
+        false
+    }
+
     fn sent_cpu(&self, _: ProbeIndex) -> Option<u16> {
         None
     }
