@@ -18,7 +18,8 @@ machine hits both. Parts (default: all):
            socket in a bare loop
   load     20 000 probes a second for a minute: losses, send slip, memory
   rtt      what stamping adds to the median round trip
-  hooks    what each program costs a packet that is no probe, beside an empty program
+  hooks    what each program costs a packet that is no probe, beside an empty program; also where
+           there is a tunnel, and inside of it
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
   diff     how often diff names a move between two like runs, quiet, beside a busy loop and over
@@ -193,14 +194,33 @@ bench_rtt() {
 
 bench_hooks() {
     title "Hooks: ns a call for packets that are no probes, the accounting's own time included"
+    hooks_of "no tunnel" "$ADDRESS"
+    vxlan "$client" 1 2
+    vxlan "$server" 2 1
+    hooks_of "a VXLAN exists" "$ADDRESS"
+    hooks_of "in that VXLAN; each packet is at two devices" 10.78.0.2
+    ip -n "$client" link del vx0
+    ip -n "$server" link del vx0
+    echo "  goal: at most 40 ns more than an empty program; (all) has no empty one beside it"
+}
+
+# vxlan NETNS OWN OTHER
+vxlan() {
+    ip -n "$1" link add vx0 type vxlan id 7 dstport 4789 local "10.77.0.$2" remote "10.77.0.$3"
+    ip -n "$1" address add "10.78.0.$2/24" dev vx0
+    ip -n "$1" link set vx0 up
+}
+
+# hooks_of WHAT ADDRESS: the costs of packets to this address.
+hooks_of() {
     start_server
     ip netns exec "$client" "$binary" -c "$ADDRESS" -i 1s -m 10s -o json \
         >"$work/run" 2>"$work/client.err" &
     client_pid=$!
     sleep 1
-    ip netns exec "$client" "$hooks" "$server" "$ADDRESS" "$server_pid" "$client_pid" |
+    echo "  $1:"
+    ip netns exec "$client" "$hooks" "$server" "$2" "$server_pid" "$client_pid" |
         awk '{ printf "  %-8s %-17s %9s %9s %15s %15s\n", $1, $2, $3, $4, $5, $6 }'
-    echo "  goal: at most 40 ns more than an empty program; (all) has no empty one beside it"
     stop "$client_pid"
     client_pid=""
     stop_server

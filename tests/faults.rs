@@ -58,14 +58,14 @@ fn slow_wire(direction: Direction, segment: &str) {
 #[test]
 fn a_queue_on_the_clients_device_is_its_qdisc() {
     let lab = Lab::veth_pair().unwrap();
-    slow_queue(&lab, &lab.client, &lab.server, "l_tx_qdisc");
+    slow_queue(&lab, &lab.client, &lab.server, ONE_CLOCK, "l_tx_qdisc");
 }
 
 /// Packets queued before a reply on the server's device: its driver hand-over comes home late.
 #[test]
 fn a_queue_on_the_servers_device_is_its_qdisc() {
     let lab = Lab::veth_pair().unwrap();
-    slow_queue(&lab, &lab.server, &lab.client, "r_tx_qdisc");
+    slow_queue(&lab, &lab.server, &lab.client, ONE_CLOCK, "r_tx_qdisc");
 }
 
 /// Its driver hands the reply to a second device of the server, which queues it.
@@ -123,17 +123,27 @@ fn assert_queued(probes: &[Value], segment: &str) {
     assert!(queued.count() >= 25, "{segment}: {:#}", probes[20]);
 }
 
+/// Options of the server and of the client.
+pub const ONE_CLOCK: [&str; 2] = ["--nslocal"; 2];
+pub const TWO_CLOCKS: [&str; 2] = ["--userid 7 --lab-clock offset=3s,drift=20", "--userid 3"];
+
 /// A token bucket of 20 Mbit/s and bursts of 40 packets, which take some 20 ms to leave.
-fn slow_queue(lab: &Lab, at: &Host, to: &Host, segment: &str) {
+pub fn slow_queue(
+    lab: &Lab,
+    at: &Host,
+    to: &Host,
+    [of_server, of_client]: [&str; 2],
+    segment: &str,
+) {
     const BYTES_A_SECOND: u32 = 2_500_000;
     let _alone = alone();
     let shape = || Netlink::open()?.tbf(at.ifindex, BYTES_A_SECOND, 3_000, 1_000_000);
     at.ns.run(shape).unwrap().unwrap();
-    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let _server = Server::start(&lab.server.ns, of_server);
     let child = pingtrace(
         &lab.client.ns,
         &format!(
-            "-c {} --nslocal -i 10ms -C 300 -o json -m 1us",
+            "-c {} {of_client} -i 10ms -C 300 -o json -m 1us",
             lab.server.v4
         ),
     );

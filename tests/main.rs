@@ -46,6 +46,7 @@ mod stalls;
 mod threaded;
 mod tools;
 mod transit;
+mod tunnels;
 mod ways;
 
 use kit::{harness, v0peer};

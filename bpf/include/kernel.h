@@ -49,10 +49,34 @@ struct __sk_buff {
 };
 
 /* include/uapi/linux/if_ether.h, in.h, ip.h, ipv6.h, icmp.h */
-enum { ETH_P_IP = 0x0800, ETH_P_8021Q = 0x8100, ETH_P_IPV6 = 0x86DD, ETH_HLEN = 14, VLAN_HLEN = 4 };
-enum { IPPROTO_ICMP = 1, IPPROTO_ICMPV6 = 58 };
+enum {
+	ETH_P_IP = 0x0800,
+	ETH_P_TEB = 0x6558,
+	ETH_P_8021Q = 0x8100,
+	ETH_P_IPV6 = 0x86DD,
+	ETH_P_MPLS_UC = 0x8847,
+	ETH_P_8021AD = 0x88A8,
+};
+enum {
+	IPPROTO_HOPOPTS = 0,
+	IPPROTO_ICMP = 1,
+	IPPROTO_IPIP = 4,
+	IPPROTO_UDP = 17,
+	IPPROTO_IPV6 = 41,
+	IPPROTO_ROUTING = 43,
+	IPPROTO_GRE = 47,
+	IPPROTO_ICMPV6 = 58,
+	IPPROTO_DSTOPTS = 60,
+};
+enum { ETH_HLEN = 14, VLAN_HLEN = 4, UDP_HLEN = 8 };
 enum { ICMP_ECHOREPLY = 0, ICMP_ECHO = 8, ICMPV6_ECHO_REQUEST = 128, ICMPV6_ECHO_REPLY = 129 };
 enum { IP_MF_OFFSET = 0x3fff, ICMP_HLEN = 8 };
+
+/* include/uapi/linux/if_tunnel.h, include/net/vxlan.h, geneve.h, gue.h */
+enum { GRE_HLEN = 4, GRE_CSUM = 0x8000, GRE_KEY = 0x2000, GRE_SEQ = 0x1000, GRE_VERSION = 0x0007 };
+enum { VXLAN_HLEN = 8, VXLAN_VNI = 0x08, VXLAN_GPE = 0x04, VXLAN_NEXT_ETHERNET = 3 };
+enum { GENEVE_HLEN = 8, GENEVE_VERSION = 0x40, GUE_HLEN = 4, GUE_CONTROL = 0x20 };
+enum { MPLS_BOTTOM = 0x100 };
 
 struct iphdr {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

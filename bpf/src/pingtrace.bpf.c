@@ -16,6 +16,8 @@
 #include "clock.h"
 #include "table.h"
 #include "receive.h"
+#include "view.h"
+#include "tunnel.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -27,9 +29,6 @@ const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 const volatile __u64 explain_ns =
 	0; /* server: from this stay on, ns, user space explains the probe; 0: never */
 const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
-
-/* Where this kernel keeps the base of its direct map and of its page structs; 0: unknown. */
-const volatile __u64 page_offset_base = 0, vmemmap_base = 0;
 
 struct pt_losses losses;
 int receiver_tid; /* client: in the initial PID namespace */
@@ -88,42 +87,6 @@ static __always_inline bool accept(struct packet *p, const struct pt_header *h, 
 	return true;
 }
 
-/* A packet: its layer 3, the end of its linear part, and its skb_shared_info. */
-struct view {
-	const unsigned char *l3, *tail, *shared;
-};
-
-/* Linux's page_address() of a byte in the first page fragment; 0 when it is not there. */
-static __always_inline const unsigned char *paged(const struct view *v, __u64 offset)
-{
-	const struct skb_shared_info *shared = (const void *)v->shared;
-	__u64 direct_map, pages;
-	struct skb_frag frag;
-
-	if (!page_offset_base || !BPF_CORE_READ(shared, nr_frags) ||
-	    bpf_probe_read_kernel(&direct_map, 8, (const void *)page_offset_base) ||
-	    bpf_probe_read_kernel(&pages, 8, (const void *)vmemmap_base) ||
-	    bpf_probe_read_kernel(&frag, sizeof(frag),
-				  v->shared + bpf_core_field_offset(shared->frags)))
-		return 0;
-	/* Memory of a device has no address here (NET_IOV). */
-	if (frag.page & 1 || offset >= frag.len)
-		return 0;
-	return (const unsigned char *)(direct_map +
-				       (frag.page - pages) / bpf_core_type_size(struct page) *
-					       4096 +
-				       frag.offset + offset);
-}
-
-/* Copies bytes that lie in one piece, in the linear part or in the first page. */
-static __always_inline bool copy(void *to, __u32 size, const struct view *v,
-				 const unsigned char *from)
-{
-	if (from >= v->tail)
-		from = paged(v, from - v->tail);
-	return from && !bpf_probe_read_kernel(to, size, from);
-}
-
 /* The stack pulls the two parts into the linear part one by one. */
 static __always_inline bool copy_icmp(struct pt_header *h, const struct view *v,
 				      const unsigned char *l4)
@@ -136,7 +99,7 @@ static __always_inline bool copy_icmp(struct pt_header *h, const struct view *v,
  * Drivers that receive into pages may leave all that follows the Ethernet header there
  * (napi_gro_frags; virtio_net without build_skb). The common case is one read.
  */
-static __always_inline bool parse4(const struct view *v, struct packet *p)
+static __always_inline bool parse4(const struct view *v, struct packet *p, bool *outer)
 {
 	struct {
 		struct iphdr ip;
@@ -147,8 +110,11 @@ static __always_inline bool parse4(const struct view *v, struct packet *p)
 	if (linear ? bpf_probe_read_kernel(&b, sizeof(b), v->l3)
 		   : !copy(&b.ip, sizeof(b.ip), v, v->l3))
 		return false;
-	if (b.ip.protocol != IPPROTO_ICMP || b.ip.version != 4 ||
-	    (b.ip.frag_off & bpf_htons(IP_MF_OFFSET)))
+	if (b.ip.protocol != IPPROTO_ICMP) {
+		*outer = may_carry(b.ip.protocol, linear && b.ip.ihl == 5 ? &b.icmp : 0);
+		return false;
+	}
+	if (b.ip.version != 4 || (b.ip.frag_off & bpf_htons(IP_MF_OFFSET)))
 		return false;
 	if ((!linear || b.ip.ihl != 5) && !copy_icmp(&b.icmp, v, v->l3 + b.ip.ihl * 4))
 		return false;
@@ -164,7 +130,7 @@ static __always_inline bool parse4(const struct view *v, struct packet *p)
 	return true;
 }
 
-static __always_inline bool parse6(const struct view *v, struct packet *p)
+static __always_inline bool parse6(const struct view *v, struct packet *p, bool *outer)
 {
 	struct {
 		struct ipv6hdr ip;
@@ -175,8 +141,10 @@ static __always_inline bool parse6(const struct view *v, struct packet *p)
 	if (linear ? bpf_probe_read_kernel(&b, sizeof(b), v->l3)
 		   : !copy(&b.ip, sizeof(b.ip), v, v->l3))
 		return false;
-	if (b.ip.nexthdr != IPPROTO_ICMPV6)
+	if (b.ip.nexthdr != IPPROTO_ICMPV6) {
+		*outer = may_carry(b.ip.nexthdr, linear ? &b.icmp : 0);
 		return false;
+	}
 	if (!linear && !copy_icmp(&b.icmp, v, v->l3 + sizeof(b.ip)))
 		return false;
 	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) ||
@@ -190,17 +158,35 @@ static __always_inline bool parse6(const struct view *v, struct packet *p)
 	return true;
 }
 
+/* `outer` becomes true where the packet is no probe, but may have one inside. */
+static __always_inline bool parse_ip(const struct view *v, struct packet *p, bool *outer)
+{
+	if (v->protocol == bpf_htons(ETH_P_IP))
+		return parse4(v, p, outer);
+	if (v->protocol == bpf_htons(ETH_P_IPV6))
+		return parse6(v, p, outer);
+	*outer = is_tag(v->protocol);
+	return false;
+}
+
+/* Not inline: else the stack of 512 bytes does not suffice. */
+static __noinline bool parse_innermost(const struct view *v, struct packet *p)
+{
+	bool outer;
+
+	return parse_ip(v, p, &outer);
+}
+
 static __always_inline bool parse_any(struct sk_buff *skb, const unsigned char *l3,
 				      struct packet *p)
 {
-	struct view v = { l3, skb->head + skb->tail, skb->head + skb->end };
-	__be16 protocol = skb->protocol;
+	struct view v = { l3, skb->head + skb->tail, skb->head + skb->end, skb->protocol };
+	bool outer = false;
 
-	if (protocol == bpf_htons(ETH_P_IP))
-		return parse4(&v, p);
-	if (protocol == bpf_htons(ETH_P_IPV6))
-		return parse6(&v, p);
-	return false;
+	/* A tag that the sending host has put into the packet precedes its network header. */
+	if (is_vlan(v.protocol) && l3 != skb->data && !find_ip(&v))
+		return false;
+	return parse_ip(&v, p, &outer) || (outer && enter_all(&v) && parse_innermost(&v, p));
 }
 
 static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, struct packet *p)
@@ -679,13 +665,11 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 	struct sk_buff *skb = (void *)PT_REGS_PARM1(ctx);
 	const unsigned char *head = BPF_CORE_READ(skb, head);
 	struct view v = { head + BPF_CORE_READ(skb, network_header),
-			  head + BPF_CORE_READ(skb, tail), head + BPF_CORE_READ(skb, end) };
+			  head + BPF_CORE_READ(skb, tail), head + BPF_CORE_READ(skb, end), 0 };
 	struct packet p = {};
-	__u8 first;
+	bool outer;
 
-	if (bpf_probe_read_kernel(&first, 1, v.l3))
-		return 0;
-	if (!(first >> 4 == 4 ? parse4(&v, &p) : parse6(&v, &p)))
+	if (!find_ip(&v) || !parse_ip(&v, &p, &outer))
 		return 0;
 	if (p.direction != PT_REQUEST || BPF_CORE_READ(skb, dev, nd_net.net, ns.inum) != own_netns)
 		return 0;

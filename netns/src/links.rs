@@ -4,7 +4,10 @@ use crate::{Error, Netlink, Result, netlink};
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message,
-    link::{LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage},
+    link::{
+        InfoBareUdp, InfoData, InfoGeneve, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo,
+        LinkLayerType, LinkMessage,
+    },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
@@ -31,6 +34,8 @@ pub struct Link {
     pub mtu: u32,
     /// Frames begin with an Ethernet header, as on the loopback; else at layer 3.
     pub ethernet: bool,
+    /// A tunnel in UDP: the port to which its packets go.
+    pub tunnel_port: Option<u16>,
 }
 
 impl From<LinkMessage> for Link {
@@ -47,12 +52,16 @@ impl From<LinkMessage> for Link {
                 message.header.link_layer_type,
                 LinkLayerType::Ether | LinkLayerType::Loopback
             ),
+            tunnel_port: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::LinkInfo(infos) => link.kind = kind(&infos),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = kind(&infos);
+                    link.tunnel_port = tunnel_port(&infos);
+                }
                 _ => {}
             }
         }
@@ -63,6 +72,23 @@ impl From<LinkMessage> for Link {
 fn kind(infos: &[LinkInfo]) -> Option<String> {
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind.to_string()),
+        _ => None,
+    })
+}
+
+fn tunnel_port(infos: &[LinkInfo]) -> Option<u16> {
+    macro_rules! port {
+        ($options:expr, $port:path) => {
+            $options.iter().find_map(|option| match option {
+                $port(port) => Some(*port),
+                _ => None,
+            })
+        };
+    }
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Data(InfoData::Vxlan(options)) => port!(options, InfoVxlan::Port),
+        LinkInfo::Data(InfoData::Geneve(options)) => port!(options, InfoGeneve::Port),
+        LinkInfo::Data(InfoData::BareUdp(options)) => port!(options, InfoBareUdp::Port),
         _ => None,
     })
 }
@@ -248,6 +274,7 @@ fn subscribe() -> io::Result<Socket> {
 mod tests {
     use super::*;
     use crate::Namespace;
+    use std::net::IpAddr;
 
     /// Runs `f` in a namespace of its own, subscribed before anything happens.
     fn with_events(f: impl FnOnce(&mut Netlink, &mut LinkEvents) + Send) {
@@ -270,6 +297,17 @@ mod tests {
             assert_eq!((links[0].index, links[0].name.as_str()), (1, "lo"));
             assert_eq!((links[0].up, links[0].mtu), (false, 65536));
             assert_eq!(netlink.link_name(1).unwrap(), "lo");
+        });
+    }
+
+    #[test]
+    fn a_tunnel_has_its_port() {
+        with_events(|netlink, _| {
+            let here = [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])];
+            netlink.add_vxlan("vx0", 5, here[0], here[1]).unwrap();
+            let link = netlink.link_named("vx0").unwrap();
+            assert_eq!(link.tunnel_port, Some(4789));
+            assert_eq!(netlink.link_named("lo").unwrap().tunnel_port, None);
         });
     }
 

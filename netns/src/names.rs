@@ -62,6 +62,11 @@ impl NamespaceNames {
         (namespace.inode() == inode).then_some(namespace)
     }
 
+    /// All namespaces that there is a way into.
+    pub fn namespaces(&self) -> impl Iterator<Item = Namespace> {
+        self.paths.keys().filter_map(|inode| self.open(*inode))
+    }
+
     /// The best name for the namespace with this inode.
     pub fn name(&self, inode: u32) -> String {
         match self.names.get(&inode) {

@@ -147,6 +147,7 @@ impl Cli {
         server::Args {
             time: args.time,
             interface: args.interface.clone(),
+            tunnel: args.tunnel.clone(),
             explain: args.explain,
             nslocal: args.nslocal,
             userid: args.userid,

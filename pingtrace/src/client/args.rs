@@ -121,6 +121,10 @@ pub struct Args {
     #[arg(short = 'I', long, value_name = "DEV", value_delimiter = ',', help_heading = heading::ADDRESSING)]
     pub interface: Vec<String>,
 
+    /// Look for probes in UDP packets to this port too: that of a tunnel that is no device of this host
+    #[arg(long, value_name = "PORT", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..), help_heading = heading::ADDRESSING)]
+    pub tunnel: Vec<u16>,
+
     /// TOS or traffic-class byte (DSCP x 4), decimal or 0x..
     #[arg(short = 'Q', long, value_name = "TOS", allow_hyphen_values = true, value_parser = tos, conflicts_with = "server", help_heading = heading::ADDRESSING)]
     pub tos: Option<u8>,

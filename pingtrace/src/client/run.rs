@@ -50,7 +50,7 @@ pub fn run(
         own_netns: plan.netns,
         send_names: false,
     };
-    let tracer = start_tracer(&mut storage, &setup);
+    let tracer = start_tracer(&mut storage, &setup, &args.tunnel);
     let table = match &tracer {
         Some(tracer) => Arc::clone(&tracer.table),
         None => Arc::new(Table::anonymous(setup.slots)?),
@@ -108,9 +108,16 @@ fn prepare(socket: &ProbeSocket, tracer: Option<&Tracer<'_>>) -> Result<()> {
     })
 }
 
-fn start_tracer<'a>(storage: &'a mut Storages, setup: &Setup) -> Option<Tracer<'a>> {
+fn start_tracer<'a>(
+    storage: &'a mut Storages,
+    setup: &Setup,
+    tunnels: &[u16],
+) -> Option<Tracer<'a>> {
     match Tracer::load(storage, setup) {
         Ok(mut tracer) => {
+            if let Err(e) = tracer.tunnel_ports(setup, tunnels) {
+                log::warn!("what tunnels in UDP carry is not seen: {e:#}");
+            }
             tracer.attach();
             Some(tracer)
         }

@@ -16,3 +16,4 @@ pub mod symbols;
 pub mod table;
 pub mod thread;
 pub(crate) mod tracer;
+pub(crate) mod tunnels;

@@ -5,12 +5,13 @@ use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Refusal, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::Table;
+use crate::kernel::tunnels::TunnelPorts;
 use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::Skel;
-use libbpf_rs::{Link, Object, ProgramInput};
+use libbpf_rs::{Link, MapHandle, Object, ProgramInput};
 use report::model::{Netns, Point};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -267,6 +268,16 @@ impl<'a> Tracer<'a> {
             .as_deref()
             .map(|bss| bss.losses)
             .unwrap_or_default()
+    }
+
+    /// The ports whose packets the programs look into: those of this host's tunnels and `more`.
+    pub fn tunnel_ports(&self, setup: &Setup, more: &[u16]) -> Result<TunnelPorts> {
+        let map = &self.skel.maps.data_tunnels;
+        let map = MapHandle::try_from(map).context("share the ports of tunnels")?;
+        let mut ports = TunnelPorts::new(map);
+        more.iter().try_for_each(|port| ports.add(*port))?;
+        ports.add_all(setup.only_netns.is_some())?;
+        Ok(ports)
     }
 
     /// The programs that are loaded, by name.

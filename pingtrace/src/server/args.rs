@@ -10,6 +10,8 @@ pub struct Args {
     pub time: Option<Duration>,
     /// The devices on which replies are stamped; all if there are none.
     pub interface: Vec<String>,
+    /// Further UDP ports of tunnels.
+    pub tunnel: Vec<u16>,
     /// Explain slow segments of at least this length.
     pub explain: Option<Duration>,
     /// Stamp in the own network namespace only.

@@ -1,6 +1,8 @@
 //! Attaches the in-band program to the devices by which replies leave.
 
 use crate::kernel::tracer::{Setup, Tracer};
+use crate::kernel::tunnels::TunnelPorts;
+use crate::server::Args;
 use crate::server::inband::Inband;
 use anyhow::{Context, Result, bail};
 use netns::{LinkEvent, LinkEvents, Netlink};
@@ -11,6 +13,7 @@ use std::mem::MaybeUninit;
 pub struct Devices<'a> {
     pub inband: Option<Inband<'a>>,
     pub events: LinkEvents,
+    tunnels: TunnelPorts,
     chosen: Vec<String>,
 }
 
@@ -21,16 +24,19 @@ impl<'a> Devices<'a> {
         tracer: &Tracer<'_>,
         setup: &Setup,
         own: Netns,
-        chosen: &[String],
+        args: &Args,
     ) -> Result<Self> {
+        let chosen = &args.interface;
         let inband = Inband::load(storage, tracer, setup, own)
             .map_err(|e| log::warn!("no in-band stamps, stamp packets instead: {e:#}"))
             .ok();
         let events = LinkEvents::open().context("watch the network devices")?;
+        let tunnels = tracer.tunnel_ports(setup, &args.tunnel)?;
         let mut this = Self {
             inband,
             events,
-            chosen: chosen.to_vec(),
+            tunnels,
+            chosen: chosen.clone(),
         };
         let links = Netlink::open()?
             .links()
@@ -50,6 +56,9 @@ impl<'a> Devices<'a> {
     }
 
     fn add(&mut self, link: &netns::Link) {
+        if let Some(Err(e)) = link.tunnel_port.map(|port| self.tunnels.add(port)) {
+            log::warn!("what {} carries is not seen: {e:#}", link.name);
+        }
         let Some(inband) = &mut self.inband else {
             return;
         };

@@ -43,7 +43,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let (mut storage, mut inband_storage) = (object::storages(), Storage::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup)?;
     let sockets = arrival_filters(&tracer)?;
-    let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, &args.interface)?;
+    let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, args)?;
     // Last: a reply that is stamped before its device is would leave a stamp packet pending.
     tracer.attach();
     if let Some(inband) = &mut devices.inband {

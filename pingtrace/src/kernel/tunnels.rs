@@ -1,0 +1,72 @@
+//! The UDP ports whose packets the stamping programs look into: those of the tunnels of this host.
+
+use anyhow::{Context, Result};
+use bpf::pingtrace::types::data_tunnels;
+use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
+use netns::{NamespaceNames, Netlink};
+
+/// Ports that the programs have room for.
+const CAPACITY: usize = size_of::<data_tunnels>() / size_of::<u16>();
+
+/// The ports, as the programs have them.
+pub struct TunnelPorts {
+    map: MapHandle,
+    ports: Vec<u16>,
+}
+
+impl TunnelPorts {
+    /// No ports yet; `map` is the programs'.
+    pub fn new(map: MapHandle) -> Self {
+        Self {
+            map,
+            ports: Vec::new(),
+        }
+    }
+
+    /// Adds the ports of all tunnels of this namespace, or of all namespaces that can be entered.
+    pub fn add_all(&mut self, only_this: bool) -> Result<()> {
+        self.add_links()?;
+        if only_this {
+            return Ok(());
+        }
+        for namespace in NamespaceNames::read()?.namespaces() {
+            let added = namespace.run(|| self.add_links());
+            if let Err(e) = added.map_err(anyhow::Error::from).and_then(|added| added) {
+                log::debug!("tunnels of a namespace are not known: {e:#}");
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the calling thread's namespace.
+    fn add_links(&mut self) -> Result<()> {
+        let links = Netlink::open()?.links()?;
+        links
+            .iter()
+            .filter_map(|link| link.tunnel_port)
+            .try_for_each(|port| self.add(port))
+    }
+
+    /// Adds a port. It stays when its tunnel goes: that costs a comparison.
+    pub fn add(&mut self, port: u16) -> Result<()> {
+        if self.ports.contains(&port) {
+            return Ok(());
+        }
+        if self.ports.len() == CAPACITY {
+            log::warn!(
+                "UDP port {port} is that of a tunnel, but {CAPACITY} others are looked into already"
+            );
+            return Ok(());
+        }
+        self.ports.push(port);
+        let mut value = [0; CAPACITY * 2];
+        for (bytes, port) in value.chunks_exact_mut(2).zip(&self.ports) {
+            bytes.copy_from_slice(&port.to_be_bytes());
+        }
+        self.map
+            .update(&0_u32.to_ne_bytes(), &value, MapFlags::ANY)
+            .with_context(|| format!("look into UDP packets to port {port}"))?;
+        log::debug!("looking into UDP packets to port {port}: a tunnel's");
+        Ok(())
+    }
+}
