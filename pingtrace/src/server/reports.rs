@@ -116,7 +116,9 @@ impl DropReports {
         if !self.send_names {
             (drop.device, drop.netns_name) = (None, None);
         }
-        let device = left_by(&slot);
+        // The device also of a link-local client whose packet was dropped before a reply was queued.
+        let device = Some(left_by(&slot)).filter(|device| *device != 0);
+        let device = device.unwrap_or(slot.drop.ifindex);
         Some(Report {
             from: address(&slot.local, device),
             to: address(&slot.peer, device),

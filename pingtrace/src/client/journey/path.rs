@@ -70,11 +70,35 @@ fn two_ends(p: &Pending, path: &mut Vec<Stamp>) {
 
 /// One kernel: the client's programs saw the hops of both ends, and those between.
 fn by_namespace(p: &Pending, ends: Ends, path: &mut Vec<Stamp>) {
-    path.extend(p.here.request.iter().filter_map(|s| ends.own(s)));
+    let of_ends = |stamps: &[Stamp]| {
+        let own: Vec<_> = stamps.iter().filter_map(|s| ends.own(s)).collect();
+        since_hand_over(own)
+    };
+    path.extend(of_ends(&p.here.request));
     path.extend(p.remote.iter().filter(|s| s.point == Point::RRxIcmprcv));
-    path.extend(first_poll_only(
-        p.here.reply.iter().filter_map(|s| ends.own(s)),
-    ));
+    path.extend(first_poll_only(of_ends(&p.here.reply)));
+}
+
+/// On one kernel the softirq that receives a packet may be the one that sent it on: the packet has
+/// waited for it only since the stamp before.
+fn since_hand_over(stamps: Vec<Stamp>) -> impl Iterator<Item = Stamp> {
+    let mut before_ns = 0;
+    stamps.into_iter().map(move |s| {
+        if is_poll(s.point) {
+            let ns = s.ns.max(before_ns);
+            return Stamp { ns, ..s };
+        }
+        before_ns = s.ns;
+        s
+    })
+}
+
+/// Whether this is a stamp of a softirq, which is not the packet's alone.
+fn is_poll(point: Point) -> bool {
+    matches!(
+        point,
+        Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi
+    )
 }
 
 impl Ends {
@@ -124,10 +148,6 @@ fn first_poll_only(stamps: impl Iterator<Item = Stamp>) -> impl Iterator<Item = 
     let mut received = false;
     stamps.filter(move |s| {
         received |= matches!(s.point, Point::RRxDevrcv | Point::LRxIprcv);
-        let poll = matches!(
-            s.point,
-            Point::RRxSoftirq | Point::RRxNapi | Point::LRxSoftirq | Point::LRxNapi
-        );
-        !(poll && received)
+        !(is_poll(s.point) && received)
     })
 }
