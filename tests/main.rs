@@ -45,6 +45,7 @@ mod softirq;
 mod stalls;
 mod threaded;
 mod tools;
+mod topologies;
 mod transit;
 mod tunnels;
 mod ways;

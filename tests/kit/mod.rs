@@ -1,8 +1,10 @@
 //! What the tests are made with.
 
 pub mod harness;
+pub mod hold;
 pub mod holders;
 pub mod quota;
 pub mod stall;
+pub mod topology;
 pub mod v0peer;
 pub mod victim;

@@ -24,6 +24,11 @@ pub mod empty {
     include!(concat!(env!("OUT_DIR"), "/empty.skel.rs"));
 }
 
+/// Faults at one side of one device.
+pub mod hold {
+    include!(concat!(env!("OUT_DIR"), "/hold.skel.rs"));
+}
+
 /// A CPU that is held up for a known time.
 pub mod stall {
     include!(concat!(env!("OUT_DIR"), "/stall.skel.rs"));

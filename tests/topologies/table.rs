@@ -1,0 +1,538 @@
+//! Ways in which a client and a server are joined, and the places of each where faults are.
+
+use super::super::kit::hold::Side::{self, Egress, Ingress};
+use super::super::kit::topology::Topology;
+use At::{Between, Client, Server, Wire};
+
+/// Whose a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The client's host.
+    Client,
+    /// Neither host sees it.
+    Wire,
+    /// A namespace between the two that the client's programs see: part of the wire, by name.
+    Between,
+    /// The server's host.
+    Server,
+}
+
+/// A device that the probes pass.
+#[derive(Clone, Copy)]
+pub struct Spot {
+    pub at: At,
+    pub host: &'static str,
+    pub dev: &'static str,
+    /// Where requests pass it, and where replies do.
+    pub sides: [Option<Side>; 2],
+    /// Whether its queue can be filled.
+    pub queues: bool,
+    /// Where a probe's layer 3 begins in its frames.
+    pub l3: u32,
+}
+
+/// A topology, the programs in it, and its places.
+pub struct Row {
+    pub topology: Topology,
+    /// What the client is given, the address included.
+    pub client: &'static str,
+    /// Hosts that run a server, and what it is given.
+    pub servers: &'static [(&'static str, &'static str)],
+    pub spots: &'static [Spot],
+}
+
+/// In the place of a host: a process that carries the frames.
+pub const FORWARDER: &str = "user space";
+
+const ETHERNET: u32 = 14;
+/// Behind the outer headers, over IPv4.
+const VXLAN: u32 = 64;
+
+const fn spot(
+    at: At,
+    host: &'static str,
+    dev: &'static str,
+    request: Option<Side>,
+    reply: Option<Side>,
+) -> Spot {
+    Spot {
+        at,
+        host,
+        dev,
+        sides: [request, reply],
+        queues: true,
+        l3: ETHERNET,
+    }
+}
+
+/// By which the client's or a router's requests leave.
+const fn out(at: At, host: &'static str, dev: &'static str) -> Spot {
+    spot(at, host, dev, Some(Egress), Some(Ingress))
+}
+
+/// By which requests arrive.
+const fn into(at: At, host: &'static str, dev: &'static str) -> Spot {
+    spot(at, host, dev, Some(Ingress), Some(Egress))
+}
+
+const fn inside(l3: u32, spot: Spot) -> Spot {
+    Spot { l3, ..spot }
+}
+
+/// Client and server on the wire: a bridge that neither sees.
+macro_rules! on_a_wire {
+    ($setup:literal) => {
+        concat!(
+            "wire: ip link add br0 type bridge; ip link set br0 up
+            wire: ip link set c0 master br0; ip link set s0 master br0
+            ",
+            $setup
+        )
+    };
+}
+
+const WIRE: &str = "client:eth0 wire:c0
+    server:eth0 wire:s0";
+const AS_TWO_HOSTS: &str = "10.77.0.2 --userid 3";
+const SERVER: &[(&str, &str)] = &[("server", TWO_HOSTS)];
+const TWO_HOSTS: &str = "--userid 7 --lab-clock offset=3s,drift=50";
+/// Of a topology with a device at each host.
+const SPOTS: &[Spot] = &[
+    out(Client, "client", "eth0"),
+    into(Wire, "wire", "c0"),
+    out(Wire, "wire", "s0"),
+    into(Server, "server", "eth0"),
+];
+
+const fn two_hosts(
+    name: &'static str,
+    cables: &'static str,
+    setup: &'static str,
+    spots: &'static [Spot],
+) -> Row {
+    Row {
+        topology: Topology {
+            name,
+            cables,
+            setup,
+        },
+        client: AS_TWO_HOSTS,
+        servers: SERVER,
+        spots,
+    }
+}
+
+/// All of the topology is on one kernel, and nobody says so.
+const fn one_kernel(row: &Row, name: &'static str, spots: &'static [Spot]) -> Row {
+    Row {
+        topology: Topology {
+            name,
+            ..row.topology
+        },
+        client: "10.77.0.2",
+        servers: &[("server", "")],
+        spots,
+    }
+}
+
+pub const ROWS: &[Row] = &[
+    VETH,
+    two_hosts(
+        "macvlan (bridge) at the server",
+        WIRE,
+        on_a_wire!(
+            "client: ip addr add 10.77.0.1/24 dev eth0
+            server: sysctl -qw net.ipv4.conf.all.arp_ignore=1
+            server: ip link add mv0 link eth0 type macvlan mode bridge
+            server: ip addr add 10.77.0.2/24 dev mv0; ip link set mv0 up"
+        ),
+        &[
+            out(Client, "client", "eth0"),
+            into(Wire, "wire", "c0"),
+            out(Wire, "wire", "s0"),
+            into(Server, "server", "eth0"),
+            into(Server, "server", "mv0"),
+        ],
+    ),
+    two_hosts(
+        "macvlan (private) at the client",
+        WIRE,
+        on_a_wire!(
+            "client: sysctl -qw net.ipv4.conf.all.arp_ignore=1
+            client: ip link add mv0 link eth0 type macvlan mode private
+            client: ip addr add 10.77.0.1/24 dev mv0; ip link set mv0 up
+            server: ip addr add 10.77.0.2/24 dev eth0"
+        ),
+        &[
+            out(Client, "client", "mv0"),
+            out(Client, "client", "eth0"),
+            into(Wire, "wire", "c0"),
+            out(Wire, "wire", "s0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    two_hosts(
+        "bridge at the server",
+        WIRE,
+        on_a_wire!(
+            "client: ip addr add 10.77.0.1/24 dev eth0
+            server: ip link add br0 type bridge; ip link set eth0 master br0
+            server: ip addr add 10.77.0.2/24 dev br0; ip link set br0 up"
+        ),
+        &[
+            out(Client, "client", "eth0"),
+            into(Wire, "wire", "c0"),
+            out(Wire, "wire", "s0"),
+            into(Server, "server", "eth0"),
+            into(Server, "server", "br0"),
+        ],
+    ),
+    two_hosts(
+        "bridge at the client",
+        WIRE,
+        on_a_wire!(
+            "client: ip link add br0 type bridge; ip link set eth0 master br0
+            client: ip addr add 10.77.0.1/24 dev br0; ip link set br0 up
+            server: ip addr add 10.77.0.2/24 dev eth0"
+        ),
+        &[
+            out(Client, "client", "br0"),
+            out(Client, "client", "eth0"),
+            into(Wire, "wire", "c0"),
+            out(Wire, "wire", "s0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    one_kernel(
+        &VETH,
+        "bridge between, one kernel",
+        &[
+            out(Client, "client", "eth0"),
+            into(Between, "wire", "c0"),
+            out(Between, "wire", "s0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    TWO_BRIDGES,
+    one_kernel(
+        &TWO_BRIDGES,
+        "two bridges between, netfilter, one kernel",
+        &[
+            out(Client, "client", "eth0"),
+            into(Between, "one", "c0"),
+            out(Between, "one", "mid"),
+            out(Between, "two", "s0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    two_hosts(
+        "VXLAN",
+        WIRE,
+        on_a_wire!(
+            "client: ip addr add 10.78.0.1/24 dev eth0
+            server: ip addr add 10.78.0.2/24 dev eth0
+            client: ip link add vx0 type vxlan id 7 dstport 4789 local 10.78.0.1 remote 10.78.0.2
+            server: ip link add vx0 type vxlan id 7 dstport 4789 local 10.78.0.2 remote 10.78.0.1
+            client: ip addr add 10.77.0.1/24 dev vx0; ip link set vx0 up
+            server: ip addr add 10.77.0.2/24 dev vx0; ip link set vx0 up"
+        ),
+        &[
+            out(Client, "client", "vx0"),
+            inside(VXLAN, out(Client, "client", "eth0")),
+            inside(VXLAN, into(Wire, "wire", "c0")),
+            inside(VXLAN, out(Wire, "wire", "s0")),
+            inside(VXLAN, into(Server, "server", "eth0")),
+            into(Server, "server", "vx0"),
+        ],
+    ),
+    ROUTED_POD,
+    one_kernel(
+        &ROUTED_POD,
+        "pod behind a routing host, one kernel",
+        &[
+            out(Client, "client", "eth0"),
+            into(Between, "host", "pod0"),
+            out(Between, "host", "eth0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    SNAT,
+    one_kernel(
+        &SNAT,
+        "pod behind SNAT, one kernel",
+        &[
+            out(Client, "client", "eth0"),
+            into(Between, "host", "pod0"),
+            out(Between, "host", "eth0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    two_hosts(
+        "pod behind SNAT, ICMP id rewritten",
+        POD_CABLES,
+        on_a_wire!(
+            "client: ip addr add 10.77.5.1/24 dev eth0; ip route add default via 10.77.5.254
+            host: ip addr add 10.77.5.254/24 dev pod0; ip addr add 10.77.0.1/24 dev eth0
+            host: sysctl -qw net.ipv4.ip_forward=1
+            host: nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname eth0 masquerade fully-random; }; }'
+            server: ip addr add 10.77.0.2/24 dev eth0"
+        ),
+        POD_SPOTS,
+    ),
+    two_hosts(
+        "server behind DNAT",
+        "client:eth0 wire:c0
+        host:eth0 wire:s0
+        host:pod0 server:eth0",
+        on_a_wire!(
+            "client: ip addr add 10.77.0.1/24 dev eth0
+            host: ip addr add 10.77.0.2/24 dev eth0; ip addr add 10.77.5.254/24 dev pod0
+            host: sysctl -qw net.ipv4.ip_forward=1
+            host: nft 'table ip t { chain c { type nat hook prerouting priority -100; ip daddr 10.77.0.2 dnat to 10.77.5.2; }; }'
+            server: ip addr add 10.77.5.2/24 dev eth0; ip route add default via 10.77.5.254"
+        ),
+        &[
+            out(Client, "client", "eth0"),
+            into(Wire, "wire", "c0"),
+            out(Wire, "host", "pod0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    two_hosts(
+        "two NICs, policy routing at the server",
+        "client:eth0 wire:c0
+        server:eth0 wire:s0
+        server:eth1 wire:s1",
+        on_a_wire!(
+            "wire: ip link set s1 master br0
+            client: ip addr add 10.77.0.1/24 dev eth0
+            server: sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+            server: ip addr add 10.77.0.2/24 dev eth0; ip addr add 10.77.0.3/24 dev eth1
+            server: ip rule add from 10.77.0.2 table 7; ip route add 10.77.0.0/24 dev eth1 table 7"
+        ),
+        &[
+            out(Client, "client", "eth0"),
+            into(Wire, "wire", "c0"),
+            spot(Wire, "wire", "s0", Some(Egress), None),
+            spot(Wire, "wire", "s1", None, Some(Ingress)),
+            spot(Server, "server", "eth0", Some(Ingress), None),
+            spot(Server, "server", "eth1", None, Some(Egress)),
+        ],
+    ),
+    two_hosts(
+        "two NICs at the client, asymmetric routes",
+        "client:eth0 wire:c0
+        client:eth1 back:c1
+        server:eth0 wire:s0
+        server:eth1 back:s1",
+        on_a_wire!(
+            "back: ip link add br0 type bridge; ip link set br0 up; ip link set c1 master br0; ip link set s1 master br0
+            client: sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0
+            server: sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0
+            client: ip addr add 10.77.0.1/24 dev eth0; ip addr add 10.78.0.1/24 dev eth1
+            server: ip addr add 10.77.0.2/24 dev eth0; ip addr add 10.78.0.2/24 dev eth1
+            server: ip route add 10.77.0.1/32 via 10.78.0.1 dev eth1"
+        ),
+        &[
+            spot(Client, "client", "eth0", Some(Egress), None),
+            spot(Client, "client", "eth1", None, Some(Ingress)),
+            spot(Wire, "wire", "c0", Some(Ingress), None),
+            spot(Wire, "back", "c1", None, Some(Egress)),
+            spot(Server, "server", "eth0", Some(Ingress), None),
+            spot(Server, "server", "eth1", None, Some(Egress)),
+        ],
+    ),
+    Row {
+        client: "10.99.0.2 --userid 3",
+        ..two_hosts(
+            "address on the server's loopback",
+            WIRE,
+            on_a_wire!(
+                "client: ip addr add 10.77.0.1/24 dev eth0; ip route add 10.99.0.2/32 via 10.77.0.2
+                server: ip addr add 10.77.0.2/24 dev eth0; ip addr add 10.99.0.2/32 dev lo"
+            ),
+            SPOTS,
+        )
+    },
+    Row {
+        client: "fe80::2%eth0 --userid 3",
+        ..two_hosts(
+            "IPv6 link-local",
+            WIRE,
+            on_a_wire!(
+                "client: ip addr add fe80::1/64 dev eth0 nodad
+                server: ip addr add fe80::2/64 dev eth0 nodad"
+            ),
+            SPOTS,
+        )
+    },
+    IFB,
+    TAP,
+    two_hosts(
+        "XDP redirect on the way",
+        WIRE,
+        "wire: @xdp_redirect c0 s0
+        wire: @xdp_redirect s0 c0
+        client: @xdp_pass eth0 eth0
+        server: @xdp_pass eth0 eth0
+        client: ip addr add 10.77.0.1/24 dev eth0
+        server: ip addr add 10.77.0.2/24 dev eth0",
+        &[
+            out(Client, "client", "eth0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    TC_REDIRECT,
+    one_kernel(
+        &TC_REDIRECT,
+        "pod by redirect_neigh and redirect_peer, one kernel",
+        &[
+            out(Client, "client", "eth0"),
+            spot(Between, "host", "pod0", Some(Ingress), None),
+            out(Between, "host", "eth0"),
+            into(Server, "server", "eth0"),
+        ],
+    ),
+    Row {
+        servers: &[
+            ("router", "--userid 5 --lab-clock offset=1s,drift=-30"),
+            ("server", TWO_HOSTS),
+        ],
+        ..two_hosts(
+            "router with a server between",
+            "client:eth0 router:c0
+            router:s0 server:eth0",
+            "router: sysctl -qw net.ipv4.ip_forward=1
+            router: ip addr add 10.77.5.254/24 dev c0; ip addr add 10.77.0.254/24 dev s0
+            client: ip addr add 10.77.5.1/24 dev eth0; ip route add default via 10.77.5.254
+            server: ip addr add 10.77.0.2/24 dev eth0; ip route add default via 10.77.0.254",
+            &[
+                out(Client, "client", "eth0"),
+                into(Wire, "router", "c0"),
+                out(Wire, "router", "s0"),
+                into(Server, "server", "eth0"),
+            ],
+        )
+    },
+];
+
+const TAP: Row = two_hosts(
+    "TAP and a user-space forwarder",
+    "",
+    "",
+    &[
+        out(Client, "client", "tap0"),
+        Spot {
+            queues: false,
+            ..out(Wire, FORWARDER, "the wire")
+        },
+        into(Server, "server", "tap0"),
+    ],
+);
+
+const TC_REDIRECT: Row = two_hosts(
+    "pod by redirect_neigh and redirect_peer",
+    POD_CABLES,
+    on_a_wire!(
+        "client: ip addr add 10.77.5.1/24 dev eth0; ip route add default via 10.77.5.254
+        host: ip addr add 10.77.5.254/24 dev pod0; ip addr add 10.77.0.1/24 dev eth0
+        host: @redirect_neigh pod0 eth0
+        host: @redirect_peer eth0 pod0
+        server: ip addr add 10.77.0.2/24 dev eth0; ip route add default via 10.77.0.1"
+    ),
+    &[
+        out(Client, "client", "eth0"),
+        spot(Wire, "host", "pod0", Some(Ingress), None),
+        out(Wire, "host", "eth0"),
+        out(Wire, "wire", "s0"),
+        into(Server, "server", "eth0"),
+    ],
+);
+
+const VETH: Row = two_hosts(
+    "veth",
+    WIRE,
+    on_a_wire!(
+        "client: ip addr add 10.77.0.1/24 dev eth0
+        server: ip addr add 10.77.0.2/24 dev eth0"
+    ),
+    SPOTS,
+);
+
+const TWO_BRIDGES: Row = two_hosts(
+    "two bridges between, netfilter",
+    "client:eth0 one:c0
+    one:mid two:mid
+    server:eth0 two:s0",
+    "one: ip link add br0 type bridge; ip link set br0 up; ip link set c0 master br0; ip link set mid master br0
+    two: ip link add br0 type bridge; ip link set br0 up; ip link set mid master br0; ip link set s0 master br0
+    one: sysctl -qw net.bridge.bridge-nf-call-iptables=1
+    two: sysctl -qw net.bridge.bridge-nf-call-iptables=1
+    one: nft 'table ip t { chain c { type filter hook forward priority 0; ct state established counter; }; }'
+    client: ip addr add 10.77.0.1/24 dev eth0
+    server: ip addr add 10.77.0.2/24 dev eth0",
+    &[
+        out(Client, "client", "eth0"),
+        into(Wire, "one", "c0"),
+        out(Wire, "one", "mid"),
+        out(Wire, "two", "s0"),
+        into(Server, "server", "eth0"),
+    ],
+);
+
+const POD_CABLES: &str = "client:eth0 host:pod0
+    host:eth0 wire:c0
+    server:eth0 wire:s0";
+const POD_SPOTS: &[Spot] = &[
+    out(Client, "client", "eth0"),
+    into(Wire, "host", "pod0"),
+    out(Wire, "host", "eth0"),
+    out(Wire, "wire", "s0"),
+    into(Server, "server", "eth0"),
+];
+
+const ROUTED_POD: Row = two_hosts(
+    "pod behind a routing host",
+    POD_CABLES,
+    on_a_wire!(
+        "client: ip addr add 10.77.5.1/24 dev eth0; ip route add default via 10.77.5.254
+        host: ip addr add 10.77.5.254/24 dev pod0; ip addr add 10.77.0.1/24 dev eth0
+        host: sysctl -qw net.ipv4.ip_forward=1
+        server: ip addr add 10.77.0.2/24 dev eth0; ip route add default via 10.77.0.1"
+    ),
+    POD_SPOTS,
+);
+
+const SNAT: Row = two_hosts(
+    "pod behind SNAT",
+    POD_CABLES,
+    on_a_wire!(
+        "client: ip addr add 10.77.5.1/24 dev eth0; ip route add default via 10.77.5.254
+        host: ip addr add 10.77.5.254/24 dev pod0; ip addr add 10.77.0.1/24 dev eth0
+        host: sysctl -qw net.ipv4.ip_forward=1
+        host: nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname eth0 masquerade; }; }'
+        server: ip addr add 10.77.0.2/24 dev eth0"
+    ),
+    POD_SPOTS,
+);
+
+const IFB: Row = two_hosts(
+    "ifb at the server",
+    WIRE,
+    on_a_wire!(
+        "client: ip addr add 10.77.0.1/24 dev eth0
+        server: ip addr add 10.77.0.2/24 dev eth0
+        server: ip link add ifb0 type ifb; ip link set ifb0 up; tc qdisc add dev eth0 clsact
+        server: tc filter add dev eth0 ingress prio 40000 protocol all u32 match u32 0 0 action mirred egress redirect dev ifb0"
+    ),
+    &[
+        out(Client, "client", "eth0"),
+        out(Wire, "wire", "s0"),
+        // A copy cannot be queued there.
+        Spot {
+            queues: false,
+            ..spot(Server, "server", "ifb0", Some(Egress), None)
+        },
+        spot(Server, "server", "eth0", None, Some(Egress)),
+    ],
+);
