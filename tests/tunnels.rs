@@ -2,7 +2,7 @@
 
 use super::faults::{ONE_CLOCK, TWO_CLOCKS, slow_queue};
 use super::harness::{Server, client};
-use netns::{Host, Lab};
+use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::kernel::thread::pin;
 use pingtrace::wire::entry::Entry;
 use pingtrace::wire::number::{Sequence, SessionId};
@@ -370,4 +370,36 @@ fn a_queue_below_a_tunnel_is_the_hosts() {
         slow_queue(&tunnel, &lab.client, &lab.server, options, "l_tx_path");
         slow_queue(&tunnel, &lab.server, &lab.client, options, "r_tx_qdisc");
     }
+}
+
+/// A tunnel in a namespace of its own: with `--nslocal` the device below it is not seen, and each probe
+/// says so where it leaves the namespace.
+#[test]
+fn a_tunnel_that_is_not_followed_is_said() {
+    let lab = Lab::veth_pair().unwrap();
+    let tunnel = lab.vxlan(false).unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    assert_eq!(unseen_below(&lab.client.ns), 0);
+    let pod = Namespace::anonymous().unwrap();
+    let leave = || Netlink::open()?.move_to(tunnel.client.ifindex, &pod);
+    lab.client.ns.run(leave).unwrap().unwrap();
+    let settle = || {
+        let mut netlink = Netlink::open()?;
+        let index = netlink.link_named("vx0")?.index;
+        netlink.set_up(index)?;
+        netlink.add_address(index, tunnel.client.v4.into(), 24)
+    };
+    pod.run(settle).unwrap().unwrap();
+    assert_eq!(unseen_below(&pod), 40);
+}
+
+/// Of 40 probes through the tunnel, how many say that they were not followed below it.
+fn unseen_below(client_ns: &Namespace) -> usize {
+    let run = client(client_ns, "-c 10.77.2.2 --nslocal -i 5ms -C 40 -o json");
+    let unseen = |probe: &&Value| {
+        let points = probe["points"].as_array().expect("points");
+        let last = points.iter().rfind(|stamp| stamp["point"] == "l_tx_devout");
+        last.expect("a hand-over")["underlay_unseen"] == true
+    };
+    run.probes().iter().filter(unseen).count()
 }

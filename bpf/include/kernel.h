@@ -72,6 +72,9 @@ enum { ETH_HLEN = 14, VLAN_HLEN = 4, UDP_HLEN = 8 };
 enum { ICMP_ECHOREPLY = 0, ICMP_ECHO = 8, ICMPV6_ECHO_REQUEST = 128, ICMPV6_ECHO_REPLY = 129 };
 enum { IP_MF_OFFSET = 0x3fff, ICMP_HLEN = 8 };
 
+/* include/uapi/linux/if_arp.h: frames begin at layer 3, as those of tun. */
+enum { ARPHRD_NONE = 0xfffe };
+
 /* include/uapi/linux/if_tunnel.h, include/net/vxlan.h, geneve.h, gue.h */
 enum { GRE_HLEN = 4, GRE_CSUM = 0x8000, GRE_KEY = 0x2000, GRE_SEQ = 0x1000, GRE_VERSION = 0x0007 };
 enum { VXLAN_HLEN = 8, VXLAN_VNI = 0x08, VXLAN_GPE = 0x04, VXLAN_NEXT_ETHERNET = 3 };
@@ -139,6 +142,7 @@ struct rtnl_link_ops {
 };
 struct net_device {
 	int ifindex;
+	unsigned short type; /* ARPHRD_... */
 	possible_net_t nd_net;
 	const struct rtnl_link_ops *rtnl_link_ops;
 };

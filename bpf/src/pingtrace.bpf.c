@@ -282,6 +282,30 @@ static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
 	return rec && !rec->used[PT_REPLY] ? rec : take_slot(p);
 }
 
+/* Devices whose packets leave in others of this host, which are encrypted or a process's. */
+static __always_inline bool is_carried(struct net_device *dev)
+{
+	/* The first seven characters of their kinds. */
+	static const char kinds[][8] = {
+		"wiregua", "ovpn",    "xfrm", "vti", "vti6",   "macsec", "vxlan",
+		"geneve",  "bareudp", "gtp",  "gre", "gretap", "erspan", "ip6gre",
+		"ip6gret", "ip6ersp", "ipip", "sit", "ip6tnl",
+	};
+	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
+	char kind[8] = {};
+	__u32 i;
+
+	if (!ops || bpf_probe_read_kernel_str(kind, sizeof(kind), ops->kind) < 0)
+		return false;
+	if (!__builtin_memcmp(kind, "tun", 4))
+		return dev->type == ARPHRD_NONE;
+#pragma unroll
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (!__builtin_memcmp(kind, kinds[i], sizeof(kind)))
+			return true;
+	return false;
+}
+
 static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct packet *p,
 				       enum pt_point point, __u64 now, struct sk_buff *skb,
 				       __u16 flags)
@@ -291,6 +315,8 @@ static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct p
 	if (skb) {
 		at.netns = netns_of(skb);
 		at.ifindex = skb->dev->ifindex;
+		if (is_carried(skb->dev))
+			at.flags |= PT_STAMP_UNDERLAY;
 	}
 	if (!pt_push(rec, p->direction, point, now, &at))
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);

@@ -89,6 +89,15 @@ impl Netlink {
         )
     }
 
+    /// Moves a link into another namespace, where it is down and has no addresses.
+    pub fn move_to(&mut self, index: u32, netns: &Namespace) -> Result<()> {
+        let mut link = link_message(index);
+        let target = LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd());
+        link.attributes.push(target);
+        let operation = format!("move link {index} to netns inode {}", netns.inode());
+        self.change(&operation, Message::SetLink(link), CHANGE)
+    }
+
     /// Sets a link up.
     pub fn set_up(&mut self, index: u32) -> Result<()> {
         self.set_flags(&format!("set link {index} up"), index, LinkFlags::Up)
