@@ -285,12 +285,12 @@ fn a_server_that_ignores_echo_is_named() {
             &lab.client.ns,
             &format!("-c {host} -i 20ms -C 10 -W 0.1 -o json"),
         );
-        let lost = lost(&run);
-        assert_eq!(lost.len(), 10, "{run:#?}");
-        for probe in lost {
-            let loss = &probe["loss"];
-            assert_eq!(loss["place"], "server_receive", "{probe:#}");
-            let reason = loss["drop"]["reason"].as_str().expect("a reason");
+        let probes = lost(&run);
+        assert_eq!(probes.len(), 10, "{run:#?}");
+        for probe in probes {
+            assert_eq!(probe["loss"]["place"], "server_receive", "{probe:#}");
+            let reason = probe["loss"]["drop"]["reason"].as_str();
+            let reason = reason.expect("a reason");
             let is_named = reason == "ICMP_ECHO_IGNORED (icmp_echo_ignore_all)";
             assert!(is_named || host == "fd77::2", "{probe:#}");
         }

@@ -306,10 +306,10 @@ impl Journey {
     /// no stamp of the server is waited for.
     pub fn finished(&mut self, now_ns: u64, expect_remote: bool, mut sink: impl FnMut(&Probe)) {
         while let Some(p) = self.waiting.front() {
-            let overtaken = self.overtaken(p);
-            let due = now_ns >= p.deadline_ns;
+            let late = self.overtaken(p) || now_ns >= p.deadline_ns;
             let complete = !expect_remote || self.complete(p);
-            if !overtaken && !due && !(complete && p.transit.is_complete()) {
+            let all_there = complete && p.transit.is_complete();
+            if !late && !all_there {
                 break;
             }
             let Some(mut p) = self.waiting.pop_front() else {
