@@ -1,6 +1,12 @@
 //! What this host's programs saw of a probe.
 
+use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
 use report::model::{KernelDrop, Stamp};
+use std::mem::offset_of;
+
+/// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
+pub const MAX_REMOTE: usize =
+    (size_of::<pt_stamp_slot>() - offset_of!(pt_stamp_slot, stamp)) / size_of::<pt_stamp>();
 
 /// What the slot of a probe in the kernel's table held. Its memory is used again.
 #[derive(Clone, Debug, Default)]

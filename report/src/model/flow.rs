@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::DelayStat;
+use super::delay_stat::DelayStat;
 
 /// What became of the probes of one flow of a run.
 #[derive(Clone, Debug, PartialEq)]

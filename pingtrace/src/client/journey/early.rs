@@ -1,7 +1,8 @@
 //! Stamps of the server that overtook their probe's own reply.
 
-use super::pending::{MAX_REMOTE, Pending};
+use super::pending::Pending;
 use crate::client::index::ProbeIndex;
+use crate::client::slot_stamps::MAX_REMOTE;
 use crate::wire::entry::Entry;
 use std::collections::BTreeMap;
 

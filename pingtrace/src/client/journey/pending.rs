@@ -2,15 +2,9 @@
 
 use super::arrival::Arrival;
 use super::transit::Transit;
-use crate::client::slot_stamps::SlotStamps;
+use crate::client::slot_stamps::{MAX_REMOTE, SlotStamps};
 use crate::wire::entry::{Entry, PROVISIONAL, TRANSIT};
-use bpf::pingtrace::types::{pt_stamp, pt_stamp_slot};
 use report::model::{Host, Netns, Point, Stamp, Ttl};
-use std::mem::offset_of;
-
-/// Upper bound on a server's stamps of a probe: those of a slot, in both directions.
-pub const MAX_REMOTE: usize =
-    (size_of::<pt_stamp_slot>() - offset_of!(pt_stamp_slot, stamp)) / size_of::<pt_stamp>();
 
 /// What is known of a probe so far.
 #[derive(Debug, Default)]

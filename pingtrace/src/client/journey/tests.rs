@@ -1,7 +1,7 @@
 use super::early::{MAX_EARLY, MAX_EARLY_STAMPS};
-use super::pending::MAX_REMOTE;
 use super::server_drops::MAX_NAME;
 use super::*;
+use crate::client::slot_stamps::MAX_REMOTE;
 use crate::wire::extension::{About, Extension};
 use crate::wire::flows::Flows;
 use crate::wire::number::SessionId;

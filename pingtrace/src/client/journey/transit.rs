@@ -1,6 +1,6 @@
 //! Stamps of hosts on the way that run a server of their own, between the two wires.
 
-use super::pending::MAX_REMOTE;
+use crate::client::slot_stamps::MAX_REMOTE;
 use crate::wire::entry::TRANSIT;
 use crate::wire::packet::Packet;
 use report::model::{Direction, Host, Point, Stamp};

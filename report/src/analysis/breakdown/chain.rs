@@ -1,7 +1,7 @@
 //! The stamps that count, by their place in the chain: picked from a probe's path, and put in order. Each
 //! host's are of its own type ([`ClientNs`], [`ServerNs`]).
 
-use super::doubt::AtDevices;
+use super::devices::AtDevices;
 use crate::analysis::clock::Crossing;
 use crate::model::host_time::{ClientNs, HostTime, ServerNs};
 use crate::model::{ClockRelation, Host, Point, Segment, Stamp};

@@ -14,34 +14,7 @@ use super::chain::{
     CHAIN, POINTS, Picked, RX_IPRCV, RX_SKDATAREADY, RX_USER, SERVER_DEVOUT, SERVER_DEVRCV,
     TX_DEVOUT,
 };
-use crate::model::{Device, Doubt, Host, Ifindex, Netns, Point, Stamp, StampFlags, Unseen};
-
-/// Where one host had the packet in its devices' hands.
-#[derive(Clone, Copy, Default)]
-pub struct AtDevices {
-    /// It was queued there last, and the device did not hand it over since.
-    pub queued: Option<Device>,
-    handed_over: Option<(Device, StampFlags)>,
-    received: Option<(Device, StampFlags)>,
-}
-
-impl AtDevices {
-    /// Takes in the next stamp of this host.
-    pub fn note(&mut self, stamp: &Stamp) {
-        let place = stamp.place();
-        match stamp.point {
-            Point::LTxDevqueue | Point::RTxDevqueue => self.queued = Some(place),
-            Point::LTxDevout | Point::RTxDevout => {
-                self.queued = self.queued.filter(|queued| *queued != place);
-                self.handed_over = Some((place, stamp.flags));
-            }
-            Point::LRxIprcv | Point::RRxDevrcv => {
-                self.received.get_or_insert((place, stamp.flags));
-            }
-            _ => {}
-        }
-    }
-}
+use crate::model::{Device, Doubt, Host, Ifindex, Netns, Point, StampFlags, Unseen};
 
 impl Picked {
     /// Why the time from one place of the chain to the next that has a stamp may be another owner's.

@@ -18,6 +18,7 @@
 
 mod carve;
 mod chain;
+mod devices;
 mod doubt;
 
 use crate::analysis::clock::{Leg, WireSplit};
