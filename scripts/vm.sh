@@ -6,26 +6,30 @@ set -euo pipefail
 # the stack differs.
 readonly RUNS=(6.1 6.12 newest 5.10 "5.10,newest" "newest,5.10")
 readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool dmsetup clang \
-    libc6-dev linux-libc-dev)
+    libc6-dev linux-libc-dev wireguard-tools)
 readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf loop dm_mod \
-    raid0)
+    raid0 cls_matchall act_mirred 8021q macvlan ipvlan bonding vxlan geneve ip_gre ip6_gre ipip sit \
+    ip6_tunnel wireguard)
 readonly META=linux-image-cloud-amd64
 # A guest says everything that it has to say within this time, also on a busy machine.
-readonly GUEST_SECONDS=400
+guest_seconds=400
 # How much faster the clock of the server runs than the client's, where they are two guests.
 readonly DRIFT_PPM=50
 
 usage() {
     cat <<END
-Usage: scripts/vm.sh [--json DIR] [--help] [KERNEL | CLIENT,SERVER]...
+Usage: scripts/vm.sh [--json DIR] [--topologies] [--help] [KERNEL | CLIENT,SERVER]...
 
 Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM).
   KERNEL         one guest: runs pingtrace between two of its network namespaces, and checks the
                  points, the hooks, the filters, and the delays that netem adds
+                 with --topologies instead: 20 ms at either end and on the wire, below VLAN, QinQ,
+                 macvlan, ipvlan and bond devices and tunnels, in a guest whose time is the number
+                 of its instructions
   CLIENT,SERVER  two guests, each with its kernel and its clock, the server's ${DRIFT_PPM} ppm faster,
                  connected by a wire: checks the same between two hosts, and delays on the wire
 Each kernel is a series (6.1, 6.12), "newest", or a full name (6.12.117+deb13-cloud-amd64).
-Default: ${RUNS[*]}.
+Default: ${RUNS[*]}; of --topologies 6.1 and newest.
 
 What the runs of pingtrace wrote is kept in DIR (default: target/vm/json), a directory a guest,
 with tsc_khz, the rate of its clock (less is faster); what the guests said is in target/vm/logs.
@@ -35,8 +39,8 @@ failed. Missing packages are installed, which needs root:
 ${PACKAGES[*]}
 
 PINGTRACE=/path/to/binary in the environment is used instead of building. GUEST_PARAMETERS are added
-to the kernels' command lines (preempt=lazy). DEBIAN_MIRROR and DEBIAN_SECURITY_MIRROR replace the
-mirrors that this machine's own apt uses.
+to the kernels' command lines (preempt=lazy; topologies=gre,sit for some of them). DEBIAN_MIRROR and
+DEBIAN_SECURITY_MIRROR replace the mirrors that this machine's own apt uses.
 END
 }
 
@@ -191,7 +195,7 @@ payload_archive() {
     mkdir -p "$root/payload"
     clang -O2 -Wall -Werror scripts/vm/fill.c -o "$work/fill"
     cp "$binary" "$work/pingtrace"
-    add_programs "$work/pingtrace" "$work/fill" ip tc jq bpftool dmsetup
+    add_programs "$work/pingtrace" "$work/fill" ip tc jq bpftool dmsetup wg
     cp scripts/vm/*.sh scripts/vm/*.jq "$root/payload/"
     mv "$root/payload/init.sh" "$root/init"
     chmod +x "$root/init" "$root"/payload/*.sh
@@ -211,13 +215,13 @@ boot() {
     truncate -s 256M "$disk"
     cat "$cache/kernels/$kernel/base.cpio" "$work/payload.cpio" >"$initrd"
     # In the background, so that a signal ends it, and with the shell that waits for it.
-    setpriv --pdeathsig TERM timeout -k 5 "$GUEST_SECONDS" nice -n 5 qemu-system-x86_64 \
+    setpriv --pdeathsig TERM timeout -k 5 "$guest_seconds" nice -n 5 qemu-system-x86_64 \
         -M pc -cpu max,la57=off -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$initrd" \
         -append "console=ttyS0 rdinit=/init panic=-1 mitigations=off random.trust_cpu=on \
-quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz script=$script drift_ppm=$DRIFT_PPM \
+quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz fb_tunnels=none script=$script drift_ppm=$DRIFT_PPM \
 ${GUEST_PARAMETERS:-}" \
-        -accel tcg,thread=multi -serial "file:$log.console" -serial "file:$log" \
+        "${pace[@]}" -serial "file:$log.console" -serial "file:$log" \
         -drive "file=$disk,format=raw,if=virtio,cache=unsafe" "$@" >"$log.qemu" 2>&1 </dev/null &
     wait $! ||
         echo "not ok the guest ended by itself (see $log.console)" >>"$log"
@@ -265,13 +269,14 @@ one_guest() {
     local kernel
     ready "$1" || return 0
     say "booting $kernel"
-    boot "$kernel" namespaces.sh "$kernel"
+    boot "$kernel" "$alone" "$kernel"
     tell "$1" "$kernel"
 }
 
 # two_guests CLIENT SERVER
 two_guests() {
     local kernel client server name
+    [[ "$alone" == namespaces.sh ]] || die "--topologies is for one guest"
     ready "$1" || return 0
     client=$kernel
     ready "$2" || return 0
@@ -307,18 +312,32 @@ clean_up() {
     rm -rf "$work"
 }
 
+# Whatever else the machine does, a guest finds its own delays. Its clock counts nanoseconds.
+counted_time() {
+    alone=topologies.sh
+    pace=(-accel "tcg,thread=single" -icount "shift=1,sleep=off")
+    khz=1000000
+    guest_seconds=1800
+    defaults=(6.1 newest)
+}
+
 runs=()
+defaults=("${RUNS[@]}")
+alone=namespaces.sh
+pace=(-accel "tcg,thread=multi")
+khz=$(awk '/^cpu MHz/ { printf "%d", $4 * 1000; exit }' /proc/cpuinfo)
 results="$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../target/vm/json"
 while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --json) results=$(realpath -m "${2:?--json needs a directory}") && shift ;;
+        --topologies) counted_time ;;
         -*) usage >&2 && exit 2 ;;
         *) runs+=("$1") ;;
     esac
     shift
 done
-((${#runs[@]})) || runs=("${RUNS[@]}")
+((${#runs[@]})) || runs=("${defaults[@]}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [[ "$(dpkg --print-architecture)" == amd64 ]] || die "the guests need an amd64 binary"
 
@@ -328,7 +347,6 @@ work=$(mktemp -d)
 trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-khz=$(awk '/^cpu MHz/ { printf "%d", $4 * 1000; exit }' /proc/cpuinfo)
 passed=0
 failed=0
 skipped=0

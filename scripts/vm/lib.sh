@@ -69,7 +69,7 @@ start_server() {
     # Not through a function: ip becomes pingtrace, so this is the pid of pingtrace itself.
     ${in_server:-} pingtrace -s --debug "$@" >server.out 2>server.err &
     echo $! >server.pid
-    within 60 grep -q serving server.err || {
+    within 60 grep -qs serving server.err || {
         grep 'pingtrace: ' server.err | grep -v libbpf: | tail -n 20
         return 1
     }

@@ -54,3 +54,16 @@ def delayed_wire(before; from; to; way; other):
   | .there = (.median_us > 9500 and .median_us < 12000)
   | .alone = (.other_us < 1000)
   | .says_so = (.plain >= 20 and .named > .plain / 2);
+
+# Of the probes that were sent in a time, in seconds, and held up for 20 ms: which verdicts have
+# they, are most right, and is any sure of something else?
+def named(from; to; right):
+  map(select(at("l_tx_user") > from * 1e9 and .points[-1].ns < to * 1e9
+    and .total_ns > 19000000 and .total_ns < 30000000) | .verdict) as $verdicts
+  | {
+    enough: ($verdicts | length >= 20),
+    right: ($verdicts | map(select(right)) | length * 2 > ($verdicts | length)),
+    never_wrong: ($verdicts | all(.sure != true or right)),
+    verdicts: ($verdicts | group_by([.owner, .segment, .dev, .certainty])
+      | map("\(length) \(.[0] | [.owner, .segment, .dev, .certainty] | map(. // "-") | join(" "))"))
+  };
