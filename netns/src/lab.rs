@@ -93,6 +93,17 @@ pub struct TapLab {
     pub server_tap: OwnedFd,
 }
 
+/// The bridge of a [`Lab::bridged_tap_pair`]: its ports, by their indices.
+#[derive(Debug)]
+pub struct Bridge {
+    /// Where the bridge lives.
+    pub ns: Namespace,
+    /// The port to which the client is joined.
+    pub to_client: u32,
+    /// The port that the cable leaves from.
+    pub to_server: u32,
+}
+
 impl Lab {
     /// Client and server joined by a veth pair.
     pub fn veth_pair() -> Result<Self> {
@@ -202,6 +213,40 @@ impl Lab {
             client_tap,
             server_tap,
         })
+    }
+
+    /// A [`Lab::tap_pair`] whose client's end of the cable is a bridge in a namespace between.
+    pub fn bridged_tap_pair() -> Result<(TapLab, Bridge)> {
+        let (client, between) = (Namespace::anonymous()?, Namespace::anonymous()?);
+        TO_SERVER.plug(&client, &between)?;
+        let (client_tap, to_client, to_server) = between.run(|| -> Result<_> {
+            let tap = tap::open("tap0")?;
+            let mut netlink = Netlink::open()?;
+            netlink.add_bridge("br0")?;
+            let bridge = netlink.link_named("br0")?.index;
+            let to_client = netlink.link_named("eth0")?.index;
+            let to_server = netlink.link_named("tap0")?.index;
+            for port in [to_client, to_server] {
+                netlink.set_controller(port, Some(bridge))?;
+                netlink.set_up(port)?;
+            }
+            netlink.set_up(bridge)?;
+            Ok((tap, to_client, to_server))
+        })??;
+        let client = configure(client, "eth0", addresses(0, CLIENT))?;
+        wait_for_carrier(&client)?;
+        let (server, server_tap) = tap_host(SERVER)?;
+        let taps = TapLab {
+            lab: Self::direct(client, server),
+            client_tap,
+            server_tap,
+        };
+        let bridge = Bridge {
+            ns: between,
+            to_client,
+            to_server,
+        };
+        Ok((taps, bridge))
     }
 
     fn joined(client: Namespace, server: Namespace) -> Result<Self> {
@@ -456,8 +501,27 @@ mod tests {
 
     #[test]
     fn a_tap_pair_reaches_through_user_space() {
-        use std::sync::atomic::{AtomicBool, Ordering};
         let taps = Lab::tap_pair().unwrap();
+        send_over(&taps);
+        assert_eq!(links(&taps.lab.client.ns), ["lo", "tap0"]);
+        let TapLab {
+            lab, client_tap, ..
+        } = taps;
+        drop(client_tap);
+        assert_eq!(links(&lab.client.ns), ["lo"]);
+    }
+
+    #[test]
+    fn a_bridged_tap_pair_reaches_through_the_bridge() {
+        let (taps, bridge) = Lab::bridged_tap_pair().unwrap();
+        send_over(&taps);
+        assert_eq!(links(&taps.lab.client.ns), ["lo", "eth0"]);
+        assert_eq!(links(&bridge.ns), ["lo", "eth0", "tap0", "br0"]);
+    }
+
+    /// With this process as the cable.
+    fn send_over(taps: &TapLab) {
+        use std::sync::atomic::{AtomicBool, Ordering};
         let done = AtomicBool::new(false);
         let is_done = || done.load(Ordering::Relaxed);
         thread::scope(|scope| {
@@ -466,12 +530,6 @@ mod tests {
             send_both(&taps.lab);
             done.store(true, Ordering::Relaxed);
         });
-        assert_eq!(links(&taps.lab.client.ns), ["lo", "tap0"]);
-        let TapLab {
-            lab, client_tap, ..
-        } = taps;
-        drop(client_tap);
-        assert_eq!(links(&lab.client.ns), ["lo"]);
     }
 
     /// Runs `f` on a thread with a /run of its own.

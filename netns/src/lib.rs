@@ -20,7 +20,7 @@ mod tap;
 
 pub use containers::{container_id, container_of};
 pub use error::{Error, Result, reason, without_numbers};
-pub use lab::{Host, Lab, Router, TapLab};
+pub use lab::{Bridge, Host, Lab, Router, TapLab};
 pub use links::{Link, LinkEvent, LinkEvents};
 pub use names::NamespaceNames;
 pub use namespace::{Guard, Namespace};

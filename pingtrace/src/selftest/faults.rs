@@ -7,16 +7,15 @@
 use super::inject::burn::{self, Hits, Softirq};
 use super::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
 use super::outcome::Seen;
-use super::plan::{
-    BASE, BY_SEQUENCE, EACH, MS, Means, ON_ANOTHER_CPU, Place, RECEIVERS, ROUND, end_of_sequences,
-    hits, number_of_rounds,
-};
+use super::plan::{BASE, EACH, MS, Means, ON_ANOTHER_CPU, Place, RECEIVERS, ROUND};
 use super::stage::Stage;
 use crate::kernel::thread::Priority;
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};
+use report::analysis::confusion::Topology;
 use report::model::{Direction, Segment};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
@@ -93,44 +92,59 @@ type Omitted = Vec<(Segment, &'static str)>;
 
 /// Injects all faults, one after the other. Returns those injected, in path order, and those that
 /// could not be.
-pub fn inject(stage: &mut Stage<'_>, trials: u32) -> Result<(Vec<Fault>, Omitted)> {
-    let mut omitted = vec![(Segment::LTxPath, "the client has one device")];
-    log::info!("selftest: faults in seven segments, and none");
-    stage.wait_for_request(u64::from(end_of_sequences(trials)))?;
-    let mut faults: Vec<Fault> = BY_SEQUENCE
-        .iter()
-        .enumerate()
-        .map(|(fault, (segment, means))| Fault {
-            segment: *segment,
-            hold: match means {
-                Means::Wire(direction) => Hold::Wire(hits(fault, trials), *direction),
-                Means::Burn(_) => Hold::Probes(hits(fault, trials), EACH.as_nanos() as u64),
-                Means::Nothing => Hold::Probes(hits(fault, trials), 0),
-            },
-        })
-        .collect();
+pub fn inject(stage: &mut Stage<'_>) -> Result<(Vec<Fault>, Omitted)> {
+    let mut omitted = Vec::new();
+    let mut faults = faults_by_sequence(stage)?;
+    faults.extend(full_queues(stage)?);
+    if stage.test.topology == Topology::Cable {
+        only_on_a_cable(stage, &mut faults, &mut omitted)?;
+    }
+    faults.sort_by_key(|fault| (fault.segment.is_none(), fault.segment));
+    Ok((faults, omitted))
+}
+
+/// Waits until the faults that are tied to probes are over.
+fn faults_by_sequence(stage: &mut Stage<'_>) -> Result<Vec<Fault>> {
+    let test = stage.test;
+    log::info!("selftest: baselines, and what is tied to probes");
+    stage.wait_for_request(u64::from(test.end_of_sequences()))?;
+    let fault = |(fault, (segment, means)): (usize, &(_, Means))| Fault {
+        segment: *segment,
+        hold: match means {
+            Means::Wire(direction) => Hold::Wire(test.hits(fault), *direction),
+            Means::Burn(_) => Hold::Probes(test.hits(fault), EACH.as_nanos() as u64),
+            Means::Nothing => Hold::Probes(test.hits(fault), 0),
+        },
+    };
+    let faults = test.by_sequence().iter().enumerate();
+    Ok(faults.map(fault).collect())
+}
+
+/// The faults inside the hosts, which other topologies do not change.
+fn only_on_a_cable(
+    stage: &mut Stage<'_>,
+    faults: &mut Vec<Fault>,
+    omitted: &mut Omitted,
+) -> Result<()> {
     if !burn::can_delay_wake_ups() {
         faults.retain(|fault| fault.segment != Some(Segment::LRxTaskWaking));
         omitted.push((Segment::LRxTaskWaking, "no sk_data_ready tracepoint"));
     }
-    faults.extend(full_queues(stage, trials)?);
     match stage.cpus.other {
-        Some(cpu) => faults.extend(long_softirqs(stage, cpu, trials)?),
+        Some(cpu) => faults.extend(long_softirqs(stage, cpu)?),
         None => omitted.extend(ON_ANOTHER_CPU.map(|(segment, ..)| (segment, "needs two CPUs"))),
     }
-    faults.extend(slow_receivers(stage, trials)?);
-    faults.sort_by_key(|fault| (fault.segment.is_none(), fault.segment));
-    Ok((faults, omitted))
+    faults.extend(slow_receivers(stage)?);
+    Ok(())
 }
 
 /// Calls `act` in each round, as soon as a request is on the wire.
 fn rounds<T>(
     stage: &mut Stage<'_>,
-    trials: u32,
     mut act: impl FnMut(&mut Stage<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut done = Vec::new();
-    for _ in 0..number_of_rounds(trials) {
+    for _ in 0..stage.test.rounds() {
         stage.wait_for_request(stage.requests() + ROUND)?;
         done.push(act(stage)?);
     }
@@ -139,36 +153,26 @@ fn rounds<T>(
 }
 
 /// Packets before the probes in the queue of a slow device.
-fn full_queues(stage: &mut Stage<'_>, trials: u32) -> Result<Vec<Fault>> {
-    log::info!("selftest: full queues on either device");
+fn full_queues(stage: &mut Stage<'_>) -> Result<Vec<Fault>> {
+    log::info!("selftest: full queues");
     let mut faults = Vec::new();
-    for (segment, place) in [
-        (Segment::LTxQdisc, Place::ClientSends),
-        (Segment::RTxQdisc, Place::ServerReceives),
-    ] {
-        let hosts = |stage: &Stage<'_>| -> Result<_> {
-            let (at, to) = match place {
-                Place::ClientSends => (&stage.lab.client, &stage.lab.server),
-                _ => (&stage.lab.server, &stage.lab.client),
-            };
-            Ok((at.ns.try_clone()?, at.ifindex, to.v4))
-        };
-        let (ns, ifindex, to) = hosts(stage)?;
+    for queue in &*Rc::clone(&stage.queues) {
+        let (ns, ifindex) = (&queue.ns, queue.ifindex);
         ns.run(|| Netlink::open()?.tbf(ifindex, BYTES_A_SECOND, BURST, 1_000_000))??;
         let cpu = stage.cpus.home;
-        let spans = rounds(stage, trials, |_| {
-            let ns = ns.try_clone()?;
+        let spans = rounds(stage, |_| {
+            let ns = queue.from.try_clone()?;
             // The thread stays there until its end.
             let enter = move || {
                 let entered = ns.enter().map(std::mem::forget);
                 entered.map_err(std::io::Error::other)
             };
-            let flood = UdpFlood::start(enter, flood(to.into(), cpu));
+            let flood = UdpFlood::start(enter, flood(queue.to.into(), cpu));
             let done = flood.context("send packets into the queue")?.wait();
             Ok((done.end_ns, done.start_ns + drained_ns()))
         })?;
         ns.run(|| Netlink::open()?.remove_root_qdisc(ifindex))??;
-        faults.push(Fault::spans(segment, place, spans, 0));
+        faults.push(Fault::spans(queue.segment, queue.place, spans, 0));
     }
     Ok(faults)
 }
@@ -191,7 +195,7 @@ fn drained_ns() -> u64 {
 }
 
 /// Softirqs that take long on the CPU that receives.
-fn long_softirqs(stage: &mut Stage<'_>, cpu: usize, trials: u32) -> Result<Vec<Fault>> {
+fn long_softirqs(stage: &mut Stage<'_>, cpu: usize) -> Result<Vec<Fault>> {
     log::info!("selftest: long softirqs on CPU {cpu}, which receives");
     let ticking = Ticking::start(cpu, Duration::from_secs(60));
     let _ticking = ticking.context("keep a CPU busy")?;
@@ -203,7 +207,7 @@ fn long_softirqs(stage: &mut Stage<'_>, cpu: usize, trials: u32) -> Result<Vec<F
             Softirq::NetRx => (EACH, LEAD_NS),
         };
         stage.burn.attach_softirq(softirq, cpu, takes)?;
-        rounds(stage, trials, |stage| {
+        rounds(stage, |stage| {
             stage.burn.arm();
             Ok(())
         })?;
@@ -222,7 +226,7 @@ fn receiver<'s>(stage: &'s Stage<'_>, place: Place) -> &'s Host {
 }
 
 /// A thread of higher priority on the client's CPU; and a client that is stopped.
-fn slow_receivers(stage: &mut Stage<'_>, trials: u32) -> Result<[Fault; RECEIVERS]> {
+fn slow_receivers(stage: &mut Stage<'_>) -> Result<[Fault; RECEIVERS]> {
     log::info!("selftest: a busy CPU, a stopped client");
     let hog = Hog {
         cpu: stage.cpus.home,
@@ -230,12 +234,12 @@ fn slow_receivers(stage: &mut Stage<'_>, trials: u32) -> Result<[Fault; RECEIVER
         limit: WHILE,
         burst: None,
     };
-    let busy = rounds(stage, trials, |_| {
+    let busy = rounds(stage, |_| {
         let hog = CpuHog::start(hog).context("keep the client's CPU busy")?;
         thread::sleep(WHILE + MS);
         Ok(hog.stop())
     })?;
-    let stopped = rounds(stage, trials, |stage| stage.freeze_client(WHILE))?;
+    let stopped = rounds(stage, |stage| stage.freeze_client(WHILE))?;
     let place = Place::ClientReceives;
     Ok([
         Fault::spans(Segment::LRxTaskQueue, place, busy.concat(), 0),

@@ -2,6 +2,7 @@
 
 use super::inject::burn::{Hits, Site, Softirq};
 use super::inject::forwarder::{Action, Plan, Rule};
+use report::analysis::confusion::Topology;
 use report::model::{Direction, Segment};
 use std::time::Duration;
 
@@ -19,8 +20,7 @@ pub const SPACING: u32 = 3;
 /// Requests from one round to the next.
 pub const ROUND: u64 = 5;
 
-/// Faults that hit probes by their sequence numbers, in this order.
-pub const BY_SEQUENCE: [(Option<Segment>, Means); 8] = [
+const BY_SEQUENCE: [(Option<Segment>, Means); 8] = [
     (Some(Segment::LTxKern), Means::Burn(Site::ClientEgress)),
     (Some(Segment::LTxOutlink), Means::Wire(Direction::Request)),
     (Some(Segment::RRxKern), Means::Burn(Site::ServerIngress)),
@@ -46,8 +46,10 @@ pub enum Place {
     ClientReceives,
 }
 
-/// Faults of `full_queues` and of `slow_receivers`.
-pub const QUEUES: usize = 2;
+/// Full queues at the two ends, and at the bridge between them.
+pub const END_QUEUES: usize = 2;
+pub const BRIDGE_QUEUES: usize = 2;
+/// Faults of `slow_receivers`.
 pub const RECEIVERS: usize = 2;
 
 pub const ON_ANOTHER_CPU: [(Segment, Place, Softirq); 4] = [
@@ -57,51 +59,71 @@ pub const ON_ANOTHER_CPU: [(Segment, Place, Softirq); 4] = [
     (Segment::LRxNapi, Place::ClientReceives, Softirq::NetRx),
 ];
 
-/// The probes of the fault at this place in [`BY_SEQUENCE`].
-pub fn hits(fault: usize, trials: u32) -> Hits {
-    let step = BY_SEQUENCE.len() as u32 * SPACING;
-    Hits {
-        range: LEARNING + fault as u32 * SPACING..end_of_sequences(trials),
-        step,
-    }
+/// What is tested, and how often each fault hits.
+#[derive(Clone, Copy)]
+pub struct Test {
+    pub topology: Topology,
+    pub trials: u32,
 }
 
-pub fn end_of_sequences(trials: u32) -> u32 {
-    LEARNING + trials * BY_SEQUENCE.len() as u32 * SPACING
-}
-
-/// Requests that `inject` takes: for the faults by sequence number, and for the rounds of each fault
-/// that is not tied to a probe.
-pub fn requests(trials: u32, on_two_cpus: bool) -> u64 {
-    let others = if on_two_cpus { ON_ANOTHER_CPU.len() } else { 0 };
-    let faults = QUEUES + others + RECEIVERS;
-    let each = (u64::from(number_of_rounds(trials)) + 1) * ROUND;
-    u64::from(end_of_sequences(trials)) + faults as u64 * each
-}
-
-/// Rounds of each fault: a quarter more than the trials, as some are disturbed.
-pub fn number_of_rounds(trials: u32) -> u32 {
-    trials + trials / 4 + 2
-}
-
-/// What the wire is to do.
-pub fn wire(trials: u32) -> Plan {
-    let rule = |(fault, (_, means)): (usize, &(_, Means))| match means {
-        Means::Wire(direction) => {
-            let sequences: Vec<u32> = hits(fault, trials).sequences().collect();
-            Some(Rule::at(*direction, sequences, Action::Delay(EACH)))
+impl Test {
+    /// Faults that hit probes by their sequence numbers, in this order.
+    pub fn by_sequence(self) -> &'static [(Option<Segment>, Means)] {
+        match self.topology {
+            Topology::Cable => &BY_SEQUENCE,
+            Topology::Overlay => &[(None, Means::Nothing)],
         }
-        _ => None,
-    };
-    let rules: Vec<Rule> = BY_SEQUENCE.iter().enumerate().filter_map(rule).collect();
-    Plan::new(BASE, rules)
-}
+    }
 
-/// Which probes are to be held up where.
-pub fn chosen(trials: u32) -> Vec<(Site, Hits)> {
-    let site = |(fault, (_, means)): (usize, &(_, Means))| match means {
-        Means::Burn(site) => Some((*site, hits(fault, trials))),
-        _ => None,
-    };
-    BY_SEQUENCE.iter().enumerate().filter_map(site).collect()
+    /// The probes of the fault at this place in [`by_sequence`](Self::by_sequence).
+    pub fn hits(self, fault: usize) -> Hits {
+        Hits {
+            range: LEARNING + fault as u32 * SPACING..self.end_of_sequences(),
+            step: self.by_sequence().len() as u32 * SPACING,
+        }
+    }
+
+    pub fn end_of_sequences(self) -> u32 {
+        LEARNING + self.trials * self.by_sequence().len() as u32 * SPACING
+    }
+
+    /// Requests that `inject` takes: for the faults by sequence number, and for the rounds of each
+    /// fault that is not tied to a probe.
+    pub fn requests(self, on_two_cpus: bool) -> u64 {
+        let others = if on_two_cpus { ON_ANOTHER_CPU.len() } else { 0 };
+        let faults = match self.topology {
+            Topology::Cable => END_QUEUES + others + RECEIVERS,
+            Topology::Overlay => END_QUEUES + BRIDGE_QUEUES,
+        };
+        let each = (u64::from(self.rounds()) + 1) * ROUND;
+        u64::from(self.end_of_sequences()) + faults as u64 * each
+    }
+
+    /// Rounds of each fault: a quarter more than the trials, as some are disturbed.
+    pub fn rounds(self) -> u32 {
+        self.trials + self.trials / 4 + 2
+    }
+
+    /// What the wire is to do.
+    pub fn wire(self) -> Plan {
+        let rule = |(fault, (_, means)): (usize, &(_, Means))| match means {
+            Means::Wire(direction) => {
+                let sequences: Vec<u32> = self.hits(fault).sequences().collect();
+                Some(Rule::at(*direction, sequences, Action::Delay(EACH)))
+            }
+            _ => None,
+        };
+        let faults = self.by_sequence().iter().enumerate();
+        Plan::new(BASE, faults.filter_map(rule).collect::<Vec<_>>())
+    }
+
+    /// Which probes are to be held up where.
+    pub fn chosen(self) -> Vec<(Site, Hits)> {
+        let site = |(fault, (_, means)): (usize, &(_, Means))| match means {
+            Means::Burn(site) => Some((*site, self.hits(fault))),
+            _ => None,
+        };
+        let faults = self.by_sequence().iter().enumerate();
+        faults.filter_map(site).collect()
+    }
 }

@@ -3,7 +3,8 @@
 
 use super::inject::burn::Burn;
 use super::inject::forwarder::{Forwarder, Outcome};
-use super::plan;
+use super::laboratory::{Laboratory, Queue};
+use super::plan::{self, Test};
 use crate::control::Control;
 use crate::kernel::thread::pin;
 use crate::output::story::{self, Progress};
@@ -14,6 +15,7 @@ use rustix::process::{Pid, Signal};
 use std::io::{BufRead, BufReader, Read};
 use std::mem::MaybeUninit;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -32,7 +34,9 @@ pub struct Stage<'a> {
     _server: Program,
     pub burn: Burn<'a>,
     wire: Forwarder,
+    pub test: Test,
     pub lab: Lab,
+    pub queues: Rc<[Queue]>,
     pub cpus: Cpus,
     control: &'a Control,
     /// Requests that all faults will take.
@@ -40,7 +44,7 @@ pub struct Stage<'a> {
     progress: Progress,
 }
 
-/// CPUs that this process may use.
+/// CPUs that this process may use. A second stage finds the home of the first one only.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpus {
     /// The CPU on which everything runs
@@ -53,24 +57,26 @@ impl<'a> Stage<'a> {
     /// Returns when the client is about to probe.
     pub fn build(
         storage: &'a mut MaybeUninit<OpenObject>,
-        trials: u32,
+        test: Test,
         control: &'a Control,
     ) -> Result<Self> {
         let cpus = Cpus::find()?;
-        let in_all = plan::requests(trials, cpus.other.is_some());
+        let in_all = test.requests(cpus.other.is_some());
         // Threads and processes inherit it.
         pin(cpus.home).with_context(|| format!("run on CPU {} only", cpus.home))?;
-        let taps = Lab::tap_pair().context("build a laboratory: needs root")?;
+        let built = Laboratory::build(test.topology);
+        let Laboratory { taps, queues } = built.context("build a laboratory: needs root")?;
         let lab = taps.lab;
-        let wire = Forwarder::start(taps.client_tap, taps.server_tap, plan::wire(trials))
+        let wire = Forwarder::start(taps.client_tap, taps.server_tap, test.wire())
             .context("start the wire")?;
         log::info!(
-            "selftest: two hosts, a wire; starting a server. Takes about {} s",
+            "selftest: two hosts, {}; starting a server. Takes about {} s",
+            test.topology.description(),
             left(in_all)
         );
         let server = Program::start(&lab.server.ns, SERVER)?;
         server.wait_for("serving", control)?;
-        let mut burn = Burn::load(storage, plan::EACH, &plan::chosen(trials))?;
+        let mut burn = Burn::load(storage, plan::EACH, &test.chosen())?;
         burn.attach(&lab.client, &lab.server)?;
         let interval = plan::INTERVAL.as_micros();
         let client = format!("-c {} {CLIENT} -i {interval}us", lab.server.v4);
@@ -79,7 +85,9 @@ impl<'a> Stage<'a> {
             _server: server,
             burn,
             wire,
+            test,
             lab,
+            queues: queues.into(),
             cpus,
             control,
             in_all,

@@ -14,9 +14,39 @@ use crate::model::{Certainty, Owner, Segment, Verdict};
 /// Lower bound on the share of right names among undisturbed trials, percent.
 pub const GOAL_PERCENT: u32 = 95;
 
+/// What is between the two hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topology {
+    /// Nothing but a wire.
+    Cable,
+    /// A bridge and a wire, and the probes are inside a VXLAN.
+    Overlay,
+}
+
+impl Topology {
+    /// As JSON and text name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cable => "cable",
+            Self::Overlay => "overlay",
+        }
+    }
+
+    /// For a sentence.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Cable => "a wire",
+            Self::Overlay => "a VXLAN, a bridge and a wire",
+        }
+    }
+}
+
 /// A probe that a fault hit; or one of those among them that none did.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial {
+    /// Where the probe went.
+    pub topology: Topology,
     /// Where the fault was; absent: there was none.
     pub injected: Option<Segment>,
     /// How long it held up the probe, nanoseconds.
@@ -51,9 +81,10 @@ pub struct Matrix {
     omitted: Vec<Omitted>,
 }
 
-/// The trials of one segment.
-#[derive(Clone, Debug, Default, Serialize)]
+/// The trials of one segment in one topology.
+#[derive(Clone, Debug, Serialize)]
 struct Row {
+    topology: Topology,
     injected: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<&'static str>,
@@ -153,8 +184,12 @@ impl Row {
 
     fn failure(&self) -> Option<String> {
         let Self {
-            injected, wanted, ..
+            topology,
+            injected,
+            wanted,
+            ..
         } = self;
+        let injected = format!("{} {injected}", topology.name());
         let judged = self.judged();
         if self.disturbed > judged {
             return Some(format!(
@@ -185,12 +220,18 @@ impl Matrix {
     }
 
     /// Adds a row for a segment; absent: nothing injected. As many trials are asked for.
-    pub fn add_row(&mut self, injected: Option<Segment>, wanted: u32) {
+    pub fn add_row(&mut self, topology: Topology, injected: Option<Segment>, wanted: u32) {
         self.rows.push(Row {
+            topology,
             injected: Row::name(injected),
             host: injected.map(|segment| host(segment.owner())),
             wanted,
-            ..Row::default()
+            right: 0,
+            right_host: 0,
+            undecided: 0,
+            wrong_host: 0,
+            disturbed: 0,
+            instead: BTreeMap::new(),
         });
     }
 
@@ -198,7 +239,8 @@ impl Matrix {
     pub fn count(&mut self, trial: &Trial) {
         let name = Row::name(trial.injected);
         let finding = trial.finding(self.threshold_ns);
-        if let Some(row) = self.rows.iter_mut().find(|row| row.injected == name) {
+        let is_its = |row: &&mut Row| row.topology == trial.topology && row.injected == name;
+        if let Some(row) = self.rows.iter_mut().find(is_its) {
             row.count(finding, trial.said());
         }
     }
@@ -220,7 +262,8 @@ impl Matrix {
     /// The matrix for people, and whether it is as it should be.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{:<16} {:<7} {:>6} {:>13} {:>10} {:>9} {:>10} {:>9}  {}\n",
+            "{:<8} {:<16} {:<7} {:>6} {:>13} {:>10} {:>9} {:>10} {:>9}  {}\n",
+            "topology",
             "injected",
             "host",
             "trials",
@@ -235,7 +278,7 @@ impl Matrix {
             push_row(&mut text, row);
         }
         for Omitted { segment, why } in &self.omitted {
-            let _ = writeln!(text, "{segment:<16} not injected: {why}");
+            let _ = writeln!(text, "{:<8} {segment:<16} not injected: {why}", "-");
         }
         let failures = self.failures();
         for failure in &failures {
@@ -279,7 +322,8 @@ fn push_row(text: &mut String, row: &Row) {
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     let line = format!(
-        "{:<16} {:<7} {judged:>6} {:>13} {:>10} {:>9} {:>10} {:>9}  {}",
+        "{:<8} {:<16} {:<7} {judged:>6} {:>13} {:>10} {:>9} {:>10} {:>9}  {}",
+        row.topology.name(),
         row.injected,
         row.host.unwrap_or("-"),
         share(row.right),
@@ -315,6 +359,7 @@ mod tests {
     ) -> Finding {
         let injected_ns = if injected.is_some() { 3 * MS } else { 0 };
         let trial = Trial {
+            topology: Topology::Cable,
             injected,
             injected_ns,
             excess_ns: injected_ns + rest_ns,
@@ -383,7 +428,8 @@ mod tests {
     fn matrix(counts: [u32; 4], disturbed: u32) -> Matrix {
         let injected = Some(Segment::LTxKern);
         let mut matrix = Matrix::new(MS);
-        matrix.add_row(injected, 20);
+        matrix.add_row(Topology::Cable, injected, 0);
+        matrix.add_row(Topology::Overlay, injected, 20);
         let said = [
             Some(named(Segment::LTxKern, 3 * MS)),
             Some(named(Segment::LTxQdisc, 3 * MS)),
@@ -391,6 +437,7 @@ mod tests {
             Some(named(Segment::RRxKern, 3 * MS)),
         ];
         let trial = |verdict, excess_ns| Trial {
+            topology: Topology::Overlay,
             injected,
             injected_ns: 3 * MS,
             excess_ns,
@@ -432,17 +479,18 @@ mod tests {
         let mut matrix = matrix([17, 1, 1, 1], 3);
         matrix.omit(Segment::RRxNapi, "needs a second CPU");
         let text = matrix.text();
-        let row = text.lines().nth(1).unwrap();
+        let row = text.lines().nth(2).unwrap();
         let words: Vec<_> = row.split_whitespace().collect();
         assert_eq!(
             words.join(" "),
-            "l_tx_kern client 20 17 (85 %) 1 (5 %) 1 (5 %) 1 (5 %) 3 l_tx_qdisc 1, nothing 1, r_rx_kern 1"
+            "overlay l_tx_kern client 20 17 (85 %) 1 (5 %) 1 (5 %) 1 (5 %) 3 l_tx_qdisc 1, nothing 1, r_rx_kern 1"
         );
         assert!(text.contains("r_rx_napi        not injected: needs a second CPU"));
-        assert!(text.contains("failed: l_tx_kern: a wrong host was named"));
+        assert!(text.contains("failed: overlay l_tx_kern: a wrong host was named"));
         let json: serde_json::Value = serde_json::from_str(&matrix.json()).unwrap();
         assert_eq!(json["passed"], false);
-        let row = &json["rows"][0];
+        let row = &json["rows"][1];
+        assert_eq!(row["topology"], "overlay");
         assert_eq!((&row["right"], &row["right_host"]), (&17.into(), &1.into()));
         assert_eq!(row["instead"]["r_rx_kern"], 1);
         assert_eq!(json["omitted"][0]["segment"], "r_rx_napi");

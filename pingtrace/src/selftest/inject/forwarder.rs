@@ -1,7 +1,8 @@
 //! A wire whose delay is known: a thread that carries Ethernet frames between two TAP devices
 //! and delays, drops, duplicates, reorders or corrupts chosen probes.
 //!
-//! Everything that is not a probe (ARP, neighbour discovery, other traffic) passes at once. A
+//! Probes inside a VXLAN over IPv4 are found too. Everything that is not a probe (ARP, neighbour discovery,
+//! other traffic) passes at once. A
 //! delayed frame leaves at its time within some tens of microseconds: the thread sleeps until shortly
 //! before, then spins. Compare a result not with the plan but with the [log](Entry), which says when each
 //! frame was read and when it was written.
@@ -28,6 +29,8 @@ use rustix::io::Errno;
 use crate::kernel::thread::{Priority, prioritise};
 use crate::units::monotonic_ns;
 
+/// Length of the header of an Ethernet frame.
+const ETHERNET: usize = 14;
 /// Upper bound on waiting frames of both directions.
 pub const MAX_QUEUED: usize = 4096;
 /// Upper bound on log entries.
@@ -638,7 +641,9 @@ struct Probe {
 impl Probe {
     fn find(frame: &[u8]) -> Option<Self> {
         const DONTADD: u16 = 1;
-        let (start, end, request, reply) = icmp(frame)?;
+        let inner = vxlan(frame).unwrap_or(0);
+        let (start, end, request, reply) = icmp(&frame[inner..])?;
+        let (start, end) = (inner + start, inner + end);
         let message = frame.get(start..end)?;
         if message.len() < 24 || be16(message, 12) != 0x7ace {
             return None;
@@ -659,9 +664,21 @@ impl Probe {
     }
 }
 
+/// Where the frame starts that this one carries in a VXLAN over IPv4.
+fn vxlan(frame: &[u8]) -> Option<usize> {
+    const UDP: u8 = 17;
+    const PORT: u16 = 4789;
+    const HEADERS: usize = 8 + 8;
+    let packet = frame.get(ETHERNET..)?;
+    let is_udp = be16(frame, 12) == 0x0800 && packet.len() >= 20 && packet[9] == UDP;
+    let udp = is_udp.then(|| usize::from(packet[0] & 0x0f) * 4)?;
+    let inner = udp + HEADERS;
+    let fits = inner + ETHERNET <= packet.len() && be16(packet, udp + 2) == PORT;
+    fits.then_some(ETHERNET + inner)
+}
+
 /// Start and end of the ICMP message in an Ethernet frame, and its echo types.
 fn icmp(frame: &[u8]) -> Option<(usize, usize, u8, u8)> {
-    const ETHERNET: usize = 14;
     let packet = frame.get(ETHERNET..)?;
     let (header, len, types) = match be16(frame, 12) {
         0x0800 => {
