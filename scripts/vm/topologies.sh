@@ -5,7 +5,7 @@
 . /payload/lib.sh
 
 # shellcheck disable=SC2034  # start_server reads it
-readonly in_server="/usr/sbin/ip netns exec server"
+readonly in_server="/usr/sbin/ip netns exec server sh /payload/apart.sh"
 readonly PLACES="client wire-out server wire-in"
 
 at() { ip netns exec "$@"; }
@@ -202,6 +202,7 @@ topology() {
         addresses
         check "$1: the server answers" within 60 answers "$2"
         check "$1: the client ends well" run "$1" "$2"
+        check "$1: two clocks" clock_is "$1.json" separate
         for place in $PLACES; do
             check "$1: 20 ms at $place" named "$1" "$place" "$(right "$1" "$place")"
         done
