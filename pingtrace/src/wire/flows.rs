@@ -12,15 +12,18 @@ impl Flows {
     /// All probes are one flow.
     pub const ONE: Self = Self(NonZeroU8::MIN);
 
-    /// The flow of a probe, from 0. Each round has one probe of every flow, and begins with another flow than
-    /// the round before, so that nothing periodic always meets the same one. Known by the low 16 bits of the
-    /// sequence number, which is all that an ICMP error may quote.
+    /// The flow of a probe, from 0. Each round has one probe of every flow, in an order of its own: nothing
+    /// periodic always meets the same flow, and none always follows the same other one, whose delay may be
+    /// its own. Known by the low 16 bits of the sequence number, which is all that an ICMP error may quote.
     pub const fn of(self, sequence: Sequence) -> u8 {
         // 65536 over the golden ratio: its multiples spread evenly.
         const SPREAD: u16 = 40_503;
         let (low, flows) = (sequence.low(), self.0.get() as u16);
-        let shift = (low / flows).wrapping_mul(SPREAD) >> 8;
-        ((low % flows + shift) % flows) as u8
+        let round = low / flows;
+        let first = round.wrapping_mul(SPREAD) >> 8;
+        let stride = coprime(1 + mixed(round) % flows, flows);
+        let flow = low % flows * stride + first;
+        (flow % flows) as u8
     }
 
     /// The ICMP id of a probe.
@@ -36,6 +39,28 @@ impl Flows {
         }
         SET | u32::from(self.id(session, sequence))
     }
+}
+
+/// A number that has nothing in common with its neighbours' (the 32-bit finalizer of MurmurHash3).
+const fn mixed(number: u16) -> u16 {
+    let number = (number as u32).wrapping_mul(0x85eb_ca6b);
+    let number = (number ^ number >> 13).wrapping_mul(0xc2b2_ae35);
+    (number ^ number >> 16) as u16
+}
+
+/// The first number from this one on that shares no factor with another one: its multiples meet every rest.
+const fn coprime(mut number: u16, other: u16) -> u16 {
+    while gcd(number, other) != 1 {
+        number += 1;
+    }
+    number
+}
+
+const fn gcd(mut one: u16, mut two: u16) -> u16 {
+    while two != 0 {
+        (one, two) = (two, one % two);
+    }
+    one
 }
 
 #[cfg(test)]
@@ -73,6 +98,20 @@ mod tests {
                 met.iter().all(even),
                 "{number} flows, every {every}: {met:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_flow_follows_every_other_one() {
+        for number in [4_u8, 5, 8, 64] {
+            let mut after = vec![vec![0_u32; number.into()]; number.into()];
+            let of = |k| usize::from(flows(number).of(Sequence(k)));
+            for k in 1..60_000 {
+                after[of(k - 1)][of(k)] += 1;
+            }
+            let most = after.iter().flatten().max().unwrap();
+            let mean = 60_000 / (u32::from(number) * u32::from(number));
+            assert!(*most < 4 * mean, "{number} flows: {most}, not {mean}");
         }
     }
 
