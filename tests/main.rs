@@ -9,6 +9,7 @@
 mod caches;
 mod cleanup;
 mod clocks;
+mod confined;
 mod counts;
 mod diff;
 mod explain;

@@ -111,7 +111,7 @@ fn title(run: &Finished) -> String {
 
 #[test]
 fn the_flows_on_a_member_that_loses_are_named() {
-    let some = (0..PROBES).filter(|seq| seq / FLOWS % 3 == 0);
+    let some = (0..PROBES).filter(|seq| (seq / FLOWS).is_multiple_of(3));
     let some: Vec<u32> = some.collect();
     let lossy = Rule::at(Direction::Request, some, Action::Drop);
     let (run, bad, said) = run(Plan::new(Duration::ZERO, [lossy]));

@@ -7,6 +7,7 @@ use crate::client::schedule;
 use crate::client::{self, Args};
 use crate::control::{Control, Hangup};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
+use crate::kernel::confine;
 use crate::options::Origin;
 use crate::output::printer;
 use crate::output::run::Source;
@@ -29,7 +30,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         units::use_utc();
     }
     cli.color.choose();
-    let result = start_story(cli.debug()).and_then(|()| dispatch(cli));
+    let result = confine::begin()
+        .and_then(|()| start_story(cli.debug()))
+        .and_then(|()| dispatch(cli));
     let status = match result {
         Ok(Outcome::Answered) => 0,
         Ok(Outcome::Unanswered) => {

@@ -3,7 +3,7 @@
 
 use crate::capture::outage::Outage;
 use crate::control::Asked;
-use crate::kernel::meter::{Meter, Programs};
+use crate::kernel::meter::Meter;
 use crate::kernel::tracer::Tracer;
 use crate::options::{Format, Results};
 use crate::output::entry::Shown;
@@ -34,6 +34,7 @@ use report::model::{
 use report::units::duration;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Number of probes in a picture.
@@ -138,16 +139,14 @@ impl Collector {
         })
     }
 
-    /// Starts a live run, whose first probe leaves at `start_ns`. The run time of the given programs is
-    /// measured.
-    pub fn begin(
-        &mut self,
-        start_ns: u64,
-        records: u32,
-        tracer: Option<&Tracer<'_>>,
-        programs: Programs,
-    ) {
-        self.meter = Some(Meter::start(records, programs));
+    /// Where files are written.
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.outputs.directories
+    }
+
+    /// Starts a live run, whose first probe leaves at `start_ns`, and whose cost is measured.
+    pub fn begin(&mut self, start_ns: u64, tracer: Option<&Tracer<'_>>, meter: Meter) {
+        self.meter = Some(meter);
         self.run.start_ns = Some(start_ns);
         self.run.start_unix_ns =
             realtime_ns() - monotonic_ns().cast_signed() + start_ns.cast_signed();

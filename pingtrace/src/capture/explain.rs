@@ -227,8 +227,8 @@ impl Explainer {
             return Vec::new();
         }
         // CPU time counts, as time off the CPU costs nothing, and faults cause much of it.
-        // Reading the names of newly loaded code takes long and has bounds of its own.
-        let begin = thread_cpu_ns() - self.symbols.reading_ns();
+        // The names of newly loaded code are read by the keeper, and have bounds of their own.
+        let begin = thread_cpu_ns();
         let one = |window: &Window| {
             if !self.seen.covers(window) {
                 self.seen = self.look(window);
@@ -240,7 +240,7 @@ impl Explainer {
             blame
         };
         let blame = windows.iter().map(one).collect();
-        self.used_ns += (thread_cpu_ns() - self.symbols.reading_ns() - begin) * SHARE;
+        self.used_ns += (thread_cpu_ns() - begin) * SHARE;
         blame
     }
 

@@ -1,5 +1,6 @@
 //! Whether a namespace of this kernel answers echo requests.
 
+use crate::kernel::confine::keeper;
 use netns::{NamespaceNames, Netlink};
 use report::model::Netns;
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ impl Echo {
         if let Some((_, ignored)) = known.filter(|(at, _)| at.elapsed() < FRESH) {
             return *ignored;
         }
-        let ignored = look_up(netns, address).unwrap_or(false);
+        let ignored = keeper::run(move || look_up(netns, address)).unwrap_or(false);
         self.ignored.insert(netns, (Instant::now(), ignored));
         ignored
     }

@@ -16,7 +16,9 @@ use crate::client::plan::Plan;
 use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
 use crate::exit::Outcome;
+use crate::kernel::confine::{Mode, confine};
 use crate::kernel::host;
+use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::table::Table;
 use crate::kernel::tracer::{Role, Setup, Tracer};
@@ -63,13 +65,15 @@ pub fn run(
     let recording = recording.transpose()?;
     let explainer = recording.as_ref().map(explain::Start::in_background);
     let explainer = explainer.transpose()?;
-    let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
-    let start_ns = monotonic_ns() + lead_ns;
-    let shared = Shared::new(plan, table, socket, session, start_ns);
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| args.debug);
-    collector.begin(shared.start_ns, setup.slots, tracer.as_ref(), programs);
+    let meter = Meter::start(setup.slots, programs);
+    confine(Mode::Client, collector.directories())?;
+    let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
+    let start_ns = monotonic_ns() + lead_ns;
+    let shared = Shared::new(plan, table, socket, session, start_ns);
+    collector.begin(shared.start_ns, tracer.as_ref(), meter);
     collector.explain(explainer.is_some());
     let here = ThisHost {
         plan,

@@ -5,6 +5,7 @@ use super::plan::Plan;
 use crate::control::Control;
 use crate::exit::Outcome;
 use crate::exit::Usage;
+use crate::kernel::confine::{Mode, confine};
 use crate::options::Origin;
 use crate::output::destinations::Destinations;
 use crate::output::entry::Entry;
@@ -37,7 +38,8 @@ pub fn run(
         .output
         .image
         .get_or_insert_with(|| PathBuf::from(DATED));
-    check(&args)?;
+    let written = check(&args)?;
+    confine(Mode::Schedule, &written)?;
     story::date_lines();
     let mut captures = Captures::default();
     let mut after = Local::now();
@@ -59,14 +61,14 @@ pub fn run(
 }
 
 /// Reports before the first tick what would fail at each one, except for names that cannot be resolved
-/// and missing routes, which may exist by then.
-fn check(args: &Args) -> Result<()> {
+/// and missing routes, which may exist by then. Returns where files are written.
+fn check(args: &Args) -> Result<Vec<PathBuf>> {
     match Plan::new(args) {
         Err(e) if e.is::<Usage>() => return Err(e),
         Err(e) => log::warn!("a capture would fail now: {e:#}"),
         Ok(_) => {}
     }
-    open(args).map(drop)
+    open(args).map(|to| to.directories())
 }
 
 /// Opens the outputs of a capture.

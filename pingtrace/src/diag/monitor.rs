@@ -7,6 +7,7 @@
 use super::args::Watching;
 use super::floor;
 use crate::control::Control;
+use crate::kernel::confine::{Mode, confine};
 use crate::kernel::host;
 use crate::kernel::ids::Ids;
 use crate::kernel::recorder::{self, CpuEvent, Memory, Reader, Recorder};
@@ -147,6 +148,7 @@ impl<'a> Monitor<'a> {
         control: &Control,
         mut detector: impl Detector,
     ) -> Result<()> {
+        confine(Mode::Watch, &self.sink.directories())?;
         let time = watching.time();
         let (start, end) = (Instant::now(), time.map(|t| Instant::now() + t));
         let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));

@@ -1,5 +1,6 @@
 //! The kernel: loads, attaches and reads the BPF objects, and finds out what is needed for that.
 
+pub mod confine;
 pub mod drops;
 pub mod features;
 pub mod host;

@@ -1,8 +1,10 @@
 //! Names of the namespaces and devices of this host, looked up when they are asked for.
 
+use crate::kernel::confine::keeper;
 use netns::{Link, NamespaceNames, Netlink};
 use report::model::{Ifindex, Netns};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time after which a name is looked up again: the number may be that of another namespace or device by now.
@@ -20,7 +22,7 @@ pub struct PlaceNames {
 /// The names of this host.
 #[derive(Default)]
 pub struct Places {
-    known: NamespaceNames,
+    known: Arc<NamespaceNames>,
     /// When `known` was read.
     read_at: Option<Instant>,
     /// Looked up since `since`.
@@ -48,7 +50,8 @@ impl Places {
     }
 
     fn look_up(&mut self, netns: Netns, ifindex: Ifindex) -> PlaceNames {
-        if !self.known.is_current(netns.0) {
+        let known = Arc::clone(&self.known);
+        if !keeper::run(move || known.is_current(netns.0)) {
             self.refresh();
         }
         PlaceNames {
@@ -62,9 +65,12 @@ impl Places {
         if !ifindex.is_some() {
             return None;
         }
-        let namespace = self.known.open(netns.0)?;
-        let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex.0)));
-        link.ok()?.ok()
+        let known = Arc::clone(&self.known);
+        keeper::run(move || {
+            let namespace = known.open(netns.0)?;
+            let link = namespace.run(|| Netlink::open().and_then(|mut n| n.link(ifindex.0)));
+            link.ok()?.ok()
+        })
     }
 
     fn refresh(&mut self) {
@@ -72,8 +78,8 @@ impl Places {
             return;
         }
         self.read_at = Some(Instant::now());
-        match NamespaceNames::read() {
-            Ok(names) => self.known = names,
+        match keeper::run(NamespaceNames::read) {
+            Ok(names) => self.known = Arc::new(names),
             Err(e) => log::debug!("no names of namespaces: {e}"),
         }
     }

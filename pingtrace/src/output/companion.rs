@@ -10,6 +10,7 @@ use crate::units::Time;
 use anyhow::Result;
 use report::companion::{self, Chart, Row, Summary};
 use report::draw;
+use std::path::PathBuf;
 
 /// Where the rows of a companion go.
 pub struct Sink {
@@ -34,6 +35,11 @@ impl Sink {
     /// Whether a picture will be drawn; if not, what only a picture needs is not kept.
     pub fn draws(&self) -> bool {
         self.to.draws()
+    }
+
+    /// Where files are written.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        self.to.directories()
     }
 
     /// Whether the reader of stdout has left and nothing else is written.

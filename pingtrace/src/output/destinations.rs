@@ -6,6 +6,7 @@
 
 use crate::options::{Format, Origin, Output};
 use crate::output::entry::Entry;
+use crate::output::files::directory;
 use crate::output::logs::Logs;
 use crate::output::picture;
 use crate::output::printer::{Full, Printer};
@@ -94,6 +95,12 @@ impl Destinations {
     /// Reopens the log files, after SIGHUP.
     pub fn reopen(&mut self) {
         self.logs.reopen();
+    }
+
+    /// Where files are written.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let files = self.logs.paths().chain(self.picture.as_deref());
+        files.map(|path| directory(path).to_owned()).collect()
     }
 
     /// Whether a picture will be drawn; if not, what only a picture needs is not kept.

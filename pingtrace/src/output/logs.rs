@@ -7,7 +7,7 @@ use crate::output::rotate::RotatingFile;
 use anyhow::{Context, Result, bail};
 use report::format::style::Style;
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The files of a log; without a log there are none.
 pub struct Logs(Vec<Log>);
@@ -48,6 +48,11 @@ impl Logs {
     /// Whether there is no log.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The names of the files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().map(|log| log.file.path())
     }
 
     /// Whether the files have JSON lines.

@@ -110,6 +110,11 @@ impl RotatingFile {
         self.open_path()
     }
 
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The number of lines that could not be written since [`RotatingFile::open`].
     pub fn lost_lines(&self) -> u64 {
         self.outage.lost_before + self.outage.lost_now

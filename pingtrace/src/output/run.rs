@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use report::analysis::hops::HopStats;
 use report::draw;
 use report::model::{Capture, Names, ProbeResult, Run, Summary};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -91,6 +92,8 @@ pub struct Outputs {
     queue: SyncSender<Message>,
     thread: JoinHandle<Result<()>>,
     unread: Arc<AtomicBool>,
+    /// Where files are written.
+    pub directories: Vec<PathBuf>,
     /// A live run without results on the terminal: it shows its progress there.
     pub is_quiet: bool,
 }
@@ -105,6 +108,7 @@ impl Outputs {
         let to = Destinations::open(wanted.output, origin, "")?;
         let is_quiet = origin == Origin::LiveRun && !(wanted.threshold_ns == 0 && to.scrolls());
         let unread = to.unread();
+        let directories = to.directories();
         let writer = Writer {
             run: Run::default(),
             names,
@@ -121,6 +125,7 @@ impl Outputs {
             queue,
             thread,
             unread,
+            directories,
             is_quiet,
         })
     }

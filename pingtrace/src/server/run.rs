@@ -7,6 +7,7 @@ use super::names::Names;
 use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
 use crate::control::Control;
+use crate::kernel::confine::{Mode, confine};
 use crate::kernel::host::{self, ServerLock};
 use crate::kernel::map;
 use crate::kernel::meter::Meter;
@@ -62,6 +63,8 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut sender = StampSender::new(own, explainer, names(&setup, &devices)?);
     let mut ticks = explain::Ticks::default();
     let mut signals = control.wake()?;
+    let names = !args.private;
+    confine(Mode::Server { names }, &[])?;
     story::date_lines();
     let deadline = args.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();

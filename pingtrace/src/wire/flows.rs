@@ -41,7 +41,7 @@ impl Flows {
     }
 }
 
-/// A number that has nothing in common with its neighbours' (the 32-bit finalizer of MurmurHash3).
+/// A number that has nothing in common with its neighbours' (the 32-bit finalizer of `MurmurHash3`).
 const fn mixed(number: u16) -> u16 {
     let number = (number as u32).wrapping_mul(0x85eb_ca6b);
     let number = (number ^ number >> 13).wrapping_mul(0xc2b2_ae35);

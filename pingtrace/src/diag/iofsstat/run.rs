@@ -7,6 +7,7 @@ use super::history::History;
 use super::programs::Programs;
 use crate::control::Control;
 use crate::exit::Usage;
+use crate::kernel::confine::{Mode as Confined, confine};
 use crate::kernel::ids::Ids;
 use crate::kernel::object::Storage;
 use crate::kernel::process::Process;
@@ -25,6 +26,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut programs = Programs::attach(&mut storage, args.mode(), &ids)?;
     let mut sink = Sink::open(&args.output(), "iofsstat", "")?;
     let mut monitor = Monitor::new(args, selected, ids, &mut programs)?;
+    confine(Confined::Iofsstat, &sink.directories())?;
     log::info!("counting; a cycle takes {:?}", args.interval);
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());

@@ -9,6 +9,7 @@ use super::monitor::Monitor;
 use super::reclaim::Reclaim;
 use super::tracker;
 use crate::control::Control;
+use crate::kernel::confine::{Mode, confine};
 use crate::kernel::{object, privileges};
 use crate::output::companion::Sink;
 use crate::units;
@@ -45,6 +46,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         args.time
     );
     let mut sink = Sink::open(&args.common.output, "memleak", &memleak_header())?;
+    confine(Mode::Memleak, &sink.directories())?;
     monitor.observe(control, &mut sink);
     let mut findings = monitor.settle(control, &mut sink);
     if let Some(reclaim) = reclaim {

@@ -2,6 +2,7 @@
 
 use super::follow::Follow;
 use super::programs::{self, PAGE_CHECK, has_cache_argument};
+use crate::kernel::confine::keeper;
 use crate::kernel::features;
 use crate::kernel::ids::Ids;
 use crate::kernel::map;
@@ -385,7 +386,7 @@ fn class(name: &str, caches: &BTreeMap<String, Cache>) -> ml_class {
 
 /// The functions in which the slab allocator allocates pages, from /proc/kallsyms; empty if hidden.
 fn slab_functions() -> [[u64; 2]; 2] {
-    let text = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let text = keeper::run(|| fs::read_to_string("/proc/kallsyms")).unwrap_or_default();
     let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
     // Of modules there is none among these.
     let kernel = text.lines().filter(|l| !l.contains('['));

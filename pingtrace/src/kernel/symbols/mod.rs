@@ -2,6 +2,7 @@
 
 mod kernel;
 
+use crate::kernel::confine::keeper;
 use crate::units::{monotonic_ns, thread_cpu_ns};
 use blazesym::Pid;
 use blazesym::symbolize::source::{Process, Source};
@@ -21,7 +22,7 @@ const MAX_UNKNOWN: usize = 4096;
 
 /// The addresses of these symbols of the kernel; `None` for one that is missing or hidden.
 pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
-    let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
+    let symbols = keeper::run(|| fs::read_to_string("/proc/kallsyms")).unwrap_or_default();
     names.map(|name| {
         let is_it = |line: &&str| line.split(' ').nth(2) == Some(name);
         let line = symbols.lines().find(is_it)?;
@@ -56,11 +57,6 @@ impl Symbols {
         self.kernel.borrow_mut().function(address)
     }
 
-    /// CPU time spent on reading the kernel's table again, ns; it has its own bound.
-    pub fn reading_ns(&self) -> u64 {
-        self.kernel.borrow().reading_ns
-    }
-
     /// The names of a stack of a running process, else its addresses.
     pub fn user(&self, pid: u32, addresses: &[u64]) -> Vec<Frame> {
         let source = Source::Process(Process::new(Pid::from(pid)));
@@ -88,8 +84,6 @@ pub struct Kernel {
     unknown: HashSet<u64>,
     /// Until when the share of a CPU for reading is used up, `CLOCK_MONOTONIC` ns.
     used_ns: u64,
-    /// CPU time spent on reading it again, ns.
-    reading_ns: u64,
 }
 
 impl Kernel {
@@ -117,24 +111,27 @@ impl Kernel {
             self.is_old |= self.loaded != self.loaded.now();
         }
         if (self.is_old || is_missing) && self.has_time() {
-            let begin = thread_cpu_ns();
-            self.read();
-            let took_ns = thread_cpu_ns() - begin;
-            self.reading_ns += took_ns;
-            self.used_ns += took_ns * SHARE;
+            self.used_ns += self.read() * SHARE;
         }
         self.remember_unknown(addresses);
     }
 
-    fn read(&mut self) {
+    /// Returns the CPU time that it took, ns.
+    fn read(&mut self) -> u64 {
         // Before the table: code loaded meanwhile makes the table stale.
         let loaded = self.loaded.now();
         if loaded != self.loaded {
             self.unknown.clear();
         }
         self.loaded = loaded;
-        self.symbols = Some(KernelSymbols::read());
+        let (symbols, took_ns) = keeper::run(|| {
+            let begin = thread_cpu_ns();
+            let symbols = KernelSymbols::read();
+            (symbols, thread_cpu_ns() - begin)
+        });
+        self.symbols = Some(symbols);
         self.is_old = false;
+        took_ns
     }
 
     fn has_time(&mut self) -> bool {
@@ -181,10 +178,11 @@ struct Loaded {
 impl Loaded {
     /// The present value; `self` is an earlier one.
     fn now(&self) -> Self {
-        Self {
+        let known = self.program;
+        keeper::run(move || Self {
             modules: fs::read_to_string("/proc/modules").unwrap_or_default(),
-            program: last_program(self.program),
-        }
+            program: last_program(known),
+        })
     }
 }
 

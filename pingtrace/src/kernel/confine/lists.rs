@@ -1,0 +1,99 @@
+//! What each kind of run keeps.
+
+use rustix::thread::CapabilitySet;
+
+/// Reading the programs' maps, and attaching programs that are loaded.
+pub(super) const PROGRAMS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
+
+/// A kind of run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// `-c`.
+    Client,
+    /// `-s`.
+    Server {
+        /// It sends names of namespaces and devices.
+        names: bool,
+    },
+    /// `--schedule`: each capture starts anew.
+    Schedule,
+    /// irqoff, nosched, runqlat.
+    Watch,
+    /// memleak: follows what begins to grow, and names functions of processes.
+    Memleak,
+    /// iofsstat.
+    Iofsstat,
+}
+
+impl Mode {
+    /// What its threads keep.
+    pub(super) const fn capabilities(self) -> CapabilitySet {
+        match self {
+            // A device that comes back is bound to anew (-I).
+            Self::Client => PROGRAMS.union(CapabilitySet::NET_RAW),
+            // Devices that come back are stamped again; a socket for each address that was probed.
+            Self::Server { .. } => {
+                let devices = CapabilitySet::NET_ADMIN;
+                PROGRAMS.union(devices).union(CapabilitySet::NET_RAW)
+            }
+            Self::Schedule => PROGRAMS
+                .union(CapabilitySet::NET_RAW)
+                .union(CapabilitySet::NET_ADMIN)
+                .union(CapabilitySet::SYS_NICE),
+            Self::Watch | Self::Iofsstat => PROGRAMS,
+            // Maps and files of processes.
+            Self::Memleak => PROGRAMS
+                .union(CapabilitySet::SYS_PTRACE)
+                .union(CapabilitySet::SYS_ADMIN)
+                .union(CapabilitySet::DAC_READ_SEARCH),
+        }
+    }
+
+    /// What the keeper keeps; without anything there is no keeper.
+    pub(super) const fn of_keeper(self) -> CapabilitySet {
+        // /proc/kallsyms with addresses; the lengths of BPF programs.
+        let symbols = CapabilitySet::SYSLOG
+            .union(CapabilitySet::SYS_ADMIN)
+            .union(CapabilitySet::BPF);
+        // /proc/PID/ns/net of any process; entering a namespace.
+        let namespaces = CapabilitySet::SYS_PTRACE.union(CapabilitySet::SYS_ADMIN);
+        match self {
+            Self::Client | Self::Schedule | Self::Server { names: true } => {
+                namespaces.union(symbols)
+            }
+            Self::Server { names: false } | Self::Watch | Self::Iofsstat | Self::Memleak => symbols,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The capabilities that a row of docs/privileges.md names as kept.
+    fn documented(run: &str) -> BTreeSet<String> {
+        let page = include_str!("../../../../docs/privileges.md");
+        let row = page.lines().find(|l| l.starts_with(&format!("| {run} |")));
+        let kept = row.unwrap_or_else(|| panic!("no row '{run}'")).split('|');
+        let kept = kept.clone().nth(2).unwrap().split(',');
+        kept.map(|name| name.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_documentation_names_the_same() {
+        for (run, mode) in [
+            ("client", Mode::Client),
+            ("server", Mode::Server { names: true }),
+            ("server", Mode::Server { names: false }),
+            ("schedule", Mode::Schedule),
+            ("irqoff, nosched, runqlat", Mode::Watch),
+            ("iofsstat", Mode::Iofsstat),
+            ("memleak", Mode::Memleak),
+        ] {
+            let kept = mode.capabilities();
+            let names = kept.iter_names().map(|(name, _)| format!("CAP_{name}"));
+            assert_eq!(documented(run), names.collect(), "{run}");
+        }
+    }
+}
