@@ -8,7 +8,8 @@ Usage: scripts/check.sh [--help]
 
 Checks formatting (Rust and C), clippy's lints as errors, shell scripts, the documentation's links,
 that each dependency is used and has a licence of scripts/licences.txt, that the fuzz targets
-compile, and that no files import each other in a circle (tests/imports). Runs all of them and
+compile, that no files import each other in a circle (tests/imports), and that systemd finds the units
+little exposed. Runs all of them and
 ends with an error if one of them failed.
 END
 }
@@ -76,6 +77,14 @@ documentation() {
     RUSTDOCFLAGS="$flags" cargo doc --locked --quiet --workspace --no-deps --document-private-items
 }
 
+# What systemd finds exposed, in tenths.
+units() {
+    local unit
+    for unit in scripts/dist/*.service; do
+        systemd-analyze security --offline=true --threshold=25 --no-pager "$unit" >/dev/null || return
+    done
+}
+
 imports() { cargo run --locked --quiet --package imports; }
 
 check "rust formatting" cargo fmt --all --check
@@ -86,6 +95,7 @@ check "licences" licences
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "documentation" documentation
 check "circles of imports" imports
+check "exposure of the units" units
 check "fuzz targets" cargo check --locked --quiet \
     --manifest-path pingtrace/fuzz/Cargo.toml --target-dir target/fuzz/check
 

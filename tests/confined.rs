@@ -1,11 +1,15 @@
 //! A run that has started keeps, on every thread, only what it needs to go on.
 
-use super::harness::{Companion, Server, client, finish, program, start, until};
+use super::harness::{
+    Companion, Server, client, end, finish, hear, kill, points, program, sh, start, status, sum,
+    until, with_story,
+};
 use netns::Lab;
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
+use std::process::Command;
 use tempfile::TempDir;
 
 // include/uapi/linux/capability.h
@@ -14,6 +18,7 @@ const NET_ADMIN: u64 = 1 << 12;
 const NET_RAW: u64 = 1 << 13;
 const SYS_PTRACE: u64 = 1 << 19;
 const SYS_ADMIN: u64 = 1 << 21;
+const SYS_NICE: u64 = 1 << 23;
 const SYSLOG: u64 = 1 << 34;
 const PROGRAMS: u64 = 1 << 38 | 1 << 39;
 
@@ -66,6 +71,8 @@ fn assert_confined(pid: u32, kept: u64, of_keeper: u64) {
             assert_eq!(capabilities(thread, none), 0, "{none}: {thread:#?}");
         }
         assert_eq!(thread["NoNewPrivs"], "1", "{thread:#?}");
+        // SECCOMP_MODE_FILTER
+        assert_eq!(thread["Seccomp"], "2", "{thread:#?}");
     }
 }
 
@@ -106,6 +113,160 @@ fn a_companion_keeps_what_its_programs_need() {
     let companion = Companion::start("irqoff -t 20");
     let keeper = SYS_ADMIN | SYSLOG | 1 << 39;
     assert_confined(companion.pid(), PROGRAMS, keeper);
+}
+
+/// Each capture of a schedule loads its programs anew.
+#[test]
+fn a_schedule_starts_its_captures_confined() {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "");
+    let directory = TempDir::new().unwrap();
+    let mut command = program();
+    command.args(["-c", "10.77.0.2", "-i", "5ms", "-t", "500ms", "-o", "log"]);
+    command.args(["--schedule", "* * * * * *", "--explain"]);
+    let child = start(&lab.client.ns, command.current_dir(directory.path()));
+    let log = directory.path().join("pingtrace.log.seq");
+    let captures = || fs::read_to_string(&log).map_or(0, |log| log.matches("\"run\"").count());
+    until("two captures", || captures() >= 2);
+    let kept = PROGRAMS | NET_RAW | NET_ADMIN | SYS_NICE;
+    assert_confined(child.id(), kept, SYS_ADMIN | SYS_PTRACE | SYSLOG | 1 << 39);
+    kill(child.id(), libc::SIGINT);
+    let run = finish(child);
+    assert!(!run.stderr.contains("no BPF stamps"), "{run:#?}");
+    assert!(!run.stderr.contains("failed"), "{run:#?}");
+}
+
+/// Whoever may write into the directory of a log cannot make it lead elsewhere.
+#[test]
+fn a_log_that_leads_elsewhere_is_not_opened() {
+    let lab = Lab::veth_pair().unwrap();
+    let [directory, elsewhere] = [(); 2].map(|()| TempDir::new().unwrap());
+    let child = probing(&lab, directory.path(), "-o log");
+    let precious = elsewhere.path().join("precious");
+    fs::write(&precious, "precious").unwrap();
+    let log = directory.path().join("pingtrace.log.seq");
+    fs::rename(&log, directory.path().join("moved")).unwrap();
+    symlink(&precious, &log).unwrap();
+    kill(child.id(), libc::SIGHUP);
+    let run = finish(child);
+    assert_eq!(run.status, 0, "the old file stays in use: {run:#?}");
+    assert!(run.stderr.contains("cannot open the log anew"), "{run:#?}");
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+}
+
+/// The capabilities that a unit gives, as `setpriv` writes them.
+fn given(unit: &str) -> String {
+    let set = |key: &str| {
+        unit.lines()
+            .find_map(|line| line.strip_prefix(key))
+            .unwrap()
+    };
+    let bounding = set("CapabilityBoundingSet=");
+    assert_eq!(bounding, set("AmbientCapabilities="));
+    let names = bounding.to_lowercase().replace("cap_", ",+");
+    names.replace(' ', "")
+}
+
+/// With a unit's capabilities, as a user of its own; without a user id as root, as in a container.
+fn as_unit(unit: &str, user: Option<u32>) -> Command {
+    let given = given(unit);
+    let mut command = Command::new("setpriv");
+    command.arg("--no-new-privs");
+    if let Some(user) = user {
+        command.args([format!("--reuid={user}"), format!("--regid={user}")]);
+        command.args([
+            "--clear-groups".into(),
+            format!("--ambient-caps=-all{given}"),
+        ]);
+    }
+    let sets = [
+        format!("--inh-caps=-all{given}"),
+        format!("--bounding-set=-all{given}"),
+    ];
+    command.args(sets).arg(program().get_program());
+    command
+}
+
+/// What the units in scripts/dist give is enough, for a user of its own and for a container that is not privileged.
+#[test]
+fn the_capabilities_of_the_units_are_enough() {
+    let units = [
+        include_str!("../scripts/dist/pingtrace-server.service"),
+        include_str!("../scripts/dist/pingtrace-client@.service"),
+    ];
+    for user in [Some(65_534), None] {
+        let lab = Lab::veth_pair().unwrap();
+        let mut server = as_unit(units[0], user);
+        server.args(["-s", "--userid", "7", "-t", "60"]);
+        let (server, mut story) = with_story(start(&lab.server.ns, &mut server));
+        hear(&mut story, "serving");
+        let mut client = as_unit(units[1], user);
+        let args = "-c 10.77.0.2 --userid 3 -i 5ms -C 100 -o json";
+        client.args(args.split(' '));
+        let run = finish(start(&lab.client.ns, &mut client));
+        assert_eq!(run.status, 0, "{user:?}: {run:#?}");
+        assert!(!run.stderr.contains("warn"), "{user:?}: {run:#?}");
+        let stat = run.stat();
+        assert_eq!(stat["replied"], 100, "{user:?}: {stat:#}");
+        let probes = run.probes();
+        let whole = probes.iter().filter(|probe| {
+            let seen = points(probe);
+            let both = [
+                "l_tx_devout",
+                "r_rx_devrcv",
+                "r_rx_icmprcv",
+                "r_tx_devout",
+                "l_rx_iprcv",
+            ];
+            both.iter().all(|point| seen.contains(point))
+        });
+        assert!(whole.count() >= 90, "{user:?}: {:#}", probes[50]);
+        kill(server.id(), libc::SIGTERM);
+        let ended = end(server, story);
+        assert_eq!(ended.status, 0, "{user:?}: {ended:#?}");
+        assert!(!ended.stderr.contains("warn"), "{user:?}: {ended:#?}");
+    }
+}
+
+/// An ordinary user has ping sockets where the host allows them.
+#[test]
+fn an_ordinary_user_has_the_stamps_of_a_ping_socket() {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "");
+    let run = |args: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.args(["--bounding-set=-all", "--inh-caps=-all"]);
+        command.arg(program().get_program());
+        finish(start(&lab.client.ns, command.args(args.split(' '))))
+    };
+    let args = "-c 10.77.0.2 -i 5ms -C 40 -o json";
+    let refused = run(args);
+    assert_eq!(refused.status, 1, "{refused:#?}");
+    for words in ["CAP_NET_RAW", "net.ipv4.ping_group_range"] {
+        assert!(refused.stderr.contains(words), "{words}: {refused:#?}");
+    }
+    let allow = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range";
+    sh(&lab.client.ns, allow);
+    for server in ["10.77.0.2", "fd77::2"] {
+        let run = run(&args.replace("10.77.0.2", server));
+        assert_eq!(run.status, 0, "{run:#?}");
+        assert!(run.stderr.contains("a ping socket instead"), "{run:#?}");
+        let probes = run.probes();
+        assert_eq!(probes.len(), 40, "{run:#?}");
+        for probe in &probes {
+            assert_eq!(status(probe), "ok", "{probe:#}");
+            let stamped = points(probe);
+            let of_socket = ["l_tx_devqueue", "l_tx_devout", "l_rx_iprcv"];
+            assert!(of_socket.iter().all(|p| stamped.contains(p)), "{probe:#}");
+            // The server stamps whoever probes.
+            assert!(stamped.contains(&"r_rx_devrcv"), "{probe:#}");
+            assert_eq!(sum(probe), probe["total_ns"].as_u64().unwrap(), "{probe:#}");
+        }
+    }
+    let flows = run("-c 10.77.0.2 -i 5ms -C 40 --flows 4");
+    assert_eq!(flows.status, 1, "{flows:#?}");
+    assert!(flows.stderr.contains("--flows"), "{flows:#?}");
 }
 
 /// Root needs a right to rotate files where another user owns the directory, and keeps it only there.

@@ -20,9 +20,12 @@ use crate::kernel::confine::{Mode, confine};
 use crate::kernel::host;
 use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage, Storages};
+use crate::kernel::privileges;
 use crate::kernel::table::Table;
 use crate::kernel::tracer::{Role, Setup, Tracer};
 use crate::units::monotonic_ns;
+use crate::wire::flows::Flows;
+use crate::wire::number::SessionId;
 use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result};
 use std::sync::Arc;
@@ -41,7 +44,7 @@ pub fn run(
     collector: &mut Collector,
 ) -> Result<Outcome> {
     let session = host::session()?;
-    let socket = ProbeSocket::open(plan.family, &plan.options)?;
+    let socket = socket(plan, session)?;
     let mut storage = object::storages();
     let setup = Setup {
         role: Role::Client { session },
@@ -52,7 +55,10 @@ pub fn run(
         own_netns: plan.netns,
         send_names: false,
     };
-    let tracer = start_tracer(&mut storage, &setup, &args.tunnel);
+    let tracer = socket
+        .is_raw()
+        .then(|| start_tracer(&mut storage, &setup, &args.tunnel));
+    let tracer = tracer.flatten();
     let table = match &tracer {
         Some(tracer) => Arc::clone(&tracer.table),
         None => Arc::new(Table::anonymous(setup.slots)?),
@@ -96,6 +102,27 @@ pub fn run(
         });
     }
     receiver.finish()
+}
+
+/// A raw socket, else a ping socket: what an ordinary user may have.
+fn socket(plan: &Plan, session: SessionId) -> Result<ProbeSocket> {
+    let raw = ProbeSocket::open(plan.family, &plan.options);
+    let Err(missing) = &raw else { return raw };
+    if privileges::CLIENT.check("").is_ok() {
+        return raw;
+    }
+    if plan.flows != Flows::ONE {
+        return raw.context("each flow has an ICMP id of its own (--flows)");
+    }
+    match ProbeSocket::ping(plan.family, &plan.options, session.id(0)) {
+        Ok(socket) => {
+            log::warn!(
+                "{missing}; a ping socket instead: no BPF stamps but SO_TIMESTAMPING, no blame, no reasons of drops, and ICMP errors stay unseen"
+            );
+            Ok(socket)
+        }
+        Err(e) => raw.with_context(|| format!("{e:#} (net.ipv4.ping_group_range says who may)")),
+    }
 }
 
 /// Lets the socket's filter program stamp arrivals, else the kernel (`SO_TIMESTAMPING`).

@@ -44,14 +44,14 @@ fn cpu_list(list: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
-/// A session id from the kernel's random source; never 0.
+/// A session id from the kernel's random source; neither it nor its ICMP id is 0.
 pub fn session() -> Result<SessionId> {
     loop {
         let mut bytes = [0; 4];
         getrandom(&mut bytes, GetRandomFlags::empty())
             .context("read the kernel's random source")?;
         let session = SessionId(u32::from_ne_bytes(bytes));
-        if session != SessionId::default() {
+        if session.id(0) != 0 {
             return Ok(session);
         }
     }

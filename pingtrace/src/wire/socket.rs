@@ -45,10 +45,12 @@ pub struct Options {
     pub tos: Option<u8>,
 }
 
-/// A raw socket for one address family.
+/// A socket for probes of one address family: a raw one, or a ping socket, which needs no right.
 pub struct ProbeSocket {
     socket: Socket,
     family: Family,
+    /// The kernel gives a ping socket only replies with its own ICMP id, without their IP header.
+    is_raw: bool,
     /// Sends and receives by this device only (`-I`).
     device: Option<String>,
     /// Its index, to which the kernel has bound the socket.
@@ -88,23 +90,47 @@ pub struct Reply<'a> {
 }
 
 impl ProbeSocket {
-    /// Opens the socket; says which capability is missing.
+    /// Opens a raw socket; says which capability is missing.
     pub fn open(family: Family, options: &Options) -> Result<Self> {
+        privileges::CLIENT.check("a raw ICMP socket")?;
+        Self::new(family, Type::RAW, options)
+    }
+
+    /// Opens a ping socket (`net.ipv4.ping_group_range`), whose echo requests have this ICMP id.
+    pub fn ping(family: Family, options: &Options, id: u16) -> Result<Self> {
+        let this = Self::new(family, Type::DGRAM, options)?;
+        let any: IpAddr = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        this.socket
+            .bind(&SocketAddr::new(any, id).into())
+            .with_context(|| format!("bind a ping socket to the ICMP id {id}"))?;
+        Ok(this)
+    }
+
+    fn new(family: Family, kind: Type, options: &Options) -> Result<Self> {
         let (domain, protocol) = match family {
             Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
             Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
         };
-        privileges::CLIENT.check("a raw ICMP socket")?;
-        let socket = Socket::new(domain, Type::RAW, Some(protocol));
-        let socket = socket.context("open a raw ICMP socket")?;
+        let is_raw = kind == Type::RAW;
+        let name = if is_raw { "raw ICMP" } else { "ping" };
+        let socket = Socket::new(domain, kind, Some(protocol));
         let this = Self {
-            socket,
+            socket: socket.with_context(|| format!("open a {name} socket"))?,
             family,
+            is_raw,
             device: options.device.clone(),
             bound_to: AtomicU32::new(0),
         };
         this.apply(options)?;
         Ok(this)
+    }
+
+    /// Whether it is a raw socket.
+    pub fn is_raw(&self) -> bool {
+        self.is_raw
     }
 
     /// A socket that only sends, from the address `from`.
@@ -152,8 +178,13 @@ impl ProbeSocket {
             self.set(libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO_SEND, &1_i32)
                 .context("choose the flow labels of probes")?;
         }
-        self.deliver(Deliver::RepliesAndErrors)
-            .context("set the ICMP type filter")?;
+        if self.is_raw {
+            self.deliver(Deliver::RepliesAndErrors)
+                .context("set the ICMP type filter")?;
+        } else if self.family == Family::V4 {
+            self.set(libc::IPPROTO_IP, libc::IP_RECVTTL, &1_i32)
+                .context("ask for the TTL of replies")?;
+        }
         if let Some(device) = &options.device {
             self.bind_to(device).with_context(|| {
                 format!("bind to device {device} (-I): does it exist in this network namespace?")
@@ -309,13 +340,13 @@ impl ProbeSocket {
     fn interpret<'b>(&self, bytes: &'b [u8], s: &Stamped) -> Option<Received<'b>> {
         let from = s.from.as_socket()?.ip();
         let (message, ttl) = match self.family {
-            Family::V6 => (bytes, s.hop_limit),
             // An IPv4 raw socket gives the IP header too.
-            Family::V4 => {
+            Family::V4 if self.is_raw => {
                 let ip = Ipv4Packet::new(bytes)?;
                 let header = usize::from(ip.get_header_length()) * 4;
                 (bytes.get(header..)?, Ttl::new(ip.get_ttl()))
             }
+            Family::V4 | Family::V6 => (bytes, s.hop_limit),
         };
         if message.first() == Some(&self.family.reply()) {
             return Some(Received::Reply(Reply { message, from, ttl }));

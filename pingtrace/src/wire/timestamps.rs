@@ -41,7 +41,7 @@ pub struct Stamped {
     pub at_ns: Option<i64>,
     /// What it stamps, if it is of a send.
     pub sent: Option<Point>,
-    /// The hop limit with which it arrived, of an IPv6 socket that asked for it.
+    /// The TTL with which it arrived, if the socket asked for it.
     pub hop_limit: Option<Ttl>,
 }
 
@@ -103,7 +103,9 @@ impl Stamped {
                 let (seconds, ns) = (long(data, 0), long(data, 8));
                 self.at_ns = Some(seconds * 1_000_000_000 + ns).filter(|t| *t != 0);
             }
-            (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) if data.len() >= 4 => {
+            (libc::SOL_IPV6, libc::IPV6_HOPLIMIT) | (libc::SOL_IP, libc::IP_TTL)
+                if data.len() >= 4 =>
+            {
                 self.hop_limit = u8::try_from(int(data, 0)).ok().and_then(Ttl::new);
             }
             // struct sock_extended_err: ee_errno, origin/type/code/pad, ee_info, ee_data.

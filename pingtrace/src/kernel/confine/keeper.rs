@@ -2,8 +2,8 @@
 //! does that for the others.
 
 use super::lists::Mode;
-use super::restriction::Restriction;
-use anyhow::{Context, Result};
+use super::restriction::{Refused, Restriction};
+use anyhow::{Context, Result, ensure};
 use rustix::thread::{Pid, gettid};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
@@ -31,18 +31,22 @@ pub fn run<T: Send + 'static>(errand: impl FnOnce() -> T + Send + 'static) -> T 
 
 /// Starts it, restricted to what it needs; returns its number.
 pub(super) fn start(mode: Mode) -> Result<Pid> {
-    let restriction = Restriction::of_keeper(mode);
+    let restriction = Restriction::of_keeper(mode)?;
     let (keeper, errands) = channel::<Errand>();
     let (ready, started) = channel();
     let serve = move || {
-        let restricted = restriction.apply();
-        let _ = ready.send(restricted.map(|()| gettid()));
+        let refused = restriction.apply();
+        let _ = ready.send((gettid(), refused));
         serve(&errands);
     };
     let thread = thread::Builder::new().name("keeper".into());
     thread.spawn(serve).context("start the keeper")?;
-    let number = started.recv().context("start the keeper")?;
-    let number = number.context("restrict the keeper")?;
+    let (number, refused) = started.recv().context("start the keeper")?;
+    // What else is refused is refused to the other threads, and said there.
+    ensure!(
+        !refused.has(Refused::CAPABILITIES),
+        "the keeper could not give up its capabilities"
+    );
     let _ = KEEPER.set(keeper);
     Ok(number)
 }

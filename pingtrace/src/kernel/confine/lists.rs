@@ -49,7 +49,13 @@ impl Mode {
         }
     }
 
-    /// What the keeper keeps; without anything there is no keeper.
+    /// Whether its threads, but the keeper, are restricted to files. Landlock refuses /proc/PID/maps and files
+    /// of all other processes, which memleak names functions by.
+    pub(super) const fn confines_files(self) -> bool {
+        !matches!(self, Self::Memleak)
+    }
+
+    /// What the keeper keeps.
     pub(super) const fn of_keeper(self) -> CapabilitySet {
         // /proc/kallsyms with addresses; the lengths of BPF programs.
         let symbols = CapabilitySet::SYSLOG

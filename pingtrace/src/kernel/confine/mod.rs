@@ -2,9 +2,12 @@
 //!
 //! Starting needs many rights, going on needs few. [`begin`] is called before there is any other thread, and
 //! [`confine`] when everything is attached: it takes the rest from every thread, whoever started it, and
-//! nothing gives it back. [`Mode`] has one list for each kind of run. What needs more later, which is to name
+//! nothing gives it back. [`Mode`] has one list for each kind of run: capabilities,
+//! system calls (seccomp), and files (Landlock). What needs more later, which is to name
 //! namespaces and functions of the kernel, is asked of one thread, the [keeper].
 
+mod calls;
+mod files;
 pub mod keeper;
 mod lists;
 mod restriction;
@@ -12,8 +15,8 @@ mod threads;
 
 pub use lists::Mode;
 
-use anyhow::{Context, Result};
-use restriction::Restriction;
+use anyhow::{Context, Result, ensure};
+use restriction::{Refused, Restriction};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +36,20 @@ pub fn confine(mode: Mode, written: &[PathBuf]) -> Result<()> {
     }
     let keeper = keeper::start(mode)?;
     // Threads that start later begin with what is left to this one; it lives as long as they do.
-    let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, written)));
-    threads::restrict(left, keeper).context("confine the threads of this process")
+    let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, written)?));
+    let refused = threads::restrict(left, keeper).context("confine the threads of this process")?;
+    ensure!(
+        !refused.has(Refused::CAPABILITIES),
+        "a thread could not give up its capabilities"
+    );
+    // Measuring goes on: what is to be measured may be an incident.
+    if refused.has(Refused::CALLS) {
+        log::warn!("system calls stay unrestricted: no seccomp here");
+    }
+    if refused.has(Refused::FILES) || left.files.is_none() && mode.confines_files() {
+        log::warn!(
+            "files stay unrestricted: no Landlock here (Linux 5.13, and `landlock` among lsm=)"
+        );
+    }
+    Ok(())
 }

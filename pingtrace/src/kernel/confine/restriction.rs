@@ -1,6 +1,9 @@
 //! What a thread is left with.
 
+use super::calls::Calls;
+use super::files::Files;
 use super::lists::{Mode, PROGRAMS};
+use anyhow::Result;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -9,27 +12,66 @@ use std::path::{Path, PathBuf};
 /// What a thread is left with.
 pub(super) struct Restriction {
     capabilities: CapabilitySet,
+    /// Absent where a thread is not restricted to files, or the kernel cannot.
+    pub(super) files: Option<Files>,
+    calls: Calls,
+}
+
+/// What a kernel refused of a restriction: a bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) u32);
+
+impl Refused {
+    pub(super) const CAPABILITIES: u32 = 1;
+    pub(super) const FILES: u32 = 2;
+    pub(super) const CALLS: u32 = 4;
+
+    pub(super) fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
 }
 
 impl Restriction {
     /// That of all threads but the keeper.
-    pub(super) fn new(mode: Mode, written: &[PathBuf]) -> Self {
+    pub(super) fn new(mode: Mode, written: &[PathBuf]) -> Result<Self> {
         let mut capabilities = mode.capabilities();
         if written.iter().any(|directory| is_foreign(directory)) {
             capabilities |= CapabilitySet::DAC_OVERRIDE;
         }
-        Self { capabilities }
+        let files = mode.confines_files().then(|| Files::new(written));
+        Ok(Self {
+            capabilities,
+            files: files.transpose()?.flatten(),
+            calls: Calls::of_others(mode, !written.is_empty())?,
+        })
     }
 
-    /// The keeper's.
-    pub(super) fn of_keeper(mode: Mode) -> Self {
-        Self {
+    /// The keeper's. Landlock would refuse it /proc/PID/ns of all other processes; its system calls allow
+    /// it to write no file.
+    pub(super) fn of_keeper(mode: Mode) -> Result<Self> {
+        Ok(Self {
             capabilities: mode.of_keeper(),
-        }
+            files: None,
+            calls: Calls::of_keeper(mode)?,
+        })
     }
 
     /// Restricts the calling thread; also in a signal handler, so only by system calls.
-    pub(super) fn apply(&self) -> rustix::io::Result<()> {
+    pub(super) fn apply(&self) -> Refused {
+        let mut refused = 0;
+        if self.files.as_ref().is_some_and(|files| !files.restrict()) {
+            refused |= Refused::FILES;
+        }
+        if self.give_up_capabilities().is_err() {
+            refused |= Refused::CAPABILITIES;
+        }
+        if !self.calls.restrict() {
+            refused |= Refused::CALLS;
+        }
+        Refused(refused)
+    }
+
+    fn give_up_capabilities(&self) -> rustix::io::Result<()> {
         let held = capabilities(None)?.permitted;
         let mut left = held & self.capabilities;
         // The kernel takes CAP_SYS_ADMIN for CAP_BPF and CAP_PERFMON, and a container may have only that.
@@ -49,4 +91,73 @@ impl Restriction {
 fn is_foreign(directory: &Path) -> bool {
     let me = rustix::process::geteuid().as_raw();
     fs::metadata(directory).is_ok_and(|meta| meta.uid() != me)
+}
+
+#[cfg(test)]
+mod as_root {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::process::Command;
+    use std::thread;
+
+    /// On a thread of its own, restricted.
+    fn restricted<T: Send>(mode: Mode, written: &[PathBuf], f: impl FnOnce() -> T + Send) -> T {
+        let restriction = Restriction::new(mode, written).unwrap();
+        let run = || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            assert_eq!(restriction.apply(), Refused::default());
+            f()
+        };
+        thread::scope(|scope| scope.spawn(run).join().unwrap())
+    }
+
+    #[test]
+    fn files_are_written_in_their_directories_only() {
+        let [inside, outside] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let [log, other] = [&inside, &outside].map(|directory| directory.path().join("log"));
+        fs::write(&other, "precious").unwrap();
+        let inside = [inside.path().to_owned()];
+        restricted(Mode::Client, &inside, || {
+            fs::write(&log, "a line").unwrap();
+            fs::rename(&log, log.with_extension("1")).unwrap();
+            fs::remove_file(log.with_extension("1")).unwrap();
+            let denied = |result: std::io::Result<()>| {
+                assert_eq!(result.unwrap_err().kind(), ErrorKind::PermissionDenied);
+            };
+            denied(fs::write(&other, "mine"));
+            denied(fs::remove_file(&other));
+            denied(fs::write(outside.path().join("new"), ""));
+            denied(fs::read(&other).map(drop));
+            fs::read("/proc/self/status").unwrap();
+            fs::read("/etc/hostname").unwrap();
+        });
+        assert_eq!(fs::read(&other).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn without_files_nothing_is_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Mode::Server { names: true };
+        restricted(server, &[], || {
+            let error = fs::write(directory.path().join("new"), "").unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENOSYS));
+            fs::read("/proc/self/status").unwrap();
+        });
+    }
+
+    /// What a run has no use for does not exist.
+    #[test]
+    fn other_system_calls_do_not_exist() {
+        restricted(Mode::Client, &[], || {
+            let missing = |what: &str, error: std::io::Error| {
+                assert_eq!(error.raw_os_error(), Some(libc::ENOSYS), "{what}");
+            };
+            missing("execve", Command::new("/bin/true").status().unwrap_err());
+            let packet = socket2::Socket::new(17.into(), socket2::Type::RAW, None);
+            missing("a packet socket", packet.unwrap_err());
+            let here = netns::Namespace::current().unwrap();
+            let entered = here.enter().map(drop).unwrap_err().to_string();
+            assert!(entered.contains("not implemented"), "{entered}");
+        });
+    }
 }

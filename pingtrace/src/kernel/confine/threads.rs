@@ -3,8 +3,8 @@
 
 #![expect(unsafe_code, reason = "a signal handler, and a signal for one thread")]
 
-use super::restriction::Restriction;
-use anyhow::{Context, Result, bail, ensure};
+use super::restriction::{Refused, Restriction};
+use anyhow::{Context, Result, bail};
 use rustix::thread::{Pid, gettid};
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,9 +24,9 @@ const PAUSE: Duration = Duration::from_micros(100);
 
 /// What the handler is to apply.
 static RESTRICTION: AtomicPtr<Restriction> = AtomicPtr::new(null_mut());
-/// Threads that have applied it, and those of them that failed.
+/// Threads that have applied it, and what was refused to any of them.
 static DONE: AtomicU32 = AtomicU32::new(0);
-static FAILED: AtomicU32 = AtomicU32::new(0);
+static REFUSED: AtomicU32 = AtomicU32::new(0);
 
 /// The signal: no other part of the program uses one of real time.
 fn signal() -> i32 {
@@ -48,8 +48,8 @@ pub(super) fn unblock() -> io::Result<()> {
     }
 }
 
-/// Restricts all threads but one, the calling one last.
-pub(super) fn restrict(left: &'static Restriction, but: Pid) -> Result<()> {
+/// Restricts all threads but one, the calling one last. Returns what was refused to any of them.
+pub(super) fn restrict(left: &'static Restriction, but: Pid) -> Result<Refused> {
     RESTRICTION.store(std::ptr::from_ref(left).cast_mut(), Ordering::Release);
     let before = handle(at_signal as *const () as libc::sighandler_t)?;
     let mut done = BTreeSet::from([number(but), number(gettid())]);
@@ -65,12 +65,8 @@ pub(super) fn restrict(left: &'static Restriction, but: Pid) -> Result<()> {
         }
     }
     handle(before)?;
-    left.apply()?;
-    ensure!(
-        FAILED.load(Ordering::Acquire) == 0,
-        "a thread could not give up its capabilities"
-    );
-    Ok(())
+    let Refused(own) = left.apply();
+    Ok(Refused(own | REFUSED.load(Ordering::Acquire)))
 }
 
 /// Sets what the signal does; returns what it did.
@@ -91,8 +87,10 @@ fn handle(disposition: libc::sighandler_t) -> io::Result<libc::sighandler_t> {
 extern "C" fn at_signal(_: i32) {
     // SAFETY: what was stored is never freed.
     let left = unsafe { RESTRICTION.load(Ordering::Acquire).as_ref() };
-    let failed = left.is_none_or(|left| left.apply().is_err());
-    FAILED.fetch_add(u32::from(failed), Ordering::AcqRel);
+    if let Some(left) = left {
+        let Refused(refused) = left.apply();
+        REFUSED.fetch_or(refused, Ordering::AcqRel);
+    }
     DONE.fetch_add(1, Ordering::AcqRel);
 }
 
