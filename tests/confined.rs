@@ -4,6 +4,7 @@ use super::harness::{
     Companion, Server, client, end, finish, hear, kill, points, program, sh, start, status, sum,
     until, with_story,
 };
+use super::refuse;
 use netns::Lab;
 use std::collections::BTreeMap;
 use std::fs;
@@ -152,6 +153,25 @@ fn a_log_that_leads_elsewhere_is_not_opened() {
     assert_eq!(run.status, 0, "the old file stays in use: {run:#?}");
     assert!(run.stderr.contains("cannot open the log anew"), "{run:#?}");
     assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+}
+
+/// A kernel without seccomp or Landlock is said once, and the run goes on with the rest.
+#[test]
+fn a_kernel_that_refuses_seccomp_or_landlock_is_said() {
+    let lab = Lab::veth_pair().unwrap();
+    for (call, words) in [
+        (libc::SYS_seccomp, "system calls stay unrestricted"),
+        (libc::SYS_landlock_create_ruleset, "files stay unrestricted"),
+    ] {
+        let mut command = program();
+        command.args(["-c", "10.77.0.2", "-i", "5ms", "-C", "20", "-o", "json"]);
+        refuse::without(&mut command, call);
+        let run = finish(start(&lab.client.ns, &mut command));
+        assert_eq!(run.status, 0, "{run:#?}");
+        assert_eq!(run.stderr.matches("unrestricted").count(), 1, "{run:#?}");
+        assert!(run.stderr.contains(words), "{words}: {run:#?}");
+        assert_eq!(run.stat()["replied"], 20, "{run:#?}");
+    }
 }
 
 /// The capabilities that a unit gives, as `setpriv` writes them.

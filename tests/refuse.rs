@@ -43,8 +43,27 @@ pub fn spawn(command: &mut Command, refuse: Refuse) -> Child {
     child
 }
 
+/// Makes a system call one that the child's kernel does not have.
+pub fn without(command: &mut Command, call: libc::c_long) {
+    let missing = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+    let filter = move || filter(call, missing, 0).map(drop);
+    // SAFETY: only system calls between fork and exec.
+    unsafe { command.pre_exec(filter) };
+}
+
 /// From now on each `bpf()` waits for a decision.
 fn ask_first() -> io::Result<()> {
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener = filter(libc::SYS_bpf, libc::SECCOMP_RET_USER_NOTIF, flags)?;
+    // SAFETY: takes numbers.
+    match unsafe { libc::dup2(listener, LISTENER) } {
+        LISTENER => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Does this with a system call, and allows all others. Returns the listener if the flags ask for one.
+fn filter(call: libc::c_long, action: u32, flags: libc::c_ulong) -> io::Result<i32> {
     let step = |code: u32, k: u32, jump: u8| libc::sock_filter {
         code: code as u16,
         jt: 0,
@@ -54,32 +73,21 @@ fn ask_first() -> io::Result<()> {
     // seccomp_data.nr comes first.
     let mut filter = [
         step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
-        step(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            libc::SYS_bpf as u32,
-            1,
-        ),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_USER_NOTIF, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 1),
+        step(libc::BPF_RET | libc::BPF_K, action, 0),
         step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0),
     ];
     let program = libc::sock_fprog {
         len: filter.len() as u16,
         filter: filter.as_mut_ptr(),
     };
-    let (mode, flags) = (
-        libc::SECCOMP_SET_MODE_FILTER,
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-    );
-    // SAFETY: the program outlives the call; dup2 takes numbers.
-    let done = unsafe {
-        let listener = libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) as i32;
-        listener >= 0 && libc::dup2(listener, LISTENER) == LISTENER
-    };
-    if done {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the program outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
     }
+    Ok(result as i32)
 }
 
 /// Answers one call; an error when the child has ended.
