@@ -73,7 +73,7 @@ fn faults(row: &Row) -> Vec<Fault> {
             let means = [Means::Burn, Means::Queue, Means::Drop];
             // On one kernel a softirq that is busy for the wire is also that of the next host.
             let possible = |means: &Means| match means {
-                Means::Burn => spot.at != At::Wire || !in_kernel,
+                Means::Burn => !spot.at.is_wire() || !in_kernel,
                 Means::Queue => side == Side::Egress && spot.queues,
                 Means::Drop => true,
             };
@@ -119,13 +119,13 @@ impl Fault {
                 let part = if request { "l_tx" } else { "l_rx" };
                 matches!(owner, Owner::Local | Owner::Receiver) && segment.starts_with(part)
             }
-            At::Wire => {
-                owner
-                    == if request {
-                        Owner::WireOut
-                    } else {
-                        Owner::WireIn
-                    }
+            At::Wire | At::Way(..) => {
+                let wire = if request {
+                    Owner::WireOut
+                } else {
+                    Owner::WireIn
+                };
+                owner == wire
             }
             At::Between => matches!(owner, Owner::Local | Owner::WireOut | Owner::WireIn),
             At::Server => {
@@ -139,7 +139,7 @@ impl Fault {
     fn may_be_at(&self, owner: Owner) -> bool {
         match owner {
             Owner::Unknown => true,
-            Owner::Wire => matches!(self.spot.at, At::Wire | At::Between),
+            Owner::Wire => matches!(self.spot.at, At::Wire | At::Between | At::Way(..)),
             Owner::WireOrRemote => self.spot.at != At::Client,
             _ => false,
         }
@@ -233,7 +233,7 @@ fn lost(trial: &Trial, probe: &Value) -> Judged {
         _ => (Owner::Local, "l_tx"),
     };
     let named = format!("lost at {}", place.replace('_', " "));
-    let at_host = !matches!(trial.fault.spot.at, At::Wire);
+    let at_host = !matches!(trial.fault.spot.at, At::Wire | At::Way(..));
     let device = loss["dev"].as_str().filter(|_| at_host);
     let right = trial.fault.is_at(owner, segment)
         && device.is_none_or(|dev| dev == trial.fault.spot.dev || loss["drop"].is_null());
@@ -262,17 +262,26 @@ fn slow(trial: &Trial, probe: &Value, fastest: u64) -> Judged {
     let owner = Owner::from_name(text(verdict, "owner")).unwrap_or(Owner::Unknown);
     let segment = text(verdict, "segment");
     let named = format!("{}, {segment}", owner.label());
-    let queue = trial.fault.means == Means::Queue && trial.fault.spot.at != At::Wire;
+    let spot = trial.fault.spot;
+    let queue = trial.fault.means == Means::Queue && !matches!(spot.at, At::Wire | At::Way(..));
     let device = verdict["dev"].as_str().filter(|_| queue);
+    let stretch = stretch(verdict);
+    let is_at = match spot.at {
+        At::Way(from, to) => {
+            let known = owner == Owner::WireOrRemote || trial.fault.is_at(owner, segment);
+            known && stretch == Some((from, to))
+        }
+        _ => trial.fault.is_at(owner, segment) && stretch.is_none(),
+    };
+    // A host that is named is wrong if the time went by elsewhere.
+    let elsewhere = stretch.is_some_and(|stretch| !spot.at.may_be(stretch));
     let outcome = if excess < injected / 2 {
         Outcome::Missed
     } else if excess > injected + injected / 2 {
         Outcome::Disturbed
-    } else if trial.fault.is_at(owner, segment)
-        && device.is_none_or(|dev| dev == trial.fault.spot.dev)
-    {
+    } else if is_at && device.is_none_or(|dev| dev == spot.dev) {
         Outcome::Right
-    } else if verdict["sure"] == true && !trial.fault.may_be_at(owner) {
+    } else if verdict["sure"] == true && (elsewhere || !trial.fault.may_be_at(owner)) {
         Outcome::Wrong
     } else {
         Outcome::NotSure
@@ -280,11 +289,24 @@ fn slow(trial: &Trial, probe: &Value, fastest: u64) -> Judged {
     (outcome, with_device(named, verdict))
 }
 
+/// The part of the way that a verdict names: from one host to the next, "" where there is none.
+fn stretch(verdict: &Value) -> Option<(&str, &str)> {
+    let stretch = verdict.get("on_way")?;
+    Some((
+        stretch["from"].as_str()?,
+        stretch["to"].as_str().unwrap_or(""),
+    ))
+}
+
 fn with_device(named: String, at: &Value) -> String {
-    match at["dev"].as_str() {
-        Some(dev) => format!("{named}, {dev}"),
-        None => named,
-    }
+    let device = at["dev"].as_str().into_iter();
+    let stretch = stretch(at).map(|stretch| match stretch {
+        (from, "") => format!("behind {from}"),
+        (from, to) if from == to => format!("in {from}"),
+        (from, to) => format!("between {from} and {to}"),
+    });
+    let places = device.map(str::to_owned).chain(stretch);
+    places.fold(named, |named, place| format!("{named}, {place}"))
 }
 
 /// What came of all trials of a fault.
@@ -337,7 +359,8 @@ impl Measured<'_> {
             (Means::Drop, Side::Ingress) => "drop behind the receive at",
         };
         let whose = match spot.at {
-            At::Wire => " (wire)",
+            at if at.is_wire() => " (wire)",
+            At::Way(..) | At::Wire => "",
             At::Between => " (between)",
             At::Client | At::Server => "",
         };

@@ -125,6 +125,7 @@ fn result(seq: u32, dice: &mut Dice) -> ProbeResult {
         delays,
         unordered: 0,
         wire: None,
+        way: Vec::new(),
     };
     ProbeResult {
         probe,

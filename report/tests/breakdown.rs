@@ -10,6 +10,7 @@
 //! total 5000 unordered=1      (or: no total)
 //!   l_tx_kern 100
 //!   l_tx_outlink 500 bounds=400..900 merged clamped
+//!   way between client and transit2 300 base=250 out=100..150 in=100..150
 //! ```
 //!
 //! A probe without expectations only teaches the split; `again 20 1_000_000` is the probe before
@@ -23,7 +24,9 @@ use std::fs;
 use common::{Random, data, number, parse_stamp, probe, stamp};
 use report::analysis::breakdown::{breakdown, breakdown_into};
 use report::analysis::clock::WireSplit;
-use report::model::{Breakdown, ClockRelation, Host, Ifindex, Netns, Point, Probe, Segment};
+use report::model::{
+    Breakdown, ClockRelation, Host, Ifindex, Netns, Point, Probe, Segment, WayPart,
+};
 
 /// One probe of a case, and what is expected of it, as text.
 struct Step {
@@ -81,6 +84,10 @@ fn parse_case(text: &str) -> Vec<Step> {
                     &format!("total {} {}", number(ns), flags.join(" ")),
                 );
             }
+            ["way", ..] => expect(
+                &mut steps,
+                &format!("  {}", words.join(" ").replace('_', "")),
+            ),
             ["no", "total"] => expect(&mut steps, "no total"),
             _ => panic!("cannot read {line:?}"),
         }
@@ -112,6 +119,15 @@ fn describe(breakdown: Option<&Breakdown>) -> String {
         }
         if delay.clamped {
             text.push_str(" clamped");
+        }
+    }
+    for part in &breakdown.way {
+        let (words, ns, base_ns) = (part.of.words(), part.ns, part.base_ns);
+        write!(text, "\n  way {words} {ns} base={base_ns}").expect("string");
+        for (name, time) in ["out", "in"].into_iter().zip(part.directions) {
+            let Some(time) = time else { continue };
+            let (lo, hi) = time.bounds.unwrap_or((time.ns, time.ns));
+            write!(text, " {name}={lo}..{hi}").expect("string");
         }
     }
     text.push('\n');
@@ -160,6 +176,8 @@ fn check_laws(probe: &Probe, breakdown: &Breakdown) {
         order.is_sorted_by(|a, b| a < b),
         "each once, in path order: {order:?}"
     );
+    let on_way = |part: &WayPart| part.base_ns <= part.ns;
+    assert!(breakdown.way.iter().all(on_way), "{:?}", breakdown.way);
     for delay in &breakdown.delays {
         if let Some((lo, hi)) = delay.bounds {
             assert!(lo <= delay.ns && delay.ns <= hi, "{delay:?}");

@@ -422,6 +422,7 @@ fn the_headline_says_why_it_is_not_sure() {
         max_ns: FAULT_NS,
         cpu: None,
         at: None,
+        on_way: None,
         doubt: Some((doubt, 19)),
     };
     let title = |cause| {

@@ -9,8 +9,8 @@ use report::format::json::{
     Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
 };
 use report::model::{
-    Certainty, Doubt, KernelDrop, Owner, Place, Point, ProbeResult, Segment, StampFlags, State,
-    Status, Summary, Unseen, Verdict,
+    Certainty, Doubt, Host, KernelDrop, Owner, Place, Point, ProbeResult, Segment, StampFlags,
+    State, Status, Stretch, Summary, Unseen, Verdict, WayPart, WayTime,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +20,24 @@ fn schema() -> jsonschema::Validator {
     let schema: Value = serde_json::from_str(SCHEMA).expect("schema is JSON");
     jsonschema::meta::validate(&schema).expect("schema is a schema");
     jsonschema::validator_for(&schema).expect("schema")
+}
+
+/// A wire whose directions are estimates, a host that did not stamp the reply, and what is behind it.
+fn example_way() -> Vec<WayPart> {
+    let host = Host::Transit(2);
+    let time = |ns, bounds| Some(WayTime { ns, bounds });
+    let part = |of, ns, directions| WayPart {
+        of,
+        ns,
+        base_ns: 800,
+        directions,
+    };
+    let wire = [time(400, Some((390, 420))), time(500, Some((480, 510)))];
+    vec![
+        part(Stretch::Between(Host::Client, host), 900, wire),
+        part(Stretch::Within(host), 850, [time(850, None), None]),
+        part(Stretch::Behind(host), 1_000, [None; 2]),
+    ]
 }
 
 /// A record with a verdict.
@@ -32,6 +50,7 @@ fn judged(result: &ProbeResult) -> ProbeResult {
         certainty: Certainty::Provisional,
         cpu: Some(3),
         at: None,
+        on_way: Some(Stretch::Behind(Host::Transit(2))),
         doubt: Some(example_doubt()),
     };
     let mut judged = ProbeResult {
@@ -44,6 +63,9 @@ fn judged(result: &ProbeResult) -> ProbeResult {
             unseen,
             ..example_doubt()
         });
+    }
+    if let Some(breakdown) = &mut judged.breakdown {
+        breakdown.way = example_way();
     }
     for stamp in &mut judged.probe.path {
         stamp.flags = StampFlags {

@@ -42,6 +42,7 @@ fn probe_lines() {
         certainty,
         cpu: None,
         at: None,
+        on_way: None,
         doubt: None,
     };
     let verdicts = [

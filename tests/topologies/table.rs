@@ -2,7 +2,7 @@
 
 use super::super::kit::hold::Side::{self, Egress, Ingress};
 use super::super::kit::topology::Topology;
-use At::{Between, Client, Server, Wire};
+use At::{Between, Client, Server, Way, Wire};
 
 /// Whose a place is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +13,42 @@ pub enum At {
     Wire,
     /// A namespace between the two that the client's programs see: part of the wire, by name.
     Between,
+    /// Part of the wire where hosts on the way run a server: from one host to the next, or the same one
+    /// for what is in it. Behind the last one there is none.
+    Way(&'static str, &'static str),
     /// The server's host.
     Server,
+}
+
+impl At {
+    /// Whether no host that runs a program is there.
+    pub fn is_wire(self) -> bool {
+        match self {
+            Self::Wire => true,
+            Self::Way(from, to) => from != to,
+            Self::Client | Self::Between | Self::Server => false,
+        }
+    }
+
+    /// Whether a fault here is in this part of the way, or in one that it belongs to.
+    pub fn may_be(self, stretch: (&str, &str)) -> bool {
+        match self {
+            Self::Way(from, to) => {
+                let [near, far] = [stretch.0, stretch.1].map(rank);
+                let around = near <= rank(from) && rank(to) <= far;
+                stretch == (from, to) || stretch.0 != stretch.1 && around
+            }
+            Self::Wire => stretch.0 != stretch.1,
+            Self::Client | Self::Between | Self::Server => false,
+        }
+    }
+}
+
+/// Hosts in the order of the path.
+fn rank(host: &str) -> usize {
+    let order = ["client", "transit2", "transit3"];
+    let known = order.iter().position(|known| *known == host);
+    known.unwrap_or(order.len())
 }
 
 /// A device that the probes pass.
@@ -394,10 +428,7 @@ pub const ROWS: &[Row] = &[
         ],
     ),
     Row {
-        servers: &[
-            ("router", "--userid 5 --lab-clock offset=1s,drift=-30"),
-            ("server", TWO_HOSTS),
-        ],
+        servers: &[("router", ROUTER), ("server", TWO_HOSTS)],
         ..two_hosts(
             "router with a server between",
             "client:eth0 router:c0
@@ -408,13 +439,84 @@ pub const ROWS: &[Row] = &[
             server: ip addr add 10.77.0.2/24 dev eth0; ip route add default via 10.77.0.254",
             &[
                 out(Client, "client", "eth0"),
-                into(Wire, "router", "c0"),
-                out(Wire, "router", "s0"),
+                into(FIRST, "router", "c0"),
+                out(FIRST, "router", "s0"),
                 into(Server, "server", "eth0"),
             ],
         )
     },
+    TWO_ROUTERS,
+    Row {
+        topology: Topology {
+            name: "two routers with servers between, none at the end",
+            ..TWO_ROUTERS.topology
+        },
+        servers: &[("one", ROUTER), ("two", NEXT_ROUTER)],
+        spots: &[
+            out(Client, "client", "eth0"),
+            into(FIRST, "one", "c0"),
+            out(FIRST, "one", "m0"),
+            into(NEXT_WIRE, "wire", "a0"),
+            out(NEXT_WIRE, "wire", "b0"),
+            into(SECOND, "two", "m0"),
+            out(SECOND, "two", "s0"),
+            into(BEHIND, "server", "eth0"),
+        ],
+        ..TWO_ROUTERS
+    },
+    Row {
+        topology: Topology {
+            name: "two routers with servers between, clocks that agree",
+            ..TWO_ROUTERS.topology
+        },
+        servers: &[
+            ("one", "--userid 5"),
+            ("two", "--userid 6"),
+            ("server", "--userid 7"),
+        ],
+        ..TWO_ROUTERS
+    },
 ];
+
+const ROUTER: &str = "--userid 5 --lab-clock offset=1s,drift=-30";
+const NEXT_ROUTER: &str = "--userid 6 --lab-clock offset=-20s,drift=80";
+const FIRST: At = Way("transit2", "transit2");
+const NEXT_WIRE: At = Way("transit2", "transit3");
+const SECOND: At = Way("transit3", "transit3");
+const BEHIND: At = Way("transit3", "");
+
+/// Between the routers a wire that nobody sees.
+const TWO_ROUTERS: Row = Row {
+    servers: &[("one", ROUTER), ("two", NEXT_ROUTER), ("server", TWO_HOSTS)],
+    client: "10.77.0.2 --userid 3 --size 640",
+    ..two_hosts(
+        "two routers with servers between",
+        "client:eth0 one:c0
+        one:m0 wire:a0
+        two:m0 wire:b0
+        two:s0 server:eth0",
+        "wire: ip link add br0 type bridge; ip link set br0 up
+        wire: ip link set a0 master br0; ip link set b0 master br0
+        one: sysctl -qw net.ipv4.ip_forward=1
+        two: sysctl -qw net.ipv4.ip_forward=1
+        client: ip addr add 10.77.5.1/24 dev eth0; ip route add default via 10.77.5.254
+        one: ip addr add 10.77.5.254/24 dev c0; ip addr add 10.77.6.1/24 dev m0
+        one: ip route add default via 10.77.6.2
+        two: ip addr add 10.77.6.2/24 dev m0; ip addr add 10.77.0.254/24 dev s0
+        two: ip route add default via 10.77.6.1
+        server: ip addr add 10.77.0.2/24 dev eth0; ip route add default via 10.77.0.254",
+        &[
+            out(Client, "client", "eth0"),
+            into(FIRST, "one", "c0"),
+            out(FIRST, "one", "m0"),
+            into(NEXT_WIRE, "wire", "a0"),
+            out(NEXT_WIRE, "wire", "b0"),
+            into(SECOND, "two", "m0"),
+            out(SECOND, "two", "s0"),
+            into(Server, "server", "eth0"),
+        ],
+    )
+};
 
 const TAP: Row = two_hosts(
     "TAP and a user-space forwarder",

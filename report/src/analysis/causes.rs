@@ -2,7 +2,7 @@
 //! shows, and that [`crate::analysis::headline`] puts into a sentence.
 
 use crate::analysis::distribution::Distribution;
-use crate::model::{AtDevice, Cause, Certainty, Doubt, Owner, Segment, Verdict};
+use crate::model::{AtDevice, Cause, Certainty, Doubt, Owner, Segment, Stretch, Verdict};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ struct Row {
     excess: Distribution,
     cpus: HashMap<u16, u64>,
     devices: HashMap<AtDevice, u64>,
+    stretches: HashMap<Stretch, u64>,
     doubts: HashMap<Doubt, u64>,
 }
 
@@ -43,6 +44,7 @@ impl Causes {
             excess: Distribution::new(DIGITS),
             cpus: HashMap::new(),
             devices: HashMap::new(),
+            stretches: HashMap::new(),
             doubts: HashMap::new(),
         });
         row.sure += u64::from(verdict.certainty == Certainty::Sure);
@@ -51,6 +53,7 @@ impl Causes {
             *row.cpus.entry(cpu).or_default() += 1;
         }
         count_one(&mut row.devices, verdict.at);
+        count_one(&mut row.stretches, verdict.on_way);
         count_one(&mut row.doubts, verdict.doubt);
     }
 
@@ -74,6 +77,7 @@ impl Causes {
                 max_ns: excess.max,
                 cpu: most_frequent(&row.cpus),
                 at: most_frequent(&row.devices),
+                on_way: most_frequent(&row.stretches),
                 doubt: most_frequent(&row.doubts),
             }
         };
@@ -112,6 +116,7 @@ mod tests {
             certainty: segment.map_or(Certainty::Undecided, |_| Certainty::Sure),
             cpu: segment.map(|_| cpu),
             at: None,
+            on_way: None,
             doubt: None,
         }
     }

@@ -8,7 +8,7 @@
 //! differ from the others stand before both: they say on which way it happens.
 
 use crate::analysis::flows::Different;
-use crate::model::{Cause, LossCount, Names, Owner, Place, Run, Summary, Symbol};
+use crate::model::{Cause, LossCount, Names, Owner, Place, Run, Stretch, Summary, Symbol};
 use crate::printable::printable;
 use crate::units::duration;
 
@@ -270,10 +270,15 @@ impl Facts<'_> {
         let segment = cause.segment?;
         let at = cause.one_device();
         let named = at.and_then(|at| Some((at.queue, self.names.device_in_netns(at.device)?)));
-        Some(match named {
+        let doing = match named {
             Some((true, name)) => format!("queue of {name} ({})", segment.name()),
             Some((false, name)) => format!("{}, at {name}", segment.doing()),
             None => segment.doing().to_owned(),
+        };
+        let stretch = cause.one_stretch().map(Stretch::words);
+        Some(match stretch {
+            Some(stretch) => format!("{doing}, {stretch}"),
+            None => doing,
         })
     }
 
@@ -400,6 +405,7 @@ mod tests {
             max_ns: each_ns,
             cpu: None,
             at: None,
+            on_way: None,
             doubt: None,
         }
     }

@@ -175,8 +175,11 @@ fn before_server(path: &[Stamp], drop: Option<&KernelDrop>, evidence: Evidence) 
         Some((Host::Transit(_), Direction::Reply)) => return Place::WireIn,
         Some((Host::Transit(_), Direction::Request)) => return Place::WireOut,
     }
-    if path.last().is_some_and(is_between) {
-        return Place::WireOut;
+    if let Some(between) = path.last().filter(|stamp| is_between(stamp)) {
+        return match between.point.direction() {
+            Direction::Request => Place::WireOut,
+            Direction::Reply => Place::WireIn,
+        };
     }
     let last = path.last().map(|stamp| stamp.point);
     let dropped = drop.is_some();

@@ -313,6 +313,7 @@ mod tests {
             delays: delays.iter().map(delay).collect(),
             unordered: 1,
             wire: None,
+            way: Vec::new(),
         }
     }
 

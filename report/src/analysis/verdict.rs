@@ -18,7 +18,7 @@
 use super::breakdown::CHAIN;
 use crate::model::{
     AtDevice, Breakdown, Certainty, ClockRelation, Delay, Doubt, Host, Owner, Point, Probe,
-    ProbeResult, Segment, Stamp, Verdict, WireExcess,
+    ProbeResult, Segment, Stamp, Stretch, Verdict, WireExcess,
 };
 use std::collections::VecDeque;
 
@@ -140,7 +140,10 @@ impl Excess {
         // A softirq's share is only as sure as it is which way was slow.
         let shared = wire.filter(|_| delay.bounds.is_some() || is_softirq(delay.segment));
         let (lo, hi) = match (trust, shared, delay.bounds) {
-            (ClockTrust::Withdrawn, Some(wire), _) => (base, base + wire.max_ns()),
+            (ClockTrust::Withdrawn, Some(wire), _) => {
+                let lo = base + kept_above(wire, delay.segment);
+                (lo, lo + wire.max_ns())
+            }
             (_, _, Some(bounds)) => bounds,
             (_, _, None) => (delay.ns, delay.ns),
         };
@@ -156,6 +159,15 @@ impl Excess {
 
     fn is_wire(&self) -> bool {
         matches!(self.segment, Segment::LTxOutlink | Segment::LRxInlink)
+    }
+}
+
+/// What hosts on the way kept of this segment above the least that they need, nanoseconds.
+fn kept_above(wire: &WireExcess, segment: Segment) -> u64 {
+    match segment {
+        Segment::LTxOutlink => wire.kept.request_ns,
+        Segment::LRxInlink => wire.kept.reply_ns,
+        _ => 0,
     }
 }
 
@@ -218,6 +230,7 @@ fn named(culprit: &Excess) -> Verdict {
         },
         cpu: None,
         at: None,
+        on_way: None,
         doubt: culprit.doubt,
     }
 }
@@ -233,8 +246,9 @@ fn whole_wire(all: &[Excess], wire: Option<&WireExcess>) -> Option<Verdict> {
     let (hosts, wires): (Vec<&Excess>, Vec<&Excess>) = all.iter().partition(|e| !e.is_wire());
     let taken: u64 = hosts.iter().filter(|e| e.estimated).map(|e| e.hi).sum();
     let wire = wire?;
-    let lo = wire.min_ns().saturating_sub(taken);
-    let hi = wire.max_ns();
+    let kept = wire.kept.sum_ns();
+    let lo = (wire.min_ns() + kept).saturating_sub(taken);
+    let hi = wire.max_ns() + kept;
     let max = hosts.iter().map(|excess| excess.hi).max().unwrap_or(0);
     let doubt = wires.iter().find_map(|excess| excess.doubt);
     (lo > 0 && max <= lo).then(|| Verdict {
@@ -245,6 +259,7 @@ fn whole_wire(all: &[Excess], wire: Option<&WireExcess>) -> Option<Verdict> {
         certainty: certainty(doubt),
         cpu: None,
         at: None,
+        on_way: None,
         doubt,
     })
 }
@@ -254,6 +269,17 @@ fn cpu_of(segment: Segment, probe: &Probe) -> Option<u16> {
     let (host, point) = segment.end()?;
     let ends = |stamp: &&Stamp| stamp.host == host && stamp.point == point;
     probe.path.iter().find(ends)?.cpu
+}
+
+/// The part of the way that took at least half of what a wire took above its base.
+fn stretch_of(verdict: &Verdict, breakdown: &Breakdown) -> Option<Stretch> {
+    let is_on_way = matches!(
+        verdict.owner,
+        Owner::Wire | Owner::WireOut | Owner::WireIn | Owner::WireOrRemote
+    );
+    let longest = breakdown.way.iter().max_by_key(|part| part.excess_ns())?;
+    let long = longest.excess_ns() >= verdict.excess_ns.div_ceil(2);
+    (is_on_way && long).then_some(longest.of)
 }
 
 /// The device at which at least half of a segment's time, `ns`, went by: between the two stamps
@@ -282,8 +308,10 @@ fn device_of(segment: Segment, ns: u64, probe: &Probe) -> Option<AtDevice> {
     let pair = gaps.max_by_key(|pair| pair[1].ns.saturating_sub(pair[0].ns))?;
     let (from, to) = (&pair[0], &pair[1]);
     let long = to.ns.saturating_sub(from.ns) >= ns.div_ceil(2);
-    // Between two hosts there is no device; within a host on the way it is that host's.
-    let within = (from.host, from.netns) == (to.host, to.netns) && from.ifindex.is_some();
+    // Between two hosts there is no device; within a host on the way it is that host's. From the request
+    // to the reply it is behind the last one.
+    let place = |stamp: &Stamp| (stamp.host, stamp.netns, stamp.point.direction());
+    let within = place(from) == place(to) && from.point.is_device();
     if !long || (wire && !within) {
         return None;
     }
@@ -433,6 +461,7 @@ fn verdict(baselines: &Baselines, result: &ProbeResult, trust: ClockTrust) -> Op
     Some(Verdict {
         cpu: verdict.segment.and_then(cpu),
         at: delay.and_then(|delay| device_of(delay.segment, delay.ns, &result.probe)),
+        on_way: stretch_of(&verdict, breakdown),
         ..verdict
     })
 }
@@ -443,7 +472,7 @@ mod tests {
 
     use super::*;
     use crate::analysis::clock::{Crossing, WireSplit};
-    use crate::model::{Ifindex, Netns, StampFlags, Status};
+    use crate::model::{Ifindex, Kept, Netns, StampFlags, Status};
 
     fn delay(segment: Segment, ns: u64, bounds: Option<(u64, u64)>) -> Delay {
         Delay {
@@ -462,6 +491,7 @@ mod tests {
             delays,
             unordered: 0,
             wire: None,
+            way: Vec::new(),
         }
     }
 
@@ -471,6 +501,7 @@ mod tests {
             base_out_ns: 100,
             base_in_ns: 100,
             excess_ns,
+            kept: Kept::default(),
             margin_ns: 10,
             moved_ns: 0,
             shows_clock: true,
@@ -666,7 +697,10 @@ mod tests {
             let arrived_ns = left_ns + self.offset + 100_000 + queued_out;
             let back_ns = left_ns + 210_000 + queued_out;
             let crossing = Crossing::from([left_ns, arrived_ns, arrived_ns + 10_000, back_ns]);
-            let (out, back) = self.wire.split(&crossing, ClockRelation::Separate).unwrap();
+            let (out, back) = self
+                .wire
+                .split(&crossing, Kept::default(), ClockRelation::Separate)
+                .unwrap();
             let mut breakdown = breakdown(vec![
                 delay(Segment::LTxOutlink, out.ns, out.bounds),
                 delay(Segment::RRxKern, 10_000, None),

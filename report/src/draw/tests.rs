@@ -30,6 +30,7 @@ fn cause(owner: Owner, count: u64) -> Cause {
         max_ns: u64::MAX,
         cpu: Some((3, count)),
         at: None,
+        on_way: None,
         doubt: None,
     }
 }
@@ -75,6 +76,7 @@ fn result(seq: u32, total_ns: Option<u64>) -> ProbeResult {
         delays: delays(total),
         unordered: 0,
         wire: None,
+        way: Vec::new(),
     });
     let probe = Probe {
         seq,

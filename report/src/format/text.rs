@@ -120,6 +120,9 @@ fn push_breakdown(
         if let Some(device) = at_device(verdict, names) {
             push(line, format_args!(", {device}"));
         }
+        if let Some(stretch) = verdict.on_way {
+            push(line, format_args!(", {}", stretch.words()));
+        }
         if let Some(doubt) = verdict.doubt {
             push(line, format_args!(", {}", doubt.words(names)));
         }

@@ -2,6 +2,7 @@
 
 use super::doubt::Doubt;
 use super::segment::Segment;
+use super::way::{Kept, WayPart};
 use serde::{Deserialize, Serialize};
 
 /// The time that a probe spent in one segment.
@@ -126,6 +127,8 @@ pub struct Breakdown {
     pub unordered: u32,
     /// Both wires together, where the hosts have a clock each.
     pub wire: Option<WireExcess>,
+    /// The parts of the way from client to server, from the client on, where hosts on it stamp too.
+    pub way: Vec<WayPart>,
 }
 
 impl Breakdown {
@@ -159,6 +162,8 @@ pub struct WireExcess {
     pub base_in_ns: u64,
     /// Time above both, nanoseconds.
     pub excess_ns: u64,
+    /// Time in hosts on the way above the least that they need; not part of `excess_ns`.
+    pub kept: Kept,
     /// Error of `excess_ns` in each direction, nanoseconds.
     pub margin_ns: u64,
     /// Sum of the clocks' unpredicted moves since the run's start, nanoseconds.

@@ -29,6 +29,7 @@ mod summary;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod way;
 
 pub use blame::{Blame, BlameCount, BlameSummary, Class, Part};
 pub use breakdown::{Breakdown, Delay, Mark, Marks, WireExcess};
@@ -53,3 +54,4 @@ pub use segment::{Owner, Segment};
 pub use stamp::{AtDevice, Device, Ifindex, Netns, Stamp, StampFlags};
 pub use summary::{Slow, Spread, Summary, Trip, Variation};
 pub use verdict::{Cause, Certainty, Verdict};
+pub use way::{Kept, Stretch, WayPart, WayTime};

@@ -3,6 +3,7 @@
 use super::doubt::Doubt;
 use super::segment::{Owner, Segment};
 use super::stamp::AtDevice;
+use super::way::Stretch;
 
 /// How sure a verdict is.
 #[derive(
@@ -64,6 +65,8 @@ pub struct Verdict {
     pub cpu: Option<u16>,
     /// The device at which most of the segment's time went by.
     pub at: Option<AtDevice>,
+    /// The part of the way that took most of a wire's time.
+    pub on_way: Option<Stretch>,
     /// What was not seen, so that it is not sure.
     pub doubt: Option<Doubt>,
 }
@@ -78,6 +81,7 @@ impl Verdict {
         certainty: Certainty::Undecided,
         cpu: None,
         at: None,
+        on_way: None,
         doubt: None,
     };
 }
@@ -105,6 +109,8 @@ pub struct Cause {
     pub cpu: Option<(u16, u64)>,
     /// The device that was concerned most often, and how often.
     pub at: Option<(AtDevice, u64)>,
+    /// The part of the way that was concerned most often, and how often.
+    pub on_way: Option<(Stretch, u64)>,
     /// What was not seen most often, and how often.
     pub doubt: Option<(Doubt, u64)>,
 }
@@ -118,6 +124,11 @@ impl Cause {
     /// The device, if it was the same one nine times out of ten.
     pub fn one_device(&self) -> Option<AtDevice> {
         one(self.at, self.count)
+    }
+
+    /// The part of the way, if it was the same one nine times out of ten.
+    pub fn one_stretch(&self) -> Option<Stretch> {
+        one(self.on_way, self.count)
     }
 
     /// Those of which it is not sure.

@@ -20,15 +20,17 @@ mod carve;
 mod chain;
 mod devices;
 mod doubt;
+mod way;
 
 use crate::analysis::clock::{Leg, WireSplit};
 use crate::model::host_time::{ClientNs, HostTime};
-use crate::model::{Breakdown, ClockRelation, Delay, Doubt, Probe, Segment};
+use crate::model::{Breakdown, ClockRelation, Delay, Doubt, Kept, Probe, Segment};
 use carve::{Carved, carve};
 pub(crate) use chain::CHAIN;
 use chain::{
     Picked, RX_IPRCV, RX_ONCPU, RX_SKDATAREADY, RX_USER, SERVER_DEVRCV, Softirq, TX_DEVOUT, TX_USER,
 };
+use way::{kept, lay_way, visits};
 
 /// Splits the total of a probe into segments. `wire` carries what earlier probes of the run say
 /// about the wire, and learns from this one. Absent when `l_tx_user` or `l_rx_user` is missing
@@ -45,6 +47,7 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
     into.delays.clear();
     into.unordered = 0;
     into.wire = None;
+    into.way.clear();
     wire.start_probe(probe.peer);
     let mut picked = Picked::from_path(&probe.path);
     let (Some(start), Some(end)) = (picked.client[TX_USER], picked.client[RX_USER]) else {
@@ -68,9 +71,11 @@ pub fn breakdown_into(probe: &Probe, wire: &mut WireSplit, into: &mut Breakdown)
         unattributed: Sum::default(),
         picked: &picked,
     };
-    segments.of_probe(probe.clock, wire);
+    let visits = visits(probe);
+    segments.of_probe(probe.clock, kept(&visits), wire);
     segments.finish();
     into.wire = wire.excess();
+    lay_way(&visits, &picked, wire, &mut into.way);
     true
 }
 
@@ -142,15 +147,15 @@ struct End<T> {
 }
 
 impl Segments<'_> {
-    fn of_probe(&mut self, clock: ClockRelation, wire: &mut WireSplit) {
+    fn of_probe(&mut self, clock: ClockRelation, kept: Kept, wire: &mut WireSplit) {
         let picked = self.picked;
         let (left, back) = picked.client_places();
         self.within_host(&picked.client, TX_USER, left);
         if let Some((arrived, returned)) = picked.server_places() {
-            self.around_server([left, arrived, returned, back], clock, wire);
+            self.around_server([left, arrived, returned, back], clock, kept, wire);
         } else {
             let ends = picked.client[left].zip(picked.client[back]);
-            let leg = wire.unsplit(ends.map_or(0, |(left, back)| back.since(left)));
+            let leg = wire.unsplit(ends.map_or(0, |(left, back)| back.since(left)), kept);
             self.crossing((left, back), leg, end_at_client(picked, back), LOCAL);
         }
         self.within_host(&picked.client, back, RX_USER);
@@ -174,6 +179,7 @@ impl Segments<'_> {
         &mut self,
         [left, arrived, returned, back]: [usize; 4],
         clock: ClockRelation,
+        kept: Kept,
         wire: &mut WireSplit,
     ) {
         let picked = self.picked;
@@ -192,7 +198,7 @@ impl Segments<'_> {
                 .add(crossing.round_ns().unwrap_or(0), None, doubt);
             return;
         }
-        let Some((leg_out, leg_in)) = wire.split(&crossing, clock) else {
+        let Some((leg_out, leg_in)) = wire.split(&crossing, kept, clock) else {
             return;
         };
         let at_server = End {

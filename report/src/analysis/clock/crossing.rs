@@ -1,7 +1,7 @@
 //! What a probe says of the two wires.
 
-use crate::model::ClockRelation;
 use crate::model::host_time::{ClientNs, ServerNs};
+use crate::model::{ClockRelation, Kept};
 
 /// The stamps that bracket the two wires of a probe, each on its host's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,16 @@ impl Crossing {
     pub fn round_ns(&self) -> Option<u64> {
         let away = self.back.checked_since(self.left)?;
         away.checked_sub(self.returned.checked_since(self.arrived)?)
+    }
+
+    /// With the server's stamps moved by what hosts on the way kept: the wires are shorter by that.
+    #[must_use]
+    pub const fn without(self, kept: Kept) -> Self {
+        Self {
+            arrived: ServerNs(self.arrived.0.wrapping_sub(kept.request_ns)),
+            returned: ServerNs(self.returned.0.wrapping_add(kept.reply_ns)),
+            ..self
+        }
     }
 
     /// Time on each of them, out and in, nanoseconds, if the two clocks are one; absent when the

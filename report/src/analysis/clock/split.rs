@@ -4,7 +4,7 @@ use super::crossing::Crossing;
 use super::estimate::Estimate;
 use super::filter::ClockModel;
 use crate::model::host_time::ClientNs;
-use crate::model::{ClockRelation, ClockSummary, WireExcess};
+use crate::model::{ClockRelation, ClockSummary, Direction, Kept, Stretch, WireExcess};
 use std::net::IpAddr;
 
 /// Time on the wire in one direction, and what is known about it.
@@ -30,11 +30,17 @@ pub struct WireSplit {
     estimate: Option<Estimate>,
     excess: Option<WireExcess>,
     /// Smallest time of each direction, nanoseconds.
-    base_out: Option<u64>,
-    base_in: Option<u64>,
+    base: [Option<u64>; 2],
     /// Smallest time from departure to return where nothing is known of the server, nanoseconds.
     base_unsplit: Option<u64>,
+    /// Smallest time in hosts on the way, nanoseconds, of probes that had any.
+    base_kept: [Option<u64>; 2],
+    /// The same between neighbours where hosts on the way stamp too.
+    parts: Vec<(Stretch, Self)>,
 }
+
+/// Upper bound on parts of the way: 16 hosts, and what is between them while some lack stamps.
+const MAX_PARTS: usize = 64;
 
 impl WireSplit {
     /// Nothing is known yet.
@@ -82,39 +88,95 @@ impl WireSplit {
         })
     }
 
-    /// The two directions of a crossing, out and in; they sum to [`Crossing::round_ns`] exactly.
-    /// On one clock both are exact. Absent when the stamps contradict each other.
-    pub fn split(&mut self, crossing: &Crossing, clock: ClockRelation) -> Option<(Leg, Leg)> {
-        let round = crossing.round_ns()?;
+    /// The two directions of a crossing, out and in, of which hosts on the way `kept` a part; they sum to the
+    /// time on both wires exactly. On one clock both are exact. Absent when the stamps contradict each other.
+    pub fn split(
+        &mut self,
+        crossing: &Crossing,
+        kept: Kept,
+        clock: ClockRelation,
+    ) -> Option<(Leg, Leg)> {
         match clock {
             ClockRelation::Same => {
+                crossing.round_ns()?;
                 let (out, back) = crossing.on_one_clock(clock)?;
                 Some((
-                    exact(out, &mut self.base_out),
-                    exact(back, &mut self.base_in),
+                    self.one_way(Direction::Request, out),
+                    self.one_way(Direction::Reply, back),
                 ))
             }
-            ClockRelation::Separate => {
-                let estimate = self.clock.get_or_insert_default().update(crossing);
-                let (out, back) = share(round, &estimate);
-                self.estimate = Some(estimate);
-                self.excess = Some(WireExcess {
-                    base_out_ns: out.base_ns,
-                    base_in_ns: back.base_ns,
-                    excess_ns: round - out.base_ns - back.base_ns,
-                    margin_ns: (2.0 * estimate.margin_ns).ceil() as u64,
-                    moved_ns: estimate.moved_ns.ceil() as u64,
-                    shows_clock: estimate.glitch.is_none(),
-                });
-                Some((out, back))
-            }
+            ClockRelation::Separate => self.estimated(crossing, kept),
         }
     }
 
-    /// A departure and a return with no stamp between them: one exact span, nanoseconds.
-    pub fn unsplit(&mut self, ns: u64) -> Leg {
-        exact(ns, &mut self.base_unsplit)
+    /// Hosts on the way are not part of what the clock is learnt from.
+    fn estimated(&mut self, crossing: &Crossing, kept: Kept) -> Option<(Leg, Leg)> {
+        let without = crossing.without(kept);
+        let (wires, kept) = match without.round_ns() {
+            Some(_) => (&without, kept),
+            // They cannot have had it for so long.
+            None => (crossing, Kept::default()),
+        };
+        let round = wires.round_ns()?;
+        let estimate = self.clock.get_or_insert_default().update(wires);
+        let (out, back) = share(round, &estimate);
+        let kept_ns = [kept.request_ns, kept.reply_ns];
+        let mut bases = self.base_kept.iter_mut().zip(kept_ns);
+        let base = std::array::from_fn(|_| bases.next().map_or(0, |(min, ns)| base_kept(min, ns)));
+        let [base_out, base_in]: [u64; 2] = base;
+        self.estimate = Some(estimate);
+        self.excess = Some(WireExcess {
+            base_out_ns: out.base_ns + base_out,
+            base_in_ns: back.base_ns + base_in,
+            excess_ns: round - out.base_ns - back.base_ns,
+            kept: Kept {
+                request_ns: kept.request_ns - base_out,
+                reply_ns: kept.reply_ns - base_in,
+            },
+            margin_ns: (2.0 * estimate.margin_ns).ceil() as u64,
+            moved_ns: estimate.moved_ns.ceil() as u64,
+            shows_clock: estimate.glitch.is_none(),
+        });
+        Some((out.and(kept.request_ns), back.and(kept.reply_ns)))
     }
+
+    /// A departure and a return with no stamp of the server between them: one exact span, nanoseconds.
+    pub fn unsplit(&mut self, ns: u64, kept: Kept) -> Leg {
+        let kept_ns = Some(kept.sum_ns()).filter(|kept| *kept <= ns).unwrap_or(0);
+        exact(ns - kept_ns, &mut self.base_unsplit).and(kept_ns)
+    }
+
+    /// One direction by one clock: exact.
+    pub fn one_way(&mut self, direction: Direction, ns: u64) -> Leg {
+        exact(ns, &mut self.base[direction as usize])
+    }
+
+    /// What is known of a part of the way; absent if there are too many.
+    pub fn part(&mut self, of: Stretch) -> Option<&mut Self> {
+        let known = self.parts.iter().position(|(known, _)| *known == of);
+        if known.is_none() && self.parts.len() < MAX_PARTS {
+            self.parts.push((of, Self::new()));
+        }
+        let at = known.unwrap_or(self.parts.len().checked_sub(1)?);
+        let (found, part) = &mut self.parts[at];
+        (*found == of).then_some(part)
+    }
+}
+
+impl Leg {
+    /// With what hosts on the way kept, nanoseconds.
+    fn and(self, kept_ns: u64) -> Self {
+        Self {
+            ns: self.ns + kept_ns,
+            bounds: self.bounds.map(|(lo, hi)| (lo + kept_ns, hi + kept_ns)),
+            base_ns: self.base_ns + kept_ns,
+        }
+    }
+}
+
+/// The least that hosts on the way ever needed, nanoseconds. Probes without their stamps say nothing.
+fn base_kept(min: &mut Option<u64>, ns: u64) -> u64 {
+    if ns == 0 { 0 } else { keep_min(min, ns) }
 }
 
 fn exact(ns: u64, base: &mut Option<u64>) -> Leg {
@@ -169,7 +231,7 @@ mod tests {
     fn one_clock_is_exact() {
         let mut wire = WireSplit::new();
         let (out, back) = wire
-            .split(&crossing(700, 300, 0), ClockRelation::Same)
+            .split(&crossing(700, 300, 0), Kept::default(), ClockRelation::Same)
             .unwrap();
         assert_eq!((out.ns, out.bounds, out.base_ns), (700, None, 700));
         assert_eq!((back.ns, back.bounds, back.base_ns), (300, None, 300));
@@ -193,7 +255,8 @@ mod tests {
             } = crossing(out, back, offset);
             let crossing = [left.0, arrived.0, returned.0, back.0].map(|ns| ns + at);
             let crossing = Crossing::from(crossing);
-            wire.split(&crossing, ClockRelation::Separate).unwrap()
+            wire.split(&crossing, Kept::default(), ClockRelation::Separate)
+                .unwrap()
         };
         let mut wire = WireSplit::new();
         for _ in 0..20 {
@@ -227,7 +290,9 @@ mod tests {
         let mut wire = WireSplit::new();
         for k in 0_u64..1_000 {
             let crossing = crossing(500 + k * 7 % 90, 501 + k * 3 % 70, (k * 100) as i64);
-            let (out, back) = wire.split(&crossing, ClockRelation::Separate).unwrap();
+            let (out, back) = wire
+                .split(&crossing, Kept::default(), ClockRelation::Separate)
+                .unwrap();
             assert_eq!(Some(out.ns + back.ns), crossing.round_ns());
             let bounds = [out, back].map(|leg| leg.bounds.unwrap());
             for (leg, (lo, hi)) in [out, back].into_iter().zip(bounds) {
@@ -280,7 +345,7 @@ mod tests {
     fn a_server_that_kept_the_probe_too_long_is_a_contradiction() {
         let impossible = Crossing::from([10, 0, 100, 50]);
         assert_eq!(
-            WireSplit::new().split(&impossible, ClockRelation::Separate),
+            WireSplit::new().split(&impossible, Kept::default(), ClockRelation::Separate),
             None
         );
     }

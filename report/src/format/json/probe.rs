@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    AtDeviceLine, Clock, DeviceLine, DoubtLine, LostOn, Place, Time, is_default, read_symbol,
-    symbol,
+    AtDeviceLine, Clock, DeviceLine, DoubtLine, LostOn, Place, StretchLine, Time, is_default,
+    read_symbol, symbol,
 };
 use crate::model::send_error::SendError;
 use crate::model::{
     Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
-    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Ttl, Verdict,
+    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Stretch, Ttl,
+    Verdict, WayPart, WayTime,
 };
 
 /// A probe read back.
@@ -51,6 +52,8 @@ pub(super) struct ProbeLine<'a> {
     points: Vec<StampLine<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     delays: Vec<DelayLine<'a>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    way: Vec<WayLine>,
     #[serde(default, skip_serializing_if = "is_default")]
     unordered: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,6 +74,7 @@ impl<'a> ProbeLine<'a> {
             blame,
         } = result;
         let delays = breakdown.iter().flat_map(|breakdown| &breakdown.delays);
+        let way = breakdown.iter().flat_map(|breakdown| &breakdown.way);
         let [request_ttl, reply_ttl] = probe.ttl;
         Self {
             seq: probe.seq,
@@ -94,6 +98,7 @@ impl<'a> ProbeLine<'a> {
                 .map(|stamp| StampLine::new(stamp, names))
                 .collect(),
             delays: delays.map(|delay| DelayLine::new(delay, names)).collect(),
+            way: way.map(WayLine::from).collect(),
             unordered: breakdown
                 .as_ref()
                 .map_or(0, |breakdown| breakdown.unordered),
@@ -106,6 +111,8 @@ impl<'a> ProbeLine<'a> {
 
 /// Stamps that a probe can have: up to 32 hops a host and direction, and user space.
 const MAX_STAMPS: usize = 512;
+/// Parts of the way that a probe can have: hosts on it, and the wires between.
+const MAX_PARTS: usize = 64;
 /// Blames that a probe can have: a segment each, on either host.
 const MAX_BLAMES: usize = 2 * Segment::ALL.len();
 
@@ -117,6 +124,7 @@ impl ProbeLine<'_> {
         };
         few("stamps", self.points.len(), MAX_STAMPS)?;
         few("delays", self.delays.len(), Segment::ALL.len())?;
+        few("parts of the way", self.way.len(), MAX_PARTS)?;
         few("blames", self.blame.len(), MAX_BLAMES)?;
         let sum = |sum: u64, delay: &DelayLine| sum.checked_add(delay.ns);
         if self.delays.iter().try_fold(0, sum).is_none() {
@@ -158,6 +166,7 @@ impl From<ProbeLine<'_>> for ProbeRead {
             delays: line.delays.iter().map(Delay::from).collect(),
             unordered: line.unordered,
             wire: None,
+            way: line.way.iter().map(WayPart::from).collect(),
         });
         let loss = line.loss.map(Loss::from);
         let drop = loss.as_ref().and_then(|loss| loss.drop.as_ref());
@@ -400,6 +409,71 @@ impl From<&DelayLine<'_>> for Delay {
     }
 }
 
+/// A part of the way: both directions together, and each of them where it is known.
+#[derive(Serialize, Deserialize)]
+struct WayLine {
+    #[serde(flatten)]
+    of: StretchLine,
+    ns: u64,
+    base_ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<WayTimeLine>,
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    back: Option<WayTimeLine>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct WayTimeLine {
+    ns: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lo: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hi: Option<u64>,
+}
+
+impl From<WayTime> for WayTimeLine {
+    fn from(time: WayTime) -> Self {
+        Self {
+            ns: time.ns,
+            lo: time.bounds.map(|(lo, _)| lo),
+            hi: time.bounds.map(|(_, hi)| hi),
+        }
+    }
+}
+
+impl From<WayTimeLine> for WayTime {
+    fn from(line: WayTimeLine) -> Self {
+        Self {
+            ns: line.ns,
+            bounds: line.lo.zip(line.hi),
+        }
+    }
+}
+
+impl From<&WayPart> for WayLine {
+    fn from(part: &WayPart) -> Self {
+        let direction = |k: usize| part.directions[k].map(WayTimeLine::from);
+        Self {
+            of: part.of.into(),
+            ns: part.ns,
+            base_ns: part.base_ns,
+            out: direction(0),
+            back: direction(1),
+        }
+    }
+}
+
+impl From<&WayLine> for WayPart {
+    fn from(line: &WayLine) -> Self {
+        Self {
+            of: line.of.into(),
+            ns: line.ns,
+            base_ns: line.base_ns,
+            directions: [line.out, line.back].map(|time| time.map(WayTime::from)),
+        }
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct VerdictLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -417,6 +491,8 @@ struct VerdictLine<'a> {
     #[serde(flatten)]
     at: AtDeviceLine<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    on_way: Option<StretchLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     doubt: Option<DoubtLine<'a>>,
 }
 
@@ -430,6 +506,7 @@ impl<'a> VerdictLine<'a> {
             certainty,
             cpu,
             at,
+            on_way,
             doubt,
         } = *verdict;
         Self {
@@ -442,6 +519,7 @@ impl<'a> VerdictLine<'a> {
             sure: certainty == Certainty::Sure,
             cpu,
             at: AtDeviceLine::new(at, names),
+            on_way: on_way.map(StretchLine::from),
             doubt: doubt.map(|doubt| DoubtLine::new(doubt, names)),
         }
     }
@@ -457,6 +535,7 @@ impl From<&VerdictLine<'_>> for Verdict {
             certainty: line.certainty,
             cpu: line.cpu,
             at: line.at.at(),
+            on_way: line.on_way.map(Stretch::from),
             doubt: line.doubt.as_ref().and_then(DoubtLine::doubt),
         }
     }

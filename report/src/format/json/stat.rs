@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::hdr::Hdr;
 use super::value::{
-    AtDeviceLine, DeviceLine, DoubtLine, LostOn, Numbers, Time, TotalOr, count, is_default,
-    read_symbol, symbol,
+    AtDeviceLine, DeviceLine, DoubtLine, LostOn, Numbers, StretchLine, Time, TotalOr, count,
+    is_default, read_symbol, symbol,
 };
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
     Above, BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, FlowStat, Judged,
     LossCount, Mark, Marks, Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State,
-    Summary, Trip, Value, Variation,
+    Stretch, Summary, Trip, Value, Variation,
 };
 
 /// How many probes were lost at one place for one reason at one device.
@@ -80,6 +80,10 @@ struct CauseLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device_count: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    on_way: Option<StretchLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_way_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     doubt: Option<DoubtLine<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     doubt_count: Option<u64>,
@@ -107,6 +111,7 @@ impl<'a> CauseLine<'a> {
             max_ns,
             cpu,
             at,
+            on_way,
             doubt,
         } = *cause;
         Self {
@@ -122,6 +127,8 @@ impl<'a> CauseLine<'a> {
             cpu_count: cpu.map(|(_, count)| count),
             at: AtDeviceLine::new(at.map(|(at, _)| at), names),
             device_count: at.map(|(_, count)| count),
+            on_way: on_way.map(|(on_way, _)| on_way.into()),
+            on_way_count: on_way.map(|(_, count)| count),
             doubt: doubt.map(|(doubt, _)| DoubtLine::new(doubt, names)),
             doubt_count: doubt.map(|(_, count)| count),
         }
@@ -141,6 +148,7 @@ impl From<&CauseLine<'_>> for Cause {
             max_ns: line.max,
             cpu: line.cpu.zip(line.cpu_count),
             at: line.at.at().zip(line.device_count),
+            on_way: line.on_way.map(Stretch::from).zip(line.on_way_count),
             doubt: line
                 .doubt
                 .as_ref()

@@ -4,7 +4,7 @@ use super::hdr::{Hdr, MAX_PROBES};
 use crate::analysis::headline::About;
 use crate::model::{
     AtDevice, Certainty, ClockRelation, DelayStat, Device, Direction, Doubt, Host, Ifindex, Names,
-    Netns, Owner, Place as LostAt, Point, Segment, State, Status, Symbol, Trip, Unseen,
+    Netns, Owner, Place as LostAt, Point, Segment, State, Status, Stretch, Symbol, Trip, Unseen,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::Error as _;
@@ -248,6 +248,35 @@ impl<'a> AtDeviceLine<'a> {
         let queue = self.queue;
         let device = self.device.device();
         device.map(|device| AtDevice { device, queue })
+    }
+}
+
+/// A part of the way: a host, if it begins and ends there; all behind, if it has no end.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct StretchLine {
+    from: Host,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Host>,
+}
+
+impl From<Stretch> for StretchLine {
+    fn from(stretch: Stretch) -> Self {
+        let (from, to) = match stretch {
+            Stretch::Within(host) => (host, Some(host)),
+            Stretch::Between(near, far) => (near, Some(far)),
+            Stretch::Behind(host) => (host, None),
+        };
+        Self { from, to }
+    }
+}
+
+impl From<StretchLine> for Stretch {
+    fn from(StretchLine { from, to }: StretchLine) -> Self {
+        match to {
+            Some(to) if to == from => Self::Within(from),
+            Some(to) => Self::Between(from, to),
+            None => Self::Behind(from),
+        }
     }
 }
 
