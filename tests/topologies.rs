@@ -1,7 +1,7 @@
 //! Faults of known size in known places of many topologies: what is named is the right host, or
 //! it is not sure.
 
-mod table;
+pub mod table;
 
 use super::harness::{Finished, Server, alone, client, delay, status};
 use super::kit::hold::{Hold, Means, Side};
@@ -360,9 +360,8 @@ impl Measured<'_> {
         };
         let whose = match spot.at {
             at if at.is_wire() => " (wire)",
-            At::Way(..) | At::Wire => "",
             At::Between => " (between)",
-            At::Client | At::Server => "",
+            _ => "",
         };
         format!("{packet}: {what} {} in {}{whose}", spot.dev, spot.host)
     }

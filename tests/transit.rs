@@ -1,8 +1,11 @@
 //! A host on the way that runs a server is never the destination: its stamps lie between the two wires.
 
 use super::harness::{Finished, Server, at_device, client, points};
+use super::topologies::table::TWO_ROUTERS;
 use netns::{Host, Lab};
+use pingtrace::selftest::inject::forwarder::Plan;
 use serde_json::Value;
+use std::time::Duration;
 
 /// Options that make one kernel two hosts, each with its namespace only.
 const CLIENT: &str = "--userid 3 -i 5ms -o json -m 1us";
@@ -95,6 +98,61 @@ fn a_server_behind_a_router_with_a_server_keeps_its_stamps() {
         assert_eq!(probe["loss"]["place"], "no_word", "{probe:#}");
         assert!(probe["loss"].get("drop").is_none(), "{probe:#}");
     }
+}
+
+/// With a server at the end, and without: each host has its stamps, in its namespace, and its part of the way.
+#[test]
+fn two_routers_with_servers_are_kept_apart() {
+    let row = TWO_ROUTERS;
+    let hosts = row.topology.build(Plan::new(Duration::ZERO, Vec::new()));
+    let start = |(host, args): &(&str, &str)| Server::start(hosts.get(host), args);
+    let (routers, ends): (Vec<_>, Vec<_>) = row.servers.iter().partition(|s| s.0 != "server");
+    let _routers: Vec<_> = routers.into_iter().map(start).collect();
+    let run = |end: &str| {
+        let args = format!("-c {} -n -i 5ms -C 150 -m 1us -o", row.client);
+        let json = client(hosts.get("client"), &format!("{args} json"));
+        assert_eq!(json.status, 0, "{json:#?}");
+        for probe in json.probes() {
+            for (host, place) in [("transit2", "one"), ("transit3", "two")] {
+                let of_host = |p: &&Value| p["host"] == host;
+                let all = probe["points"].as_array().expect("points").iter();
+                let inode = u64::from(hosts.get(place).inode());
+                assert!(
+                    all.filter(of_host).all(|p| p["netns"] == inode),
+                    "{probe:#}"
+                );
+            }
+        }
+        let text = client(hosts.get("client"), &format!("{args} text")).stdout;
+        let parts = ["between client and transit2", "in transit2", end];
+        let middle = ["between transit2 and transit3", "in transit3"];
+        for part in parts.into_iter().chain(middle) {
+            assert!(text.lines().any(|l| l.starts_with(part)), "{part}: {text}");
+        }
+        json
+    };
+    let path = ["client", "transit2", "transit3", "transit2", "client"];
+    assert_hosts(&run("behind transit3"), &path);
+    let _server: Vec<_> = ends.into_iter().map(start).collect();
+    let path = [
+        "client", "transit2", "transit3", "server", "transit3", "transit2", "client",
+    ];
+    let run = run("between transit3 and server");
+    assert_hosts(&run, &path);
+    // By the end their devices have names, each its own.
+    let last = run.probes().pop().expect("a probe");
+    let of_routers = |p: &&Value| p["host"].as_str().is_some_and(|h| h.starts_with("transit"));
+    let named = at_points(&last, "m_")
+        .filter(of_routers)
+        .map(|p| p["dev"].as_str());
+    let there_and_back = [
+        "c0", "m0", "m0", "m0", "s0", "s0", "s0", "m0", "m0", "m0", "c0", "c0",
+    ];
+    assert_eq!(
+        named.collect::<Vec<_>>(),
+        there_and_back.map(Some),
+        "{last:#}"
+    );
 }
 
 /// Towards the server.

@@ -40,6 +40,7 @@ struct scratch {
 	struct pt_stamp old[PT_INBAND_MAX];
 	__u32 count, next;
 	struct pt_place last;
+	__be16 named_host; /* of the names: 0 for the server's */
 	__u8 statuses[PT_WINDOW_BYTES];
 };
 
@@ -279,7 +280,7 @@ static __noinline void add_name(struct scratch *s, __u32 room, __u32 in_netns, _
 {
 	struct pt_place place = { in_netns, ifindex };
 	struct pt_name *name;
-	__u32 i;
+	__u32 i, n;
 
 	if (!in_netns)
 		return;
@@ -288,12 +289,15 @@ static __noinline void add_name(struct scratch *s, __u32 room, __u32 in_netns, _
 		want_name(in_netns, ifindex);
 		return;
 	}
-	if (s->count + name->count > room)
+	n = s->count;
+	if (n + name->count > room)
 		return;
 	for (i = 0; i < PT_NAME_ENTRIES; i++) {
 		if (i >= name->count || !append(s, &name->entry[i], room, 0))
 			break;
 	}
+	if (name->count)
+		s->fresh[n & (PT_STAMPS - 1)].host = s->named_host;
 }
 
 /* Adds the names of the place of a stamp in this packet, if it is another one than the last. */
@@ -319,9 +323,11 @@ static __always_inline void gather_names(struct scratch *s, const struct reply *
 {
 	__u32 room = r->room < PT_INBAND_MAX ? r->room : PT_INBAND_MAX, stamps = s->count, i;
 
-	if (!send_names || !stamps || !names_due(ses))
+	/* A name takes two entries; without room for one its turn is later. */
+	if (!send_names || !stamps || stamps + 2 > room || !names_due(ses))
 		return;
 	s->last.netns = s->last.ifindex = 0;
+	s->named_host = r->own ? 0 : r->host;
 	for (i = 0; i < PT_INBAND_MAX; i++) {
 		if (i >= stamps)
 			break;
@@ -488,7 +494,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 		gather_late(s, &r, hash, ses);
 	if (r.own)
 		gather_ttl(s, &r, rec);
-	if (ses && r.own)
+	if (ses)
 		gather_names(s, &r, ses);
 	if (put(skb, &r, s)) {
 		rec->state &= ~PT_REC_PENDING;

@@ -486,7 +486,7 @@ const SECOND: At = Way("transit3", "transit3");
 const BEHIND: At = Way("transit3", "");
 
 /// Between the routers a wire that nobody sees.
-const TWO_ROUTERS: Row = Row {
+pub const TWO_ROUTERS: Row = Row {
     servers: &[("one", ROUTER), ("two", NEXT_ROUTER), ("server", TWO_HOSTS)],
     client: "10.77.0.2 --userid 3 --size 640",
     ..two_hosts(

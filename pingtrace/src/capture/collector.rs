@@ -315,6 +315,7 @@ impl Collector {
         self.slip(probe.seq, sent);
         if let Some(hops) = &mut self.hops {
             hops.record(probe);
+            hops.way.record(&self.scratch.way);
         }
     }
 

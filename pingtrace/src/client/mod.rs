@@ -3,6 +3,7 @@
 mod args;
 mod core;
 mod echo;
+mod host_names;
 mod index;
 mod journey;
 mod negotiation;
@@ -13,7 +14,6 @@ mod refusals;
 mod run;
 pub mod schedule;
 mod sender;
-mod server_names;
 mod session;
 mod slot_stamps;
 mod this_host;

@@ -250,7 +250,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             .in_flight()
             .min(shared.table.slots().into());
         collector.table_use(in_use as u32, self.core.journey.counts().evicted);
-        let refused = collector.refused_blame() + self.here.server_names.refused;
+        let refused = collector.refused_blame() + self.here.host_names.refused;
         let counters = collector.counters();
         self.core.count(counters);
         counters.refused += refused;

@@ -7,8 +7,8 @@
 
 use super::args::Args;
 use super::echo::Echo;
+use super::host_names::HostNames;
 use super::receiver::Receiver;
-use super::server_names::ServerNames;
 use super::this_host::ThisHost;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
@@ -88,7 +88,7 @@ pub fn run(
         echo: Echo::default(),
         collector,
         explainer,
-        server_names: ServerNames::default(),
+        host_names: HostNames::default(),
         ticks: explain::Ticks::default(),
     };
     let mut receiver = Receiver::new(here);

@@ -2,9 +2,9 @@
 
 use super::core::{Answered, Moment, Shell};
 use super::echo::Echo;
+use super::host_names::HostNames;
 use super::index::ProbeIndex;
-use super::journey::{Journey, stamp};
-use super::server_names::ServerNames;
+use super::journey::{HostsOnTheWay, Journey, stamp};
 use super::slot_stamps::SlotStamps;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
@@ -38,7 +38,7 @@ pub struct ThisHost<'a, 'k> {
     /// For it, on the CPUs that receive.
     pub ticks: explain::Ticks,
     /// What the server calls its namespaces and devices.
-    pub server_names: ServerNames,
+    pub host_names: HostNames,
 }
 
 impl Shell for ThisHost<'_, '_> {
@@ -127,9 +127,9 @@ impl Shell for ThisHost<'_, '_> {
         self.collector.icmp_error(error);
     }
 
-    /// The names and the blame that the server sent.
-    fn extensions(&mut self, packet: &Packet<'_>) {
-        if let Some(names) = self.server_names.take_from(packet) {
+    /// The names and the blame that other hosts sent.
+    fn extensions(&mut self, packet: &Packet<'_>, hosts: &HostsOnTheWay) {
+        if let Some(names) = self.host_names.take_from(packet, hosts) {
             self.collector.names(names);
         }
         let text = packet.extensions().filter_map(|extension| match extension {

@@ -75,6 +75,8 @@ pub enum Extension {
         netns: Netns,
         /// Device; 0: the namespace itself.
         ifindex: Ifindex,
+        /// Number of the host, as in a stamp, if it is on the way; else 0.
+        host: u16,
     },
     /// A part of a name for the drop of the same probe, of its blame, or for a place: printable ASCII.
     Text {
@@ -138,6 +140,7 @@ impl Extension {
                     return Some(Self::Place {
                         netns: Netns(e.netns.get()),
                         ifindex: Ifindex(e.ifindex.get()),
+                        host: e.host.get(),
                     });
                 }
                 let about = About::ALL.into_iter().find(|a| *a as u16 == about)?;
@@ -175,9 +178,14 @@ impl Extension {
                 cpu: (*direction as u16).into(),
                 aux: (*back).into(),
             }),
-            Self::Place { netns, ifindex } => Some(EntryV1 {
+            Self::Place {
+                netns,
+                ifindex,
+                host,
+            } => Some(EntryV1 {
                 netns: netns.0.into(),
                 ifindex: ifindex.0.into(),
+                host: (*host).into(),
                 point: TEXT_KIND.into(),
                 cpu: PLACE.into(),
                 ..EntryV1::new_zeroed()

@@ -18,7 +18,7 @@ const CUT: &str = "..";
 /// A namespace, or a device of it.
 pub type Place = (Netns, Ifindex);
 
-/// The entries that give a place its name.
+/// The entries that give a place its name. On the way the in-band program adds the host's number.
 pub fn entries((netns, ifindex): Place, name: &str) -> Vec<Extension> {
     let is_printable = |c: char| c.is_ascii_graphic() || c == ' ';
     let printable = |c| if is_printable(c) { c } else { '?' };
@@ -27,31 +27,39 @@ pub fn entries((netns, ifindex): Place, name: &str) -> Vec<Extension> {
         name.truncate(MAX_NAME - CUT.len());
         name.push_str(CUT);
     }
-    let mut entries = vec![Extension::Place { netns, ifindex }];
+    let mut entries = vec![Extension::Place {
+        netns,
+        ifindex,
+        host: 0,
+    }];
     entries.extend(Extension::texts(About::Name, &name, 0));
     entries
 }
 
-/// The names in a packet.
-pub fn read(packet: &Packet<'_>) -> Vec<(Place, String)> {
-    let mut names: Vec<(Place, String)> = Vec::new();
+/// The names in a packet, each with the number of its host (0: the server) and its place.
+pub fn read(packet: &Packet<'_>) -> Vec<(u16, Place, String)> {
+    let mut names: Vec<(u16, Place, String)> = Vec::new();
     for extension in packet.extensions() {
         match extension {
-            Extension::Place { netns, ifindex } => names.push(((netns, ifindex), String::new())),
+            Extension::Place {
+                netns,
+                ifindex,
+                host,
+            } => names.push((host, (netns, ifindex), String::new())),
             Extension::Text {
                 about: About::Name,
                 text,
                 ..
             } => {
-                let unfinished = names.last_mut().filter(|(_, name)| name.len() < MAX_NAME);
-                if let Some((_, name)) = unfinished {
+                let unfinished = names.last_mut().filter(|(.., name)| name.len() < MAX_NAME);
+                if let Some((.., name)) = unfinished {
                     name.push_str(&text);
                 }
             }
             _ => {}
         }
     }
-    names.retain(|(_, name)| !name.trim().is_empty());
+    names.retain(|(.., name)| !name.trim().is_empty());
     names
 }
 
@@ -75,7 +83,9 @@ mod tests {
 
     fn read_back(extensions: &[Extension]) -> Vec<(Place, String)> {
         let message = message(extensions);
-        read(&packet::parse(&message, Family::V4).unwrap())
+        let names = read(&packet::parse(&message, Family::V4).unwrap());
+        let of_place = |(_, place, name)| (place, name);
+        names.into_iter().map(of_place).collect()
     }
 
     #[test]

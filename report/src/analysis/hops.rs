@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::analysis::distribution::Distribution;
+use crate::analysis::way::WayStats;
 use crate::model::{
     ClockRelation, DelayStat, Direction, Host, Ifindex, Netns, Point, Probe, Stamp,
 };
@@ -54,6 +55,8 @@ pub struct HopStats {
     hops: HashMap<HopKey, Hop>,
     overflow: u64,
     unordered: u64,
+    /// The parts of the way; counted by the caller.
+    pub way: WayStats,
 }
 
 impl HopStats {

@@ -21,6 +21,7 @@ pub mod series; // totals over time
 pub mod slowest; // the slowest ones
 pub(crate) mod spans; // percentiles of the parts of a run
 pub mod stats; // all of it together
+pub mod way; // hosts on the way, and the wires between
 
 // A run.
 pub mod confusion; // its verdicts beside known faults

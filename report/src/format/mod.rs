@@ -7,3 +7,4 @@ mod places; // columns of namespaces and devices
 pub mod saved; // a run read back
 pub mod style; // within which width, and whether with colours
 pub mod text; // for people
+mod way_table; // a part of the text

@@ -11,6 +11,7 @@ use crate::analysis::hops::{HopStat, HopStats};
 use crate::format::flow_table::flow_table;
 use crate::format::places::Places;
 use crate::format::style::Style;
+use crate::format::way_table::way_table;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
@@ -318,11 +319,14 @@ pub fn hop_table(hops: &HopStats, names: &Names, style: &Style) -> String {
         }
     }
     let oddities = [
-        ("too many different hops", hops.overflow()),
+        (
+            "too many different hops",
+            hops.overflow() + hops.way.overflow(),
+        ),
         ("hops out of order", hops.unordered()),
     ];
     push_oddities(&mut text, &oddities);
-    text
+    text + &way_table(&hops.way)
 }
 
 fn push_hop(text: &mut String, hop: &HopStat, places: &Places<'_>, columns: &[Column]) {

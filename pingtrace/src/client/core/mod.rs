@@ -139,7 +139,7 @@ impl Core {
             }
         }
         self.take_statuses(&packet, now);
-        shell.extensions(&packet);
+        shell.extensions(&packet, self.journey.on_the_way());
         let dropped = self.journey.dropped(&packet);
         if !packet.is_stamp_packet() {
             return self.echo(&packet, ttl, now, shell);

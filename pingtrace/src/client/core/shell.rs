@@ -1,6 +1,7 @@
 //! What the core asks of this host, and gives to the outputs.
 
 use crate::client::index::ProbeIndex;
+use crate::client::journey::HostsOnTheWay;
 use crate::client::slot_stamps::SlotStamps;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::packet::Packet;
@@ -42,6 +43,6 @@ pub trait Shell {
     fn duplicate(&mut self, probe: Probe);
     /// A host refused a probe in flight.
     fn icmp_error(&mut self, error: &IcmpError);
-    /// The server sent something beside stamps.
-    fn extensions(&mut self, packet: &Packet<'_>);
+    /// The server, or a host on the way, sent something beside stamps.
+    fn extensions(&mut self, packet: &Packet<'_>, hosts: &HostsOnTheWay);
 }

@@ -18,6 +18,7 @@
 use super::*;
 use crate::client::args::Mode;
 use crate::client::index::ProbeIndex;
+use crate::client::journey::HostsOnTheWay;
 use crate::wire::entry::Entry;
 use crate::wire::extension::About;
 use crate::wire::flows::Flows;
@@ -126,7 +127,7 @@ impl Shell for TestHost {
 
     fn icmp_error(&mut self, _: &IcmpError) {}
 
-    fn extensions(&mut self, _: &Packet<'_>) {}
+    fn extensions(&mut self, _: &Packet<'_>, _: &HostsOnTheWay) {}
 }
 
 /// A run of one file.

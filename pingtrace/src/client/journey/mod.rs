@@ -14,6 +14,7 @@ mod transit;
 
 pub use arrival::{Arrival, Identity, Unanswered};
 pub use pending::stamp;
+pub use transit::Hosts as HostsOnTheWay;
 
 use crate::client::index::ProbeIndex;
 use crate::client::slot_stamps::SlotStamps;
@@ -113,6 +114,11 @@ impl Journey {
             refused: self.counts.refused + self.drops.refused,
             ..self.counts
         }
+    }
+
+    /// Hosts on the way that stamp probes.
+    pub fn on_the_way(&self) -> &HostsOnTheWay {
+        &self.on_the_way
     }
 
     /// Sets the number of probes sent: stamps of others are refused.

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::value::{Numbers, Place};
+use super::value::{Numbers, Place, StretchLine};
 use crate::analysis::hops::{HopStat, HopStats};
+use crate::analysis::way::WayStat;
 use crate::model::{Host, Names, Point};
 
 #[derive(Serialize)]
@@ -11,6 +12,8 @@ pub(super) struct HopsLine<'a> {
     hops: Vec<HopLine<'a>>,
     overflow: u64,
     unordered: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    way: Vec<WayStatLine>,
 }
 
 impl<'a> HopsLine<'a> {
@@ -18,8 +21,34 @@ impl<'a> HopsLine<'a> {
         let stats = hops.hops();
         Self {
             hops: stats.iter().map(|hop| HopLine::new(hop, names)).collect(),
-            overflow: hops.overflow(),
+            overflow: hops.overflow() + hops.way.overflow(),
             unordered: hops.unordered(),
+            way: hops.way.parts().iter().map(WayStatLine::from).collect(),
+        }
+    }
+}
+
+/// A part of the way.
+#[derive(Serialize)]
+struct WayStatLine {
+    #[serde(flatten)]
+    of: StretchLine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    both: Option<Numbers>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out: Option<Numbers>,
+    #[serde(rename = "in", skip_serializing_if = "Option::is_none")]
+    back: Option<Numbers>,
+}
+
+impl From<&WayStat> for WayStatLine {
+    fn from(stat: &WayStat) -> Self {
+        let [both, out, back] = stat.times.each_ref().map(|t| t.as_ref().map(Numbers::from));
+        Self {
+            of: stat.of.into(),
+            both,
+            out,
+            back,
         }
     }
 }
