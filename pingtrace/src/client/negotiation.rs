@@ -11,6 +11,8 @@ const MISS_GRACE_NS: u64 = 100_000_000;
 /// How this peer's stamps return.
 pub struct Negotiation {
     mode: Mode,
+    /// How long a probe waits for its stamps.
+    timeout_ns: u64,
     in_use: Option<StampReturn>,
     /// Packets in a row that brought stamps another way than the one in use.
     strays: u32,
@@ -22,9 +24,10 @@ pub struct Negotiation {
 
 impl Negotiation {
     /// Nothing is known yet.
-    pub fn new(mode: Mode) -> Self {
+    pub fn new(mode: Mode, timeout_ns: u64) -> Self {
         Self {
             mode,
+            timeout_ns,
             in_use: None,
             strays: 0,
             misses: 0,
@@ -74,11 +77,24 @@ impl Negotiation {
             self.missing_since_ns = now;
         }
         self.misses += 1;
-        if self.misses < MISSES || now - self.missing_since_ns < MISS_GRACE_NS {
+        if self.misses < MISSES || now - self.missing_since_ns < self.grace_ns() {
             return None;
         }
         self.misses = 0;
         self.give_up_on(current)
+    }
+
+    /// Stamp packets come when the server's process has a CPU: as late as a probe waits for them.
+    fn grace_ns(&self) -> u64 {
+        let way = match (self.in_use, self.mode) {
+            (Some(way), _) | (None, Mode::Only(way)) => way,
+            (None, Mode::Auto) => StampReturn::Inband,
+        };
+        if way.is_behind_reply() {
+            self.timeout_ns.max(MISS_GRACE_NS)
+        } else {
+            MISS_GRACE_NS
+        }
     }
 
     fn give_up_on(&mut self, current: StampReturn) -> Option<StampReturn> {
@@ -113,7 +129,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn auto() -> Negotiation {
-        Negotiation::new(Mode::Auto)
+        Negotiation::new(Mode::Auto, 1_000 * MS)
     }
 
     /// What is asked for after this many replies without stamps, 50 ms apart.
@@ -190,6 +206,19 @@ mod tests {
         for k in 0..99 {
             assert_eq!(n.missed(k * 200 * MS, Compact), None);
             assert!(!n.seen(Compact));
+        }
+    }
+
+    #[test]
+    fn record_packets_of_a_busy_server_are_awaited_for_the_timeout() {
+        let mut used = auto();
+        assert!(used.seen(Compact));
+        let asked = Negotiation::new(Mode::Only(Compact), 1_000 * MS);
+        for mut n in [used, asked] {
+            assert_eq!(miss(&mut n, 20, Compact), None);
+            assert!(n.expects(), "950 ms");
+            assert_eq!(miss(&mut n, 22, Compact), None);
+            assert!(!n.expects(), "1050 ms");
         }
     }
 }

@@ -80,7 +80,7 @@ impl Core {
     pub fn new(setup: Setup, epoch_ns: i64) -> Self {
         Self {
             journey: Journey::new(setup.identity),
-            negotiation: Negotiation::new(setup.mode),
+            negotiation: Negotiation::new(setup.mode, setup.timeout_ns),
             session: Session::new(setup.slots, setup.timeout_ns),
             overflows: Overflows::default(),
             asked: setup.mode.first(),
