@@ -1,15 +1,17 @@
 //! A known fault in one segment shows there, by that much, and nowhere else.
 
 use super::harness::{
-    Finished, Server, alone, at_device, client, delay, finish, pingtrace, points, status, wire,
+    Client, Finished, Server, alone, at_device, client, delay, elsewhere, pingtrace, points,
+    status, wire,
 };
-use netns::{Host, Lab, Netlink};
+use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::kernel::thread::{Priority, pin};
 use pingtrace::selftest::inject::forwarder::{Action, Outcome, Plan, Rule};
 use pingtrace::selftest::inject::load::{CpuHog, Flood, Hog, UdpFlood};
 use report::model::Direction;
 use serde_json::Value;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -35,8 +37,9 @@ fn a_slow_wire_in_is_the_wire_in() {
 }
 
 fn slow_wire(direction: Direction, segment: &str) {
+    const INJECTED: Duration = Duration::from_millis(40);
     let _alone = alone();
-    let rules = [Rule::at(direction, HIT, Action::Delay(5 * MS))];
+    let rules = [Rule::at(direction, HIT, Action::Delay(INJECTED))];
     let (lab, wire) = wire(Plan::new(MS, rules));
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let run = run(&lab, "-i 8ms -C 220");
@@ -49,7 +52,8 @@ fn slow_wire(direction: Direction, segment: &str) {
         let injected = injected(&outcome, seq(probe), direction);
         delay(probe, segment).abs_diff(injected) < TOLERANCE_NS
     };
-    assert_verdict(&most(hit, exact), segment);
+    let hit = most(hit, |p| exact(p) && elsewhere(p, segment) < 20_000_000);
+    assert_verdict(&hit, segment);
     let others: Vec<_> = probes.iter().filter(|p| !HIT.contains(&seq(p))).collect();
     most(others, |p| delay(p, segment) < 4_000_000);
 }
@@ -127,7 +131,7 @@ fn assert_queued(probes: &[Value], segment: &str) {
 pub const ONE_CLOCK: [&str; 2] = ["--nslocal"; 2];
 pub const TWO_CLOCKS: [&str; 2] = ["--userid 7 --lab-clock offset=3s,drift=20", "--userid 3"];
 
-/// A token bucket of 20 Mbit/s and bursts of 40 packets, which take some 20 ms to leave.
+/// A token bucket of 4 Mbit/s and bursts of 40 packets, which take some 110 ms to leave.
 pub fn slow_queue(
     lab: &Lab,
     at: &Host,
@@ -135,19 +139,13 @@ pub fn slow_queue(
     [of_server, of_client]: [&str; 2],
     segment: &str,
 ) {
-    const BYTES_A_SECOND: u32 = 2_500_000;
+    const BYTES_A_SECOND: u32 = 500_000;
     let _alone = alone();
     let shape = || Netlink::open()?.tbf(at.ifindex, BYTES_A_SECOND, 3_000, 1_000_000);
     at.ns.run(shape).unwrap().unwrap();
     let _server = Server::start(&lab.server.ns, of_server);
-    let child = pingtrace(
-        &lab.client.ns,
-        &format!(
-            "-c {} {of_client} -i 10ms -C 300 -o json -m 1us",
-            lab.server.v4
-        ),
-    );
-    thread::sleep(1500 * MS);
+    let args = format!("-c {} {of_client} -i 10ms -o json -m 1us", lab.server.v4);
+    let client = judging(&lab.client.ns, &args);
     let flood = Flood {
         dst: SocketAddr::new(to.v4.into(), 9),
         size: 1_400,
@@ -156,7 +154,7 @@ pub fn slow_queue(
         count: 40,
         limit: Duration::from_secs(1),
     };
-    for _ in 0..6 {
+    for _ in 0..3 {
         let ns = at.ns.try_clone().unwrap();
         // The thread stays there until its end.
         let enter = move || {
@@ -165,50 +163,54 @@ pub fn slow_queue(
                 .map_err(std::io::Error::other)
         };
         UdpFlood::start(enter, flood).unwrap().wait();
-        thread::sleep(150 * MS);
+        thread::sleep(250 * MS);
     }
-    let run = finish(child);
+    let run = client.stop();
     assert_eq!(run.status, 0, "{run:#?}");
     let probes = run.probes();
-    assert_eq!(probes.len(), 300);
-    let slow: Vec<_> = probes.iter().filter(|p| total(p) > 8_000_000).collect();
+    let there = |p: &&Value| delay(p, segment) > 30_000_000 && elsewhere(p, segment) < 10_000_000;
+    let slow: Vec<_> = probes.iter().filter(there).collect();
     assert!(slow.len() >= 5, "{} slow probes", slow.len());
-    let there = |p: &&Value| delay(p, segment) > 3_000_000;
-    let nowhere_else = |p: &&Value| total(p) - delay(p, segment) < 3_000_000;
-    assert_verdict(&most(slow, |p| there(p) && nowhere_else(p)), segment);
+    assert_verdict(&slow, segment);
     // Some kernels run no programs in softirqs that interrupt a task which they protect.
     assert!(count(&run, "no_remote") <= 3, "{:#}", run.stat());
+}
+
+/// A client that has stamps of the server, and probes enough to know what is usual.
+fn judging(ns: &Namespace, args: &str) -> Client {
+    let mut client = Client::start(ns, args);
+    client.hear("server stamps");
+    thread::sleep(1_000 * MS);
+    client
 }
 
 /// A thread of higher priority keeps the woken client from its CPU.
 #[test]
 fn a_busy_cpu_is_the_run_queue() {
     const CPU: usize = 0;
+    let segment = "l_rx_task_queue";
     let _alone = alone();
-    // Long enough on the wire for the client to sleep before the hog's turn ends.
-    let (lab, _wire) = wire(Plan::new(2 * MS, []));
+    // So long on the wire that many are sent before a turn of the hog and answered in it.
+    let (lab, _wire) = wire(Plan::new(10 * MS, []));
     let _server = Server::start(&lab.server.ns, "--nslocal");
-    let args = format!(
-        "-c {} --nslocal -i 10ms -C 300 -o json -m 1us",
-        lab.server.v4
-    );
-    let child = thread::scope(|scope| {
+    let args = format!("-c {} --nslocal -i 10ms -o json -m 1us", lab.server.v4);
+    let client = thread::scope(|scope| {
         // A child starts on the CPU of the thread that starts it.
         let start = || {
             pin(CPU).unwrap();
-            pingtrace(&lab.client.ns, &args)
+            judging(&lab.client.ns, &args)
         };
         scope.spawn(start).join().unwrap()
     });
-    thread::sleep(1500 * MS);
     let hog = CpuHog::start(Hog {
         cpu: CPU,
         priority: Priority::Fifo(1),
         limit: Duration::from_secs(1),
-        burst: Some((8 * MS, 53 * MS)),
+        burst: Some((24 * MS, 53 * MS)),
     })
     .unwrap();
-    let run = finish(child);
+    thread::sleep(1_000 * MS);
+    let run = client.stop();
     let bursts = hog.stop();
     assert_eq!(run.status, 0, "{run:#?}");
     let probes = run.probes();
@@ -217,14 +219,14 @@ fn a_busy_cpu_is_the_run_queue() {
         .filter(|p| {
             let woken = point_ns(p, "l_rx_wakeup").unwrap_or(0);
             let in_burst = |&(from, to): &(u64, u64)| {
-                (from + 200_000..to.saturating_sub(1_500_000)).contains(&woken)
+                (from + 200_000..to.saturating_sub(8_000_000)).contains(&woken)
             };
-            bursts.iter().any(in_burst)
+            elsewhere(p, segment) < 24_000_000 && bursts.iter().any(in_burst)
         })
         .collect();
     assert!(caught.len() >= 5, "{} of {bursts:?}", caught.len());
-    let queued = |p: &&Value| delay(p, "l_rx_task_queue") > 1_000_000;
-    assert_verdict(&most(caught, queued), "l_rx_task_queue");
+    let queued = |p: &&Value| delay(p, segment) > 6_000_000;
+    assert_verdict(&most(caught, queued), segment);
 }
 
 /// What the wire does to probes is what the statistics say, probe by probe, in both directions.
@@ -284,36 +286,66 @@ fn lost_late_double_and_overtaking_probes_are_counted() {
     }
 }
 
-/// 20 000 probes a second, all answered and stamped, in constant memory.
+/// 20 000 probes a second, or as many as the machine can send: all are answered and stamped, but those that
+/// the socket had no room for.
 #[test]
-fn fast_probes_are_complete_and_cost_no_memory() {
+fn fast_probes_are_complete() {
     let _alone = alone();
-    let lab = Lab::veth_pair().unwrap();
-    let _server = Server::start(&lab.server.ns, "--nslocal");
-    let child = pingtrace(
-        &lab.client.ns,
-        &format!("-c {} --nslocal -i 50us -t 5 -m 10s -o json", lab.server.v4),
-    );
-    thread::sleep(2000 * MS);
-    let early = resident_kb(child.id());
-    thread::sleep(2500 * MS);
-    let late = resident_kb(child.id());
-    let run = finish(child);
-    assert_eq!(run.status, 0, "{run:#?}");
-    assert_eq!(count(&run, "sent"), 100_000);
-    assert_eq!(count(&run, "replied"), 100_000, "{:#}", run.stat());
-    let stat = run.stat();
-    let delays = stat["delays"].as_array().unwrap();
-    let stamped = delays.iter().find(|d| d["delay"] == "r_tx_qdisc").unwrap();
-    assert!(stamped["count"].as_u64().unwrap() >= 99_900, "{stat:#}");
-    assert!(late < early + 2_048, "{early} kB grew to {late} kB");
+    let [replied, dropped] = fast("-i 50us", |_| {});
+    assert_eq!(replied + dropped, FAST);
 }
 
-fn resident_kb(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+/// The next probe at each reply: none waits anywhere, and the last ones need no more memory than the first.
+#[test]
+fn fast_probes_cost_no_memory() {
+    let _alone = alone();
+    let mut kb = Vec::new();
+    let replies = fast("-A", |pid| kb.extend(resident_kb(pid)));
+    assert_eq!(replies, [FAST, 0]);
+    let [early, late] = [1, 2].map(|thirds| kb[kb.len() * thirds / 3]);
+    assert!(late < early + 2_048, "{kb:?}");
+}
+
+const FAST: u64 = 50_000;
+
+/// Sends so many probes, and looks at the client ten times a second; how many were answered, and how many
+/// answers the socket had no room for.
+fn fast(pace: &str, mut look: impl FnMut(u32)) -> [u64; 2] {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = format!(
+        "-c {} --nslocal {pace} -C {FAST} -m 1000s -o json --stat-interval 0.1",
+        lab.server.v4
+    );
+    let mut child = pingtrace(&lab.client.ns, &args);
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut stat = Value::Null;
+    for line in out.lines() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        match line["type"].as_str() {
+            Some("interval") => look(child.id()),
+            Some("stat") => stat = line,
+            _ => {}
+        }
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(stat["sent"], FAST, "{stat:#}");
+    let replied = stat["replied"].as_u64().unwrap();
+    let delays = stat["delays"].as_array().unwrap();
+    let stamped = delays.iter().find(|d| d["delay"] == "r_tx_qdisc").unwrap();
+    let stamped = stamped["count"].as_u64().unwrap();
+    assert!(stamped >= replied - replied / 1_000, "{stat:#}");
+    let losses = stat["losses"].as_array().map_or(&[][..], Vec::as_slice);
+    let dropped = losses.iter().filter(|l| l["place"] == "socket");
+    let dropped = dropped.map(|l| l["count"].as_u64().unwrap()).sum();
+    [replied, dropped]
+}
+
+/// `None` once it has ended.
+fn resident_kb(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
-    let number = line.unwrap().split_whitespace().next().unwrap();
-    number.parse().unwrap()
+    line?.split_whitespace().next()?.parse().ok()
 }
 
 /// With a threshold that every probe reaches: each of them is judged.
@@ -370,10 +402,6 @@ fn of_sequences<'p>(probes: &'p [Value], sequences: &[u32]) -> Vec<&'p Value> {
 
 fn seq(probe: &Value) -> u32 {
     probe["seq"].as_u64().expect("seq") as u32
-}
-
-fn total(probe: &Value) -> u64 {
-    probe["total_ns"].as_u64().unwrap_or(0)
 }
 
 fn point_ns(probe: &Value, point: &str) -> Option<u64> {

@@ -112,12 +112,12 @@ fn two_clocks_are_replayed_to_the_last_digit() {
     let _alone = alone();
     let (lab, wire) = wire(troubled());
     let place = Place::new();
-    let clock = "--userid 7 --lab-clock offset=3s,drift=100,step=2s:7ms";
+    let clock = "--userid 7 --lab-clock offset=3s,drift=100,step=4s:7ms";
     let server = Server::start(&lab.server.ns, clock);
     let live = place.save(
         &lab.client.ns,
         "live.json",
-        "-c 10.77.0.2 --userid 3 -i 2ms -C 1500 -W 0.1 -n -o json",
+        "-c 10.77.0.2 --userid 3 -i 2ms -C 2750 -W 0.1 -n -o json",
     );
     drop((server, wire));
     let stat = live.stat();

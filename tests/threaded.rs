@@ -1,6 +1,6 @@
 //! Threaded NAPI: a kernel thread receives, and its wait for a CPU is the host's.
 
-use super::harness::{Server, alone, delay, finish, pin, pingtrace, until};
+use super::harness::{Client, Server, alone, delay, pin, until};
 use netns::{Host, Lab};
 use pingtrace::kernel::thread::Priority;
 use pingtrace::selftest::inject::load::{CpuHog, Hog};
@@ -89,17 +89,19 @@ fn starved(end: &End) {
     let [host, peer] = (end.hosts)(&lab);
     thread_receives(host, peer);
     let _server = Server::start(&lab.server.ns, "--userid 7 --explain");
-    let args = "-c 10.77.0.2 --userid 3 --explain -i 3ms -C 1300 -m 1 -o json";
-    let child = pingtrace(&lab.client.ns, args);
-    pin(child.id(), 0);
+    let args = "-c 10.77.0.2 --userid 3 --explain -i 3ms -m 1 -o json";
+    let mut client = Client::start(&lab.client.ns, args);
+    client.hear("server stamps");
+    pin(client.pid(), 0);
     thread::sleep(500 * MS);
     let hog = CpuHog::start(Hog {
         cpu: CPU,
         priority: Priority::Fifo(1),
-        limit: Duration::from_millis(3300),
+        limit: Duration::from_millis(2400),
         burst: Some((8 * MS, 60 * MS)),
     });
-    let run = finish(child);
+    thread::sleep(2_400 * MS);
+    let run = client.stop();
     let spans = hog.unwrap().stop();
     let waited = |probe: &Value| {
         let (Some(left), Some(woken)) = (at(probe, end.departure), at(probe, end.segment)) else {

@@ -107,14 +107,7 @@ impl Server {
     /// Returns when the server is ready.
     pub fn start(ns: &Namespace, args: &str) -> Self {
         let mut child = pingtrace(ns, &format!("-s {args}"));
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let (tell, story) = channel();
-        thread::spawn(move || {
-            stderr
-                .lines()
-                .map_while(Result::ok)
-                .for_each(|l| drop(tell.send(l)));
-        });
+        let story = lines_of(&mut child);
         let mut server = Self {
             child,
             heard: Vec::new(),
@@ -163,6 +156,95 @@ impl Drop for Server {
     }
 }
 
+/// What a child writes to stderr, line by line, also while nobody waits for it.
+fn lines_of(child: &mut Child) -> Receiver<String> {
+    let stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let (tell, heard) = channel();
+    thread::spawn(move || {
+        let lines = stderr.lines().map_while(Result::ok);
+        lines.for_each(|line| drop(tell.send(line)));
+    });
+    heard
+}
+
+/// A client at work; dropped, it gets SIGINT and is waited for.
+pub struct Client {
+    child: Option<Child>,
+    stdout: Receiver<String>,
+    story: Receiver<String>,
+    /// What it wrote to stderr until the last [`hear`](Self::hear).
+    heard: Vec<String>,
+}
+
+impl Client {
+    /// Starts it; what it writes is read at once, so that it never waits for that.
+    pub fn start(ns: &Namespace, args: &str) -> Self {
+        let mut child = pingtrace(ns, args);
+        let story = lines_of(&mut child);
+        let mut out = child.stdout.take().expect("piped");
+        let (tell, stdout) = channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            out.read_to_string(&mut text).expect("UTF-8");
+            let _ = tell.send(text);
+        });
+        Self {
+            child: Some(child),
+            stdout,
+            story,
+            heard: Vec::new(),
+        }
+    }
+
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Returns when it has said this.
+    pub fn hear(&mut self, words: &str) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.story.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no '{words}' in {:#?}", self.heard));
+            let found = line.contains(words);
+            self.heard.push(line);
+            if found {
+                return;
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C does; what it wrote.
+    pub fn stop(mut self) -> Finished {
+        self.interrupt();
+        let mut child = self.child.take().expect("it runs");
+        let status = child.wait().expect("wait for the client");
+        self.heard.extend(self.story.iter());
+        Finished {
+            status: status.code().unwrap_or(-1),
+            stdout: self.stdout.recv().expect("its results"),
+            stderr: self.heard.join("\n"),
+        }
+    }
+
+    fn interrupt(&self) {
+        if let Some(child) = &self.child {
+            kill(child.id(), libc::SIGINT);
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.interrupt();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
 /// A companion at work; dropped, it gets SIGTERM and is waited for.
 pub struct Companion {
     child: Option<Child>,
@@ -176,12 +258,7 @@ impl Companion {
         command.args(args.split_whitespace()).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start the program");
-        let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        let (tell, heard) = channel();
-        thread::spawn(move || {
-            let lines = stderr.lines().map_while(Result::ok);
-            lines.for_each(|line| drop(tell.send(line)));
-        });
+        let heard = lines_of(&mut child);
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -332,6 +409,12 @@ pub fn delay(probe: &Value, segment: &str) -> u64 {
         .filter(|d| d["delay"] == segment)
         .filter_map(|d| d["ns"].as_u64())
         .sum()
+}
+
+/// What a probe was delayed by in all other segments, and before it was sent.
+pub fn elsewhere(probe: &Value, segment: &str) -> u64 {
+    let total = probe["total_ns"].as_u64().unwrap_or(0);
+    delay(probe, "l_tx_late") + total - delay(probe, segment)
 }
 
 /// Moves all threads of a process that a test started, present and future, to one CPU.
