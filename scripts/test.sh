@@ -53,9 +53,10 @@ if [[ $EUID -ne 0 ]]; then
     echo "test: the end-to-end tests need root; scripts/test.sh --quick runs the others" >&2
     exit 1
 fi
+# One package alone would get its dependencies with other features, and compile them again.
 run cargo test --locked --workspace --no-run
-run cargo test --locked --workspace --exclude pingtrace
-run cargo test --locked --package pingtrace --lib --bins
-run cargo test --locked --package pingtrace --doc
+run cargo test --locked --workspace --lib --bins
+run cargo test --locked --workspace --exclude pingtrace --test '*'
+run cargo test --locked --workspace --doc
 go_first
-run cargo test --locked --package pingtrace --test e2e -- --test-threads=1
+run cargo test --locked --workspace --test e2e -- --test-threads=1
