@@ -71,6 +71,8 @@ struct Programs {
     silent_last: Option<Host>,
     /// Received outside a softirq, which is said or not.
     outside: Option<bool>,
+    /// Received by softirqs and polls that have run for other packets since before it left.
+    polling: bool,
 }
 
 /// Probes between two hosts.
@@ -184,7 +186,12 @@ fn push(path: &mut Vec<Stamp>, point: Point, ns: u64, programs: &Programs) {
     if programs.left_out.contains(&point) || programs.outside.is_some() && softirq {
         return;
     }
-    let mut at = stamp(point, host, ns);
+    let early_ns = if softirq && programs.polling {
+        FAULT_NS + MS
+    } else {
+        0
+    };
+    let mut at = stamp(point, host, ns - early_ns);
     at.netns = Netns(1);
     at.ifindex = Ifindex(2);
     at.flags.direct = programs.outside == Some(true) && is_receive(point);
@@ -368,6 +375,24 @@ fn a_device_that_hands_nothing_over_leaves_the_wire_unknown() {
     }
 }
 
+/// It may have come into the running poll late.
+#[test]
+fn a_poll_that_began_before_the_packet_left_is_not_sure() {
+    for clock in CLOCKS {
+        let programs = Programs {
+            polling: true,
+            ..Programs::default()
+        };
+        let mut world = World::new(6, clock, &Programs::default());
+        for fault in [Segment::LTxOutlink, Segment::LRxInlink] {
+            let (_, verdict) = world.verdict(fault, &programs).expect("a verdict");
+            let found = (verdict.certainty, verdict.doubt.map(|doubt| doubt.unseen));
+            let right = (Certainty::Likely, Some(Unseen::Arrival));
+            assert_eq!(found, right, "{clock:?} {verdict:?}");
+        }
+    }
+}
+
 /// What the hosts say of their stamps.
 #[test]
 fn a_wire_beside_an_unseen_underlay_or_interrupts_is_not_sure() {
@@ -462,6 +487,7 @@ fn no_other_host_is_sure_whatever_was_not_seen() {
                 silent_last: [None, None, None, Some(Host::Client), Some(Host::Server)]
                     [random.below(5) as usize],
                 outside: [None, None, Some(false), Some(true)][random.below(4) as usize],
+                polling: random.below(8) == 0,
             }
         };
         let always = some(20);

@@ -14,6 +14,8 @@ pub enum Unseen {
     Underlay,
     /// How long interrupts were off before the packet was received.
     Interrupts,
+    /// When the packet arrived, during a softirq or poll that other packets had begun.
+    Arrival,
 }
 
 /// A segment may contain the time of another owner, as something was not seen.
@@ -28,6 +30,7 @@ pub struct Doubt {
 impl Unseen {
     const UNDERLAY: &'static str = "underlay";
     const INTERRUPTS: &'static str = "interrupts";
+    const ARRIVAL: &'static str = "arrival";
 
     /// Its name in every machine-readable format: that of the point, where a stamp is missing.
     pub fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Unseen {
             Self::Stamp(point) => point.name(),
             Self::Underlay => Self::UNDERLAY,
             Self::Interrupts => Self::INTERRUPTS,
+            Self::Arrival => Self::ARRIVAL,
         }
     }
 
@@ -43,6 +47,7 @@ impl Unseen {
         match name {
             Self::UNDERLAY => Some(Self::Underlay),
             Self::INTERRUPTS => Some(Self::Interrupts),
+            Self::ARRIVAL => Some(Self::Arrival),
             _ => Point::from_name(name).map(Self::Stamp),
         }
     }
@@ -55,6 +60,7 @@ impl Unseen {
             Self::Stamp(Point::LRxNapi | Point::RRxNapi) => "softirq entry",
             Self::Stamp(Point::LRxIprcv | Point::RRxDevrcv) => "receive",
             Self::Stamp(point) => point.name(),
+            Self::Arrival => "arrival",
             Self::Underlay => return "underlay not seen".to_owned(),
             Self::Interrupts => return "interrupts may have been off".to_owned(),
         };

@@ -5,13 +5,19 @@ use crate::analysis::clock::Leg;
 use crate::model::host_time::HostTime;
 use crate::model::{Delay, Doubt, Segment};
 
+/// Upper bound on what the base of a crossing has of the softirq and poll of an ordinary packet, nanoseconds.
+const ORDINARY_NS: u64 = 100_000;
+
 /// A segment taken out of a crossing.
 #[derive(Clone, Copy)]
 pub struct Part {
     ns: u64,
     bounds: Option<(u64, u64)>,
-    merged: bool,
+    /// Its two sides are not told apart.
+    pub merged: bool,
     clamped: bool,
+    /// It began before the packet can have arrived, whatever the clocks.
+    pub early: bool,
 }
 
 impl Part {
@@ -21,6 +27,7 @@ impl Part {
             bounds,
             merged,
             clamped,
+            ..
         } = self;
         Delay {
             segment,
@@ -28,7 +35,7 @@ impl Part {
             bounds,
             merged,
             clamped,
-            doubt: doubt.filter(|_| merged),
+            doubt,
         }
     }
 }
@@ -55,6 +62,7 @@ impl Carved {
 /// one span, named by its end.
 pub fn carve<T: HostTime>(softirq: Softirq<T>, end: T, leg: &Leg, departure: Option<T>) -> Carved {
     let (lo, hi) = leg.bounds.unwrap_or((leg.ns, leg.ns));
+    let ordinary_ns = leg.base_ns.min(ORDINARY_NS);
     let mut budgets = [leg.ns, lo, hi].map(|ns| ns.saturating_sub(leg.base_ns));
     let mut take = |from: T, to: T, merged: bool| {
         let span = to.since(from);
@@ -68,6 +76,7 @@ pub fn carve<T: HostTime>(softirq: Softirq<T>, end: T, leg: &Leg, departure: Opt
             bounds: (lo < hi).then_some((lo, hi)),
             merged,
             clamped: ns < span,
+            early: hi + ordinary_ns < span,
         }
     };
     match (softirq.raise, softirq.entry) {

@@ -5,11 +5,14 @@
 //! - if it ends where a host received the packet without the raise of a softirq: what the packet waited
 //!   for that is in it (unless the stamp says that it was received outside a softirq and waited for none);
 //! - if interrupts may have been off on the CPU that received it: it may have lain in the NIC;
+//! - if it is that of a softirq or poll that began before the packet can have arrived: for other packets,
+//!   and this one may have come late over the wire;
 //! - if a device at one of its ends carries the packet inside another one that was not seen.
 //!
 //! Among several, the first of this list. A queue whose device never handed the packet over has left out
 //! the hand-over stamp of its host, whatever other devices said ([`super::chain`]).
 
+use super::carve::Part;
 use super::chain::{
     CHAIN, POINTS, Picked, RX_IPRCV, RX_SKDATAREADY, RX_USER, SERVER_DEVOUT, SERVER_DEVRCV,
     TX_DEVOUT,
@@ -99,15 +102,17 @@ impl Picked {
         }
     }
 
-    /// A softirq that was raised, and nobody saw begin.
-    pub fn not_entered(&self, to: usize) -> Option<Doubt> {
-        let point = match to {
+    /// Why the time of a softirq or of its poll, part of the span that ends there, may be another owner's.
+    pub fn of_poll(&self, to: usize, part: &Part) -> Option<Doubt> {
+        let entry = match to {
             RX_IPRCV => Point::LRxNapi,
             _ => Point::RRxNapi,
         };
-        self.received(to).map(|(at, _)| Doubt {
-            unseen: Unseen::Stamp(point),
-            at,
-        })
+        let unseen = match (part.merged, part.early) {
+            (true, _) => Unseen::Stamp(entry),
+            (false, true) => Unseen::Arrival,
+            (false, false) => return None,
+        };
+        self.received(to).map(|(at, _)| Doubt { unseen, at })
     }
 }

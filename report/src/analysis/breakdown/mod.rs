@@ -241,10 +241,9 @@ impl Segments<'_> {
             clamped: false,
             doubt,
         });
-        let not_entered = self.picked.not_entered(to);
         for (part, segment) in [(carved.softirq, softirq), (carved.napi, napi)] {
             if let Some(part) = part {
-                self.push(part.delay(segment, not_entered));
+                self.push(part.delay(segment, self.picked.of_poll(to, &part)));
             }
         }
     }
