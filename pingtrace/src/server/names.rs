@@ -11,12 +11,14 @@ use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_name, pt_pending, pt_place};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use report::model::{Ifindex, Netns};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 use zerocopy::IntoBytes as _;
 
 /// Upper bound on places: that of the map.
 const MAX_PLACES: usize = 256;
+/// Upper bound on places that are counted because they have no room.
+const MAX_NAMELESS: usize = 65_536;
 /// Time between two looks at names that are in use.
 const RECHECK: Duration = Duration::from_secs(4);
 
@@ -25,6 +27,8 @@ pub struct Names {
     places: Places,
     /// The entries of each name; none for a place without one.
     known: HashMap<Place, Vec<Extension>>,
+    /// Places for which there was no room, at first or at all.
+    nameless: HashSet<Place>,
     checked_at: Instant,
     /// The same for the in-band programs.
     map: Option<MapHandle>,
@@ -36,6 +40,7 @@ impl Names {
         Self {
             places: Places::default(),
             known: HashMap::new(),
+            nameless: HashSet::new(),
             checked_at: Instant::now(),
             map,
         }
@@ -72,12 +77,32 @@ impl Names {
         }
     }
 
+    /// Number of places whose names clients did not get, as too many were in use.
+    pub fn nameless(&self) -> u64 {
+        self.nameless.len() as u64
+    }
+
     fn learn(&mut self, place: Place) {
-        if self.known.contains_key(&place) || self.known.len() >= MAX_PLACES {
+        if self.known.contains_key(&place) {
+            return;
+        }
+        if self.known.len() >= MAX_PLACES {
+            self.leave_nameless(place);
             return;
         }
         let entries = self.look_up(place).unwrap_or_default();
         self.publish(place, entries);
+    }
+
+    fn leave_nameless(&mut self, place: Place) {
+        if self.nameless.is_empty() {
+            log::warn!(
+                "more than {MAX_PLACES} namespaces and devices are in use: clients get no names of the others"
+            );
+        }
+        if self.nameless.len() < MAX_NAMELESS {
+            self.nameless.insert(place);
+        }
     }
 
     fn recheck(&mut self) {
@@ -177,6 +202,17 @@ mod tests {
         let packet = packet::parse(&message, Family::V4).expect("a packet");
         let of_place = |(_, place, name)| (place, name);
         names::read(&packet).into_iter().map(of_place).collect()
+    }
+
+    #[test]
+    fn places_without_room_are_counted_once() {
+        let mut names = Names::new(None);
+        for _ in 0..2 {
+            for ifindex in 1..=MAX_PLACES as u32 + 3 {
+                names.learn((Netns(1), Ifindex(ifindex)));
+            }
+        }
+        assert_eq!(names.nameless(), 3);
     }
 
     #[test]

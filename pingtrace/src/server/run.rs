@@ -296,6 +296,10 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
             inband.session_evicted + kernel.session_evicted,
         ),
         (
+            "namespaces and devices without room for their names",
+            sender.nameless(),
+        ),
+        (
             "dropped probes that no client was told of",
             sender.drops.forgotten,
         ),

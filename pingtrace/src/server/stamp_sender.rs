@@ -70,6 +70,11 @@ impl StampSender {
         self.drops.wake_at().into_iter().chain(deadline).min()
     }
 
+    /// Number of places whose names clients did not get.
+    pub fn nameless(&self) -> u64 {
+        self.names.as_ref().map_or(0, Names::nameless)
+    }
+
     /// Looks at the names again if devices have changed.
     pub fn devices_changed(&mut self, any: bool) {
         if let Some(names) = self.names.as_mut().filter(|_| any) {
