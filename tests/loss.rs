@@ -280,7 +280,8 @@ fn a_server_that_ignores_echo_is_named() {
         let path = format!("/proc/sys/net/{setting}");
         let written = lab.server.ns.run(|| fs::write(&path, "1"));
         written.unwrap().unwrap();
-        let _server = Server::start(&lab.server.ns, "");
+        let server = Server::start(&lab.server.ns, "");
+        assert!(server.said("ignores all echo requests"));
         let run = client(
             &lab.client.ns,
             &format!("-c {host} -i 20ms -C 10 -W 0.1 -o json"),

@@ -126,6 +126,11 @@ impl Server {
         panic!("the server did not get ready: {:#?}", server.heard);
     }
 
+    /// Whether these words are in what it said until it was ready.
+    pub fn said(&self, words: &str) -> bool {
+        self.heard.iter().any(|line| line.contains(words))
+    }
+
     /// The number behind these words in what it said until it was ready.
     pub fn number_after(&self, words: &str) -> u64 {
         let rest = self.heard.iter().find_map(|line| line.split_once(words));

@@ -1,10 +1,11 @@
 //! Whether a namespace of this kernel answers echo requests.
 
 use crate::kernel::confine::keeper;
+use crate::kernel::host;
+use crate::wire::protocol::Family;
 use netns::{NamespaceNames, Netlink};
 use report::model::Netns;
 use std::collections::HashMap;
-use std::fs;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -34,15 +35,14 @@ impl Echo {
 
 fn look_up(netns: Netns, address: IpAddr) -> Option<bool> {
     let namespace = NamespaceNames::read().ok()?.open(netns.0)?;
-    let setting = match address {
-        IpAddr::V4(_) => "/proc/sys/net/ipv4/icmp_echo_ignore_all",
-        IpAddr::V6(_) => "/proc/sys/net/ipv6/icmp/echo_ignore_all",
+    let family = match address {
+        IpAddr::V4(_) => Family::V4,
+        IpAddr::V6(_) => Family::V6,
     };
     let answer = namespace.run(|| {
         let route = Netlink::open().and_then(|mut n| n.route_get(address, None));
         let is_local = route.is_ok_and(|route| route.ifindex == LOOPBACK);
-        let ignored = fs::read_to_string(setting).is_ok_and(|set| set.trim() != "0");
-        is_local && ignored
+        is_local && host::ignores_echo(family)
     });
     answer.ok()
 }

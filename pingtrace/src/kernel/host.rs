@@ -1,6 +1,7 @@
 //! What identifies this host, this session, and the server of this namespace.
 
 use crate::wire::number::SessionId;
+use crate::wire::protocol::Family;
 use anyhow::{Context, Result, bail};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io;
@@ -42,6 +43,15 @@ fn cpu_list(list: &str) -> Option<Vec<u32>> {
         cpus.extend(from.parse::<u32>().ok()?..=to.parse().ok()?);
     }
     Some(cpus)
+}
+
+/// Whether the calling thread's network namespace leaves echo requests of this family without a reply.
+pub fn ignores_echo(family: Family) -> bool {
+    let setting = match family {
+        Family::V4 => "/proc/sys/net/ipv4/icmp_echo_ignore_all",
+        Family::V6 => "/proc/sys/net/ipv6/icmp/echo_ignore_all",
+    };
+    std::fs::read_to_string(setting).is_ok_and(|set| set.trim() != "0")
 }
 
 /// A session id from the kernel's random source; neither it nor its ICMP id is 0.

@@ -51,6 +51,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         inband.tracer_started(&setup);
     }
     log_points(&tracer);
+    warn_of_ignored_echo();
     let mut recorder_storage = Storage::uninit();
     let recording = args
         .explain
@@ -237,6 +238,18 @@ fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
 fn log_cost(meter: &Meter, elapsed_ns: u64) {
     for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
         log::info!("{line}");
+    }
+}
+
+/// Its kernel takes such a request without a word, and this server sends nothing to an address that it never
+/// answered: a client on another host cannot know.
+fn warn_of_ignored_echo() {
+    for (family, name) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
+        if host::ignores_echo(family) {
+            log::warn!(
+                "this namespace ignores all echo requests of {name}: no such probe is answered"
+            );
+        }
     }
 }
 
