@@ -283,23 +283,13 @@ pub const ROWS: &[Row] = &[
     one_kernel(
         &ROUTED_POD,
         "pod behind a routing host, one kernel",
-        &[
-            out(Client, "client", "eth0"),
-            into(Between, "host", "pod0"),
-            out(Between, "host", "eth0"),
-            into(Server, "server", "eth0"),
-        ],
+        POD_SPOTS_ONE_KERNEL,
     ),
     SNAT,
     one_kernel(
         &SNAT,
         "pod behind SNAT, one kernel",
-        &[
-            out(Client, "client", "eth0"),
-            into(Between, "host", "pod0"),
-            out(Between, "host", "eth0"),
-            into(Server, "server", "eth0"),
-        ],
+        POD_SPOTS_ONE_KERNEL,
     ),
     two_hosts(
         "pod behind SNAT, ICMP id rewritten",
@@ -590,6 +580,14 @@ const POD_SPOTS: &[Spot] = &[
     into(Wire, "host", "pod0"),
     out(Wire, "host", "eth0"),
     out(Wire, "wire", "s0"),
+    into(Server, "server", "eth0"),
+];
+
+/// Between two ends on one kernel.
+const POD_SPOTS_ONE_KERNEL: &[Spot] = &[
+    out(Client, "client", "eth0"),
+    into(Between, "host", "pod0"),
+    out(Between, "host", "eth0"),
     into(Server, "server", "eth0"),
 ];
 

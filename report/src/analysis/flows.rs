@@ -319,12 +319,12 @@ fn ln_factorial(n: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::DelayStat;
 
     /// Of 250 probes a flow: this many lost, and the others at this median.
-    fn flow(flow: u8, lost: u64, p50: u64) -> FlowStat {
+    pub(crate) fn flow(flow: u8, lost: u64, p50: u64) -> FlowStat {
         let stat = DelayStat {
             segment: None,
             count: 250 - lost,

@@ -51,45 +51,21 @@ fn line(stat: &FlowStat, different: &Different) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Above, DelayStat};
-
-    fn flow(flow: u8, lost: u64, p50: u64) -> FlowStat {
-        let total = DelayStat {
-            segment: None,
-            count: 100 - lost,
-            min: p50,
-            mean: p50 as f64,
-            p50,
-            p90: p50,
-            p99: p50,
-            p999: p50,
-            max: p50,
-        };
-        FlowStat {
-            flow,
-            replied: 100 - lost,
-            lost,
-            above: Above {
-                p50: if p50 > 50_000 { 100 } else { (100 - lost) / 5 },
-                p99: 0,
-            },
-            total: (lost < 100).then_some(total),
-        }
-    }
+    use crate::analysis::flows::tests::flow;
 
     #[test]
     fn the_table_says_what_differs() {
         let mut flows: Vec<FlowStat> = (0..6).map(|number| flow(number, 0, 40_000)).collect();
-        flows[1] = flow(1, 100, 0);
+        flows[1] = flow(1, 250, 0);
         flows[4] = flow(4, 0, 5_040_000);
         let expected = "\
 flow     replied      lost                 p50      p99      max
-0            100         0             40.0 us  40.0 us  40.0 us
-1              0       100 (100.00 %)                             loses more
-2            100         0             40.0 us  40.0 us  40.0 us
-3            100         0             40.0 us  40.0 us  40.0 us
-4            100         0             5.04 ms  5.04 ms  5.04 ms  slower
-5            100         0             40.0 us  40.0 us  40.0 us
+0            250         0             40.0 us  40.0 us  40.0 us
+1              0       250 (100.00 %)                             loses more
+2            250         0             40.0 us  40.0 us  40.0 us
+3            250         0             40.0 us  40.0 us  40.0 us
+4            250         0             5.04 ms  5.04 ms  5.04 ms  slower
+5            250         0             40.0 us  40.0 us  40.0 us
 
 ";
         assert_eq!(flow_table(&flows), expected);
