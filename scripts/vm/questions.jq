@@ -67,3 +67,8 @@ def named(from; to; right):
     verdicts: ($verdicts | group_by([.owner, .segment, .dev, .certainty])
       | map("\(length) \(.[0] | [.owner, .segment, .dev, .certainty] | map(. // "-") | join(" "))"))
   };
+
+# The flows whose requests were handed over last by this device, and all of them.
+def flows_by(device):
+  map(select([.points[] | select(.point == "l_tx_devout")][-1].ifindex == device) | .flow // 0) | unique;
+def all_flows: map(.flow // 0) | unique;

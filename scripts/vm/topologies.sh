@@ -88,7 +88,7 @@ tunnel() {
 }
 
 bond() {
-    both link add top type bond mode "$1" miimon 50 || return
+    both link add top type bond miimon 50 mode "$@" || return
     both link set eth0 master top && both link set eth1 master top
 }
 
@@ -212,13 +212,47 @@ topology() {
     clear_nics
 }
 
+# --- a bond that spreads flows over its members, of which one is slow ---
+
+by_hash() { bond balance-xor xmit_hash_policy layer3+4; }
+
+flows() {
+    tc -n wire qdisc replace dev s1 root netem delay 20ms
+    at client pingtrace -c "$SERVER4" --nslocal --flows 16 -i 10ms -C 1600 -o json \
+        >flows.json 2>flows.err
+}
+
+# The flows whose requests left by the second NIC are those that are said to be slow, and not all.
+slow_flows_are_named() {
+    local nic slow said
+    nic=$(at client cat /sys/class/net/eth1/ifindex)
+    slow=$(probes flows.json "flows_by($nic)" | jq -c .)
+    said=$(jq -c 'select(.type == "stat") | .headline.flows' flows.json | tail -n 1)
+    echo "on the slow one: $slow; named: $said; $(jq -r 'select(.type == "stat") | .headline.title' flows.json | tail -n 1)"
+    [ "$slow" = "$said" ] && [ "$slow" != "[]" ] && [ "$slow" != "$(probes flows.json all_flows | jq -c .)" ]
+}
+
+bond_of_flows() {
+    if by_hash >said 2>&1; then
+        addresses
+        check "bond by hash: the server answers" within 60 answers "$SERVER4"
+        check "bond by hash: the client ends well" flows
+        check "bond by hash: the flows of a slow member" slow_flows_are_named
+    else
+        echo "bond by hash: not on this kernel: $(cat said)"
+    fi
+    queues wire-out 0
+    clear_nics
+}
+
 make_lab
 # One for all: each device comes after it.
 check "server starts" start_server --nslocal
 # Those that the kernel's command line names, else all: topologies=gre,sit
-all="vlan qinq macvlan ipvlan_l2 ipvlan_l3 active_backup lacp vxlan geneve gre gretap ipip ip6gre sit ip6ip6 wireguard"
+all="vlan qinq macvlan ipvlan_l2 ipvlan_l3 active_backup lacp vxlan geneve gre gretap ipip ip6gre sit ip6ip6 wireguard bond_of_flows"
 for name in $(echo "${topologies:-$all}" | tr , ' '); do
     case $name in
+        bond_of_flows) bond_of_flows ;;
         sit | ip6ip6) topology "$name" "$SERVER6" ;;
         *) topology "$name" "$SERVER4" ;;
     esac
