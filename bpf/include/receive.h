@@ -14,7 +14,8 @@ enum { MAX_CPUS = 1024, NAPI_THREADS = 1024 };
 
 /*
  * A timer that is as late as this, ns, found interrupts off; an interrupt that comes as soon as
- * this after it, ns, was pending meanwhile.
+ * this after it, ns, was pending meanwhile. One that comes later may have been, too: a late timer
+ * does not show that they were on.
  */
 enum { LATE_NS = 100000, SOON_NS = 100000 };
 
@@ -52,8 +53,9 @@ static __always_inline struct pt_softirq *this_softirq(void)
 static __always_inline __u64 raise_time(const struct pt_softirq *irq)
 {
 	__u64 now = pt_now();
+	bool was_pending = now - irq->late_ns < SOON_NS && irq->on_ns < irq->late_ns;
 
-	return now - irq->late_ns < SOON_NS ? irq->off_ns : now;
+	return was_pending ? irq->off_ns : now;
 }
 
 /*
@@ -62,14 +64,7 @@ static __always_inline __u64 raise_time(const struct pt_softirq *irq)
  */
 static __always_inline bool is_on_unknown(const struct pt_softirq *irq, __u64 raised_ns)
 {
-	__u64 on_ns = irq->on_ns;
-
-	if (!(__u32)bpf_get_current_pid_tgid())
-		return false;
-	/* The end of a time with interrupts off, unless the raise counts from its begin. */
-	if (raised_ns > irq->late_ns && on_ns < irq->late_ns)
-		on_ns = irq->late_ns;
-	return raised_ns - on_ns >= UNKNOWN_NS;
+	return (__u32)bpf_get_current_pid_tgid() && raised_ns - irq->on_ns >= UNKNOWN_NS;
 }
 
 /* A softirq can be raised again while it runs: keep the first raise since the last entry. */
@@ -121,8 +116,8 @@ static __always_inline void note_late(struct pt_softirq *irq, __u64 now, __u64 d
 	if (now - irq->late_ns >= SOON_NS || due < irq->off_ns)
 		irq->off_ns = due;
 	irq->late_ns = now;
-	/* The interrupt that raised may have been served before that of the timer. */
-	if (irq->raised_ns > irq->off_ns && now - irq->raised_ns < SOON_NS) {
+	/* The interrupt that raised was served before that of the timer, which was due already. */
+	if (irq->raised_ns > irq->off_ns) {
 		irq->raised_ns = irq->off_ns;
 		irq->raised_unknown = is_on_unknown(irq, irq->raised_ns);
 	}
