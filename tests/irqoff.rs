@@ -136,10 +136,16 @@ fn softirqs(kind: Kind, class: &str) -> Vec<(Span, Value)> {
     let run = irqoff.stop();
     summary(&run);
     let events = run.lines("event");
+    // It may have waited for the softirq daemon besides, and that for its CPU.
+    let covers = |span: &Span, event: &Value| {
+        let end = end_ns(event) + 100_000;
+        end >= span.to_ns && end <= span.from_ns + number(event, "lat_ns") + 200_000
+    };
     let found = spans.iter().filter_map(|span| {
-        let events = of_span(&events, class, span).into_iter();
-        let event = events
-            .filter(|e| e["vector"] == "NET_RX")
+        let of_class = events.iter().filter(|e| e["class"] == class);
+        let here = of_class.filter(|e| number(e, "cpu") == span.cpu as u64);
+        let event = here
+            .filter(|e| e["vector"] == "NET_RX" && covers(span, e))
             .max_by_key(|e| number(e, "lat_ns"));
         Some((*span, event?.clone()))
     });

@@ -2,7 +2,7 @@
 
 use super::harness::{self, Client, Server, alone, delay, elsewhere};
 use netns::Lab;
-use pingtrace::selftest::inject::burn::{Burn, Softirq};
+use pingtrace::selftest::inject::burn::{Burn, Long};
 use pingtrace::selftest::inject::load::Ticking;
 use serde_json::Value;
 use std::mem::MaybeUninit;
@@ -25,19 +25,19 @@ fn a_busy_softirq_is_the_wait_for_the_softirq() {
     lab.server.receive_on(Some(CPU)).unwrap();
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let mut storage = MaybeUninit::uninit();
-    let mut burn = Burn::load(&mut storage, Duration::ZERO, &[]).unwrap();
+    let mut burn = Burn::load(&mut storage, Duration::ZERO).unwrap();
     let mut client = Client::start(&lab.client.ns, "-c 10.77.0.2 --nslocal -i 3ms -o json");
     client.hear("server stamps");
     harness::pin(client.pid(), 0);
     let ticking = Ticking::start(CPU, Duration::from_secs(4)).unwrap();
-    burn.attach_softirq(Softirq::Other, CPU, 8 * MS).unwrap();
+    burn.attach_long(Long::Softirq, CPU, 8 * MS).unwrap();
     for _ in 0..32 {
         burn.arm();
         thread::sleep(60 * MS);
     }
     let run = client.stop();
     drop(ticking);
-    let spans = burn.detach_softirq();
+    let spans = burn.detach_long();
     assert!(spans.len() >= 10, "only {} faults", spans.len());
     let probes = run.probes();
     let mut hit = Vec::new();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Faults of a known place and size, for the self-test and the tests: keeps a CPU busy for a known
- * time. In the softirqs of one CPU, when armed; or for probes with chosen sequence numbers, at
- * the tc hooks of the laboratory's devices and between a socket and the wake-up of its reader.
+ * time. On one CPU, when armed, in a softirq or with interrupts off; or for probes with chosen
+ * sequence numbers, at the tc hooks of the laboratory's devices and between a socket and the
+ * wake-up of its reader.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
@@ -23,20 +24,34 @@ struct burn_hits {
 	__u32 first, step, end;
 };
 
-const volatile struct burn_hits hits[SITES] = {};
+struct burn_hits hits[SITES];
 const volatile __u64 probe_ns = 0;
 
-/* Set by user space before `armed`, which each softirq burn takes back. */
-__u32 softirq_cpu, softirq_ns;
+/* Set by user space before `armed`, which each burn of that CPU takes back. */
+__u32 long_cpu, long_ns;
 bool in_net_rx, armed;
 
-/* What was really done in softirqs, CLOCK_MONOTONIC ns. */
+/* What was really done there, CLOCK_MONOTONIC ns. */
 struct burn_span {
 	__u64 from, to;
 } spans[SPANS];
 __u32 burnt;
 
 enum burn_site site_type; /* only so that the skeleton has this type */
+
+static __always_inline void burn_once(void)
+{
+	__u32 n = burnt;
+
+	if (bpf_get_smp_processor_id() != long_cpu || n >= SPANS)
+		return;
+	armed = false;
+	n &= SPANS - 1;
+	spans[n].from = bpf_ktime_get_ns();
+	burn(spans[n].from, long_ns);
+	spans[n].to = bpf_ktime_get_ns();
+	burnt = n + 1;
+}
 
 /*
  * Any softirq but NET_RX: packets that raise NET_RX meanwhile wait for its entry. Or NET_RX
@@ -45,17 +60,20 @@ enum burn_site site_type; /* only so that the skeleton has this type */
 SEC("tp_btf/softirq_entry")
 int BPF_PROG(burn_softirq, unsigned int vec)
 {
-	__u32 n = burnt;
+	if (armed && (vec == NET_RX_SOFTIRQ) == in_net_rx)
+		burn_once();
+	return 0;
+}
 
-	if (!armed || (vec == NET_RX_SOFTIRQ) != in_net_rx ||
-	    bpf_get_smp_processor_id() != softirq_cpu || n >= SPANS)
-		return 0;
-	armed = false;
-	n &= SPANS - 1;
-	spans[n].from = bpf_ktime_get_ns();
-	burn(spans[n].from, softirq_ns);
-	spans[n].to = bpf_ktime_get_ns();
-	burnt = n + 1;
+/*
+ * The thread that has armed it starts a timer, below the lock of its clock base and so with
+ * interrupts off. Not in the idle task, where nothing tells a late interrupt from a slow waking.
+ */
+SEC("tp_btf/hrtimer_start")
+int BPF_PROG(burn_irqs_off)
+{
+	if (armed && (__u32)bpf_get_current_pid_tgid())
+		burn_once();
 	return 0;
 }
 

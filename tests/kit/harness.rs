@@ -144,6 +144,20 @@ impl Server {
         self.child.id()
     }
 
+    /// Waits until its namespace has had so many echo requests over IPv4: a client is at work.
+    pub fn wait_for_probes(&self, count: u64) {
+        let path = format!("/proc/{}/net/snmp", self.pid());
+        let had = || {
+            let text = std::fs::read_to_string(&path).expect("counts of ICMP");
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix("Icmp: "));
+            let names = lines.next().expect("names").split(' ');
+            let mut counts = names.zip(lines.next().expect("numbers").split(' '));
+            let echoes = counts.find(|(name, _)| *name == "InEchos").expect("a name");
+            echoes.1.parse::<u64>().expect("a number")
+        };
+        until("probes", || had() >= count);
+    }
+
     /// Ends it with a signal; its exit status, and the rest of its story.
     pub fn stop(mut self, signal: i32) -> (ExitStatus, Vec<String>) {
         kill(self.pid(), signal);
@@ -327,6 +341,12 @@ pub struct Finished {
 /// Runs a client to its end.
 pub fn client(ns: &Namespace, args: &str) -> Finished {
     finish(pingtrace(ns, args))
+}
+
+/// Ends a client that probes without end.
+pub fn interrupt(child: Child) -> Finished {
+    kill(child.id(), libc::SIGINT);
+    finish(child)
 }
 
 /// Waits for a started client.

@@ -29,7 +29,7 @@ pub fn pin(cpu: usize) -> io::Result<()> {
 #[expect(unsafe_code, reason = "no safe wrapper of sched_setscheduler")]
 pub fn prioritise(priority: Priority) -> io::Result<()> {
     let (policy, level) = match priority {
-        Priority::Normal => return Ok(()),
+        Priority::Normal => (libc::SCHED_OTHER, 0),
         Priority::Idle => (libc::SCHED_IDLE, 0),
         Priority::Fifo(level) => (libc::SCHED_FIFO, level),
     };

@@ -4,23 +4,22 @@
 //! its own sequence numbers. The others follow, one in each round: it begins while a request is on the
 //! wire, and holds up what arrives at its place until it ends.
 
-use super::inject::burn::{self, Hits, Softirq};
+use super::inject::burn::{Hits, Long};
 use super::inject::load::{CpuHog, Flood, Hog, Ticking, UdpFlood};
 use super::outcome::Seen;
-use super::plan::{BASE, EACH, MS, Means, ON_ANOTHER_CPU, Place, RECEIVERS, ROUND};
-use super::stage::Stage;
-use crate::kernel::thread::Priority;
+use super::plan::{BASE, EACH, MS, Means, Pass, Place, ROUND, Row};
+use super::stage::{ABOVE_PROGRAMS, REAL_TIME, Stage};
+use crate::kernel::thread::{Priority, prioritise};
 use anyhow::{Context, Result};
 use netns::{Host, Netlink};
-use report::analysis::confusion::Topology;
 use report::model::{Direction, Segment};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
 
-/// Length of a fault that begins while a request is on the wire: the CPU hog and the stopped client
-/// end before the next probe is due,
+/// Length of a fault that begins while a request is on the wire: the CPU hog, the stopped client and
+/// interrupts that are off end before the next probe is due,
 const WHILE: Duration = Duration::from_millis(6);
 /// and a long softirq, which begins some time later, after it.
 const LONG: Duration = Duration::from_millis(12);
@@ -87,94 +86,111 @@ impl Fault {
     }
 }
 
-/// Segments without a fault, and why.
-type Omitted = Vec<(Segment, &'static str)>;
-
-/// Injects all faults, one after the other. Returns those injected, in path order, and those that
-/// could not be.
-pub fn inject(stage: &mut Stage<'_>) -> Result<(Vec<Fault>, Omitted)> {
-    let mut omitted = Vec::new();
-    let mut faults = faults_by_sequence(stage)?;
-    faults.extend(full_queues(stage)?);
-    if stage.test.topology == Topology::Cable {
-        only_on_a_cable(stage, &mut faults, &mut omitted)?;
+/// Injects the faults of a pass, one after the other.
+pub fn inject(stage: &mut Stage<'_>, pass: &Pass) -> Result<Vec<Fault>> {
+    prioritise(REAL_TIME).context("run at real-time priority")?;
+    let mut faults = by_sequence(stage, pass)?;
+    for row in pass.in_rounds() {
+        faults.push(in_rounds(stage, row, pass.rounds())?);
     }
-    faults.sort_by_key(|fault| (fault.segment.is_none(), fault.segment));
-    Ok((faults, omitted))
+    prioritise(Priority::Normal).context("run at ordinary priority")?;
+    Ok(faults)
 }
 
 /// Waits until the faults that are tied to probes are over.
-fn faults_by_sequence(stage: &mut Stage<'_>) -> Result<Vec<Fault>> {
-    let test = stage.test;
-    log::info!("selftest: baselines, and what is tied to probes");
-    stage.wait_for_request(u64::from(test.end_of_sequences()))?;
-    let fault = |(fault, (segment, means)): (usize, &(_, Means))| Fault {
-        segment: *segment,
+fn by_sequence(stage: &mut Stage<'_>, pass: &Pass) -> Result<Vec<Fault>> {
+    if pass.by_sequence().next().is_some() {
+        log::info!("selftest: what is tied to probes");
+    }
+    stage.follow(pass)?;
+    stage.wait_for_request(u64::from(pass.end_of_sequences()))?;
+    let fault = |((segment, means), hits): (Row, Hits)| Fault {
+        segment,
         hold: match means {
-            Means::Wire(direction) => Hold::Wire(test.hits(fault), *direction),
-            Means::Burn(_) => Hold::Probes(test.hits(fault), EACH.as_nanos() as u64),
-            Means::Nothing => Hold::Probes(test.hits(fault), 0),
+            Means::Wire(direction) => Hold::Wire(hits, direction),
+            Means::Nothing => Hold::Probes(hits, 0),
+            _ => Hold::Probes(hits, EACH.as_nanos() as u64),
         },
     };
-    let faults = test.by_sequence().iter().enumerate();
-    Ok(faults.map(fault).collect())
+    Ok(pass.by_sequence().map(fault).collect())
 }
 
-/// The faults inside the hosts, which other topologies do not change.
-fn only_on_a_cable(
-    stage: &mut Stage<'_>,
-    faults: &mut Vec<Fault>,
-    omitted: &mut Omitted,
-) -> Result<()> {
-    if !burn::can_delay_wake_ups() {
-        faults.retain(|fault| fault.segment != Some(Segment::LRxTaskWaking));
-        omitted.push((Segment::LRxTaskWaking, "no sk_data_ready tracepoint"));
-    }
-    match stage.cpus.other {
-        Some(cpu) => faults.extend(long_softirqs(stage, cpu)?),
-        None => omitted.extend(ON_ANOTHER_CPU.map(|(segment, ..)| (segment, "needs two CPUs"))),
-    }
-    faults.extend(slow_receivers(stage)?);
-    Ok(())
+/// Injects a fault in each of so many rounds.
+fn in_rounds(stage: &mut Stage<'_>, (segment, means): Row, rounds: u32) -> Result<Fault> {
+    let (place, lead_ns, spans) = match means {
+        Means::Cpu(place, long) => {
+            let (takes, lead_ns) = match long {
+                Long::Softirq => (LONG, 0),
+                Long::NetRx => (EACH, LEAD_NS),
+                Long::IrqsOff => (WHILE, 0),
+            };
+            (
+                place,
+                lead_ns,
+                busy_cpu(stage, (place, long), takes, rounds)?,
+            )
+        }
+        Means::Hog => (Place::ClientReceives, 0, hog(stage, rounds)?),
+        Means::Freeze => (Place::ClientReceives, 0, stopped(stage, rounds)?),
+        _ => {
+            let (place, spans) = full_queue(stage, segment, rounds)?;
+            (place, 0, spans)
+        }
+    };
+    Ok(Fault {
+        segment,
+        hold: Hold::Spans {
+            place,
+            spans,
+            lead_ns,
+        },
+    })
 }
+
+/// Begin and end of each fault, `CLOCK_MONOTONIC` ns.
+type Spans = Vec<(u64, u64)>;
 
 /// Calls `act` in each round, as soon as a request is on the wire.
-fn rounds<T>(
+fn each_round<T>(
     stage: &mut Stage<'_>,
+    rounds: u32,
     mut act: impl FnMut(&mut Stage<'_>) -> Result<T>,
 ) -> Result<Vec<T>> {
     let mut done = Vec::new();
-    for _ in 0..stage.test.rounds() {
-        stage.wait_for_request(stage.requests() + ROUND)?;
+    for _ in 0..rounds {
+        stage.wait_for_request(stage.requests() + u64::from(ROUND))?;
         done.push(act(stage)?);
     }
-    stage.wait_for_request(stage.requests() + ROUND)?;
+    stage.wait_for_request(stage.requests() + u64::from(ROUND))?;
     Ok(done)
 }
 
 /// Packets before the probes in the queue of a slow device.
-fn full_queues(stage: &mut Stage<'_>) -> Result<Vec<Fault>> {
-    log::info!("selftest: full queues");
-    let mut faults = Vec::new();
-    for queue in &*Rc::clone(&stage.queues) {
-        let (ns, ifindex) = (&queue.ns, queue.ifindex);
-        ns.run(|| Netlink::open()?.tbf(ifindex, BYTES_A_SECOND, BURST, 1_000_000))??;
-        let cpu = stage.cpus.home;
-        let spans = rounds(stage, |_| {
-            let ns = queue.from.try_clone()?;
-            // The thread stays there until its end.
-            let enter = move || {
-                let entered = ns.enter().map(std::mem::forget);
-                entered.map_err(std::io::Error::other)
-            };
-            let flood = UdpFlood::start(enter, flood(queue.to.into(), cpu));
-            let done = flood.context("send packets into the queue")?.wait();
-            Ok((done.end_ns, done.start_ns + drained_ns()))
-        })?;
-        ns.run(|| Netlink::open()?.remove_root_qdisc(ifindex))??;
-        faults.push(Fault::spans(queue.segment, queue.place, spans, 0));
-    }
-    Ok(faults)
+fn full_queue(
+    stage: &mut Stage<'_>,
+    segment: Option<Segment>,
+    rounds: u32,
+) -> Result<(Place, Spans)> {
+    let queues = Rc::clone(&stage.queues);
+    let queue = queues.iter().find(|queue| Some(queue.segment) == segment);
+    let queue = queue.context("no such queue")?;
+    log::info!("selftest: a full queue ({})", queue.segment.name());
+    let (ns, ifindex) = (&queue.ns, queue.ifindex);
+    ns.run(|| Netlink::open()?.tbf(ifindex, BYTES_A_SECOND, BURST, 1_000_000))??;
+    let cpu = stage.cpus.home;
+    let spans = each_round(stage, rounds, |_| {
+        let ns = queue.from.try_clone()?;
+        // The thread stays there until its end.
+        let enter = move || {
+            let entered = ns.enter().map(std::mem::forget);
+            entered.map_err(std::io::Error::other)
+        };
+        let flood = UdpFlood::start(enter, flood(queue.to.into(), cpu));
+        let done = flood.context("send packets into the queue")?.wait();
+        Ok((done.end_ns, done.start_ns + drained_ns()))
+    })?;
+    ns.run(|| Netlink::open()?.remove_root_qdisc(ifindex))??;
+    Ok((queue.place, spans))
 }
 
 fn flood(to: std::net::IpAddr, cpu: usize) -> Flood {
@@ -194,28 +210,32 @@ fn drained_ns() -> u64 {
     bytes * 1_000_000_000 / u64::from(BYTES_A_SECOND)
 }
 
-/// Softirqs that take long on the CPU that receives.
-fn long_softirqs(stage: &mut Stage<'_>, cpu: usize) -> Result<Vec<Fault>> {
-    log::info!("selftest: long softirqs on CPU {cpu}, which receives");
+/// The CPU that receives at this place does something else for long.
+fn busy_cpu(
+    stage: &mut Stage<'_>,
+    (place, long): (Place, Long),
+    takes: Duration,
+    rounds: u32,
+) -> Result<Spans> {
+    let cpu = stage.cpus.other.context("needs two CPUs")?;
+    log::info!(
+        "selftest: {} on CPU {cpu}, which receives",
+        long.description()
+    );
     let ticking = Ticking::start(cpu, Duration::from_secs(60));
     let _ticking = ticking.context("keep a CPU busy")?;
-    let mut faults = Vec::new();
-    for (segment, place, softirq) in ON_ANOTHER_CPU {
-        receiver(stage, place).receive_on(Some(cpu))?;
-        let (takes, lead_ns) = match softirq {
-            Softirq::Other => (LONG, 0),
-            Softirq::NetRx => (EACH, LEAD_NS),
-        };
-        stage.burn.attach_softirq(softirq, cpu, takes)?;
-        rounds(stage, |stage| {
+    receiver(stage, place).receive_on(Some(cpu))?;
+    stage.burn.attach_long(long, cpu, takes)?;
+    each_round(stage, rounds, |stage| match long {
+        Long::IrqsOff => stage.burn.arm_in_thread(cpu).context("turn interrupts off"),
+        Long::Softirq | Long::NetRx => {
             stage.burn.arm();
             Ok(())
-        })?;
-        let spans = stage.burn.detach_softirq();
-        receiver(stage, place).receive_on(None)?;
-        faults.push(Fault::spans(segment, place, spans, lead_ns));
-    }
-    Ok(faults)
+        }
+    })?;
+    let spans = stage.burn.detach_long();
+    receiver(stage, place).receive_on(None)?;
+    Ok(spans)
 }
 
 fn receiver<'s>(stage: &'s Stage<'_>, place: Place) -> &'s Host {
@@ -225,37 +245,25 @@ fn receiver<'s>(stage: &'s Stage<'_>, place: Place) -> &'s Host {
     }
 }
 
-/// A thread of higher priority on the client's CPU; and a client that is stopped.
-fn slow_receivers(stage: &mut Stage<'_>) -> Result<[Fault; RECEIVERS]> {
-    log::info!("selftest: a busy CPU, a stopped client");
+/// A thread of higher priority on the client's CPU.
+fn hog(stage: &mut Stage<'_>, rounds: u32) -> Result<Spans> {
+    log::info!("selftest: a busy CPU");
     let hog = Hog {
         cpu: stage.cpus.home,
-        priority: Priority::Fifo(1),
+        priority: ABOVE_PROGRAMS,
         limit: WHILE,
         burst: None,
     };
-    let busy = rounds(stage, |_| {
+    let spans = each_round(stage, rounds, |_| {
         let hog = CpuHog::start(hog).context("keep the client's CPU busy")?;
         thread::sleep(WHILE + MS);
         Ok(hog.stop())
     })?;
-    let stopped = rounds(stage, |stage| stage.freeze_client(WHILE))?;
-    let place = Place::ClientReceives;
-    Ok([
-        Fault::spans(Segment::LRxTaskQueue, place, busy.concat(), 0),
-        Fault::spans(Segment::LRxTaskRun, place, stopped, 0),
-    ])
+    Ok(spans.concat())
 }
 
-impl Fault {
-    fn spans(segment: Segment, place: Place, spans: Vec<(u64, u64)>, lead_ns: u64) -> Self {
-        Self {
-            segment: Some(segment),
-            hold: Hold::Spans {
-                place,
-                spans,
-                lead_ns,
-            },
-        }
-    }
+/// The client is stopped.
+fn stopped(stage: &mut Stage<'_>, rounds: u32) -> Result<Spans> {
+    log::info!("selftest: a stopped client");
+    each_round(stage, rounds, |stage| stage.freeze_client(WHILE))
 }

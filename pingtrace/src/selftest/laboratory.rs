@@ -1,9 +1,9 @@
-//! The hosts of a topology, and the queues on the way between them.
+//! The hosts of a setup, and the queues on the way between them.
 
-use super::plan::{BRIDGE_QUEUES, END_QUEUES, Place};
+use super::plan::Place;
 use anyhow::Result;
 use netns::{Bridge, Host, Lab, Namespace, TapLab};
-use report::analysis::confusion::Topology;
+use report::analysis::confusion::Setup;
 use report::model::Segment;
 use std::net::Ipv4Addr;
 
@@ -28,14 +28,14 @@ pub struct Queue {
 }
 
 impl Laboratory {
-    pub fn build(topology: Topology) -> Result<Self> {
-        match topology {
-            Topology::Cable => {
+    pub fn build(setup: Setup) -> Result<Self> {
+        match setup {
+            Setup::Cable | Setup::Explained => {
                 let taps = Lab::tap_pair()?;
                 let queues = at_ends(&taps.lab, Segment::LTxQdisc)?.into();
                 Ok(Self { taps, queues })
             }
-            Topology::Overlay => {
+            Setup::Overlay => {
                 let (taps, bridge) = Lab::bridged_tap_pair()?;
                 let mut queues = Vec::from(at_ends(&taps.lab, Segment::LTxPath)?);
                 queues.extend(at_bridge(&taps.lab, &bridge)?);
@@ -48,7 +48,7 @@ impl Laboratory {
 }
 
 /// The client's queue is in a segment that depends on the number of its devices.
-fn at_ends(lab: &Lab, at_client: Segment) -> Result<[Queue; END_QUEUES]> {
+fn at_ends(lab: &Lab, at_client: Segment) -> Result<[Queue; 2]> {
     let (client, server) = (&lab.client, &lab.server);
     let device = |host: &Host| -> Result<_> { Ok((host.ns.try_clone()?, host.ifindex)) };
     let out = (at_client, Place::ClientSends);
@@ -60,7 +60,7 @@ fn at_ends(lab: &Lab, at_client: Segment) -> Result<[Queue; END_QUEUES]> {
 }
 
 /// At the bridge a request has not been on the cable yet, and a reply has.
-fn at_bridge(lab: &Lab, bridge: &Bridge) -> Result<[Queue; BRIDGE_QUEUES]> {
+fn at_bridge(lab: &Lab, bridge: &Bridge) -> Result<[Queue; 2]> {
     let (client, server) = (&lab.client, &lab.server);
     let port = |ifindex| -> Result<_> { Ok((bridge.ns.try_clone()?, ifindex)) };
     let out = (Segment::LTxOutlink, Place::ClientSends);

@@ -1,15 +1,17 @@
-//! Kernel programs that keep a CPU busy for a known time at a known place of the stack: a long softirq, or
-//! a hook that holds up chosen probes.
+//! Kernel programs that keep a CPU busy for a known time at a known place of the stack: a long softirq,
+//! interrupts that are off, or a hook that holds up chosen probes.
 //!
 //! They end with the value and the devices.
 
 use crate::kernel::features;
 use crate::kernel::object::{self, Storage};
+use crate::kernel::thread::pin;
 use anyhow::{Context, Result};
 use bpf::burn::types::{burn_hits, burn_site};
 use bpf::burn::{BurnSkel, BurnSkelBuilder, OpenBurnSkel};
 use libbpf_rs::{Link, TC_EGRESS, TC_INGRESS, TcHookBuilder};
 use netns::Host;
+use std::io;
 use std::iter::StepBy;
 use std::ops::Range;
 use std::os::fd::AsFd;
@@ -48,38 +50,66 @@ impl Hits {
     }
 }
 
-/// Which softirqs of a CPU are long.
+/// What takes long on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Softirq {
-    /// Any but `NET_RX`: a `NET_RX` raised meanwhile waits for its entry.
-    Other,
+pub enum Long {
+    /// A softirq other than `NET_RX`: a `NET_RX` raised meanwhile waits for its entry.
+    Softirq,
     /// `NET_RX`, before it polls.
     NetRx,
+    /// Interrupts are off: those that come meanwhile wait.
+    IrqsOff,
+}
+
+impl Long {
+    /// For a sentence.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Softirq => "long softirqs",
+            Self::NetRx => "a long NET_RX",
+            Self::IrqsOff => "interrupts off",
+        }
+    }
 }
 
 /// The loaded programs.
 pub struct Burn<'a> {
     skel: BurnSkel<'a>,
-    /// The attached softirq program, and the length of a prolonged softirq.
-    softirqs: Option<(Link, Duration)>,
+    /// The attached program of [`Long`], and how long it takes.
+    long: Option<(Link, Duration)>,
     wake_ups: Option<Link>,
 }
 
 impl<'a> Burn<'a> {
-    /// Loads the programs. Each chosen probe is held up for `each` at its site.
-    pub fn load(storage: &'a mut Storage, each: Duration, chosen: &[(Site, Hits)]) -> Result<Self> {
+    /// Loads the programs. Each chosen probe will be held up for `each` at its site.
+    pub fn load(storage: &'a mut Storage, each: Duration) -> Result<Self> {
         let skel = object::load(
             "the programs that burn time",
             BurnSkelBuilder::default(),
             storage,
             |name| name != "burn_wake_up" || can_delay_wake_ups(),
-            |open| configure(open, each, chosen),
+            |open| configure(open, each),
         )?;
         Ok(Self {
             skel,
-            softirqs: None,
+            long: None,
             wake_ups: None,
         })
+    }
+
+    /// Holds up these probes instead of those that were chosen before. They must not be on their way yet.
+    pub fn choose(&mut self, chosen: &[(Site, Hits)]) -> Result<()> {
+        let bss = self.skel.maps.bss_data.as_deref_mut();
+        let bss = bss.context("the object has no .bss")?;
+        bss.hits = Default::default();
+        for (site, hits) in chosen {
+            bss.hits[*site as usize] = burn_hits {
+                first: hits.range.start,
+                step: hits.step,
+                end: hits.range.end,
+            };
+        }
+        Ok(())
     }
 
     /// Holds up the chosen probes from now on.
@@ -107,32 +137,51 @@ impl<'a> Burn<'a> {
         Ok(())
     }
 
-    /// Makes each [`arm`](Self::arm) prolong one softirq of this CPU by this time. Programs that stamp its
-    /// entry must be attached already, else they stamp its end.
-    pub fn attach_softirq(&mut self, which: Softirq, cpu: usize, takes: Duration) -> Result<()> {
+    /// Makes each [`arm`](Self::arm) keep this CPU busy once for this time. Programs that stamp the entry of
+    /// a softirq must be attached already, else they stamp its end.
+    pub fn attach_long(&mut self, what: Long, cpu: usize, takes: Duration) -> Result<()> {
         let bss = self.skel.maps.bss_data.as_deref_mut();
         let bss = bss.context("the object has no .bss")?;
-        bss.softirq_cpu = cpu as u32;
-        bss.softirq_ns = takes.as_nanos() as u32;
-        bss.in_net_rx = which == Softirq::NetRx;
+        bss.long_cpu = cpu as u32;
+        bss.long_ns = takes.as_nanos() as u32;
+        bss.in_net_rx = what == Long::NetRx;
         bss.armed = false;
         bss.burnt = 0;
-        self.softirqs = Some((object::attach(&self.skel.progs.burn_softirq)?, takes));
+        let program = match what {
+            Long::Softirq | Long::NetRx => &self.skel.progs.burn_softirq,
+            Long::IrqsOff => &self.skel.progs.burn_irqs_off,
+        };
+        self.long = Some((object::attach(program)?, takes));
         Ok(())
     }
 
-    /// Prolongs the next softirq of the kind.
+    /// Takes long at the next opportunity.
     pub fn arm(&mut self) {
         if let Some(bss) = self.skel.maps.bss_data.as_deref_mut() {
             bss.armed = true;
         }
     }
 
-    /// Ends [`attach_softirq`](Self::attach_softirq). Returns begin and end of the long softirqs,
+    /// Takes long now, in a thread on this CPU that starts a timer.
+    pub fn arm_in_thread(&mut self, cpu: usize) -> io::Result<()> {
+        thread::scope(|scope| {
+            let sleep = || {
+                pin(cpu)?;
+                self.arm();
+                thread::sleep(Duration::from_nanos(1));
+                Ok(())
+            };
+            let sleeper = thread::Builder::new().name("stall".into());
+            let slept = sleeper.spawn_scoped(scope, sleep)?.join();
+            slept.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    /// Ends [`attach_long`](Self::attach_long). Returns begin and end of what took long,
     /// `CLOCK_MONOTONIC` ns; the first 256.
-    pub fn detach_softirq(&mut self) -> Vec<(u64, u64)> {
+    pub fn detach_long(&mut self) -> Vec<(u64, u64)> {
         let (Some(bss), Some((link, takes))) =
-            (self.skel.maps.bss_data.as_deref_mut(), self.softirqs.take())
+            (self.skel.maps.bss_data.as_deref_mut(), self.long.take())
         else {
             return Vec::new();
         };
@@ -150,16 +199,8 @@ pub fn can_delay_wake_ups() -> bool {
     features::known().has_tracepoint("sk_data_ready")
 }
 
-fn configure(open: &mut OpenBurnSkel<'_>, each: Duration, chosen: &[(Site, Hits)]) -> Result<()> {
+fn configure(open: &mut OpenBurnSkel<'_>, each: Duration) -> Result<()> {
     let rodata = open.maps.rodata_data.as_deref_mut();
-    let rodata = rodata.context("the object has no .rodata")?;
-    rodata.probe_ns = each.as_nanos() as u64;
-    for (site, hits) in chosen {
-        rodata.hits[*site as usize] = burn_hits {
-            first: hits.range.start,
-            step: hits.step,
-            end: hits.range.end,
-        };
-    }
+    rodata.context("the object has no .rodata")?.probe_ns = each.as_nanos() as u64;
     Ok(())
 }

@@ -294,6 +294,16 @@ impl Forwarder {
         lock(&self.shared.outcome).totals
     }
 
+    /// From the next frame on it does this.
+    pub fn follow(&self, plan: Plan) {
+        *lock(&self.shared.plan) = plan;
+    }
+
+    /// What it did so far.
+    pub fn so_far(&self) -> Outcome {
+        lock(&self.shared.outcome).clone()
+    }
+
     /// Ends it; frames still waiting are not written.
     pub fn stop(mut self) -> Outcome {
         self.join();
@@ -706,7 +716,7 @@ fn icmp(frame: &[u8]) -> Option<(usize, usize, u8, u8)> {
 fn prepare_thread() -> bool {
     // An old kernel without it only makes sleeps 50 us longer, which SPIN_NS covers.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    prioritise(Priority::Fifo(2)).is_ok()
+    prioritise(Priority::Fifo(3)).is_ok()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
