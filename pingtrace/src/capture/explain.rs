@@ -346,7 +346,8 @@ impl Explainer {
         if addresses.is_empty() {
             return None;
         }
-        let stack = beyond_interrupt(self.symbols.kernel(&addresses));
+        let frames = self.symbols.kernel_at(record.event.end_ns, &addresses);
+        let stack = beyond_interrupt(frames);
         function_of(&stack).map(str::to_owned)
     }
 }

@@ -42,8 +42,14 @@ impl Symbols {
     /// The names of a kernel stack; the address itself where `kernel.kptr_restrict` hides the symbols or
     /// no function contains it.
     pub fn kernel(&self, addresses: &[u64]) -> Vec<Frame> {
+        self.kernel_at(monotonic_ns(), addresses)
+    }
+
+    /// The same for a stack that was recorded at some time, `CLOCK_MONOTONIC` ns. Of many stacks, taken
+    /// one after the other, only the first asks the kernel whether code was loaded since.
+    pub fn kernel_at(&self, ns: u64, addresses: &[u64]) -> Vec<Frame> {
         let mut kernel = self.kernel.borrow_mut();
-        kernel.prepare(addresses);
+        kernel.prepare(ns, addresses);
         let name = |found: Found<'_>| format!("{}+{:#x}", found.name, found.offset);
         let frame = |address: &u64| Frame {
             address: *address,
@@ -78,6 +84,8 @@ impl Symbols {
 pub struct Kernel {
     symbols: Option<KernelSymbols>,
     loaded: Loaded,
+    /// When `loaded` was last compared, `CLOCK_MONOTONIC` ns.
+    compared_ns: u64,
     /// Code was loaded since, but the table could not be read again yet.
     is_old: bool,
     /// Addresses for which reading the table again did not help.
@@ -89,13 +97,13 @@ pub struct Kernel {
 impl Kernel {
     /// The function that contains an address.
     pub fn function(&mut self, address: u64) -> Option<String> {
-        self.prepare(&[address]);
+        self.prepare(monotonic_ns(), &[address]);
         self.find(address).map(|found| found.name.to_owned())
     }
 
-    /// Reads the table if it is not there yet, and again if one of these addresses may belong to code
-    /// that was loaded since.
-    fn prepare(&mut self, addresses: &[u64]) {
+    /// Reads the table if it is not there yet, and again if one of these addresses, which were recorded at
+    /// some time, may belong to code that was loaded since.
+    fn prepare(&mut self, recorded_ns: u64, addresses: &[u64]) {
         let Some(symbols) = &self.symbols else {
             self.read();
             return;
@@ -107,7 +115,8 @@ impl Kernel {
         // A trampoline comes without a new program or module.
         let is_missing = missing.any(is_new);
         let may_be_old = |address: &u64| symbols.find(*address).is_none_or(|f| f.loaded);
-        if is_missing || addresses.iter().any(may_be_old) {
+        if self.compared_ns < recorded_ns && (is_missing || addresses.iter().any(may_be_old)) {
+            self.compared_ns = monotonic_ns();
             self.is_old |= self.loaded != self.loaded.now();
         }
         if (self.is_old || is_missing) && self.has_time() {
@@ -119,6 +128,7 @@ impl Kernel {
     /// Returns the CPU time that it took, ns.
     fn read(&mut self) -> u64 {
         // Before the table: code loaded meanwhile makes the table stale.
+        self.compared_ns = monotonic_ns();
         let loaded = self.loaded.now();
         if loaded != self.loaded {
             self.unknown.clear();
@@ -274,24 +284,27 @@ mod as_root {
         let [ip_rcv] = addresses(["ip_rcv"]);
         let ip_rcv = ip_rcv.unwrap();
         let mut kernel = Kernel::default();
-        kernel.prepare(&[ip_rcv]);
+        kernel.prepare(1, &[ip_rcv]);
         kernel.used_ns = u64::MAX;
         let mut object = MaybeUninit::uninit();
         let open = BurnSkelBuilder::default().open(&mut object).unwrap();
         let loaded = open.load().unwrap();
         let (start, _) = code_of(&loaded.progs.burn_softirq);
-        kernel.prepare(&[ip_rcv, start]);
+        // What was recorded before the table was read is in it.
+        kernel.prepare(kernel.compared_ns, &[start]);
+        assert!(!kernel.is_old);
+        kernel.prepare(monotonic_ns(), &[ip_rcv, start]);
         assert!(kernel.is_old && kernel.find(start).is_none());
         assert_eq!(
             kernel.find(ip_rcv).map(|f| (f.name, f.offset)),
             Some(("ip_rcv", 0))
         );
         kernel.used_ns = 0;
-        kernel.prepare(&[start]);
+        kernel.prepare(monotonic_ns(), &[start]);
         assert!(kernel.find(start).is_some_and(|f| f.loaded));
         assert!(kernel.used_ns > 0);
         let nobodys = 0xffff_ffff_0000_1234;
-        kernel.prepare(&[nobodys]);
+        kernel.prepare(monotonic_ns(), &[nobodys]);
         assert!(kernel.unknown.contains(&nobodys) || kernel.is_old);
     }
 }
