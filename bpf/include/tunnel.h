@@ -203,9 +203,9 @@ static __always_inline bool enter(struct view *v)
  * The length of the outermost header of a packet, and in the lowest 16 bits the EtherType of what
  * is behind it; 0 if no packet is. A global function of numbers: the verifier follows it once.
  */
-__noinline __u64 header_around(__u64 l3, __u64 tail, __u64 shared, __u32 protocol)
+__noinline __u64 header_around(__u64 l3, __u64 tail, __u64 skb, __u32 protocol)
 {
-	struct view v = { (const void *)l3, (const void *)tail, (const void *)shared, protocol };
+	struct view v = { (const void *)l3, (const void *)tail, (const void *)skb, protocol };
 
 	return enter(&v) && find_type(&v) ? ((__u64)v.l3 - l3) << 16 | v.protocol : 0;
 }
@@ -220,7 +220,7 @@ static __noinline bool enter_all(struct view *v)
 	if (bpf_probe_read_kernel(v, sizeof(*v), v))
 		return false;
 	for (i = 0; i < PT_OUTER_HEADERS; i++) {
-		header = header_around((__u64)v->l3, (__u64)v->tail, (__u64)v->shared, v->protocol);
+		header = header_around((__u64)v->l3, (__u64)v->tail, (__u64)v->skb, v->protocol);
 		if (!header)
 			break;
 		v->l3 += header >> 16;

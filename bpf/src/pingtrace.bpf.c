@@ -170,30 +170,55 @@ static __always_inline bool parse_ip(const struct view *v, struct packet *p, boo
 }
 
 /* Not inline: else the stack of 512 bytes does not suffice. */
-static __noinline bool parse_innermost(const struct view *v, struct packet *p)
+static __noinline bool parse_again(const struct view *v, struct packet *p, bool *outer)
 {
-	bool outer;
-
-	return parse_ip(v, p, &outer);
+	return parse_ip(v, p, outer);
 }
 
-static __always_inline bool parse_any(struct sk_buff *skb, const unsigned char *l3,
-				      struct packet *p)
+/* What is no probe itself: a tag that the sending host puts into a packet precedes layer 3. */
+static __always_inline bool parse_inside(struct view *v, struct packet *p, bool at_data)
 {
-	struct view v = { l3, skb->head + skb->tail, skb->head + skb->end, skb->protocol };
+	bool outer = true;
+
+	if (is_vlan(v->protocol) && !at_data) {
+		if (!find_ip(v))
+			return false;
+		outer = false;
+		if (parse_again(v, p, &outer))
+			return true;
+	}
+	return outer && enter_all(v) && parse_again(v, p, &outer);
+}
+
+static __always_inline bool parse_any(struct sk_buff *skb, const unsigned char *head,
+				      const unsigned char *l3, struct packet *p)
+{
+	struct view v = { l3, head + skb->tail, skb, skb->protocol };
 	bool outer = false;
 
-	/* A tag that the sending host has put into the packet precedes its network header. */
-	if (is_vlan(v.protocol) && l3 != skb->data && !find_ip(&v))
-		return false;
-	return parse_ip(&v, p, &outer) || (outer && enter_all(&v) && parse_innermost(&v, p));
+	return parse_ip(&v, p, &outer) || (outer && parse_inside(&v, p, l3 == skb->data));
 }
 
-static __always_inline bool parse(struct sk_buff *skb, const unsigned char *l3, struct packet *p)
+static __always_inline bool is_long_enough(const struct sk_buff *skb)
 {
-	if (skb->len < sizeof(struct iphdr) + sizeof(struct pt_header))
+	return skb->len >= sizeof(struct iphdr) + sizeof(struct pt_header);
+}
+
+/* Layer 3 is where the network header is. */
+static __always_inline bool parse(struct sk_buff *skb, struct packet *p)
+{
+	const unsigned char *head;
+
+	if (!is_long_enough(skb))
 		return false;
-	return parse_any(skb, l3, p);
+	head = skb->head;
+	return parse_any(skb, head, head + skb->network_header, p);
+}
+
+/* The network header is not set yet: layer 3 starts at skb->data. */
+static __always_inline bool parse_data(struct sk_buff *skb, struct packet *p)
+{
+	return is_long_enough(skb) && parse_any(skb, skb->head, skb->data, p);
 }
 
 static __always_inline __u32 netns_of(struct sk_buff *skb)
@@ -282,26 +307,42 @@ static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
 	return rec && !rec->used[PT_REPLY] ? rec : take_slot(p);
 }
 
-/* Devices whose packets leave in others of this host, which are encrypted or a process's. */
-static __always_inline bool is_carried(struct net_device *dev)
+/* What a device is: the first seven characters of its kind, or none. */
+struct kind {
+	char name[8];
+};
+
+static __always_inline struct kind kind_of(const struct net_device *dev)
 {
-	/* The first seven characters of their kinds. */
-	static const char kinds[][8] = {
-		"wiregua", "ovpn",    "xfrm", "vti", "vti6",   "macsec", "vxlan",
-		"geneve",  "bareudp", "gtp",  "gre", "gretap", "erspan", "ip6gre",
-		"ip6gret", "ip6ersp", "ipip", "sit", "ip6tnl",
-	};
 	const struct rtnl_link_ops *ops = dev->rtnl_link_ops;
-	char kind[8] = {};
+	struct kind kind = {};
+
+	if (ops)
+		bpf_probe_read_kernel_str(kind.name, sizeof(kind.name), ops->kind);
+	return kind;
+}
+
+static __always_inline bool is_tun(const struct kind *kind)
+{
+	return !__builtin_memcmp(kind->name, "tun", 4);
+}
+
+/* Devices whose packets leave in others of this host, which are encrypted or a process's. */
+static __always_inline bool is_carried(const struct kind *kind, const struct net_device *dev)
+{
+	static const struct kind carried[] = {
+		{ "wiregua" }, { "ovpn" },   { "xfrm" },   { "vti" },	  { "vti6" },
+		{ "macsec" },  { "vxlan" },  { "geneve" }, { "bareudp" }, { "gtp" },
+		{ "gre" },     { "gretap" }, { "erspan" }, { "ip6gre" },  { "ip6gret" },
+		{ "ip6ersp" }, { "ipip" },   { "sit" },	   { "ip6tnl" },
+	};
 	__u32 i;
 
-	if (!ops || bpf_probe_read_kernel_str(kind, sizeof(kind), ops->kind) < 0)
-		return false;
-	if (!__builtin_memcmp(kind, "tun", 4))
+	if (is_tun(kind))
 		return dev->type == ARPHRD_NONE;
 #pragma unroll
-	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (!__builtin_memcmp(kind, kinds[i], sizeof(kind)))
+	for (i = 0; i < sizeof(carried) / sizeof(carried[0]); i++)
+		if (!__builtin_memcmp(kind, &carried[i], sizeof(*kind)))
 			return true;
 	return false;
 }
@@ -315,8 +356,6 @@ static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct p
 	if (skb) {
 		at.netns = netns_of(skb);
 		at.ifindex = skb->dev->ifindex;
-		if (is_carried(skb->dev))
-			at.flags |= PT_STAMP_UNDERLAY;
 	}
 	if (!pt_push(rec, p->direction, point, now, &at))
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);
@@ -344,9 +383,9 @@ SEC("tp_btf/net_dev_queue")
 int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 {
 	struct pt_stamp_slot *rec;
-	struct packet p = {};
+	struct packet p;
 
-	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = slot_of(&p)))
+	if (!parse(skb, &p) || !(rec = slot_of(&p)))
 		return 0;
 	if (!is_wanted(skb, &p))
 		return 0;
@@ -405,6 +444,15 @@ static __always_inline void list_late(struct pt_stamp_slot *rec, const struct pa
 	s->head++;
 }
 
+static __always_inline void stamp_hand_over(struct pt_stamp_slot *rec, const struct packet *p,
+					    enum pt_point point, struct sk_buff *skb)
+{
+	__u64 now = pt_now();
+	const struct kind kind = kind_of(skb->dev);
+
+	stamp_with(rec, p, point, now, skb, is_carried(&kind, skb->dev) ? PT_STAMP_UNDERLAY : 0);
+}
+
 /*
  * Server: a driver has the reply. That of a macvlan, a bridge or a tunnel queues it again, so it
  * has left only when no queue follows.
@@ -415,7 +463,7 @@ static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct 
 	__u32 hash = pt_hash(p->peer, p->session);
 	bool own = pt_is_own_reply(rec);
 
-	stamp(rec, p, own ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, pt_now(), skb);
+	stamp_hand_over(rec, p, own ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, skb);
 	rec->state |= PT_REC_OUT;
 	if (p->version)
 		list_late(rec, p, hash);
@@ -433,18 +481,18 @@ SEC("tp_btf/net_dev_start_xmit")
 int BPF_PROG(on_net_dev_start_xmit, struct sk_buff *skb, struct net_device *dev)
 {
 	struct pt_stamp_slot *rec;
-	struct packet p = {};
+	struct packet p;
 
-	if (!parse(skb, skb->head + skb->network_header, &p) || !(rec = slot_of(&p)))
+	if (!parse(skb, &p) || !(rec = slot_of(&p)))
 		return 0;
 	if (!is_wanted(skb, &p))
 		return 0;
 	if (p.direction == PT_REQUEST)
-		stamp(rec, &p, server ? PT_M_TX_DEVECHO : PT_L_TX_DEVOUT, pt_now(), skb);
+		stamp_hand_over(rec, &p, server ? PT_M_TX_DEVECHO : PT_L_TX_DEVOUT, skb);
 	else if (server)
 		handed_over(rec, &p, skb);
 	else
-		stamp(rec, &p, PT_M_TX_DEVREPLY, pt_now(), skb);
+		stamp_hand_over(rec, &p, PT_M_TX_DEVREPLY, skb);
 	return 0;
 }
 
@@ -476,31 +524,31 @@ static __always_inline void note_receiver(bool poll_known)
 }
 
 /*
- * Whether a packet that is received outside NET_RX waited for no softirq: the writer of a tun
- * device hands it over itself. A tasklet, busy polling and a NAPI thread do not: there it waited
- * for them.
+ * What a receive stamp says besides. The writer of a tun device hands its packet over itself,
+ * outside NET_RX: it waits for no softirq. A tasklet, busy polling and a NAPI thread do not: there
+ * the packet waited for them.
  */
-static __always_inline bool is_direct(struct sk_buff *skb)
+static __always_inline __u16 receive_flags(const struct sk_buff *skb, const struct poll *poll)
 {
-	const struct rtnl_link_ops *ops = skb->dev->rtnl_link_ops;
-	char kind[4] = {};
+	const struct kind kind = kind_of(skb->dev);
+	const __u16 flags = is_carried(&kind, skb->dev) ? PT_STAMP_UNDERLAY : 0;
 
-	return ops && !bpf_probe_read_kernel(kind, sizeof(kind), ops->kind) && kind[0] == 't' &&
-	       kind[1] == 'u' && kind[2] == 'n' && !kind[3];
+	if (poll)
+		return flags | (poll->on_unknown ? PT_STAMP_INTERRUPTS : 0);
+	return flags | (is_tun(&kind) && !in_napi_thread() ? PT_STAMP_DIRECT : 0);
 }
 
-/* At netif_receive_skb the network header is not set yet: layer 3 starts at skb->data. */
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 {
 	struct pt_stamp_slot *rec;
-	struct packet p = {};
+	struct packet p;
 	struct poll poll;
 	bool request, poll_known;
-	__u16 flags = 0;
+	__u16 flags;
 	__u64 now;
 
-	if (!parse(skb, skb->data, &p) || !is_wanted(skb, &p))
+	if (!parse_data(skb, &p) || !is_wanted(skb, &p))
 		return 0;
 	now = pt_now();
 	rec = arrival(&p);
@@ -514,10 +562,8 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 			stamp(rec, &p, request ? PT_R_RX_SOFTIRQ : PT_L_RX_SOFTIRQ, poll.raised_ns,
 			      skb);
 		stamp(rec, &p, request ? PT_R_RX_NAPI : PT_L_RX_NAPI, poll.entered_ns, skb);
-		flags = poll.on_unknown ? PT_STAMP_INTERRUPTS : 0;
-	} else if (!in_napi_thread() && is_direct(skb)) {
-		flags = PT_STAMP_DIRECT;
 	}
+	flags = receive_flags(skb, poll_known ? &poll : 0);
 	if (request)
 		stamp_with(rec, &p, server ? PT_R_RX_DEVRCV : PT_M_RX_DEVECHO, now, skb, flags);
 	else
@@ -619,12 +665,16 @@ static __always_inline __u32 device_of_dropped(struct sk_buff *skb, __u32 reason
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 {
+	const unsigned char *head;
 	struct pt_stamp_slot *rec;
-	struct packet p = {};
+	struct packet p;
 	bool no_socket = false;
 	__u32 reason = 0, netns;
 
 	if (skb->len < sizeof(struct pt_header) - 8)
+		return 0;
+	head = skb->head;
+	if (!parse_any(skb, head, skb->network_header ? head + skb->network_header : skb->data, &p))
 		return 0;
 	if (bpf_core_type_exists(enum skb_drop_reason)) {
 		reason = ctx[2];
@@ -633,8 +683,6 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 		no_socket = reason ==
 			    bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NO_SOCKET);
 	}
-	if (!parse_any(skb, skb->network_header ? skb->head + skb->network_header : skb->data, &p))
-		return 0;
 	/* The ordinary end of a reply: raw sockets had their copies, no ping socket wants it. */
 	if (p.direction == PT_REPLY && no_socket)
 		return 0;
@@ -665,11 +713,11 @@ static __always_inline int delivered(const struct packet *p)
 	return 0;
 }
 
-static __always_inline int icmp_received(struct sk_buff *skb, const unsigned char *l3)
+static __always_inline int icmp_received(struct sk_buff *skb)
 {
-	struct packet p = {};
+	struct packet p;
 
-	if (!parse(skb, l3, &p) || p.direction != PT_REQUEST || netns_of(skb) != own_netns)
+	if (!parse(skb, &p) || p.direction != PT_REQUEST || netns_of(skb) != own_netns)
 		return 0;
 	return delivered(&p);
 }
@@ -677,13 +725,13 @@ static __always_inline int icmp_received(struct sk_buff *skb, const unsigned cha
 SEC("?fentry/icmp_rcv")
 int BPF_PROG(fentry_icmp_rcv, struct sk_buff *skb)
 {
-	return icmp_received(skb, skb->head + skb->network_header);
+	return icmp_received(skb);
 }
 
 SEC("?fentry/icmpv6_rcv")
 int BPF_PROG(fentry_icmpv6_rcv, struct sk_buff *skb)
 {
-	return icmp_received(skb, skb->head + skb->network_header);
+	return icmp_received(skb);
 }
 
 static __always_inline int kprobe_received(struct pt_regs *ctx)
@@ -691,7 +739,7 @@ static __always_inline int kprobe_received(struct pt_regs *ctx)
 	struct sk_buff *skb = (void *)PT_REGS_PARM1(ctx);
 	const unsigned char *head = BPF_CORE_READ(skb, head);
 	struct view v = { head + BPF_CORE_READ(skb, network_header),
-			  head + BPF_CORE_READ(skb, tail), head + BPF_CORE_READ(skb, end), 0 };
+			  head + BPF_CORE_READ(skb, tail), skb, 0 };
 	struct packet p = {};
 	bool outer;
 
