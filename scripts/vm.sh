@@ -9,7 +9,7 @@ readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpft
     libc6-dev linux-libc-dev wireguard-tools)
 readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf loop dm_mod \
     raid0 cls_matchall act_mirred 8021q macvlan ipvlan bonding vxlan geneve ip_gre ip6_gre ipip sit \
-    ip6_tunnel wireguard)
+    ip6_tunnel wireguard xfrm_user esp4 authenc crypto_null)
 readonly META=linux-image-cloud-amd64
 # A guest says everything that it has to say within this time, also on a busy machine.
 guest_seconds=400

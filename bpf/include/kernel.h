@@ -124,6 +124,9 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_PKT_TOO_BIG,
 };
 
+/* include/linux/skbuff.h: the number is relocated to the running kernel's, which may have none. */
+enum skb_ext_id { SKB_EXT_SEC_PATH };
+
 /* include/linux/cgroup_subsys.h: the number is relocated to the running kernel's. */
 enum cgroup_subsys_id { cpu_cgrp_id };
 
@@ -157,6 +160,7 @@ struct dst_entry {
 	struct net_device *dev;
 };
 struct sk_buff {
+	__u8 active_extensions;
 	struct sock *sk;
 	unsigned long _skb_refdst;
 	unsigned int len;

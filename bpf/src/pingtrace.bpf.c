@@ -523,6 +523,14 @@ static __always_inline void note_receiver(bool poll_known)
 	}
 }
 
+/* Whether IPsec has decrypted the packet: the one that carried it was received before. */
+static __always_inline bool is_decrypted(const struct sk_buff *skb)
+{
+	return bpf_core_field_exists(skb->active_extensions) &&
+	       bpf_core_enum_value_exists(enum skb_ext_id, SKB_EXT_SEC_PATH) &&
+	       skb->active_extensions >> bpf_core_enum_value(enum skb_ext_id, SKB_EXT_SEC_PATH) & 1;
+}
+
 /*
  * What a receive stamp says besides. The writer of a tun device hands its packet over itself,
  * outside NET_RX: it waits for no softirq. A tasklet, busy polling and a NAPI thread do not: there
@@ -531,7 +539,8 @@ static __always_inline void note_receiver(bool poll_known)
 static __always_inline __u16 receive_flags(const struct sk_buff *skb, const struct poll *poll)
 {
 	const struct kind kind = kind_of(skb->dev);
-	const __u16 flags = is_carried(&kind, skb->dev) ? PT_STAMP_UNDERLAY : 0;
+	const bool carried = is_carried(&kind, skb->dev) || is_decrypted(skb);
+	const __u16 flags = carried ? PT_STAMP_UNDERLAY : 0;
 
 	if (poll)
 		return flags | (poll->on_unknown ? PT_STAMP_INTERRUPTS : 0);

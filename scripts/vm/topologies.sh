@@ -20,17 +20,27 @@ make_lab() {
     for n in 0 1; do
         ip -n client link add eth$n type veth peer name c$n netns wire
         ip -n server link add eth$n type veth peer name s$n netns wire
-        passes c$n s$n
-        passes s$n c$n
+        for dev in c$n s$n; do
+            ip -n wire link set "$dev" up
+            tc -n wire qdisc add dev "$dev" clsact
+        done
     done
+    lead_through
     # From the start, for a queue that goes takes packets along.
     for place in $PLACES; do
         queues "$place" 0
     done
 }
 
-# The NICs as they were made.
+# The NICs and the wire as they were made.
 clear_nics() {
+    ip -n wire address flush dev c0
+    ip -n wire address flush dev s0
+    lead_through
+    for host in wire server; do
+        ip -n $host xfrm policy flush 2>/dev/null
+        ip -n $host xfrm state flush 2>/dev/null
+    done
     for host in client server; do
         ip -n $host link delete top 2>/dev/null
         ip -n $host link delete outer 2>/dev/null
@@ -40,10 +50,16 @@ clear_nics() {
     done
 }
 
+lead_through() {
+    for n in 0 1; do
+        passes c$n s$n
+        passes s$n c$n
+    done
+}
+
 # passes FROM TO: of the wire.
 passes() {
-    ip -n wire link set "$1" up
-    tc -n wire qdisc add dev "$1" clsact
+    tc -n wire filter delete dev "$1" ingress 2>/dev/null || true
     tc -n wire filter add dev "$1" ingress matchall action mirred egress redirect dev "$2"
 }
 
@@ -137,6 +153,31 @@ peers() {
         endpoint "10.78.0.$2:51820" allowed-ips 0.0.0.0/0,::/0
 }
 
+# A router on the way puts the requests into ESP, and the server's host takes them out: the NIC there
+# received another packet, which no program can read.
+ipsec() {
+    nics && both link add top type bridge && esp wire && esp server &&
+        policy wire out && policy server in || return
+    tc -n wire filter delete dev c0 ingress
+    tc -n wire filter delete dev s0 ingress
+    ip -n wire address add 10.78.0.253 peer 10.78.0.1 dev c0
+    ip -n wire address add 10.78.0.254 peer 10.78.0.2 dev s0
+    at wire sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+    ip -n wire route add 10.77.0.2 via 10.78.0.2
+    ip -n client route add 10.77.0.2 via 10.78.0.253
+    ip -n server route add 10.78.0.1 via 10.78.0.254
+}
+
+esp() {
+    ip -n "$1" xfrm state add src 10.78.0.254 dst 10.78.0.2 proto esp spi 7 mode tunnel \
+        auth digest_null '' enc 'ecb(cipher_null)' ''
+}
+
+policy() {
+    ip -n "$1" xfrm policy add src 0.0.0.0/0 dst 10.77.0.2 dir "$2" \
+        tmpl src 10.78.0.254 dst 10.78.0.2 proto esp mode tunnel
+}
+
 # The addresses that are probed are those of the device on top.
 addresses() {
     ip -n client address add 10.77.0.1/24 dev top
@@ -188,6 +229,7 @@ named() {
 right() {
     case "$1 $2" in
         wireguard\ *) echo '.sure != true' ;;
+        ipsec\ wire-out) echo '.owner == "wire_out" and .sure != true' ;;
         *\ client) echo '.owner == "local" and (.dev // "" | test("^eth"))' ;;
         *\ server) echo '.owner == "remote" and (.dev // "" | test("^eth"))' ;;
         *\ wire-out) echo '.owner == "wire_out"' ;;
@@ -249,7 +291,7 @@ make_lab
 # One for all: each device comes after it.
 check "server starts" start_server --nslocal
 # Those that the kernel's command line names, else all: topologies=gre,sit
-all="vlan qinq macvlan ipvlan_l2 ipvlan_l3 active_backup lacp vxlan geneve gre gretap ipip ip6gre sit ip6ip6 wireguard bond_of_flows"
+all="vlan qinq macvlan ipvlan_l2 ipvlan_l3 active_backup lacp vxlan geneve gre gretap ipip ip6gre sit ip6ip6 wireguard ipsec bond_of_flows"
 for name in $(echo "${topologies:-$all}" | tr , ' '); do
     case $name in
         bond_of_flows) bond_of_flows ;;
