@@ -139,8 +139,16 @@ const WRITING: &[l::c_long] = &[
 /// Commands of `bpf()` for maps and programs that are loaded (`enum bpf_cmd`): look up, update, delete, next
 /// key, information, raw tracepoint, batches, link, iterator; and for programs of others: next id, by id.
 const BPF_COMMANDS: [u64; 14] = [1, 2, 3, 4, 11, 13, 15, 17, 24, 25, 26, 27, 28, 33];
-/// Requests of `ioctl()`: bytes to read; size, settings and foreground processes of a terminal.
-const IOCTLS: [u64; 4] = [l::FIONREAD, l::TIOCGWINSZ, l::TCGETS, l::TIOCGPGRP];
+/// Requests of `ioctl()`: bytes to read; size, settings and foreground processes of a terminal; the number
+/// of a device, and its name.
+const IOCTLS: [u64; 6] = [
+    l::FIONREAD,
+    l::TIOCGWINSZ,
+    l::TCGETS,
+    l::TIOCGPGRP,
+    l::SIOCGIFINDEX,
+    l::SIOCGIFNAME,
+];
 /// Families of sockets: probes, netlink, names of hosts.
 const FAMILIES: [u64; 4] = [
     l::AF_INET as u64,
