@@ -146,11 +146,15 @@ impl Trial {
         }
     }
 
-    /// Whether a verdict counts as a name. Where interrupts are off that needs to be sure, as only timers tell.
+    /// Whether a verdict counts as a name. Only timers tell that interrupts are off: the name of another host
+    /// counts there only if it is sure.
     fn is_named(&self, said: &Verdict) -> bool {
-        match self.setup {
-            Setup::Explained => said.certainty == Certainty::Sure,
-            Setup::Cable | Setup::Overlay => said.certainty != Certainty::Undecided,
+        let there = |injected: Segment| on_one_host(injected.owner(), said.owner);
+        let needs_sure = self.setup == Setup::Explained && !self.injected.is_some_and(there);
+        match said.certainty {
+            Certainty::Sure => true,
+            Certainty::Undecided => false,
+            _ => !needs_sure,
         }
     }
 
