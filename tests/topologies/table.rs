@@ -442,16 +442,7 @@ pub const ROWS: &[Row] = &[
             ..TWO_ROUTERS.topology
         },
         servers: &[("one", ROUTER), ("two", NEXT_ROUTER)],
-        spots: &[
-            out(Client, "client", "eth0"),
-            into(FIRST, "one", "c0"),
-            out(FIRST, "one", "m0"),
-            into(NEXT_WIRE, "wire", "a0"),
-            out(NEXT_WIRE, "wire", "b0"),
-            into(SECOND, "two", "m0"),
-            out(SECOND, "two", "s0"),
-            into(BEHIND, "server", "eth0"),
-        ],
+        spots: &behind_two_routers(BEHIND),
         ..TWO_ROUTERS
     },
     Row {
@@ -475,6 +466,20 @@ const NEXT_WIRE: At = Way("transit2", "transit3");
 const SECOND: At = Way("transit3", "transit3");
 const BEHIND: At = Way("transit3", "");
 
+/// The devices on the way through two routers to a server that is seen there.
+const fn behind_two_routers(server: At) -> [Spot; 8] {
+    [
+        out(Client, "client", "eth0"),
+        into(FIRST, "one", "c0"),
+        out(FIRST, "one", "m0"),
+        into(NEXT_WIRE, "wire", "a0"),
+        out(NEXT_WIRE, "wire", "b0"),
+        into(SECOND, "two", "m0"),
+        out(SECOND, "two", "s0"),
+        into(server, "server", "eth0"),
+    ]
+}
+
 /// Between the routers a wire that nobody sees.
 pub const TWO_ROUTERS: Row = Row {
     servers: &[("one", ROUTER), ("two", NEXT_ROUTER), ("server", TWO_HOSTS)],
@@ -495,16 +500,7 @@ pub const TWO_ROUTERS: Row = Row {
         two: ip addr add 10.77.6.2/24 dev m0; ip addr add 10.77.0.254/24 dev s0
         two: ip route add default via 10.77.6.1
         server: ip addr add 10.77.0.2/24 dev eth0; ip route add default via 10.77.0.254",
-        &[
-            out(Client, "client", "eth0"),
-            into(FIRST, "one", "c0"),
-            out(FIRST, "one", "m0"),
-            into(NEXT_WIRE, "wire", "a0"),
-            out(NEXT_WIRE, "wire", "b0"),
-            into(SECOND, "two", "m0"),
-            out(SECOND, "two", "s0"),
-            into(Server, "server", "eth0"),
-        ],
+        &behind_two_routers(Server),
     )
 };
 

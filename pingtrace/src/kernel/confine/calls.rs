@@ -140,14 +140,13 @@ const WRITING: &[l::c_long] = &[
 /// key, information, raw tracepoint, batches, link, iterator; and for programs of others: next id, by id.
 const BPF_COMMANDS: [u64; 14] = [1, 2, 3, 4, 11, 13, 15, 17, 24, 25, 26, 27, 28, 33];
 /// Requests of `ioctl()`: bytes to read; size, settings and foreground processes of a terminal; the number
-/// of a device, and its name.
-const IOCTLS: [u64; 6] = [
+/// of a device.
+const IOCTLS: [u64; 5] = [
     l::FIONREAD,
     l::TIOCGWINSZ,
     l::TCGETS,
     l::TIOCGPGRP,
     l::SIOCGIFINDEX,
-    l::SIOCGIFNAME,
 ];
 /// Families of sockets: probes, netlink, names of hosts.
 const FAMILIES: [u64; 4] = [
