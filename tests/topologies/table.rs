@@ -137,6 +137,13 @@ const SPOTS: &[Spot] = &[
     out(Wire, "wire", "s0"),
     into(Server, "server", "eth0"),
 ];
+/// The same where the client's programs see the wire.
+const BETWEEN: &[Spot] = &[
+    out(Client, "client", "eth0"),
+    into(Between, "wire", "c0"),
+    out(Between, "wire", "s0"),
+    into(Server, "server", "eth0"),
+];
 
 const fn two_hosts(
     name: &'static str,
@@ -240,13 +247,24 @@ pub const ROWS: &[Row] = &[
     one_kernel(
         &VETH,
         "bridge between, one kernel",
-        &[
-            out(Client, "client", "eth0"),
-            into(Between, "wire", "c0"),
-            out(Between, "wire", "s0"),
-            into(Server, "server", "eth0"),
-        ],
+        BETWEEN,
     ),
+    Row {
+        client: "10.77.0.2 --nslocal",
+        ..one_kernel(
+            &VETH,
+            "bridge between, one kernel, --nslocal at the client",
+            SPOTS,
+        )
+    },
+    Row {
+        servers: &[("server", "--nslocal")],
+        ..one_kernel(
+            &VETH,
+            "bridge between, one kernel, --nslocal at the server",
+            BETWEEN,
+        )
+    },
     TWO_BRIDGES,
     one_kernel(
         &TWO_BRIDGES,
