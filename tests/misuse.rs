@@ -2,10 +2,14 @@
 
 use super::harness::{Finished, Server, client, finish, pingtrace, program, start, until};
 use netns::{Lab, Namespace, Netlink};
-use std::io::{BufRead, BufReader};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, BufRead, BufReader};
 use std::net::IpAddr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
 
 const FAILED: i32 = 1;
 const USAGE: i32 = 2;
@@ -295,6 +299,34 @@ fn a_second_server_is_refused() {
     let _elsewhere = Server::start(&lab.client.ns, "");
 }
 
+/// An ordinary user cannot keep a server from starting.
+#[test]
+fn a_server_starts_beside_a_squatter() {
+    let lab = lab();
+    let squat = || thread::scope(|scope| scope.spawn(as_nobody).join().unwrap());
+    let _squatted = lab.server.ns.run(squat).unwrap();
+    let _first = Server::start(&lab.server.ns, "");
+    refused(
+        &client(&lab.server.ns, "-s"),
+        FAILED,
+        &["another pingtrace server", "namespace"],
+    );
+}
+
+/// Takes what an ordinary user can have of the names that servers have used, and tries the other. The thread
+/// stays that user's.
+fn as_nobody() -> UnixListener {
+    const NOBODY: libc::uid_t = 65_534;
+    // SAFETY: takes numbers; of the calling thread only, unlike the C library's.
+    let become_nobody = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
+    assert_eq!(become_nobody, 0, "{}", io::Error::last_os_error());
+    let raw = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(253)));
+    let error = raw.expect_err("CAP_NET_RAW is needed");
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    let name = SocketAddr::from_abstract_name("pingtrace-server").unwrap();
+    UnixListener::bind_addr(&name).unwrap()
+}
+
 #[test]
 fn a_device_that_goes_away_for_good_is_said_and_the_run_ends_with_statistics() {
     let lab = lab();
@@ -334,7 +366,7 @@ fn a_reader_that_goes_away_ends_an_endless_run() {
         until("the run ends", || {
             matches!(ended.borrow_mut().try_wait(), Ok(Some(_)))
         });
-        let stderr = std::io::read_to_string(run.stderr.take().unwrap()).unwrap();
+        let stderr = io::read_to_string(run.stderr.take().unwrap()).unwrap();
         assert_eq!(run.wait().unwrap().code(), Some(0), "{stderr}");
         let complaint = ["Broken pipe", "panicked", "error"];
         assert!(!complaint.iter().any(|c| stderr.contains(c)), "{stderr}");

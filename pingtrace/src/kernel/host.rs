@@ -4,9 +4,9 @@ use crate::wire::number::SessionId;
 use crate::wire::protocol::Family;
 use anyhow::{Context, Result, bail};
 use rustix::rand::{GetRandomFlags, getrandom};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// A hash of the kernel's boot id: equal for all processes on one running kernel, in containers
 /// too. 0 when it cannot be read.
@@ -67,29 +67,48 @@ pub fn session() -> Result<SessionId> {
     }
 }
 
-/// Held by the one server of a network namespace: an abstract socket, which is the namespace's
-/// own and vanishes with the process however it ends.
+/// Held by the one server of a network namespace: a raw socket with a local address that no other has. Only
+/// a process with `CAP_NET_RAW` in the namespace can make one, so nobody else can keep a server from starting; it
+/// vanishes with the process however that ends, and is there in a read-only container too.
 pub struct ServerLock {
-    _listener: UnixListener,
+    _socket: Socket,
 }
 
+/// IP protocol "for experimentation" (RFC 3692), and a multicast address that nobody joins (RFC 2365): the
+/// socket receives nothing.
+const LOCK_PROTOCOL: i32 = 253;
+const LOCK_ADDRESS: Ipv4Addr = Ipv4Addr::new(239, 0x7a, 0xce, 1);
+
 impl ServerLock {
-    /// Fails when another server runs in this network namespace.
+    /// Fails when another server runs in this network namespace. Of two that start in the same instant both
+    /// may fail.
     pub fn take() -> Result<Self> {
-        let name =
-            SocketAddr::from_abstract_name("pingtrace-server").context("name the server's lock")?;
-        match UnixListener::bind_addr(&name) {
-            Ok(listener) => Ok(Self {
-                _listener: listener,
-            }),
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
-                bail!(
-                    "another pingtrace server runs in this network namespace; one serves any number of clients"
-                )
-            }
-            Err(e) => Err(e).context("take the server's lock"),
+        const LIST: &str = "/proc/thread-self/net/raw";
+        let socket = lock_socket().context("take the server's lock")?;
+        let list = std::fs::read_to_string(LIST).with_context(|| format!("read {LIST}"))?;
+        if locks(&list) > 1 {
+            bail!(
+                "another pingtrace server runs in this network namespace; one serves any number of clients"
+            );
         }
+        Ok(Self { _socket: socket })
     }
+}
+
+fn lock_socket() -> io::Result<Socket> {
+    let protocol = Protocol::from(LOCK_PROTOCOL);
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol))?;
+    socket.bind(&SocketAddrV4::new(LOCK_ADDRESS, 0).into())?;
+    Ok(socket)
+}
+
+/// Number of locks in a list of raw sockets: `ADDRESS:PROTOCOL` in hexadecimal, the address as the kernel
+/// stores it.
+fn locks(list: &str) -> usize {
+    let address = u32::from_ne_bytes(LOCK_ADDRESS.octets());
+    let lock = format!("{address:08X}:{LOCK_PROTOCOL:04X}");
+    let locals = list.lines().filter_map(|l| l.split_whitespace().nth(1));
+    locals.filter(|local| *local == lock).count()
 }
 
 #[cfg(test)]
