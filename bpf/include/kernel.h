@@ -122,6 +122,10 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_SOCKET_FILTER,
 	SKB_DROP_REASON_PACKET_SOCK_ERROR,
 	SKB_DROP_REASON_PKT_TOO_BIG,
+	SKB_DROP_REASON_PKT_TOO_SMALL,
+	SKB_DROP_REASON_IP_CSUM,
+	SKB_DROP_REASON_IP_INHDR,
+	SKB_DROP_REASON_ICMP_CSUM,
 };
 
 /* include/linux/skbuff.h: the number is relocated to the running kernel's, which may have none. */

@@ -26,6 +26,8 @@ enum pt_wire {
 	PT_RUNNING_MAX = 0xffff,
 	/* Of the host field: a host on the way, by its number; 0: on the client's kernel. */
 	PT_HOST_TRANSIT = 0x8000,
+	/* A cookie is accepted in its epoch and the next one, of 2^36 ns (69 s) each. */
+	PT_COOKIE_EPOCH = 36,
 };
 
 /* Numbers on the wire; 0 to 14 are those of protocol version 0. */
@@ -96,7 +98,7 @@ enum pt_text {
 	PT_TEXT_NAME, /* that follows */
 };
 
-/* What both protocol versions begin with, from the ICMP type on. */
+/* From the ICMP type on. Both protocol versions have what precedes the id of the host. */
 struct pt_header {
 	__u8 type, code;
 	__be16 checksum, id, sequence16;
@@ -104,6 +106,7 @@ struct pt_header {
 	__be16 flags, magic, capacity;
 	__be32 session, sequence;
 	__be64 host_id; /* version 1: hash of the client's boot id, 0 unknown */
+	__u64 cookie; /* version 1: the last one that the server gave to this client, 0 none */
 } __attribute__((packed, aligned(4)));
 
 struct pt_stamp {
@@ -133,6 +136,8 @@ enum pt_state {
 	PT_REC_REPORTED = 1 << 3, /* user space knows of the drop */
 	PT_REC_SLOW = 1 << 4, /* and of the long stay */
 	PT_REC_DELIVERED = 1 << 5, /* ICMP of the served namespace has the request */
+	PT_REC_PROVEN = 1 << 6, /* the request had a valid cookie: its source gets our packets */
+	PT_REC_GIVEN = 1 << 7, /* the reply has a cookie */
 };
 
 /* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */
@@ -154,6 +159,7 @@ struct pt_stamp_slot {
 	__u16 length; /* of the ICMP message, bytes; server only */
 	__u8 version, family; /* 4 or 6; server only */
 	__u64 sent_ns; /* l_tx_user; client only */
+	__u64 cookie; /* to be given to the client; server only */
 	__u16 used[2]; /* stamps in use, by direction */
 	__u16 host; /* index of the stamping host; 0 also for a server on the client's kernel */
 	__be16 id; /* ICMP id of the request as it arrived; server only */

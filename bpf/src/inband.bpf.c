@@ -93,10 +93,11 @@ static __always_inline bool find6(struct __sk_buff *skb, __u32 l3, struct reply 
 	return true;
 }
 
-/* Finds an echo reply of version 1 that asks for stamps, and checks its room. */
+/* Finds an echo reply of version 1 that asks for stamps, and its room for them. */
 static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *r)
 {
 	struct pt_header *h = &r->icmp;
+	const __be16 asks = bpf_htons(PT_FLAG_INBAND | PT_FLAG_RECORD);
 	__u32 capacity, end;
 	__u8 type;
 
@@ -114,13 +115,13 @@ static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *
 	if (bpf_skb_load_bytes(skb, r->offset, h, sizeof(*h)))
 		return false;
 	if (h->type != type || h->magic != bpf_htons(PT_MAGIC) || h->version != 1 ||
-	    (h->flags & bpf_htons(PT_FLAG_INBAND | PT_FLAG_DONTADD)) != bpf_htons(PT_FLAG_INBAND))
+	    h->flags & bpf_htons(PT_FLAG_DONTADD) || !(h->flags & asks))
 		return false;
 	capacity = bpf_ntohs(h->capacity);
 	end = r->offset + PT_V1_HEADER + capacity * sizeof(struct pt_stamp);
-	if (end > skb->len || h->num >= capacity)
-		return false;
-	r->room = capacity - h->num;
+	r->room = 0;
+	if (h->flags & bpf_htons(PT_FLAG_INBAND) && end <= skb->len && h->num < capacity)
+		r->room = capacity - h->num;
 	r->session = bpf_ntohl(h->session);
 	r->sequence = bpf_ntohl(h->sequence);
 	return true;
@@ -464,16 +465,58 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 	bpf_l4_csum_replace(skb, r->offset + 2, 0, diff, 0);
 }
 
+/*
+ * Writes the cookie that the client is to return in its next request in the place of the old one;
+ * `icmp` is where that header begins in the frame. A global function: the verifier follows it once.
+ */
+__noinline int give_cookie(struct __sk_buff *skb, __u32 icmp, __u64 old, __u64 new)
+{
+	const __u32 at = icmp + __builtin_offsetof(struct pt_header, cookie);
+	__s64 diff;
+
+	/* Most often the client has the newest. */
+	if (old == new)
+		return PT_REC_GIVEN;
+	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
+	if (diff < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
+		return 0;
+	bpf_l4_csum_replace(skb, icmp + 2, 0, diff, 0);
+	return PT_REC_GIVEN;
+}
+
+/* What has been seen of the probe, what was seen later of earlier ones, and names. */
+static __always_inline void write_stamps(struct __sk_buff *skb, struct reply *r,
+					 struct pt_stamp_slot *rec, struct scratch *s, __u32 hash)
+{
+	struct pt_session *ses;
+
+	r->host = bpf_htons(rec->host ? transit_host : PT_HOST_TRANSIT);
+	s->count = 0;
+	if (r->icmp.num && r->own)
+		answer(skb, r, s, hash, rec->host);
+	gather_own(s, r, rec);
+	ses = session_of(r, hash);
+	if (ses)
+		gather_late(s, r, hash, ses);
+	if (r->own)
+		gather_ttl(s, r, rec);
+	if (ses)
+		gather_names(s, r, ses);
+	if (put(skb, r, s)) {
+		rec->state &= ~PT_REC_PENDING;
+		written++;
+	}
+}
+
 /* Once: the first device that has a program writes the stamps, also of a reply that passes several.
  */
 static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
-	const __u32 pending = PT_REC_LIVE | PT_REC_PENDING;
 	struct pt_stamp_slot *rec;
-	struct pt_session *ses;
 	struct scratch *s;
 	__u32 zero = 0, hash;
 	struct reply r;
+	__u64 cookie;
 
 	if (!find(skb, l3, &r))
 		return;
@@ -481,25 +524,14 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	hash = pt_hash(r.peer, r.session);
 	rec = slot_at(&r, hash, r.sequence);
 	s = bpf_map_lookup_elem(&scratches, &zero);
-	if (!rec || !s || (rec->state & pending) != pending)
+	if (!rec || !s || !(rec->state & PT_REC_LIVE))
 		return;
 	r.own = pt_is_own_reply(rec);
-	r.host = bpf_htons(rec->host ? transit_host : PT_HOST_TRANSIT);
-	s->count = 0;
-	if (r.icmp.num && r.own)
-		answer(skb, &r, s, hash, rec->host);
-	gather_own(s, &r, rec);
-	ses = session_of(&r, hash);
-	if (ses)
-		gather_late(s, &r, hash, ses);
-	if (r.own)
-		gather_ttl(s, &r, rec);
-	if (ses)
-		gather_names(s, &r, ses);
-	if (put(skb, &r, s)) {
-		rec->state &= ~PT_REC_PENDING;
-		written++;
-	}
+	/* Without a branch, and before the rest: the verifier would follow that twice. */
+	cookie = r.own ? rec->cookie : r.icmp.cookie;
+	rec->state |= give_cookie(skb, r.offset, r.icmp.cookie, cookie);
+	if (r.room && rec->state & PT_REC_PENDING)
+		write_stamps(skb, &r, rec, s, hash);
 }
 
 /* Devices with an Ethernet header, the loopback included. */

@@ -16,6 +16,7 @@
 #include "clock.h"
 #include "table.h"
 #include "receive.h"
+#include "siphash.h"
 #include "view.h"
 #include "tunnel.h"
 
@@ -28,6 +29,7 @@ const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 const volatile __u64 explain_ns =
 	0; /* server: from this stay on, ns, user space explains the probe; 0: never */
+const volatile __u64 cookie_key[2] = {}; /* server: random, of this run */
 const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
 
 struct pt_losses losses;
@@ -54,6 +56,8 @@ struct packet {
 	__u32 session, sequence;
 	__be32 peer[4], local[4];
 	__be64 host_id;
+	__u64 cookie;
+	__u64 end; /* where the packet ends, by what its headers say */
 	enum pt_direction direction;
 	__u16 flags, length;
 	__be16 id;
@@ -84,7 +88,19 @@ static __always_inline bool accept(struct packet *p, const struct pt_header *h, 
 	p->id = h->id;
 	p->version = h->version;
 	p->host_id = h->host_id;
+	p->cookie = h->cookie;
 	return true;
+}
+
+/* Takes the length of the message, with `header` before it; false if it is less than a header. */
+static __always_inline bool accept_length(struct packet *p, const unsigned char *l3, __u32 total,
+					  __u32 header)
+{
+	const __u32 least = p->version ? PT_V1_HEADER : sizeof(struct pt_header);
+
+	p->end = (__u64)l3 + total;
+	p->length = total - header;
+	return total >= header + least;
 }
 
 /* The stack pulls the two parts into the linear part one by one. */
@@ -120,9 +136,10 @@ static __always_inline bool parse4(const struct view *v, struct packet *p, bool 
 		return false;
 	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY) || !accept(p, &b.icmp, ICMP_ECHO))
 		return false;
+	if (!accept_length(p, v->l3, bpf_ntohs(b.ip.tot_len), b.ip.ihl * 4))
+		return false;
 	p->family = 4;
 	p->ttl = b.ip.ttl;
-	p->length = bpf_ntohs(b.ip.tot_len) - b.ip.ihl * 4;
 	p->peer[0] = p->peer[1] = p->local[0] = p->local[1] = 0;
 	p->peer[2] = p->local[2] = bpf_htonl(0xffff);
 	p->peer[3] = p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr;
@@ -150,9 +167,10 @@ static __always_inline bool parse6(const struct view *v, struct packet *p, bool 
 	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) ||
 	    !accept(p, &b.icmp, ICMPV6_ECHO_REQUEST))
 		return false;
+	if (!accept_length(p, v->l3, sizeof(b.ip) + bpf_ntohs(b.ip.payload_len), sizeof(b.ip)))
+		return false;
 	p->family = 6;
 	p->ttl = b.ip.hop_limit;
-	p->length = bpf_ntohs(b.ip.payload_len);
 	__builtin_memcpy(p->peer, p->direction == PT_REQUEST ? b.ip.saddr : b.ip.daddr, 16);
 	__builtin_memcpy(p->local, p->direction == PT_REQUEST ? b.ip.daddr : b.ip.saddr, 16);
 	return true;
@@ -221,6 +239,12 @@ static __always_inline bool parse_data(struct sk_buff *skb, struct packet *p)
 	return is_long_enough(skb) && parse_any(skb, skb->head, skb->data, p);
 }
 
+/* Whether all of the packet is there: the kernel drops one whose headers say more. */
+static __always_inline bool is_whole(const struct sk_buff *skb, const struct packet *p)
+{
+	return p->end <= (__u64)skb->data + skb->len;
+}
+
 static __always_inline __u32 netns_of(struct sk_buff *skb)
 {
 	return skb->dev->nd_net.net->ns.inum;
@@ -265,6 +289,36 @@ static __always_inline struct pt_stamp_slot *slot_of(const struct packet *p)
 	return rec && rec->state & PT_REC_LIVE ? rec : 0;
 }
 
+/* Of addresses, session and epoch. A global function of numbers: the verifier follows it once. */
+__noinline __u64 cookie_of(__u64 peer0, __u64 peer1, __u64 session_epoch)
+{
+	const __u64 words[] = { peer0, peer1, session_epoch };
+
+	return pt_siphash(cookie_key, words, 3);
+}
+
+static __always_inline __u64 cookie_in(const struct packet *p, __u64 epoch)
+{
+	__u64 peer[2];
+
+	__builtin_memcpy(peer, p->peer, sizeof(peer));
+	return cookie_of(peer[0], peer[1], (__u64)p->session << 32 | (__u32)epoch);
+}
+
+/*
+ * Whether the source of a request has returned a cookie: then it is no forged address, and gets
+ * what this server sends on top of the kernel's reply. Takes the cookie that the reply is to carry.
+ */
+static __always_inline bool is_proven(struct pt_stamp_slot *rec, const struct packet *p)
+{
+	const __u64 epoch = pt_now() >> PT_COOKIE_EPOCH;
+
+	rec->cookie = cookie_in(p, epoch);
+	if (!p->version || !p->cookie)
+		return false;
+	return p->cookie == rec->cookie || p->cookie == cookie_in(p, epoch - 1);
+}
+
 static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 {
 	struct pt_stamp_slot *rec = pt_slot(pt_hash(p->peer, p->session), p->sequence);
@@ -291,6 +345,8 @@ static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 	/* An in-band stamping program clears this when it has written the stamps. */
 	if (p->version == 0 || p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
 		rec->state |= PT_REC_PENDING;
+	if (is_proven(rec, p))
+		rec->state |= PT_REC_PROVEN;
 	return rec;
 }
 
@@ -557,7 +613,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	__u16 flags;
 	__u64 now;
 
-	if (!parse_data(skb, &p) || !is_wanted(skb, &p))
+	if (!parse_data(skb, &p) || !is_whole(skb, &p) || !is_wanted(skb, &p))
 		return 0;
 	now = pt_now();
 	rec = arrival(&p);
@@ -582,14 +638,28 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 
 /* --- the kernel drops a packet --- */
 
+#define HAS_REASON(name) bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_##name)
+#define IS_REASON(reason, name) \
+	(HAS_REASON(name) &&    \
+	 (reason) == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_##name))
+
 /* Whether only a copy was dropped: the packet itself goes on. */
 static __always_inline bool is_copy(__u32 reason)
 {
-	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_SOCKET_FILTER) ||
-	       (bpf_core_enum_value_exists(enum skb_drop_reason,
-					   SKB_DROP_REASON_PACKET_SOCK_ERROR) &&
-		reason == bpf_core_enum_value(enum skb_drop_reason,
-					      SKB_DROP_REASON_PACKET_SOCK_ERROR));
+	return IS_REASON(reason, SOCKET_FILTER) || IS_REASON(reason, PACKET_SOCK_ERROR);
+}
+
+/*
+ * Whether the kernel found the packet itself wrong. Where it does not say so, what ICMP drops may
+ * have a wrong checksum.
+ */
+static __always_inline bool is_malformed(const struct pt_stamp_slot *rec, const struct packet *p,
+					 __u32 reason)
+{
+	if (!HAS_REASON(ICMP_CSUM))
+		return p->direction == PT_REQUEST && rec->state & PT_REC_DELIVERED;
+	return IS_REASON(reason, ICMP_CSUM) || IS_REASON(reason, IP_CSUM) ||
+	       IS_REASON(reason, IP_INHDR) || IS_REASON(reason, PKT_TOO_SMALL);
 }
 
 /*
@@ -619,21 +689,17 @@ static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p
 }
 
 /*
- * Notifies the server's user space, which tells the client, if that asked for stamps and was
- * answered before: an address that this host has never answered gets no packet, and a host on the
- * way does not speak for the one behind it.
+ * Notifies the server's user space, which tells the client, if that asked for stamps and returned a
+ * cookie of this server: so a host on the way does not speak for the one behind it.
  */
 static __always_inline void report_drop(struct pt_stamp_slot *rec, const struct packet *p)
 {
-	__u32 hash = pt_hash(p->peer, p->session);
-	struct pt_session *s = pt_session_of(hash);
-
-	if (!s || !pt_is_session(s, p->session, p->peer) || !s->own || rec->state & PT_REC_REPORTED)
+	if (!(rec->state & PT_REC_PROVEN) || rec->state & PT_REC_REPORTED)
 		return;
-	if (!p->version || !(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
+	if (!(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
 		return;
 	rec->state |= PT_REC_REPORTED;
-	notify(p, hash, PT_PENDING_DROP);
+	notify(p, pt_hash(p->peer, p->session), PT_PENDING_DROP);
 }
 
 /* A packet that is sent may have no device yet, only a socket. */
@@ -657,8 +723,7 @@ static __always_inline __u32 device_of_dropped(struct sk_buff *skb, __u32 reason
 	struct dst_entry *dst = (void *)(skb->_skb_refdst & ~1UL);
 	struct net_device *dev;
 
-	if (dst && bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_PKT_TOO_BIG) &&
-	    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_PKT_TOO_BIG)) {
+	if (dst && IS_REASON(reason, PKT_TOO_BIG)) {
 		dev = BPF_CORE_READ(dst, dev);
 		if (dev)
 			return BPF_CORE_READ(dev, ifindex);
@@ -685,12 +750,13 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	head = skb->head;
 	if (!parse_any(skb, head, skb->network_header ? head + skb->network_header : skb->data, &p))
 		return 0;
+	if (!is_whole(skb, &p))
+		return 0;
 	if (bpf_core_type_exists(enum skb_drop_reason)) {
 		reason = ctx[2];
 		if (is_copy(reason))
 			return 0;
-		no_socket = reason ==
-			    bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NO_SOCKET);
+		no_socket = IS_REASON(reason, NO_SOCKET);
 	}
 	/* The ordinary end of a reply: raw sockets had their copies, no ping socket wants it. */
 	if (p.direction == PT_REPLY && no_socket)
@@ -704,7 +770,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	rec->drop.netns = netns;
 	rec->drop.ifindex = device_of_dropped(skb, reason);
 	rec->drop.direction = p.direction;
-	if (server)
+	if (server && !is_malformed(rec, &p, reason))
 		report_drop(rec, &p);
 	return 0;
 }

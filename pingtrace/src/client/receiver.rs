@@ -308,7 +308,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if asked == StampReturn::Inband {
                 let question = shared.question(index, sent_ns);
                 let probe = &mut probes[asked as usize];
-                let message = probe.asking(index.sequence(), sent_ns, question);
+                let cookie = shared.cookie.load(Ordering::Relaxed);
+                let message = probe.asking(index.sequence(), cookie, question);
                 if shared.send(index.sequence(), message).is_err() {
                     break;
                 }

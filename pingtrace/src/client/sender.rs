@@ -88,6 +88,8 @@ pub struct Shared {
     asked: AtomicU8,
     /// The oldest probe that the server is asked about, plus one; 0: none.
     pub question: AtomicU64,
+    /// The last cookie of the server, which the next probes return; 0: none.
+    pub cookie: AtomicU64,
     /// The sender has nothing more to send.
     pub done: AtomicBool,
     /// Probes of the schedule that had not left when the time was over.
@@ -119,6 +121,7 @@ impl Shared {
             zone,
             asked: AtomicU8::new(plan.mode.first() as u8),
             question: AtomicU64::new(0),
+            cookie: AtomicU64::new(0),
             done: AtomicBool::new(false),
             unsent: AtomicU64::new(0),
         }
@@ -330,7 +333,8 @@ impl<'a> Sender<'a> {
             shared.table.prepare(shared.session, sequence, now);
         }
         let question = shared.question(index, now);
-        let message = self.probes[asked as usize].asking(sequence, now, question);
+        let cookie = shared.cookie.load(Ordering::Relaxed);
+        let message = self.probes[asked as usize].asking(sequence, cookie, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(index.0 + 1, Ordering::Release);
         let sent = shared.send(sequence, message);

@@ -20,6 +20,7 @@ use crate::wire::stamp_return::StampReturn;
 use report::analysis::blame;
 use report::analysis::loss::LossId;
 use report::model::{Counters, Direction, Host, Loss, Netns, Point, Probe};
+use std::sync::atomic::Ordering;
 
 /// What a run has on this host.
 pub struct ThisHost<'a, 'k> {
@@ -93,6 +94,10 @@ impl Shell for ThisHost<'_, '_> {
 
     fn ask_for(&mut self, way: StampReturn) {
         self.shared.ask_for(way);
+    }
+
+    fn keep_cookie(&mut self, cookie: u64) {
+        self.shared.cookie.store(cookie, Ordering::Relaxed);
     }
 
     fn mode(&mut self, way: StampReturn) {

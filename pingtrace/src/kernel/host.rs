@@ -67,6 +67,14 @@ pub fn session() -> Result<SessionId> {
     }
 }
 
+/// A secret from the kernel's random source.
+pub fn secret() -> Result<[u64; 2]> {
+    let mut bytes = [[0; 8]; 2];
+    getrandom(bytes.as_flattened_mut(), GetRandomFlags::empty())
+        .context("read the kernel's random source")?;
+    Ok(bytes.map(u64::from_ne_bytes))
+}
+
 /// Held by the one server of a network namespace: a raw socket with a local address that no other has. Only
 /// a process with `CAP_NET_RAW` in the namespace can make one, so nobody else can keep a server from starting; it
 /// vanishes with the process however that ends, and is there in a read-only container too.

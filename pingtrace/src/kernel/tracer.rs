@@ -1,5 +1,6 @@
 //! Loads and attaches the stamping programs of a role, and lists the points that they give.
 
+use crate::kernel::host;
 use crate::kernel::lab_clock::{self, LabClock};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Refusal, Storage, Storages};
@@ -400,6 +401,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         Role::Client { session } => rodata.session = session.0,
         Role::Server { host, host_id, .. } => {
             rodata.server = true;
+            rodata.cookie_key = host::secret()?;
             rodata.host_index = host;
             rodata.host_id = host_id.to_be();
             rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
@@ -429,4 +431,37 @@ fn trial(setup: &Setup, program: &str, attach: bool) -> Result<()> {
         drop(object::attach_by_name(skel.object(), program)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod as_root {
+    use kit_bpf::siphash::SiphashSkelBuilder;
+    use libbpf_rs::ProgramInput;
+    use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+    use std::mem::MaybeUninit;
+
+    /// The first of the vectors that the authors of the hash have published: of 0, 8, 16, 24 and 32 bytes.
+    #[test]
+    fn cookies_are_siphash() {
+        let mut storage = MaybeUninit::uninit();
+        let open = SiphashSkelBuilder::default().open(&mut storage).unwrap();
+        let mut skel = open.load().unwrap();
+        let word = |n: u8| u64::from_le_bytes(std::array::from_fn(|i| 8 * n + i as u8));
+        let bss = skel.maps.bss_data.as_deref_mut().unwrap();
+        bss.key = [0, 1].map(word);
+        bss.words = [0, 1, 2, 3].map(word);
+        let input = ProgramInput {
+            data_in: Some(&[0; 14]),
+            ..ProgramInput::default()
+        };
+        skel.progs.siphash.test_run(input).unwrap();
+        let expected = [
+            0x726f_db47_dd0e_0e31,
+            0x93f5_f579_9a93_2462,
+            0x3f2a_cc7f_57c2_9bdb,
+            0xb8ad_50c6_f649_af94,
+            0x7127_512f_72f2_7cce,
+        ];
+        assert_eq!(skel.maps.bss_data.as_deref().unwrap().hashes, expected);
+    }
 }

@@ -69,8 +69,9 @@ pub struct HeaderV1 {
     pub common: Header,
     /// Hash of the client's boot id; 0 unknown.
     pub host_id: U64,
-    /// `l_tx_user`, `CLOCK_MONOTONIC` of the client, ns.
-    pub sent_ns: U64,
+    /// In a reply what the server gives to the client, in a request the last one that the client was given; 0:
+    /// none. It means nothing to a client.
+    pub cookie: U64,
     /// Not used yet: 0.
     pub tag: U64,
 }
@@ -220,7 +221,7 @@ macro_rules! same_offsets {
 same_offsets!(Header, pt_header:
     kind r#type, code code, checksum checksum, id id, sequence16 sequence16, version version,
     num num, flags flags, magic magic, capacity capacity, session session, sequence sequence);
-same_offsets!(HeaderV1, pt_header: common r#type, host_id host_id);
+same_offsets!(HeaderV1, pt_header: common r#type, host_id host_id, cookie cookie);
 same_offsets!(EntryV1, pt_stamp:
     time_ns time_ns, netns netns, ifindex ifindex, host host, point point, cpu cpu, aux aux);
 same_offsets!(WindowEntry, pt_stamp: statuses time_ns, host host, kind point, running cpu, back aux);
@@ -228,7 +229,7 @@ same_offsets!(TextEntry, pt_stamp: text time_ns, host host, kind point, about cp
 
 const _: () = {
     assert!(size_of::<Header>() == offset_of!(pt_header, host_id));
-    assert!(offset_of!(HeaderV1, sent_ns) == size_of::<pt_header>());
+    assert!(offset_of!(HeaderV1, tag) == size_of::<pt_header>());
     assert!(size_of::<HeaderV1>() == pt_wire::PT_V1_HEADER.0 as usize);
     assert!(size_of::<EntryV1>() == size_of::<pt_stamp>());
     assert!(size_of::<WindowEntry>() == size_of::<pt_stamp>());

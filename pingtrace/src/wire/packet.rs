@@ -39,6 +39,8 @@ pub struct Packet<'a> {
     pub session: SessionId,
     /// Sequence number.
     pub sequence: Sequence,
+    /// The cookie of a version 1 packet; 0: none.
+    pub cookie: u64,
     /// Whether the ICMP checksum is right (always for `ICMPv6`, which the kernel checks).
     pub checksum_ok: bool,
     entries: Entries<'a>,
@@ -76,9 +78,17 @@ pub fn parse(icmp: &[u8], family: Family) -> Result<Packet<'_>, Malformed> {
         flags: header.flags.get() & (DONTADD | INBAND | RECORD),
         session,
         sequence,
+        cookie: cookie(icmp, version),
         checksum_ok: family == Family::V6 || header.checksum == checksum(icmp, 1),
         entries: Entries::parse(icmp, version)?,
     })
+}
+
+fn cookie(icmp: &[u8], version: Version) -> u64 {
+    match HeaderV1::ref_from_prefix(icmp) {
+        Ok((header, _)) if version == Version::V1 => header.cookie.get(),
+        _ => 0,
+    }
 }
 
 /// Finds a session's probe in a packet with unparsed headers; returns its sequence number.

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 /// Bytes of a version 1 packet up to the end of its first entry.
 const ASKING: usize = V1_HEADER + V1_ENTRY;
 
-/// The probe of a session, of which only sequence, time and checksum change from send to send.
+/// The probe of a session, of which only sequence, cookie and checksum change from send to send.
 #[derive(Clone, Debug)]
 pub struct Probe {
     bytes: Vec<u8>,
@@ -52,21 +52,21 @@ impl Probe {
         Self { flows, ..self }
     }
 
-    /// The packet for one send.
-    pub fn at(&mut self, sequence: Sequence, send_ns: u64) -> &[u8] {
-        self.asking(sequence, send_ns, None)
+    /// The packet for one send, with the last cookie of the server, 0 if there was none.
+    pub fn at(&mut self, sequence: Sequence, cookie: u64) -> &[u8] {
+        self.asking(sequence, cookie, None)
     }
 
     /// The packet for one send, with a question about the probe `back` sequence numbers back, which was sent
     /// `age_ns` ago, and about those after it. Only in version 1, and with room for an entry.
-    pub fn asking(&mut self, sequence: Sequence, send_ns: u64, ask: Option<(u16, u64)>) -> &[u8] {
+    pub fn asking(&mut self, sequence: Sequence, cookie: u64, ask: Option<(u16, u64)>) -> &[u8] {
         let Ok((header, entries)) = HeaderV1::mut_from_prefix(&mut self.bytes) else {
             return &[];
         };
         header.common.set_sequence(sequence);
         header.common.set_flow(self.flows.of(sequence));
         if self.version == Version::V1 {
-            header.sent_ns = send_ns.into();
+            header.cookie = cookie.into();
             if let Ok((entry, _)) = EntryV1::mut_from_prefix(entries) {
                 *entry = ask.map_or_else(EntryV1::new_zeroed, |(back, age)| question(back, age));
                 header.common.num = u8::from(ask.is_some());

@@ -4,7 +4,7 @@ use libbpf_cargo::SkeletonBuilder;
 use std::env;
 use std::path::PathBuf;
 
-const OBJECTS: [&str; 4] = ["buckets", "empty", "hold", "stall"];
+const OBJECTS: [&str; 5] = ["buckets", "empty", "hold", "siphash", "stall"];
 const INCLUDE: &str = "../../../bpf/include";
 
 fn main() {

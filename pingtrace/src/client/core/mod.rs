@@ -138,6 +138,9 @@ impl Core {
                 return None;
             }
         }
+        if packet.cookie != 0 {
+            shell.keep_cookie(packet.cookie);
+        }
         self.take_statuses(&packet, now);
         shell.extensions(&packet, self.journey.on_the_way());
         let dropped = self.journey.dropped(&packet);

@@ -27,6 +27,8 @@ pub trait Shell {
     fn ignores_echo(&mut self, netns: Netns) -> bool;
     /// Probes are to ask for this from now on.
     fn ask_for(&mut self, way: StampReturn);
+    /// Probes are to return this cookie from now on.
+    fn keep_cookie(&mut self, cookie: u64);
     /// The server's stamps return in this way from now on.
     fn mode(&mut self, way: StampReturn);
     /// The counters of the run.

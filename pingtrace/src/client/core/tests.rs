@@ -90,6 +90,10 @@ impl Shell for TestHost {
         self.said.push(format!("format {way}"));
     }
 
+    fn keep_cookie(&mut self, cookie: u64) {
+        self.said.push(format!("cookie {cookie}"));
+    }
+
     fn mode(&mut self, way: StampReturn) {
         self.said.push(format!("mode {way}"));
     }

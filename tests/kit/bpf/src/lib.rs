@@ -29,6 +29,11 @@ pub mod hold {
     include!(concat!(env!("OUT_DIR"), "/hold.skel.rs"));
 }
 
+/// The keyed hash, as the kernel computes it.
+pub mod siphash {
+    include!(concat!(env!("OUT_DIR"), "/siphash.skel.rs"));
+}
+
 /// A CPU that is held up for a known time.
 pub mod stall {
     include!(concat!(env!("OUT_DIR"), "/stall.skel.rs"));
