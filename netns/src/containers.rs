@@ -219,7 +219,7 @@ pub fn container_id(cgroup: &str) -> Option<&str> {
 
 /// The UID of the pod in a /proc/PID/cgroup: `podUID`, or with systemd's driver `…-podUID.slice`, where the dashes
 /// of the UID are underscores. That of a static pod is a hash without dashes.
-fn pod_uid(cgroup: &str) -> Option<String> {
+pub fn pod_uid(cgroup: &str) -> Option<String> {
     let uid = |part: &str| {
         let part = part.strip_suffix(".slice").unwrap_or(part);
         let uid = part.strip_prefix("pod");

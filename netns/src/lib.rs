@@ -18,7 +18,7 @@ mod qdisc;
 mod route;
 mod tap;
 
-pub use containers::{container_id, container_of};
+pub use containers::{container_id, container_of, pod_uid};
 pub use error::{Error, Result, reason, without_numbers};
 pub use lab::{Bridge, Host, Lab, Router, TapLab};
 pub use links::{Link, LinkEvent, LinkEvents};

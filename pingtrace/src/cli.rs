@@ -9,6 +9,7 @@ use crate::{client, diff, replay, selftest, server};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,8 +132,12 @@ impl Cli {
     /// The parsed command line; else what is wrong with it and what helps, in one line where that
     /// is known. Help and version are errors of clap's, too.
     pub fn from_args() -> Result<Self> {
-        let args: Vec<_> = std::env::args_os().collect();
-        Self::try_parse_from(&args).map_err(|error| {
+        Self::parse_words(&std::env::args_os().collect::<Vec<_>>())
+    }
+
+    /// The same of these words, of which the first is the name of the program.
+    pub(crate) fn parse_words(args: &[OsString]) -> Result<Self> {
+        Self::try_parse_from(args).map_err(|error| {
             let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
             match misplaced_host(&error, &args) {
                 Some(remedy) => Usage(remedy).into(),

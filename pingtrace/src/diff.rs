@@ -47,7 +47,7 @@ enum Output {
 }
 
 /// `10%`, `5us`, or `10%,5us`.
-fn min_effect(text: &str) -> Result<MinEffect, String> {
+pub(crate) fn min_effect(text: &str) -> Result<MinEffect, String> {
     let mut min = MinEffect {
         percent: 0.0,
         ns: 0,

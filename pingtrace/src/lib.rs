@@ -23,3 +23,6 @@ pub mod control;
 pub mod exit;
 pub mod options;
 pub mod units;
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;

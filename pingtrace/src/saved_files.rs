@@ -77,17 +77,29 @@ impl SavedFile {
         file.rewind()?;
         let length = read_up_to(file, &mut start)?;
         file.rewind()?;
-        let start = &start[..length];
-        let file = BufReader::new(file);
         let stored = self.file.metadata()?.len();
-        let limit = stored.saturating_mul(MAX_EXPANSION).max(MIN_LIMIT);
-        Ok(if start.starts_with(GZIP_MAGIC) {
-            limited(MultiGzDecoder::new(file), limit)
-        } else if start.starts_with(ZSTD_MAGIC) {
-            limited(Zstd::new(file), limit)
-        } else {
-            Box::new(file)
-        })
+        Ok(content(&start[..length], BufReader::new(file), stored))
+    }
+}
+
+/// Upper bound on the content of a file of this size, both in bytes.
+pub(crate) fn limit(stored: u64) -> u64 {
+    stored.saturating_mul(MAX_EXPANSION).max(MIN_LIMIT)
+}
+
+/// The content of a file of `stored` bytes that begins with `start`.
+pub(crate) fn content<'a>(
+    start: &[u8],
+    file: impl BufRead + 'a,
+    stored: u64,
+) -> Box<dyn BufRead + 'a> {
+    let limit = limit(stored);
+    if start.starts_with(GZIP_MAGIC) {
+        limited(MultiGzDecoder::new(file), limit)
+    } else if start.starts_with(ZSTD_MAGIC) {
+        limited(Zstd::new(file), limit)
+    } else {
+        Box::new(file)
     }
 }
 

@@ -19,7 +19,7 @@ static NAMESPACE_OFFSET_NS: LazyLock<i64> = LazyLock::new(|| {
 });
 
 /// The line of `/proc/PID/timens_offsets` for `CLOCK_MONOTONIC`: its name, seconds, nanoseconds.
-fn monotonic_offset(text: &str) -> Option<i64> {
+pub(crate) fn monotonic_offset(text: &str) -> Option<i64> {
     let line = text.lines().find_map(|l| l.strip_prefix("monotonic"))?;
     let mut numbers = line.split_whitespace().map(str::parse::<i64>);
     let (seconds, ns) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
@@ -215,11 +215,12 @@ fn some(time: Duration, hint: &str) -> Result<Duration, String> {
 
 /// Bytes, with K, M or G for powers of 1024.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    let (number, scale) = match text.trim().char_indices().last() {
-        Some((i, 'k' | 'K')) => (&text[..i], 1 << 10),
-        Some((i, 'm' | 'M')) => (&text[..i], 1 << 20),
-        Some((i, 'g' | 'G')) => (&text[..i], 1 << 30),
-        _ => (text, 1),
+    let trimmed = text.trim();
+    let (number, scale) = match trimmed.char_indices().last() {
+        Some((i, 'k' | 'K')) => (&trimmed[..i], 1 << 10),
+        Some((i, 'm' | 'M')) => (&trimmed[..i], 1 << 20),
+        Some((i, 'g' | 'G')) => (&trimmed[..i], 1 << 30),
+        _ => (trimmed, 1),
     };
     let value: u64 = number
         .parse()
@@ -285,6 +286,7 @@ mod tests {
         assert_eq!(bytes("4096"), Ok(4096));
         assert_eq!(bytes("256M"), Ok(256 << 20));
         assert_eq!(bytes("1g"), Ok(1 << 30));
+        assert_eq!(bytes(" \u{2003}5k "), Ok(5 << 10));
         for bad in ["", "M", "1T", "-5", "99999999999G"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }

@@ -60,7 +60,10 @@ fn refused(text: impl AsRef<[u8]>, words: &str) {
 
 /// A histogram whose header claims this, and that has no counts.
 fn histogram(digits: u32, low: u64, high: u64) -> String {
-    let counts = [0_u8; 2];
+    histogram_of(digits, low, high, &[0; 2])
+}
+
+fn histogram_of(digits: u32, low: u64, high: u64, counts: &[u8]) -> String {
     let mut plain = Vec::new();
     plain.extend(0x1c84_9313_u32.to_be_bytes());
     plain.extend((counts.len() as u32).to_be_bytes());
@@ -99,6 +102,7 @@ fn a_histogram_takes_no_memory_because_it_says_so() {
         histogram(3, 1, u64::MAX / 2),
         histogram(3, u64::MAX / 2, u64::MAX),
         histogram(300, 1, 1_000),
+        histogram_of(3, 1, 1_000_000, &[0xff; 9]),
         deflated(&vec![0; 100_000_000]),
         deflated(b"short"),
         "HISTF".to_owned(),

@@ -1,11 +1,11 @@
 //! The client: sends probes on schedule, and finds out what became of each.
 
-mod args;
-mod core;
+pub(crate) mod args;
+pub(crate) mod core;
 mod echo;
-mod host_names;
-mod index;
-mod journey;
+pub(crate) mod host_names;
+pub(crate) mod index;
+pub(crate) mod journey;
 mod negotiation;
 mod overflows;
 pub mod plan;
@@ -15,7 +15,7 @@ mod run;
 pub mod schedule;
 mod sender;
 mod session;
-mod slot_stamps;
+pub(crate) mod slot_stamps;
 mod this_host;
 
 pub use args::Args;

@@ -49,7 +49,11 @@ pub fn paths() -> HashMap<u32, String> {
 
 /// Where the controller is mounted: in cgroup v1 by itself or with others; else in v2.
 fn root() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    root_in(&fs::read_to_string("/proc/self/mounts").ok()?)
+}
+
+/// The same of the text of `/proc/PID/mounts`.
+pub(crate) fn root_in(mounts: &str) -> Option<PathBuf> {
     let of = |wanted: &str, option: Option<&str>| {
         mounts.lines().find_map(|line| {
             let mut fields = line.split(' ').skip(1);

@@ -10,9 +10,9 @@ pub mod memleak;
 pub mod nosched;
 pub mod runqlat;
 
-mod cgroups;
+pub(crate) mod cgroups;
 mod floor;
 mod monitor;
-mod stolen;
+pub(crate) mod stolen;
 
 pub use companions::Companion;

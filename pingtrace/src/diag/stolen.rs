@@ -39,12 +39,19 @@ impl Stolen {
 /// Stolen time since boot by CPU, ns.
 fn read_steal() -> HashMap<u32, u64> {
     let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    steal(
+        &fs::read_to_string("/proc/stat").unwrap_or_default(),
+        tick_ns,
+    )
+}
+
+/// The same of the text of `/proc/stat`, whose clock ticks take `tick_ns`.
+pub(crate) fn steal(stat: &str, tick_ns: u64) -> HashMap<u32, u64> {
     let line = |line: &str| {
         let mut words = line.strip_prefix("cpu")?.split_whitespace();
         let cpu = words.next()?.parse().ok()?;
         let steal: u64 = words.nth(7)?.parse().ok()?;
-        Some((cpu, steal * tick_ns))
+        Some((cpu, steal.saturating_mul(tick_ns)))
     };
     stat.lines().filter_map(line).collect()
 }

@@ -35,12 +35,16 @@ pub fn online_cpus() -> Result<Vec<u32>> {
     cpu_list(list.trim()).with_context(|| format!("{FILE} says '{}'", list.trim()))
 }
 
+/// Upper bound on the numbers of CPUs: eight times the largest that a kernel can be built for.
+const MAX_CPUS: u32 = 1 << 16;
+
 /// A list such as `0-3,8`.
-fn cpu_list(list: &str) -> Option<Vec<u32>> {
+pub(crate) fn cpu_list(list: &str) -> Option<Vec<u32>> {
     let mut cpus = Vec::new();
     for range in list.split(',') {
         let (from, to) = range.split_once('-').unwrap_or((range, range));
-        cpus.extend(from.parse::<u32>().ok()?..=to.parse().ok()?);
+        let (from, to) = (from.parse::<u32>().ok()?, to.parse().ok()?);
+        cpus.extend((to < MAX_CPUS && cpus.len() < MAX_CPUS as usize).then_some(from..=to)?);
     }
     Some(cpus)
 }

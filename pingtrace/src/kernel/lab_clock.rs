@@ -73,7 +73,7 @@ fn rate(text: &str) -> Result<i64, String> {
     let ppm: f64 = text
         .parse()
         .map_err(|_| format!("'{text}' is not a number of ppm"))?;
-    if ppm.abs() > 100_000.0 {
+    if !(-100_000.0..=100_000.0).contains(&ppm) {
         return Err(format!("{text} ppm is out of range: 100000 at most"));
     }
     Ok((ppm * PPM).round() as i64)
@@ -158,6 +158,7 @@ mod tests {
             "",
             "drift",
             "drift=x",
+            "drift=nan",
             "step=1s",
             "offset=1y",
             "slew=1s:1s:1e9",

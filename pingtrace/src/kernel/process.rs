@@ -35,7 +35,7 @@ pub fn began(id: u32) -> Option<u64> {
 }
 
 /// The fields of /proc/PID/stat that are needed (`man 5 proc_pid_stat`).
-struct Stat {
+pub(crate) struct Stat {
     state: char,
     threads: u64,
     began: u64,
@@ -47,7 +47,7 @@ impl Stat {
     }
 
     /// The name, in parentheses, can contain any character.
-    fn parse(stat: &str) -> Option<Self> {
+    pub(crate) fn parse(stat: &str) -> Option<Self> {
         let (_, after_name) = stat.rsplit_once(')')?;
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
         // The state is field 3.

@@ -185,7 +185,7 @@ impl Session {
     }
 
     /// As if this many probes had been sent, and long been answered.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn skip_to(&mut self, index: u64) {
         self.sent = index;
         self.oldest = index;
@@ -280,7 +280,8 @@ impl Session {
         self.settle(index, ProbeState::Answered);
         Answer::First(FirstAnswer {
             sent_ns: known.sent_ns,
-            late: round_trip_ns > self.patience.timeout_ns,
+            // One that could not be sent has the answer of somebody else, and that at any time.
+            late: amends.is_some() || round_trip_ns > self.patience.timeout_ns,
             amends,
             overtaken,
             arrivals,

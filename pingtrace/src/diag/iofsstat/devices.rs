@@ -51,7 +51,11 @@ pub fn number_of(name: &str) -> Option<Number> {
 }
 
 fn read_number(sysfs: &Path) -> Option<Number> {
-    let text = fs::read_to_string(sysfs.join("dev")).ok()?;
+    number_in(&fs::read_to_string(sysfs.join("dev")).ok()?)
+}
+
+/// The number in the text of a device's file `dev`.
+pub(crate) fn number_in(text: &str) -> Option<Number> {
     let (major, minor) = text.trim().split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }

@@ -4,9 +4,9 @@ mod args;
 mod run;
 
 mod cycle;
-mod programs;
+pub(crate) mod programs;
 
-mod devices;
+pub(crate) mod devices;
 mod history;
 mod names;
 

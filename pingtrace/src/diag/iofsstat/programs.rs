@@ -168,7 +168,11 @@ fn configure(
 
 /// Folios that may be dirty at once, by the kernel's own limit.
 fn dirty_limit() -> u32 {
-    let text = fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    dirty_limit_in(&fs::read_to_string("/proc/vmstat").unwrap_or_default())
+}
+
+/// The same of the text of /proc/vmstat.
+pub(crate) fn dirty_limit_in(text: &str) -> u32 {
     let line = text
         .lines()
         .find_map(|l| l.strip_prefix("nr_dirty_threshold "));

@@ -17,7 +17,7 @@ mod follow;
 mod pages;
 mod programs;
 mod reclaim;
-mod tracker;
+pub(crate) mod tracker;
 
 mod chart;
 

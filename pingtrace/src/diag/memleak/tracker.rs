@@ -386,7 +386,11 @@ fn class(name: &str, caches: &BTreeMap<String, Cache>) -> ml_class {
 
 /// The functions in which the slab allocator allocates pages, from /proc/kallsyms; empty if hidden.
 fn slab_functions() -> [[u64; 2]; 2] {
-    let text = keeper::run(|| fs::read_to_string("/proc/kallsyms")).unwrap_or_default();
+    slab_functions_in(&keeper::run(|| fs::read_to_string("/proc/kallsyms")).unwrap_or_default())
+}
+
+/// The same of the text of /proc/kallsyms.
+pub(crate) fn slab_functions_in(text: &str) -> [[u64; 2]; 2] {
     let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
     // Of modules there is none among these.
     let kernel = text.lines().filter(|l| !l.contains('['));
@@ -407,15 +411,20 @@ fn slab_functions() -> [[u64; 2]; 2] {
 fn c_library(pid: u32) -> Result<PathBuf> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps"));
     let maps = maps.with_context(|| format!("read the mappings of process {pid}"))?;
-    let paths = maps
+    Ok(match c_library_in(&maps) {
+        Some(path) => PathBuf::from(format!("/proc/{pid}/root{path}")),
+        None => PathBuf::from(format!("/proc/{pid}/exe")),
+    })
+}
+
+/// The path of the C library in the text of /proc/PID/maps.
+pub(crate) fn c_library_in(maps: &str) -> Option<&str> {
+    let mut paths = maps
         .lines()
         .filter_map(|line| line.split_whitespace().nth(5));
     let is_libc = |path: &&str| {
         let file = path.rsplit('/').next().unwrap_or_default();
         file.starts_with("libc.so") || file.starts_with("libc-") || file.starts_with("ld-musl")
     };
-    Ok(match { paths }.find(is_libc) {
-        Some(path) => PathBuf::from(format!("/proc/{pid}/root{path}")),
-        None => PathBuf::from(format!("/proc/{pid}/exe")),
-    })
+    paths.find(is_libc)
 }

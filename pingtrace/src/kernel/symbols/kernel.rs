@@ -18,7 +18,7 @@ const TEXT: [(&str, &str); 2] = [("_stext", "_etext"), ("_sinittext", "_einittex
 
 /// One reading of the table; its functions by address.
 #[derive(Debug, Default)]
-pub(super) struct KernelSymbols {
+pub(crate) struct KernelSymbols {
     functions: Vec<Function>,
     names: String,
 }
@@ -36,7 +36,7 @@ struct Function {
 
 /// A function that holds an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     pub name: &'a str,
     /// From the function's start, bytes.
     pub offset: u64,
@@ -46,7 +46,7 @@ pub(super) struct Found<'a> {
 
 impl KernelSymbols {
     /// Reads the table; empty if it is hidden.
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         // Before the table: code loaded in between is in the table, but has no length yet.
         let lengths = programs();
         let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
@@ -55,7 +55,7 @@ impl KernelSymbols {
     }
 
     /// From the two files, and the lengths of BPF functions by their address.
-    fn parse(table: &str, modules: &str, lengths: &HashMap<u64, u64>) -> Self {
+    pub(crate) fn parse(table: &str, modules: &str, lengths: &HashMap<u64, u64>) -> Self {
         let mut lines: Vec<Line> = table.lines().filter_map(Line::parse).collect();
         let regions = Regions::new(&lines, modules, lengths);
         // Of several symbols for one address the first counts.
@@ -80,7 +80,7 @@ impl KernelSymbols {
     }
 
     /// The function that holds this address.
-    pub(super) fn find(&self, address: u64) -> Option<Found<'_>> {
+    pub(crate) fn find(&self, address: u64) -> Option<Found<'_>> {
         let behind = self.functions.partition_point(|f| f.start <= address);
         let function = &self.functions[behind.checked_sub(1)?];
         (address < function.end).then(|| Found {

@@ -1,6 +1,6 @@
 //! Names for addresses, of the kernel and of processes.
 
-mod kernel;
+pub(crate) mod kernel;
 
 use crate::kernel::confine::keeper;
 use crate::units::{monotonic_ns, thread_cpu_ns};
@@ -23,6 +23,11 @@ const MAX_UNKNOWN: usize = 4096;
 /// The addresses of these symbols of the kernel; `None` for one that is missing or hidden.
 pub fn addresses<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
     let symbols = keeper::run(|| fs::read_to_string("/proc/kallsyms")).unwrap_or_default();
+    addresses_in(&symbols, names)
+}
+
+/// The same of the text of `/proc/kallsyms`.
+pub(crate) fn addresses_in<const N: usize>(symbols: &str, names: [&str; N]) -> [Option<u64>; N] {
     names.map(|name| {
         let is_it = |line: &&str| line.split(' ').nth(2) == Some(name);
         let line = symbols.lines().find(is_it)?;

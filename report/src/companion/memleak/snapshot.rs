@@ -35,7 +35,7 @@ pub struct Cache {
 impl Cache {
     /// Of all objects in use.
     pub fn bytes(&self) -> u64 {
-        self.active * self.size
+        self.active.saturating_mul(self.size)
     }
 }
 
@@ -66,7 +66,7 @@ pub fn meminfo(text: &str) -> BTreeMap<String, u64> {
         let mut words = value.split_whitespace();
         let number: u64 = words.next()?.parse().ok()?;
         let scale = if words.next() == Some("kB") { 1024 } else { 1 };
-        Some((name.to_owned(), number * scale))
+        Some((name.to_owned(), number.checked_mul(scale)?))
     };
     text.lines().filter_map(line).collect()
 }
@@ -99,7 +99,7 @@ pub fn slabinfo(text: &str) -> Result<BTreeMap<String, Cache>, String> {
 /// `fs/inode.c`): each second number.
 pub fn unused(dentry_state: &str, inode_state: &str) -> Option<u64> {
     let second = |text: &str| text.split_whitespace().nth(1)?.parse::<u64>().ok();
-    Some(second(dentry_state)? + second(inode_state)?)
+    second(dentry_state)?.checked_add(second(inode_state)?)
 }
 
 /// /proc/vmallocinfo: the areas that have pages of their own.
@@ -111,7 +111,7 @@ pub fn vmallocinfo(text: &str, page_size: u64) -> Vec<Area> {
         Some(Area {
             range: range.to_owned(),
             caller: caller.to_owned(),
-            bytes: pages * page_size,
+            bytes: pages.checked_mul(page_size)?,
         })
     };
     text.lines().filter_map(area).collect()
@@ -126,7 +126,9 @@ pub fn status(text: &str) -> Option<Process> {
     let kib = |name: &str| field(name)?.split_whitespace().next()?.parse::<u64>().ok();
     Some(Process {
         comm: field("Name")?.trim().to_owned(),
-        bytes: (kib("RssAnon")? + kib("VmSwap").unwrap_or(0)) * 1024,
+        bytes: kib("RssAnon")?
+            .checked_add(kib("VmSwap").unwrap_or(0))?
+            .checked_mul(1024)?,
     })
 }
 
@@ -150,6 +152,23 @@ kmalloc-64          2048   2048     64   64    1 : tunables    0    0    0 : sla
         assert_eq!(caches["kmalloc-64"].bytes(), 131_072);
         let error = slabinfo("slabinfo - version: 2.1\nnonsense 1 x\n").unwrap_err();
         assert!(error.contains("'nonsense 1 x'"), "{error}");
+    }
+
+    /// Files that a container's runtime, not the kernel, has made up.
+    #[test]
+    fn numbers_that_no_kernel_has_are_no_numbers() {
+        let max = u64::MAX;
+        assert!(meminfo(&format!("MemTotal: {max} kB\n")).is_empty());
+        assert_eq!(unused(&format!("1 {max}"), "1 1"), None);
+        assert_eq!(status(&format!("Name: x\nRssAnon: {max} kB\n")), None);
+        let area = format!("0x1-0x2 4096 f+0x1/0x2 pages={max} vmalloc\n");
+        assert!(vmallocinfo(&area, 4096).is_empty());
+        let cache = Cache {
+            active: max,
+            size: 2,
+            ..Cache::default()
+        };
+        assert_eq!(cache.bytes(), max);
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Hdr {
         let mut plain = Vec::new();
         let mut inflate = ZlibDecoder::new(deflated).take(MAX_PLAIN);
         inflate.read_to_end(&mut plain).ok()?;
-        if !is_of_ours(&plain) {
+        if !is_of_ours(&plain) || has_most_zeros(&plain) {
             return None;
         }
         let histogram: Histogram<u64> = HdrReader::new().deserialize(&mut plain.as_slice()).ok()?;
@@ -59,6 +59,14 @@ const MAX_PLAIN: u64 = 40 + 9 * 33 * 1024;
 const MAX_DIGITS: u32 = 3;
 
 const MAX_VALUE: u64 = 1 << 42;
+
+/// Whether a run of 2^63 zeros may be in it, which is none: the crate computes its length unchecked.
+fn has_most_zeros(plain: &[u8]) -> bool {
+    const MOST_ZEROS: [u8; 9] = [0xff; 9];
+    plain
+        .windows(MOST_ZEROS.len())
+        .any(|bytes| bytes == MOST_ZEROS)
+}
 
 /// Whether the header of an inflated histogram (cookie, length, offset, digits, lowest and highest
 /// value) has limits like those of a run, before memory is taken for it.

@@ -1,16 +1,16 @@
-//! What must hold for any bytes that arrive, and for any stamps that are sent.
+//! Packets, and stamp packets that are made of the input.
 //!
-//! Each input is used three times: as it stands; as a packet whose type, version, magic and id
-//! are put right, so that most inputs get past the first tests; and as a list of stamps that
-//! must come out of a stamp packet as they went in.
+//! Each input is used three times: as it stands; as a packet whose type, version, magic and id are put
+//! right, so that most inputs get past the first tests; and as a list of stamps that must come out of a
+//! stamp packet as they went in.
 
-use pingtrace::wire::entry::Entry;
-use pingtrace::wire::extension::Extension;
-use pingtrace::wire::layout::{MAGIC, V0_ENTRY, V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER};
-use pingtrace::wire::number::{Sequence, SessionId};
-use pingtrace::wire::packet::{self, Packet};
-use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
-use pingtrace::wire::stamp_packet::StampPacket;
+use crate::wire::entry::Entry;
+use crate::wire::extension::Extension;
+use crate::wire::layout::{MAGIC, V0_ENTRY, V0_HEADER, V0_RESERVED, V1_ENTRY, V1_HEADER};
+use crate::wire::number::{Sequence, SessionId};
+use crate::wire::packet::{self, Packet};
+use crate::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
+use crate::wire::stamp_packet::StampPacket;
 use report::model::{Ifindex, Netns, Point, StampFlags};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
@@ -106,7 +106,7 @@ fn known_point(raw: &[u8], version: Version) -> bool {
 fn bounded(entry: &Entry, version: Version) {
     assert_eq!(Point::from_wire(entry.point as u16), Some(entry.point));
     if version == Version::V0 {
-        assert!(entry.time <= u64::from(u32::MAX));
+        assert!(u32::try_from(entry.time).is_ok());
         assert!(entry.point as u16 <= V0_LAST_POINT);
         assert_eq!((entry.host, entry.cpu, entry.back), (1, None, 0));
     }

@@ -1,0 +1,64 @@
+//! What users type: the command line, and each kind of value in it.
+
+use crate::cli::Cli;
+use crate::diff::min_effect;
+use crate::kernel::lab_clock::LabClock;
+use crate::units;
+use croner::Cron;
+use report::analysis::quantile::Quantile;
+use report::analysis::slo::Objectives;
+use report::analysis::stats::Stats;
+use report::units::duration;
+use std::ffi::OsString;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A command line that begins with the program's name, else a value of every kind.
+pub fn check(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else {
+        return;
+    };
+    if text.starts_with("pingtrace ") {
+        let words: Vec<OsString> = text.split(' ').map(OsString::from).collect();
+        if let Err(error) = Cli::parse_words(&words) {
+            assert!(!error.to_string().is_empty());
+        }
+        return;
+    }
+    check_times(text);
+    check_rules(text);
+    let _ = (units::count(text), units::flows(text), units::bytes(text));
+    let _ = (units::message_size(text), Quantile::from_str(text));
+}
+
+fn check_times(text: &str) {
+    let parsers = [
+        units::microseconds,
+        units::milliseconds,
+        units::seconds,
+        units::interval,
+        units::run_time,
+        units::timeout,
+        units::look,
+    ];
+    for time in parsers.into_iter().flat_map(|parse| parse(text)) {
+        assert!(time <= Duration::from_secs(1_000_000_000));
+        assert!(!duration(time.as_nanos() as u64).is_empty());
+    }
+}
+
+fn check_rules(text: &str) {
+    if let Ok(objectives) = text.parse::<Objectives>() {
+        assert!(!objectives.judge(&Stats::new().last_summary(1)).is_empty());
+    }
+    if let Ok(min) = min_effect(text) {
+        assert!(min.percent >= 0.0);
+    }
+    if let Ok(clock) = text.parse::<LabClock>() {
+        clock.shown(clock.epoch_ns);
+        clock.shown(clock.epoch_ns + (1 << 40));
+    }
+    if let Ok(cron) = Cron::from_str(text) {
+        assert!(!cron.pattern.to_string().is_empty());
+    }
+}
