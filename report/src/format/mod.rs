@@ -1,5 +1,6 @@
 //! The formats that a run is written in, and read from.
 
+pub mod doctor; // what was found on a host, for people
 mod flow_table; // a part of the text
 pub mod glossary; // what the names in the results mean
 pub mod json; // one object a line

@@ -8,6 +8,7 @@ mod read;
 mod write;
 
 // A line each.
+mod doctor;
 mod hops;
 mod probe;
 mod run;
@@ -18,6 +19,7 @@ mod error; // why a line cannot be read
 mod hdr; // histograms
 mod value; // names, times, places, distributions
 
+pub use doctor::doctor_line;
 pub use error::{Error, VERSION};
 pub(crate) use hdr::Hdr;
 pub use probe::ProbeRead;
