@@ -25,5 +25,5 @@ pub use links::{Link, LinkEvent, LinkEvents};
 pub use names::NamespaceNames;
 pub use namespace::{Guard, Namespace};
 pub use netlink::Netlink;
-pub use qdisc::Qdisc;
+pub use qdisc::{Filter, Qdisc};
 pub use route::Route;

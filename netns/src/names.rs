@@ -37,6 +37,7 @@ pub struct NamespaceNames {
     names: BTreeMap<u32, String>,
     /// A file to enter each namespace by.
     paths: BTreeMap<u32, PathBuf>,
+    hidden: usize,
 }
 
 impl NamespaceNames {
@@ -67,6 +68,16 @@ impl NamespaceNames {
         self.paths.keys().filter_map(|inode| self.open(*inode))
     }
 
+    /// The inodes of all namespaces that were seen.
+    pub fn inodes(&self) -> impl Iterator<Item = u32> {
+        self.paths.keys().copied()
+    }
+
+    /// Processes whose namespace may not be looked at.
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
     /// The best name for the namespace with this inode.
     pub fn name(&self, inode: u32) -> String {
         match self.names.get(&inode) {
@@ -91,10 +102,13 @@ impl Sources {
     }
 
     fn names(&self) -> Result<NamespaceNames> {
-        let residents = self
+        let (residents, hidden) = self
             .residents()
             .map_err(|e| Error::system(format!("list {}", self.proc().display()), e))?;
-        let mut found = NamespaceNames::default();
+        let mut found = NamespaceNames {
+            hidden,
+            ..NamespaceNames::default()
+        };
         let files = [NAMES_DIR.trim_start_matches('/'), DOCKER_DIR];
         let files = files.map(|directory| namespaces_in(&self.root.join(directory)));
         let (made, given): (Vec<_>, Vec<_>) = files
@@ -107,7 +121,7 @@ impl Sources {
         }
         let runtimes = Runtimes::new(&self.root);
         for (inode, pids) in residents {
-            let path = self.proc().join(format!("{}/ns/net", pids[0]));
+            let path = self.namespace_of(pids[0]);
             found.paths.entry(inode).or_insert(path);
             self.add_residents(&mut found.names, inode, &pids, &runtimes);
         }
@@ -119,25 +133,32 @@ impl Sources {
         self.inode_of(1).map_or(INITIAL.into(), |inode| vec![inode])
     }
 
-    /// The processes of each namespace, the lowest number first.
-    fn residents(&self) -> io::Result<BTreeMap<u32, Vec<u32>>> {
+    /// The processes of each namespace, the lowest number first, and how many others may not be looked at.
+    fn residents(&self) -> io::Result<(BTreeMap<u32, Vec<u32>>, usize)> {
         let mut pids: Vec<u32> = fs::read_dir(self.proc())?
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
             .collect();
         pids.sort_unstable();
         let mut residents = BTreeMap::<_, Vec<_>>::new();
+        let mut hidden = 0;
         for pid in pids {
-            // It may have ended meanwhile, or belong to somebody else.
-            if let Some(inode) = self.inode_of(pid) {
-                residents.entry(inode).or_default().push(pid);
+            match fs::metadata(self.namespace_of(pid)) {
+                Ok(file) => residents.entry(file.ino() as u32).or_default().push(pid),
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => hidden += 1,
+                // It has ended meanwhile.
+                Err(_) => {}
             }
         }
-        Ok(residents)
+        Ok((residents, hidden))
+    }
+
+    fn namespace_of(&self, pid: u32) -> PathBuf {
+        self.proc().join(format!("{pid}/ns/net"))
     }
 
     fn inode_of(&self, pid: u32) -> Option<u32> {
-        inode_of(&self.proc().join(format!("{pid}/ns/net")))
+        inode_of(&self.namespace_of(pid))
     }
 
     fn add_residents(

@@ -7,7 +7,7 @@ use crate::{
 use netlink_packet_core::DefaultNla;
 use netlink_packet_route::{
     RouteNetlinkMessage as Message,
-    tc::{TcAttribute, TcHandle, TcMessage, TcOption},
+    tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
 };
 
 /// The handle of the token bucket that [`Netlink::tbf`] makes: `tc` shows it as "10:".
@@ -51,42 +51,85 @@ impl Netlink {
 
     /// The disciplines of a device, root first.
     pub fn qdiscs(&mut self, ifindex: u32) -> Result<Vec<Qdisc>> {
-        let query = TcMessage::with_index(ifindex as i32);
-        let answers = self.dump(
-            &format!("list qdiscs of link {ifindex}"),
-            &Message::GetQueueDiscipline(query),
-        )?;
-        Ok(answers
-            .into_iter()
-            .filter_map(|answer| match answer {
-                // The kernel lists those of all devices.
-                Message::NewQueueDiscipline(m) if m.header.index == ifindex as i32 => Some(m),
-                _ => None,
-            })
-            .map(Qdisc::from)
+        let all = self.all_qdiscs()?.into_iter();
+        Ok(all
+            .filter_map(|(of, qdisc)| (of == ifindex).then_some(qdisc))
             .collect())
     }
-}
 
-impl Netlink {
+    /// The disciplines of all devices, by the device's index.
+    pub fn all_qdiscs(&mut self) -> Result<Vec<(u32, Qdisc)>> {
+        let answers = self.dump(
+            "list qdiscs",
+            &Message::GetQueueDiscipline(TcMessage::default()),
+        )?;
+        let qdisc = |answer| match answer {
+            Message::NewQueueDiscipline(m) => Some((m.header.index as u32, Qdisc::from(m))),
+            _ => None,
+        };
+        Ok(answers.into_iter().filter_map(qdisc).collect())
+    }
+
     /// Whether anybody's filter is attached to a clsact qdisc of this device.
     pub fn has_filters(&mut self, ifindex: u32) -> Result<bool> {
-        let sides = [TcHandle::MIN_INGRESS, TcHandle::MIN_EGRESS];
-        for minor in sides {
+        Ok(!self.filters(ifindex)?.is_empty())
+    }
+
+    /// The filters at a clsact or ingress qdisc of this device.
+    pub fn filters(&mut self, ifindex: u32) -> Result<Vec<Filter>> {
+        let mut found = Vec::new();
+        for (minor, egress) in [(TcHandle::MIN_INGRESS, false), (TcHandle::MIN_EGRESS, true)] {
             let mut query = TcMessage::with_index(ifindex as i32);
             query.header.parent = TcHandle {
                 major: TcHandle::CLSACT.major,
                 minor,
             };
             let operation = format!("list filters of link {ifindex}");
-            if !self
-                .dump(&operation, &Message::GetTrafficFilter(query))?
-                .is_empty()
-            {
-                return Ok(true);
+            let answers = self.dump(&operation, &Message::GetTrafficFilter(query))?;
+            found.extend(answers.into_iter().filter_map(|answer| match answer {
+                Message::NewTrafficFilter(m) => Some(Filter::new(m, egress)),
+                _ => None,
+            }));
+        }
+        Ok(found)
+    }
+}
+
+/// A filter at a clsact or ingress qdisc.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    /// Such as "bpf", "flower", "matchall".
+    pub kind: String,
+    /// Of a BPF program: what it was called when it was attached.
+    pub name: Option<String>,
+    /// Its number; 0 in the line that the kernel lists before the filters of one priority.
+    pub handle: u32,
+    /// For packets that leave.
+    pub egress: bool,
+}
+
+impl Filter {
+    fn new(message: TcMessage, egress: bool) -> Self {
+        let handle = message.header.handle.into();
+        let mut filter = Self {
+            kind: String::new(),
+            name: None,
+            handle,
+            egress,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                TcAttribute::Kind(kind) => filter.kind = kind,
+                TcAttribute::Options(options) => {
+                    filter.name = options.into_iter().find_map(|option| match option {
+                        TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name),
+                        _ => None,
+                    });
+                }
+                _ => {}
             }
         }
-        Ok(false)
+        filter
     }
 }
 
