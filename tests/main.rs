@@ -12,6 +12,7 @@ mod clocks;
 mod confined;
 mod counts;
 mod diff;
+mod doctor;
 mod explain;
 mod faults;
 mod forged;

@@ -5,7 +5,7 @@ use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
 use crate::options::heading;
 use crate::output::screen::Color;
-use crate::{client, diff, replay, selftest, server};
+use crate::{client, diff, doctor, replay, selftest, server};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
@@ -79,6 +79,7 @@ pub enum Command {
     #[command(flatten)]
     Companion(Companion),
     Diff(diff::Args),
+    Doctor(doctor::Args),
     Replay(replay::Args),
     /// Explain every segment, point and mark that the results name
     Segments,
@@ -99,7 +100,13 @@ fn misplaced_host<S: AsRef<str>>(error: &clap::Error, args: &[S]) -> Option<Stri
     );
     let commands = Cli::command();
     let is_command = |name: &str| name == "help" || commands.find_subcommand(name).is_some();
-    let in_subcommand = is_command(args.get(1)?.as_ref());
+    let command = args.get(1)?.as_ref();
+    if is_misplaced && command == "doctor" && !word.starts_with('-') {
+        return Some(format!(
+            "'{word}' stands alone: doctor looks at the host that it runs on, so run it on {word}"
+        ));
+    }
+    let in_subcommand = is_command(command);
     if !is_misplaced || in_subcommand || is_command(word) || word.starts_with('-') {
         return None;
     }
@@ -167,7 +174,11 @@ impl Cli {
         match &self.command {
             Some(Command::Companion(companion)) => companion.debug(),
             Some(
-                Command::Diff(_) | Command::Replay(_) | Command::Segments | Command::Selftest(_),
+                Command::Diff(_)
+                | Command::Doctor(_)
+                | Command::Replay(_)
+                | Command::Segments
+                | Command::Selftest(_),
             )
             | None => self.args.debug,
         }
@@ -248,6 +259,7 @@ mod tests {
             ("pingtrace -c 5 web1", "pingtrace -c web1 -C 5"),
             ("pingtrace -c web1 web2", "start another run for web2"),
             ("pingtrace replya", "is 'replay' meant?"),
+            ("pingtrace doctor web1", "so run it on web1"),
         ] {
             let said = said(line).unwrap_or_else(|| panic!("{line}: no message"));
             assert!(said.contains(remedy), "{line}: {said}");
@@ -255,6 +267,7 @@ mod tests {
         for line in [
             "pingtrace --none",
             "pingtrace replay a b",
+            "pingtrace doctor --fix",
             "pingtrace -c web1 -t x",
         ] {
             assert_eq!(said(line), None, "{line}");

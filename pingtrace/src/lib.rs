@@ -17,6 +17,7 @@ pub mod replay;
 pub mod saved_files;
 
 pub mod diag;
+pub mod doctor;
 pub mod selftest;
 
 pub mod control;

@@ -15,7 +15,7 @@ use crate::output::screen::Screen;
 use crate::output::story;
 use crate::server;
 use crate::units::{self, Time};
-use crate::{diff, replay, selftest};
+use crate::{diff, doctor, replay, selftest};
 use anyhow::Result;
 use libbpf_rs::PrintLevel;
 use log::LevelFilter;
@@ -80,6 +80,7 @@ fn complaint(e: &anyhow::Error) -> String {
 fn dispatch(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
         Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Doctor(args)) => doctor::run(args).map(|()| Outcome::Answered),
         Some(Command::Companion(companion)) => {
             until_signal(companion.has_log(), |control| companion.run(control))
         }

@@ -19,6 +19,7 @@ use anyhow::Result;
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Event, Kind};
 use report::model::Class;
+use std::time::Duration;
 
 /// Find what keeps interrupts off, and interrupts and softirqs that run or wait long
 ///
@@ -45,13 +46,7 @@ pub struct Args {
 /// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
-    let limit = Some(args.watching.threshold);
-    let setup = Setup {
-        late: limit,
-        irqs: limit,
-        softirqs: limit.filter(|_| args.softirq),
-        ..Setup::default()
-    };
+    let setup = setup(args.watching.threshold, args.softirq);
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_SOFTIRQ, pt_ring_of::PT_RING_HARDIRQ];
     let monitor = Monitor::start(Kind::Irqoff, &args.watching, recorder, &rings)?;
@@ -61,6 +56,17 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         stolen: Stolen::new(),
     };
     monitor.run(&args.watching, control, detector)
+}
+
+/// What is recorded of what takes at least `limit`.
+pub(super) fn setup(limit: Duration, softirqs: bool) -> Setup {
+    let limit = Some(limit);
+    Setup {
+        late: limit,
+        irqs: limit,
+        softirqs: limit.filter(|_| softirqs),
+        ..Setup::default()
+    }
 }
 
 struct IrqoffDetector {

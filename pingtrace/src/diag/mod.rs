@@ -15,4 +15,6 @@ mod floor;
 mod monitor;
 pub(crate) mod stolen;
 
+pub mod trial;
+
 pub use companions::Companion;

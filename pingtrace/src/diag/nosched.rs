@@ -16,6 +16,7 @@ use anyhow::{Result, bail};
 use bpf::recorder::types::{pt_event_flag, pt_event_type, pt_ring_of};
 use report::companion::{Event, Kind};
 use report::model::Class;
+use std::time::Duration;
 
 /// Upper bound on the time from the call of the scheduler to its switch, ns; later switches belong
 /// to another call.
@@ -46,19 +47,12 @@ pub struct Args {
 /// Runs until the duration is over or a signal ends it.
 pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut storage = Storage::uninit();
-    let setup = Setup {
-        reschedules: Some(args.watching.threshold),
-        sampled: args.sampled,
-        ..Setup::default()
-    };
+    let setup = setup(args.watching.threshold, args.sampled);
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_EVENT, pt_ring_of::PT_RING_HARDIRQ];
     let monitor = Monitor::start(Kind::Nosched, &args.watching, recorder, &rings)?;
     if monitor.recorder().reschedules() == Hook::None {
-        bail!(
-            "nosched: this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
-             and which flag says so was not found out: needs root, or {REAL_TIME}; --debug says more"
-        );
+        bail!("nosched: {}", unseen());
     }
     let _ticks = monitor::tick(args.arm)?;
     let detector = NoschedDetector {
@@ -67,6 +61,23 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         stolen: Stolen::new(),
     };
     monitor.run(&args.watching, control, detector)
+}
+
+/// What is recorded of what takes at least `limit`.
+pub(super) fn setup(limit: Duration, sampled: bool) -> Setup {
+    Setup {
+        reschedules: Some(limit),
+        sampled,
+        ..Setup::default()
+    }
+}
+
+/// Why no reschedule is seen here.
+pub(super) fn unseen() -> String {
+    format!(
+        "this kernel does not trace when the scheduler is to be called (Linux 6.17 to 6.19), \
+         and which flag says so was not found out: needs root, or {REAL_TIME}; --debug says more"
+    )
 }
 
 struct NoschedDetector {

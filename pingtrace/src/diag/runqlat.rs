@@ -139,17 +139,23 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         lengths: args.len,
         ..Setup::default()
     };
-    ensure!(
-        recorder::knows_waits()?,
-        "runqlat: this kernel does not say how long a task waited: it was built without \
-         CONFIG_SCHED_INFO or CONFIG_FAIR_GROUP_SCHED"
-    );
+    check_kernel()?;
     let mut storage = Storage::uninit();
     let recorder = Recorder::load(&mut storage, &setup)?;
     let rings = [pt_ring_of::PT_RING_EVENT];
     let monitor = Monitor::start(Kind::Runqlat, &args.watching, recorder, &rings)?;
     let detector = RunqlatDetector::new(args, processes, &monitor);
     monitor.run(&args.watching, control, detector)
+}
+
+/// Fails on a kernel that does not say how long a task waited.
+pub(super) fn check_kernel() -> Result<()> {
+    ensure!(
+        recorder::knows_waits()?,
+        "runqlat: this kernel does not say how long a task waited: it was built without \
+         CONFIG_SCHED_INFO or CONFIG_FAIR_GROUP_SCHED"
+    );
+    Ok(())
 }
 
 struct RunqlatDetector<'a> {

@@ -94,13 +94,17 @@ impl Features {
     }
 }
 
-fn version() -> (u32, u32) {
+/// The version of a kernel whose release cannot be read: it counts as the latest.
+pub const UNKNOWN_VERSION: (u32, u32) = (u32::MAX, 0);
+
+/// The version of the running kernel, also without BTF.
+pub fn version() -> (u32, u32) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
     let mut numbers = release.split(['.', '-', '+']).map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
-        _ => (u32::MAX, 0),
+        _ => UNKNOWN_VERSION,
     }
 }
 

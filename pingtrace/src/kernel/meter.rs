@@ -8,12 +8,47 @@
 use crate::kernel::privileges::RUN_TIMES;
 use crate::units::process_cpu_ns;
 use libbpf_rs::{Object, Program, libbpf_sys};
-use report::model::{OwnCost, ProgramCost};
+use report::model::{Measured, OwnCost, ProgramCost};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// Programs by name, held so that they can be read after they were detached.
-pub type Programs = Vec<(String, OwnedFd)>;
+/// Programs, held so that they can be read after they were detached.
+pub type Programs = Vec<LoadedProgram>;
+
+/// A program that is loaded.
+pub struct LoadedProgram {
+    /// Its name.
+    pub name: String,
+    /// Its section, which says the hook: `tp_btf/net_dev_queue`.
+    pub hook: String,
+    fd: OwnedFd,
+}
+
+impl LoadedProgram {
+    fn info(&self) -> io::Result<libbpf_sys::bpf_prog_info> {
+        program_info(self.fd.as_fd())
+    }
+
+    /// What a run of it took so far; `None` if it did not run, or the kernel did not count.
+    pub fn mean(&self) -> Option<Measured> {
+        let cost = self.cost()?;
+        let mean_ns = cost.ns.checked_div(cost.runs)?;
+        Some(Measured {
+            runs: cost.runs,
+            mean_ns,
+        })
+    }
+
+    /// How often it ran and for how long, as far as the kernel [counted](count_run_times).
+    pub fn cost(&self) -> Option<ProgramCost> {
+        let info = self.info().ok()?;
+        Some(ProgramCost {
+            program: self.name.clone(),
+            runs: info.run_cnt,
+            ns: info.run_time_ns,
+        })
+    }
+}
 
 /// Reads the cost of this process and of its programs, from [`Meter::start`] on.
 #[derive(Default)]
@@ -56,26 +91,22 @@ impl Meter {
 
     /// The cost since the start.
     pub fn read(&self) -> OwnCost {
-        let cost = |(name, fd): &(String, OwnedFd)| {
-            let info = program_info(fd.as_fd()).ok()?;
-            Some(ProgramCost {
-                program: name.clone(),
-                runs: info.run_cnt,
-                ns: info.run_time_ns,
-            })
-        };
         OwnCost {
             cpu_ns: process_cpu_ns().saturating_sub(self.start_cpu_ns),
             records: self.records,
             most_in_use: self.most_in_use,
             evicted: self.evicted,
-            programs: self.programs.iter().filter_map(cost).collect(),
+            programs: self
+                .programs
+                .iter()
+                .filter_map(LoadedProgram::cost)
+                .collect(),
         }
     }
 }
 
-/// `BPF_ENABLE_STATS`, Linux 5.8.
-fn count_run_times() -> io::Result<OwnedFd> {
+/// The kernel counts run times as long as the descriptor is open: `BPF_ENABLE_STATS`, Linux 5.8.
+pub fn count_run_times() -> io::Result<OwnedFd> {
     // SAFETY: takes a number; returns a descriptor that nothing else owns, or a negative number.
     unsafe {
         let fd = libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME);
@@ -102,16 +133,18 @@ fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_info
 
 /// Runs that the kernel skipped because a program would have interrupted itself.
 pub fn missed(programs: &Programs) -> u64 {
-    let missed =
-        |(_, fd): &(String, OwnedFd)| Some(program_info(fd.as_fd()).ok()?.recursion_misses);
+    let missed = |program: &LoadedProgram| Some(program.info().ok()?.recursion_misses);
     programs.iter().filter_map(missed).sum()
 }
 
-/// The loaded programs of an object, by name.
+/// The loaded programs of an object.
 pub fn loaded(object: &Object) -> Programs {
     let held = |program: Program<'_>| {
-        let name = program.name().to_str()?.to_owned();
-        Some((name, program.as_fd().try_clone_to_owned().ok()?))
+        Some(LoadedProgram {
+            name: program.name().to_str()?.to_owned(),
+            hook: program.section().to_str()?.to_owned(),
+            fd: program.as_fd().try_clone_to_owned().ok()?,
+        })
     };
     let loaded = object.progs().filter(Program::autoload);
     loaded.filter_map(held).collect()

@@ -24,6 +24,10 @@ const NAMESPACES: Need = Need::new(CapabilitySet::SYS_ADMIN, "namespaces");
 pub const REAL_TIME: Need = Need::new(CapabilitySet::SYS_NICE, "real-time threads");
 /// The kernel's accounting of BPF programs.
 pub const RUN_TIMES: Need = Need::new(CapabilitySet::SYS_ADMIN, "run times of programs");
+/// Addresses of /proc/kallsyms.
+const SYMBOLS: Need = Need::new(CapabilitySet::SYSLOG, "names of kernel functions");
+/// Namespaces and files of other users' processes.
+const PROCESSES: Need = Need::new(CapabilitySet::SYS_PTRACE, "other users' processes");
 
 /// What a part of the program cannot do without, and what makes its results better.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +57,91 @@ pub const SELFTEST: Needs = Needs {
     useful: &[],
 };
 
+/// Whatever can be missing, by what it is missing for.
+const EVERYTHING: [(&str, Needs); 7] = [
+    ("a client", CLIENT),
+    ("a server", SERVER),
+    ("the companions", OBJECT),
+    ("nosched and --explain", only(&[REAL_TIME])),
+    ("doctor and --debug", only(&[RUN_TIMES])),
+    (
+        "names",
+        Needs {
+            needed: &[],
+            useful: &[NAMESPACES, PROCESSES, SYMBOLS],
+        },
+    ),
+    ("selftest", SELFTEST),
+];
+
+const fn only(needed: &'static [Need]) -> Needs {
+    Needs {
+        needed,
+        useful: &[],
+    }
+}
+
+/// A capability, and what it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// `CAP_BPF`
+    pub capability: String,
+    /// Whether it is held, or one that includes it.
+    pub is_held: bool,
+    /// What cannot do without it.
+    pub needed_by: Vec<&'static str>,
+    /// What is better with it.
+    pub useful_to: Vec<&'static str>,
+}
+
+/// Every capability that anything here uses.
+pub fn uses(held: CapabilitySet) -> Vec<Use> {
+    let held = with_included(held);
+    let all = EVERYTHING
+        .iter()
+        .flat_map(|(_, needs)| [needs.needed, needs.useful]);
+    let all = all
+        .flatten()
+        .fold(CapabilitySet::empty(), |all, need| all | need.capabilities);
+    let has = |needs: &[Need], capability| {
+        needs
+            .iter()
+            .any(|need| need.capabilities.contains(capability))
+    };
+    let one = |(name, capability)| Use {
+        capability: format!("CAP_{name}"),
+        is_held: held.contains(capability),
+        needed_by: users(|needs| has(needs.needed, capability)),
+        useful_to: users(|needs| has(needs.useful, capability)),
+    };
+    all.iter_names().map(one).collect()
+}
+
+fn users(is_user: impl Fn(&Needs) -> bool) -> Vec<&'static str> {
+    let all = EVERYTHING.iter().filter(|(_, needs)| is_user(needs));
+    all.map(|(name, _)| *name).collect()
+}
+
+/// What this process holds; `None` where that cannot be read.
+pub fn held() -> Option<CapabilitySet> {
+    capabilities(None).ok().map(|sets| sets.effective)
+}
+
+/// The kernel takes one capability for others.
+fn with_included(held: CapabilitySet) -> CapabilitySet {
+    if held.contains(CapabilitySet::SYS_ADMIN) {
+        held | PROGRAMS.capabilities
+    } else {
+        held
+    }
+}
+
 impl Need {
+    /// Whether all of it is held.
+    pub fn is_held(self) -> bool {
+        held().is_some_and(|held| self.missing(with_included(held)).is_none())
+    }
+
     const fn new(capabilities: CapabilitySet, purpose: &'static str) -> Self {
         Self {
             capabilities,
@@ -88,13 +176,11 @@ impl Needs {
     /// Fails if this process lacks what is needed for `what`. Where that cannot be read, the attempt
     /// itself will tell.
     pub fn check(&self, what: &str) -> Result<()> {
-        capabilities(None).map_or(Ok(()), |sets| self.check_held(what, sets.effective))
+        held().map_or(Ok(()), |held| self.check_held(what, held))
     }
 
-    fn check_held(&self, what: &str, mut held: CapabilitySet) -> Result<()> {
-        if held.contains(CapabilitySet::SYS_ADMIN) {
-            held |= PROGRAMS.capabilities;
-        }
+    fn check_held(&self, what: &str, held: CapabilitySet) -> Result<()> {
+        let held = with_included(held);
         let missing = |needs: &[Need]| {
             let missing = needs.iter().filter_map(|need| need.missing(held));
             let words: Vec<_> = missing.map(|need| need.to_string()).collect();
@@ -145,6 +231,23 @@ mod tests {
         check(SELFTEST, CapabilitySet::SYS_ADMIN).unwrap_err();
     }
 
+    #[test]
+    fn every_capability_is_listed_with_what_uses_it() {
+        let find = |held, name: &str| {
+            let mut uses = uses(held).into_iter();
+            uses.find(|each| each.capability == name).unwrap()
+        };
+        let bpf = find(CapabilitySet::empty(), "CAP_BPF");
+        assert!(!bpf.is_held);
+        assert_eq!(bpf.needed_by, ["a server", "the companions", "selftest"]);
+        assert_eq!(bpf.useful_to, ["a client"]);
+        assert!(find(CapabilitySet::SYS_ADMIN, "CAP_BPF").is_held);
+        assert_eq!(
+            find(CapabilitySet::all(), "CAP_SYSLOG").useful_to,
+            ["names"]
+        );
+    }
+
     /// The capabilities that a row of docs/kernels.md names.
     fn documented(row: &str) -> BTreeSet<String> {
         let page = include_str!("../../../docs/kernels.md");
@@ -178,7 +281,7 @@ mod tests {
                 names(&[OBJECT.needed, &[REAL_TIME]]),
             ),
             (
-                "`--debug`: the cost of each program",
+                "`--debug`, `doctor`: the cost of each program",
                 names(&[&[RUN_TIMES]]),
             ),
             ("`selftest`", names(&[SELFTEST.needed])),

@@ -286,6 +286,21 @@ impl<'a> Tracer<'a> {
         meter::loaded(self.skel.object())
     }
 
+    /// The program that stamps a point, if one of the attached does.
+    pub fn program_of(&self, point: Point) -> Option<&'static str> {
+        let seen = self.points.iter().find(|(seen, _)| *seen == point);
+        let (_, hook) = seen?;
+        let of_tracepoint = sources(&self.role).into_iter().find(|(p, ..)| *p == point);
+        let at_icmp = ICMP_RCV.iter().find(|(name, _)| name == hook);
+        match (point, of_tracepoint, at_icmp) {
+            (_, Some((_, program, _)), _) => Some(program),
+            (Point::RRxIcmprcv, _, Some((_, [v4, _]))) => Some(v4),
+            (Point::RRxIcmprcv, ..) => Some("server_socket"),
+            (Point::LRxSkdataready, ..) => Some("client_socket"),
+            _ => None,
+        }
+    }
+
     /// The programs' maps, for the in-band object to share.
     pub fn maps(&self) -> &bpf::pingtrace::PingtraceMaps<'a> {
         &self.skel.maps

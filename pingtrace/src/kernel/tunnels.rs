@@ -6,7 +6,40 @@ use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
 use netns::{NamespaceNames, Netlink};
 
 /// Ports that the programs have room for.
-const CAPACITY: usize = size_of::<data_tunnels>() / size_of::<u16>();
+pub const CAPACITY: usize = size_of::<data_tunnels>() / size_of::<u16>();
+
+/// Kinds of devices whose packets leave in others that the programs look into (`bpf/include/tunnel.h`).
+const FOLLOWED: [&str; 10] = [
+    "vxlan",
+    "geneve",
+    "bareudp",
+    "gre",
+    "gretap",
+    "ip6gre",
+    "ip6gretap",
+    "ipip",
+    "sit",
+    "ip6tnl",
+];
+/// Those that they do not look into: encrypted, carried by a process, or with a header of their own.
+const HIDDEN: [&str; 10] = [
+    "wireguard",
+    "ovpn",
+    "xfrm",
+    "vti",
+    "vti6",
+    "macsec",
+    "gtp",
+    "erspan",
+    "ip6erspan",
+    "tun",
+];
+
+/// Whether probes are followed to the device below one of this kind; `None`: it is no tunnel.
+pub fn sight(kind: &str) -> Option<bool> {
+    let is_followed = FOLLOWED.contains(&kind);
+    (is_followed || HIDDEN.contains(&kind)).then_some(is_followed)
+}
 
 /// The ports, as the programs have them.
 pub struct TunnelPorts {

@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
 
 /// Handle and priority of the clsact filter: fixed, so that the next start finds a stale one.
-const HANDLE: u32 = 0x7ace;
+pub const HANDLE: u32 = 0x7ace;
 const PRIORITY: u32 = 0x7ace;
 
 enum Attachment {

@@ -3,7 +3,7 @@
 
 mod args;
 mod devices;
-mod inband;
+pub mod inband;
 mod names;
 mod reports;
 mod run;
@@ -11,4 +11,4 @@ mod slot;
 mod stamp_sender;
 
 pub use args::Args;
-pub use run::run;
+pub use run::{arrival_filters, run};

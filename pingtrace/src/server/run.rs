@@ -213,7 +213,7 @@ fn ring<'r>(
 }
 
 /// Raw sockets whose filter replaces the hook at `icmp_rcv`, if there is no other.
-fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
+pub fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
     let Some(program) = tracer.socket_filter() else {
         return Ok(Vec::new());
     };

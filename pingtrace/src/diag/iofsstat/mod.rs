@@ -10,5 +10,6 @@ pub(crate) mod devices;
 mod history;
 mod names;
 
-pub use args::Args;
+pub use args::{Args, Mode};
+pub(super) use programs::Programs;
 pub use run::run;

@@ -122,6 +122,11 @@ impl<'a> Programs<'a> {
         self.bss().notes
     }
 
+    /// The programs, for their cost.
+    pub fn loaded(&self) -> &Loaded {
+        &self.loaded
+    }
+
     /// Runs of programs that the kernel skipped because they would have interrupted themselves.
     pub fn missed(&self) -> u64 {
         meter::missed(&self.loaded)

@@ -22,4 +22,7 @@ pub(crate) mod tracker;
 mod chart;
 
 pub use args::Args;
+pub(super) use follow::Follow;
+pub(super) use programs::note;
 pub use run::run;
+pub(super) use tracker::{Options, Tracker};

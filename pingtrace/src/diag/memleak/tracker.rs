@@ -201,6 +201,11 @@ impl<'a> Tracker<'a> {
         Ok(())
     }
 
+    /// The programs, for their cost.
+    pub fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
     /// Whether allocations report their cache; then only kmalloc's sites have a size class.
     pub fn names_caches(&self) -> bool {
         self.names_caches

@@ -108,6 +108,8 @@ const HISTOGRAMS: u32 = 1024;
 const ENTRY_BYTES: u64 = 64;
 /// Attempts to find out which flag calls the scheduler at once.
 const CALIBRATIONS: usize = 20;
+/// Programs that are attached when they are asked for only.
+const LATER: [&str; 2] = ["on_clock", "on_hrtimer_expired"];
 /// Attempts that must agree.
 const ENOUGH: usize = 3;
 /// Attempts to find out who this process is.
@@ -152,8 +154,7 @@ impl<'a> Recorder<'a> {
     /// Attaches the programs: starts to record.
     pub fn attach(&mut self) -> Result<()> {
         for program in self.skel.object().progs_mut() {
-            let later = ["on_clock", "on_hrtimer_expired"].map(OsStr::new);
-            if program.autoload() && !later.contains(&program.name()) {
+            if program.autoload() && !LATER.map(OsStr::new).contains(&program.name()) {
                 self.links.push(object::attach(&program)?);
             }
         }
@@ -205,6 +206,13 @@ impl<'a> Recorder<'a> {
     /// The programs, for their cost.
     pub fn programs(&self) -> Programs {
         meter::loaded(self.skel.object())
+    }
+
+    /// Those that run from [`attach`](Self::attach) on.
+    pub fn attached(&self) -> Programs {
+        let mut programs = self.programs();
+        programs.retain(|program| !LATER.contains(&&*program.name));
+        programs
     }
 
     /// The id of this process in the initial PID namespace, read from the state of the CPU on which it

@@ -1,0 +1,318 @@
+//! What a client and a server can do here: their programs are loaded and attached, and probes of this process
+//! cross the loopback of a network namespace of its own.
+
+use crate::diag::trial::hooks;
+use crate::kernel::host;
+use crate::kernel::meter;
+use crate::kernel::object::{self, Storage, Storages};
+use crate::kernel::privileges::{DEVICES, RUN_TIMES};
+use crate::kernel::tracer::{Role, Setup, Tracer};
+use crate::server::arrival_filters;
+use crate::server::inband::Inband;
+use crate::units::monotonic_ns;
+use crate::wire::entry::TRANSIT;
+use crate::wire::number::{Sequence, SessionId};
+use crate::wire::probe::Probe;
+use crate::wire::protocol::Family;
+use crate::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
+use crate::wire::stamp_return::StampReturn;
+use anyhow::{Context as _, Result};
+use netns::{Guard, Namespace, Netlink};
+use report::model::{Hook, HookUser, Netns, Point};
+use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::Duration;
+
+/// Probes that are measured.
+const PROBES: u32 = 200;
+/// Echo requests with a wrong checksum, which the kernel drops: so the program for drops runs, too.
+const BROKEN: u32 = 20;
+/// Time between two probes: this process sleeps, so its wake-ups are measured.
+const INTERVAL: Duration = Duration::from_millis(1);
+/// Bytes of the ICMP message.
+const SIZE: usize = 556;
+/// The program of the server that stamps by a filter on a raw socket.
+const SOCKET_FILTER: &str = "server_socket";
+/// For a reply, this many times [`RECEIVE_TICK`](crate::wire::socket::RECEIVE_TICK) are waited: a second.
+const MAX_TICKS: u32 = 50;
+/// With so many unanswered ones no more are sent.
+const ENOUGH_LOST: u32 = 3;
+/// Slots for probes in flight.
+const SLOTS: u32 = 512;
+
+/// What came of it.
+pub struct Trial {
+    /// A raw socket; else why not.
+    pub raw: Result<(), String>,
+    /// A ping socket; else why not.
+    pub ping: Result<(), String>,
+    /// The client's programs.
+    pub client: Result<Seen, String>,
+    /// The server's.
+    pub server: Result<Seen, String>,
+    /// How replies are stamped in place; an error: why not.
+    pub inband: Result<&'static str, String>,
+    /// Whether the kernel counts the run times of programs; else why not.
+    pub counted: Result<(), String>,
+    /// Probes sent, and answered.
+    pub probes: Option<(u32, u32)>,
+}
+
+/// What the programs of a role see.
+#[derive(Default)]
+pub struct Seen {
+    /// Hooks with their cost, those that stamp a point first.
+    pub hooks: Vec<Hook>,
+    /// Points that are not stamped, and why.
+    pub missing: Vec<(Point, String)>,
+    /// Points that are stamped.
+    pub points: usize,
+}
+
+impl Seen {
+    /// No raw socket that a filter program could be attached to.
+    fn without_socket(&mut self) {
+        let is_filter = |hook: &&Hook| hook.program.as_deref() == Some(SOCKET_FILTER);
+        if let Some(point) = self
+            .hooks
+            .iter()
+            .find(is_filter)
+            .and_then(|hook| hook.point)
+        {
+            self.hooks.retain(|hook| !is_filter(&hook));
+            self.points -= 1;
+            let why = "no hook at icmp_rcv, and no raw socket for a filter".to_owned();
+            self.missing.push((point, why));
+        }
+    }
+}
+
+/// Where the probes are sent.
+struct Place {
+    netns: Netns,
+    /// In a namespace of its own until this is dropped.
+    own: Option<Guard>,
+    /// Why not in one of its own.
+    why: String,
+}
+
+impl Place {
+    /// A fresh namespace with its loopback up, else that of this thread.
+    fn find() -> Result<Self> {
+        let fresh = || -> netns::Result<(Guard, Netns)> {
+            let namespace = Namespace::anonymous()?;
+            let guard = namespace.enter()?;
+            let mut netlink = Netlink::open()?;
+            let loopback = netlink.link_named("lo")?.index;
+            netlink.set_up(loopback)?;
+            Ok((guard, Netns(namespace.inode())))
+        };
+        match fresh() {
+            Ok((guard, netns)) => Ok(Self {
+                netns,
+                own: Some(guard),
+                why: String::new(),
+            }),
+            Err(e) => Ok(Self {
+                netns: Netns(Namespace::current()?.inode()),
+                own: None,
+                why: e.to_string(),
+            }),
+        }
+    }
+}
+
+/// Tries everything; leaves nothing behind.
+pub fn run(counting: &Result<OwnedFd, String>) -> Result<Trial> {
+    let session = host::session()?;
+    // Who may have one is a setting of this namespace.
+    let ping = ProbeSocket::ping(Family::V4, &Options::default(), session.id(0));
+    let place = Place::find().context("find this network namespace")?;
+    let socket = ProbeSocket::open(Family::V4, &Options::default());
+    let (mut storage, mut server_storage) = (object::storages(), object::storages());
+    let client = load(&mut storage, &setup(Role::Client { session }, &place));
+    let server = load(&mut server_storage, &setup(server_role(), &place));
+    let mut inband_storage = Storage::uninit();
+    let mut inband = load_inband(&mut inband_storage, server.as_ref().ok(), &place);
+    let stamped = inband
+        .as_mut()
+        .map_err(|e| e.clone())
+        .and_then(|inband| attach_inband(inband, &place).map_err(|e| said(&e)));
+    let (mut client, mut server) = (client, server);
+    let for_filters = server.as_ref().ok().filter(|_| socket.is_ok());
+    let filters = for_filters.map(arrival_filters);
+    if let Some(filter) = client.as_ref().ok().and_then(Tracer::socket_filter)
+        && let Ok(socket) = &socket
+    {
+        socket
+            .attach_filter(filter)
+            .context("attach the filter to the client's socket")?;
+    }
+    client
+        .iter_mut()
+        .chain(&mut server)
+        .for_each(Tracer::attach);
+    if let (Ok(inband), Ok(_)) = (&mut inband, &server) {
+        inband.tracer_started(&setup(server_role(), &place));
+    }
+    let counted = counting.as_ref().map(drop).map_err(Clone::clone);
+    let probes = match (&socket, &client, &counted) {
+        (Ok(socket), Ok(client), Ok(())) => Some(probe(socket, client, session, &place)),
+        _ => None,
+    };
+    drop(filters);
+    let server = server.map(|tracer| {
+        let mut seen = seen(HookUser::Server, &tracer);
+        if socket.is_err() {
+            seen.without_socket();
+        }
+        let inband = inband.iter().filter(|_| stamped.is_ok());
+        let hooks = inband.flat_map(|i| hooks(HookUser::Server, &i.programs()));
+        // One for devices with Ethernet headers, one for the others.
+        seen.hooks.extend(hooks.filter(|hook| hook.cost.is_some()));
+        seen
+    });
+    Ok(Trial {
+        raw: socket.map(drop).map_err(|e| said(&e)),
+        ping: ping.map(drop).map_err(|e| said(&e)),
+        client: client.map(|tracer| seen(HookUser::Client, &tracer)),
+        server,
+        inband: stamped,
+        counted,
+        probes,
+    })
+}
+
+/// Starts to count run times.
+pub fn count() -> Result<OwnedFd, String> {
+    if !RUN_TIMES.is_held() {
+        return Err(format!("needs {RUN_TIMES}"));
+    }
+    meter::count_run_times().map_err(|e| netns::reason(&e))
+}
+
+fn server_role() -> Role {
+    Role::Server {
+        host: 1,
+        host_id: host::id(),
+        on_the_way: TRANSIT | 1,
+    }
+}
+
+fn setup(role: Role, place: &Place) -> Setup {
+    Setup {
+        role,
+        explain: None,
+        slots: SLOTS,
+        only_netns: Some(place.netns),
+        lab_clock: None,
+        own_netns: place.netns,
+        send_names: false,
+    }
+}
+
+fn load<'a>(storage: &'a mut Storages, setup: &Setup) -> Result<Tracer<'a>, String> {
+    Tracer::load(storage, setup).map_err(|e| said(&e))
+}
+
+fn said(error: &anyhow::Error) -> String {
+    netns::without_numbers(&format!("{error:#}"))
+}
+
+fn load_inband<'a>(
+    storage: &'a mut Storage,
+    server: Option<&Tracer<'_>>,
+    place: &Place,
+) -> Result<Inband<'a>, String> {
+    let Some(server) = server else {
+        return Err("the server's programs are not loaded".to_owned());
+    };
+    Inband::load(storage, server, &setup(server_role(), place), place.netns).map_err(|e| said(&e))
+}
+
+/// Only in a namespace of its own: in another one it would be beside a running server.
+fn attach_inband(inband: &mut Inband<'_>, place: &Place) -> Result<&'static str> {
+    if !DEVICES.is_held() {
+        anyhow::bail!("needs {DEVICES}");
+    }
+    if place.own.is_none() {
+        anyhow::bail!("not tried: {}", place.why);
+    }
+    let loopback = Netlink::open()?.link_named("lo")?;
+    let how = inband.attach(&loopback)?;
+    how.context("attached twice")
+}
+
+/// Sends probes over the loopback; how many, and how many were answered.
+fn probe(
+    socket: &ProbeSocket,
+    client: &Tracer<'_>,
+    session: SessionId,
+    place: &Place,
+) -> (u32, u32) {
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
+    let asks = StampReturn::Inband;
+    let (version, flags) = (asks.version(), asks.flags());
+    let mut probe = Probe::new(Family::V4, version, session, SIZE, flags, host::id());
+    let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
+    let (mut sent, mut answered) = (0, 0);
+    for sequence in (0..PROBES).map(Sequence) {
+        let now = monotonic_ns();
+        client.table.prepare(session, sequence, now);
+        if socket.send(probe.at(sequence, now), &to).is_err() {
+            continue;
+        }
+        sent += 1;
+        if is_answered(socket, &mut buffer) {
+            answered += 1;
+        } else if sent - answered >= ENOUGH_LOST {
+            break;
+        }
+        thread::sleep(INTERVAL);
+    }
+    // What is dropped on purpose would be counted by others as well, so in a namespace of its own only.
+    let broken = if place.own.is_some() { BROKEN } else { 0 };
+    for _ in 0..broken {
+        let mut message = probe.at(Sequence(PROBES), monotonic_ns()).to_vec();
+        message[2] ^= 1;
+        let _ = socket.send(&message, &to);
+    }
+    (sent, answered)
+}
+
+/// Waits for a reply; usually it is there when the send returns.
+fn is_answered(socket: &ProbeSocket, buffer: &mut [MaybeUninit<u8>]) -> bool {
+    let has_reply = |_| matches!(socket.receive(buffer), Ok((Received::Reply(_), _)));
+    (0..MAX_TICKS).any(has_reply)
+}
+
+fn seen(user: HookUser, tracer: &Tracer<'_>) -> Seen {
+    let mut hooks = hooks(user, &tracer.programs());
+    let mut points = tracer.points.clone();
+    points.sort_by_key(|(point, _)| Point::PATH.iter().position(|p| p == point));
+    let of_points: Vec<Hook> = points
+        .iter()
+        .filter_map(|(point, hook)| {
+            let program = tracer.program_of(*point)?;
+            let its = hooks
+                .iter()
+                .find(|h| h.program.as_deref() == Some(program))?;
+            Some(Hook {
+                point: Some(*point),
+                hook: hook.clone(),
+                ..its.clone()
+            })
+        })
+        .collect();
+    hooks.retain(|hook| of_points.iter().all(|of| of.program != hook.program));
+    // What is loaded for another family, or is attached to the threads of a device, did not run; what this process
+    // calls itself is no hook.
+    hooks.retain(|hook| hook.cost.is_some() && hook.hook != "syscall");
+    Seen {
+        missing: tracer.missing.clone(),
+        points: of_points.len(),
+        hooks: [of_points, hooks].concat(),
+    }
+}
