@@ -1,5 +1,6 @@
 //! Every lost probe is placed where it was lost, with the kernel's reason where a kernel dropped it.
 
+use super::crowd::{self, Crowd};
 use super::harness::{
     Finished, Server, alone, at_device, client, finish, kill, pingtrace, points, program, start,
     status, until, wire,
@@ -229,16 +230,20 @@ fn a_new_server_knows_nothing_of_earlier_probes() {
     });
 }
 
-/// Another client's probes take the slots of the lost ones before anybody asks about these.
+/// Strangers take the slots of the lost ones, of which nothing is owed any more, before anybody asks about these.
 #[test]
 fn a_server_that_forgot_a_probe_says_so() {
     /// Slots of a server's table.
-    const SLOTS: u32 = 8192;
+    const SLOTS: u64 = 8192;
     with_lost_replies(|lab, server| {
-        let count = SLOTS + 1_000;
-        let args = format!("-c {} --nslocal -i 100us -C {count}", lab.server.v4);
-        let neighbour = client(&lab.server.ns, &args);
-        assert_eq!(neighbour.status, 0, "{}", neighbour.stderr);
+        let crowd = Crowd {
+            sources: 50_000,
+            sessions: 50_000,
+            rate: 20_000,
+            count: 3 * SLOTS,
+            cookies: false,
+        };
+        crowd.run(&crowd::join(lab, false));
         server
     });
 }

@@ -14,6 +14,7 @@ mod counts;
 mod diff;
 mod doctor;
 mod explain;
+mod fairness;
 mod faults;
 mod forged;
 mod goes_on;
@@ -52,4 +53,4 @@ mod transit;
 mod tunnels;
 mod ways;
 
-use kit::{harness, v0peer};
+use kit::{crowd, harness, v0peer};

@@ -138,6 +138,7 @@ enum pt_state {
 	PT_REC_DELIVERED = 1 << 5, /* ICMP of the served namespace has the request */
 	PT_REC_PROVEN = 1 << 6, /* the request had a valid cookie: its source gets our packets */
 	PT_REC_GIVEN = 1 << 7, /* the reply has a cookie */
+	PT_REC_SETTLED = 1 << 8, /* no stamps are owed any more */
 };
 
 /* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */
@@ -165,12 +166,48 @@ struct pt_stamp_slot {
 	__be16 id; /* ICMP id of the request as it arrived; server only */
 	__u8 flow; /* server only */
 	__u8 ttl; /* of the request as it arrived, 0: not asked for; server only */
-	__u8 pad[4];
+	__u8 pad[2];
+	__u32 session_at; /* index of its session, PT_NONE: it has no entry; server only */
 	struct pt_drop drop; /* the last one */
 	struct pt_stamp stamp[2][PT_STAMPS];
 };
 
-enum { PT_LATE = 64 };
+/*
+ * A server's slots, and its sessions, are sets of eight; where a set stores which they are, and
+ * which of them is displaced first (table.h). A tag of 0 is an empty place.
+ */
+enum { PT_WAYS = 8 };
+struct pt_set {
+	__u32 tag[PT_WAYS]; /* of the probe */
+	__u16 time[PT_WAYS]; /* when it arrived, in units of 2^PT_SLOT_TIME ns */
+	__u8 rank[PT_WAYS]; /* enum pt_rank */
+	__u8 source[PT_WAYS];
+};
+struct pt_session_set {
+	__u32 tag[PT_WAYS];
+	__u16 time[PT_WAYS]; /* of its last request, in units of 2^PT_SESSION_TIME ns */
+	__u8 source[PT_WAYS]; /* and PT_SOURCE_PROVEN */
+	__u64 displaced_ns; /* last request of a session that was displaced, the latest of all */
+};
+
+/* The higher, the sooner a slot is displaced. */
+enum pt_rank {
+	PT_RANK_RATES = 7, /* upper bound on the rate of a session as a power of two */
+	PT_RANK_SETTLED = 6, /* added when nothing is owed any more */
+	PT_RANK_STRANGER = 15, /* from here on: no proven source, and nothing of one is owed */
+	PT_RANK_GONE = 24, /* added for a stranger */
+	PT_RANK_FREE = 255,
+};
+
+enum pt_set_time {
+	PT_SLOT_TIME = 20, /* about 1 ms; wraps after 69 s */
+	PT_SLOT_IDLE = 15000, /* what is settled is free after this time, in this unit */
+	PT_SESSION_TIME = 26, /* about 67 ms; wraps after 73 minutes */
+	PT_SESSION_IDLE = 4500, /* 5 minutes: a session is over */
+	PT_SOURCE_PROVEN = 0x80,
+};
+
+enum { PT_LATE = 64, PT_WITHHELD = 8 };
 
 /*
  * A session of a server: the sequence numbers of the replies that a driver got, in that order,
@@ -186,7 +223,15 @@ struct pt_session {
 	__u32 late[PT_LATE];
 	__u64 named_ns; /* when a reply had names last */
 	__u32 named; /* replies with names */
-	__u32 pad;
+	__u16 flags; /* of the last request */
+	__u8 version; /* likewise */
+	__u8 proven; /* a request of it had a valid cookie */
+	__u64 first_ns, last_ns; /* requests, CLOCK_MONOTONIC */
+	__u64 displaced_ns; /* the latest arrival of those whose slots were displaced */
+	__u64 requests, replies, stamped; /* arrived, handed to a driver, with stamps in band */
+	__u64 lost, refused; /* displaced before their stamps were sent; without a slot */
+	__u64 packets, withheld[PT_WITHHELD]; /* sent by user space, and not sent: it writes both */
+	__u32 recent, recent_at; /* requests, halved every 2^30 ns; when, in this unit */
 };
 
 /* A place that a server's stamps name, and the entries with its name; without any it has none. */
@@ -242,7 +287,11 @@ struct pt_sleep {
 struct pt_losses {
 	__u64 stamp_overflow; /* more stamps than a slot holds */
 	__u64 evicted; /* a slot was reused before its reply had left */
+	__u64 evicted_late; /* before its late stamps were sent, of a session that was proven */
+	__u64 evicted_stranger; /* likewise, of one that was not */
+	__u64 no_slot; /* a stranger's request that would have displaced what is owed to others */
 	__u64 pending_overflow; /* the ring buffer to user space was full */
 	__u64 no_room; /* the packet had too little capacity for its stamps */
-	__u64 session_evicted; /* two sessions share an entry */
+	__u64 session_evicted; /* a proven session was displaced */
+	__u64 no_session; /* a stranger's, that would have displaced a proven one */
 };

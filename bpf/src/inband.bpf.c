@@ -31,11 +31,23 @@ enum { LATE_STEPS = 24 };
 enum { NAMED_FIRST = 16 };
 #define NAMES_EVERY_NS 5000000000ull
 
+struct reply {
+	struct pt_header icmp;
+	__be32 peer[4];
+	__u32 offset; /* of the ICMP header in the frame */
+	__u32 session, sequence, room, ifindex;
+	__u32 hash, slot; /* of the session; the index of the probe's slot */
+	bool own; /* this host makes the reply, else it forwards it */
+	__be16 host; /* then: of its stamps */
+};
+
 /*
- * The new and the old bytes. The counts are in memory, not in registers, so that the verifier does
- * not follow every value of them through the loops.
+ * The reply, and its new and old bytes. They are in memory, not in registers and on the stack, so
+ * that the verifier does not follow every value of them through the loops; and the steps are global
+ * functions, each of which it follows once, whatever was before.
  */
 struct scratch {
+	struct reply r;
 	struct pt_stamp fresh[PT_STAMPS];
 	struct pt_stamp old[PT_INBAND_MAX];
 	__u32 count, next;
@@ -51,6 +63,13 @@ struct {
 	__type(value, struct scratch);
 } scratches SEC(".maps");
 
+static __always_inline struct scratch *this_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&scratches, &zero);
+}
+
 /* User space fills it; an empty name is one that it could not find. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -58,15 +77,6 @@ struct {
 	__type(key, struct pt_place);
 	__type(value, struct pt_name);
 } names SEC(".maps");
-
-struct reply {
-	struct pt_header icmp;
-	__be32 peer[4];
-	__u32 offset; /* of the ICMP header in the frame */
-	__u32 session, sequence, room, ifindex;
-	bool own; /* this host makes the reply, else it forwards it */
-	__be16 host; /* then: of its stamps */
-};
 
 static __always_inline bool find4(struct __sk_buff *skb, __u32 l3, struct reply *r)
 {
@@ -127,15 +137,21 @@ static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *
 	return true;
 }
 
-static __always_inline struct pt_stamp_slot *slot_at(const struct reply *r, __u32 hash,
-						     __u32 sequence)
+static __always_inline __u32 slot_index(const struct reply *r, __u32 sequence)
 {
-	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
+	return pt_find_slot(r->hash, r->session, sequence, r->peer);
+}
 
-	if (!rec || rec->sequence != sequence || rec->session != r->session ||
-	    !pt_same_peer(rec->peer, r->peer))
-		return 0;
-	return rec;
+static __always_inline struct pt_stamp_slot *slot_of(const struct reply *r)
+{
+	return bpf_map_lookup_elem(&slots, &r->slot);
+}
+
+static __always_inline struct pt_session *session_of(const struct reply *r)
+{
+	struct pt_stamp_slot *rec = slot_of(r);
+
+	return rec ? pt_session_of(rec) : 0;
 }
 
 /* A stamp of a host on the way; false for what is only told of an end. */
@@ -171,45 +187,41 @@ static __always_inline bool append(struct scratch *s, const struct pt_stamp *sta
 }
 
 /* False if there is no room. */
-static __always_inline bool append_stamp(struct scratch *s, const struct reply *r,
-					 const struct pt_stamp *stamp, __u16 aux)
+static __always_inline bool append_stamp(struct scratch *s, const struct pt_stamp *stamp, __u16 aux)
 {
 	struct pt_stamp passed = *stamp;
 
-	if (!r->own && !in_transit(&passed, r->host))
+	if (!s->r.own && !in_transit(&passed, s->r.host))
 		return true;
-	return append(s, &passed, r->room, aux);
+	return append(s, &passed, s->r.room, aux);
 }
 
 /* The stamps of this probe so far; of the reply's on the way none is complete. */
-static __always_inline void gather_own(struct scratch *s, const struct reply *r,
-				       const struct pt_stamp_slot *rec)
+__noinline int gather_own(void)
 {
-	struct pt_where at = { .netns = netns, .ifindex = r->ifindex, .host = rec->host };
+	struct scratch *s = this_scratch();
+	struct pt_stamp_slot *rec = s ? slot_of(&s->r) : 0;
+	struct pt_where at = { .netns = netns };
 	struct pt_stamp now;
 	__u32 i;
 
+	if (!rec)
+		return 0;
 	for (i = 0; i < PT_INBAND_MAX; i++) {
 		if (i >= rec->used[PT_REQUEST])
 			break;
-		if (!append_stamp(s, r, &rec->stamp[PT_REQUEST][i], 0)) {
+		if (!append_stamp(s, &rec->stamp[PT_REQUEST][i], 0)) {
 			__sync_fetch_and_add(&losses.no_room, 1);
-			return;
+			return 0;
 		}
 	}
-	if (!r->own)
-		return;
+	if (!s->r.own)
+		return 0;
+	at.ifindex = s->r.ifindex;
+	at.host = rec->host;
 	pt_fill(&now, PT_R_TX_DEVQUEUE, pt_now(), &at);
-	append(s, &now, r->room, PT_AUX_PROVISIONAL);
-}
-
-static __always_inline struct pt_session *session_of(const struct reply *r, __u32 hash)
-{
-	struct pt_session *ses = pt_session_of(hash);
-
-	if (ses && pt_claim_session(ses, r->session, r->peer))
-		__sync_fetch_and_add(&losses.session_evicted, 1);
-	return ses;
+	append(s, &now, s->r.room, PT_AUX_PROVISIONAL);
+	return 0;
 }
 
 /*
@@ -217,13 +229,16 @@ static __always_inline struct pt_session *session_of(const struct reply *r, __u3
  * itself can be listed, by the device above this one; one that is queued again since it was listed
  * will be listed again.
  */
-static __always_inline void gather_late(struct scratch *s, const struct reply *r, __u32 hash,
-					struct pt_session *ses)
+__noinline int gather_late(void)
 {
+	struct scratch *s = this_scratch();
+	struct pt_session *ses = s ? session_of(&s->r) : 0;
 	struct pt_stamp_slot *rec;
-	__u32 i, seq, used;
+	__u32 i, seq, used, index;
 	__s32 back;
 
+	if (!ses)
+		return 0;
 	if (ses->head - ses->tail > PT_LATE)
 		ses->tail = ses->head - PT_LATE;
 	s->next = 0;
@@ -231,24 +246,25 @@ static __always_inline void gather_late(struct scratch *s, const struct reply *r
 		if (ses->head == ses->tail)
 			break;
 		seq = ses->late[ses->tail & (PT_LATE - 1)];
-		if (seq == r->sequence)
+		if (seq == s->r.sequence)
 			break;
-		rec = slot_at(r, hash, seq);
+		index = slot_index(&s->r, seq);
+		rec = bpf_map_lookup_elem(&slots, &index);
 		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
-		back = r->sequence - seq;
+		back = s->r.sequence - seq;
 		if (s->next >= used || back > 0x7fff || back < -0x7fff) {
 			ses->tail++;
 			s->next = 0;
-			if (rec)
-				rec->listed = 0;
+			pt_settle(index);
 			continue;
 		}
-		if (!s->next && s->count + used > r->room)
+		if (!s->next && s->count + used > s->r.room)
 			break;
-		if (!append_stamp(s, r, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], back))
+		if (!append_stamp(s, &rec->stamp[PT_REPLY][s->next & (PT_STAMPS - 1)], back))
 			break;
 		s->next++;
 	}
+	return 0;
 }
 
 /*
@@ -277,68 +293,83 @@ static __always_inline bool names_due(struct pt_session *ses)
 }
 
 /* Adds the name of a place if there is room for all of it. */
-static __noinline void add_name(struct scratch *s, __u32 room, __u32 in_netns, __u32 ifindex)
+__noinline int add_name(__u32 room, __u32 in_netns, __u32 ifindex)
 {
 	struct pt_place place = { in_netns, ifindex };
+	struct scratch *s = this_scratch();
 	struct pt_name *name;
 	__u32 i, n;
 
-	if (!in_netns)
-		return;
+	if (!s || !in_netns)
+		return 0;
 	name = bpf_map_lookup_elem(&names, &place);
 	if (!name) {
 		want_name(in_netns, ifindex);
-		return;
+		return 0;
 	}
 	n = s->count;
 	if (n + name->count > room)
-		return;
+		return 0;
 	for (i = 0; i < PT_NAME_ENTRIES; i++) {
 		if (i >= name->count || !append(s, &name->entry[i], room, 0))
 			break;
 	}
 	if (name->count)
 		s->fresh[n & (PT_STAMPS - 1)].host = s->named_host;
+	return 0;
 }
 
 /* Adds the names of the place of a stamp in this packet, if it is another one than the last. */
-static __noinline void add_names(struct scratch *s, __u32 room, __u32 k)
+__noinline int add_names(__u32 room, __u32 k)
 {
-	const struct pt_stamp *stamp = &s->fresh[k & (PT_STAMPS - 1)];
-	struct pt_place at = { bpf_ntohl(stamp->netns), bpf_ntohl(stamp->ifindex) };
-	bool same = at.netns == s->last.netns;
+	struct scratch *s = this_scratch();
+	const struct pt_stamp *stamp;
+	struct pt_place at;
+	bool same;
 
+	if (!s)
+		return 0;
+	stamp = &s->fresh[k & (PT_STAMPS - 1)];
+	at.netns = bpf_ntohl(stamp->netns);
+	at.ifindex = bpf_ntohl(stamp->ifindex);
+	same = at.netns == s->last.netns;
 	if (!same)
-		add_name(s, room, at.netns, 0);
+		add_name(room, at.netns, 0);
 	if (at.ifindex && !(same && at.ifindex == s->last.ifindex))
-		add_name(s, room, at.netns, at.ifindex);
+		add_name(room, at.netns, at.ifindex);
 	s->last = at;
+	return 0;
 }
 
 /*
  * The names of the places of the stamps in this packet, in what room they leave. Each packet begins
  * with another stamp, so that each name has its turn.
  */
-static __always_inline void gather_names(struct scratch *s, const struct reply *r,
-					 struct pt_session *ses)
+__noinline int gather_names(void)
 {
-	__u32 room = r->room < PT_INBAND_MAX ? r->room : PT_INBAND_MAX, stamps = s->count, i;
+	struct scratch *s = this_scratch();
+	struct pt_session *ses = s ? session_of(&s->r) : 0;
+	__u32 room, stamps, i;
 
+	if (!ses)
+		return 0;
+	room = s->r.room < PT_INBAND_MAX ? s->r.room : PT_INBAND_MAX;
+	stamps = s->count;
 	/* A name takes two entries; without room for one its turn is later. */
-	if (!send_names || !stamps || stamps + 2 > room || !names_due(ses))
-		return;
+	if (!stamps || stamps + 2 > room || !names_due(ses))
+		return 0;
 	s->last.netns = s->last.ifindex = 0;
-	s->named_host = r->own ? 0 : r->host;
+	s->named_host = s->r.own ? 0 : s->r.host;
 	for (i = 0; i < PT_INBAND_MAX; i++) {
 		if (i >= stamps)
 			break;
-		add_names(s, room, (ses->named + i) % stamps);
+		add_names(room, (ses->named + i) % stamps);
 	}
+	return 0;
 }
 
 /* With which TTL the request arrived, if the client asks for it, as long as there is room. */
-static __always_inline void gather_ttl(struct scratch *s, const struct reply *r,
-				       const struct pt_stamp_slot *rec)
+static __always_inline void gather_ttl(struct scratch *s, const struct pt_stamp_slot *rec)
 {
 	struct pt_stamp ttl = {};
 
@@ -347,12 +378,13 @@ static __always_inline void gather_ttl(struct scratch *s, const struct reply *r,
 	ttl.host = bpf_htons(rec->host);
 	ttl.point = bpf_htons(PT_EXTENSION_TTL);
 	ttl.cpu = bpf_htons(rec->ttl);
-	append(s, &ttl, r->room, 0);
+	append(s, &ttl, s->r.room, 0);
 }
 
 /* Replaces payload and checksum together, so that the checksum stays right (RFC 1624). */
-static __always_inline bool put(struct __sk_buff *skb, const struct reply *r, struct scratch *s)
+static __always_inline bool put(struct __sk_buff *skb, struct scratch *s)
 {
+	const struct reply *r = &s->r;
 	__u32 n = s->count, size = n * sizeof(struct pt_stamp);
 	__u32 at = r->offset + PT_V1_HEADER + r->icmp.num * sizeof(struct pt_stamp);
 	__u8 old_word[2] = { r->icmp.version, r->icmp.num }, new_word[2];
@@ -396,28 +428,37 @@ static __always_inline bool is_reply_dropped(const struct pt_stamp_slot *rec)
 		       rec->drop.ns;
 }
 
-/* What was seen of a probe. `since`, ns, is the earliest time at which it can have arrived. */
-static __always_inline enum pt_server_status status_of(const struct reply *r, __u32 hash,
-						       __u32 sequence, __u64 since)
+/* What was seen of the probe in a slot; `none` if there is no slot. Global, as in table.h. */
+__noinline __u32 status_of(__u32 index, __u32 none)
 {
-	struct pt_stamp_slot *rec = pt_slot(hash, sequence);
+	struct pt_stamp_slot *rec = bpf_map_lookup_elem(&slots, &index);
 
 	if (!rec)
+		return none;
+	if (is_reply_dropped(rec))
+		return PT_STATUS_REPLY_DROPPED;
+	if (rec->state & PT_REC_OUT)
+		return PT_STATUS_LEFT;
+	if (rec->used[PT_REPLY])
+		return PT_STATUS_REPLIED;
+	return rec->state & PT_REC_DELIVERED ? PT_STATUS_DELIVERED : PT_STATUS_ARRIVED;
+}
+
+/*
+ * What is known of a probe without a slot that can have arrived at `since`, ns, at the earliest:
+ * that it never did, unless the session has lost a slot, or a session of its set an entry, that was
+ * in use at that time or later.
+ */
+static __always_inline enum pt_server_status status_without(const struct pt_session *s, __u32 hash,
+							    __u64 since)
+{
+	__u32 at = hash & session_set_mask;
+	struct pt_session_set *set = bpf_map_lookup_elem(&session_sets, &at);
+
+	if (!s || !set || s->displaced_ns > since)
 		return PT_STATUS_FORGOTTEN;
-	if (rec->session == r->session && rec->sequence == sequence &&
-	    pt_same_peer(rec->peer, r->peer)) {
-		if (is_reply_dropped(rec))
-			return PT_STATUS_REPLY_DROPPED;
-		if (rec->state & PT_REC_OUT)
-			return PT_STATUS_LEFT;
-		if (rec->used[PT_REPLY])
-			return PT_STATUS_REPLIED;
-		return rec->state & PT_REC_DELIVERED ? PT_STATUS_DELIVERED : PT_STATUS_ARRIVED;
-	}
-	/* The slot is another probe's. If that arrived after `since`, it may have displaced this
-	 * one. */
-	return bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns) <= since ? PT_STATUS_UNSEEN
-									   : PT_STATUS_FORGOTTEN;
+	return s->first_ns > since && set->displaced_ns > since ? PT_STATUS_FORGOTTEN
+								: PT_STATUS_UNSEEN;
 }
 
 /* How long every request has been seen, in the unit of an answer. */
@@ -433,27 +474,31 @@ static __always_inline __u16 running(__u64 now)
  * arrival is twice the age of the oldest ago: so the question itself may have travelled for as long
  * as that age.
  */
-static __always_inline void answer(struct __sk_buff *skb, const struct reply *r, struct scratch *s,
-				   __u32 hash, __u16 host)
+__noinline int answer(struct __sk_buff *skb, __u32 host)
 {
-	__u32 at = r->offset + PT_V1_HEADER, i, sequence;
+	struct scratch *s = this_scratch();
+	__u32 at, i, sequence, none;
 	__u64 now = pt_now(), since = now;
 	struct pt_stamp old, new;
 	__s64 diff;
 
+	if (!s)
+		return 0;
+	at = s->r.offset + PT_V1_HEADER;
 	if (bpf_skb_load_bytes(skb, at, &old, sizeof(old)) ||
 	    old.point != bpf_htons(PT_EXTENSION_WINDOW))
-		return;
+		return 0;
 	if (bpf_be64_to_cpu(old.time_ns) < since / 2)
 		since -= 2 * bpf_be64_to_cpu(old.time_ns);
 	else
 		since = 0;
+	none = status_without(session_of(&s->r), s->r.hash, since);
 	__builtin_memset(s->statuses, 0, sizeof(s->statuses));
-	sequence = r->sequence - bpf_ntohs(old.aux);
+	sequence = s->r.sequence - bpf_ntohs(old.aux);
 	for (i = 0; i < PT_WINDOW; i++, sequence++) {
-		if ((__s32)(r->sequence - sequence) <= 0)
+		if ((__s32)(s->r.sequence - sequence) <= 0)
 			break;
-		s->statuses[i / 2] |= status_of(r, hash, sequence, since) << i % 2 * 4;
+		s->statuses[i / 2] |= status_of(slot_index(&s->r, sequence), none) << i % 2 * 4;
 	}
 	new = old;
 	__builtin_memcpy(&new, s->statuses, sizeof(s->statuses));
@@ -461,8 +506,9 @@ static __always_inline void answer(struct __sk_buff *skb, const struct reply *r,
 	new.cpu = bpf_htons(running(now));
 	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
 	if (diff < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
-		return;
-	bpf_l4_csum_replace(skb, r->offset + 2, 0, diff, 0);
+		return 0;
+	bpf_l4_csum_replace(skb, s->r.offset + 2, 0, diff, 0);
+	return 0;
 }
 
 /*
@@ -485,27 +531,28 @@ __noinline int give_cookie(struct __sk_buff *skb, __u32 icmp, __u64 old, __u64 n
 }
 
 /* What has been seen of the probe, what was seen later of earlier ones, and names. */
-static __always_inline void write_stamps(struct __sk_buff *skb, struct reply *r,
-					 struct pt_stamp_slot *rec, struct scratch *s, __u32 hash)
+static __always_inline void write_stamps(struct __sk_buff *skb, struct scratch *s,
+					 struct pt_stamp_slot *rec)
 {
 	struct pt_session *ses;
 
-	r->host = bpf_htons(rec->host ? transit_host : PT_HOST_TRANSIT);
+	s->r.host = bpf_htons(rec->host ? transit_host : PT_HOST_TRANSIT);
 	s->count = 0;
-	if (r->icmp.num && r->own)
-		answer(skb, r, s, hash, rec->host);
-	gather_own(s, r, rec);
-	ses = session_of(r, hash);
+	if (s->r.icmp.num && s->r.own)
+		answer(skb, rec->host);
+	gather_own();
+	gather_late();
+	if (s->r.own)
+		gather_ttl(s, rec);
+	if (send_names)
+		gather_names();
+	if (!put(skb, s))
+		return;
+	rec->state &= ~PT_REC_PENDING;
+	written++;
+	ses = pt_session_of(rec);
 	if (ses)
-		gather_late(s, r, hash, ses);
-	if (r->own)
-		gather_ttl(s, r, rec);
-	if (ses)
-		gather_names(s, r, ses);
-	if (put(skb, r, s)) {
-		rec->state &= ~PT_REC_PENDING;
-		written++;
-	}
+		ses->stamped++;
 }
 
 /* Once: the first device that has a program writes the stamps, also of a reply that passes several.
@@ -514,24 +561,25 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 {
 	struct pt_stamp_slot *rec;
 	struct scratch *s;
-	__u32 zero = 0, hash;
 	struct reply r;
 	__u64 cookie;
 
 	if (!find(skb, l3, &r))
 		return;
 	r.ifindex = skb->ifindex;
-	hash = pt_hash(r.peer, r.session);
-	rec = slot_at(&r, hash, r.sequence);
-	s = bpf_map_lookup_elem(&scratches, &zero);
+	r.hash = pt_hash(r.peer, r.session);
+	r.slot = slot_index(&r, r.sequence);
+	rec = slot_of(&r);
+	s = this_scratch();
 	if (!rec || !s || !(rec->state & PT_REC_LIVE))
 		return;
 	r.own = pt_is_own_reply(rec);
+	s->r = r;
 	/* Without a branch, and before the rest: the verifier would follow that twice. */
 	cookie = r.own ? rec->cookie : r.icmp.cookie;
 	rec->state |= give_cookie(skb, r.offset, r.icmp.cookie, cookie);
 	if (r.room && rec->state & PT_REC_PENDING)
-		write_stamps(skb, &r, rec, s, hash);
+		write_stamps(skb, s, rec);
 }
 
 /* Devices with an Ethernet header, the loopback included. */

@@ -41,6 +41,8 @@ struct pt_pending pending_type;
 struct pt_header header_type;
 struct pt_stamp_slot slot_type;
 struct pt_session session_type;
+struct pt_set set_type;
+struct pt_session_set session_set_type;
 struct pt_place place_type;
 struct pt_name name_type;
 enum pt_point point_type;
@@ -269,14 +271,19 @@ static __always_inline bool is_wanted(struct sk_buff *skb, const struct packet *
 	return !server || netns == own_netns || !is_local(p);
 }
 
+static __always_inline __u32 index_of(const struct packet *p)
+{
+	return server ? pt_find_slot(pt_hash(p->peer, p->session), p->session, p->sequence, p->peer)
+		      : p->sequence & record_mask;
+}
+
 /* The slot of a probe; NULL if it was reused since. */
 static __always_inline struct pt_stamp_slot *any_slot_of(const struct packet *p)
 {
-	struct pt_stamp_slot *rec = pt_slot(server ? pt_hash(p->peer, p->session) : 0, p->sequence);
+	__u32 index = index_of(p);
+	struct pt_stamp_slot *rec = bpf_map_lookup_elem(&slots, &index);
 
-	if (!rec || rec->sequence != p->sequence || rec->session != p->session)
-		return 0;
-	if (server && !pt_same_peer(rec->peer, p->peer))
+	if (!server && rec && (rec->sequence != p->sequence || rec->session != p->session))
 		return 0;
 	return rec;
 }
@@ -307,26 +314,131 @@ static __always_inline __u64 cookie_in(const struct packet *p, __u64 epoch)
 
 /*
  * Whether the source of a request has returned a cookie: then it is no forged address, and gets
- * what this server sends on top of the kernel's reply. Takes the cookie that the reply is to carry.
+ * what this server sends on top of the kernel's reply. `next` is the cookie that its reply is to
+ * carry.
  */
-static __always_inline bool is_proven(struct pt_stamp_slot *rec, const struct packet *p)
+static __always_inline bool is_proven(const struct packet *p, __u64 epoch, __u64 next)
 {
-	const __u64 epoch = pt_now() >> PT_COOKIE_EPOCH;
-
-	rec->cookie = cookie_in(p, epoch);
 	if (!p->version || !p->cookie)
 		return false;
-	return p->cookie == rec->cookie || p->cookie == cookie_in(p, epoch - 1);
+	return p->cookie == next || p->cookie == cookie_in(p, epoch - 1);
 }
 
-static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
+static __always_inline void begin_session(struct pt_session *s, const struct packet *p, __u64 now)
 {
-	struct pt_stamp_slot *rec = pt_slot(pt_hash(p->peer, p->session), p->sequence);
+	if (s->session && s->proven)
+		__sync_fetch_and_add(&losses.session_evicted, 1);
+	__builtin_memset(s, 0, sizeof(*s));
+	s->session = p->session;
+	__builtin_memcpy(s->peer, p->peer, sizeof(s->peer));
+	s->first_ns = now;
+}
+
+/* The entry of a request's session, perhaps a new one; PT_NONE if it gets none. */
+static __always_inline __u32 session_at(const struct packet *p, __u32 hash, bool proven, __u64 now)
+{
+	__u32 index = pt_find_session(hash);
+	__u32 source = (pt_source(p->peer) & ~PT_SOURCE_PROVEN) | (proven ? PT_SOURCE_PROVEN : 0);
+	struct pt_session *s = bpf_map_lookup_elem(&sessions, &index);
+
+	if (s && pt_is_session(s, p->session, p->peer)) {
+		pt_touch_session(index, source, now);
+		return index;
+	}
+	index = pt_take_session(hash, source, now);
+	s = bpf_map_lookup_elem(&sessions, &index);
+	if (s)
+		begin_session(s, p, now);
+	else
+		__sync_fetch_and_add(&losses.no_session, 1);
+	return index;
+}
+
+/* Counts a request; returns the rate of its session, requests a second, as a power of two. */
+static __always_inline __u32 count_request(struct pt_session *s, const struct packet *p,
+					   bool proven, __u64 now)
+{
+	const __u32 at = now >> 30, silent = at - s->recent_at;
+
+	s->last_ns = now;
+	s->flags = p->flags;
+	s->version = p->version;
+	s->proven |= proven;
+	s->requests++;
+	s->recent = (silent < 32 ? s->recent >> (silent & 31) : 0) + 1;
+	s->recent_at = at;
+	return pt_rate(s->recent);
+}
+
+/* Counts what is lost of a probe: its late stamps, or all of them. */
+static __always_inline void count_lost(const struct pt_stamp_slot *rec)
+{
+	if (!(rec->state & PT_REC_OUT))
+		__sync_fetch_and_add(&losses.evicted, 1);
+	else if (rec->state & PT_REC_PROVEN)
+		__sync_fetch_and_add(&losses.evicted_late, 1);
+	else
+		__sync_fetch_and_add(&losses.evicted_stranger, 1);
+}
+
+/*
+ * The slot is another probe's from now on: counts what is lost of the last one, whose session can
+ * no longer tell a probe that never arrived from one whose slot is gone.
+ */
+static __always_inline void displace(const struct pt_stamp_slot *rec)
+{
+	const __u64 arrived_ns = bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns);
+	struct pt_session *s;
+
+	if (!(rec->state & PT_REC_LIVE))
+		return;
+	s = pt_session_of(rec);
+	if (s && arrived_ns > s->displaced_ns)
+		s->displaced_ns = arrived_ns;
+	if (rec->state & PT_REC_SETTLED)
+		return;
+	if (s)
+		s->lost++;
+	count_lost(rec);
+}
+
+/* A slot for a new probe; NULL if there is none for a stranger. */
+static __always_inline struct pt_stamp_slot *new_slot(const struct packet *p, __u32 hash,
+						      bool proven)
+{
+	const __u64 now = pt_now();
+	__u32 at = session_at(p, hash, proven, now), index;
+	struct pt_session *s = bpf_map_lookup_elem(&sessions, &at);
+	__u32 rate = s ? count_request(s, p, proven, now) : 0;
+	struct pt_stamp_slot *rec;
+
+	index = pt_take_slot(hash, p->sequence, pt_rank(rate, proven) | pt_source(p->peer) << 8,
+			     now);
+	rec = bpf_map_lookup_elem(&slots, &index);
+	if (rec) {
+		displace(rec);
+		rec->session_at = at;
+	} else {
+		__sync_fetch_and_add(&losses.no_slot, 1);
+		if (s) {
+			s->refused++;
+			s->displaced_ns = now;
+		}
+	}
+	return rec;
+}
+
+/* The slot for a request; `rec` is that of an earlier one with its number, which it takes over. */
+static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec,
+						       const struct packet *p)
+{
+	const __u64 epoch = pt_now() >> PT_COOKIE_EPOCH, next = cookie_in(p, epoch);
+	const bool proven = is_proven(p, epoch, next);
 
 	if (!rec)
+		rec = new_slot(p, pt_hash(p->peer, p->session), proven);
+	if (!rec)
 		return 0;
-	if (rec->state & PT_REC_LIVE && !(rec->state & PT_REC_OUT))
-		__sync_fetch_and_add(&losses.evicted, 1);
 	rec->session = p->session;
 	rec->sequence = p->sequence;
 	__builtin_memcpy(rec->peer, p->peer, sizeof(rec->peer));
@@ -345,8 +457,9 @@ static __always_inline struct pt_stamp_slot *take_slot(const struct packet *p)
 	/* An in-band stamping program clears this when it has written the stamps. */
 	if (p->version == 0 || p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
 		rec->state |= PT_REC_PENDING;
-	if (is_proven(rec, p))
+	if (proven)
 		rec->state |= PT_REC_PROVEN;
+	rec->cookie = next;
 	return rec;
 }
 
@@ -360,7 +473,7 @@ static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
 
 	if (!server || p->direction == PT_REPLY)
 		return rec;
-	return rec && !rec->used[PT_REPLY] ? rec : take_slot(p);
+	return rec && !rec->used[PT_REPLY] ? rec : take_slot(rec, p);
 }
 
 /* What a device is: the first seven characters of its kind, or none. */
@@ -454,7 +567,7 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	return 0;
 }
 
-static __always_inline void notify(const struct packet *p, __u32 hash, enum pt_pending_kind what)
+static __always_inline void notify(const struct packet *p, enum pt_pending_kind what)
 {
 	struct pt_pending *o = bpf_ringbuf_reserve(&pending, sizeof(*o), 0);
 
@@ -462,7 +575,7 @@ static __always_inline void notify(const struct packet *p, __u32 hash, enum pt_p
 		__sync_fetch_and_add(&losses.pending_overflow, 1);
 		return;
 	}
-	o->slot = pt_index(hash, p->sequence);
+	o->slot = index_of(p);
 	o->session = p->session;
 	o->sequence = p->sequence;
 	o->what = what;
@@ -480,20 +593,25 @@ static __always_inline __u64 stay_ns(const struct pt_stamp_slot *rec)
 	return bpf_be64_to_cpu(rec->stamp[PT_REPLY][last & (PT_STAMPS - 1)].time_ns) - first;
 }
 
-/* Lists the reply, unless it is listed: its late stamps travel in another one. */
-static __always_inline void list_late(struct pt_stamp_slot *rec, const struct packet *p, __u32 hash)
+/* A reply is handed to a driver, perhaps of several devices. */
+static __always_inline void count_reply(struct pt_stamp_slot *rec, bool own)
 {
-	struct pt_session *s = pt_session_of(hash);
+	struct pt_session *s = pt_session_of(rec);
 
 	if (!s)
 		return;
-	if (pt_claim_session(s, p->session, p->peer)) {
-		__sync_fetch_and_add(&losses.session_evicted, 1);
-		rec->listed = 0;
-	}
-	if (pt_is_own_reply(rec))
+	if (own)
 		s->own = 1;
-	if (rec->listed)
+	if (rec->used[PT_REPLY] <= 2)
+		s->replies++;
+}
+
+/* Lists the reply, unless it is listed: its late stamps travel in another one. */
+static __always_inline void list_late(struct pt_stamp_slot *rec, const struct packet *p)
+{
+	struct pt_session *s = pt_session_of(rec);
+
+	if (!s || rec->listed)
 		return;
 	rec->listed = 1;
 	s->late[s->head & (PT_LATE - 1)] = p->sequence;
@@ -516,20 +634,22 @@ static __always_inline void stamp_hand_over(struct pt_stamp_slot *rec, const str
 static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct packet *p,
 					struct sk_buff *skb)
 {
-	__u32 hash = pt_hash(p->peer, p->session);
-	bool own = pt_is_own_reply(rec);
+	const bool own = pt_is_own_reply(rec), pending = rec->state & PT_REC_PENDING;
 
 	stamp_hand_over(rec, p, own ? PT_R_TX_DEVOUT : PT_M_TX_DEVREPLY, skb);
+	count_reply(rec, own);
 	rec->state |= PT_REC_OUT;
-	if (p->version)
-		list_late(rec, p, hash);
+	if (p->version && p->flags & PT_FLAG_INBAND)
+		list_late(rec, p);
+	else if (!pending || rec->state & PT_REC_PROVEN)
+		pt_settle(index_of(p));
 	if (!own)
 		return;
-	if (rec->state & PT_REC_PENDING)
-		notify(p, hash, PT_PENDING_STAMPS);
+	if (pending)
+		notify(p, PT_PENDING_STAMPS);
 	if (explain_ns && !(rec->state & PT_REC_SLOW) && stay_ns(rec) >= explain_ns) {
 		rec->state |= PT_REC_SLOW;
-		notify(p, hash, PT_PENDING_BLAME);
+		notify(p, PT_PENDING_BLAME);
 	}
 }
 
@@ -558,7 +678,7 @@ static __always_inline void notify_of_receiver(void)
 	static const struct packet none;
 
 	if (server)
-		notify(&none, 0, PT_PENDING_RECEIVER);
+		notify(&none, PT_PENDING_RECEIVER);
 }
 
 static __always_inline void note_receiver(bool poll_known)
@@ -673,7 +793,7 @@ static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p
 	if (!rec) {
 		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
 			return 0;
-		rec = take_slot(p);
+		rec = take_slot(0, p);
 		if (rec)
 			rec->stamp[PT_REQUEST][0].time_ns = bpf_cpu_to_be64(pt_now());
 		return rec;
@@ -699,7 +819,7 @@ static __always_inline void report_drop(struct pt_stamp_slot *rec, const struct 
 	if (!(p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD)))
 		return;
 	rec->state |= PT_REC_REPORTED;
-	notify(p, pt_hash(p->peer, p->session), PT_PENDING_DROP);
+	notify(p, PT_PENDING_DROP);
 }
 
 /* A packet that is sent may have no device yet, only a socket. */

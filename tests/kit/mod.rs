@@ -1,5 +1,6 @@
 //! What the tests are made with.
 
+pub mod crowd;
 pub mod harness;
 pub mod hold;
 pub mod holders;

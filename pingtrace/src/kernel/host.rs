@@ -72,8 +72,8 @@ pub fn session() -> Result<SessionId> {
 }
 
 /// A secret from the kernel's random source.
-pub fn secret() -> Result<[u64; 2]> {
-    let mut bytes = [[0; 8]; 2];
+pub fn secret<const N: usize>() -> Result<[u64; N]> {
+    let mut bytes = [[0; 8]; N];
     getrandom(bytes.as_flattened_mut(), GetRandomFlags::empty())
         .context("read the kernel's random source")?;
     Ok(bytes.map(u64::from_ne_bytes))

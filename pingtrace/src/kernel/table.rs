@@ -6,7 +6,7 @@ use crate::kernel::map::{Field, Mapping, field};
 use crate::wire::entry::{self, Entry};
 use crate::wire::number::{Sequence, SessionId};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::{pt_drop, pt_stamp, pt_stamp_slot, pt_state};
+use bpf::pingtrace::types::{pt_drop, pt_set, pt_stamp, pt_stamp_slot, pt_state};
 use report::model::{Direction, Point};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{Ordering, fence};
@@ -26,6 +26,9 @@ const OUT: u16 = pt_state::PT_REC_OUT.0 as u16;
 const SENT_NS: Field<pt_stamp_slot, u64> = field!(pt_stamp_slot, sent_ns);
 const DROP: Field<pt_stamp_slot, pt_drop> = field!(pt_stamp_slot, drop);
 const USED: Field<pt_stamp_slot, [u16; 2]> = field!(pt_stamp_slot, used);
+
+/// Slots of a server's set.
+pub const WAYS: u32 = field!(pt_set, tag).elements() as u32;
 
 /// The stamps of one direction.
 const fn stamps(direction: Direction) -> Field<pt_stamp_slot, [pt_stamp; STAMPS]> {
@@ -64,6 +67,11 @@ impl Table {
     /// Number of probes that can be in flight.
     pub fn slots(&self) -> u32 {
         self.slots.count() as u32
+    }
+
+    /// Number of sets of a server's slots.
+    pub fn sets(&self) -> u32 {
+        self.slots().div_ceil(WAYS)
     }
 
     /// Where the slot of this sequence number is.

@@ -5,7 +5,7 @@ use crate::kernel::lab_clock::{self, LabClock};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Refusal, Storage, Storages};
 use crate::kernel::symbols;
-use crate::kernel::table::Table;
+use crate::kernel::table::{Table, WAYS};
 use crate::kernel::tunnels::TunnelPorts;
 use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
@@ -301,6 +301,12 @@ impl<'a> Tracer<'a> {
         }
     }
 
+    /// The key that decides where a session's slots are, for the in-band programs.
+    pub fn hash_key(&self) -> [u64; 8] {
+        let rodata = self.skel.maps.rodata_data;
+        rodata.map_or_else(Default::default, |rodata| rodata.hash_key)
+    }
+
     /// The programs' maps, for the in-band object to share.
     pub fn maps(&self) -> &bpf::pingtrace::PingtraceMaps<'a> {
         &self.skel.maps
@@ -412,6 +418,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         lab_clock::set!(rodata.lab_clock, clock);
     }
     rodata.own_netns = setup.own_netns.0;
+    let sets = setup.slots.div_ceil(WAYS);
     match setup.role {
         Role::Client { session } => rodata.session = session.0,
         Role::Server { host, host_id, .. } => {
@@ -420,12 +427,23 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
             rodata.host_index = host;
             rodata.host_id = host_id.to_be();
             rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
+            rodata.set_mask = sets - 1;
+            rodata.hash_key = host::secret()?;
         }
     }
-    open.maps
-        .slots
-        .set_max_entries(setup.slots)
-        .context("size the table of probe slots")
+    size(open, setup, sets).context("size the table of probe slots")
+}
+
+/// A client has neither sets nor sessions.
+fn size(open: &mut OpenPingtraceSkel<'_>, setup: &Setup, sets: u32) -> libbpf_rs::Result<()> {
+    open.maps.slots.set_max_entries(setup.slots)?;
+    match setup.role {
+        Role::Server { .. } => open.maps.slot_sets.set_max_entries(sets),
+        Role::Client { .. } => {
+            open.maps.sessions.set_max_entries(1)?;
+            open.maps.session_sets.set_max_entries(1)
+        }
+    }
 }
 
 /// Addresses of the kernel's `page_offset_base` and `vmemmap_base`, by which the programs find headers that

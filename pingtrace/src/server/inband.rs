@@ -174,16 +174,25 @@ fn configure(
         .reuse_fd(maps.slots.as_fd())
         .context("share the table of slots")?;
     open.maps
+        .slot_sets
+        .reuse_fd(maps.slot_sets.as_fd())
+        .context("share the sets of slots")?;
+    open.maps
         .sessions
         .reuse_fd(maps.sessions.as_fd())
         .context("share the table of sessions")?;
+    open.maps
+        .session_sets
+        .reuse_fd(maps.session_sets.as_fd())
+        .context("share the sets of sessions")?;
     open.maps
         .pending
         .reuse_fd(maps.pending.as_fd())
         .context("share the ring buffer")?;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
-    rodata.record_mask = tracer.table.slots() - 1;
+    rodata.set_mask = tracer.table.sets() - 1;
+    rodata.hash_key = tracer.hash_key();
     rodata.netns = own_netns.0;
     rodata.send_names = setup.send_names;
     if let Role::Server { on_the_way, .. } = setup.role {

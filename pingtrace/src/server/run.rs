@@ -300,13 +300,23 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
         ("stamps beyond 32 a direction", kernel.stamp_overflow),
         ("slots reused before their reply left", kernel.evicted),
         (
+            "slots reused before their late stamps were sent",
+            kernel.evicted_late,
+        ),
+        (
+            "likewise, of sources that returned no cookie",
+            kernel.evicted_stranger,
+        ),
+        ("requests of such sources without a slot", kernel.no_slot),
+        (
             "stamp packets forgotten: ring buffer full",
             kernel.pending_overflow,
         ),
         ("stamps for which a reply had no room", inband.no_room),
+        ("sessions that were displaced", kernel.session_evicted),
         (
-            "sessions that displaced another",
-            inband.session_evicted + kernel.session_evicted,
+            "sessions without an entry, of sources that returned no cookie",
+            kernel.no_session,
         ),
         (
             "namespaces and devices without room for their names",
