@@ -457,11 +457,7 @@ fn other_peoples_programs_are_named() {
     report.says(
         ("xdp", dev),
         "note",
-        &[
-            "xdp_pass",
-            "native",
-            &format!("ip link set dev {dev} xdp off"),
-        ],
+        &["xdp_pass", "native", &format!("bpftool net show dev {dev}")],
     );
     report.says(("qdisc", dev), "note", &["tbf", "l_tx_qdisc"]);
     assert_eq!(report.run.status, 0, "{:#?}", report.run);

@@ -48,6 +48,11 @@ fn example() -> HostReport {
         Finding::ok(Check::Client, "can run, with 9 points in the kernel"),
     ];
     findings.extend((0..12).map(closed));
+    // Each has the remedy for its device, which the text gives once.
+    findings.extend(["eth0", "eth1"].map(|device| {
+        let finding = Finding::note(Check::Offload, "LRO is on").of(device);
+        finding.remedy(format!("ethtool -K {device} lro off"))
+    }));
     HostReport {
         host: Some("web1\u{1b}".into()),
         kernel: "6.12.0".into(),

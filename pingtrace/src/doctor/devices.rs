@@ -1,10 +1,10 @@
 //! The devices of this network namespace: other people's programs, queues, and what a device does to packets.
 
-use super::attached::{self, Attached};
 use super::ethtool::{Coalescing, Ethtool, Offloads};
+use super::programs::Programs;
 use super::reading::{file, number};
 use anyhow::Result;
-use netns::{Filter, Link, Netlink, Qdisc};
+use netns::{Link, Netlink, Qdisc};
 use report::model::{Check, Finding};
 
 /// Queueing disciplines that hold a packet back only while the device is busy.
@@ -33,12 +33,8 @@ pub struct Device {
     pub name: String,
     /// Kinds of its disciplines.
     pub qdiscs: Vec<String>,
-    /// At clsact and ingress; else why not.
-    pub filters: Result<Vec<Filter>, String>,
-    /// At TCX, ingress and egress; none where the kernel has none.
-    pub tcx: [Result<Vec<Attached>, String>; 2],
-    /// The program, and whether the driver runs it.
-    pub xdp: Result<Option<(Attached, bool)>, String>,
+    /// Programs that others attached to it.
+    pub programs: Programs,
     /// What it joins and splits.
     pub offloads: Offloads,
     /// How it holds interrupts back.
@@ -69,26 +65,13 @@ fn device(
 ) -> Device {
     let own = qdiscs.iter().filter(|(of, _)| *of == link.index);
     let qdiscs: Vec<String> = own.map(|(_, qdisc)| qdisc.kind.clone()).collect();
-    let filters = if qdiscs.iter().any(|kind| FILTERED.contains(&kind.as_str())) {
-        let filters = netlink.filters(link.index);
-        filters.map_err(|e| e.to_string())
-    } else {
-        Ok(Vec::new())
-    };
-    let said = |e: std::io::Error| netns::reason(&e);
-    let tcx = |egress| {
-        attached::tcx(link.index, egress)
-            .map(Option::unwrap_or_default)
-            .map_err(said)
-    };
+    let is_filtered = qdiscs.iter().any(|kind| FILTERED.contains(&kind.as_str()));
     let rp_filter = number(&file(format!(
         "/proc/sys/net/ipv4/conf/{}/rp_filter",
         link.name
     )));
     Device {
-        filters,
-        tcx: [tcx(false), tcx(true)],
-        xdp: attached::xdp(link.index).map_err(said),
+        programs: Programs::read(netlink, link.index, is_filtered),
         offloads: ethtool.offloads(&link.name),
         coalescing: ethtool.coalescing(&link.name),
         rp_filter: rp_filter.max(all_rp_filter),
@@ -105,9 +88,7 @@ pub fn findings(devices: &[Device]) -> Vec<Finding> {
         let mut found = Vec::new();
         found.extend(device.rp_filter(several));
         found.push(device.qdisc());
-        found.push(device.filters());
-        found.push(device.tcx());
-        found.push(device.xdp());
+        found.extend(device.programs.findings(&device.name));
         found.extend(device.offloads());
         found.extend(device.coalescing());
         found
@@ -174,95 +155,6 @@ impl Device {
                 kinds.join(", ")
             },
         )
-    }
-
-    fn filters(&self) -> Finding {
-        let check = Check::TcFilter;
-        let filters = match &self.filters {
-            Ok(filters) => filters,
-            Err(why) => return Finding::unknown(check, why),
-        };
-        // Those with handle 0 head the list of a priority.
-        let real = filters.iter().filter(|filter| filter.handle != 0);
-        let (own, others): (Vec<&Filter>, Vec<_>) = real.partition(|filter| is_own(filter));
-        if others.is_empty() {
-            return Finding::ok(
-                check,
-                if own.is_empty() {
-                    "none"
-                } else {
-                    "pingtrace's own"
-                },
-            );
-        }
-        let words = others.iter().map(|filter| {
-            let name = filter.name.as_deref().unwrap_or(&filter.kind);
-            format!("{name} ({})", side(filter.egress))
-        });
-        others_programs(
-            check,
-            "tc filters",
-            &words.collect::<Vec<_>>(),
-            "tc filter show dev {} ingress; tc filter show dev {} egress",
-            &self.name,
-        )
-    }
-
-    fn tcx(&self) -> Finding {
-        let check = Check::Tcx;
-        let mut words = Vec::new();
-        let mut has_own = false;
-        for (programs, egress) in self.tcx.iter().zip([false, true]) {
-            match programs {
-                Ok(programs) => {
-                    has_own |= programs.iter().any(Attached::is_own);
-                    let others = programs.iter().filter(|program| !program.is_own());
-                    words.extend(
-                        others.map(|program| format!("{} ({})", called(program), side(egress))),
-                    );
-                }
-                Err(why) => return Finding::unknown(check, why).remedy("CAP_NET_ADMIN"),
-            }
-        }
-        if words.is_empty() {
-            return Finding::ok(check, if has_own { "pingtrace's own" } else { "none" });
-        }
-        others_programs(
-            check,
-            "programs at TCX",
-            &words,
-            "bpftool net show dev {}",
-            &self.name,
-        )
-    }
-
-    fn xdp(&self) -> Finding {
-        let check = Check::Xdp;
-        match &self.xdp {
-            Err(why) => Finding::unknown(check, why),
-            Ok(None) => Finding::ok(check, "none"),
-            Ok(Some((program, by_driver))) => {
-                let (mode, when) = if *by_driver {
-                    (
-                        "native",
-                        "in the driver, before any stamp: its time is r_rx_napi or l_rx_napi",
-                    )
-                } else {
-                    ("generic", "before the stack")
-                };
-                Finding::note(
-                    check,
-                    format!(
-                        "another's program {} ({mode}) runs {when}; what it drops or redirects is not seen",
-                        called(program)
-                    ),
-                )
-                .remedy(format!(
-                    "compare with it detached: ip link set dev {} xdp off",
-                    self.name
-                ))
-            }
-        }
     }
 
     fn offloads(&self) -> Option<Finding> {
@@ -338,39 +230,6 @@ impl Device {
     }
 }
 
-/// Of a pingtrace server, by its fixed handle.
-fn is_own(filter: &Filter) -> bool {
-    filter.handle == crate::server::inband::HANDLE
-}
-
-fn side(egress: bool) -> &'static str {
-    if egress { "egress" } else { "ingress" }
-}
-
-fn called(program: &Attached) -> String {
-    match &program.name {
-        Some(name) => format!("'{name}'"),
-        None => format!("number {}", program.id),
-    }
-}
-
-fn others_programs(
-    check: Check,
-    what: &str,
-    words: &[String],
-    show: &str,
-    device: &str,
-) -> Finding {
-    Finding::note(
-        check,
-        format!(
-            "other people's {what}: {}; what they take is the host's time, what they drop or redirect is lost there",
-            words.join(", ")
-        ),
-    )
-    .remedy(show.replace("{}", device))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,9 +239,11 @@ mod tests {
         Device {
             name: "eth0".into(),
             qdiscs: vec!["mq".into(), "fq_codel".into(), "fq_codel".into()],
-            filters: Ok(Vec::new()),
-            tcx: [Ok(Vec::new()), Ok(Vec::new())],
-            xdp: Ok(None),
+            programs: Programs {
+                filters: Ok(Vec::new()),
+                tcx: [Ok(Vec::new()), Ok(Vec::new())],
+                xdp: Ok(None),
+            },
             offloads: Offloads {
                 gro: Some(true),
                 lro: Some(false),
@@ -416,13 +277,6 @@ mod tests {
         assert!(said.contains(words), "{said}");
     }
 
-    fn program(name: &str) -> Attached {
-        Attached {
-            id: 7,
-            name: Some(name.into()),
-        }
-    }
-
     #[test]
     fn an_ordinary_device_has_nothing_to_say() {
         assert_eq!(found(&[fine()]), []);
@@ -432,72 +286,6 @@ mod tests {
             ..fine()
         };
         assert_eq!(found(&[bare]), []);
-    }
-
-    #[test]
-    fn other_peoples_programs_are_named_and_pingtraces_own_are_not() {
-        let tcx = |name| Device {
-            tcx: [Ok(vec![program(name)]), Ok(Vec::new())],
-            ..fine()
-        };
-        one(
-            tcx("cil_from_netdev"),
-            Check::Tcx,
-            Level::Note,
-            "'cil_from_netdev' (ingress)",
-        );
-        assert_eq!(found(&[tcx("inband_ether")]), []);
-        let filter = |handle, name: &str| {
-            let filter = Filter {
-                kind: "bpf".into(),
-                name: Some(name.into()),
-                handle,
-                egress: true,
-            };
-            Device {
-                filters: Ok(vec![
-                    Filter {
-                        handle: 0,
-                        ..filter.clone()
-                    },
-                    filter,
-                ]),
-                ..fine()
-            }
-        };
-        one(
-            filter(1, "shaper.o"),
-            Check::TcFilter,
-            Level::Note,
-            "shaper.o (egress)",
-        );
-        assert_eq!(found(&[filter(0x7ace, "inband_ether")]), []);
-        let xdp = Device {
-            xdp: Ok(Some((program("lb"), true))),
-            ..fine()
-        };
-        one(xdp, Check::Xdp, Level::Note, "ip link set dev eth0 xdp off");
-        let nameless = Attached { id: 7, name: None };
-        let xdp = Device {
-            xdp: Ok(Some((nameless, false))),
-            ..fine()
-        };
-        one(xdp, Check::Xdp, Level::Note, "number 7 (generic)");
-    }
-
-    #[test]
-    fn what_may_not_be_asked_is_unknown() {
-        let refused = || Err("operation not permitted".to_owned());
-        let device = Device {
-            tcx: [refused(), refused()],
-            ..fine()
-        };
-        one(
-            device,
-            Check::Tcx,
-            Level::Note,
-            "unknown: operation not permitted",
-        );
     }
 
     #[test]

@@ -163,7 +163,12 @@ fn cost(trial: &Trial) -> Finding {
             format!("{answered} of {sent} own probes over the loopback were answered"),
         )
         .remedy("look for a firewall, and at the findings on echo"),
-        (Ok(()), _) => Finding::ok(check, "measured"),
+        (Ok(()), Some(_)) => Finding::ok(check, "measured"),
+        (Ok(()), None) => Finding::unknown(
+            check,
+            "no probes could be sent: the points were measured with whatever packets there were",
+        )
+        .remedy(ROOT),
     }
 }
 
@@ -277,6 +282,11 @@ mod tests {
             ..fine()
         };
         assert_eq!(levels(&trial, Role::Both), [(Check::Cost, Level::Warning)]);
+        let trial = Trial {
+            probes: None,
+            ..fine()
+        };
+        assert_eq!(levels(&trial, Role::Both), [(Check::Cost, Level::Note)]);
         let trial = Trial {
             counted: Err("x".into()),
             ..fine()

@@ -130,59 +130,118 @@ pub fn run(counting: &Result<OwnedFd, String>) -> Result<Trial> {
     // Who may have one is a setting of this namespace.
     let ping = ProbeSocket::ping(Family::V4, &Options::default(), session.id(0));
     let place = Place::find().context("find this network namespace")?;
-    let socket = ProbeSocket::open(Family::V4, &Options::default());
     let (mut storage, mut server_storage) = (object::storages(), object::storages());
-    let client = load(&mut storage, &setup(Role::Client { session }, &place));
-    let server = load(&mut server_storage, &setup(server_role(), &place));
     let mut inband_storage = Storage::uninit();
-    let mut inband = load_inband(&mut inband_storage, server.as_ref().ok(), &place);
-    let stamped = inband
-        .as_mut()
-        .map_err(|e| e.clone())
-        .and_then(|inband| attach_inband(inband, &place).map_err(|e| said(&e)));
-    let (mut client, mut server) = (client, server);
-    let for_filters = server.as_ref().ok().filter(|_| socket.is_ok());
-    let filters = for_filters.map(arrival_filters);
-    if let Some(filter) = client.as_ref().ok().and_then(Tracer::socket_filter)
-        && let Ok(socket) = &socket
-    {
-        socket
-            .attach_filter(filter)
-            .context("attach the filter to the client's socket")?;
-    }
-    client
-        .iter_mut()
-        .chain(&mut server)
-        .for_each(Tracer::attach);
-    if let (Ok(inband), Ok(_)) = (&mut inband, &server) {
-        inband.tracer_started(&setup(server_role(), &place));
-    }
+    let mut client = Client::load(&mut storage, session, &place);
+    let mut server = Server::load(&mut server_storage, &mut inband_storage, &place);
+    client.attach()?;
+    server.attach(client.socket.is_ok(), &place);
     let counted = counting.as_ref().map(drop).map_err(Clone::clone);
-    let probes = match (&socket, &client, &counted) {
-        (Ok(socket), Ok(client), Ok(())) => Some(probe(socket, client, session, &place)),
-        _ => None,
-    };
-    drop(filters);
-    let server = server.map(|tracer| {
-        let mut seen = seen(HookUser::Server, &tracer);
-        if socket.is_err() {
+    let probes = counted.is_ok().then(|| client.probe(session, &place));
+    Ok(Trial {
+        raw: client.socket.as_ref().map(drop).map_err(Clone::clone),
+        ping: ping.map(drop).map_err(|e| said(&e)),
+        server: server.seen(client.socket.is_ok()),
+        client: client.tracer.map(|tracer| seen(HookUser::Client, &tracer)),
+        inband: server.stamps,
+        counted,
+        probes: probes.flatten(),
+    })
+}
+
+/// What a client has here.
+struct Client<'a> {
+    socket: Result<ProbeSocket, String>,
+    tracer: Result<Tracer<'a>, String>,
+}
+
+impl<'a> Client<'a> {
+    fn load(storage: &'a mut Storages, session: SessionId, place: &Place) -> Self {
+        let socket = ProbeSocket::open(Family::V4, &Options::default());
+        Self {
+            socket: socket.map_err(|e| said(&e)),
+            tracer: load(storage, &setup(Role::Client { session }, place)),
+        }
+    }
+
+    fn attach(&mut self) -> Result<()> {
+        let Ok(tracer) = &mut self.tracer else {
+            return Ok(());
+        };
+        if let (Ok(socket), Some(filter)) = (&self.socket, tracer.socket_filter()) {
+            let attached = socket.attach_filter(filter);
+            attached.context("attach the filter to the client's socket")?;
+        }
+        tracer.attach();
+        Ok(())
+    }
+
+    /// Sends probes over the loopback; how many, and how many were answered.
+    fn probe(&self, session: SessionId, place: &Place) -> Option<(u32, u32)> {
+        let (Ok(socket), Ok(tracer)) = (&self.socket, &self.tracer) else {
+            return None;
+        };
+        Some(probe(socket, tracer, session, place))
+    }
+}
+
+/// What a server has here.
+struct Server<'a> {
+    tracer: Result<Tracer<'a>, String>,
+    inband: Result<Inband<'a>, String>,
+    /// How it stamps replies in place; an error: why not.
+    stamps: Result<&'static str, String>,
+    /// Sockets whose filters stand for a hook at ICMP.
+    filters: Result<Vec<ProbeSocket>>,
+}
+
+impl<'a> Server<'a> {
+    fn load(storage: &'a mut Storages, inband: &'a mut Storage, place: &Place) -> Self {
+        let setup = setup(server_role(), place);
+        let tracer = load(storage, &setup);
+        let inband = tracer.as_ref().map_err(Clone::clone).and_then(|tracer| {
+            let inband = Inband::load(inband, tracer, &setup, place.netns);
+            inband.map_err(|e| said(&e))
+        });
+        Self {
+            tracer,
+            inband,
+            stamps: Err(String::new()),
+            filters: Ok(Vec::new()),
+        }
+    }
+
+    /// In the order of a server, whose devices are stamped before requests are seen.
+    fn attach(&mut self, has_socket: bool, place: &Place) {
+        let inband = self.inband.as_mut().map_err(|e| e.clone());
+        self.stamps = inband.and_then(|i| attach_inband(i, place).map_err(|e| said(&e)));
+        let Ok(tracer) = &mut self.tracer else { return };
+        if has_socket {
+            self.filters = arrival_filters(tracer);
+        }
+        tracer.attach();
+        if let Ok(inband) = &mut self.inband {
+            inband.tracer_started(&setup(server_role(), place));
+        }
+    }
+
+    fn seen(&self, has_socket: bool) -> Result<Seen, String> {
+        let tracer = self.tracer.as_ref().map_err(Clone::clone)?;
+        let mut seen = seen(HookUser::Server, tracer);
+        if !has_socket || self.filters.is_err() {
             seen.without_socket();
         }
-        let inband = inband.iter().filter(|_| stamped.is_ok());
-        let hooks = inband.flat_map(|i| hooks(HookUser::Server, &i.programs()));
-        // One for devices with Ethernet headers, one for the others.
-        seen.hooks.extend(hooks.filter(|hook| hook.cost.is_some()));
-        seen
-    });
-    Ok(Trial {
-        raw: socket.map(drop).map_err(|e| said(&e)),
-        ping: ping.map(drop).map_err(|e| said(&e)),
-        client: client.map(|tracer| seen(HookUser::Client, &tracer)),
-        server,
-        inband: stamped,
-        counted,
-        probes,
-    })
+        if let (Ok(inband), Ok(how)) = (&self.inband, &self.stamps) {
+            let hooks = hooks(HookUser::Server, &inband.programs()).into_iter();
+            // One for devices with Ethernet headers, one for the others.
+            let ran = hooks.filter(|hook| hook.cost.is_some());
+            seen.hooks.extend(ran.map(|hook| Hook {
+                hook: format!("{how}/egress"),
+                ..hook
+            }));
+        }
+        Ok(seen)
+    }
 }
 
 /// Starts to count run times.
@@ -221,17 +280,6 @@ fn said(error: &anyhow::Error) -> String {
     netns::without_numbers(&format!("{error:#}"))
 }
 
-fn load_inband<'a>(
-    storage: &'a mut Storage,
-    server: Option<&Tracer<'_>>,
-    place: &Place,
-) -> Result<Inband<'a>, String> {
-    let Some(server) = server else {
-        return Err("the server's programs are not loaded".to_owned());
-    };
-    Inband::load(storage, server, &setup(server_role(), place), place.netns).map_err(|e| said(&e))
-}
-
 /// Only in a namespace of its own: in another one it would be beside a running server.
 fn attach_inband(inband: &mut Inband<'_>, place: &Place) -> Result<&'static str> {
     if !DEVICES.is_held() {
@@ -245,7 +293,6 @@ fn attach_inband(inband: &mut Inband<'_>, place: &Place) -> Result<&'static str>
     how.context("attached twice")
 }
 
-/// Sends probes over the loopback; how many, and how many were answered.
 fn probe(
     socket: &ProbeSocket,
     client: &Tracer<'_>,

@@ -48,15 +48,8 @@ fn headline(report: &HostReport) -> String {
 fn groups(report: &HostReport, level: Level) -> Vec<(&Finding, Vec<&str>)> {
     let mut groups: Vec<(&Finding, Vec<&str>)> = Vec::new();
     for finding in report.of_level(level) {
-        let same = |(other, _): &&mut (&Finding, _)| {
-            let Finding {
-                check,
-                found,
-                remedy,
-                ..
-            } = *other;
-            (check, found, remedy) == (&finding.check, &finding.found, &finding.remedy)
-        };
+        let said = |f: &Finding| (f.check, f.found.clone(), general_remedy(f));
+        let same = |(other, _): &&mut (&Finding, _)| said(other) == said(finding);
         let subject = finding.subject.as_deref();
         match groups.iter_mut().find(same) {
             Some((_, subjects)) => subjects.extend(subject),
@@ -64,6 +57,14 @@ fn groups(report: &HostReport, level: Level) -> Vec<(&Finding, Vec<&str>)> {
         }
     }
     groups
+}
+
+/// The remedy for any of several devices.
+fn general_remedy(finding: &Finding) -> Option<String> {
+    let remedy = finding.remedy.as_deref()?;
+    let subject = finding.subject.as_deref().unwrap_or_default();
+    let general = |word| if word == subject { "DEV" } else { word };
+    Some(remedy.split(' ').map(general).collect::<Vec<_>>().join(" "))
 }
 
 fn findings(report: &HostReport) -> String {
@@ -77,7 +78,11 @@ fn findings(report: &HostReport) -> String {
         for (finding, subjects) in groups(report, level) {
             let name = name(finding, &subjects);
             let _ = writeln!(text, "{word:<8} {name}: {}", finding.found);
-            if let Some(remedy) = &finding.remedy {
+            let remedy = match subjects.len() {
+                0 | 1 => finding.remedy.clone(),
+                _ => general_remedy(finding),
+            };
+            if let Some(remedy) = remedy {
                 let _ = writeln!(text, "{INDENT}-> {remedy}");
             }
         }
