@@ -77,7 +77,7 @@ impl Live {
 }
 
 /// Every probe sent has one final status, lines and summary agree, and each loss has its place.
-fn assert_balanced(run: &Finished) {
+pub(super) fn assert_balanced(run: &Finished) {
     let stat = run.stat();
     let count = |key: &str| stat[key].as_u64().unwrap_or(0);
     let settled = count("replied") + count("lost") + count("forgotten");

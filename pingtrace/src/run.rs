@@ -21,6 +21,7 @@ use libbpf_rs::PrintLevel;
 use log::LevelFilter;
 use report::format::glossary;
 use report::printable::printable_lines;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -30,6 +31,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         units::use_utc();
     }
     cli.color.choose();
+    allow_descriptors();
     let result = confine::begin()
         .and_then(|()| start_story(cli.debug()))
         .and_then(|()| dispatch(cli));
@@ -58,6 +60,17 @@ pub fn run(cli: &Cli) -> ExitCode {
     }
 }
 
+/// Programs, maps, links and timers of each CPU are descriptors, so as many are allowed as can be.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // Who may not change it keeps what there is.
+    let _ = setrlimit(Resource::Nofile, all);
+}
+
 /// Says what is wrong with the command line, or what clap has to say: help and version on stdout.
 /// Gives the exit status for that.
 pub fn failure(e: &anyhow::Error) -> ExitCode {
@@ -74,7 +87,12 @@ pub fn failure(e: &anyhow::Error) -> ExitCode {
 
 fn complaint(e: &anyhow::Error) -> String {
     let message = netns::without_numbers(&format!("{e:#}"));
-    format!("pingtrace: {}", printable_lines(&message))
+    let remedy = if message.to_lowercase().contains("too many open files") {
+        "; allow more of them (ulimit -Hn, LimitNOFILE= of a unit): 256, and 16 for each CPU, are enough"
+    } else {
+        ""
+    };
+    format!("pingtrace: {}{remedy}", printable_lines(&message))
 }
 
 fn dispatch(cli: &Cli) -> Result<Outcome> {
