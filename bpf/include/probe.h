@@ -159,7 +159,7 @@ struct pt_stamp_slot {
 	__u16 listed; /* its number is in the list of late stamps; server only */
 	__u16 length; /* of the ICMP message, bytes; server only */
 	__u8 version, family; /* 4 or 6; server only */
-	__u64 sent_ns; /* l_tx_user; client only */
+	__u64 sent_ns; /* l_tx_user; at a server when the request arrived */
 	__u64 cookie; /* to be given to the client; server only */
 	__u16 used[2]; /* stamps in use, by direction */
 	__u16 host; /* index of the stamping host; 0 also for a server on the client's kernel */

@@ -13,7 +13,8 @@
 
 /* Sizes are set before loading; powers of two. */
 const volatile __u32 record_mask = 1023;
-const volatile __u32 set_mask = 0, session_set_mask = 2047;
+const volatile __u32 set_bits = 0; /* server: number of sets of slots, as a power of two */
+enum { PT_SESSION_SETS = 2048 };
 const volatile __u64 hash_key[8] = {}; /* server: random, of this run */
 
 struct {
@@ -36,7 +37,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 2048 * PT_WAYS);
+	__uint(max_entries, PT_SESSION_SETS *PT_WAYS);
 	__type(key, __u32);
 	__type(value, struct pt_session);
 } sessions SEC(".maps");
@@ -44,7 +45,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 2048);
+	__uint(max_entries, PT_SESSION_SETS);
 	__type(key, __u32);
 	__type(value, struct pt_session_set);
 } session_sets SEC(".maps");
@@ -77,10 +78,18 @@ static __always_inline __u8 pt_source(const __be32 *peer)
 	return (hash_key[6] * peer[0] + hash_key[7] * low) >> 56;
 }
 
-/* Probes of a session follow one another through all sets. */
+/*
+ * Probes of a session follow one another through all sets. The first slots of all sets lie side by
+ * side, then the second ones: so the slots of a session usually do, too, which caches like.
+ */
 static __always_inline __u32 pt_set_at(__u32 hash, __u32 sequence)
 {
-	return (hash + sequence) & set_mask;
+	return (hash + sequence) & ((1u << set_bits) - 1);
+}
+
+static __always_inline __u32 pt_slot_at(__u32 set, __u32 place)
+{
+	return place << set_bits | set;
 }
 
 static __always_inline __u32 pt_tag(__u32 hash, __u32 sequence)
@@ -122,7 +131,7 @@ static __always_inline __u32 pt_tagged_slot(__u32 hash, __u32 sequence)
 #pragma unroll
 	for (i = 0; i < PT_WAYS; i++)
 		if (set->tag[i] == tag)
-			return at * PT_WAYS + i;
+			return pt_slot_at(at, i);
 	return PT_NONE;
 }
 
@@ -186,34 +195,40 @@ static __always_inline __u64 pt_max(__u64 a, __u64 b)
 	return b + (d & ~((__s64)d >> 63));
 }
 
-/* Of eight places: the first to be displaced, of all and of the newcomer's own source. */
-struct pt_choice {
-	__u64 all, own, owned; /* keys, and how many are the source's */
-};
-/* A key: priority, age, and the place; of equals, each CPU begins with another one. */
+/* What is displaced first has the highest key: its priority, its age, and its place. */
 enum { PT_KEY = 19, PT_KEY_AGE = 3 };
 
-static __always_inline void pt_consider(struct pt_choice *c, __u32 i, __u64 priority, __u16 age,
-					__u64 other_source)
+/* Of equals, each CPU begins with another place: two CPUs seldom take the same. */
+static __always_inline __u32 pt_turn(void)
 {
-	const __u32 turn = bpf_get_smp_processor_id() & (PT_WAYS - 1);
-	const __u64 key = priority << PT_KEY | (__u64)age << PT_KEY_AGE | (i ^ turn);
-	const __u64 is_own = pt_less(other_source, 1);
-
-	c->all = pt_max(c->all, key);
-	c->own = pt_max(c->own, key & -is_own);
-	c->owned += is_own;
+	return bpf_get_smp_processor_id() & (PT_WAYS - 1);
 }
 
-/* A source that has half of a set displaces its own: thousands of sessions have no more. */
-static __always_inline __u64 pt_chosen(const struct pt_choice *c, __u64 free)
+static __always_inline __u64 pt_key(__u64 priority, __u16 age, __u32 place, __u32 turn)
 {
-	return c->owned >= PT_WAYS / 2 && c->all >> PT_KEY < free ? c->own : c->all;
+	return priority << PT_KEY | (__u64)age << PT_KEY_AGE | (place ^ turn);
 }
 
-static __always_inline __u32 pt_place(__u64 key)
+/* Eight bytes, one of each place. */
+union pt_places {
+	__u64 all;
+	__u8 of[PT_WAYS];
+};
+
+/*
+ * The places of a set that are of this source, 0x80 in each, if it has half of the set: then it
+ * displaces its own, so a host that opens thousands of sessions does not have the table. Else none.
+ * The highest bit of a source says something else.
+ */
+static __always_inline union pt_places pt_own(const __u8 *sources, __u8 source)
 {
-	return (key ^ bpf_get_smp_processor_id()) & (PT_WAYS - 1);
+	const __u64 low = 0x7f7f7f7f7f7f7f7full, ones = 0x0101010101010101ull;
+	union pt_places own = { *(const __u64 *)sources ^ ones * source };
+
+	own.all = ~((own.all & low) + low) & ~low;
+	if ((own.all >> 7) * ones >> 56 < PT_WAYS / 2)
+		own.all = 0;
+	return own;
 }
 
 /*
@@ -223,46 +238,51 @@ static __always_inline __u32 pt_place(__u64 key)
 __noinline __u32 pt_choose_slot(__u32 at, __u32 is_for, __u64 now)
 {
 	struct pt_set *set = bpf_map_lookup_elem(&slot_sets, &at);
-	struct pt_choice c = {};
-	__u64 key, idle;
+	__u64 key, idle, first = 0, first_own = 0;
+	const __u32 turn = pt_turn();
+	union pt_places own;
 	__u16 age;
 	__u32 i;
 
 	if (!set)
 		return PT_NONE;
+	own = pt_own(set->source, is_for >> 8);
 #pragma unroll
 	for (i = 0; i < PT_WAYS; i++) {
 		age = pt_slot_time(now) - set->time[i];
 		idle = pt_less(PT_RANK_SETTLED - 1, set->rank[i]) & pt_less(PT_SLOT_IDLE, age);
 		idle |= pt_less(set->tag[i], 1);
-		key = set->rank[i] | (PT_RANK_FREE & -idle);
-		pt_consider(&c, i, key, age, set->source[i] ^ (is_for >> 8 & 0xff));
+		key = pt_key(set->rank[i] | (PT_RANK_FREE & -idle), age, i, turn);
+		first = pt_max(first, key);
+		first_own = pt_max(first_own, key & -(__u64)(own.of[i] >> 7));
 	}
-	key = pt_chosen(&c, PT_RANK_FREE);
-	if ((is_for & 0xff) >= PT_RANK_STRANGER && key >> PT_KEY < PT_RANK_STRANGER)
+	if (own.all && first >> PT_KEY < PT_RANK_FREE)
+		first = first_own;
+	if ((is_for & 0xff) >= PT_RANK_STRANGER && first >> PT_KEY < PT_RANK_STRANGER)
 		return PT_NONE;
-	return at * PT_WAYS + pt_place(key);
+	return (first ^ turn) & (PT_WAYS - 1);
 }
 
 static __always_inline __u32 pt_take_slot(__u32 hash, __u32 sequence, __u32 is_for, __u64 now)
 {
-	__u32 at = pt_set_at(hash, sequence), index = pt_choose_slot(at, is_for, now), i;
+	__u32 at = pt_set_at(hash, sequence), i = pt_choose_slot(at, is_for, now);
 	struct pt_set *set = bpf_map_lookup_elem(&slot_sets, &at);
 
-	if (!set || index == PT_NONE)
+	if (!set || i >= PT_WAYS)
 		return PT_NONE;
-	i = index % PT_WAYS;
+	barrier_var(i);
+	i &= PT_WAYS - 1;
 	set->tag[i] = pt_tag(hash, sequence);
 	set->time[i] = pt_slot_time(now);
 	set->rank[i] = is_for;
 	set->source[i] = is_for >> 8;
-	return index;
+	return pt_slot_at(at, i);
 }
 
 /* Nothing is owed any more of the probe in this slot. */
 __noinline __u32 pt_settle(__u32 index)
 {
-	__u32 at = index / PT_WAYS, i = index % PT_WAYS;
+	__u32 at = index & ((1u << set_bits) - 1), i = index >> set_bits & (PT_WAYS - 1);
 	struct pt_stamp_slot *rec = bpf_map_lookup_elem(&slots, &index);
 	struct pt_set *set = bpf_map_lookup_elem(&slot_sets, &at);
 
@@ -279,7 +299,7 @@ __noinline __u32 pt_settle(__u32 index)
 /* The session that may be this one: the caller compares the session itself. */
 __noinline __u32 pt_find_session(__u32 hash)
 {
-	__u32 at = hash & session_set_mask, tag = pt_tag(hash, 0), i;
+	__u32 at = hash % PT_SESSION_SETS, tag = pt_tag(hash, 0), i;
 	struct pt_session_set *set = bpf_map_lookup_elem(&session_sets, &at);
 
 	if (!set)
@@ -299,41 +319,47 @@ __noinline __u32 pt_find_session(__u32 hash)
 __noinline __u32 pt_choose_session(__u32 at, __u32 source, __u64 now)
 {
 	struct pt_session_set *set = bpf_map_lookup_elem(&session_sets, &at);
-	struct pt_choice c = {};
-	__u64 key, idle, last;
+	__u64 key, idle, last, first = 0, first_own = 0;
+	const __u32 turn = pt_turn();
+	union pt_places own;
 	__u16 age;
 	__u32 i;
 
 	if (!set)
 		return PT_NONE;
+	own = pt_own(set->source, source);
 #pragma unroll
 	for (i = 0; i < PT_WAYS; i++) {
 		age = pt_session_time(now) - set->time[i];
 		idle = pt_less(PT_SESSION_IDLE, age) | pt_less(set->tag[i], 1);
 		key = pt_less(set->source[i], PT_SOURCE_PROVEN) | idle << 1;
-		pt_consider(&c, i, key, age, (set->source[i] ^ source) & (PT_SOURCE_PROVEN - 1));
+		key = pt_key(key, age, i, turn);
+		first = pt_max(first, key);
+		first_own = pt_max(first_own, key & -(__u64)(own.of[i] >> 7));
 	}
-	key = pt_chosen(&c, 2);
-	if (!(source & PT_SOURCE_PROVEN) && !(key >> PT_KEY))
+	if (own.all && first >> PT_KEY < 2)
+		first = first_own;
+	if (!(source & PT_SOURCE_PROVEN) && !(first >> PT_KEY))
 		return PT_NONE;
-	last = now - ((key >> PT_KEY_AGE & 0xffff) << PT_SESSION_TIME);
-	if (key >> PT_KEY < 2 && last > set->displaced_ns)
+	last = now - ((first >> PT_KEY_AGE & 0xffff) << PT_SESSION_TIME);
+	if (first >> PT_KEY < 2 && last > set->displaced_ns)
 		set->displaced_ns = last;
-	return at * PT_WAYS + pt_place(key);
+	return (first ^ turn) & (PT_WAYS - 1);
 }
 
 static __always_inline __u32 pt_take_session(__u32 hash, __u32 source, __u64 now)
 {
-	__u32 at = hash & session_set_mask, index = pt_choose_session(at, source, now), i;
+	__u32 at = hash % PT_SESSION_SETS, i = pt_choose_session(at, source, now);
 	struct pt_session_set *set = bpf_map_lookup_elem(&session_sets, &at);
 
-	if (!set || index == PT_NONE)
+	if (!set || i >= PT_WAYS)
 		return PT_NONE;
-	i = index % PT_WAYS;
+	barrier_var(i);
+	i &= PT_WAYS - 1;
 	set->tag[i] = pt_tag(hash, 0);
 	set->time[i] = pt_session_time(now);
 	set->source[i] = source;
-	return index;
+	return at * PT_WAYS + i;
 }
 
 /* A number of requests as a power of two, up to PT_RANK_RATES. */

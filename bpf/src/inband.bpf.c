@@ -51,6 +51,7 @@ struct scratch {
 	struct pt_stamp fresh[PT_STAMPS];
 	struct pt_stamp old[PT_INBAND_MAX];
 	__u32 count, next;
+	__u32 late; /* index of the slot whose late stamps are being added */
 	struct pt_place last;
 	__be16 named_host; /* of the names: 0 for the server's */
 	__u8 statuses[PT_WINDOW_BYTES];
@@ -248,7 +249,9 @@ __noinline int gather_late(void)
 		seq = ses->late[ses->tail & (PT_LATE - 1)];
 		if (seq == s->r.sequence)
 			break;
-		index = slot_index(&s->r, seq);
+		if (!s->next)
+			s->late = slot_index(&s->r, seq);
+		index = s->late;
 		rec = bpf_map_lookup_elem(&slots, &index);
 		used = rec && rec->state & PT_REC_OUT ? rec->used[PT_REPLY] : 0;
 		back = s->r.sequence - seq;
@@ -452,7 +455,7 @@ __noinline __u32 status_of(__u32 index, __u32 none)
 static __always_inline enum pt_server_status status_without(const struct pt_session *s, __u32 hash,
 							    __u64 since)
 {
-	__u32 at = hash & session_set_mask;
+	__u32 at = hash % PT_SESSION_SETS;
 	struct pt_session_set *set = bpf_map_lookup_elem(&session_sets, &at);
 
 	if (!s || !set || s->displaced_ns > since)

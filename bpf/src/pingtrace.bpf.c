@@ -387,14 +387,13 @@ static __always_inline void count_lost(const struct pt_stamp_slot *rec)
  */
 static __always_inline void displace(const struct pt_stamp_slot *rec)
 {
-	const __u64 arrived_ns = bpf_be64_to_cpu(rec->stamp[PT_REQUEST][0].time_ns);
 	struct pt_session *s;
 
 	if (!(rec->state & PT_REC_LIVE))
 		return;
 	s = pt_session_of(rec);
-	if (s && arrived_ns > s->displaced_ns)
-		s->displaced_ns = arrived_ns;
+	if (s && rec->sent_ns > s->displaced_ns)
+		s->displaced_ns = rec->sent_ns;
 	if (rec->state & PT_REC_SETTLED)
 		return;
 	if (s)
@@ -404,9 +403,8 @@ static __always_inline void displace(const struct pt_stamp_slot *rec)
 
 /* A slot for a new probe; NULL if there is none for a stranger. */
 static __always_inline struct pt_stamp_slot *new_slot(const struct packet *p, __u32 hash,
-						      bool proven)
+						      bool proven, __u64 now)
 {
-	const __u64 now = pt_now();
 	__u32 at = session_at(p, hash, proven, now), index;
 	struct pt_session *s = bpf_map_lookup_elem(&sessions, &at);
 	__u32 rate = s ? count_request(s, p, proven, now) : 0;
@@ -430,13 +428,13 @@ static __always_inline struct pt_stamp_slot *new_slot(const struct packet *p, __
 
 /* The slot for a request; `rec` is that of an earlier one with its number, which it takes over. */
 static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec,
-						       const struct packet *p)
+						       const struct packet *p, __u64 now)
 {
-	const __u64 epoch = pt_now() >> PT_COOKIE_EPOCH, next = cookie_in(p, epoch);
+	const __u64 epoch = now >> PT_COOKIE_EPOCH, next = cookie_in(p, epoch);
 	const bool proven = is_proven(p, epoch, next);
 
 	if (!rec)
-		rec = new_slot(p, pt_hash(p->peer, p->session), proven);
+		rec = new_slot(p, pt_hash(p->peer, p->session), proven, now);
 	if (!rec)
 		return 0;
 	rec->session = p->session;
@@ -444,6 +442,7 @@ static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec
 	__builtin_memcpy(rec->peer, p->peer, sizeof(rec->peer));
 	__builtin_memcpy(rec->local, p->local, sizeof(rec->local));
 	rec->used[PT_REQUEST] = rec->used[PT_REPLY] = 0;
+	rec->sent_ns = now;
 	rec->drop.ns = 0;
 	rec->version = p->version;
 	rec->family = p->family;
@@ -467,13 +466,13 @@ static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec
  * The slot for a request that arrives at a device: that of an earlier device of this host, or a new
  * one, also for a duplicate of an answered request.
  */
-static __always_inline struct pt_stamp_slot *arrival(const struct packet *p)
+static __always_inline struct pt_stamp_slot *arrival(const struct packet *p, __u64 now)
 {
 	struct pt_stamp_slot *rec = slot_of(p);
 
 	if (!server || p->direction == PT_REPLY)
 		return rec;
-	return rec && !rec->used[PT_REPLY] ? rec : take_slot(rec, p);
+	return rec && !rec->used[PT_REPLY] ? rec : take_slot(rec, p, now);
 }
 
 /* What a device is: the first seven characters of its kind, or none. */
@@ -736,7 +735,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	if (!parse_data(skb, &p) || !is_whole(skb, &p) || !is_wanted(skb, &p))
 		return 0;
 	now = pt_now();
-	rec = arrival(&p);
+	rec = arrival(&p, now);
 	if (!rec)
 		return 0;
 	request = p.direction == PT_REQUEST;
@@ -793,10 +792,7 @@ static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p
 	if (!rec) {
 		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
 			return 0;
-		rec = take_slot(0, p);
-		if (rec)
-			rec->stamp[PT_REQUEST][0].time_ns = bpf_cpu_to_be64(pt_now());
-		return rec;
+		return take_slot(0, p, pt_now());
 	}
 	if (p->direction == PT_REQUEST && rec->used[PT_REPLY])
 		return 0;

@@ -427,7 +427,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
             rodata.host_index = host;
             rodata.host_id = host_id.to_be();
             rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
-            rodata.set_mask = sets - 1;
+            rodata.set_bits = sets.ilog2();
             rodata.hash_key = host::secret()?;
         }
     }

@@ -191,7 +191,7 @@ fn configure(
         .context("share the ring buffer")?;
     let rodata = open.maps.rodata_data.as_deref_mut();
     let rodata = rodata.context("the object has no .rodata")?;
-    rodata.set_mask = tracer.table.sets() - 1;
+    rodata.set_bits = tracer.table.sets().ilog2();
     rodata.hash_key = tracer.hash_key();
     rodata.netns = own_netns.0;
     rodata.send_names = setup.send_names;
