@@ -97,6 +97,38 @@ fn the_summary_so_far_is_printed_and_the_run_goes_on() {
 
 #[test]
 fn a_server_says_whom_it_serves() {
+    const PROBES: u64 = 60;
+    let (lab, directory) = lab();
+    let server = Server::start(&lab.server.ns, "--nslocal --stat-interval 0.1");
+    for mode in ["inband", "compact", "pingpong"] {
+        let args = format!("-i 2ms -C {PROBES} --nslocal --mode {mode} -o json");
+        let run = start(&lab.client.ns, &mut client(directory.path(), &args));
+        let run = finish(run);
+        assert_eq!(run.status, 0, "{run:#?}");
+    }
+    kill(server.pid(), libc::SIGUSR1);
+    let (status, story) = server.stop(libc::SIGTERM);
+    assert!(status.success());
+    let tables = story.iter().filter(|l| l.contains(" clients, ")).count();
+    assert!(tables > 2, "every 100 ms: {story:#?}");
+    let last = story
+        .iter()
+        .rposition(|l| l.contains("1 clients, 3 sessions"));
+    let table = &story[last.unwrap_or_else(|| panic!("{story:#?}"))..];
+    for (mode, stamped) in [("inband", true), ("compact", false), ("pingpong", false)] {
+        let row = table.iter().find(|l| l.contains(mode));
+        let row = row.unwrap_or_else(|| panic!("no {mode}: {table:#?}"));
+        let cells: Vec<&str> = row.split_whitespace().skip(3).collect();
+        let count = |at: usize| cells[at].parse::<u64>().expect(row);
+        assert_eq!(cells[0], "10.77.0.1", "{row}");
+        // The client's last probes only collect stamps.
+        assert!(count(5) >= PROBES && count(6) >= PROBES, "{row}");
+        assert_eq!(count(7) > 0, stamped, "{row}");
+    }
+}
+
+#[test]
+fn a_server_summarizes_at_a_signal_and_at_its_end() {
     let (lab, directory) = lab();
     let server = Server::start(&lab.server.ns, "--nslocal");
     let run = finish(start(
@@ -107,9 +139,8 @@ fn a_server_says_whom_it_serves() {
     kill(server.pid(), libc::SIGUSR1);
     let (status, story) = server.stop(libc::SIGTERM);
     assert!(status.success());
-    let clients = story.iter().find(|l| l.contains("clients, "));
-    let clients = clients.unwrap_or_else(|| panic!("{story:#?}"));
-    assert!(clients.contains("1 clients, 1 sessions"), "{clients}");
+    let clients = story.iter().filter(|l| l.contains("1 clients, 1 sessions"));
+    assert_eq!(clients.count(), 1, "{story:#?}");
     let stamped = story
         .iter()
         .filter(|l| l.contains("replies stamped in band"));

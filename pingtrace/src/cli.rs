@@ -60,10 +60,10 @@ pub struct Cli {
     #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "client")]
     pub lab_clock: Option<LabClock>,
 
-    /// Stamp the probes of any number of clients; -t, -I, --explain, --nslocal, --userid and --debug
-    /// apply too
+    /// Stamp the probes of any number of clients; -t, -I, --explain, --nslocal, --userid,
+    /// --stat-interval (list whom it serves, as SIGUSR1 does at once) and --debug apply too
     #[arg(short, long, help_heading = heading::SERVER, conflicts_with_all = [
-        "output", "log", "logsize", "logbackup", "image", "stat_interval", "slo", "namespace",
+        "output", "log", "logsize", "logbackup", "image", "slo", "namespace",
     ])]
     pub server: bool,
 
@@ -164,6 +164,7 @@ impl Cli {
             nslocal: args.nslocal,
             userid: args.userid,
             private: self.private,
+            stat_interval: args.results.stat_interval,
             debug: args.debug,
             lab_clock: self.lab_clock,
         }

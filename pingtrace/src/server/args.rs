@@ -20,6 +20,8 @@ pub struct Args {
     pub userid: Option<u16>,
     /// Send no names of namespaces and devices.
     pub private: bool,
+    /// Report whom the server serves each time this has passed; 0: never.
+    pub stat_interval: Option<Duration>,
     /// Count the run times of the programs.
     pub debug: bool,
     /// The error of the stamps, in laboratories.

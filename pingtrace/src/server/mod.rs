@@ -2,6 +2,7 @@
 //! these come and go, and sends stamp packets to clients that cannot be stamped in band.
 
 mod args;
+mod clients;
 mod devices;
 pub mod inband;
 mod names;

@@ -2,6 +2,7 @@
 //! these come and go, and sends stamp packets to clients that cannot be stamped in band.
 
 use super::Args;
+use super::clients::Clients;
 use super::devices::Devices;
 use super::names::Names;
 use super::stamp_sender::{SLOTS, StampSender};
@@ -9,7 +10,6 @@ use crate::capture::explain;
 use crate::control::Control;
 use crate::kernel::confine::{Mode, confine};
 use crate::kernel::host::{self, ServerLock};
-use crate::kernel::map;
 use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges;
@@ -21,14 +21,13 @@ use crate::wire::entry::TRANSIT;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{Deliver, Options, ProbeSocket};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::{pt_pending, pt_session};
+use bpf::pingtrace::types::pt_pending;
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::Namespace;
 use report::format::text;
 use report::model::Netns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
@@ -63,16 +62,21 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let explainer = recording.as_ref().map(explain::Start::explainer);
     let mut sender = StampSender::new(own, explainer, names(&setup, &devices)?);
     let mut ticks = explain::Ticks::default();
+    let mut clients = Clients::new(&tracer)?;
     let mut signals = control.wake()?;
     let names = !args.private;
     confine(Mode::Server { names }, &[])?;
     story::date_lines();
-    let deadline = args.time.map(|t| monotonic_ns() + t.as_nanos() as u64);
     let start_ns = monotonic_ns();
+    let mut timer = Timer::new(args, start_ns);
     log::info!("serving; stop with SIGINT or SIGTERM");
-    while wait(&ring, &devices, &signals, sender.wake_at(deadline))?
-        || sender.wake_at(None).is_some()
-    {
+    while !timer.is_over() || sender.wake_at(None).is_some() {
+        wait(
+            &ring,
+            &devices,
+            &signals,
+            timer.wake_at(sender.wake_at(None)),
+        )?;
         ring.consume()
             .context("read the ring buffer of pending stamps")?;
         tracer.follow_napi_threads();
@@ -86,8 +90,11 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         }
         // Several signals at once are one wake-up: their flags say what they ask for.
         let _ = signals.read(&mut [0; 64]);
-        if control.asked().summary {
-            log::info!("{}", clients(&tracer)?);
+        if control.asked().summary | timer.is_report_due() {
+            clients
+                .report()
+                .iter()
+                .for_each(|line| log::info!("{line}"));
             summarize(&tracer, &devices, &sender);
         }
         if control.stopped() {
@@ -147,20 +154,60 @@ fn meter(
     Meter::start(SLOTS, programs.filter(|_| args.debug).collect())
 }
 
-/// Waits for pending stamps, a device, a signal or the deadline; false at the deadline.
+/// When the server ends, and when it reports whom it serves: `CLOCK_MONOTONIC`, ns.
+struct Timer {
+    end: Option<u64>,
+    interval: u64,
+    report: Option<u64>,
+}
+
+impl Timer {
+    fn new(args: &Args, now: u64) -> Self {
+        let after = |t: Duration| now.saturating_add(t.as_nanos() as u64);
+        let interval = args.stat_interval.filter(|t| !t.is_zero());
+        Self {
+            end: args.time.map(after),
+            interval: interval.map_or(0, |t| t.as_nanos() as u64),
+            report: interval.map(after),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| monotonic_ns() >= end)
+    }
+
+    /// The next of its times and another one.
+    fn wake_at(&self, other: Option<u64>) -> Option<u64> {
+        let end = self.end.filter(|_| !self.is_over());
+        [end, self.report, other].into_iter().flatten().min()
+    }
+
+    /// Whether a report is due now; missed ones are left out.
+    fn is_report_due(&mut self) -> bool {
+        let now = monotonic_ns();
+        let Some(due) = self.report.filter(|due| now >= *due) else {
+            return false;
+        };
+        let missed = (now - due) / self.interval;
+        let next = self.interval.saturating_mul(missed + 1);
+        self.report = Some(due.saturating_add(next));
+        true
+    }
+}
+
+/// Waits for pending stamps, a device, a signal or the time, `CLOCK_MONOTONIC` ns.
 fn wait(
     ring: &RingBuffer<'_>,
     devices: &Devices<'_>,
     signals: &UnixStream,
-    deadline: Option<u64>,
-) -> Result<bool> {
-    let left = deadline.map(|d| Duration::from_nanos(d.saturating_sub(monotonic_ns())));
-    if left == Some(Duration::ZERO) {
-        return Ok(false);
-    }
-    let timeout = left.map(|d| Timespec {
-        tv_sec: d.as_secs() as i64,
-        tv_nsec: i64::from(d.subsec_nanos()),
+    until: Option<u64>,
+) -> Result<()> {
+    let timeout = until.map(|until| {
+        let left = Duration::from_nanos(until.saturating_sub(monotonic_ns()));
+        Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: i64::from(left.subsec_nanos()),
+        }
     });
     let ring = ring_fd(ring);
     let mut fds = [
@@ -169,7 +216,7 @@ fn wait(
         PollFd::new(signals, PollFlags::IN),
     ];
     match poll(&mut fds, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(true),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(e) => Err(e).context("wait for events"),
     }
 }
@@ -263,20 +310,6 @@ fn log_points(tracer: &Tracer<'_>) {
         .map(|(p, hook)| format!("{} ({hook})", p.name()))
         .collect();
     log::debug!("points: {}", list.join(", "));
-}
-
-/// `2 clients, 3 sessions`: those of the kernel's table of sessions whose probes were answered here, the
-/// latest of those that share an entry.
-fn clients(tracer: &Tracer<'_>) -> Result<String> {
-    let (mut peers, mut count) = (HashSet::new(), 0);
-    for entry in map::entries(&tracer.maps().sessions) {
-        let (_, session): (u32, pt_session) = entry?;
-        if session.own != 0 {
-            count += 1;
-            peers.insert(session.peer);
-        }
-    }
-    Ok(format!("{} clients, {count} sessions so far", peers.len()))
 }
 
 fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
