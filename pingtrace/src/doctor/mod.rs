@@ -42,6 +42,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// probes over the loopback of a network namespace of its own; each companion runs for 0.2 s. Takes about three seconds, changes
 /// nothing and leaves nothing behind. As an ordinary user it says what it could not look at.
 ///
+/// ns/run is the mean of all runs meanwhile, also for packets that are no probes, with the kernel's accounting itself.
+/// A companion's hooks are measured with what the host does just then.
+///
 /// FAULT: a role cannot run here, or is not answered. WARNING: something is measured less well. note: good
 /// to know, or unknown. Exit status: 0 no fault (there may be warnings), 1 a fault, or the report could not be
 /// written, 2 wrong usage.
@@ -89,7 +92,7 @@ fn examine(role: Role) -> HostReport {
         Check::Qdisc,
         devices::read().map(|devices| devices::findings(&devices)),
     ));
-    let surroundings = surroundings::Surroundings::read();
+    let surroundings = surroundings::Surroundings::read(held.contains(CapabilitySet::SYS_PTRACE));
     findings.extend(known(
         Check::Namespaces,
         surroundings.map(|here| here.findings()),

@@ -103,7 +103,7 @@ fn server(trial: &Trial) -> Finding {
         (Ok(seen), Ok(how), _) => Finding::ok(
             check,
             format!(
-                "can run, with {} points, in the replies themselves ({how})",
+                "can run, with {} points; they return in the replies themselves ({how})",
                 seen.points
             ),
         ),
