@@ -1,6 +1,6 @@
 //! `pingtrace doctor` names what is wrong on this host, with a remedy that helps; changes nothing and leaves nothing.
 
-use super::harness::{Finished, Server, alone, finish, program, refused, sh, start};
+use super::harness::{Finished, Server, alone, finish, kill, program, refused, sh, start};
 use super::kit::hold::{Hold, Means, Side, redirect};
 use super::refuse::{self, Refuse};
 use kit_bpf::hold::HoldSkelBuilder;
@@ -472,6 +472,59 @@ fn tunnels_are_followed_or_not() {
     let report = Report::of(ns, "");
     report.says(("tunnel", "vx0"), "ok", &["vxlan", "4789"]);
     report.says(("tunnel", "vpn0"), "note", &["tun", "not followed"]);
+}
+
+/// Namespaces of others are named: those that cannot be entered, and those that may not even be looked at.
+#[test]
+fn namespaces_that_are_closed_are_said() {
+    let (ns, other) = (
+        Namespace::anonymous().unwrap(),
+        Namespace::anonymous().unwrap(),
+    );
+    let mut resident = start(&other, Command::new("sleep").arg("100"));
+    let name = format!("sleep/{}", resident.id());
+    let open = Report::of(&ns, "--role client");
+    let closed = |report: &Report| report.findings("namespaces").any(|f| f["subject"] == *name);
+    assert!(!closed(&open), "{:#}", open.value);
+    let without = |what: &str| {
+        with(
+            &ns,
+            &format!("--bounding-set=-{what} --inh-caps=-{what}"),
+            "--role client",
+        )
+    };
+    let report = without("sys_admin");
+    report.says(
+        ("namespaces", &name),
+        "note",
+        &["cannot be entered", "CAP_SYS_ADMIN"],
+    );
+    // Of another user, as all of root's are to an ordinary one.
+    let report = with(&ns, USER, "--role client");
+    report.says(
+        ("namespaces", ""),
+        "note",
+        &["may not be looked at", "CAP_SYS_PTRACE"],
+    );
+    kill(resident.id(), libc::SIGKILL);
+    resident.wait().unwrap();
+}
+
+/// What the other role needs is not reported.
+#[test]
+fn a_role_has_its_own_findings_and_hooks() {
+    let ns = Namespace::anonymous().unwrap();
+    for (role, other, points) in [
+        ("client", "server", &CLIENT[..]),
+        ("server", "client", &SERVER),
+    ] {
+        let report = Report::of(&ns, &format!("--role {role}"));
+        assert_eq!(report.findings(other).count(), 0, "{:#}", report.value);
+        assert_eq!(report.hooks(other), Vec::<&Value>::new());
+        for point in points {
+            assert!(report.runs(point).is_some(), "{point}: {:#}", report.value);
+        }
+    }
 }
 
 /// A kernel that refuses a program, or its accounting, is said where that matters.
