@@ -4,10 +4,12 @@
 use super::harness::{sh, until};
 use netns::{Lab, Namespace, Netlink};
 use pingtrace::units::{SECOND, monotonic_ns};
+use pingtrace::wire::entry::Entry;
 use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet;
 use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{Family, INBAND, Version};
+use report::model::Point;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -72,6 +74,8 @@ pub struct Outcome {
     pub sent: u64,
     /// Replies received.
     pub answered: u64,
+    /// Late stamps in them: hand-overs of earlier replies to a driver.
+    pub late: u64,
 }
 
 const FIRST_SESSION: u32 = 0x5000_0000;
@@ -94,7 +98,7 @@ impl Crowd {
                 self.send(&out, done.sent, &sessions);
                 done.sent += 1;
             }
-            done.answered += receive(&back, &mut sessions);
+            receive(&back, &mut sessions, &mut done);
             if due == 0 {
                 thread::sleep(Duration::from_micros(200));
             }
@@ -143,14 +147,13 @@ fn raw(protocol: i32) -> Socket {
     socket
 }
 
-/// Takes what has arrived, and its cookies; the number of replies.
-fn receive(mut socket: &Socket, cookies: &mut [u64]) -> u64 {
+/// Takes what has arrived, and its cookies.
+fn receive(mut socket: &Socket, cookies: &mut [u64], done: &mut Outcome) {
     let mut buffer = [0; 2048];
-    let mut answered = 0;
     loop {
         let length = match socket.read(&mut buffer) {
             Ok(length) => length,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return answered,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
             Err(e) => panic!("receive: {e}"),
         };
         let message = buffer[..length].get(20..).unwrap_or_default();
@@ -160,7 +163,9 @@ fn receive(mut socket: &Socket, cookies: &mut [u64]) -> u64 {
         let session = packet.session.0.checked_sub(FIRST_SESSION);
         if let Some(cookie) = session.and_then(|at| cookies.get_mut(at as usize)) {
             *cookie = packet.cookie;
-            answered += u64::from(!packet.request);
+            done.answered += u64::from(!packet.request);
+            let handed_over = |e: &Entry| e.point == Point::RTxDevout;
+            done.late += packet.entries().flatten().filter(handed_over).count() as u64;
         }
     }
 }
