@@ -120,7 +120,7 @@ fn between(near: Station, far: Station, kept: Kept, wire: &mut WireSplit) -> Opt
     let of = Stretch::Between(near.host, far.host);
     let split = wire.part(of)?;
     let crossing = Crossing::from([near.request.1, far.request.0, far.reply.1, near.reply.0]);
-    let crossing = crossing.without(kept);
+    let crossing = crossing.without(kept)?;
     let (out, back) = split.split(&crossing, Kept::default(), ClockRelation::Separate)?;
     let estimate = split.estimate();
     let known = estimate
@@ -141,15 +141,18 @@ fn between(near: Station, far: Station, kept: Kept, wire: &mut WireSplit) -> Opt
 
 fn within(visit: &Visit, wire: &mut WireSplit) -> Option<WayPart> {
     let of = Stretch::Within(visit.host);
-    let part = wire.part(of)?;
     let times = visit.times();
+    // Stamps of another host may be anything: so long no packet was anywhere.
+    let mut both = times.into_iter().flatten();
+    let ns = both.try_fold(0_u64, u64::checked_add)?;
+    let part = wire.part(of)?;
     let base = Direction::ALL.map(|direction| {
         let ns = times[direction as usize];
         ns.map_or(0, |ns| part.one_way(direction, ns).base_ns)
     });
     Some(WayPart {
         of,
-        ns: times.into_iter().flatten().sum(),
+        ns,
         base_ns: base.into_iter().sum(),
         directions: times.map(|ns| {
             Some(WayTime {

@@ -38,13 +38,14 @@ impl Crossing {
     }
 
     /// With the server's stamps moved by what hosts on the way kept: the wires are shorter by that.
-    #[must_use]
-    pub const fn without(self, kept: Kept) -> Self {
-        Self {
-            arrived: ServerNs(self.arrived.0.wrapping_sub(kept.request_ns)),
-            returned: ServerNs(self.returned.0.wrapping_add(kept.reply_ns)),
+    /// Absent if they cannot have had it for so long.
+    pub fn without(self, kept: Kept) -> Option<Self> {
+        let shorter = Self {
+            arrived: ServerNs(self.arrived.0.checked_sub(kept.request_ns)?),
+            returned: ServerNs(self.returned.0.checked_add(kept.reply_ns)?),
             ..self
-        }
+        };
+        shorter.round_ns().map(|_| shorter)
     }
 
     /// Time on each of them, out and in, nanoseconds, if the two clocks are one; absent when the

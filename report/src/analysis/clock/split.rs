@@ -111,14 +111,12 @@ impl WireSplit {
 
     /// Hosts on the way are not part of what the clock is learnt from.
     fn estimated(&mut self, crossing: &Crossing, kept: Kept) -> Option<(Leg, Leg)> {
-        let without = crossing.without(kept);
-        let (wires, kept) = match without.round_ns() {
-            Some(_) => (&without, kept),
-            // They cannot have had it for so long.
-            None => (crossing, Kept::default()),
+        let (wires, kept) = match crossing.without(kept) {
+            Some(without) => (without, kept),
+            None => (*crossing, Kept::default()),
         };
         let round = wires.round_ns()?;
-        let estimate = self.clock.get_or_insert_default().update(wires);
+        let estimate = self.clock.get_or_insert_default().update(&wires);
         let (out, back) = share(round, &estimate);
         let kept_ns = [kept.request_ns, kept.reply_ns];
         let mut bases = self.base_kept.iter_mut().zip(kept_ns);
