@@ -1,14 +1,16 @@
 //! `pingtrace doctor` names what is wrong on this host, with a remedy that helps; changes nothing and leaves nothing.
 
-use super::harness::{Finished, Server, alone, finish, kill, program, refused, sh, start};
+use super::harness::{Finished, Server, alone, finish, kill, program, refused, sh, start, until};
 use super::kit::hold::{Hold, Means, Side, redirect};
 use super::refuse::{self, Refuse};
 use kit_bpf::hold::HoldSkelBuilder;
+use libbpf_rs::query::ProgInfoIter;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{AsRawLibbpf, Link, ProgramAttachType, libbpf_sys};
 use netns::{Lab, Namespace, Netlink};
 use report::model::Direction;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::mem::MaybeUninit;
@@ -209,6 +211,36 @@ fn nothing_is_changed_and_nothing_is_left() {
         let found = |report: &Report| report.findings(check).cloned().collect::<Vec<_>>();
         assert_eq!(found(&again), found(&report));
     }
+}
+
+/// Numbers of the BPF programs that a process holds.
+fn programs_of(pid: u32) -> BTreeSet<u32> {
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .into_iter()
+        .flatten();
+    let files = files
+        .flatten()
+        .filter_map(|file| fs::read_to_string(file.path()).ok());
+    let number = |text: String| {
+        let number = text
+            .lines()
+            .find_map(|line| line.strip_prefix("prog_id:"))?;
+        number.trim().parse().ok()
+    };
+    files.filter_map(number).collect()
+}
+
+#[test]
+fn killed_it_leaves_no_program() {
+    let ns = Namespace::anonymous().unwrap();
+    let mut child = start(&ns, &mut command(""));
+    until("its programs", || programs_of(child.id()).len() >= 10);
+    let programs = programs_of(child.id());
+    kill(child.id(), libc::SIGKILL);
+    child.wait().unwrap();
+    until("no program of it", || {
+        ProgInfoIter::default().all(|program| !programs.contains(&program.id))
+    });
 }
 
 const USER: &str = "--reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all";
