@@ -39,7 +39,8 @@ failed. Missing packages are installed, which needs root:
 ${PACKAGES[*]}
 
 PINGTRACE=/path/to/binary in the environment is used instead of building. GUEST_PARAMETERS are added
-to the kernels' command lines (preempt=lazy; topologies=gre,sit for some of them). DEBIAN_MIRROR and
+to the kernels' command lines (preempt=lazy; topologies=gre,sit for some of them). With GUEST_CPUS=2 one of the CPUs
+is taken away during a run, too. DEBIAN_MIRROR and
 DEBIAN_SECURITY_MIRROR replace the mirrors that this machine's own apt uses.
 END
 }
@@ -216,7 +217,7 @@ boot() {
     cat "$cache/kernels/$kernel/base.cpio" "$work/payload.cpio" >"$initrd"
     # In the background, so that a signal ends it, and with the shell that waits for it.
     setpriv --pdeathsig TERM timeout -k 5 "$guest_seconds" nice -n 5 qemu-system-x86_64 \
-        -M pc -cpu max,la57=off -smp 1 -m 768 -nodefaults -no-user-config -display none -no-reboot \
+        -M pc -cpu max,la57=off -smp "${GUEST_CPUS:-1}" -m 768 -nodefaults -no-user-config -display none -no-reboot \
         -kernel "$cache/kernels/$kernel/vmlinuz" -initrd "$initrd" \
         -append "console=ttyS0 rdinit=/init panic=-1 mitigations=off random.trust_cpu=on \
 quiet no_timer_check tsc=reliable hpet=disable pmtmr=0 tsc_early_khz=$khz fb_tunnels=none script=$script drift_ppm=$DRIFT_PPM \

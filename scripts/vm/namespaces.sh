@@ -121,6 +121,38 @@ without_fentry() {
     stop_server TERM
 }
 
+# during NAME COMMAND...: what happens in the middle of a run.
+during() {
+    local name="$1"
+    shift
+    { sleep 2 && "$@"; } &
+    probe "$name" 200 -c "$SERVER4" --nslocal -W 5
+    wait $!
+}
+
+step_back() { date -s "@$(($(date +%s) - 3600))"; }
+
+# The probes' times are those of one clock: 27 ms apart, whatever the wall clock does.
+evenly() { is_true "$1" '[.[].start_ns] | [.[1:], .[:-1]] | transpose | all(.[0] > .[1])'; }
+
+second_cpu=/sys/devices/system/cpu/cpu1/online
+
+off_and_on() { echo 0 >$second_cpu && sleep 1 && echo 1 >$second_cpu; }
+
+disturbed() {
+    check "disturbed: server starts" start_server --nslocal --explain
+    check "disturbed: the wall clock steps back by an hour" during step step_back
+    sound step 200
+    check "disturbed: the probes' times go on" evenly step.json
+    if [ -e "$second_cpu" ]; then
+        check "disturbed: a CPU goes and comes back" during cpu off_and_on
+        check "disturbed: each probe is answered meanwhile" clean cpu.json
+        check "disturbed: delays add up" adds_up cpu.json
+    fi
+    stop_server TERM
+    check "disturbed: no program is left behind" no_programs
+}
+
 # Whether they load, run, and end well; what they find has tests where faults can be injected.
 companions() {
     check "irqoff runs" pingtrace irqoff -t 1s --softirq 1
@@ -206,6 +238,7 @@ stacked_devices
 lazy_reschedules
 one_kernel
 killed
+disturbed
 queues
 without_fentry
 finish
