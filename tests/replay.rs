@@ -466,7 +466,7 @@ fn every_file_of_a_log_stands_alone_and_all_are_one_run() {
     let lab = Lab::veth_pair().unwrap();
     let place = Place::new();
     let _server = Server::start(&lab.server.ns, "--nslocal");
-    let args = "-c 10.77.0.2 --nslocal -i 2ms -C 350 -o json,log --log all --logsize 60K \
+    let args = "-c 10.77.0.2 --nslocal -i 2ms -C 500 -o json,log --log all --logsize 60K \
                 --logbackup 99 --stat-interval 20ms";
     let live = place.save(&lab.client.ns, "all.json", args);
     let numbers = (1..99).take_while(|n| place.file(&format!("all.seq.{n}")).exists());
@@ -493,7 +493,7 @@ fn every_file_of_a_log_stands_alone_and_all_are_one_run() {
         );
         replayed += probes;
     }
-    assert_eq!(replayed, 350);
+    assert_eq!(replayed, 500);
 
     let whole = place.replay("all.seq -o json");
     warned(&whole, &[]);
@@ -519,7 +519,7 @@ fn every_file_of_a_log_stands_alone_and_all_are_one_run() {
     for other in ["all.seq", "all.stat"] {
         let diff = place.run(&here, &format!("diff {other} all.json.zst"));
         assert_eq!(diff.status, 0, "{diff:#?}");
-        assert!(diff.stdout.contains("350"), "{diff:#?}");
+        assert!(diff.stdout.contains("500"), "{diff:#?}");
     }
 }
 
