@@ -217,7 +217,7 @@ fn the_capabilities_of_the_units_are_enough() {
     for user in [Some(65_534), None] {
         let lab = Lab::veth_pair().unwrap();
         let mut server = as_unit(units[0], user);
-        server.args(["-s", "--userid", "7", "-t", "60"]);
+        server.args(["-s", "--open", "--userid", "7", "-t", "60"]);
         let (server, mut story) = with_story(start(&lab.server.ns, &mut server));
         hear(&mut story, "serving");
         let mut client = as_unit(units[1], user);

@@ -72,7 +72,7 @@ fn record_packets_stay_under_their_rate_and_replies_do_not_suffer() {
     let lab = Lab::veth_pair().unwrap();
     let server = Server::start(&lab.server.ns, "--nslocal");
     kill(server.pid(), libc::SIGSTOP);
-    let probe = Probe::new(Family::V4, Version::V0, SESSION, 200, 0, 0);
+    let probe = Probe::new(Family::V4, Version::V0, SESSION, 200, 0);
     let socket = open(&lab.client.ns);
     let came = flood(&socket, lab.server.v4, probe, COUNT);
     assert_eq!(came, [u64::from(COUNT), 0], "the kernel's own replies");
@@ -118,7 +118,7 @@ fn evicted_records_are_counted_and_no_stamp_is_anothers() {
     lab.client.ns.run(add).unwrap().unwrap();
     let args = format!("-c {} --nslocal -i 2ms -C {PROBES} -o json", lab.server.v4);
     let run = pingtrace(&lab.client.ns, &args);
-    let probe = Probe::new(Family::V4, Version::V1, SESSION, 556, INBAND, 0);
+    let probe = Probe::new(Family::V4, Version::V1, SESSION, 556, INBAND);
     let came = flood(&open(&lab.client.ns), nobody, probe, COUNT);
     assert_eq!(came, [0, 0]);
     let run = finish(run);

@@ -47,6 +47,7 @@ mod selftest;
 mod signals;
 mod softirq;
 mod stalls;
+mod strangers;
 mod taken_away;
 mod threaded;
 mod tools;

@@ -303,8 +303,7 @@ fn drop_reports_come_out_as_they_went_in() {
 #[test]
 fn a_probe_has_the_id_of_its_flow() {
     let flows = Flows(NonZeroU8::new(8).unwrap());
-    let mut probe =
-        Probe::new(Family::V4, Version::V1, SessionId(9), 144, INBAND, 1).in_flows(flows);
+    let mut probe = Probe::new(Family::V4, Version::V1, SessionId(9), 144, INBAND).in_flows(flows);
     for k in 0..100 {
         let mut bytes = probe.at(Sequence(k), 1).to_vec();
         let id = u16::from_be_bytes([bytes[4], bytes[5]]);
@@ -321,7 +320,7 @@ fn a_probe_has_the_id_of_its_flow() {
 /// A question has a right checksum, and is no answer; the next probe is without it.
 #[test]
 fn a_question_is_only_in_the_probe_that_asks() {
-    let mut probe = Probe::new(Family::V4, Version::V1, SessionId(9), 144, INBAND, 1);
+    let mut probe = Probe::new(Family::V4, Version::V1, SessionId(9), 144, INBAND);
     for question in [None, Some((40, 5_000)), None] {
         let bytes = probe.asking(Sequence(500), 77, question).to_vec();
         let read = packet::parse(&bytes, Family::V4).unwrap();

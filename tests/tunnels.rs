@@ -241,7 +241,7 @@ impl<'l> Sender<'l> {
     /// headers, and then without them.
     fn receptions(&self, session: u32, headers: &[Header]) -> usize {
         let session = SessionId(session);
-        let mut probe = Probe::new(self.family, Version::V1, session, 512, INBAND, 0);
+        let mut probe = Probe::new(self.family, Version::V1, session, 512, INBAND);
         let message = probe.at(Sequence(0), 0).to_vec();
         let inner = self.inner(&message);
         self.frame(

@@ -31,10 +31,18 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
-enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_F_USER_STACK = 1 << 8, BPF_F_MMAPABLE = 1 << 10 };
+enum {
+	BPF_ANY = 0,
+	BPF_NOEXIST = 1,
+	BPF_F_NO_PREALLOC = 1 << 0,
+	BPF_F_USER_STACK = 1 << 8,
+	BPF_F_MMAPABLE = 1 << 10,
+};
 
+enum { AF_INET = 2, AF_INET6 = 10 };
 enum { BPF_HDR_START_NET = 1 };
 enum { TC_ACT_UNSPEC = -1 };
 
@@ -154,6 +162,7 @@ struct net_device {
 	const struct rtnl_link_ops *rtnl_link_ops;
 };
 struct sock_common {
+	unsigned short skc_family;
 	possible_net_t skc_net;
 };
 struct sock {

@@ -15,6 +15,7 @@ enum pt_wire {
 	PT_FLAG_DONTADD = 1 << 0,
 	PT_FLAG_INBAND = 1 << 1,
 	PT_FLAG_RECORD = 1 << 2,
+	PT_FLAG_AUTH = 1 << 4, /* the request has a tag */
 	PT_FLAG_TTL = 1 << 5, /* say with which TTL the request arrived */
 	PT_FLOW_SHIFT = 8, /* the flow of the probe is in the upper byte of the flags */
 	/* Upper bound on entries written in band; keeps one checksum run within 512 bytes. */
@@ -98,14 +99,14 @@ enum pt_text {
 	PT_TEXT_NAME, /* that follows */
 };
 
-/* From the ICMP type on. Both protocol versions have what precedes the id of the host. */
+/* From the ICMP type on. Both protocol versions have what precedes the reserved word. */
 struct pt_header {
 	__u8 type, code;
 	__be16 checksum, id, sequence16;
 	__u8 version, num;
 	__be16 flags, magic, capacity;
 	__be32 session, sequence;
-	__be64 host_id; /* version 1: hash of the client's boot id, 0 unknown */
+	__be64 reserved; /* version 1: 0 */
 	__u64 cookie; /* version 1: the last one that the server gave to this client, 0 none */
 } __attribute__((packed, aligned(4)));
 
@@ -139,6 +140,7 @@ enum pt_state {
 	PT_REC_PROVEN = 1 << 6, /* the request had a valid cookie: its source gets our packets */
 	PT_REC_GIVEN = 1 << 7, /* the reply has a cookie */
 	PT_REC_SETTLED = 1 << 8, /* no stamps are owed any more */
+	PT_REC_TRUSTED = 1 << 9, /* the peer may know everything: it has the key, or all may */
 };
 
 /* The kernel dropped a packet (kfree_skb); numbers of this host, in its own byte order. */
@@ -161,6 +163,7 @@ struct pt_stamp_slot {
 	__u8 version, family; /* 4 or 6; server only */
 	__u64 sent_ns; /* l_tx_user; at a server when the request arrived */
 	__u64 cookie; /* to be given to the client; server only */
+	__be64 tag; /* of the reply; 0: it has none; server only */
 	__u16 used[2]; /* stamps in use, by direction */
 	__u16 host; /* index of the stamping host; 0 also for a server on the client's kernel */
 	__be16 id; /* ICMP id of the request as it arrived; server only */
@@ -168,6 +171,7 @@ struct pt_stamp_slot {
 	__u8 ttl; /* of the request as it arrived, 0: not asked for; server only */
 	__u8 pad[2];
 	__u32 session_at; /* index of its session, PT_NONE: it has no entry; server only */
+	__u64 origin; /* added to the times of a stranger's stamps, ns: so they tell no uptime */
 	struct pt_drop drop; /* the last one */
 	struct pt_stamp stamp[2][PT_STAMPS];
 };
@@ -249,6 +253,7 @@ enum pt_pending_kind {
 	PT_PENDING_DROP, /* a packet of it was dropped */
 	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it */
 	PT_PENDING_RECEIVER, /* no probe: a CPU or a NAPI thread receives its first one */
+	PT_PENDING_OTHER_KEY, /* requests have the tag of another key */
 	PT_PENDING_NAME, /* a place has no name yet: `slot` is its netns, `session` its ifindex */
 };
 
@@ -293,4 +298,13 @@ struct pt_losses {
 	__u64 no_room; /* the packet had too little capacity for its stamps */
 	__u64 session_evicted; /* a proven session was displaced */
 	__u64 no_session; /* a stranger's, that would have displaced a proven one */
+};
+
+/* Requests that get no stamps, counted by cause where they arrive in the served namespace. */
+struct pt_refused {
+	__u64 denied; /* their address is not served */
+	__u64 untagged; /* no tag, and this server has keys */
+	__u64 other_key; /* a tag of another key */
+	__u64 replayed; /* a tag that was seen before, or is too old to tell */
+	__be32 other_key_peer[4]; /* who sent the last one of another key */
 };

@@ -220,7 +220,7 @@ __noinline int gather_own(void)
 		return 0;
 	at.ifindex = s->r.ifindex;
 	at.host = rec->host;
-	pt_fill(&now, PT_R_TX_DEVQUEUE, pt_now(), &at);
+	pt_fill(&now, PT_R_TX_DEVQUEUE, pt_now() + rec->origin, &at);
 	append(s, &now, s->r.room, PT_AUX_PROVISIONAL);
 	return 0;
 }
@@ -515,22 +515,38 @@ __noinline int answer(struct __sk_buff *skb, __u32 host)
 }
 
 /*
- * Writes the cookie that the client is to return in its next request in the place of the old one;
- * `icmp` is where that header begins in the frame. A global function: the verifier follows it once.
+ * Replaces 8 bytes of a message, which begins at `icmp` in the frame. A global function: the
+ * verifier follows it once.
  */
-__noinline int give_cookie(struct __sk_buff *skb, __u32 icmp, __u64 old, __u64 new)
+__noinline int replace(struct __sk_buff *skb, __u32 icmp, __u32 at, __u64 old, __u64 new)
 {
-	const __u32 at = icmp + __builtin_offsetof(struct pt_header, cookie);
 	__s64 diff;
 
-	/* Most often the client has the newest. */
+	/* Most often it is there already. */
 	if (old == new)
-		return PT_REC_GIVEN;
-	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
-	if (diff < 0 || bpf_skb_store_bytes(skb, at, &new, sizeof(new), 0))
 		return 0;
-	bpf_l4_csum_replace(skb, icmp + 2, 0, diff, 0);
-	return PT_REC_GIVEN;
+	diff = bpf_csum_diff((void *)&old, sizeof(old), (void *)&new, sizeof(new), 0);
+	if (diff < 0 || bpf_skb_store_bytes(skb, icmp + at, &new, sizeof(new), 0))
+		return -1;
+	return bpf_l4_csum_replace(skb, icmp + 2, 0, diff, 0);
+}
+
+/* The cookie that the client is to return in its next request; what is given, as a state. */
+static __always_inline int give_cookie(struct __sk_buff *skb, __u32 icmp, __u64 old, __u64 new)
+{
+	const __u32 at = __builtin_offsetof(struct pt_header, cookie);
+
+	return replace(skb, icmp, at, old, new) ? 0 : PT_REC_GIVEN;
+}
+
+/* The tag that shows that this server has the key, in the place of the request's; 0: none. */
+__noinline int give_tag(struct __sk_buff *skb, __u32 icmp, __be64 new)
+{
+	__be64 old;
+
+	if (!new || bpf_skb_load_bytes(skb, icmp + sizeof(struct pt_header), &old, sizeof(old)))
+		return 0;
+	return replace(skb, icmp, sizeof(struct pt_header), old, new);
 }
 
 /* What has been seen of the probe, what was seen later of earlier ones, and names. */
@@ -547,7 +563,7 @@ static __always_inline void write_stamps(struct __sk_buff *skb, struct scratch *
 	gather_late();
 	if (s->r.own)
 		gather_ttl(s, rec);
-	if (send_names)
+	if (send_names && rec->state & PT_REC_TRUSTED)
 		gather_names();
 	if (!put(skb, s))
 		return;
@@ -581,6 +597,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	/* Without a branch, and before the rest: the verifier would follow that twice. */
 	cookie = r.own ? rec->cookie : r.icmp.cookie;
 	rec->state |= give_cookie(skb, r.offset, r.icmp.cookie, cookie);
+	give_tag(skb, r.offset, r.own ? rec->tag : 0);
 	if (r.room && rec->state & PT_REC_PENDING)
 		write_stamps(skb, s, rec);
 }

@@ -19,6 +19,9 @@
 #include "siphash.h"
 #include "view.h"
 #include "tunnel.h"
+#include "local.h"
+#include "stranger.h"
+#include "tag.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -29,10 +32,9 @@ const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 const volatile __u64 explain_ns =
 	0; /* server: from this stay on, ns, user space explains the probe; 0: never */
-const volatile __u64 cookie_key[2] = {}; /* server: random, of this run */
-const volatile __be64 host_id = 0; /* server: hash of the boot id; 0: never the client's kernel */
 
 struct pt_losses losses;
+struct pt_refused refused; /* server */
 int receiver_tid; /* client: in the initial PID namespace */
 struct pt_sleep receiver_sleep;
 
@@ -57,7 +59,6 @@ enum pt_stamp_flag stamp_flag_type;
 struct packet {
 	__u32 session, sequence;
 	__be32 peer[4], local[4];
-	__be64 host_id;
 	__u64 cookie;
 	__u64 end; /* where the packet ends, by what its headers say */
 	enum pt_direction direction;
@@ -89,7 +90,6 @@ static __always_inline bool accept(struct packet *p, const struct pt_header *h, 
 	p->flags = bpf_ntohs(h->flags);
 	p->id = h->id;
 	p->version = h->version;
-	p->host_id = h->host_id;
 	p->cookie = h->cookie;
 	return true;
 }
@@ -255,7 +255,7 @@ static __always_inline __u32 netns_of(struct sk_buff *skb)
 /* Whether this server's client is on this kernel. */
 static __always_inline bool is_local(const struct packet *p)
 {
-	return p->version && host_id && p->host_id == host_id;
+	return p->version && was_sent_here(p->session, p->sequence);
 }
 
 /*
@@ -296,32 +296,166 @@ static __always_inline struct pt_stamp_slot *slot_of(const struct packet *p)
 	return rec && rec->state & PT_REC_LIVE ? rec : 0;
 }
 
-/* Of addresses, session and epoch. A global function of numbers: the verifier follows it once. */
-__noinline __u64 cookie_of(__u64 peer0, __u64 peer1, __u64 session_epoch)
-{
-	const __u64 words[] = { peer0, peer1, session_epoch };
-
-	return pt_siphash(cookie_key, words, 3);
-}
-
 static __always_inline __u64 cookie_in(const struct packet *p, __u64 epoch)
 {
 	__u64 peer[2];
 
 	__builtin_memcpy(peer, p->peer, sizeof(peer));
-	return cookie_of(peer[0], peer[1], (__u64)p->session << 32 | (__u32)epoch);
+	return keyed_hash(peer[0], peer[1], (__u64)p->session << 32 | (__u32)epoch);
 }
 
 /*
- * Whether the source of a request has returned a cookie: then it is no forged address, and gets
- * what this server sends on top of the kernel's reply. `next` is the cookie that its reply is to
- * carry.
+ * Whether the source of a request has returned a cookie, the newest or the one before: then it is
+ * no forged address, and gets what this server sends on top of the kernel's reply.
  */
-static __always_inline bool is_proven(const struct packet *p, __u64 epoch, __u64 next)
+static __always_inline bool is_proven(const struct packet *p, __u64 epoch, __u64 newest)
 {
 	if (!p->version || !p->cookie)
 		return false;
-	return p->cookie == next || p->cookie == cookie_in(p, epoch - 1);
+	return p->cookie == newest || p->cookie == cookie_in(p, epoch - 1);
+}
+
+static __always_inline void notify(const struct packet *p, enum pt_pending_kind what)
+{
+	struct pt_pending *o = bpf_ringbuf_reserve(&pending, sizeof(*o), 0);
+
+	if (!o) {
+		__sync_fetch_and_add(&losses.pending_overflow, 1);
+		return;
+	}
+	o->slot = index_of(p);
+	o->session = p->session;
+	o->sequence = p->sequence;
+	o->what = what;
+	bpf_ringbuf_submit(o, 0);
+}
+
+/* Where the message begins, as the headers say. */
+static __always_inline bool read_tagged(struct pt_tagged *t, struct sk_buff *skb,
+					const struct packet *p)
+{
+	const struct view v = { .tail = skb->head + skb->tail, .skb = skb };
+	const unsigned char *from = (void *)(p->end - p->length + TAGGED_FROM);
+
+	if (p->length >= TAGGED_FROM + sizeof(*t))
+		return copy(t, sizeof(*t), &v, from);
+	t->entry[0] = t->entry[1] = t->entry[2] = 0;
+	return copy(t, sizeof(*t) - sizeof(t->entry), &v, from);
+}
+
+/*
+ * A request that arrives, and what is found out of it: what its peer may know, and what the reply
+ * is to carry besides stamps. In memory: judge() is a global function, which the verifier follows
+ * once, and gets no pointers.
+ */
+struct arrival {
+	struct packet p;
+	struct pt_tagged tagged;
+	bool has_tag;
+	bool is_here; /* in the served namespace */
+	__u16 state; /* 0: this server has nothing to do with it */
+	__u64 cookie;
+	__be64 tag; /* 0: none */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct arrival);
+} arrivals SEC(".maps");
+
+static __always_inline struct arrival *this_arrival(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&arrivals, &zero);
+}
+
+static __always_inline void refuse(const struct arrival *a, __u64 *cause)
+{
+	if (a->is_here)
+		__sync_fetch_and_add(cause, 1);
+}
+
+/* User space says so, but not each time. */
+static __always_inline void refuse_other_key(const struct arrival *a)
+{
+	__u64 before = refused.other_key;
+
+	__builtin_memcpy(refused.other_key_peer, a->p.peer, sizeof(a->p.peer));
+	refuse(a, &refused.other_key);
+	if (!(before & 0xfff))
+		notify(&a->p, PT_PENDING_OTHER_KEY);
+}
+
+/* A peer with another key is told so, by the tag of its reply. */
+static __always_inline void judge_tag(struct arrival *a)
+{
+	int key;
+
+	if (!a->has_tag) {
+		refuse(a, &refused.untagged);
+		return;
+	}
+	key = key_of(&a->tagged);
+	if (key >= 0 && is_replay(a->p.peer, a->p.session, a->p.sequence)) {
+		refuse(a, &refused.replayed);
+		return;
+	}
+	a->state = key < 0 ? PT_REC_LIVE : PT_REC_LIVE | PT_REC_TRUSTED;
+	if (key < 0) {
+		refuse_other_key(a);
+		key = 0;
+	}
+	a->tag = reply_tag(&a->tagged, a->cookie, key);
+}
+
+/* Judges the request that is in memory. */
+__noinline int judge(__u64 now)
+{
+	const __u64 epoch = now >> PT_COOKIE_EPOCH;
+	struct arrival *a = this_arrival();
+
+	if (!a)
+		return 0;
+	a->state = 0;
+	a->tag = 0;
+	if (!is_served(a->p.peer)) {
+		refuse(a, &refused.denied);
+		return 0;
+	}
+	a->cookie = cookie_in(&a->p, epoch);
+	if (open)
+		a->state = PT_REC_LIVE | PT_REC_TRUSTED;
+	else if (!keys.count)
+		a->state = PT_REC_LIVE;
+	else
+		judge_tag(a);
+	if (keys.count && !(a->state & PT_REC_TRUSTED))
+		return 0;
+	if (is_proven(&a->p, epoch, a->cookie))
+		a->state |= PT_REC_PROVEN;
+	/* An in-band stamping program clears this when it has written the stamps. */
+	if (a->p.version == 0 || a->p.flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
+		a->state |= PT_REC_PENDING;
+	return 0;
+}
+
+/* NULL: this server has nothing to do with the request. */
+static __always_inline const struct arrival *judged(struct sk_buff *skb, const struct packet *p,
+						    __u64 now)
+{
+	struct arrival *a = this_arrival();
+
+	if (!a)
+		return 0;
+	a->p = *p;
+	a->is_here = skb->dev && netns_of(skb) == own_netns;
+	a->has_tag = keys.count && p->version && p->flags & PT_FLAG_AUTH &&
+		     read_tagged(&a->tagged, skb, p);
+	judge(now);
+	return a->state ? a : 0;
 }
 
 static __always_inline void begin_session(struct pt_session *s, const struct packet *p, __u64 now)
@@ -427,14 +561,15 @@ static __always_inline struct pt_stamp_slot *new_slot(const struct packet *p, __
 }
 
 /* The slot for a request; `rec` is that of an earlier one with its number, which it takes over. */
-static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec,
-						       const struct packet *p, __u64 now)
+static __always_inline struct pt_stamp_slot *
+take_slot(struct sk_buff *skb, struct pt_stamp_slot *rec, const struct packet *p, __u64 now)
 {
-	const __u64 epoch = now >> PT_COOKIE_EPOCH, next = cookie_in(p, epoch);
-	const bool proven = is_proven(p, epoch, next);
+	const struct arrival *a = judged(skb, p, now);
 
+	if (!a)
+		return 0;
 	if (!rec)
-		rec = new_slot(p, pt_hash(p->peer, p->session), proven, now);
+		rec = new_slot(p, pt_hash(p->peer, p->session), a->state & PT_REC_PROVEN, now);
 	if (!rec)
 		return 0;
 	rec->session = p->session;
@@ -452,13 +587,10 @@ static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec
 	rec->ttl = p->flags & PT_FLAG_TTL ? p->ttl : 0;
 	rec->host = is_local(p) ? 0 : host_index;
 	rec->listed = 0;
-	rec->state = PT_REC_LIVE;
-	/* An in-band stamping program clears this when it has written the stamps. */
-	if (p->version == 0 || p->flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
-		rec->state |= PT_REC_PENDING;
-	if (proven)
-		rec->state |= PT_REC_PROVEN;
-	rec->cookie = next;
+	rec->cookie = a->cookie;
+	rec->tag = a->tag;
+	rec->state = a->state;
+	rec->origin = a->state & PT_REC_TRUSTED || !rec->host ? 0 : origin_of(p->peer, p->session);
 	return rec;
 }
 
@@ -466,13 +598,14 @@ static __always_inline struct pt_stamp_slot *take_slot(struct pt_stamp_slot *rec
  * The slot for a request that arrives at a device: that of an earlier device of this host, or a new
  * one, also for a duplicate of an answered request.
  */
-static __always_inline struct pt_stamp_slot *arrival(const struct packet *p, __u64 now)
+static __always_inline struct pt_stamp_slot *arrival(struct sk_buff *skb, const struct packet *p,
+						     __u64 now)
 {
 	struct pt_stamp_slot *rec = slot_of(p);
 
 	if (!server || p->direction == PT_REPLY)
 		return rec;
-	return rec && !rec->used[PT_REPLY] ? rec : take_slot(rec, p, now);
+	return rec && !rec->used[PT_REPLY] ? rec : take_slot(skb, rec, p, now);
 }
 
 /* What a device is: the first seven characters of its kind, or none. */
@@ -525,6 +658,11 @@ static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct p
 		at.netns = netns_of(skb);
 		at.ifindex = skb->dev->ifindex;
 	}
+	if (server) {
+		now += rec->origin;
+		if (at.netns && at.netns != own_netns && !(rec->state & PT_REC_TRUSTED))
+			hide_place(&at, rec->origin);
+	}
 	if (!pt_push(rec, p->direction, point, now, &at))
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);
 }
@@ -553,9 +691,11 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	struct pt_stamp_slot *rec;
 	struct packet p;
 
-	if (!parse(skb, &p) || !(rec = slot_of(&p)))
+	if (!parse(skb, &p))
 		return 0;
-	if (!is_wanted(skb, &p))
+	if (server && p.direction == PT_REQUEST)
+		note_sent(skb, p.session, p.sequence);
+	if (!(rec = slot_of(&p)) || !is_wanted(skb, &p))
 		return 0;
 	if (p.direction == PT_REQUEST)
 		stamp(rec, &p, server ? PT_M_TX_QUEUEECHO : PT_L_TX_DEVQUEUE, pt_now(), skb);
@@ -564,21 +704,6 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	else
 		stamp(rec, &p, PT_M_TX_QUEUEREPLY, pt_now(), skb);
 	return 0;
-}
-
-static __always_inline void notify(const struct packet *p, enum pt_pending_kind what)
-{
-	struct pt_pending *o = bpf_ringbuf_reserve(&pending, sizeof(*o), 0);
-
-	if (!o) {
-		__sync_fetch_and_add(&losses.pending_overflow, 1);
-		return;
-	}
-	o->slot = index_of(p);
-	o->session = p->session;
-	o->sequence = p->sequence;
-	o->what = what;
-	bpf_ringbuf_submit(o, 0);
 }
 
 /* The time from the first to the last stamp of a server's slot, ns. */
@@ -646,7 +771,8 @@ static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct 
 		return;
 	if (pending)
 		notify(p, PT_PENDING_STAMPS);
-	if (explain_ns && !(rec->state & PT_REC_SLOW) && stay_ns(rec) >= explain_ns) {
+	if (explain_ns && rec->state & PT_REC_TRUSTED && !(rec->state & PT_REC_SLOW) &&
+	    stay_ns(rec) >= explain_ns) {
 		rec->state |= PT_REC_SLOW;
 		notify(p, PT_PENDING_BLAME);
 	}
@@ -735,7 +861,7 @@ int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
 	if (!parse_data(skb, &p) || !is_whole(skb, &p) || !is_wanted(skb, &p))
 		return 0;
 	now = pt_now();
-	rec = arrival(&p, now);
+	rec = arrival(skb, &p, now);
 	if (!rec)
 		return 0;
 	request = p.direction == PT_REQUEST;
@@ -785,14 +911,15 @@ static __always_inline bool is_malformed(const struct pt_stamp_slot *rec, const 
  * The slot of a dropped packet. Not for a request whose reply is under way: that is its ordinary
  * end. If a reply has reached the client's socket, the first drop after that is the socket's.
  */
-static __always_inline struct pt_stamp_slot *dropped_slot(const struct packet *p, __u32 netns)
+static __always_inline struct pt_stamp_slot *dropped_slot(struct sk_buff *skb,
+							  const struct packet *p, __u32 netns)
 {
 	struct pt_stamp_slot *rec = any_slot_of(p);
 
 	if (!rec) {
 		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
 			return 0;
-		return take_slot(0, p, pt_now());
+		return take_slot(skb, 0, p, pt_now());
 	}
 	if (p->direction == PT_REQUEST && rec->used[PT_REPLY])
 		return 0;
@@ -878,9 +1005,9 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	if (p.direction == PT_REPLY && no_socket)
 		return 0;
 	netns = netns_of_dropped(skb);
-	if ((only_netns && netns != only_netns) || !(rec = dropped_slot(&p, netns)))
+	if ((only_netns && netns != only_netns) || !(rec = dropped_slot(skb, &p, netns)))
 		return 0;
-	rec->drop.ns = pt_now();
+	rec->drop.ns = pt_now() + (server ? rec->origin : 0);
 	rec->drop.location = (__u64)location;
 	rec->drop.reason = reason;
 	rec->drop.netns = netns;

@@ -67,9 +67,12 @@ pub struct Cli {
     ])]
     pub server: bool,
 
-    /// With -s: send clients no names of network namespaces, containers, pods and devices
-    #[arg(long, requires = "server", help_heading = heading::SERVER)]
-    pub private: bool,
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would be the help of the program"
+    )]
+    pub access: server::Access,
 }
 
 /// What is neither client nor server.
@@ -163,8 +166,9 @@ impl Cli {
             explain: args.explain,
             nslocal: args.nslocal,
             userid: args.userid,
-            private: self.private,
             stat_interval: args.results.stat_interval,
+            keys: args.key_file,
+            access: self.access.clone(),
             debug: args.debug,
             lab_clock: self.lab_clock,
         }

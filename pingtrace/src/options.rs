@@ -22,6 +22,8 @@ pub mod heading {
     /// Of the options of a run.
     pub const ADDRESSING: &str = "Addressing";
     /// Of the options of a run.
+    pub const TRUST: &str = "Who learns what";
+    /// Of the options of a run.
     pub const SERVER: &str = "Server";
 }
 

@@ -67,7 +67,7 @@ address() {
 # start_server [OPTION...]: true when it serves. in_server is what leads to its namespace.
 start_server() {
     # Not through a function: ip becomes pingtrace, so this is the pid of pingtrace itself.
-    ${in_server:-} pingtrace -s --debug "$@" >server.out 2>server.err &
+    ${in_server:-} pingtrace -s --open --debug "$@" >server.out 2>server.err &
     echo $! >server.pid
     within 60 grep -qs serving server.err || {
         grep 'pingtrace: ' server.err | grep -v libbpf: | tail -n 20

@@ -111,7 +111,7 @@ impl Crowd {
         let sequence = Sequence((number / u64::from(self.sessions)) as u32);
         let session = SessionId(FIRST_SESSION + at);
         let source = Ipv4Addr::from(u32::from(NETWORK.0) + 1 + at % self.sources);
-        let mut probe = Probe::new(Family::V4, Version::V1, session, SIZE, INBAND, 0);
+        let mut probe = Probe::new(Family::V4, Version::V1, session, SIZE, INBAND);
         let cookie = if self.cookies {
             cookies[at as usize]
         } else {

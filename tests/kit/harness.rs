@@ -104,8 +104,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Returns when the server is ready.
+    /// A server that tells everybody everything; returns when it is ready.
     pub fn start(ns: &Namespace, args: &str) -> Self {
+        Self::start_closed(ns, &format!("--open {args}"))
+    }
+
+    /// A server that tells strangers only what its options say; returns when it is ready.
+    pub fn start_closed(ns: &Namespace, args: &str) -> Self {
         let mut child = pingtrace(ns, &format!("-s {args}"));
         let story = lines_of(&mut child);
         let mut server = Self {

@@ -6,6 +6,7 @@ mod echo;
 pub(crate) mod host_names;
 pub(crate) mod index;
 pub(crate) mod journey;
+mod key_check;
 mod negotiation;
 mod overflows;
 pub mod plan;

@@ -106,7 +106,7 @@ impl Negotiation {
             }
             (Mode::Auto, StampReturn::V0) => {
                 log::warn!(
-                    "no pingtrace server answers at the other end: only the client's stages, and both wires and the server as one segment (remote)"
+                    "no pingtrace server answers at the other end, or one that wants a key (--key-file): only the client's stages, and both wires and the server as one segment (remote)"
                 );
                 self.local_only = true;
                 return Some(StampReturn::Inband);

@@ -5,6 +5,7 @@ use crate::exit::Usage;
 use crate::kernel::host;
 use crate::units::realtime_ns;
 use crate::wire::flows::Flows;
+use crate::wire::key::Keys;
 use crate::wire::layout::V1_HEADER;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{self, MAX_MESSAGE, Options};
@@ -69,6 +70,8 @@ pub struct Plan {
     pub two_hosts: bool,
     /// Inode of this network namespace.
     pub netns: Netns,
+    /// Those that the server may have too.
+    pub keys: Option<Keys>,
 }
 
 impl Plan {
@@ -118,6 +121,7 @@ impl Plan {
                     .context("find this network namespace")?
                     .inode(),
             ),
+            keys: args.key_file,
         })
     }
 

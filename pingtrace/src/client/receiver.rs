@@ -60,6 +60,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             start_ns: shared.start_ns,
             interval_ns: plan.interval_ns,
             timeout_ns: plan.timeout_ns,
+            keys: plan.keys,
         };
         Self {
             core: Core::new(setup, realtime_ns() - monotonic_ns().cast_signed()),

@@ -3,7 +3,6 @@
 use crate::client::index::ProbeIndex;
 use crate::client::plan::Plan;
 use crate::control::Control;
-use crate::kernel::host;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
 use crate::wire::flows::Flows;
@@ -166,15 +165,9 @@ impl Shared {
     pub fn probes(&self, plan: &Plan) -> Vec<Probe> {
         let probe = |way: &StampReturn| {
             let (version, flags) = (way.version(), way.flags());
-            Probe::new(
-                plan.family,
-                version,
-                self.session,
-                plan.size,
-                flags,
-                host::id(),
-            )
-            .in_flows(plan.flows)
+            Probe::new(plan.family, version, self.session, plan.size, flags)
+                .in_flows(plan.flows)
+                .with_keys(plan.keys)
         };
         StampReturn::VARIANTS.iter().map(probe).collect()
     }

@@ -6,7 +6,7 @@ use crate::kernel::host;
 use crate::kernel::meter;
 use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::privileges::{DEVICES, RUN_TIMES};
-use crate::kernel::tracer::{Role, Setup, Tracer};
+use crate::kernel::tracer::{Role, Setup, Tracer, Trust};
 use crate::server::arrival_filters;
 use crate::server::inband::Inband;
 use crate::units::monotonic_ns;
@@ -255,7 +255,11 @@ pub fn count() -> Result<OwnedFd, String> {
 fn server_role() -> Role {
     Role::Server {
         host: 1,
-        host_id: host::id(),
+        knows_local: true,
+        trust: Trust {
+            open: true,
+            ..Trust::default()
+        },
         on_the_way: TRANSIT | 1,
     }
 }
@@ -302,7 +306,7 @@ fn probe(
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
     let asks = StampReturn::Inband;
     let (version, flags) = (asks.version(), asks.flags());
-    let mut probe = Probe::new(Family::V4, version, session, SIZE, flags, host::id());
+    let mut probe = Probe::new(Family::V4, version, session, SIZE, flags);
     let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
     let (mut sent, mut answered) = (0, 0);
     for sequence in (0..PROBES).map(Sequence) {

@@ -191,6 +191,7 @@ impl<'a> Run<'a> {
             start_ns: START_NS.wrapping_sub(first * US),
             interval_ns: (how & 64 != 0).then_some(US),
             timeout_ns: TIMEOUT_NS,
+            keys: None,
         };
         let mut core = Core::new(setup, 1_700_000_000_000_000_000);
         core.session.skip_to(first);

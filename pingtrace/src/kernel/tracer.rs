@@ -7,9 +7,10 @@ use crate::kernel::object::{self, Refusal, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::{Table, WAYS};
 use crate::kernel::tunnels::TunnelPorts;
+use crate::wire::key::Keys;
 use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
-use bpf::pingtrace::types::{pt_losses, pt_sleep};
+use bpf::pingtrace::types::{pt_losses, pt_refused, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Link, MapHandle, Object, ProgramInput};
@@ -32,11 +33,24 @@ pub enum Role {
     Server {
         /// Index of this host in its stamps.
         host: u16,
-        /// Hash of the boot id; 0 if this host is to count as another one in any case.
-        host_id: u64,
+        /// Whether a client on this kernel is known as one; else it counts as another host.
+        knows_local: bool,
+        /// Who may know what.
+        trust: Trust,
         /// Number of this host, with `TRANSIT`, where it forwards probes.
         on_the_way: u16,
     },
+}
+
+/// Whom a server tells what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trust {
+    /// Everybody may know everything.
+    pub open: bool,
+    /// Some networks are served or not served.
+    pub has_peers: bool,
+    /// Only such networks are served.
+    pub deny_others: bool,
 }
 
 /// Parameters of the programs.
@@ -103,7 +117,7 @@ const ICMP_RCV: [(&str, [&str; 2]); 2] = [
 impl<'a> Tracer<'a> {
     /// Loads those of the role's programs that this kernel allows. Fails only if it allows none.
     pub fn load([first, second]: &'a mut Storages, setup: &Setup) -> Result<Self> {
-        let mut wanted = programs(&setup.role);
+        let mut wanted = programs(setup.role);
         let skel = match load(first, setup, &wanted) {
             Ok(skel) => skel,
             Err(e) => {
@@ -131,6 +145,25 @@ impl<'a> Tracer<'a> {
             missing: Vec::new(),
             drops: false,
         })
+    }
+
+    /// From now on only who has one of these keys gets stamps, if there are any.
+    pub fn set_keys(&mut self, keys: Option<&Keys>) {
+        let into = &mut self.bss().keys;
+        for (word, key) in into
+            .key
+            .iter_mut()
+            .zip(keys.into_iter().flat_map(Keys::all))
+        {
+            *word = key.words();
+            into.count += 1;
+        }
+    }
+
+    /// Requests that get no stamps because of who sends them.
+    pub fn refused(&self) -> pt_refused {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.map(|bss| bss.refused).unwrap_or_default()
     }
 
     /// Attaches the programs: from now on probes are stamped.
@@ -174,7 +207,7 @@ impl<'a> Tracer<'a> {
 
     fn describe(&mut self, attached: &BTreeSet<&str>) {
         let has = |name: &str| attached.contains(name);
-        for (point, program, hook) in sources(&self.role) {
+        for (point, program, hook) in sources(self.role) {
             if has(program) {
                 self.points.push((point, format!("tp_btf/{hook}")));
             } else {
@@ -290,7 +323,7 @@ impl<'a> Tracer<'a> {
     pub fn program_of(&self, point: Point) -> Option<&'static str> {
         let seen = self.points.iter().find(|(seen, _)| *seen == point);
         let (_, hook) = seen?;
-        let of_tracepoint = sources(&self.role).into_iter().find(|(p, ..)| *p == point);
+        let of_tracepoint = sources(self.role).into_iter().find(|(p, ..)| *p == point);
         let at_icmp = ICMP_RCV.iter().find(|(name, _)| name == hook);
         match (point, of_tracepoint, at_icmp) {
             (_, Some((_, program, _)), _) => Some(program),
@@ -343,7 +376,7 @@ fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
 }
 
 /// The programs to load.
-fn programs(role: &Role) -> BTreeSet<&'static str> {
+fn programs(role: Role) -> BTreeSet<&'static str> {
     let mut wanted = BTreeSet::from(BOTH);
     wanted.extend(NAPI_THREADS);
     match role {
@@ -353,7 +386,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
         Role::Server { .. } => {
             let setup = Setup {
                 explain: None,
-                role: *role,
+                role,
                 slots: 1,
                 only_netns: None,
                 lab_clock: None,
@@ -371,7 +404,7 @@ fn programs(role: &Role) -> BTreeSet<&'static str> {
 }
 
 /// Which program gives which point.
-fn sources(role: &Role) -> Vec<(Point, &'static str, &'static str)> {
+fn sources(role: Role) -> Vec<(Point, &'static str, &'static str)> {
     use Point as P;
     match role {
         Role::Client { .. } => vec![
@@ -421,11 +454,19 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     let sets = setup.slots.div_ceil(WAYS);
     match setup.role {
         Role::Client { session } => rodata.session = session.0,
-        Role::Server { host, host_id, .. } => {
+        Role::Server {
+            host,
+            knows_local,
+            trust,
+            ..
+        } => {
             rodata.server = true;
-            rodata.cookie_key = host::secret()?;
             rodata.host_index = host;
-            rodata.host_id = host_id.to_be();
+            rodata.knows_local = knows_local;
+            rodata.open = trust.open;
+            rodata.has_peers = trust.has_peers;
+            rodata.deny_others = trust.deny_others;
+            rodata.secret = host::secret()?;
             rodata.explain_ns = setup.explain.map_or(0, |t| t.as_nanos() as u64);
             rodata.set_bits = sets.ilog2();
             rodata.hash_key = host::secret()?;

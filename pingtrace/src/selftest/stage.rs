@@ -24,7 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// They end by themselves if need be.
-const SERVER: &str = "-s --userid 7 -t 300";
+const SERVER: &str = "-s --open --userid 7 -t 300";
 /// With a threshold that every probe reaches: each of them is judged.
 const CLIENT: &str = "--userid 3 -o json -t 240 -m 1us";
 /// Upper bound on any wait.

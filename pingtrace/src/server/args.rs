@@ -1,6 +1,14 @@
 //! The options of a server.
 
+use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
+use crate::kernel::tracer::Trust;
+use crate::options::heading;
+use crate::wire::key::Keys;
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use libbpf_rs::{MapCore, MapFlags};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The options of a server.
@@ -18,12 +26,136 @@ pub struct Args {
     pub nslocal: bool,
     /// Host number in the stamps.
     pub userid: Option<u16>,
-    /// Send no names of namespaces and devices.
-    pub private: bool,
     /// Report whom the server serves each time this has passed; 0: never.
     pub stat_interval: Option<Duration>,
+    /// The keys of those who may know everything.
+    pub keys: Option<Keys>,
+    /// Who else may know what.
+    pub access: Access,
     /// Count the run times of the programs.
     pub debug: bool,
     /// The error of the stamps, in laboratories.
     pub lab_clock: Option<LabClock>,
+}
+
+impl Args {
+    /// Says what those learn who can send an echo request to this host.
+    pub fn warn_of_trust(&self) {
+        if self.access.open {
+            log::warn!(
+                "--open: whoever can ping this host learns the names of its namespaces and devices, its clock{}",
+                if self.explain.is_some() {
+                    ", and what ran on its CPUs (--explain)"
+                } else {
+                    ""
+                }
+            );
+        } else if self.keys.is_some() {
+            log::info!("clients without a key (--key-file) get no stamps");
+        } else {
+            log::info!(
+                "clients get stages and reasons of drops; names, blame and the clock are for --key-file or --open"
+            );
+        }
+    }
+
+    /// Whether anybody gets names of namespaces and devices.
+    pub fn sends_names(&self) -> bool {
+        !self.access.private && (self.access.open || self.keys.is_some())
+    }
+}
+
+// A doc comment would be the help of the program.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[expect(
+    missing_docs,
+    reason = "a doc comment here would be the help of the program"
+)]
+pub struct Access {
+    /// With -s: tell everybody everything: names, blame, and times of the clock. Without it and without
+    /// --key-file, a client learns stages and reasons of drops only
+    #[arg(long, conflicts_with_all = ["client", "key_file"], help_heading = heading::TRUST)]
+    pub open: bool,
+
+    /// With -s: send nobody names of network namespaces, containers, pods and devices
+    #[arg(long, conflicts_with = "client", help_heading = heading::TRUST)]
+    pub private: bool,
+
+    /// With -s: stamp only the probes from these addresses or networks
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "client", help_heading = heading::TRUST)]
+    pub allow: Vec<IpNet>,
+
+    /// With -s: stamp none from these; of several networks that hold an address, the smallest counts
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "client", help_heading = heading::TRUST)]
+    pub deny: Vec<IpNet>,
+}
+
+impl Access {
+    /// What the programs are to know from their start.
+    pub fn trust(&self) -> Result<Trust> {
+        let mut both = self
+            .allow
+            .iter()
+            .filter(|network| self.deny.contains(network));
+        if let Some(network) = both.next() {
+            return Err(Usage(format!("{network} is in --allow and in --deny")).into());
+        }
+        Ok(Trust {
+            open: self.open,
+            has_peers: !(self.allow.is_empty() && self.deny.is_empty()),
+            deny_others: !self.allow.is_empty(),
+        })
+    }
+
+    /// Fills the map of who is served.
+    pub fn list(&self, map: &impl MapCore) -> Result<()> {
+        let networks = [(&self.allow, 1), (&self.deny, 0)];
+        for (network, served) in networks
+            .iter()
+            .flat_map(|(list, n)| list.iter().map(move |net| (net, n)))
+        {
+            map.update(&lpm_key(network), &u32::to_ne_bytes(*served), MapFlags::ANY)
+                .with_context(|| format!("list {network} (--allow, --deny)"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of a network in a trie of longest prefixes, in which IPv4 is `::ffff:a.b.c.d`.
+fn lpm_key(network: &IpNet) -> [u8; 20] {
+    let (address, bits) = match network {
+        IpNet::V4(net) => (
+            net.addr().to_ipv6_mapped(),
+            96 + u32::from(net.prefix_len()),
+        ),
+        IpNet::V6(net) => (net.addr(), u32::from(net.prefix_len())),
+    };
+    let mut key = [0; 20];
+    key[..4].copy_from_slice(&bits.to_ne_bytes());
+    key[4..].copy_from_slice(&address.octets());
+    key
+}
+
+/// A network, or one address.
+fn network(text: &str) -> std::result::Result<IpNet, String> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    let network = one.or_else(|_| text.parse::<IpNet>());
+    network.map(|network| network.trunc()).map_err(|_| {
+        format!("'{text}' is neither a network, such as 10.0.0.0/8 or fd00::/8, nor an address")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_and_addresses_are_read() {
+        let said = |text| network(text).map(|network| network.to_string());
+        assert_eq!(said("10.1.2.3/8"), Ok("10.0.0.0/8".to_owned()));
+        assert_eq!(said("fd00::1"), Ok("fd00::1/128".to_owned()));
+        for bad in ["", "10.0.0.0/33", "10.0.0", "web1", "10.0.0.0/255.0.0.0"] {
+            assert!(said(bad).is_err(), "{bad}");
+        }
+    }
 }

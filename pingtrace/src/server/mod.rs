@@ -11,5 +11,5 @@ mod run;
 mod slot;
 mod stamp_sender;
 
-pub use args::Args;
+pub use args::{Access, Args};
 pub use run::{arrival_filters, run};

@@ -1,7 +1,9 @@
 //! Drop reports: a server reports to a client the packets that the server's kernel dropped. A report is a
 //! stamp packet with the probe's stamps, the drop, and its names by the server's kernel.
 
-use super::slot::{address, family, is_own_reply, left_by, notified, packet, probe, stamps};
+use super::slot::{
+    address, family, is_own_reply, is_trusted, left_by, notified, packet, probe, stamps,
+};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
@@ -111,11 +113,7 @@ impl DropReports {
         if !same || !mine || !is_lost(&slot) {
             return None;
         }
-        let mut drop = drops::local(&slot.drop);
-        self.names.name_drop(&mut drop);
-        if !self.send_names {
-            (drop.device, drop.netns_name) = (None, None);
-        }
+        let drop = self.told(&slot);
         // The device also of a link-local client whose packet was dropped before a reply was queued.
         let device = Some(left_by(&slot)).filter(|device| *device != 0);
         let device = device.unwrap_or(slot.drop.ifindex);
@@ -125,6 +123,23 @@ impl DropReports {
             family: family(&slot),
             message: message(&slot, &drop),
         })
+    }
+
+    /// The drop as far as the client may know it: a stranger gets its reason, and its device if that is in the
+    /// namespace that answers.
+    fn told(&mut self, slot: &pt_stamp_slot) -> KernelDrop {
+        let mut drop = drops::local(&slot.drop);
+        self.names.name_drop(&mut drop);
+        if !self.send_names || !is_trusted(slot) {
+            (drop.device, drop.netns_name) = (None, None);
+        }
+        if !is_trusted(slot) {
+            drop.location.name = None;
+            if drop.netns != self.own_netns {
+                (drop.netns, drop.ifindex) = Default::default();
+            }
+        }
+        drop
     }
 }
 

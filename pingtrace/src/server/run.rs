@@ -5,6 +5,7 @@ use super::Args;
 use super::clients::Clients;
 use super::devices::Devices;
 use super::names::Names;
+use super::slot;
 use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
 use crate::control::Control;
@@ -39,9 +40,11 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let _lock = ServerLock::take()?;
     let own = Namespace::current().context("find this network namespace")?;
     let own = Netns(own.inode());
-    let setup = setup(args, own);
+    let setup = setup(args, own)?;
     let (mut storage, mut inband_storage) = (object::storages(), Storage::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup)?;
+    args.access.list(&tracer.maps().peers)?;
+    tracer.set_keys(args.keys.as_ref());
     let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, args)?;
     // Last: a reply that is stamped before its device is would leave a stamp packet pending.
@@ -50,6 +53,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         inband.tracer_started(&setup);
     }
     log_points(&tracer);
+    args.warn_of_trust();
     warn_of_ignored_echo();
     let mut recorder_storage = Storage::uninit();
     let recording = args
@@ -60,11 +64,12 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let pending = RefCell::new(Vec::new());
     let ring = ring(&tracer, &pending)?;
     let explainer = recording.as_ref().map(explain::Start::explainer);
-    let mut sender = StampSender::new(own, explainer, names(&setup, &devices)?);
+    let names_of = names(&setup, &devices)?;
+    let mut sender = StampSender::new(own, explainer, names_of, args.keys);
     let mut ticks = explain::Ticks::default();
     let mut clients = Clients::new(&tracer)?;
     let mut signals = control.wake()?;
-    let names = !args.private;
+    let names = args.sends_names();
     confine(Mode::Server { names }, &[])?;
     story::date_lines();
     let start_ns = monotonic_ns();
@@ -84,6 +89,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
             ticks.start(tracer.receiving_cpus());
         }
         sender.send(&tracer.table, &mut pending.borrow_mut());
+        if std::mem::take(&mut sender.other_key) {
+            warn_of_other_key(&tracer);
+        }
         match devices.update() {
             Ok(any) => sender.devices_changed(any),
             Err(e) => log::warn!("{e:#}; a device that has come or gone may be missed"),
@@ -110,26 +118,27 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
 }
 
 /// What the programs are to stamp; `own` is this network namespace.
-fn setup(args: &Args, own: Netns) -> Setup {
+fn setup(args: &Args, own: Netns) -> Result<Setup> {
     let role = Role::Server {
         host: args.userid.unwrap_or(1),
-        host_id: if args.userid.is_some() { 0 } else { host::id() },
-        // Hosts differ by their boot ids, two of one kernel by what the user set.
-        on_the_way: TRANSIT | args.userid.unwrap_or(host::id() as u16 | 1),
+        knows_local: args.userid.is_none(),
+        trust: args.access.trust()?,
+        // A number by chance, which says nothing of the host, or what the user set.
+        on_the_way: TRANSIT | args.userid.unwrap_or(host::secret::<1>()?[0] as u16 | 1),
     };
     let local = args.nslocal || args.userid.is_some();
     if let Some(epoch) = args.lab_clock.map(|clock| clock.epoch_ns) {
         log::warn!("--lab-clock: stamps are wrong on purpose, from {epoch} ns of CLOCK_MONOTONIC");
     }
-    Setup {
+    Ok(Setup {
         role,
         explain: args.explain,
         slots: SLOTS,
         only_netns: local.then_some(own),
         lab_clock: args.lab_clock,
         own_netns: own,
-        send_names: !args.private,
-    }
+        send_names: args.sends_names(),
+    })
 }
 
 /// What names are sent from, if any are.
@@ -300,6 +309,16 @@ fn warn_of_ignored_echo() {
     }
 }
 
+/// A client has another key, and is told so by the tag of its replies.
+fn warn_of_other_key(tracer: &Tracer<'_>) {
+    let refused = tracer.refused();
+    log::warn!(
+        "requests with the tag of another key (--key-file): {}, the last one from {}",
+        refused.other_key,
+        slot::address(&refused.other_key_peer, 0).ip()
+    );
+}
+
 fn log_points(tracer: &Tracer<'_>) {
     for (point, why) in &tracer.missing {
         log::warn!("{} cannot be stamped here: {why}", point.name());
@@ -325,7 +344,7 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
     if sender.explainer.is_some() {
         log::info!("{} slow probes explained", sender.blamed);
     }
-    let kernel = tracer.losses();
+    let (kernel, refused) = (tracer.losses(), tracer.refused());
     let losses = [
         ("stamp packets held back by the rate limit", sender.limited),
         ("stamp packets that could not be sent", sender.failed),
@@ -341,6 +360,16 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
             kernel.evicted_stranger,
         ),
         ("requests of such sources without a slot", kernel.no_slot),
+        (
+            "requests from addresses that are not served",
+            refused.denied,
+        ),
+        (
+            "requests without a tag, as this server has keys",
+            refused.untagged,
+        ),
+        ("requests with the tag of another key", refused.other_key),
+        ("requests whose tag was used before", refused.replayed),
         (
             "stamp packets forgotten: ring buffer full",
             kernel.pending_overflow,

@@ -16,6 +16,11 @@ pub fn is_own_reply(slot: &pt_stamp_slot) -> bool {
     queued && slot.state & pt_state::PT_REC_DELIVERED.0 as u16 != 0
 }
 
+/// Whether its client may know everything, not only what a stranger may.
+pub fn is_trusted(slot: &pt_stamp_slot) -> bool {
+    slot.state & pt_state::PT_REC_TRUSTED.0 as u16 != 0
+}
+
 /// The first device that the reply left by; 0 if that was not seen.
 pub fn left_by(slot: &pt_stamp_slot) -> u32 {
     let mut reply = entries(slot, Direction::Reply);

@@ -2,13 +2,16 @@
 //! stamps came later.
 
 use super::names::Names;
-use super::slot::{address, family, is_own_reply, left_by, notified, packet, probe, stamps};
+use super::slot::{
+    address, family, is_own_reply, is_trusted, left_by, notified, packet, probe, stamps,
+};
 use crate::capture::explain::Explainer;
 use crate::kernel::table::Table;
 use crate::server::reports::{self, DropReports};
 use crate::units::monotonic_ns;
 use crate::wire::entry::Entry;
 use crate::wire::extension::Extension;
+use crate::wire::key::Keys;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::socket::ProbeSocket;
@@ -38,8 +41,12 @@ pub struct StampSender {
     pub explainer: Option<Explainer>,
     /// Absent if none are to be sent.
     names: Option<Names>,
+    /// Stamp packets have a tag, if there are any.
+    keys: Option<Keys>,
     /// Number of slow probes whose blame was sent.
     pub blamed: u64,
+    /// Requests have come with the tag of another key, and nobody was told yet.
+    pub other_key: bool,
     pub sent: u64,
     pub limited: u64,
     pub failed: u64,
@@ -49,8 +56,14 @@ pub struct StampSender {
 
 impl StampSender {
     /// Nothing is pending yet.
-    pub fn new(own_netns: Netns, explainer: Option<Explainer>, names: Option<Names>) -> Self {
+    pub fn new(
+        own_netns: Netns,
+        explainer: Option<Explainer>,
+        names: Option<Names>,
+        keys: Option<Keys>,
+    ) -> Self {
         Self {
+            keys,
             explainer,
             drops: DropReports::new(own_netns, names.is_some()),
             names,
@@ -58,6 +71,7 @@ impl StampSender {
             done: vec![Default::default(); SLOTS as usize],
             sockets: HashMap::new(),
             limits: Limits::default(),
+            other_key: false,
             sent: 0,
             limited: 0,
             failed: 0,
@@ -91,6 +105,7 @@ impl StampSender {
                 pt_pending_kind::PT_PENDING_BLAME => self.blame(table, &o),
                 // Only wakes this process.
                 pt_pending_kind::PT_PENDING_RECEIVER => {}
+                pt_pending_kind::PT_PENDING_OTHER_KEY => self.other_key = true,
                 pt_pending_kind::PT_PENDING_NAME => {
                     self.names.iter_mut().for_each(|names| names.wanted(&o));
                 }
@@ -141,7 +156,7 @@ impl StampSender {
         self.blamed += 1;
         let device = left_by(&slot);
         let (from, to) = (address(&slot.local, device), address(&slot.peer, device));
-        self.transmit(from, to, family(&slot), &message);
+        self.transmit(from, to, family(&slot), message);
     }
 
     /// Sends what is ready: one packet a probe in version 0, as many probes as fit in version 1.
@@ -158,7 +173,7 @@ impl StampSender {
             rest = &rest[taken..];
         }
         for report in self.drops.due(table, monotonic_ns()) {
-            self.transmit(report.from, report.to, report.family, &report.message);
+            self.transmit(report.from, report.to, report.family, report.message);
         }
     }
 
@@ -192,7 +207,7 @@ impl StampSender {
             taken += 1;
             sent.extend(entries);
         }
-        if let Some(names) = &mut self.names {
+        if let Some(names) = self.names.as_mut().filter(|_| is_trusted(head)) {
             names.fill(&mut packet, &sent);
         }
         let device = left_by(head);
@@ -200,19 +215,22 @@ impl StampSender {
             address(&head.local, device),
             address(&head.peer, device),
             family,
-            &packet.finish(),
+            packet.finish(),
         );
         taken
     }
 
-    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, message: &[u8]) {
+    fn transmit(&mut self, from: SocketAddr, to: SocketAddr, family: Family, mut message: Vec<u8>) {
+        if let Some(keys) = &self.keys {
+            keys.tag_packet(&mut message, family);
+        }
         if !self.limits.take(monotonic_ns(), to) {
             self.limited += 1;
             return;
         }
         match self
             .socket(from, family)
-            .and_then(|s| Ok(s.send(message, &to.into())?))
+            .and_then(|s| Ok(s.send(&message, &to.into())?))
         {
             Ok(()) => self.sent += 1,
             Err(e) => {

@@ -187,7 +187,7 @@ mod tests {
     }
 
     fn probe(session: SessionId, sequence: u32) -> Vec<u8> {
-        let mut probe = Probe::new(Family::V4, Version::V1, session, 144, 0, 0);
+        let mut probe = Probe::new(Family::V4, Version::V1, session, 144, 0);
         probe.at(Sequence(sequence), 1).to_vec()
     }
 

@@ -67,8 +67,8 @@ pub struct Header {
 pub struct HeaderV1 {
     /// The part that both versions have.
     pub common: Header,
-    /// Hash of the client's boot id; 0 unknown.
-    pub host_id: U64,
+    /// 0: a packet says nothing of the host that it is from.
+    pub reserved: U64,
     /// In a reply what the server gives to the client, in a request the last one that the client was given; 0:
     /// none. It means nothing to a client.
     pub cookie: U64,
@@ -221,14 +221,14 @@ macro_rules! same_offsets {
 same_offsets!(Header, pt_header:
     kind r#type, code code, checksum checksum, id id, sequence16 sequence16, version version,
     num num, flags flags, magic magic, capacity capacity, session session, sequence sequence);
-same_offsets!(HeaderV1, pt_header: common r#type, host_id host_id, cookie cookie);
+same_offsets!(HeaderV1, pt_header: common r#type, reserved reserved, cookie cookie);
 same_offsets!(EntryV1, pt_stamp:
     time_ns time_ns, netns netns, ifindex ifindex, host host, point point, cpu cpu, aux aux);
 same_offsets!(WindowEntry, pt_stamp: statuses time_ns, host host, kind point, running cpu, back aux);
 same_offsets!(TextEntry, pt_stamp: text time_ns, host host, kind point, about cpu, back aux);
 
 const _: () = {
-    assert!(size_of::<Header>() == offset_of!(pt_header, host_id));
+    assert!(size_of::<Header>() == offset_of!(pt_header, reserved));
     assert!(offset_of!(HeaderV1, tag) == size_of::<pt_header>());
     assert!(size_of::<HeaderV1>() == pt_wire::PT_V1_HEADER.0 as usize);
     assert!(size_of::<EntryV1>() == size_of::<pt_stamp>());

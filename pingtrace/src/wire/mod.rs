@@ -17,6 +17,9 @@ pub mod extension;
 /// The names of a server's namespaces and devices.
 pub mod names;
 
+/// Keys, and the tags that they make.
+pub mod key;
+
 /// The packet that a client sends.
 pub mod probe;
 /// The packet that a server sends.

@@ -2,9 +2,10 @@
 
 use super::extension::question;
 use super::flows::Flows;
+use super::key::Keys;
 use super::layout::{EntryV1, HeaderV1, V1_ENTRY, V1_HEADER, set_checksum};
 use super::number::{Sequence, SessionId};
-use super::protocol::{Family, Version};
+use super::protocol::{AUTH, Family, Version};
 use pnet_packet::util::checksum;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -18,6 +19,7 @@ pub struct Probe {
     version: Version,
     family: Family,
     flows: Flows,
+    keys: Option<Keys>,
 }
 
 impl Probe {
@@ -28,14 +30,12 @@ impl Probe {
         session: SessionId,
         size: usize,
         flags: u16,
-        host_id: u64,
     ) -> Self {
         let mut bytes = vec![0; size.max(V1_HEADER)];
         let mut header = HeaderV1::new(version, session, bytes.len());
         header.common.kind = family.request();
         if version == Version::V1 {
             header.common.flags = flags.into();
-            header.host_id = host_id.into();
         }
         bytes[..V1_HEADER].copy_from_slice(header.as_bytes());
         Self {
@@ -43,6 +43,7 @@ impl Probe {
             version,
             family,
             flows: Flows::ONE,
+            keys: None,
         }
     }
 
@@ -50,6 +51,18 @@ impl Probe {
     #[must_use]
     pub fn in_flows(self, flows: Flows) -> Self {
         Self { flows, ..self }
+    }
+
+    /// With the tag of a key.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Option<Keys>) -> Self {
+        self.keys = keys.filter(|_| self.version == Version::V1);
+        if self.keys.is_some()
+            && let Ok((header, _)) = HeaderV1::mut_from_prefix(&mut self.bytes)
+        {
+            header.common.flags |= AUTH;
+        }
+        self
     }
 
     /// The packet for one send, with the last cookie of the server, 0 if there was none.
@@ -71,6 +84,9 @@ impl Probe {
                 *entry = ask.map_or_else(EntryV1::new_zeroed, |(back, age)| question(back, age));
                 header.common.num = u8::from(ask.is_some());
             }
+        }
+        if let Some(keys) = &self.keys {
+            keys.tag_request(&mut self.bytes);
         }
         if self.family == Family::V4 {
             // Behind the question all is zero and adds nothing to the sum.

@@ -8,6 +8,8 @@ pub const DONTADD: u16 = pt_wire::PT_FLAG_DONTADD.0 as u16;
 pub const INBAND: u16 = pt_wire::PT_FLAG_INBAND.0 as u16;
 /// Send a stamp packet.
 pub const RECORD: u16 = pt_wire::PT_FLAG_RECORD.0 as u16;
+/// The request has a tag.
+pub const AUTH: u16 = pt_wire::PT_FLAG_AUTH.0 as u16;
 /// Say with which TTL the request arrived.
 pub const TTL: u16 = pt_wire::PT_FLAG_TTL.0 as u16;
 

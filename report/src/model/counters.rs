@@ -71,6 +71,9 @@ pub struct Counters {
     pub path_changes: u64,
     /// Probes of the schedule that had not left when the time was over: the client could not keep up.
     pub unsent: u64,
+    /// Stamp packets without the tag of the key that the server has shown: forged.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub untagged: u64,
 }
 
 /// Whether a count is the one that an absent field stands for.
@@ -117,6 +120,7 @@ impl Counters {
             icmp_unrelated: since(|c| c.icmp_unrelated),
             path_changes: since(|c| c.path_changes),
             unsent: since(|c| c.unsent),
+            untagged: since(|c| c.untagged),
         }
     }
 
@@ -133,7 +137,7 @@ impl Counters {
     }
 
     /// Every other counter: each is 0 in a run without trouble. With its name for people.
-    pub fn oddities(&self) -> [(&'static str, u64); 17] {
+    pub fn oddities(&self) -> [(&'static str, u64); 18] {
         let Counters {
             sent: _,
             replied: _,
@@ -166,6 +170,7 @@ impl Counters {
             icmp_unrelated,
             path_changes,
             unsent,
+            untagged,
         } = *self;
         [
             ("late replies", late),
@@ -185,6 +190,7 @@ impl Counters {
             ("ICMP errors about no probe in flight", icmp_unrelated),
             ("path changes by the TTL", path_changes),
             ("probes not sent in time", unsent),
+            ("stamp packets without the key's tag", untagged),
         ]
     }
 

@@ -11,12 +11,14 @@ pub use shell::{Moment, Shell};
 use super::args::Mode;
 use super::index::ProbeIndex;
 use super::journey::{Arrival, Identity, Journey, Unanswered};
+use super::key_check::KeyCheck;
 use super::negotiation::Negotiation;
 use super::overflows::Overflows;
 use super::session::{Answer, Event, FirstAnswer, Session};
 use super::slot_stamps::SlotStamps;
 use crate::wire::extension::Extension;
 use crate::wire::icmp_error::IcmpError;
+use crate::wire::key::Keys;
 use crate::wire::number::Sequence;
 use crate::wire::packet::{self, Packet};
 use crate::wire::protocol::{Family, Version};
@@ -44,6 +46,8 @@ pub struct Setup {
     pub interval_ns: Option<u64>,
     /// A later reply is late.
     pub timeout_ns: u64,
+    /// Those that the server may have too.
+    pub keys: Option<Keys>,
 }
 
 /// A probe that was just answered for the first time.
@@ -61,6 +65,7 @@ pub struct Core {
     /// Joins the stamps of answered probes.
     pub journey: Journey,
     negotiation: Negotiation,
+    key_check: KeyCheck,
     /// The state of each probe.
     pub session: Session,
     /// Times at which the socket's receive buffer was full.
@@ -81,6 +86,7 @@ impl Core {
         Self {
             journey: Journey::new(setup.identity),
             negotiation: Negotiation::new(setup.mode, setup.timeout_ns),
+            key_check: KeyCheck::new(setup.keys),
             session: Session::new(setup.slots, setup.timeout_ns),
             overflows: Overflows::default(),
             asked: setup.mode.first(),
@@ -137,6 +143,10 @@ impl Core {
             if packet.version == Version::V1 {
                 return None;
             }
+        }
+        if !self.key_check.admits(&packet, message) {
+            shell.counters().untagged += 1;
+            return None;
         }
         if packet.cookie != 0 {
             shell.keep_cookie(packet.cookie);

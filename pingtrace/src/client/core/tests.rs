@@ -163,6 +163,7 @@ impl Run {
             start_ns: START_NS - first * US,
             interval_ns: Some(US),
             timeout_ns: 1_000_000,
+            keys: None,
         };
         let mut core = Core::new(setup, 0);
         core.session.skip_to(first);

@@ -41,7 +41,7 @@ fn flood(peer: IpAddr, size: usize, end: u64) -> Result<(u32, u32)> {
     let session = SessionId(std::process::id());
     let socket = ProbeSocket::open(family, &Options::default())?;
     let to = SockAddr::from(SocketAddr::new(peer, 0));
-    let mut probe = Probe::new(family, Version::V1, session, size, 0, 0);
+    let mut probe = Probe::new(family, Version::V1, session, size, 0);
     let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
     let (mut sent, mut answered) = (0, 0);
     loop {
