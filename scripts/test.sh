@@ -56,7 +56,7 @@ fi
 # One package alone would get its dependencies with other features, and compile them again.
 run cargo test --locked --workspace --no-run
 run cargo test --locked --workspace --lib --bins
-run cargo test --locked --workspace --exclude pingtrace --test '*'
+run cargo test --locked --workspace --exclude pingtrace --exclude fuzz --test '*'
 run cargo test --locked --workspace --doc
 go_first
 run cargo test --locked --workspace --test e2e -- --test-threads=1
