@@ -91,7 +91,7 @@ fn record_packets_stay_under_their_rate_and_replies_do_not_suffer() {
         story
     });
     let sent = record_packets_sent(&story);
-    let limited = said(&story, "held back by the rate limit");
+    let limited = said(&story, "rate limit of one client");
     assert_eq!(sent, arrived, "{story:#?}");
     assert_eq!(sent + limited, u64::from(COUNT), "{story:#?}");
     // Of a machine that cannot send more in this time none is held back.

@@ -5,6 +5,7 @@ use super::harness::{
     Finished, Server, alone, at_device, client, finish, kill, pingtrace, points, program, start,
     status, until, wire,
 };
+use super::kit::attacker::wait_for_cookie;
 use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::selftest::inject::forwarder::{Action, Forwarder, Kind, Plan, Rule};
 use pingtrace::wire::protocol::Family;
@@ -430,7 +431,13 @@ fn the_text_says_where_and_why() {
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let args = format!("-c {} --nslocal -i 5ms -C 400 -W 0.3 -m 10s", lab.server.v4);
     let child = pingtrace(&lab.client.ns, &args);
-    let run = during(&lab, child, || shape(&lab.server), || unshape(&lab.server));
+    let run = during(
+        &lab,
+        "10.77.0.2",
+        child,
+        || shape(&lab.server),
+        || unshape(&lab.server),
+    );
     let cause = "server reply: QDISC_DROP in __dev_queue_xmit, eth0, netns ";
     assert!(run.stdout.contains(cause), "{}", run.stdout);
     let summary = " server reply (QDISC_DROP in __dev_queue_xmit, eth0 in netns ";
@@ -450,10 +457,12 @@ fn with_fault_to(
     end: impl Fn(),
 ) -> Finished {
     let args = format!("-c {host} {options} {PROBES}");
-    during(lab, pingtrace(&lab.client.ns, &args), begin, end)
+    during(lab, host, pingtrace(&lab.client.ns, &args), begin, end)
 }
 
-fn during(lab: &Lab, child: Child, begin: impl Fn(), end: impl Fn()) -> Finished {
+fn during(lab: &Lab, host: &str, child: Child, begin: impl Fn(), end: impl Fn()) -> Finished {
+    let is_v6 = host.contains(':');
+    wait_for_cookie(&lab.server.ns, if is_v6 { Family::V6 } else { Family::V4 });
     until("the client probes", || sent(lab) >= BEFORE);
     begin();
     thread::sleep(FAULT);

@@ -6,6 +6,7 @@
     reason = "raw sockets, signals and scheduling of the tools"
 )]
 
+mod amplifier;
 mod caches;
 mod cleanup;
 mod clocks;

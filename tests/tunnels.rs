@@ -2,7 +2,8 @@
 
 use super::faults::{ONE_CLOCK, TWO_CLOCKS, slow_queue};
 use super::harness::{Server, client};
-use netns::{Host, Lab, Namespace, Netlink};
+use super::kit::attacker::on_device;
+use netns::{Lab, Namespace, Netlink};
 use pingtrace::kernel::thread::pin;
 use pingtrace::wire::entry::Entry;
 use pingtrace::wire::number::{Sequence, SessionId};
@@ -12,7 +13,7 @@ use pingtrace::wire::protocol::{Family, INBAND, Version};
 use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use report::model::{Ifindex, Point};
 use serde_json::Value;
-use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -277,18 +278,6 @@ impl<'l> Sender<'l> {
             }
         }
     }
-}
-
-/// Where a frame of this `EtherType` is sent.
-fn on_device(host: &Host, kind: u16) -> SockAddr {
-    let mut storage = SockAddrStorage::zeroed();
-    // SAFETY: the storage has room for every kind of address.
-    let to = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-    to.sll_family = libc::AF_PACKET as u16;
-    to.sll_protocol = kind.to_be();
-    to.sll_ifindex = host.ifindex.cast_signed();
-    // SAFETY: an address of this kind was written.
-    unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as u32) }
 }
 
 /// Real frames of every kind, each before the probe that it carries: the server's device receives

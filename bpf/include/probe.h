@@ -251,7 +251,7 @@ struct pt_name {
 enum pt_pending_kind {
 	PT_PENDING_STAMPS, /* its client needs a stamp packet */
 	PT_PENDING_DROP, /* a packet of it was dropped */
-	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it */
+	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it; or STAMPS too */
 	PT_PENDING_RECEIVER, /* no probe: a CPU or a NAPI thread receives its first one */
 	PT_PENDING_OTHER_KEY, /* requests have the tag of another key */
 	PT_PENDING_NAME, /* a place has no name yet: `slot` is its netns, `session` its ifindex */

@@ -769,12 +769,12 @@ static __always_inline void handed_over(struct pt_stamp_slot *rec, const struct 
 		pt_settle(index_of(p));
 	if (!own)
 		return;
-	if (pending)
-		notify(p, PT_PENDING_STAMPS);
 	if (explain_ns && rec->state & PT_REC_TRUSTED && !(rec->state & PT_REC_SLOW) &&
 	    stay_ns(rec) >= explain_ns) {
 		rec->state |= PT_REC_SLOW;
 		notify(p, PT_PENDING_BLAME);
+	} else if (pending) {
+		notify(p, PT_PENDING_STAMPS);
 	}
 }
 

@@ -87,7 +87,7 @@ pub fn sh(ns: &Namespace, line: &str) {
 }
 
 /// Waits until something is so; fails after [`SOON`].
-pub fn until(what: &str, so: impl Fn() -> bool) {
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !so() {
         assert!(Instant::now() < deadline, "{what}: not within {SOON:?}");

@@ -1,5 +1,6 @@
 //! What the tests are made with.
 
+pub mod attacker;
 pub mod crowd;
 pub mod harness;
 pub mod hold;

@@ -292,8 +292,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         })
     }
 
-    /// Waits a little for stamps under way. In band they travel in a reply: a few more echo requests, which
-    /// no statistics count, fetch the stamps taken after the last reply had passed the last writable hook.
+    /// Waits a little for stamps under way. A few more echo requests, which no statistics count, fetch in their
+    /// replies the stamps taken after the last reply had passed the last writable hook, and in their stamp
+    /// packets those of probes that had none: the first ones, which returned no cookie yet.
     fn collect(&mut self) {
         self.core.collect();
         let shared = self.here.shared;
@@ -306,7 +307,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if before == (0, None) {
                 break;
             }
-            if asked == StampReturn::Inband {
+            if matches!(asked, StampReturn::Inband | StampReturn::Compact) {
                 let question = shared.question(index, sent_ns);
                 let probe = &mut probes[asked as usize];
                 let cookie = shared.cookie.load(Ordering::Relaxed);

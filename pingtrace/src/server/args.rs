@@ -88,6 +88,10 @@ pub struct Access {
     /// With -s: stamp none from these; of several networks that hold an address, the smallest counts
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "client", help_heading = heading::TRUST)]
     pub deny: Vec<IpNet>,
+
+    /// With -s: send version 0 clients all stamps, also in packets longer than their requests
+    #[arg(long, conflicts_with = "client", help_heading = heading::TRUST)]
+    pub v0: bool,
 }
 
 impl Access {

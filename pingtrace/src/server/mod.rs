@@ -5,6 +5,7 @@ mod args;
 mod clients;
 mod devices;
 pub mod inband;
+mod limits;
 mod names;
 mod reports;
 mod run;

@@ -1,43 +1,35 @@
 //! Drop reports: a server reports to a client the packets that the server's kernel dropped. A report is a
 //! stamp packet with the probe's stamps, the drop, and its names by the server's kernel.
 
-use super::slot::{
-    address, family, is_own_reply, is_trusted, left_by, notified, packet, probe, stamps,
-};
+use super::slot::{is_own_reply, is_trusted, left_by, notified, packet, probe, stamps};
 use crate::kernel::drops;
 use crate::kernel::table::Table;
 use crate::output::names::NameBook;
 use crate::wire::entry::Entry;
 use crate::wire::extension::{About, Extension};
-use crate::wire::layout::TEXT;
-use crate::wire::protocol::{Family, Version};
 use crate::wire::stamp_packet::StampPacket;
 use bpf::pingtrace::types::{pt_pending, pt_stamp_slot};
-use report::analysis::blame::to_wire;
-use report::model::{Blame, KernelDrop, Netns};
-use std::net::SocketAddr;
+use report::model::{KernelDrop, Netns};
 
-/// Delay of a report, ns: a reply that leaves after all in this time is not lost.
-const SETTLE_NS: u64 = 10_000_000;
-/// Time between a report and its repetition, ns: the first one may be dropped by the same queue.
-const AGAIN_NS: u64 = 150_000_000;
+/// Delay of a report, ns: a reply that leaves after all in this time is not lost, and a queue that dropped it has
+/// room again. The client waits for longer.
+const SETTLE_NS: u64 = 100_000_000;
 /// Upper bound on waiting reports.
 const MAX_WAITING: usize = 8192;
 
 struct Waiting {
     at_ns: u64,
-    again: bool,
     event: pt_pending,
 }
 
 /// A report that is due.
 pub struct Report {
-    /// The address that was probed.
-    pub from: SocketAddr,
-    /// The client.
-    pub to: SocketAddr,
-    /// Of both.
-    pub family: Family,
+    /// Number of the slot of the probe.
+    pub place: u32,
+    /// That slot.
+    pub slot: pt_stamp_slot,
+    /// The device by which a link-local client is reached.
+    pub device: u32,
     /// The ICMP message.
     pub message: Vec<u8>,
 }
@@ -73,7 +65,6 @@ impl DropReports {
         }
         self.waiting.push(Waiting {
             at_ns: now + SETTLE_NS,
-            again: true,
             event,
         });
     }
@@ -89,21 +80,8 @@ impl DropReports {
             .into_iter()
             .partition(|w: &Waiting| w.at_ns <= now);
         self.waiting = later;
-        let mut reports = Vec::new();
-        for w in due {
-            let Some(report) = self.report(table, &w.event) else {
-                continue;
-            };
-            reports.push(report);
-            if w.again {
-                self.waiting.push(Waiting {
-                    at_ns: now + AGAIN_NS,
-                    again: false,
-                    event: w.event,
-                });
-            }
-        }
-        reports
+        let reports = due.iter().filter_map(|w| self.report(table, &w.event));
+        reports.collect()
     }
 
     fn report(&mut self, table: &Table, event: &pt_pending) -> Option<Report> {
@@ -118,10 +96,10 @@ impl DropReports {
         let device = Some(left_by(&slot)).filter(|device| *device != 0);
         let device = device.unwrap_or(slot.drop.ifindex);
         Some(Report {
-            from: address(&slot.local, device),
-            to: address(&slot.peer, device),
-            family: family(&slot),
-            message: message(&slot, &drop),
+            place: event.slot,
+            device,
+            message: message(&slot, &drop)?,
+            slot,
         })
     }
 
@@ -149,23 +127,10 @@ fn is_lost(slot: &pt_stamp_slot) -> bool {
     slot.drop.ns != 0 && !stamps(slot, 0).iter().any(later)
 }
 
-/// The message with blame for a probe's slow segments, as far as there is room; none without blame.
-pub fn blame_message(slot: &pt_stamp_slot, blame: &[Blame]) -> Option<Vec<u8>> {
-    let mut packet = packet(slot, Version::V1);
-    let text = to_wire(blame, packet.room() * TEXT);
-    if text.is_empty() {
-        return None;
-    }
-    for extension in Extension::texts(About::Blame, &text, 0) {
-        packet.push_extension(&extension);
-    }
-    Some(packet.trimmed().finish())
-}
-
 /// The message of a report; what a small packet has no room for is left out, the least important parts
 /// first.
-fn message(slot: &pt_stamp_slot, drop: &KernelDrop) -> Vec<u8> {
-    let mut packet = packet(slot, Version::V1);
+fn message(slot: &pt_stamp_slot, drop: &KernelDrop) -> Option<Vec<u8>> {
+    let mut packet = packet(slot, false)?;
     packet.push_extension(&Extension::Drop {
         ns: drop.ns,
         netns: drop.netns,
@@ -180,7 +145,7 @@ fn message(slot: &pt_stamp_slot, drop: &KernelDrop) -> Vec<u8> {
     }
     name(&mut packet, About::Device, drop.device.as_ref());
     name(&mut packet, About::Netns, drop.netns_name.as_ref());
-    packet.trimmed().finish()
+    Some(packet.trimmed().finish())
 }
 
 fn name(packet: &mut StampPacket, about: About, name: Option<&String>) {

@@ -65,7 +65,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let ring = ring(&tracer, &pending)?;
     let explainer = recording.as_ref().map(explain::Start::explainer);
     let names_of = names(&setup, &devices)?;
-    let mut sender = StampSender::new(own, explainer, names_of, args.keys);
+    let mut sender = StampSender::new(own, explainer, names_of, args.keys, args.access.v0);
     let mut ticks = explain::Ticks::default();
     let mut clients = Clients::new(&tracer)?;
     let mut signals = control.wake()?;
@@ -331,6 +331,20 @@ fn log_points(tracer: &Tracer<'_>) {
     log::debug!("points: {}", list.join(", "));
 }
 
+/// What was not sent, by reason, and how near the rates came to their limits.
+fn log_withheld(sender: &StampSender) {
+    for (why, count) in sender.withheld.all().filter(|(_, count)| *count > 0) {
+        log::info!("stamp packets withheld, {}: {count}", why.describe());
+    }
+    if sender.cookies > 0 {
+        log::info!("packets with a cookie alone: {}", sender.cookies);
+    }
+    let [one, all] = sender.limits.most_percent();
+    if all > 0 {
+        log::info!("rate limits in use: at most {one} % of one client's, {all} % of that of all");
+    }
+}
+
 fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
     let (written, inband) = devices
         .inband
@@ -344,9 +358,9 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
     if sender.explainer.is_some() {
         log::info!("{} slow probes explained", sender.blamed);
     }
+    log_withheld(sender);
     let (kernel, refused) = (tracer.losses(), tracer.refused());
     let losses = [
-        ("stamp packets held back by the rate limit", sender.limited),
         ("stamp packets that could not be sent", sender.failed),
         ("slots reused before their packet was sent", sender.reused),
         ("stamps beyond 32 a direction", kernel.stamp_overflow),

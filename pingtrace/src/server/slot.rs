@@ -1,6 +1,7 @@
 //! Reads a slot of the kernel's table: where a probe was answered, its addresses and stamps.
 
 use crate::wire::entry::Entry;
+use crate::wire::layout::{V0_ENTRY, V0_HEADER, V0_RESERVED};
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::protocol::{Family, Version};
 use crate::wire::stamp_packet::StampPacket;
@@ -51,12 +52,47 @@ pub fn probe(slot: &pt_stamp_slot) -> (SessionId, Sequence) {
     (SessionId(slot.session), Sequence(slot.sequence))
 }
 
-/// An empty stamp packet for the client of a slot.
-pub fn packet(slot: &pt_stamp_slot, version: Version) -> StampPacket {
+fn has_state(slot: &pt_stamp_slot, state: pt_state) -> bool {
+    slot.state & state.0 as u16 != 0
+}
+
+/// Whether the request returned a valid cookie.
+pub fn is_proven(slot: &pt_stamp_slot) -> bool {
+    has_state(slot, pt_state::PT_REC_PROVEN)
+}
+
+/// Whether the reply has a cookie.
+pub fn is_cookie_given(slot: &pt_stamp_slot) -> bool {
+    has_state(slot, pt_state::PT_REC_GIVEN)
+}
+
+/// Whether its stamps are to be sent in a packet, and no device of this host queues the reply any more.
+pub fn is_due(slot: &pt_stamp_slot) -> bool {
+    has_state(slot, pt_state::PT_REC_PENDING) && has_state(slot, pt_state::PT_REC_OUT)
+}
+
+/// An empty stamp packet for the client of a slot, as long as the request. In version 0 there is none if that has
+/// no room for a stamp; with `long_v0` it has room for all of them.
+pub fn packet(slot: &pt_stamp_slot, long_v0: bool) -> Option<StampPacket> {
     let (session, sequence) = probe(slot);
-    let length = usize::from(slot.length);
-    StampPacket::new(family(slot), version, session, sequence, length)
-        .answering(slot.flow, u16::from_be(slot.id))
+    let mut length = usize::from(slot.length);
+    let version = if slot.version == 0 {
+        let entries = if long_v0 { stamps(slot, 0).len() } else { 1 };
+        let needed = V0_HEADER + (usize::from(V0_RESERVED) + entries) * V0_ENTRY;
+        if long_v0 {
+            length = length.max(needed);
+        }
+        if length < needed {
+            return None;
+        }
+        Version::V0
+    } else {
+        Version::V1
+    };
+    let packet = StampPacket::new(family(slot), version, session, sequence, length);
+    let packet = packet.answering(slot.flow, u16::from_be(slot.id));
+    // The same bytes as in a reply.
+    Some(packet.with_cookie(u64::from_be(slot.cookie)))
 }
 
 /// The probe of an event.
@@ -71,6 +107,11 @@ pub fn family(slot: &pt_stamp_slot) -> Family {
     } else {
         Family::V6
     }
+}
+
+/// The client's address.
+pub fn peer(slot: &pt_stamp_slot) -> IpAddr {
+    address(&slot.peer, 0).ip()
 }
 
 /// An address of a slot; a link-local one needs the device to name a host.

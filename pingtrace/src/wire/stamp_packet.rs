@@ -59,6 +59,17 @@ impl StampPacket {
         self
     }
 
+    /// With the cookie that the client is to return. Only in version 1.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: u64) -> Self {
+        if self.version == Version::V1
+            && let Ok((header, _)) = HeaderV1::mut_from_prefix(&mut self.bytes)
+        {
+            header.cookie = cookie.into();
+        }
+        self
+    }
+
     /// Entries that still fit.
     pub fn room(&self) -> usize {
         let total = match self.version {

@@ -157,7 +157,11 @@ impl Core {
         if !packet.is_stamp_packet() {
             return self.echo(&packet, ttl, now, shell);
         }
-        if self.journey.remote(&packet) > 0 && !dropped {
+        if self.collecting
+            && ProbeIndex::from_sequence(packet.sequence, self.session.sent()).is_none()
+        {
+            self.journey.late(&packet);
+        } else if self.journey.remote(&packet) > 0 && !dropped {
             self.stamps_seen(StampReturn::by_packet(packet.version), shell);
         }
         None

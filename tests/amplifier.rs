@@ -1,0 +1,429 @@
+//! A server is no amplifier: what it sends on top of the kernel's own echo, counted on the wire at the attacker
+//! or at the victim. Each test prints a row of the table in docs/security.md.
+
+use super::harness::{Server, client, sh};
+use super::kit::attacker::{Counter, Injector, Traffic, summed};
+use netns::{Lab, Namespace, Netlink};
+use pingtrace::wire::layout::V1_HEADER;
+use pingtrace::wire::number::{Sequence, SessionId};
+use pingtrace::wire::packet;
+use pingtrace::wire::probe::Probe;
+use pingtrace::wire::protocol::{Family, INBAND, RECORD, Version};
+use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Requests of an attack.
+const COUNT: u64 = 100;
+/// In it every report has been sent, also that of a drop, which waits for 100 ms.
+const SETTLED: Duration = Duration::from_millis(400);
+/// The default size of a probe's message.
+const SIZE: usize = 512;
+/// IP headers.
+const IP4: u64 = 20;
+
+/// A server, and an attacker next to it.
+struct Field {
+    lab: Lab,
+    _server: Server,
+    to: IpAddr,
+    /// The next session: no attack uses probes of another one.
+    next: Cell<u32>,
+}
+
+impl Field {
+    fn new(args: &str) -> Self {
+        let lab = Lab::veth_pair().unwrap();
+        let server = Server::start(&lab.server.ns, args);
+        Self {
+            to: lab.server.v4.into(),
+            lab,
+            _server: server,
+            next: Cell::new(0x1234_5678),
+        }
+    }
+
+    fn session(&self) -> SessionId {
+        SessionId(self.next.replace(self.next.get() + 1))
+    }
+
+    fn own(&self) -> IpAddr {
+        self.lab.client.v4.into()
+    }
+
+    /// The cookie that honest probes of a session get, from this namespace's own address. A reply for which no
+    /// program ran has none.
+    fn cookie(&self, ns: &Namespace, session: SessionId) -> u64 {
+        let open = || ProbeSocket::open(Family::V4, &Options::default());
+        let socket = ns.run(open).unwrap().unwrap();
+        let mut probe = probe(session, SIZE, INBAND);
+        let to = SocketAddr::new(self.to, 0).into();
+        let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
+        for k in 0..20 {
+            let sequence = Sequence(0x1000 + k);
+            socket.send(probe.at(sequence, 0), &to).unwrap();
+            let (Received::Reply(reply), _) = socket.receive(&mut buffer).unwrap() else {
+                continue;
+            };
+            match packet::parse(reply.message, Family::V4) {
+                Ok(reply) if !reply.request && reply.cookie != 0 => return reply.cookie,
+                _ => {}
+            }
+        }
+        panic!("the server gives no cookie");
+    }
+
+    /// What requests from this address cause at a namespace's device; each has another sequence number. Waits
+    /// until at least `owed` packets on top have come.
+    fn attack(
+        &self,
+        what: &str,
+        at: &Namespace,
+        from: IpAddr,
+        owed: u64,
+        each: impl Fn(u32) -> Vec<u8>,
+    ) -> Traffic {
+        let counter = Counter::start(at, self.to);
+        let mut injector = Injector::new(&self.lab.client.ns, from, self.to);
+        for k in 1..=COUNT as u32 {
+            injector.message(&each(k));
+        }
+        counter.wait_on_top(owed);
+        told(what, counter)
+    }
+
+    /// From the attacker's own address.
+    fn own_attack(&self, what: &str, each: impl Fn(u32) -> Vec<u8>) -> Traffic {
+        let traffic = self.attack(what, &self.lab.client.ns, self.own(), 0, each);
+        assert_eq!(traffic.asked.0, COUNT, "{what}: {traffic:?}");
+        traffic
+    }
+
+    /// The same requests, which deserve a packet each: at most that, and no more bytes. For some requests no
+    /// program of the kernel runs.
+    fn served(&self, what: &str, each: impl Fn(u32) -> Vec<u8>) -> Traffic {
+        let traffic = self.attack(what, &self.lab.client.ns, self.own(), COUNT / 2, each);
+        within_requests(traffic);
+        traffic
+    }
+
+    /// The victim: a host behind the attacker's, whose address the attacker forges.
+    fn victim(&self) -> (Namespace, IpAddr) {
+        let [near, far] = [1, 2].map(|host| IpAddr::from(Ipv4Addr::new(10, 79, 0, host)));
+        let victim = Namespace::anonymous().unwrap();
+        let set_up = |device: &str, address| {
+            let mut netlink = Netlink::open()?;
+            let index = netlink.link_named(device)?.index;
+            netlink.add_address(index, address, 24)?;
+            netlink.set_up(index)
+        };
+        let middle = || {
+            Netlink::open()?.add_veth("victim", "eth0", &victim)?;
+            set_up("victim", near)
+        };
+        self.lab.client.ns.run(middle).unwrap().unwrap();
+        victim.run(|| set_up("eth0", far)).unwrap().unwrap();
+        sh(
+            &self.lab.client.ns,
+            "echo 1 > /proc/sys/net/ipv4/ip_forward",
+        );
+        for (ns, network, via) in [
+            (&self.lab.server.ns, [10, 79, 0, 0], self.own()),
+            (&victim, [10, 77, 0, 0], near),
+        ] {
+            let route = || Netlink::open()?.add_route(network.into(), 24, via);
+            ns.run(route).unwrap().unwrap();
+        }
+        (victim, far)
+    }
+}
+
+/// Waits until all was sent, and prints the row.
+fn told(what: &str, counter: Counter) -> Traffic {
+    thread::sleep(SETTLED);
+    let traffic = counter.stop();
+    let row = [traffic.asked, traffic.echoed, traffic.on_top];
+    let row = row.map(|(packets, bytes)| format!("{packets} / {bytes}"));
+    println!("| {what} | {} |", row.join(" | "));
+    traffic
+}
+
+fn probe(session: SessionId, size: usize, flags: u16) -> Probe {
+    Probe::new(Family::V4, Version::V1, session, size, flags)
+}
+
+/// A request of the default size.
+fn message(session: SessionId, sequence: u32, flags: u16, cookie: u64) -> Vec<u8> {
+    probe(session, SIZE, flags)
+        .at(Sequence(sequence), cookie)
+        .to_vec()
+}
+
+/// Version 0 requests of this size.
+fn v0(field: &Field, size: usize) -> impl Fn(u32) -> Vec<u8> {
+    let session = field.session();
+    move |k| {
+        let mut probe = Probe::new(Family::V4, Version::V0, session, size, 0);
+        let mut message = probe.at(Sequence(k), 0).to_vec();
+        message.truncate(size);
+        summed(message)
+    }
+}
+
+fn nothing_on_top(traffic: Traffic) {
+    assert_eq!(traffic.on_top, (0, 0), "{traffic:?}");
+}
+
+/// At most a packet for each request, and no more bytes.
+fn within_requests(traffic: Traffic) {
+    let Traffic { asked, on_top, .. } = traffic;
+    assert!(on_top.0 <= asked.0 && on_top.1 <= asked.1, "{traffic:?}");
+}
+
+#[test]
+fn version_0_requests_get_no_more_than_their_size() {
+    let field = Field::new("--nslocal");
+    nothing_on_top(field.own_attack("version 0, 32 bytes", v0(&field, 32)));
+    nothing_on_top(field.own_attack("version 0, 144 bytes", v0(&field, 144)));
+    nothing_on_top(field.own_attack("version 0, 167 bytes", v0(&field, 167)));
+    field.served("version 0, 552 bytes", v0(&field, 552));
+}
+
+/// What `--v0` permits.
+#[test]
+fn version_0_requests_get_more_on_demand() {
+    let field = Field::new("--nslocal --v0");
+    let (ns, own) = (&field.lab.client.ns, field.own());
+    let what = "version 0, 144 bytes, --v0";
+    let traffic = field.attack(what, ns, own, COUNT / 2, v0(&field, 144));
+    assert!(traffic.on_top.0 <= COUNT, "{traffic:?}");
+    assert!(traffic.on_top.1 > traffic.on_top.0 * 164, "{traffic:?}");
+}
+
+#[test]
+fn short_requests_get_nothing() {
+    let field = Field::new("--nslocal");
+    for size in [32, 47] {
+        let session = field.session();
+        let cookie = field.cookie(&field.lab.client.ns, session);
+        let what = format!("version 1, {size} bytes, RECORD");
+        let traffic = field.own_attack(&what, |k| {
+            let mut message = probe(session, V1_HEADER, RECORD);
+            let mut message = message.at(Sequence(k), cookie).to_vec();
+            message.truncate(size);
+            summed(message)
+        });
+        nothing_on_top(traffic);
+    }
+}
+
+#[test]
+fn without_a_cookie_nothing_is_sent() {
+    let field = Field::new("--nslocal --explain=1us");
+    for (how, flags) in [
+        ("RECORD", RECORD),
+        ("INBAND", INBAND),
+        ("both", RECORD | INBAND),
+    ] {
+        for (what, cookie) in [("no cookie", 0), ("a guessed cookie", 0x5555_5555)] {
+            let session = field.session();
+            let what = format!("{what}, {how}, --explain");
+            nothing_on_top(field.own_attack(&what, |k| message(session, k, flags, cookie)));
+        }
+    }
+}
+
+/// A forged address, without a cookie, or with one that the attacker got for its own address.
+#[test]
+fn a_third_party_gets_only_the_kernels_echo() {
+    let field = Field::new("--nslocal --explain=1us");
+    let (victim, address) = field.victim();
+    for (how, has_cookie) in [("no cookie", false), ("the attacker's cookie", true)] {
+        for (asks, flags) in [("RECORD", RECORD), ("INBAND", INBAND)] {
+            let session = field.session();
+            let own = has_cookie.then(|| field.cookie(&field.lab.client.ns, session));
+            let cookie = own.unwrap_or(0);
+            let what = format!("forged address, {how}, {asks}");
+            let traffic = field.attack(&what, &victim, address, 0, |k| {
+                message(session, k, flags, cookie)
+            });
+            assert_eq!(traffic.echoed.0, COUNT, "{traffic:?}");
+            nothing_on_top(traffic);
+        }
+    }
+    let what = "forged address, version 0, 144 bytes";
+    nothing_on_top(field.attack(what, &victim, address, 0, v0(&field, 144)));
+}
+
+/// Of another session, or of another source: the victim's own does not serve the attacker.
+#[test]
+fn a_cookie_serves_one_source_and_one_session() {
+    let field = Field::new("--nslocal");
+    let (victim, _) = field.victim();
+    let [of_source, of_session, other] = [(); 3].map(|()| field.session());
+    for (whose, session, cookie) in [
+        (
+            "another source",
+            of_source,
+            field.cookie(&victim, of_source),
+        ),
+        (
+            "another session",
+            of_session,
+            field.cookie(&field.lab.client.ns, other),
+        ),
+    ] {
+        let what = format!("the cookie of {whose}");
+        nothing_on_top(field.own_attack(&what, |k| message(session, k, RECORD, cookie)));
+    }
+}
+
+/// The same cookie serves its session until it is too old.
+#[test]
+fn a_replayed_cookie_grows_old() {
+    const STEP: Duration = Duration::from_secs(20);
+    let started = Instant::now();
+    let field = Field::new("--nslocal --lab-clock step=20s:200s");
+    let session = field.session();
+    let cookie = field.cookie(&field.lab.client.ns, session);
+    let replayed = |after: u32| move |k| message(session, after + k, RECORD, cookie);
+    field.served("a cookie replayed", replayed(0));
+    assert!(started.elapsed() < STEP, "the clock was stepped too soon");
+    // The server read its clock for the last time when it started.
+    thread::sleep(STEP);
+    nothing_on_top(field.own_attack("a cookie of 200 s ago", replayed(1_000)));
+}
+
+#[test]
+fn a_probe_has_one_packet() {
+    let field = Field::new("--nslocal");
+    let session = field.session();
+    let cookie = field.cookie(&field.lab.client.ns, session);
+    let traffic = field.own_attack("one probe, 100 times", |_| {
+        message(session, 9, RECORD, cookie)
+    });
+    within_requests(traffic);
+}
+
+/// Blame, and stamps with it, in one packet.
+#[test]
+fn blame_is_no_second_packet() {
+    let field = Field::new("--nslocal --userid 7 --explain=1us");
+    for (how, flags) in [
+        ("INBAND", INBAND),
+        ("RECORD", RECORD),
+        ("both", RECORD | INBAND),
+    ] {
+        let session = field.session();
+        let cookie = field.cookie(&field.lab.client.ns, session);
+        let what = format!("{how}, --explain");
+        let ns = &field.lab.client.ns;
+        // Explaining has a share of a CPU: not all are explained.
+        let traffic = field.attack(&what, ns, field.own(), 1, |k| {
+            message(session, k, flags, cookie)
+        });
+        within_requests(traffic);
+    }
+}
+
+#[test]
+fn a_wrong_checksum_gets_nothing() {
+    let field = Field::new("--nslocal --explain=1us");
+    for (how, flags) in [("INBAND", INBAND), ("RECORD", RECORD)] {
+        let what = format!("a wrong checksum, {how}");
+        let session = field.session();
+        let cookie = field.cookie(&field.lab.client.ns, session);
+        let traffic = field.own_attack(&what, |k| {
+            let mut message = message(session, k, flags, cookie);
+            message[2] ^= 0x55;
+            message
+        });
+        assert_eq!(traffic.echoed.0, 0, "{traffic:?}");
+        nothing_on_top(traffic);
+    }
+}
+
+/// The header says more than there is, or less.
+#[test]
+fn a_wrong_length_gets_nothing() {
+    let field = Field::new("--nslocal");
+    let session = field.session();
+    let cookie = field.cookie(&field.lab.client.ns, session);
+    for (after, what, cut, total) in [
+        (0, "68 bytes that say they are 532", V1_HEADER, SIZE),
+        (1_000, "532 bytes that say they are 60", SIZE, 40),
+    ] {
+        let counter = Counter::start(&field.lab.client.ns, field.to);
+        let injector = Injector::new(&field.lab.client.ns, field.own(), field.to);
+        for k in 1..=COUNT as u32 {
+            let mut message = message(session, after + k, RECORD | INBAND, cookie);
+            message.truncate(cut);
+            injector.lie(&field.lab.client, &summed(message), total);
+        }
+        let traffic = told(what, counter);
+        assert_eq!(traffic.asked.0, COUNT, "{traffic:?}");
+        nothing_on_top(traffic);
+    }
+}
+
+/// Drops of proven requests are reported once, others never.
+#[test]
+fn a_drop_is_one_packet() {
+    let field = Field::new("--nslocal");
+    let ns = &field.lab.server.ns;
+    let [unproven, proven] = [(); 2].map(|()| field.session());
+    let cookie = field.cookie(&field.lab.client.ns, proven);
+    sh(ns, "ip rule add pref 10 table local; ip rule del pref 0");
+    sh(ns, "ip rule add pref 5 iif eth0 blackhole");
+    let traffic = field.own_attack("dropped, no cookie", |k| message(unproven, k, INBAND, 0));
+    nothing_on_top(traffic);
+    let traffic = field.served("dropped", |k| message(proven, k, INBAND, cookie));
+    assert_eq!(traffic.echoed.0, 0, "{traffic:?}");
+}
+
+/// Where no program writes into replies, unproven sources get cookies alone: few and short ones.
+#[test]
+fn without_tc_cookies_are_few_and_short() {
+    /// Packets a second, and a burst of a tenth of that.
+    const RATE: f64 = 100.0;
+    let field = Field::new("--nslocal -I lo");
+    let session = field.session();
+    let begun = Instant::now();
+    let traffic = field.own_attack("no tc, no cookie", |k| message(session, k, RECORD, 0));
+    let most = RATE / 10.0 + RATE * begun.elapsed().as_secs_f64();
+    assert!(
+        (1.0..=most).contains(&(traffic.on_top.0 as f64)),
+        "{traffic:?}"
+    );
+    assert_eq!(
+        traffic.on_top.1,
+        traffic.on_top.0 * (IP4 + V1_HEADER as u64)
+    );
+    for mode in ["auto", "compact"] {
+        all_stamps(&field, mode);
+    }
+}
+
+#[test]
+fn honest_clients_get_their_stamps() {
+    let field = Field::new("--nslocal");
+    for mode in ["inband", "compact"] {
+        all_stamps(&field, mode);
+    }
+}
+
+/// Also of a run with one probe, whose cookie comes too late for it.
+fn all_stamps(field: &Field, mode: &str) {
+    for run in ["-i 5ms -C 100", "-C 1"] {
+        let args = format!("-c {} --nslocal --mode {mode} {run} -W 5 -o json", field.to);
+        let run = client(&field.lab.client.ns, &args);
+        let stat = run.stat();
+        assert_eq!(run.status, 0, "{run:#?}");
+        for key in ["no_remote", "lost_stamps", "refused", "malformed"] {
+            assert_eq!(stat[key], 0, "{mode}, {key}: {stat:#}");
+        }
+    }
+}
