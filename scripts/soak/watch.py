@@ -6,8 +6,8 @@
     watch.py gone SAMPLES          whether the BPF objects that they had are gone
 
 Memory is compared without the first quarter of a process' life, in which it takes what it needs: the lower
-quartile of the second quarter with that of the last one. A peak does not matter, nor when it comes; what
-stays does.
+quartile of the second quarter with that of the last one, less the largest single step between: a first summary
+(SIGUSR1) takes 25 MB once. A peak does not matter, nor when it comes; what grows again and again does.
 """
 
 import collections
@@ -90,8 +90,10 @@ def flat(samples):
         if length < MIN_LIFE_S:
             continue
         quarter = lambda k: [r for r in life if k <= 4 * (r["at"] - life[0]["at"]) / length <= k + 1]
-        before, after = quarter(1), quarter(3)
+        before, between, after = quarter(1), quarter(2), quarter(3)
         growth = quartile([r["rss"] for r in after]) - quartile([r["rss"] for r in before])
+        steps = [later["rss"] - earlier["rss"] for earlier, later in zip(life, life[1:]) if earlier in before + between]
+        growth -= max([0, *steps])
         settled = [(r["at"], r["rss"]) for r in life if r["at"] - life[0]["at"] >= length / 4]
         descriptors = [r["fds"] for r in before + after]
         judged.append((growth, slope(settled), max(descriptors) - min(descriptors), name, length))

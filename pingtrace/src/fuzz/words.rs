@@ -1,9 +1,10 @@
-//! What users type: the command line, and each kind of value in it.
+//! What users type: the command line, each kind of value in it, and files of keys.
 
 use crate::cli::Cli;
 use crate::diff::min_effect;
 use crate::kernel::lab_clock::LabClock;
 use crate::units;
+use crate::wire::key::Keys;
 use croner::Cron;
 use report::analysis::quantile::Quantile;
 use report::analysis::slo::Objectives;
@@ -29,6 +30,9 @@ pub fn check(data: &[u8]) {
     check_rules(text);
     let _ = (units::count(text), units::flows(text), units::bytes(text));
     let _ = (units::message_size(text), Quantile::from_str(text));
+    if let Ok(keys) = Keys::parse(text) {
+        assert!((1..=2).contains(&keys.all().count()));
+    }
 }
 
 fn check_times(text: &str) {

@@ -63,7 +63,7 @@ impl Keys {
     }
 
     /// A key a line, of 32 hexadecimal digits; `#` begins a comment.
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut keys = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line
