@@ -115,7 +115,11 @@ fn a_server_says_whom_it_serves() {
         .iter()
         .rposition(|l| l.contains("1 clients, 3 sessions"));
     let table = &story[last.unwrap_or_else(|| panic!("{story:#?}"))..];
-    for (mode, stamped) in [("inband", true), ("compact", false), ("pingpong", false)] {
+    for (mode, stamped, packets) in [
+        ("inband", true, false),
+        ("compact", false, true),
+        ("pingpong", false, false),
+    ] {
         let row = table.iter().find(|l| l.contains(mode));
         let row = row.unwrap_or_else(|| panic!("no {mode}: {table:#?}"));
         let cells: Vec<&str> = row.split_whitespace().skip(3).collect();
@@ -123,7 +127,9 @@ fn a_server_says_whom_it_serves() {
         assert_eq!(cells[0], "10.77.0.1", "{row}");
         // The client's last probes only collect stamps.
         assert!(count(5) >= PROBES && count(6) >= PROBES, "{row}");
-        assert_eq!(count(7) > 0, stamped, "{row}");
+        assert_eq!((count(7) > 0, count(8) > 0), (stamped, packets), "{row}");
+        // Its first probe has no cookie yet.
+        assert_eq!(row.contains("returned no cookie yet"), packets, "{row}");
     }
 }
 

@@ -211,7 +211,7 @@ enum pt_set_time {
 	PT_SOURCE_PROVEN = 0x80,
 };
 
-enum { PT_LATE = 64 };
+enum { PT_LATE = 64, PT_WITHHELD = 8 };
 
 /*
  * A session of a server: the sequence numbers of the replies that a driver got, in that order,
@@ -234,6 +234,8 @@ struct pt_session {
 	__u64 displaced_ns; /* the latest arrival of those whose slots were displaced */
 	__u64 requests, replies, stamped; /* arrived, handed to a driver, with stamps in band */
 	__u64 lost, refused; /* displaced before their stamps were sent; without a slot */
+	__u64 packets,
+		withheld[PT_WITHHELD]; /* sent by user space, and not, by reason: it counts */
 	__u32 recent, recent_at; /* requests, halved every 2^30 ns; when, in this unit */
 };
 

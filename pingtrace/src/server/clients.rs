@@ -1,21 +1,30 @@
 //! Whom the server serves: the sessions of the kernel's table, the busiest first.
 
+use super::limits::Withheld;
 use super::slot::address;
-use crate::kernel::map::Mapping;
+use crate::kernel::map::{Field, Mapping, field};
 use crate::kernel::tracer::Tracer;
 use crate::units::{SECOND, monotonic_ns};
 use crate::wire::protocol::{INBAND, RECORD};
 use anyhow::{Context, Result};
-use bpf::pingtrace::types::pt_session;
+use bpf::pingtrace::types::{pt_session, pt_stamp_slot};
 use libbpf_rs::MapCore;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use strum::VariantArray as _;
 
 /// Upper bound on rows of a table.
 const ROWS: usize = 20;
 /// A session without a request for this long is over, ns.
 const OVER_NS: u64 = 300 * SECOND;
+
+/// What this process counts in the kernel's table.
+const PACKETS: Field<pt_session, u64> = field!(pt_session, packets);
+const fn withheld(why: usize) -> Field<pt_session, u64> {
+    field!(pt_session, withheld).element(why)
+}
+const _: () = assert!(Withheld::VARIANTS.len() <= field!(pt_session, withheld).elements());
 
 /// A session: the client's address and the id.
 type Key = ([u32; 4], u32);
@@ -38,12 +47,31 @@ impl Clients {
     /// Those of loaded programs.
     pub fn new(tracer: &Tracer<'_>) -> Result<Self> {
         let map = &tracer.maps().sessions;
-        let sessions = Mapping::read_only(map.as_fd(), map.max_entries() as usize);
+        let sessions = Mapping::shared(map.as_fd(), map.max_entries() as usize);
         Ok(Self {
             sessions: sessions.context("cannot map the table of sessions")?,
             last: HashMap::new(),
             last_ns: 0,
         })
+    }
+
+    /// A stamp packet was sent for the probe of a slot.
+    pub fn sent(&self, slot: &pt_stamp_slot) {
+        self.count(slot, PACKETS);
+    }
+
+    /// The packet of the probe of a slot was not sent.
+    pub fn withheld(&self, slot: &pt_stamp_slot, why: Withheld) {
+        self.count(slot, withheld(why as usize));
+    }
+
+    fn count(&self, slot: &pt_stamp_slot, what: Field<pt_session, u64>) {
+        let at = slot.session_at as usize;
+        // The entry may be another session's since.
+        if at < self.sessions.count() && key(&self.sessions.get(at)) == (slot.peer, slot.session) {
+            let count = self.sessions.read(at, what);
+            self.sessions.write(at, what, count + 1);
+        }
     }
 
     /// Who is served: a line that counts them, the head of a table, and the busiest sessions.
@@ -87,7 +115,7 @@ fn lines(rows: &[Row]) -> Vec<String> {
         return lines;
     }
     let columns = [
-        "session", "mode", "proven", "rate/s", "requests", "replies", "stamped",
+        "session", "mode", "proven", "rate/s", "requests", "replies", "stamped", "packets",
     ];
     lines.push(line("source", columns.map(str::to_owned), "not given"));
     lines.extend(rows.iter().take(ROWS).map(cells));
@@ -108,11 +136,12 @@ fn cells(row: &Row) -> String {
         s.requests.to_string(),
         s.replies.to_string(),
         s.stamped.to_string(),
+        s.packets.to_string(),
     ];
     line(&source(s).to_string(), cells, &refused(s))
 }
 
-fn line(source: &str, [session, mode, proven, numbers @ ..]: [String; 7], rest: &str) -> String {
+fn line(source: &str, [session, mode, proven, numbers @ ..]: [String; 8], rest: &str) -> String {
     let numbers = numbers.map(|n| format!("{n:>9}")).join(" ");
     let line = format!("{source:<24} {session:<8} {mode:<8} {proven:<6} {numbers}  {rest}");
     line.trim_end().to_owned()
@@ -131,11 +160,13 @@ fn mode(session: &pt_session) -> &'static str {
 
 /// What the session did not get, and why.
 fn refused(session: &pt_session) -> String {
-    let counts = [
+    let here = [
         ("no slot", session.refused),
         ("slot displaced", session.lost),
     ];
-    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    let withheld = Withheld::VARIANTS.iter().map(|why| why.describe());
+    let counts = here.into_iter().chain(withheld.zip(session.withheld));
+    let counts = counts.filter(|(_, count)| *count > 0);
     let said: Vec<String> = counts.map(|(why, n)| format!("{n} {why}")).collect();
     said.join(", ")
 }
@@ -154,6 +185,7 @@ mod tests {
             requests: 20,
             replies: 19,
             stamped: 18,
+            packets: 7,
             ..pt_session::default()
         }
     }
@@ -168,6 +200,7 @@ mod tests {
             .collect();
         rows[0].session.lost = 3;
         rows[1].session.refused = 2;
+        rows[1].session.withheld[Withheld::SourceLimit as usize] = 4;
         rows[1].session.own = 0;
         let lines = lines(&rows);
         assert_eq!(lines.len(), 1 + 1 + ROWS + 1);
@@ -175,11 +208,11 @@ mod tests {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(
             words(&lines[2]),
-            "10.0.0.1 00000001 inband no 2.0 20 19 18 3 slot displaced"
+            "10.0.0.1 00000001 inband no 2.0 20 19 18 7 3 slot displaced"
         );
         assert_eq!(
             words(&lines[3]),
-            "10.0.0.1 00000002 transit no 2.0 20 19 18 2 no slot"
+            "10.0.0.1 00000002 transit no 2.0 20 19 18 7 2 no slot, 4 rate limit of one client"
         );
         assert_eq!(lines[ROWS + 2], "and 2 other sessions");
     }

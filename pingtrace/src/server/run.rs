@@ -64,10 +64,9 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let pending = RefCell::new(Vec::new());
     let ring = ring(&tracer, &pending)?;
     let explainer = recording.as_ref().map(explain::Start::explainer);
-    let names_of = names(&setup, &devices)?;
-    let mut sender = StampSender::new(own, explainer, names_of, args.keys, args.access.v0);
+    let (names_of, clients) = (names(&setup, &devices)?, Clients::new(&tracer)?);
+    let mut sender = StampSender::new(own, explainer, names_of, args.keys, clients, args.access.v0);
     let mut ticks = explain::Ticks::default();
-    let mut clients = Clients::new(&tracer)?;
     let mut signals = control.wake()?;
     let names = args.sends_names();
     confine(Mode::Server { names }, &[])?;
@@ -99,7 +98,8 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         // Several signals at once are one wake-up: their flags say what they ask for.
         let _ = signals.read(&mut [0; 64]);
         if control.asked().summary | timer.is_report_due() {
-            clients
+            sender
+                .clients
                 .report()
                 .iter()
                 .for_each(|line| log::info!("{line}"));

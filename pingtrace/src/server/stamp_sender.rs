@@ -5,6 +5,7 @@
 //! proven: its source has returned a cookie. The stamps of a probe that has no packet of its own wait in its
 //! slot for that of a later probe of the session.
 
+use super::clients::Clients;
 use super::limits::{Counts, Limits, Withheld};
 use super::names::Names;
 use super::slot::{
@@ -55,6 +56,8 @@ pub struct StampSender {
     long_v0: bool,
     pub drops: DropReports,
     pub explainer: Option<Explainer>,
+    /// Whom it serves.
+    pub clients: Clients,
     /// Absent if none are to be sent.
     names: Option<Names>,
     /// Stamp packets have a tag, if there are any.
@@ -86,11 +89,13 @@ impl StampSender {
         explainer: Option<Explainer>,
         names: Option<Names>,
         keys: Option<Keys>,
+        clients: Clients,
         long_v0: bool,
     ) -> Self {
         Self {
             keys,
             explainer,
+            clients,
             drops: DropReports::new(own_netns, names.is_some()),
             names,
             blamed: 0,
@@ -166,7 +171,7 @@ impl StampSender {
         let may = self.may_have(place, &slot);
         let within = may.and_then(|()| self.limits.take(monotonic_ns(), slot::peer(&slot)));
         if let Err(why) = within {
-            self.withheld.add(why);
+            self.withhold(&slot, why);
             return;
         }
         let sent = self.transmit(&slot, device, message);
@@ -190,7 +195,7 @@ impl StampSender {
             return;
         }
         if let Err(why) = self.may_have(event.slot, &slot) {
-            self.withheld.add(why);
+            self.withhold(&slot, why);
             if why == Withheld::Unproven && stamps.is_some() && !slot::is_cookie_given(&slot) {
                 self.give_cookie(&slot);
             }
@@ -206,7 +211,7 @@ impl StampSender {
         }
         match self.packet(&slot) {
             Ok(packet) => self.fill(table, event.slot, &slot, packet, stamps, &blame),
-            Err(why) => self.withheld.add(why),
+            Err(why) => self.withhold(&slot, why),
         }
     }
 
@@ -250,9 +255,18 @@ impl StampSender {
         Ok(packet)
     }
 
+    /// A packet is not sent.
+    fn withhold(&mut self, slot: &pt_stamp_slot, why: Withheld) {
+        self.withheld.add(why);
+        self.clients.withheld(slot, why);
+    }
+
     /// A probe has had its packet, if that was sent.
     fn spend(&mut self, place: u32, slot: &pt_stamp_slot, sent: bool) {
         self.sent += u64::from(sent);
+        if sent {
+            self.clients.sent(slot);
+        }
         if let Some(spent) = self.spent.get_mut(place as usize).filter(|_| sent) {
             *spent = Some(probe(slot));
         }
@@ -319,7 +333,7 @@ impl StampSender {
     /// Where no program wrote it into the reply, a client has no other way to get a cookie.
     fn give_cookie(&mut self, slot: &pt_stamp_slot) {
         if let Err(why) = self.limits.take_cookie(monotonic_ns()) {
-            self.withheld.add(why);
+            self.withhold(slot, why);
             return;
         }
         let Some(packet) = slot::packet(slot, false) else {
