@@ -233,3 +233,11 @@ fn at(probe: &Value, point: &str) -> u64 {
     let index = points(probe).iter().position(|p| *p == point);
     times(probe)[index.unwrap_or_else(|| panic!("no {point} in {probe:#}"))]
 }
+
+/// Without its types an object loads too, but each call of a global function is verified anew, up to the limit.
+#[test]
+fn the_kernel_takes_the_types_of_the_programs() {
+    let lab = Lab::veth_pair().unwrap();
+    let server = Server::start(&lab.server.ns, "--debug");
+    assert!(!server.said("Error loading .BTF"));
+}

@@ -26,24 +26,22 @@ static __always_inline struct pt_sent *sent_entry(__u32 session, __u32 sequence)
 	return &sent_here[i & (SENT_HERE - 1)];
 }
 
-/* A device queues a request. A tunnel's process and a packet socket have sockets of other kinds. */
-static __always_inline void note_sent(const struct sk_buff *skb, __u32 session, __u32 sequence)
+/*
+ * A device queues a request. A tunnel's process and a packet socket have sockets of other kinds.
+ * Global functions: the verifier follows them once.
+ */
+__noinline int note_sent(__u32 family, __u32 session, __u32 sequence)
 {
-	const struct sock *sk = skb->sk;
-	struct pt_sent *sent;
-	__u16 family;
+	struct pt_sent *sent = sent_entry(session, sequence);
 
-	if (!knows_local || !sk)
-		return;
-	family = sk->__sk_common.skc_family;
-	if (family != AF_INET && family != AF_INET6)
-		return;
-	sent = sent_entry(session, sequence);
+	if (!knows_local || (family != AF_INET && family != AF_INET6))
+		return 0;
 	sent->session = session;
 	sent->sequence = sequence;
+	return 0;
 }
 
-static __always_inline bool was_sent_here(__u32 session, __u32 sequence)
+__noinline int was_sent_here(__u32 session, __u32 sequence)
 {
 	const struct pt_sent *sent = sent_entry(session, sequence);
 

@@ -16,6 +16,7 @@ __noinline __u64 keyed_hash(__u64 a, __u64 b, __u64 c)
 	return pt_siphash(secret, words, 3);
 }
 
+const volatile __u32 own_netns = 0; /* the namespace that it serves */
 const volatile bool open = false; /* everybody may know everything */
 const volatile bool deny_others = false; /* serve only who is in `peers` */
 
@@ -61,11 +62,17 @@ static __always_inline __u64 origin_of(const __be32 *peer, __u32 session)
 	return keyed_hash(words[0], words[1], (__u64)session << 32 | FOR_ORIGIN) >> 6;
 }
 
-/* Replaces namespace and device: of one session the same by the same, and below any real inode. */
-static __always_inline void hide_place(struct pt_where *at, __u64 origin)
+/*
+ * Namespace and device as they are told, the namespace in the upper half. To a stranger those of
+ * other namespaces are replaced: of one session the same by the same, and below any real inode. A
+ * global function, as it is called for each stamp.
+ */
+__noinline __u64 told_place(__u64 origin, __u32 netns, __u32 ifindex, __u32 trusted)
 {
-	const __u64 place = (__u64)at->netns << 32;
+	const __u64 in = (__u64)netns << 32;
 
-	at->ifindex = 1 + (keyed_hash(origin, place | at->ifindex, FOR_PLACE) & 0xffff);
-	at->netns = 1 + (keyed_hash(origin, place, FOR_PLACE) & 0xffff);
+	if (!netns || netns == own_netns || trusted)
+		return in | ifindex;
+	return (1 + (keyed_hash(origin, in, FOR_PLACE) & 0xffff)) << 32 |
+	       (1 + (keyed_hash(origin, in | ifindex, FOR_PLACE) & 0xffff));
 }

@@ -21,9 +21,6 @@ struct pt_tagged {
 	__u64 entry[3];
 };
 
-/* In the place of the entry. */
-static const char REPLY[24] = "reply of a pingtrace -s";
-
 static __noinline __u64 hash_of(const struct pt_tagged *t, __u32 key)
 {
 	__u64 words[TAG_WORDS];
@@ -49,7 +46,10 @@ static __always_inline __be64 reply_tag(struct pt_tagged *t, __u64 cookie, __u32
 	/* The number of entries is the second byte. */
 	((__u8 *)t->header)[1] = 0;
 	t->header[3] = cookie;
-	__builtin_memcpy(t->entry, REPLY, sizeof(t->entry));
+	/* "reply of a pingtrace -s" */
+	t->entry[0] = bpf_cpu_to_be64(0x7265706c79206f66);
+	t->entry[1] = bpf_cpu_to_be64(0x20612070696e6774);
+	t->entry[2] = bpf_cpu_to_be64(0x72616365202d7300);
 	return bpf_cpu_to_be64(hash_of(t, key));
 }
 

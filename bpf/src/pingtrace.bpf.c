@@ -28,7 +28,6 @@ char LICENSE[] SEC("license") = "GPL";
 const volatile bool server = false;
 const volatile __u32 session = 0; /* client: its session */
 const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
-const volatile __u32 own_netns = 0; /* server: the namespace that it serves */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 const volatile __u64 explain_ns =
 	0; /* server: from this stay on, ns, user space explains the probe; 0: never */
@@ -411,19 +410,15 @@ static __always_inline void judge_tag(struct arrival *a)
 	a->tag = reply_tag(&a->tagged, a->cookie, key);
 }
 
-/* Judges the request that is in memory. */
-__noinline int judge(__u64 now)
+static __always_inline void judge(struct arrival *a, __u64 now)
 {
 	const __u64 epoch = now >> PT_COOKIE_EPOCH;
-	struct arrival *a = this_arrival();
 
-	if (!a)
-		return 0;
 	a->state = 0;
 	a->tag = 0;
 	if (!is_served(a->p.peer)) {
 		refuse(a, &refused.denied);
-		return 0;
+		return;
 	}
 	a->cookie = cookie_in(&a->p, epoch);
 	if (open)
@@ -433,29 +428,12 @@ __noinline int judge(__u64 now)
 	else
 		judge_tag(a);
 	if (keys.count && !(a->state & PT_REC_TRUSTED))
-		return 0;
+		return;
 	if (is_proven(&a->p, epoch, a->cookie))
 		a->state |= PT_REC_PROVEN;
 	/* An in-band stamping program clears this when it has written the stamps. */
 	if (a->p.version == 0 || a->p.flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
 		a->state |= PT_REC_PENDING;
-	return 0;
-}
-
-/* NULL: this server has nothing to do with the request. */
-static __always_inline const struct arrival *judged(struct sk_buff *skb, const struct packet *p,
-						    __u64 now)
-{
-	struct arrival *a = this_arrival();
-
-	if (!a)
-		return 0;
-	a->p = *p;
-	a->is_here = skb->dev && netns_of(skb) == own_netns;
-	a->has_tag = keys.count && p->version && p->flags & PT_FLAG_AUTH &&
-		     read_tagged(&a->tagged, skb, p);
-	judge(now);
-	return a->state ? a : 0;
 }
 
 static __always_inline void begin_session(struct pt_session *s, const struct packet *p, __u64 now)
@@ -535,9 +513,8 @@ static __always_inline void displace(const struct pt_stamp_slot *rec)
 	count_lost(rec);
 }
 
-/* A slot for a new probe; NULL if there is none for a stranger. */
-static __always_inline struct pt_stamp_slot *new_slot(const struct packet *p, __u32 hash,
-						      bool proven, __u64 now)
+/* A slot for a new probe; PT_NONE if there is none for a stranger. */
+static __always_inline __u32 new_slot(const struct packet *p, __u32 hash, bool proven, __u64 now)
 {
 	__u32 at = session_at(p, hash, proven, now), index;
 	struct pt_session *s = bpf_map_lookup_elem(&sessions, &at);
@@ -557,21 +534,31 @@ static __always_inline struct pt_stamp_slot *new_slot(const struct packet *p, __
 			s->displaced_ns = now;
 		}
 	}
-	return rec;
+	return rec ? index : PT_NONE;
 }
 
-/* The slot for a request; `rec` is that of an earlier one with its number, which it takes over. */
-static __always_inline struct pt_stamp_slot *
-take_slot(struct sk_buff *skb, struct pt_stamp_slot *rec, const struct packet *p, __u64 now)
+/*
+ * The index of the slot for the request that is in memory; PT_NONE if this server has nothing to do
+ * with it, or no slot. `again`: it takes over that of an earlier one with its number.
+ */
+__noinline __u32 take_slot(__u32 again, __u64 now)
 {
-	const struct arrival *a = judged(skb, p, now);
+	struct arrival *a = this_arrival();
+	struct pt_stamp_slot *rec;
+	const struct packet *p;
+	__u32 index;
 
 	if (!a)
-		return 0;
+		return PT_NONE;
+	p = &a->p;
+	judge(a, now);
+	if (!a->state)
+		return PT_NONE;
+	index = again ? index_of(p)
+		      : new_slot(p, pt_hash(p->peer, p->session), a->state & PT_REC_PROVEN, now);
+	rec = bpf_map_lookup_elem(&slots, &index);
 	if (!rec)
-		rec = new_slot(p, pt_hash(p->peer, p->session), a->state & PT_REC_PROVEN, now);
-	if (!rec)
-		return 0;
+		return PT_NONE;
 	rec->session = p->session;
 	rec->sequence = p->sequence;
 	__builtin_memcpy(rec->peer, p->peer, sizeof(rec->peer));
@@ -591,7 +578,23 @@ take_slot(struct sk_buff *skb, struct pt_stamp_slot *rec, const struct packet *p
 	rec->tag = a->tag;
 	rec->state = a->state;
 	rec->origin = a->state & PT_REC_TRUSTED || !rec->host ? 0 : origin_of(p->peer, p->session);
-	return rec;
+	return index;
+}
+
+static __always_inline struct pt_stamp_slot *slot_for(struct sk_buff *skb, const struct packet *p,
+						      bool again, __u64 now)
+{
+	struct arrival *a = this_arrival();
+	__u32 index;
+
+	if (!a)
+		return 0;
+	a->p = *p;
+	a->is_here = skb->dev && netns_of(skb) == own_netns;
+	a->has_tag = keys.count && p->version && p->flags & PT_FLAG_AUTH &&
+		     read_tagged(&a->tagged, skb, p);
+	index = take_slot(again, now);
+	return bpf_map_lookup_elem(&slots, &index);
 }
 
 /*
@@ -605,7 +608,7 @@ static __always_inline struct pt_stamp_slot *arrival(struct sk_buff *skb, const 
 
 	if (!server || p->direction == PT_REPLY)
 		return rec;
-	return rec && !rec->used[PT_REPLY] ? rec : take_slot(skb, rec, p, now);
+	return rec && !rec->used[PT_REPLY] ? rec : slot_for(skb, p, rec, now);
 }
 
 /* What a device is: the first seven characters of its kind, or none. */
@@ -653,6 +656,7 @@ static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct p
 				       __u16 flags)
 {
 	struct pt_where at = { .host = server ? rec->host : 0, .flags = flags };
+	__u64 place;
 
 	if (skb) {
 		at.netns = netns_of(skb);
@@ -660,8 +664,9 @@ static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct p
 	}
 	if (server) {
 		now += rec->origin;
-		if (at.netns && at.netns != own_netns && !(rec->state & PT_REC_TRUSTED))
-			hide_place(&at, rec->origin);
+		place = told_place(rec->origin, at.netns, at.ifindex, rec->state & PT_REC_TRUSTED);
+		at.netns = place >> 32;
+		at.ifindex = place;
 	}
 	if (!pt_push(rec, p->direction, point, now, &at))
 		__sync_fetch_and_add(&losses.stamp_overflow, 1);
@@ -694,7 +699,7 @@ int BPF_PROG(on_net_dev_queue, struct sk_buff *skb)
 	if (!parse(skb, &p))
 		return 0;
 	if (server && p.direction == PT_REQUEST)
-		note_sent(skb, p.session, p.sequence);
+		note_sent(BPF_CORE_READ(skb, sk, __sk_common.skc_family), p.session, p.sequence);
 	if (!(rec = slot_of(&p)) || !is_wanted(skb, &p))
 		return 0;
 	if (p.direction == PT_REQUEST)
@@ -919,7 +924,7 @@ static __always_inline struct pt_stamp_slot *dropped_slot(struct sk_buff *skb,
 	if (!rec) {
 		if (!server || p->direction == PT_REPLY || !netns || netns != own_netns)
 			return 0;
-		return take_slot(skb, 0, p, pt_now());
+		return slot_for(skb, p, false, pt_now());
 	}
 	if (p->direction == PT_REQUEST && rec->used[PT_REPLY])
 		return 0;
