@@ -152,6 +152,11 @@ fn a_step_is_believed_the_second_time() {
     assert!((steps(&[found])[0] - 7e6).abs() < 5_000.0, "{found:?}");
     let told = found.event.expect("step").to_string();
     assert_eq!(told, "the server's clock stepped by +7.00 ms");
+    let told = Event::Step(-6e16).to_string();
+    assert_eq!(
+        told,
+        "the server counts from another time, as after a new start"
+    );
     model.update(&made[53]);
     assert_eq!(model.state(), State::Lock);
     assert_eq!(model.counts().glitches, 0);

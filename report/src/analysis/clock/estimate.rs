@@ -4,6 +4,9 @@ use crate::model::State;
 use crate::units::duration;
 use std::fmt;
 
+/// No clock is stepped by as much, ns: a server that starts again tells strangers times from another origin.
+const NEW_ORIGIN_NS: f64 = 3.6e12;
+
 /// What the clock or the path did, noticed at a probe.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
@@ -27,6 +30,9 @@ impl fmt::Display for Event {
             Self::Rate(ns) => {
                 let off = signed(ns);
                 write!(f, "the server's clock changed its rate ({off} so far)")
+            }
+            Self::Step(ns) if ns.abs() > NEW_ORIGIN_NS => {
+                f.write_str("the server counts from another time, as after a new start")
             }
             Self::Step(ns) => write!(f, "the server's clock stepped by {}", signed(ns)),
             Self::Path { out_ns, in_ns } => write!(
