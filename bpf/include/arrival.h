@@ -89,7 +89,7 @@ static __always_inline void notify(const struct packet *p, enum pt_pending_kind 
 	bpf_ringbuf_submit(o, 0);
 }
 
-/* Where the message begins, as the headers say. */
+/* What a tag covers; the message begins where the headers say. */
 static __always_inline bool read_tagged(struct pt_tagged *t, struct sk_buff *skb,
 					const struct packet *p)
 {
@@ -104,8 +104,8 @@ static __always_inline bool read_tagged(struct pt_tagged *t, struct sk_buff *skb
 
 /*
  * A request that arrives, and what is found out of it: what its peer may know, and what the reply
- * is to carry besides stamps. In memory: judge() is a global function, which the verifier follows
- * once, and gets no pointers.
+ * is to carry besides stamps. In memory: take_slot() is a global function, which the verifier
+ * follows once, and gets no pointers.
  */
 struct arrival {
 	struct packet p;
