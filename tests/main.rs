@@ -25,6 +25,7 @@ mod holders;
 mod interrupts;
 mod iofsstat;
 mod irqoff;
+mod keys;
 mod kit;
 mod late;
 mod limits;

@@ -1,8 +1,8 @@
 //! Who learns what: a stranger, a client with the key, one with another key, and one that is not served.
 
-use super::harness::{Finished, Server, client, finish, pingtrace, refused, sh};
+use super::harness::{SOON, Server, client, sh};
+use super::kit::stranger::{KeyFiles, OLD, Stranger, stamps, texts, with_server};
 use netns::{Lab, Namespace};
-use pingtrace::exit;
 use pingtrace::units::monotonic_ns;
 use pingtrace::wire::entry::Entry;
 use pingtrace::wire::extension::{About, Extension};
@@ -10,120 +10,16 @@ use pingtrace::wire::key::Keys;
 use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet;
 use pingtrace::wire::probe::Probe;
-use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
-use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
+use pingtrace::wire::protocol::{Family, INBAND, RECORD, Version};
 use pnet_packet::util::checksum;
 use report::model::{Ifindex, Netns, Point};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
-use std::fs;
-use std::io::Read as _;
-use std::mem::MaybeUninit;
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// A server that counts a client on its kernel as one of another host, and explains what is slow.
 const ANOTHER_HOST: &str = "--userid 7 --explain=1us";
 const HOUR_NS: u64 = 3_600_000_000_000;
-/// Exit status.
-const USAGE: i32 = exit::USAGE as i32;
-const SOON: Duration = Duration::from_secs(20);
-
-/// Sends echo requests by hand.
-struct Stranger<'a> {
-    lab: &'a Lab,
-    socket: ProbeSocket,
-    /// What the last reply gave.
-    cookie: u64,
-    sequence: u32,
-}
-
-impl<'a> Stranger<'a> {
-    fn new(lab: &'a Lab) -> Self {
-        let open = || ProbeSocket::open(Family::V4, &Options::default());
-        Self {
-            lab,
-            socket: lab.client.ns.run(open).unwrap().unwrap(),
-            cookie: 0,
-            sequence: 0,
-        }
-    }
-
-    /// Everything that comes back of some probes of a session, the echo replies and what is sent on top.
-    fn learns(&mut self, session: SessionId, flags: u16) -> Vec<Vec<u8>> {
-        let mut probe = Probe::new(Family::V4, Version::V1, session, 512, flags);
-        let to = SocketAddr::new(self.lab.server.v4.into(), 0).into();
-        let mut came = Vec::new();
-        for _ in 0..20 {
-            let message = probe.at(Sequence(self.sequence), self.cookie).to_vec();
-            self.socket.send(&message, &to).unwrap();
-            came.extend(self.reply(session));
-            self.sequence += 1;
-        }
-        came
-    }
-
-    /// The packets of the server that have come so far.
-    fn drain(&mut self, session: SessionId) -> Vec<Vec<u8>> {
-        let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
-        let mut came = Vec::new();
-        while let (Received::Reply(reply), _) = self.socket.receive(&mut buffer).unwrap() {
-            if let Ok(packet) = packet::parse(reply.message, Family::V4)
-                && !packet.request
-                && packet.session == session
-            {
-                self.cookie = packet.cookie;
-                came.push(reply.message.to_vec());
-            }
-        }
-        came
-    }
-
-    /// The packets up to the echo reply of the last request.
-    fn reply(&mut self, session: SessionId) -> Vec<Vec<u8>> {
-        let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
-        let (mut came, deadline) = (Vec::new(), Instant::now() + SOON);
-        loop {
-            assert!(Instant::now() < deadline, "no reply");
-            let (Received::Reply(reply), _) = self.socket.receive(&mut buffer).unwrap() else {
-                continue;
-            };
-            let Ok(packet) = packet::parse(reply.message, Family::V4) else {
-                continue;
-            };
-            if packet.request || packet.session != session {
-                continue;
-            }
-            came.push(reply.message.to_vec());
-            self.cookie = packet.cookie;
-            if !packet.is_stamp_packet() && packet.sequence == Sequence(self.sequence) {
-                return came;
-            }
-        }
-    }
-}
-
-fn stamps(messages: &[Vec<u8>]) -> Vec<Entry> {
-    let packets = messages
-        .iter()
-        .map(|m| packet::parse(m, Family::V4).unwrap());
-    packets
-        .flat_map(|packet| packet.entries().flatten().collect::<Vec<_>>())
-        .collect()
-}
-
-/// Blame, names, functions.
-fn texts(messages: &[Vec<u8>]) -> usize {
-    let packets = messages
-        .iter()
-        .map(|m| packet::parse(m, Family::V4).unwrap());
-    let is_text = |e: &Extension| matches!(e, Extension::Text { .. } | Extension::Place { .. });
-    packets
-        .map(|packet| packet.extensions().filter(is_text).count())
-        .sum()
-}
 
 fn is_like_clock(stamp: &Entry) -> bool {
     stamp.time.abs_diff(monotonic_ns()) < HOUR_NS
@@ -372,7 +268,7 @@ fn who_learns_what_is_as_the_table_says() {
     let documented = include_str!("../docs/security.md");
     let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
     let key = files.with(&[OLD]);
-    let keys = Some(Keys::of_file(key.rsplit(' ').next().unwrap()).unwrap());
+    let keys = Some(files.keys(&[OLD]));
     let private = Learnt {
         names: false,
         ..Learnt::EVERYTHING
@@ -427,193 +323,6 @@ fn who_learns_what_is_as_the_table_says() {
     );
 }
 
-const OLD: &str = "000102030405060708090a0b0c0d0e0f";
-const NEW: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff";
-
-/// Key files of one test.
-struct KeyFiles(TempDir);
-
-impl KeyFiles {
-    fn new() -> Self {
-        Self(TempDir::new().unwrap())
-    }
-
-    /// The option that names a file with these lines.
-    fn option(&self, lines: &str, mode: u32) -> String {
-        let name = format!(
-            "{}-{mode:o}",
-            lines.len() * 1000 + usize::from(lines.as_bytes()[0])
-        );
-        let path = self.0.path().join(name);
-        fs::write(&path, lines).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        format!("--key-file {}", path.display())
-    }
-
-    fn with(&self, keys: &[&str]) -> String {
-        self.option(&keys.join("\n"), 0o600)
-    }
-}
-
-/// Answered probes with a stamp of the server.
-fn with_server(run: &Finished) -> usize {
-    let of_server = |probe: &serde_json::Value| {
-        let points = probe["points"].as_array().unwrap();
-        points.iter().any(|point| point["host"] == "server")
-    };
-    run.probes().iter().filter(|probe| of_server(probe)).count()
-}
-
-#[test]
-fn who_has_the_key_learns_everything_and_others_nothing() {
-    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
-    let key = files.with(&[OLD]);
-    let server = Server::start_closed(&lab.server.ns, &format!("{ANOTHER_HOST} {key}"));
-    for mode in ["auto", "compact"] {
-        let args = format!("-c 10.77.0.2 --userid 3 -i 20ms -C 20 -o json --mode {mode} {key}");
-        let run = client(&lab.client.ns, &args);
-        assert!(with_server(&run) >= 10, "{mode}: {run:#?}");
-        assert_eq!(run.stat()["untagged"].as_u64().unwrap_or(0), 0, "{run:#?}");
-        assert!(!run.stderr.contains("key"), "{run:#?}");
-    }
-    let mut stranger = Stranger::new(&lab);
-    for (session, flags) in [(1, INBAND), (2, RECORD)] {
-        let came = stranger.learns(SessionId(session), flags);
-        assert_eq!((came.len(), stamps(&came).len(), texts(&came)), (20, 0, 0));
-        assert_eq!(stranger.cookie, 0, "what it sent");
-    }
-    let (_, story) = server.stop(libc::SIGTERM);
-    let untagged = "requests without a tag, as this server has keys: 40";
-    assert!(
-        story.iter().any(|line| line.contains(untagged)),
-        "{story:#?}"
-    );
-}
-
-#[test]
-fn two_ends_with_different_keys_both_say_so() {
-    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
-    let [old, new] = [OLD, NEW].map(|key| files.with(&[key]));
-    let server = Server::start_closed(&lab.server.ns, &old);
-    let args = format!("-c 10.77.0.2 -i 10ms -C 40 -o json {new}");
-    let run = client(&lab.client.ns, &args);
-    assert_eq!((run.status, with_server(&run)), (0, 0), "{run:#?}");
-    assert!(
-        run.stderr
-            .contains("the server has another key (--key-file)"),
-        "{run:#?}"
-    );
-    let (_, story) = server.stop(libc::SIGTERM);
-    let words = "requests with the tag of another key (--key-file): 1, the last one from 10.77.0.1";
-    assert!(story.iter().any(|line| line.contains(words)), "{story:#?}");
-    let _server = Server::start_closed(&lab.server.ns, "");
-    let run = client(&lab.client.ns, &args);
-    assert!(with_server(&run) >= 30, "{run:#?}");
-    assert!(
-        run.stderr.contains("the server has no key (--key-file)"),
-        "{run:#?}"
-    );
-}
-
-/// Each end may have the new key first or second while it is replaced, and the old one alone before that.
-#[test]
-fn keys_are_replaced_without_a_gap() {
-    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
-    let both = [files.with(&[OLD, NEW]), files.with(&[NEW, OLD])];
-    let alone = [files.with(&[OLD]), files.with(&[NEW])];
-    for (server, clients) in [
-        (&both[0], [&alone[0], &both[0], &both[1]]),
-        (&both[1], [&alone[1], &both[0], &both[1]]),
-    ] {
-        let _server = Server::start_closed(&lab.server.ns, server);
-        for (client_key, mode) in clients
-            .into_iter()
-            .flat_map(|key| [(key, "auto"), (key, "compact")])
-        {
-            let args = format!("-c 10.77.0.2 -i 10ms -C 20 -o json --mode {mode} {client_key}");
-            let run = client(&lab.client.ns, &args);
-            assert!(with_server(&run) >= 10, "{mode}: {run:#?}");
-            assert_eq!(run.stat()["untagged"].as_u64().unwrap_or(0), 0, "{run:#?}");
-        }
-    }
-}
-
-/// Requests of a client as they arrive, by a raw socket on the server's host.
-fn overheard(lab: &Lab, args: &str, wanted: usize) -> (Vec<Vec<u8>>, Finished) {
-    let open = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
-    let socket = lab.server.ns.run(open).unwrap().unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
-    let run = pingtrace(&lab.client.ns, args);
-    let mut requests = Vec::new();
-    let mut buffer = [0; 2048];
-    while requests.len() < wanted {
-        let length = (&socket).read(&mut buffer).expect("a request");
-        let message = &buffer[20..length];
-        if message[0] == Family::V4.request() {
-            requests.push(message.to_vec());
-        }
-    }
-    (requests, finish(run))
-}
-
-#[test]
-fn what_was_overheard_gets_no_stamps_when_it_is_sent_again() {
-    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
-    let key = files.with(&[OLD]);
-    let server = Server::start_closed(&lab.server.ns, &key);
-    let args = format!("-c 10.77.0.2 -i 10ms -C 30 -o json {key}");
-    let (requests, run) = overheard(&lab, &args, 30);
-    assert!(with_server(&run) >= 29, "{run:#?}");
-    let mut again = Stranger::new(&lab);
-    let to = SocketAddr::new(lab.server.v4.into(), 0).into();
-    for request in &requests {
-        let packet = packet::parse(request, Family::V4).unwrap();
-        again.sequence = packet.sequence.0;
-        again.socket.send(request, &to).unwrap();
-        let came = again.reply(packet.session);
-        assert_eq!(stamps(&came).len(), 0, "{packet:#?}");
-    }
-    let (_, story) = server.stop(libc::SIGTERM);
-    let words = "requests whose tag was used before: 30";
-    assert!(story.iter().any(|line| line.contains(words)), "{story:#?}");
-}
-
-/// Somebody who sees the probes, but has no key.
-#[test]
-fn a_forged_stamp_packet_is_counted_and_ignored() {
-    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
-    let key = files.with(&[OLD]);
-    let _server = Server::start_closed(&lab.server.ns, &key);
-    let open = || ProbeSocket::sender(Family::V4, SocketAddr::new(lab.server.v4.into(), 0));
-    let liar = lab.server.ns.run(open).unwrap().unwrap();
-    let listen = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
-    let listener = lab.server.ns.run(listen).unwrap().unwrap();
-    listener.set_read_timeout(Some(SOON)).unwrap();
-    let args = format!("-c 10.77.0.2 -i 20ms -C 50 -o json {key}");
-    let run = pingtrace(&lab.client.ns, &args);
-    let to = SocketAddr::new(lab.client.v4.into(), 0).into();
-    let mut buffer = [0; 2048];
-    let mut forged = 0;
-    while forged < 20 {
-        let length = (&listener).read(&mut buffer).expect("a request");
-        let mut message = buffer[20..length].to_vec();
-        let packet = packet::parse(&message, Family::V4).unwrap();
-        // The server shows its key in its first reply.
-        if !packet.request || packet.sequence.0 < 5 {
-            continue;
-        }
-        message[0] = Family::V4.reply();
-        message[11] |= DONTADD as u8;
-        let sum = checksum(&message, 1);
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
-        liar.send(&message, &to).unwrap();
-        forged += 1;
-    }
-    let run = finish(run);
-    assert_eq!(run.stat()["untagged"], 20, "{run:#?}");
-    assert!(with_server(&run) >= 49, "{run:#?}");
-}
-
 #[test]
 fn only_who_is_allowed_is_served() {
     let lab = Lab::veth_pair().unwrap();
@@ -635,46 +344,5 @@ fn only_who_is_allowed_is_served() {
             .iter()
             .any(|l| l.contains("requests from addresses that are not served: "));
         assert_eq!(refused, !(served && served6), "{args}: {story:#?}");
-    }
-}
-
-#[test]
-fn bad_keys_and_networks_are_refused_with_a_remedy() {
-    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
-    let key = files.with(&[OLD]);
-    for (args, words) in [
-        (
-            files.option(OLD, 0o644),
-            &["others can read", "chmod 0600"][..],
-        ),
-        (
-            files.with(&["abcd"]),
-            &["too short", "openssl rand -hex 16"],
-        ),
-        (
-            files.with(&[OLD, NEW, "11111111111111111111111111111111"]),
-            &["3 keys, and two at most"],
-        ),
-        (
-            "--key-file /none/key".to_owned(),
-            &["/none/key", "No such file"],
-        ),
-        (format!("--open {key}"), &["--open", "--key-file"]),
-        (
-            "--allow 10.0.0.0/33".to_owned(),
-            &["'10.0.0.0/33'", "10.0.0.0/8"],
-        ),
-        ("--deny web1".to_owned(), &["'web1' is neither a network"]),
-        (
-            "--allow 10.0.0.1 --deny 10.0.0.1".to_owned(),
-            &["10.0.0.1/32 is in --allow and in --deny"],
-        ),
-    ] {
-        refused(&client(&lab.server.ns, &format!("-s {args}")), USAGE, words);
-    }
-    for option in ["--open", "--private", "--allow 10.0.0.1", "--deny 10.0.0.1"] {
-        let args = format!("-c 10.77.0.2 -C 1 {option}");
-        let name = option.split(' ').next().unwrap();
-        refused(&client(&lab.client.ns, &args), USAGE, &[name, "--client"]);
     }
 }

@@ -253,24 +253,52 @@ static __always_inline void count_lost(const struct pt_stamp_slot *rec)
 		__sync_fetch_and_add(&losses.evicted_stranger, 1);
 }
 
-/*
- * The slot is another probe's from now on: counts what is lost of the last one, whose session can
- * no longer tell a probe that never arrived from one whose slot is gone.
- */
-static __always_inline void displace(const struct pt_stamp_slot *rec)
+/* The slot is taken: counts what it still owed. */
+static __always_inline void count_owed(const struct pt_stamp_slot *rec, struct pt_session *s)
 {
-	struct pt_session *s;
-
-	if (!(rec->state & PT_REC_LIVE))
-		return;
-	s = pt_session_of(rec);
-	if (s && rec->sent_ns > s->displaced_ns)
-		s->displaced_ns = rec->sent_ns;
 	if (rec->state & PT_REC_SETTLED)
 		return;
 	if (s)
 		s->lost++;
 	count_lost(rec);
+}
+
+/*
+ * The slot is another probe's from now on: the session of the last one can no longer tell a probe
+ * that never arrived from one whose slot is gone.
+ */
+static __always_inline void displace(const struct pt_stamp_slot *rec)
+{
+	struct pt_session *s;
+
+	if (!rec->state)
+		return;
+	s = pt_session_of(rec);
+	if (s && rec->sent_ns > s->displaced_ns)
+		s->displaced_ns = rec->sent_ns;
+	count_owed(rec, s);
+}
+
+/*
+ * A request whose reply is under way is here again, by the network or by somebody else: its slot
+ * becomes the newcomer's, unless that is refused or has fewer rights. Then the slot keeps what it
+ * has, and takes no stamps of the newcomer's reply.
+ */
+static __always_inline __u32 repeat(const struct arrival *a)
+{
+	const __u16 rights = PT_REC_TRUSTED | PT_REC_PROVEN;
+	__u32 index = index_of(&a->p);
+	struct pt_stamp_slot *rec = bpf_map_lookup_elem(&slots, &index);
+
+	if (!rec)
+		return PT_NONE;
+	if (!a->state || rec->state & rights & ~a->state) {
+		if (rec->state & PT_REC_OUT)
+			rec->state &= ~PT_REC_LIVE;
+		return PT_NONE;
+	}
+	count_owed(rec, pt_session_of(rec));
+	return index;
 }
 
 /* A slot for a new probe; PT_NONE if there is none for a stranger. */
@@ -299,7 +327,7 @@ static __always_inline __u32 new_slot(const struct packet *p, __u32 hash, bool p
 
 /*
  * The index of the slot for the request that is in memory; PT_NONE if this server has nothing to do
- * with it, or no slot. `again`: it takes over that of an earlier one with its number.
+ * with it, or no slot. `again`: there is one of an earlier request with its number.
  */
 __noinline __u32 take_slot(__u32 again, __u64 now)
 {
@@ -312,10 +340,12 @@ __noinline __u32 take_slot(__u32 again, __u64 now)
 		return PT_NONE;
 	p = &a->p;
 	judge(a, now);
-	if (!a->state)
+	if (again)
+		index = repeat(a);
+	else if (a->state)
+		index = new_slot(p, pt_hash(p->peer, p->session), a->state & PT_REC_PROVEN, now);
+	else
 		return PT_NONE;
-	index = again ? index_of(p)
-		      : new_slot(p, pt_hash(p->peer, p->session), a->state & PT_REC_PROVEN, now);
 	rec = bpf_map_lookup_elem(&slots, &index);
 	if (!rec)
 		return PT_NONE;
@@ -364,9 +394,10 @@ static __always_inline struct pt_stamp_slot *slot_for(struct sk_buff *skb, const
 static __always_inline struct pt_stamp_slot *arrival(struct sk_buff *skb, const struct packet *p,
 						     __u64 now)
 {
-	struct pt_stamp_slot *rec = slot_of(p);
+	struct pt_stamp_slot *rec;
 
 	if (!server || p->direction == PT_REPLY)
-		return rec;
+		return slot_of(p);
+	rec = any_slot_of(p);
 	return rec && !rec->used[PT_REPLY] ? rec : slot_for(skb, p, rec, now);
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A server says this when its programs are attached.
 const READY: &str = "serving";
 /// What a test waits for takes no longer.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// Held by tests whose load or timing would disturb another's.

@@ -7,6 +7,7 @@ pub mod hold;
 pub mod holders;
 pub mod quota;
 pub mod stall;
+pub mod stranger;
 pub mod topology;
 pub mod v0peer;
 pub mod victim;
