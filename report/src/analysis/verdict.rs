@@ -195,7 +195,7 @@ fn decide(
     let all: Vec<Excess> = delays
         .map(|delay| Excess::new(delay, breakdown, baselines, trust))
         .collect();
-    let excess_ns: u64 = all.iter().map(|excess| excess.ns).sum();
+    let excess_ns = sum(all.iter().map(|excess| excess.ns));
     // Of equals, the first in path order.
     let culprit = all.iter().rev().max_by_key(|excess| excess.ns)?;
     if excess_ns < (breakdown.response_ns() / WORTH_A_VERDICT).max(1) {
@@ -240,21 +240,26 @@ fn certainty(doubt: Option<Doubt>) -> Certainty {
     doubt.map_or(Certainty::Sure, |_| Certainty::Likely)
 }
 
+/// All together, as far as a number goes: stamps of another host may be anything.
+fn sum(ns: impl Iterator<Item = u64>) -> u64 {
+    ns.fold(0, u64::saturating_add)
+}
+
 /// The wire, if both directions together exceed everything else. What the softirqs took of it may
 /// be theirs, so it counts for them and not for the wire.
 fn whole_wire(all: &[Excess], wire: Option<&WireExcess>) -> Option<Verdict> {
     let (hosts, wires): (Vec<&Excess>, Vec<&Excess>) = all.iter().partition(|e| !e.is_wire());
-    let taken: u64 = hosts.iter().filter(|e| e.estimated).map(|e| e.hi).sum();
+    let taken = sum(hosts.iter().filter(|e| e.estimated).map(|e| e.hi));
     let wire = wire?;
     let kept = wire.kept.sum_ns();
-    let lo = (wire.min_ns() + kept).saturating_sub(taken);
-    let hi = wire.max_ns() + kept;
+    let lo = wire.min_ns().saturating_add(kept).saturating_sub(taken);
+    let hi = wire.max_ns().saturating_add(kept);
     let max = hosts.iter().map(|excess| excess.hi).max().unwrap_or(0);
     let doubt = wires.iter().find_map(|excess| excess.doubt);
     (lo > 0 && max <= lo).then(|| Verdict {
         owner: Owner::Wire,
         segment: None,
-        excess_ns: wires.iter().map(|excess| excess.ns).sum(),
+        excess_ns: sum(wires.iter().map(|excess| excess.ns)),
         bounds: Some((lo, hi)),
         certainty: certainty(doubt),
         cpu: None,
@@ -493,6 +498,20 @@ mod tests {
             wire: None,
             way: Vec::new(),
         }
+    }
+
+    #[test]
+    fn stamps_that_lie_ages_apart_have_a_verdict_too() {
+        let ages = [Segment::RRxKern, Segment::RTxKern].map(|of| delay(of, u64::MAX - 1, None));
+        let breakdown = Breakdown {
+            total_ns: 1000,
+            delays: ages.into(),
+            unordered: 0,
+            wire: None,
+            way: Vec::new(),
+        };
+        let verdict = judge(&breakdown, &Baselines::default(), ClockTrust::Bounded);
+        assert!(verdict.is_some_and(|verdict| verdict.excess_ns > 1 << 63));
     }
 
     /// Two wires of 100 ns each, and what they took above that.

@@ -153,7 +153,7 @@ fn within(visit: &Visit, wire: &mut WireSplit) -> Option<WayPart> {
     Some(WayPart {
         of,
         ns,
-        base_ns: base.into_iter().sum(),
+        base_ns: base.into_iter().fold(0, u64::saturating_add),
         directions: times.map(|ns| {
             Some(WayTime {
                 ns: ns?,
