@@ -1,10 +1,11 @@
 //! Keys: who has one learns everything, who has another one or none nothing, and keys are replaced.
 
-use super::harness::{Finished, SOON, Server, client, finish, pingtrace, refused};
+use super::harness::{Client, Finished, SOON, Server, client, finish, kill, pingtrace, refused};
+use super::kit::attacker::{Injector, summed};
 use super::kit::stranger::{KeyFiles, NEW, OLD, Stranger, stamps, texts, with_server};
 use netns::Lab;
 use pingtrace::exit;
-use pingtrace::wire::number::SessionId;
+use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet;
 use pingtrace::wire::probe::Probe;
 use pingtrace::wire::protocol::{DONTADD, Family, INBAND, RECORD, Version};
@@ -12,8 +13,11 @@ use pingtrace::wire::socket::ProbeSocket;
 use pnet_packet::util::checksum;
 use report::model::Point;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::fs;
 use std::io::Read as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::thread;
+use std::time::Duration;
 
 /// A server that counts a client on its kernel as one of another host, and explains what is slow.
 const ANOTHER_HOST: &str = "--userid 7 --explain=1us";
@@ -60,7 +64,7 @@ fn two_ends_with_different_keys_both_say_so() {
         "{run:#?}"
     );
     let (_, story) = server.stop(libc::SIGTERM);
-    let words = "requests with the tag of another key (--key-file): 1, the last one from 10.77.0.1";
+    let words = "requests with the tag of another key (--key-file) from 10.77.0.1";
     assert!(story.iter().any(|line| line.contains(words)), "{story:#?}");
     let _server = Server::start_closed(&lab.server.ns, "");
     let run = client(&lab.client.ns, &args);
@@ -69,6 +73,63 @@ fn two_ends_with_different_keys_both_say_so() {
         run.stderr.contains("the server has no key (--key-file)"),
         "{run:#?}"
     );
+}
+
+/// Of each peer once, however many requests others have sent before; and a table says all of them.
+#[test]
+fn a_server_lists_whom_it_refuses_and_why() {
+    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
+    let [ours, others] = [OLD, NEW].map(|key| files.with(&[key]));
+    let server = Server::start_closed(&lab.server.ns, &format!("{ours} --deny fd77::/64"));
+    Stranger::new(&lab).learns(SessionId(0xabc), INBAND);
+    let run = format!("-c 10.77.0.2 -i 10ms -C 30 -o json {others}");
+    client(&lab.client.ns, &run);
+    let other_key = Some(files.keys(&[NEW]));
+    let peers = [5, 6].map(|host| IpAddr::from([10, 77, 0, host]));
+    for peer in peers {
+        let mut injector = Injector::new(&lab.client.ns, peer, lab.server.v4.into());
+        let probe = Probe::new(Family::V4, Version::V1, SessionId(0xdef), 512, INBAND);
+        let mut probe = probe.with_keys(other_key);
+        for n in 0..30 {
+            injector.message(&summed(probe.at(Sequence(n), 0).to_vec()));
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    client(&lab.client.ns, &format!("-c fd77::2 -i 5ms -C 10 {ours}"));
+    kill(server.pid(), libc::SIGUSR1);
+    let (_, story) = server.stop(libc::SIGTERM);
+    for peer in ["10.77.0.1", "10.77.0.5", "10.77.0.6"] {
+        let said = format!("the tag of another key (--key-file) from {peer}");
+        let count = story.iter().filter(|l| l.ends_with(&said)).count();
+        assert_eq!(count, 1, "{peer}: {story:#?}");
+    }
+    let table = story
+        .iter()
+        .skip_while(|l| !l.ends_with("requests refused"));
+    let table: Vec<String> = table.map(|l| words_of(l)).collect();
+    for row in [
+        "10.77.0.1 ",
+        " without a tag, as this server has keys, ",
+        "10.77.0.5 00000def",
+        "10.77.0.6 00000def",
+        " 30 30 with the tag of another key",
+        "fd77::1 ",
+        " from addresses that are not served",
+    ] {
+        assert!(
+            table.iter().any(|l| l.contains(row)),
+            "no '{row}': {story:#?}"
+        );
+    }
+    assert!(
+        !table.iter().any(|l| l.contains("other sources")),
+        "{story:#?}"
+    );
+}
+
+/// With single spaces.
+fn words_of(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Each end may have the new key first or second while it is replaced, and the old one alone before that.
@@ -92,6 +153,57 @@ fn keys_are_replaced_without_a_gap() {
             assert_eq!(run.stat()["untagged"].as_u64().unwrap_or(0), 0, "{run:#?}");
         }
     }
+}
+
+/// While a client goes on; the server keeps no right but to read the directory of the file.
+#[test]
+fn a_server_reads_its_keys_again_at_a_hangup() {
+    let (lab, files) = (Lab::veth_pair().unwrap(), KeyFiles::new());
+    let [old, new] = [OLD, NEW].map(|key| files.with(&[key]));
+    let of_server = files.with(&[OLD]) + "-of-server";
+    let path = of_server.rsplit(' ').next().unwrap();
+    let replace_by = |option: String| {
+        fs::rename(option.rsplit(' ').next().unwrap(), path).unwrap();
+    };
+    replace_by(files.with(&["# old", OLD]));
+    let mut server = Server::start_closed(&lab.server.ns, &of_server);
+    let hang_up = |server: &mut Server, words: &str| {
+        kill(server.pid(), libc::SIGHUP);
+        server.hear(words);
+    };
+    let run = |key: &str, mode: &str| {
+        let args = format!("-c 10.77.0.2 -i 10ms -C 20 -o json --mode {mode} {key}");
+        client(&lab.client.ns, &args)
+    };
+    let goes_on = Client::start(
+        &lab.client.ns,
+        &format!("-c 10.77.0.2 -i 10ms -o json {old}"),
+    );
+    server.wait_for_probes(10);
+    replace_by(files.with(&[NEW, OLD]));
+    hang_up(&mut server, "--key-file was read again");
+    for mode in ["auto", "compact"] {
+        let run = run(&new, mode);
+        assert!(with_server(&run) >= 10, "{mode}: {run:#?}");
+        assert_eq!(run.stat()["untagged"].as_u64().unwrap_or(0), 0, "{run:#?}");
+    }
+    let goes_on = goes_on.stop();
+    let probes = goes_on.probes().len();
+    assert!(with_server(&goes_on) + 1 >= probes, "{goes_on:#?}");
+    assert!(!goes_on.stderr.contains("key"), "{goes_on:#?}");
+    replace_by(files.with(&["# new", NEW]));
+    hang_up(&mut server, "--key-file was read again");
+    let refused = run(&old, "auto");
+    assert_eq!(with_server(&refused), 0, "{refused:#?}");
+    assert!(
+        refused.stderr.contains("the server has another key"),
+        "{refused:#?}"
+    );
+    replace_by(files.option("short", 0o600));
+    hang_up(&mut server, "the keys that were read before stay in use");
+    assert!(with_server(&run(&new, "auto")) >= 10);
+    let (status, story) = server.stop(libc::SIGTERM);
+    assert!(status.success(), "{story:#?}");
 }
 
 /// Requests of a client as they arrive, by a raw socket on the server's host.

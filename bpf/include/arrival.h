@@ -9,7 +9,6 @@ const volatile __u32 only_netns = 0; /* 0: every namespace of this kernel */
 const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 
 struct pt_losses losses;
-struct pt_refused refused; /* server */
 
 /* Whether this server's client is on this kernel. */
 static __always_inline bool is_local(const struct packet *p)
@@ -131,41 +130,37 @@ static __always_inline struct arrival *this_arrival(void)
 	return bpf_map_lookup_elem(&arrivals, &zero);
 }
 
-static __always_inline void refuse(const struct arrival *a, __u64 *cause)
+static __always_inline void refuse(const struct arrival *a, enum pt_refusal cause)
 {
-	if (a->is_here)
-		__sync_fetch_and_add(cause, 1);
-}
+	__u64 peer[2];
 
-/* User space says so, but not each time. */
-static __always_inline void refuse_other_key(const struct arrival *a)
-{
-	__u64 before = refused.other_key;
-
-	__builtin_memcpy(refused.other_key_peer, a->p.peer, sizeof(a->p.peer));
-	refuse(a, &refused.other_key);
-	if (!(before & 0xfff))
+	if (!a->is_here)
+		return;
+	__sync_fetch_and_add(&refused[cause], 1);
+	__builtin_memcpy(peer, a->p.peer, sizeof(peer));
+	if (count_refused(peer[0], peer[1], a->p.session, cause))
 		notify(&a->p, PT_PENDING_OTHER_KEY);
 }
 
 /* A peer with another key is told so, by the tag of its reply. */
 static __always_inline void judge_tag(struct arrival *a)
 {
+	const __u32 first = keys.first;
 	int key;
 
 	if (!a->has_tag) {
-		refuse(a, &refused.untagged);
+		refuse(a, PT_REFUSED_UNTAGGED);
 		return;
 	}
-	key = key_of(&a->tagged);
+	key = key_of(&a->tagged, first);
 	if (key >= 0 && is_replay(a->p.peer, a->p.session, a->p.sequence)) {
-		refuse(a, &refused.replayed);
+		refuse(a, PT_REFUSED_REPLAYED);
 		return;
 	}
 	a->state = key < 0 ? PT_REC_LIVE : PT_REC_LIVE | PT_REC_TRUSTED;
 	if (key < 0) {
-		refuse_other_key(a);
-		key = 0;
+		refuse(a, PT_REFUSED_OTHER_KEY);
+		key = first;
 	}
 	a->tag = reply_tag(&a->tagged, a->cookie, key);
 }
@@ -177,17 +172,17 @@ static __always_inline void judge(struct arrival *a, __u64 now)
 	a->state = 0;
 	a->tag = 0;
 	if (!is_served(a->p.peer)) {
-		refuse(a, &refused.denied);
+		refuse(a, PT_REFUSED_DENIED);
 		return;
 	}
 	a->cookie = cookie_in(&a->p, epoch);
 	if (open)
 		a->state = PT_REC_LIVE | PT_REC_TRUSTED;
-	else if (!keys.count)
+	else if (!keys.in_use)
 		a->state = PT_REC_LIVE;
 	else
 		judge_tag(a);
-	if (keys.count && !(a->state & PT_REC_TRUSTED))
+	if (keys.in_use && !(a->state & PT_REC_TRUSTED))
 		return;
 	if (is_proven(&a->p, epoch, a->cookie))
 		a->state |= PT_REC_PROVEN;
@@ -381,7 +376,7 @@ static __always_inline struct pt_stamp_slot *slot_for(struct sk_buff *skb, const
 		return 0;
 	a->p = *p;
 	a->is_here = skb->dev && netns_of(skb) == own_netns;
-	a->has_tag = keys.count && p->version && p->flags & PT_FLAG_AUTH &&
+	a->has_tag = keys.in_use && p->version && p->flags & PT_FLAG_AUTH &&
 		     read_tagged(&a->tagged, skb, p);
 	index = take_slot(again, now);
 	return bpf_map_lookup_elem(&slots, &index);

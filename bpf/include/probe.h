@@ -302,11 +302,24 @@ struct pt_losses {
 	__u64 no_session; /* a stranger's, that would have displaced a proven one */
 };
 
-/* Requests that get no stamps, counted by cause where they arrive in the served namespace. */
-struct pt_refused {
-	__u64 denied; /* their address is not served */
-	__u64 untagged; /* no tag, and this server has keys */
-	__u64 other_key; /* a tag of another key */
-	__u64 replayed; /* a tag that was seen before, or is too old to tell */
-	__be32 other_key_peer[4]; /* who sent the last one of another key */
+/* Why a request that arrives in the served namespace gets no stamps. */
+enum pt_refusal {
+	PT_REFUSED_DENIED, /* its address is not served */
+	PT_REFUSED_UNTAGGED, /* no tag, and this server has keys */
+	PT_REFUSED_OTHER_KEY, /* a tag of another key */
+	PT_REFUSED_REPLAYED, /* a tag that was seen before, or is too old to tell */
+	PT_REFUSALS,
 };
+
+/*
+ * A source of such requests. A server keeps sets of PT_WAYS of them: a new one takes the place of
+ * the one that was silent longest.
+ */
+struct pt_refused {
+	__be32 peer[4];
+	__u32 session; /* of the last request */
+	__u32 notified; /* user space knows that it has another key */
+	__u64 first_ns, last_ns; /* requests, CLOCK_MONOTONIC; 0: an empty place */
+	__u64 count[PT_REFUSALS];
+};
+enum { PT_REFUSED_SETS = 64 };

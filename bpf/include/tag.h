@@ -8,11 +8,16 @@
 
 enum { KEYS = 2, TAGGED_FROM = 8, TAG_WORDS = 7 };
 
-/* Those of --key-file; the first one is used where neither has proved right. */
+/*
+ * Those of --key-file, twice: user space writes into the half that is not in use, and then changes
+ * `first`. A file with one key fills both places of a half with it. The first one is used where
+ * neither has proved right.
+ */
 struct pt_keys {
-	__u32 count, pad;
-	__u64 key[KEYS][2];
-} keys;
+	__u32 in_use; /* 0: this server has no keys */
+	__u32 first; /* 0 or KEYS: the half in use */
+	__u64 key[2 * KEYS][2];
+} keys SEC(".data.keys");
 
 /* The bytes of a message from TAGGED_FROM on. */
 struct pt_tagged {
@@ -27,17 +32,17 @@ static __noinline __u64 hash_of(const struct pt_tagged *t, __u32 key)
 
 	__builtin_memcpy(words, t->header, sizeof(t->header));
 	__builtin_memcpy(words + 4, t->entry, sizeof(t->entry));
-	return pt_siphash(keys.key[key & (KEYS - 1)], words, TAG_WORDS);
+	return pt_siphash(keys.key[key & (2 * KEYS - 1)], words, TAG_WORDS);
 }
 
-/* The number of the key that has made the tag; negative: none of ours. */
-static __always_inline int key_of(const struct pt_tagged *t)
+/* The number of the key that has made the tag, from `first` on; negative: none of ours. */
+static __always_inline int key_of(const struct pt_tagged *t, __u32 first)
 {
 	const __u64 tag = bpf_be64_to_cpu(t->tag);
 
-	if (hash_of(t, 0) == tag)
-		return 0;
-	return keys.count > 1 && hash_of(t, 1) == tag ? 1 : -1;
+	if (hash_of(t, first) == tag)
+		return first;
+	return hash_of(t, first + 1) == tag ? first + 1 : -1;
 }
 
 /* The tag of the reply to a request, with this cookie. Changes `t`. */

@@ -74,8 +74,10 @@ macro_rules! plain {
 plain!(u8, u16, u32, u64, i8, i32, i64);
 plain!(
     pingtrace::types::pt_drop,
+    pingtrace::types::pt_keys,
     pingtrace::types::pt_name,
     pingtrace::types::pt_place,
+    pingtrace::types::pt_refused,
     pingtrace::types::pt_session,
     pingtrace::types::pt_stamp,
     pingtrace::types::pt_stamp_slot,

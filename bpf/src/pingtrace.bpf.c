@@ -23,6 +23,7 @@
 #include "local.h"
 #include "stranger.h"
 #include "tag.h"
+#include "refused.h"
 #include "arrival.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -49,6 +50,8 @@ enum pt_extension extension_type;
 enum pt_server_status server_status_type;
 enum pt_text text_type;
 enum pt_pending_kind pending_kind_type;
+enum pt_refusal refusal_type;
+struct pt_refused refused_type;
 enum pt_stamp_flag stamp_flag_type;
 
 /* What a device is: the first seven characters of its kind, or none. */

@@ -167,7 +167,7 @@ impl Cli {
             nslocal: args.nslocal,
             userid: args.userid,
             stat_interval: args.results.stat_interval,
-            keys: args.key_file,
+            key_file: args.key_file.clone(),
             access: self.access.clone(),
             debug: args.debug,
             lab_clock: self.lab_clock,

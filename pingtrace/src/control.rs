@@ -17,20 +17,20 @@ const ASK: Duration = Duration::from_millis(500);
 /// What SIGHUP means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// Reopen the logs: somebody moved them away.
+    /// Open files again: somebody moved the logs away, or wrote other keys.
     Reopen,
     /// End the run: the terminal is gone. Not under `nohup`.
     Stop,
 }
 
 impl Hangup {
-    /// For a run with a log, or without.
-    pub fn of_log(has_log: bool) -> Self {
-        if has_log { Self::Reopen } else { Self::Stop }
+    /// For a run with such files, or without.
+    pub fn of_files(has_files: bool) -> Self {
+        if has_files { Self::Reopen } else { Self::Stop }
     }
 }
 
-/// Flags set by signals: end the run; reopen the logs; print the summary so far.
+/// Flags set by signals: end the run; open files again; print the summary so far.
 #[derive(Debug, Default)]
 pub struct Control {
     /// Set by SIGINT, SIGTERM, or a SIGHUP that ends the run.
@@ -43,7 +43,7 @@ pub struct Control {
 /// What signals asked for since the last call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// SIGHUP: reopen the logs.
+    /// SIGHUP: open the logs, or the file of keys, again.
     pub reopen: bool,
     /// SIGQUIT or SIGUSR1: print the summary so far, and go on.
     pub summary: bool,

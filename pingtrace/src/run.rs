@@ -110,21 +110,26 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Some(Command::Selftest(args)) => {
             until_signal(false, |control| selftest::run(args, control))
         }
-        None if cli.server => until_signal(false, |control| server::run(&cli.to_serve(), control)),
+        None if cli.server => {
+            let args = cli.to_serve();
+            until_signal(args.key_file.is_some(), |control| {
+                server::run(&args, control)
+            })
+        }
         None => client(&cli.args),
     }
 }
 
 /// What has no outcome but its end, until a signal.
-fn until_signal(has_log: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
-    let control = Control::by_signals(Hangup::of_log(has_log))?;
+fn until_signal(has_files: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
+    let control = Control::by_signals(Hangup::of_files(has_files))?;
     run(&control).map(|()| Outcome::Answered)
 }
 
 fn client(args: &Args) -> Result<Outcome> {
     let scheduled = args.schedule.is_some();
     let has_log = args.results.output.log(Origin::LiveRun).is_some();
-    let control = Control::by_signals(Hangup::of_log(has_log || scheduled))?;
+    let control = Control::by_signals(Hangup::of_files(has_log || scheduled))?;
     match &args.schedule {
         Some(cron) => schedule::run(args, cron, &control, |args| capture(args, &control)),
         None => capture(args, &control),

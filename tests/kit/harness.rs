@@ -131,6 +131,11 @@ impl Server {
         panic!("the server did not get ready: {:#?}", server.heard);
     }
 
+    /// Returns when it has said this.
+    pub fn hear(&mut self, words: &str) {
+        hear_line(&self.story, &mut self.heard, words);
+    }
+
     /// Whether these words are in what it said until it was ready.
     pub fn said(&self, words: &str) -> bool {
         self.heard.iter().any(|line| line.contains(words))
@@ -191,6 +196,21 @@ fn lines_of(child: &mut Child) -> Receiver<String> {
     heard
 }
 
+/// Returns when a line has these words.
+fn hear_line(story: &Receiver<String>, heard: &mut Vec<String>, words: &str) {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let line = story.recv_timeout(left);
+        let line = line.unwrap_or_else(|_| panic!("no '{words}' in {heard:#?}"));
+        let found = line.contains(words);
+        heard.push(line);
+        if found {
+            return;
+        }
+    }
+}
+
 /// A client at work; dropped, it gets SIGINT and is waited for.
 pub struct Client {
     child: Option<Child>,
@@ -227,17 +247,7 @@ impl Client {
 
     /// Returns when it has said this.
     pub fn hear(&mut self, words: &str) {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.story.recv_timeout(left);
-            let line = line.unwrap_or_else(|_| panic!("no '{words}' in {:#?}", self.heard));
-            let found = line.contains(words);
-            self.heard.push(line);
-            if found {
-                return;
-            }
-        }
+        hear_line(&self.story, &mut self.heard, words);
     }
 
     /// Ends it as Ctrl-C does; what it wrote.

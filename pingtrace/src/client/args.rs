@@ -3,7 +3,7 @@
 use crate::options::{Results, heading};
 use crate::units;
 use crate::wire::entry::TRANSIT;
-use crate::wire::key::Keys;
+use crate::wire::key::KeyFile;
 use crate::wire::stamp_return::StampReturn;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -141,9 +141,9 @@ pub struct Args {
 
     /// Keys that both ends have, one a line, of 32 hexadecimal digits: the first one is used, a second one is
     /// accepted. A server with keys gives its stamps, and all it knows, to those who have one, and nothing
-    /// to others
-    #[arg(long, value_name = "FILE", value_parser = keys, help_heading = heading::TRUST)]
-    pub key_file: Option<Keys>,
+    /// to others; it reads them again at SIGHUP
+    #[arg(long, value_name = "FILE", value_parser = key_file, help_heading = heading::TRUST)]
+    pub key_file: Option<KeyFile>,
 
     /// Host number in the stamps: different numbers at both ends make one kernel count as two hosts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..i64::from(TRANSIT)), help_heading = heading::ADDRESSING)]
@@ -200,8 +200,8 @@ impl ValueEnum for Mode {
     }
 }
 
-fn keys(path: &str) -> Result<Keys, String> {
-    Keys::of_file(path).map_err(|e| format!("{e:#}"))
+fn key_file(path: &str) -> Result<KeyFile, String> {
+    KeyFile::read(path).map_err(|e| format!("{e:#}"))
 }
 
 fn tos(text: &str) -> Result<u8, String> {

@@ -121,7 +121,7 @@ impl Plan {
                     .context("find this network namespace")?
                     .inode(),
             ),
-            keys: args.key_file,
+            keys: args.key_file.as_ref().map(|file| file.keys),
         })
     }
 

@@ -75,7 +75,7 @@ pub fn run(
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| args.debug);
     let meter = Meter::start(setup.slots, programs);
-    confine(Mode::Client, collector.directories())?;
+    confine(Mode::Client, collector.directories(), &[])?;
     let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
     let start_ns = monotonic_ns() + lead_ns;
     let shared = Shared::new(plan, table, socket, session, start_ns);

@@ -39,7 +39,7 @@ pub fn run(
         .image
         .get_or_insert_with(|| PathBuf::from(DATED));
     let written = check(&args)?;
-    confine(Mode::Schedule, &written)?;
+    confine(Mode::Schedule, &written, &[])?;
     story::date_lines();
     let mut captures = Captures::default();
     let mut after = Local::now();

@@ -148,7 +148,7 @@ impl<'a> Monitor<'a> {
         control: &Control,
         mut detector: impl Detector,
     ) -> Result<()> {
-        confine(Mode::Watch, &self.sink.directories())?;
+        confine(Mode::Watch, &self.sink.directories(), &[])?;
         let time = watching.time();
         let (start, end) = (Instant::now(), time.map(|t| Instant::now() + t));
         let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));

@@ -7,10 +7,9 @@ use crate::kernel::object::{self, Refusal, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::{Table, WAYS};
 use crate::kernel::tunnels::TunnelPorts;
-use crate::wire::key::Keys;
 use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
-use bpf::pingtrace::types::{pt_losses, pt_refused, pt_sleep};
+use bpf::pingtrace::types::{pt_losses, pt_refusal, pt_sleep};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Link, MapHandle, Object, ProgramInput};
@@ -71,6 +70,9 @@ pub struct Setup {
     /// Server: replies carry names of namespaces and devices.
     pub send_names: bool,
 }
+
+/// Requests that get no stamps because of who sends them, by `pt_refusal`.
+pub type Refused = [u64; pt_refusal::PT_REFUSALS.0 as usize];
 
 /// The loaded programs; dropping it detaches them.
 pub struct Tracer<'a> {
@@ -147,21 +149,8 @@ impl<'a> Tracer<'a> {
         })
     }
 
-    /// From now on only who has one of these keys gets stamps, if there are any.
-    pub fn set_keys(&mut self, keys: Option<&Keys>) {
-        let into = &mut self.bss().keys;
-        for (word, key) in into
-            .key
-            .iter_mut()
-            .zip(keys.into_iter().flat_map(Keys::all))
-        {
-            *word = key.words();
-            into.count += 1;
-        }
-    }
-
     /// Requests that get no stamps because of who sends them.
-    pub fn refused(&self) -> pt_refused {
+    pub fn refused(&self) -> Refused {
         let bss = self.skel.maps.bss_data.as_deref();
         bss.map(|bss| bss.refused).unwrap_or_default()
     }
@@ -475,12 +464,13 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
     size(open, setup, sets).context("size the table of probe slots")
 }
 
-/// A client has neither sets nor sessions.
+/// A client has neither sets nor sessions, and refuses nobody.
 fn size(open: &mut OpenPingtraceSkel<'_>, setup: &Setup, sets: u32) -> libbpf_rs::Result<()> {
     open.maps.slots.set_max_entries(setup.slots)?;
     match setup.role {
         Role::Server { .. } => open.maps.slot_sets.set_max_entries(sets),
         Role::Client { .. } => {
+            open.maps.refused_sources.set_max_entries(1)?;
             open.maps.sessions.set_max_entries(1)?;
             open.maps.session_sets.set_max_entries(1)
         }

@@ -4,7 +4,7 @@ use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
 use crate::kernel::tracer::Trust;
 use crate::options::heading;
-use crate::wire::key::Keys;
+use crate::wire::key::KeyFile;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
 use libbpf_rs::{MapCore, MapFlags};
@@ -29,7 +29,7 @@ pub struct Args {
     /// Report whom the server serves each time this has passed; 0: never.
     pub stat_interval: Option<Duration>,
     /// The keys of those who may know everything.
-    pub keys: Option<Keys>,
+    pub key_file: Option<KeyFile>,
     /// Who else may know what.
     pub access: Access,
     /// Count the run times of the programs.
@@ -50,7 +50,7 @@ impl Args {
                     ""
                 }
             );
-        } else if self.keys.is_some() {
+        } else if self.key_file.is_some() {
             log::info!("clients without a key (--key-file) get no stamps");
         } else {
             log::info!(
@@ -61,7 +61,7 @@ impl Args {
 
     /// Whether anybody gets names of namespaces and devices.
     pub fn sends_names(&self) -> bool {
-        !self.access.private && (self.access.open || self.keys.is_some())
+        !self.access.private && (self.access.open || self.key_file.is_some())
     }
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_session, pt_stamp_slot};
 use libbpf_rs::MapCore;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use strum::VariantArray as _;
@@ -32,9 +33,39 @@ type Key = ([u32; 4], u32);
 /// The kernel's sessions, and what they had at the last look.
 pub struct Clients {
     sessions: Mapping<pt_session>,
-    /// Requests at the last look, and when that was, ns.
-    last: HashMap<Key, u64>,
+    rates: Rates<Key>,
+}
+
+/// Requests of each client at the last look, and when that was, `CLOCK_MONOTONIC` ns.
+pub struct Rates<K> {
+    last: HashMap<K, u64>,
     last_ns: u64,
+}
+
+impl<K> Default for Rates<K> {
+    fn default() -> Self {
+        Self {
+            last: HashMap::new(),
+            last_ns: 0,
+        }
+    }
+}
+
+impl<K: Eq + Hash> Rates<K> {
+    /// Requests a second of one that has had so many, since the last look or since its first one.
+    pub fn rate(&self, client: &K, requests: u64, first_ns: u64, now: u64) -> f64 {
+        let (before, since) = match self.last.get(client) {
+            Some(before) if *before <= requests => (*before, self.last_ns),
+            _ => (0, first_ns),
+        };
+        let seconds = now.saturating_sub(since).max(SECOND / 1000) as f64 / SECOND as f64;
+        (requests - before) as f64 / seconds
+    }
+
+    /// What all of them have now.
+    pub fn looked(&mut self, requests: impl Iterator<Item = (K, u64)>, now: u64) {
+        (self.last, self.last_ns) = (requests.collect(), now);
+    }
 }
 
 /// A session, with its requests a second since the last look, or since it began.
@@ -50,8 +81,7 @@ impl Clients {
         let sessions = Mapping::shared(map.as_fd(), map.max_entries() as usize);
         Ok(Self {
             sessions: sessions.context("cannot map the table of sessions")?,
-            last: HashMap::new(),
-            last_ns: 0,
+            rates: Rates::default(),
         })
     }
 
@@ -82,19 +112,16 @@ impl Clients {
         let mut rows: Vec<Row> = served.map(|s| self.row(&s, now)).collect();
         rows.sort_by(|a, b| b.rate.total_cmp(&a.rate));
         let requests = rows.iter().map(|r| (key(&r.session), r.session.requests));
-        (self.last, self.last_ns) = (requests.collect(), now);
+        self.rates.looked(requests, now);
         lines(&rows)
     }
 
     fn row(&self, session: &pt_session, now: u64) -> Row {
-        let (before, since) = match self.last.get(&key(session)) {
-            Some(before) if *before <= session.requests => (*before, self.last_ns),
-            _ => (0, session.first_ns),
-        };
-        let seconds = now.saturating_sub(since).max(SECOND / 1000) as f64 / SECOND as f64;
-        let rate = (session.requests - before) as f64 / seconds;
-        let session = *session;
-        Row { session, rate }
+        let (key, first_ns) = (key(session), session.first_ns);
+        Row {
+            session: *session,
+            rate: self.rates.rate(&key, session.requests, first_ns, now),
+        }
     }
 }
 

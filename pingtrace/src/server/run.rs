@@ -4,8 +4,9 @@
 use super::Args;
 use super::clients::Clients;
 use super::devices::Devices;
+use super::keys::ServerKeys;
 use super::names::Names;
-use super::slot;
+use super::refused::{self, RefusedSources};
 use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
 use crate::control::Control;
@@ -44,7 +45,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let (mut storage, mut inband_storage) = (object::storages(), Storage::uninit());
     let mut tracer = Tracer::load(&mut storage, &setup)?;
     args.access.list(&tracer.maps().peers)?;
-    tracer.set_keys(args.keys.as_ref());
+    let mut keys = ServerKeys::new(&tracer, args.key_file.as_ref())?;
     let sockets = arrival_filters(&tracer)?;
     let mut devices = Devices::open(&mut inband_storage, &tracer, &setup, own, args)?;
     // Last: a reply that is stamped before its device is would leave a stamp packet pending.
@@ -65,11 +66,19 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let ring = ring(&tracer, &pending)?;
     let explainer = recording.as_ref().map(explain::Start::explainer);
     let (names_of, clients) = (names(&setup, &devices)?, Clients::new(&tracer)?);
-    let mut sender = StampSender::new(own, explainer, names_of, args.keys, clients, args.access.v0);
+    let mut sender = StampSender::new(
+        own,
+        explainer,
+        names_of,
+        keys.keys(),
+        clients,
+        args.access.v0,
+    );
+    let mut refused = RefusedSources::new(&tracer)?;
     let mut ticks = explain::Ticks::default();
     let mut signals = control.wake()?;
     let names = args.sends_names();
-    confine(Mode::Server { names }, &[])?;
+    confine(Mode::Server { names }, &[], &keys.directories())?;
     story::date_lines();
     let start_ns = monotonic_ns();
     let mut timer = Timer::new(args, start_ns);
@@ -89,7 +98,10 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         }
         sender.send(&tracer.table, &mut pending.borrow_mut());
         if std::mem::take(&mut sender.other_key) {
-            warn_of_other_key(&tracer);
+            refused
+                .new_other_keys()
+                .iter()
+                .for_each(|line| log::warn!("{line}"));
         }
         match devices.update() {
             Ok(any) => sender.devices_changed(any),
@@ -97,12 +109,15 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         }
         // Several signals at once are one wake-up: their flags say what they ask for.
         let _ = signals.read(&mut [0; 64]);
-        if control.asked().summary | timer.is_report_due() {
-            sender
-                .clients
-                .report()
-                .iter()
-                .for_each(|line| log::info!("{line}"));
+        let asked = control.asked();
+        if asked.reopen && keys.reread() {
+            sender.keys = keys.keys();
+            refused.keys_changed();
+        }
+        if asked.summary | timer.is_report_due() {
+            let (served, refused) = (sender.clients.report(), refused.report(&tracer.refused()));
+            let lines = served.iter().chain(&refused);
+            lines.for_each(|line| log::info!("{line}"));
             summarize(&tracer, &devices, &sender);
         }
         if control.stopped() {
@@ -309,16 +324,6 @@ fn warn_of_ignored_echo() {
     }
 }
 
-/// A client has another key, and is told so by the tag of its replies.
-fn warn_of_other_key(tracer: &Tracer<'_>) {
-    let refused = tracer.refused();
-    log::warn!(
-        "requests with the tag of another key (--key-file): {}, the last one from {}",
-        refused.other_key,
-        slot::address(&refused.other_key_peer, 0).ip()
-    );
-}
-
 fn log_points(tracer: &Tracer<'_>) {
     for (point, why) in &tracer.missing {
         log::warn!("{} cannot be stamped here: {why}", point.name());
@@ -359,7 +364,7 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
         log::info!("{} slow probes explained", sender.blamed);
     }
     log_withheld(sender);
-    let (kernel, refused) = (tracer.losses(), tracer.refused());
+    let kernel = tracer.losses();
     let losses = [
         ("stamp packets that could not be sent", sender.failed),
         ("slots reused before their packet was sent", sender.reused),
@@ -374,16 +379,6 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
             kernel.evicted_stranger,
         ),
         ("requests of such sources without a slot", kernel.no_slot),
-        (
-            "requests from addresses that are not served",
-            refused.denied,
-        ),
-        (
-            "requests without a tag, as this server has keys",
-            refused.untagged,
-        ),
-        ("requests with the tag of another key", refused.other_key),
-        ("requests whose tag was used before", refused.replayed),
         (
             "stamp packets forgotten: ring buffer full",
             kernel.pending_overflow,
@@ -409,5 +404,8 @@ fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
     ];
     for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
         log::warn!("{what}: {count}");
+    }
+    for (what, count) in refused::by_cause(&tracer.refused()) {
+        log::warn!("requests {what}: {count}");
     }
 }

@@ -61,7 +61,7 @@ pub struct StampSender {
     /// Absent if none are to be sent.
     names: Option<Names>,
     /// Stamp packets have a tag, if there are any.
-    keys: Option<Keys>,
+    pub keys: Option<Keys>,
     /// Number of slow probes whose blame was sent.
     pub blamed: u64,
     /// Requests have come with the tag of another key, and nobody was told yet.

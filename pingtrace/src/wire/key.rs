@@ -11,11 +11,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use pnet_packet::util::checksum;
 use rustix::process::geteuid;
 use siphasher::sip::SipHasher24;
-use std::fs::{File, Metadata};
+use std::fs::{self, File, Metadata};
 use std::hash::Hasher as _;
 use std::io::Read as _;
 use std::mem::offset_of;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use zerocopy::FromBytes as _;
 
 /// Bytes of a key.
@@ -46,6 +47,42 @@ impl std::fmt::Debug for Key {
 pub struct Keys {
     first: Key,
     other: Option<Key>,
+}
+
+/// A file of keys (`--key-file`), and what it had when it was read last.
+#[derive(Clone, Debug)]
+pub struct KeyFile {
+    path: String,
+    /// Its keys.
+    pub keys: Keys,
+}
+
+impl KeyFile {
+    /// Reads a file that nobody else may read or write.
+    pub fn read(path: &str) -> Result<Self> {
+        Ok(Self {
+            keys: Keys::of_file(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Reads it again. Keeps the keys if that fails.
+    pub fn reread(&mut self) -> Result<()> {
+        self.keys = Keys::of_file(&self.path)?;
+        Ok(())
+    }
+
+    /// Where its path leads: a new file takes its place by a name in one of these directories.
+    pub fn directories(&self) -> Vec<PathBuf> {
+        let path = Path::new(&self.path);
+        let target = fs::canonicalize(path);
+        let directories = [Some(path), target.as_deref().ok()].map(|path| {
+            let parent = path?.parent()?;
+            let here = parent.as_os_str().is_empty();
+            Some(if here { Path::new(".") } else { parent }.to_owned())
+        });
+        directories.into_iter().flatten().collect()
+    }
 }
 
 impl Keys {
@@ -233,7 +270,6 @@ fn only_ours(meta: &Metadata) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use tempfile::TempDir;
 
     const FIRST: &str = "000102030405060708090a0b0c0d0e0f";

@@ -26,7 +26,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut programs = Programs::attach(&mut storage, args.mode(), &ids)?;
     let mut sink = Sink::open(&args.output(), "iofsstat", "")?;
     let mut monitor = Monitor::new(args, selected, ids, &mut programs)?;
-    confine(Confined::Iofsstat, &sink.directories())?;
+    confine(Confined::Iofsstat, &sink.directories(), &[])?;
     log::info!("counting; a cycle takes {:?}", args.interval);
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());

@@ -46,7 +46,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         args.time
     );
     let mut sink = Sink::open(&args.common.output, "memleak", &memleak_header())?;
-    confine(Mode::Memleak, &sink.directories())?;
+    confine(Mode::Memleak, &sink.directories(), &[])?;
     monitor.observe(control, &mut sink);
     let mut findings = monitor.settle(control, &mut sink);
     if let Some(reclaim) = reclaim {

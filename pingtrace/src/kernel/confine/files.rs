@@ -1,5 +1,5 @@
-//! The files that a run keeps (Landlock): it writes in the directories of its own, and reads there and where the
-//! system's are.
+//! The files that a run keeps (Landlock): it writes in the directories of its own, and reads there, where its
+//! keys are, and where the system's are.
 
 #![expect(
     unsafe_code,
@@ -26,7 +26,7 @@ pub(super) struct Files(OwnedFd);
 
 impl Files {
     /// `None` on a kernel without Landlock.
-    pub(super) fn new(written: &[PathBuf]) -> Result<Option<Self>> {
+    pub(super) fn new(written: &[PathBuf], read_too: &[PathBuf]) -> Result<Option<Self>> {
         let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
         let write =
             AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
@@ -35,6 +35,7 @@ impl Files {
                 .handle_access(AccessFs::from_all(VERSION))?
                 .create()?
                 .add_rules(path_beneath_rules(SYSTEM, read))?
+                .add_rules(path_beneath_rules(read_too, read))?
                 .add_rules(path_beneath_rules(written, read | write))?;
             Ok(ruleset.into())
         };

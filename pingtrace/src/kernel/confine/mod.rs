@@ -29,14 +29,14 @@ pub fn begin() -> Result<()> {
     rustix::thread::set_no_new_privs(true).context("give up new privileges (no_new_privs)")
 }
 
-/// Leaves every thread of this process what `mode` needs to go on. `written`: the directories of its files.
-pub fn confine(mode: Mode, written: &[PathBuf]) -> Result<()> {
+/// Leaves every thread of this process what `mode` needs to go on. `written`, `read`: the directories of its files.
+pub fn confine(mode: Mode, written: &[PathBuf], read: &[PathBuf]) -> Result<()> {
     if CONFINED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
     let keeper = keeper::start(mode)?;
     // Threads that start later begin with what is left to this one; it lives as long as they do.
-    let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, written)?));
+    let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, written, read)?));
     let refused = threads::restrict(left, keeper).context("confine the threads of this process")?;
     ensure!(
         !refused.has(Refused::CAPABILITIES),

@@ -33,12 +33,12 @@ impl Refused {
 
 impl Restriction {
     /// That of all threads but the keeper.
-    pub(super) fn new(mode: Mode, written: &[PathBuf]) -> Result<Self> {
+    pub(super) fn new(mode: Mode, written: &[PathBuf], read: &[PathBuf]) -> Result<Self> {
         let mut capabilities = mode.capabilities();
         if written.iter().any(|directory| is_foreign(directory)) {
             capabilities |= CapabilitySet::DAC_OVERRIDE;
         }
-        let files = mode.confines_files().then(|| Files::new(written));
+        let files = mode.confines_files().then(|| Files::new(written, read));
         Ok(Self {
             capabilities,
             files: files.transpose()?.flatten(),
@@ -102,7 +102,7 @@ mod as_root {
 
     /// On a thread of its own, restricted.
     fn restricted<T: Send>(mode: Mode, written: &[PathBuf], f: impl FnOnce() -> T + Send) -> T {
-        let restriction = Restriction::new(mode, written).unwrap();
+        let restriction = Restriction::new(mode, written, &[]).unwrap();
         let run = || {
             rustix::thread::set_no_new_privs(true).unwrap();
             assert_eq!(restriction.apply(), Refused::default());
