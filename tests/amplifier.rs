@@ -3,7 +3,7 @@
 
 use super::harness::{Server, client, sh};
 use super::kit::attacker::{Counter, Injector, Traffic, summed};
-use netns::{Lab, Namespace, Netlink};
+use netns::{Host, Lab, Namespace, Netlink};
 use pingtrace::wire::layout::V1_HEADER;
 use pingtrace::wire::number::{Sequence, SessionId};
 use pingtrace::wire::packet;
@@ -12,7 +12,7 @@ use pingtrace::wire::protocol::{Family, INBAND, RECORD, Version};
 use pingtrace::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ const IP4: u64 = 20;
 
 /// A server, and an attacker next to it.
 struct Field {
+    family: Family,
     lab: Lab,
     _server: Server,
     to: IpAddr,
@@ -36,10 +37,15 @@ struct Field {
 
 impl Field {
     fn new(args: &str) -> Self {
+        Self::over(Family::V4, args)
+    }
+
+    fn over(family: Family, args: &str) -> Self {
         let lab = Lab::veth_pair().unwrap();
         let server = Server::start(&lab.server.ns, args);
         Self {
-            to: lab.server.v4.into(),
+            family,
+            to: address_of(&lab.server, family),
             lab,
             _server: server,
             next: Cell::new(0x1234_5678),
@@ -51,15 +57,16 @@ impl Field {
     }
 
     fn own(&self) -> IpAddr {
-        self.lab.client.v4.into()
+        address_of(&self.lab.client, self.family)
     }
 
     /// The cookie that honest probes of a session get, from this namespace's own address. A reply for which no
     /// program ran has none.
     fn cookie(&self, ns: &Namespace, session: SessionId) -> u64 {
-        let open = || ProbeSocket::open(Family::V4, &Options::default());
+        let family = self.family;
+        let open = || ProbeSocket::open(family, &Options::default());
         let socket = ns.run(open).unwrap().unwrap();
-        let mut probe = probe(session, SIZE, INBAND);
+        let mut probe = Probe::new(self.family, Version::V1, session, SIZE, INBAND);
         let to = SocketAddr::new(self.to, 0).into();
         let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
         for k in 0..20 {
@@ -68,7 +75,7 @@ impl Field {
             let (Received::Reply(reply), _) = socket.receive(&mut buffer).unwrap() else {
                 continue;
             };
-            match packet::parse(reply.message, Family::V4) {
+            match packet::parse(reply.message, self.family) {
                 Ok(reply) if !reply.request && reply.cookie != 0 => return reply.cookie,
                 _ => {}
             }
@@ -112,32 +119,53 @@ impl Field {
 
     /// The victim: a host behind the attacker's, whose address the attacker forges.
     fn victim(&self) -> (Namespace, IpAddr) {
-        let [near, far] = [1, 2].map(|host| IpAddr::from(Ipv4Addr::new(10, 79, 0, host)));
+        let of_family = |v4: &str, v6: &str| -> IpAddr {
+            let text = if self.to.is_ipv4() { v4 } else { v6 };
+            text.parse().unwrap()
+        };
+        let [near, far] =
+            [("10.79.0.1", "fd79::1"), ("10.79.0.2", "fd79::2")].map(|(v4, v6)| of_family(v4, v6));
+        let prefix = if self.to.is_ipv4() { 24 } else { 64 };
         let victim = Namespace::anonymous().unwrap();
         let set_up = |device: &str, address| {
             let mut netlink = Netlink::open()?;
             let index = netlink.link_named(device)?.index;
-            netlink.add_address(index, address, 24)?;
+            netlink.add_address(index, address, prefix)?;
             netlink.set_up(index)
         };
+        // It has its address at once, without duplicate detection.
+        for ns in [&self.lab.client.ns, &victim] {
+            sh(ns, "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad");
+        }
         let middle = || {
             Netlink::open()?.add_veth("victim", "eth0", &victim)?;
             set_up("victim", near)
         };
         self.lab.client.ns.run(middle).unwrap().unwrap();
         victim.run(|| set_up("eth0", far)).unwrap().unwrap();
-        sh(
-            &self.lab.client.ns,
-            "echo 1 > /proc/sys/net/ipv4/ip_forward",
-        );
+        sh(&self.lab.client.ns, FORWARD);
         for (ns, network, via) in [
-            (&self.lab.server.ns, [10, 79, 0, 0], self.own()),
-            (&victim, [10, 77, 0, 0], near),
+            (
+                &self.lab.server.ns,
+                of_family("10.79.0.0", "fd79::"),
+                self.own(),
+            ),
+            (&victim, of_family("10.77.0.0", "fd77::"), near),
         ] {
-            let route = || Netlink::open()?.add_route(network.into(), 24, via);
+            let route = || Netlink::open()?.add_route(network, prefix, via);
             ns.run(route).unwrap().unwrap();
         }
         (victim, far)
+    }
+}
+
+const FORWARD: &str = "echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding";
+
+fn address_of(host: &Host, family: Family) -> IpAddr {
+    match family {
+        Family::V4 => host.v4.into(),
+        Family::V6 => host.v6.into(),
     }
 }
 
@@ -162,14 +190,24 @@ fn message(session: SessionId, sequence: u32, flags: u16, cookie: u64) -> Vec<u8
         .to_vec()
 }
 
+/// With a wrong checksum.
+fn spoiled(mut message: Vec<u8>) -> Vec<u8> {
+    message[2] ^= 0x55;
+    message
+}
+
+/// The first bytes of a message.
+fn cut(mut message: Vec<u8>, size: usize) -> Vec<u8> {
+    message.truncate(size);
+    summed(message)
+}
+
 /// Version 0 requests of this size.
 fn v0(field: &Field, size: usize) -> impl Fn(u32) -> Vec<u8> {
     let session = field.session();
     move |k| {
         let mut probe = Probe::new(Family::V4, Version::V0, session, size, 0);
-        let mut message = probe.at(Sequence(k), 0).to_vec();
-        message.truncate(size);
-        summed(message)
+        cut(probe.at(Sequence(k), 0).to_vec(), size)
     }
 }
 
@@ -212,9 +250,7 @@ fn short_requests_get_nothing() {
         let what = format!("version 1, {size} bytes, RECORD");
         let traffic = field.own_attack(&what, |k| {
             let mut message = probe(session, V1_HEADER, RECORD);
-            let mut message = message.at(Sequence(k), cookie).to_vec();
-            message.truncate(size);
-            summed(message)
+            cut(message.at(Sequence(k), cookie).to_vec(), size)
         });
         nothing_on_top(traffic);
     }
@@ -336,11 +372,7 @@ fn a_wrong_checksum_gets_nothing() {
         let what = format!("a wrong checksum, {how}");
         let session = field.session();
         let cookie = field.cookie(&field.lab.client.ns, session);
-        let traffic = field.own_attack(&what, |k| {
-            let mut message = message(session, k, flags, cookie);
-            message[2] ^= 0x55;
-            message
-        });
+        let traffic = field.own_attack(&what, |k| spoiled(message(session, k, flags, cookie)));
         assert_eq!(traffic.echoed.0, 0, "{traffic:?}");
         nothing_on_top(traffic);
     }
@@ -352,16 +384,15 @@ fn a_wrong_length_gets_nothing() {
     let field = Field::new("--nslocal");
     let session = field.session();
     let cookie = field.cookie(&field.lab.client.ns, session);
-    for (after, what, cut, total) in [
+    for (after, what, size, total) in [
         (0, "68 bytes that say they are 532", V1_HEADER, SIZE),
         (1_000, "532 bytes that say they are 60", SIZE, 40),
     ] {
         let counter = Counter::start(&field.lab.client.ns, field.to);
         let injector = Injector::new(&field.lab.client.ns, field.own(), field.to);
         for k in 1..=COUNT as u32 {
-            let mut message = message(session, after + k, RECORD | INBAND, cookie);
-            message.truncate(cut);
-            injector.lie(&field.lab.client, &summed(message), total);
+            let message = message(session, after + k, RECORD | INBAND, cookie);
+            injector.lie(&field.lab.client, &cut(message, size), total);
         }
         let traffic = told(what, counter);
         assert_eq!(traffic.asked.0, COUNT, "{traffic:?}");
@@ -382,6 +413,64 @@ fn a_drop_is_one_packet() {
     nothing_on_top(traffic);
     let traffic = field.served("dropped", |k| message(proven, k, INBAND, cookie));
     assert_eq!(traffic.echoed.0, 0, "{traffic:?}");
+}
+
+/// Nothing on top of any of these, so they share a count.
+#[test]
+fn over_ipv6_the_same_attacks_get_nothing() {
+    let field = Field::over(Family::V6, "--nslocal --explain=1us");
+    let (victim, address) = field.victim();
+    let attacker = &field.lab.client.ns;
+    let [short, dropped, of_source] = [(); 3].map(|()| field.session());
+    let [short_cookie, cookie] = [short, dropped].map(|session| field.cookie(attacker, session));
+    let others = field.cookie(&victim, of_source);
+    let [unproven, lying] = [(); 2].map(|()| field.session());
+    let lies = field.cookie(attacker, lying);
+    let both = RECORD | INBAND;
+    let of = |session, flags, cookie| move |k| message(session, k, flags, cookie);
+    let attacks: [&dyn Fn(u32) -> Vec<u8>; 7] = [
+        &of(unproven, both, 0),
+        &of(field.session(), RECORD, 0x5555_5555),
+        &of(of_source, RECORD, others),
+        &v0(&field, 144),
+        &|k| cut(message(short, k, RECORD, short_cookie), V1_HEADER - 1),
+        &|k| spoiled(message(dropped, k, INBAND, cookie)),
+        &|k| spoiled(message(dropped, k, RECORD, cookie)),
+    ];
+    let counter = Counter::start(attacker, field.to);
+    let mut injector = Injector::new(attacker, field.own(), field.to);
+    for each in attacks {
+        (1..=COUNT as u32).for_each(|k| injector.message(&each(k)));
+    }
+    for (after, size, says) in [(0, V1_HEADER, SIZE), (1_000, SIZE, 40)] {
+        for k in 1..=COUNT as u32 {
+            let message = cut(message(lying, after + k, both, lies), size);
+            injector.lie(&field.lab.client, &message, says);
+        }
+    }
+    let traffic = told("over IPv6, nine of these attacks", counter);
+    assert_eq!(traffic.asked.0, 9 * COUNT, "{traffic:?}");
+    nothing_on_top(traffic);
+    let forged: [&dyn Fn(u32) -> Vec<u8>; 3] = [
+        &of(field.session(), both, 0),
+        &of(lying, both, lies),
+        &v0(&field, 144),
+    ];
+    let counter = Counter::start(&victim, field.to);
+    let mut injector = Injector::new(attacker, address, field.to);
+    for each in forged {
+        (1..=COUNT as u32).for_each(|k| injector.message(&each(2_000 + k)));
+    }
+    let traffic = told(
+        "over IPv6, a forged address, three of these attacks",
+        counter,
+    );
+    assert_eq!(traffic.echoed.0, 3 * COUNT, "{traffic:?}");
+    nothing_on_top(traffic);
+    let (session, ns) = (field.session(), &field.lab.client.ns);
+    let cookie = field.cookie(ns, session);
+    field.served("over IPv6, a cookie replayed", of(session, RECORD, cookie));
+    field.served("over IPv6, version 0, 552 bytes", v0(&field, 552));
 }
 
 /// Where no program writes into replies, unproven sources get cookies alone: few and short ones.

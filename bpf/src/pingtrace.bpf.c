@@ -455,13 +455,18 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	netns = netns_of_dropped(skb);
 	if ((only_netns && netns != only_netns) || !(rec = dropped_slot(skb, &p, netns)))
 		return 0;
+	/* Its copy for a raw socket of IPv6 was dropped before, for another reason. */
+	if (server && is_malformed(rec, &p, reason)) {
+		rec->drop.ns = 0;
+		return 0;
+	}
 	rec->drop.ns = pt_now() + (server ? rec->origin : 0);
 	rec->drop.location = (__u64)location;
 	rec->drop.reason = reason;
 	rec->drop.netns = netns;
 	rec->drop.ifindex = device_of_dropped(skb, reason);
 	rec->drop.direction = p.direction;
-	if (server && !is_malformed(rec, &p, reason))
+	if (server)
 		report_drop(rec, &p);
 	return 0;
 }

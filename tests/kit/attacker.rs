@@ -101,20 +101,19 @@ impl Injector {
         self.done();
     }
 
-    /// An IPv4 packet whose header says that the message has `says` bytes, by a host's device.
+    /// A packet whose IP header says that the message has `says` bytes, by a host's device.
     pub fn lie(&self, host: &Host, message: &[u8], says: usize) {
-        let (IpAddr::V4(from), IpAddr::V4(to)) = (self.from, self.to) else {
-            panic!("IPv4 only");
-        };
-        let mut bytes = header4(from, to, self.id, says, None, false);
-        let sum = checksum(&bytes, 5);
-        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
-        bytes.extend_from_slice(message);
+        let message = self.of_family(message);
+        let bytes = [self.header(says, None, false), message].concat();
+        let kind = match self.to {
+            IpAddr::V4(_) => libc::ETH_P_IP,
+            IpAddr::V6(_) => libc::ETH_P_IPV6,
+        } as u16;
         let open = || Socket::new(Domain::PACKET, Type::RAW, None);
         let frames = host.ns.run(open).unwrap().unwrap();
-        let frame = [&[0xff; 6][..], &[2; 6], &[8, 0], &bytes].concat();
+        let frame = [&[0xff; 6][..], &[2; 6], &kind.to_be_bytes(), &bytes].concat();
         frames
-            .send_to(&frame, &on_device(host, libc::ETH_P_IP as u16))
+            .send_to(&frame, &on_device(host, kind))
             .expect("inject");
     }
 
@@ -143,18 +142,22 @@ impl Injector {
     }
 
     pub fn packet(&self, payload: &[u8], fragment: Option<Fragment>, options: bool) {
-        let mut bytes = match (self.from, self.to) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                header4(from, to, self.id, payload.len(), fragment, options)
-            }
-            (IpAddr::V6(from), IpAddr::V6(to)) => {
-                header6(from, to, self.id, payload.len(), fragment, options)
-            }
-            _ => panic!("two families"),
-        };
+        let mut bytes = self.header(payload.len(), fragment, options);
         bytes.extend_from_slice(payload);
         let to: SockAddr = SocketAddr::new(self.to, 0).into();
         self.socket.send_to(&bytes, &to).expect("inject");
+    }
+
+    fn header(&self, length: usize, fragment: Option<Fragment>, options: bool) -> Vec<u8> {
+        match (self.from, self.to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                header4(from, to, self.id, length, fragment, options)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                header6(from, to, self.id, length, fragment, options)
+            }
+            _ => panic!("two families"),
+        }
     }
 }
 
@@ -192,6 +195,8 @@ fn header4(
     bytes[8..10].copy_from_slice(&[64, 1]);
     bytes[12..16].copy_from_slice(&from.octets());
     bytes[16..20].copy_from_slice(&to.octets());
+    let sum = checksum(&bytes, 5);
+    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
     bytes
 }
 
