@@ -20,7 +20,8 @@ An error, with a sentence on stderr, if
   - the memory or the descriptors of a process have grown (scripts/soak/watch.py says by how much is meant);
   - a program, link or map, a qdisc, a filter, a socket or a temporary file is left.
 
-Builds with debug assertions. Needs root and python3. The rate is about 500 probes a second with 50 clients.
+Builds with debug assertions. Needs root and python3. The rate is about 500 probes a second with 50 clients, and that
+of one client that sends its next probe at each reply.
 Results ($FILES)
 are kept in DIRECTORY if one is named. Exit status: 1 an error as above, 2 usage.
 END
@@ -135,7 +136,7 @@ end_server() {
 }
 
 # The options of the client of a number: what is named "whole" has a line for each probe, and logs; what is named
-# "inband" is stamped in no other way.
+# "inband" is stamped in no other way. Of "whole" and "adaptive", which has a core for itself, there is one each.
 kinds=(
     "whole-inband 10.77.0.2 -i 20ms -W 0.5 -o json,log"
     "whole-late-inband 10.77.0.2 -i 50ms -W 0.001 -o json,log"
@@ -147,11 +148,12 @@ kinds=(
     "flows-inband fd77::2 -i 100ms --flows 4"
     "large-inband 10.77.0.2 -i 250ms -b 1400 -n"
     "explain-inband 10.77.0.2 -i 500ms --explain"
+    "adaptive-inband 10.77.0.2 -A"
 )
 
 options() {
     local kind=${kinds[$1 % ${#kinds[@]}]}
-    [[ $kind == whole* ]] && (($1 >= ${#kinds[@]})) && kind="auto-inband 10.77.0.2 -i 300ms"
+    [[ $kind == whole* || $kind == adaptive* ]] && (($1 >= ${#kinds[@]})) && kind="auto-inband 10.77.0.2 -i 300ms"
     read -r name address more <<<"$kind"
     name=$name-$1
     [[ $more == *json* ]] && return
