@@ -20,6 +20,7 @@ machine hits both. Parts (default: all):
   rtt      what stamping adds to the median round trip
   hooks    what each program costs a packet that is no probe, beside an empty program; also where
            there is a tunnel, and inside of it
+  keys     what tags (--key-file) cost a server's programs for each probe
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
   diff     how often diff names a move between two like runs, quiet, beside a busy loop and over
@@ -226,6 +227,36 @@ hooks_of() {
     stop_server
 }
 
+# What the programs of a server with these options took for a probe, ns, behind the lines of a file.
+server_programs() {
+    local file=$1 key=$2 took
+    shift 2
+    start_server --debug "$@"
+    probe -i 200us -C 5000 ${key:+--key-file "$key"} >"$work/run"
+    took=$(programs_of "$server_pid")
+    stop_server
+    calculate "int(${took% *} / $(counter "$work/run" sent))" >>"$file"
+    echo >>"$file"
+}
+
+bench_keys() {
+    local pair key=$work/key what
+    title "Keys: all programs of a server, ns for a probe and its reply, medians of $((2 * PAIRS)) rounds of 5000 probes"
+    od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >"$key"
+    chmod 0600 "$key"
+    rm -f "$work/strangers" "$work/open" "$work/keys"
+    for ((pair = 0; pair < 2 * PAIRS; pair++)); do
+        server_programs "$work/strangers" ""
+        server_programs "$work/open" "" --open --private
+        server_programs "$work/keys" "$key" --key-file "$key" --private
+    done
+    for what in strangers open keys; do
+        row "$what" "$(median <"$work/$what") ns" "$(tr '\n' ' ' <"$work/$what")"
+    done
+    row "a tag, checked and made" \
+        "$(paste "$work/keys" "$work/open" | awk '{ print $1 - $2 }' | median) ns" "median of the pairs' differences"
+}
+
 bench_start() {
     local pair begin first
     title "Start: medians of $PAIRS"
@@ -292,14 +323,14 @@ start_iofsstat() {
     done
 }
 
-# What the kernel says its programs took for a request, ns: of all of them, by the runs of the one
-# that ran most often. A program may have several descriptors.
-programs_of_iofsstat() {
-    cat "/proc/$client_pid/fdinfo/"* 2>/dev/null | awk '
-        $1 == "prog_id:" { id = $2; known = id in seen; seen[id] = 1 }
-        $1 == "run_time_ns:" && !known { ns += $2 }
+# What the kernel says the programs of a process took, ns, and the runs of the one that ran most often. A program may
+# have several descriptors, and its links name it, too.
+programs_of() {
+    cat "/proc/$1/fdinfo/"* 2>/dev/null | awk '
+        $1 == "prog_id:" { id = $2 }
+        $1 == "run_time_ns:" && !(id in seen) { ns += $2; seen[id] = 1 }
         $1 == "run_cnt:" && $2 > runs { runs = $2 }
-        END { printf "%.0f", runs ? ns / runs : 0 }'
+        END { printf "%.0f %.0f", ns, runs }'
 }
 
 # The same requests as those of $work/mnt/file, through a loop device: each is one request of it.
@@ -310,8 +341,7 @@ iofsstat_request() {
     for ((run = 0; run < PAIRS; run++)); do
         start_iofsstat -d "$loop" "$@"
         "$iocost" requests "$work/mnt/file" "$FLOOD_SECONDS" >/dev/null
-        programs_of_iofsstat >>"$work/watched"
-        echo >>"$work/watched"
+        programs_of "$client_pid" | awk '{ printf "%.0f\n", $2 ? $1 / $2 : 0 }' >>"$work/watched"
         stop "$client_pid"
         client_pid=""
     done
@@ -469,12 +499,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | start | slip | diff | recorder | iofsstat | memleak) parts+=("$1") ;;
+        rate | load | rtt | hooks | keys | start | slip | diff | recorder | iofsstat | memleak) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks start slip diff recorder iofsstat memleak)
+((${#parts[@]})) || parts=(rate load rtt hooks keys start slip diff recorder iofsstat memleak)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -16,7 +16,7 @@ const DIRECTORIES: usize = 40;
 /// In each. As many security blobs of 32 bytes are ten times what is too little for a verdict.
 const FILES: usize = 500;
 /// Length of memleak's run, s.
-const LOOK: u32 = 4;
+const LOOK: u32 = 2;
 
 /// Does one directory after the other, evenly over the time of the look.
 fn evenly(mut step: impl FnMut(usize)) {

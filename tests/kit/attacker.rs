@@ -310,9 +310,12 @@ impl Counter {
 
     /// Waits until so many packets on top have come.
     pub fn wait_on_top(&self, packets: u64) {
-        until("packets on top", || {
-            self.on_top.load(Ordering::Relaxed) >= packets
-        });
+        until("packets on top", || self.on_top() >= packets);
+    }
+
+    /// Packets on top so far.
+    pub fn on_top(&self) -> u64 {
+        self.on_top.load(Ordering::Relaxed)
     }
 
     /// What went to the server, and what came back.
