@@ -15,6 +15,9 @@ and none has a second chance: without root this ends with an error that says so.
 END
 }
 
+# End-to-end tests that look at what is said and counted, and never at how long it took: several at a time.
+readonly TOGETHER=(goes_on:: misuse:: modes:: names:: objectives:: options:: packets:: signals::)
+
 run() {
     echo "test: $*" >&2
     "$@"
@@ -59,4 +62,5 @@ run cargo test --locked --workspace --lib --bins
 run cargo test --locked --workspace --exclude pingtrace --exclude fuzz --test '*'
 run cargo test --locked --workspace --doc
 go_first
-run cargo test --locked --workspace --test e2e -- --test-threads=1
+run cargo test --locked --workspace --test e2e -- --test-threads=4 "${TOGETHER[@]}"
+run cargo test --locked --workspace --test e2e -- --test-threads=1 "${TOGETHER[@]/#/--skip=}"

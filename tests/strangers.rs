@@ -239,7 +239,7 @@ fn learn(lab: &Lab, keys: Option<Keys>, expected: &Learnt) -> Learnt {
             (wanted.reason, wanted.function) = (false, false);
         }
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_millis(500) || learnt != wanted {
+        while begin.elapsed() < Duration::from_millis(250) || learnt != wanted {
             assert!(begin.elapsed() < SOON, "{learnt:?}, not {wanted:?}");
             let message = probe
                 .at(Sequence(stranger.sequence), stranger.cookie)
