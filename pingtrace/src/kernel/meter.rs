@@ -5,6 +5,7 @@
     reason = "run times of a program by its descriptor are not in libbpf-rs; two calls of libbpf"
 )]
 
+use crate::kernel::confine::keeper;
 use crate::kernel::privileges::RUN_TIMES;
 use crate::units::process_cpu_ns;
 use libbpf_rs::{Object, Program, libbpf_sys};
@@ -76,7 +77,8 @@ impl Meter {
             ..Self::default()
         };
         if !meter.programs.is_empty() {
-            match count_run_times() {
+            // A schedule's captures start confined.
+            match keeper::run(count_run_times) {
                 Ok(counting) => meter.counting = Some(counting),
                 Err(e) => {
                     log::warn!(

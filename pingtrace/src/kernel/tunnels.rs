@@ -1,5 +1,6 @@
 //! The UDP ports whose packets the stamping programs look into: those of the tunnels of this host.
 
+use crate::kernel::confine::keeper;
 use anyhow::{Context, Result};
 use bpf::pingtrace::types::data_tunnels;
 use libbpf_rs::{MapCore as _, MapFlags, MapHandle};
@@ -41,6 +42,24 @@ pub fn sight(kind: &str) -> Option<bool> {
     (is_followed || HIDDEN.contains(&kind)).then_some(is_followed)
 }
 
+fn in_all_namespaces() -> Result<Vec<u16>> {
+    let mut all = Vec::new();
+    for namespace in NamespaceNames::read()?.namespaces() {
+        let ports = namespace.run(in_this_namespace);
+        match ports.map_err(anyhow::Error::from).and_then(|ports| ports) {
+            Ok(ports) => all.extend(ports),
+            Err(e) => log::debug!("tunnels of a namespace are not known: {e:#}"),
+        }
+    }
+    Ok(all)
+}
+
+/// Ports of tunnels in the calling thread's namespace.
+fn in_this_namespace() -> Result<Vec<u16>> {
+    let links = Netlink::open()?.links()?;
+    Ok(links.iter().filter_map(|link| link.tunnel_port).collect())
+}
+
 /// The ports, as the programs have them.
 pub struct TunnelPorts {
     map: MapHandle,
@@ -58,26 +77,12 @@ impl TunnelPorts {
 
     /// Adds the ports of all tunnels of this namespace, or of all namespaces that can be entered.
     pub fn add_all(&mut self, only_this: bool) -> Result<()> {
-        self.add_links()?;
-        if only_this {
-            return Ok(());
+        let mut ports = in_this_namespace()?;
+        if !only_this {
+            // A schedule's captures start confined.
+            ports.extend(keeper::run(in_all_namespaces)?);
         }
-        for namespace in NamespaceNames::read()?.namespaces() {
-            let added = namespace.run(|| self.add_links());
-            if let Err(e) = added.map_err(anyhow::Error::from).and_then(|added| added) {
-                log::debug!("tunnels of a namespace are not known: {e:#}");
-            }
-        }
-        Ok(())
-    }
-
-    /// Those of the calling thread's namespace.
-    fn add_links(&mut self) -> Result<()> {
-        let links = Netlink::open()?.links()?;
-        links
-            .iter()
-            .filter_map(|link| link.tunnel_port)
-            .try_for_each(|port| self.add(port))
+        ports.into_iter().try_for_each(|port| self.add(port))
     }
 
     /// Adds a port. It stays when its tunnel goes: that costs a comparison.

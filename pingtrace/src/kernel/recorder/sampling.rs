@@ -5,6 +5,7 @@
     reason = "perf_event_open has no safe wrapper in the crates at hand"
 )]
 
+use crate::kernel::confine::keeper;
 use anyhow::{Context, Result};
 use libbpf_rs::libbpf_sys::{PERF_COUNT_SW_CPU_CLOCK, PERF_TYPE_SOFTWARE, perf_event_attr};
 use std::io;
@@ -13,8 +14,19 @@ use std::os::fd::{FromRawFd, OwnedFd};
 /// `include/uapi/linux/perf_event.h`
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 1 << 3;
 
-/// Opens it, with this many ticks a second.
+/// Opens it, with this many ticks a second. Debian's kernels may want `CAP_SYS_ADMIN` for that, which only the
+/// keeper has when a run has begun.
 pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
+    let opened = keeper::run(move || open(cpu, hz));
+    opened.with_context(|| {
+        format!(
+            "open the sampling clock of CPU {cpu} (perf_event_open); where kernel.perf_event_paranoid is 3 \
+             it needs CAP_SYS_ADMIN"
+        )
+    })
+}
+
+fn open(cpu: u32, hz: u32) -> io::Result<OwnedFd> {
     let mut attributes = perf_event_attr {
         type_: PERF_TYPE_SOFTWARE,
         size: size_of::<perf_event_attr>() as u32,
@@ -23,7 +35,7 @@ pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
     };
     attributes.__bindgen_anon_1.sample_period = 1_000_000_000 / u64::from(hz.max(1));
     // SAFETY: the attributes outlive the call; the result is a descriptor that nothing else owns.
-    let opened = unsafe {
+    unsafe {
         let fd = libc::syscall(
             libc::SYS_perf_event_open,
             &raw const attributes,
@@ -37,6 +49,5 @@ pub fn cpu_clock(cpu: u32, hz: u32) -> Result<OwnedFd> {
         } else {
             Ok(OwnedFd::from_raw_fd(fd as i32))
         }
-    };
-    opened.with_context(|| format!("open the sampling clock of CPU {cpu} (perf_event_open)"))
+    }
 }
