@@ -9,6 +9,7 @@ use crate::output::files::{self, suffixed};
 use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -20,6 +21,8 @@ pub struct RotatingFile {
     path: PathBuf,
     limit_bytes: u64,
     backups: usize,
+    /// Device and inode of the directory in which it was opened first.
+    directory: Option<(u64, u64)>,
     /// None after a rotation until the new file could be made.
     file: Option<File>,
     length: u64,
@@ -41,8 +44,10 @@ impl RotatingFile {
     /// becomes `path.2`, and so on up to `backups`; the oldest is dropped. A single line longer
     /// than the limit gets a file of its own.
     pub fn open(path: impl Into<PathBuf>, limit_bytes: u64, backups: usize) -> io::Result<Self> {
+        let path = path.into();
         let mut log = Self {
-            path: path.into(),
+            directory: id(files::directory(&path)),
+            path,
             limit_bytes,
             backups,
             file: None,
@@ -85,7 +90,7 @@ impl RotatingFile {
     }
 
     fn open_path(&mut self) -> io::Result<()> {
-        let mut file = files::append(&self.path)?;
+        let mut file = files::append(&self.path).map_err(|e| self.explain(e))?;
         self.length = file.metadata()?.len();
         self.torn = ends_inside_a_line(&self.path, self.length);
         self.header_length = 0;
@@ -95,6 +100,20 @@ impl RotatingFile {
         }
         self.file = Some(file);
         Ok(())
+    }
+
+    /// A run that has begun may write only in the directories that were there then.
+    fn explain(&self, e: io::Error) -> io::Error {
+        let directory = files::directory(&self.path);
+        if e.kind() != ErrorKind::PermissionDenied || id(directory) == self.directory {
+            return e;
+        }
+        let why = format!(
+            "{} was removed and made anew, and a run writes only in the directory that it began with: \
+             start it again",
+            directory.display()
+        );
+        io::Error::new(e.kind(), why)
     }
 
     /// Rotates now, however short the file is.
@@ -170,6 +189,9 @@ impl RotatingFile {
     }
 
     fn append(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.is_removed() {
+            self.file = None;
+        }
         if self.file.is_none() {
             self.open_path()?;
         }
@@ -194,6 +216,15 @@ impl RotatingFile {
                 Err(error)
             }
         }
+    }
+
+    /// Whether lines in the open file would vanish with it. A file that was moved away is another's to keep.
+    fn is_removed(&self) -> bool {
+        let opened = self.file.as_ref().and_then(|file| file.metadata().ok());
+        opened.is_some_and(|meta| {
+            let is_unlinked = meta.is_file() && meta.nlink() == 0;
+            is_unlinked && id(&self.path) != Some((meta.dev(), meta.ino()))
+        })
     }
 
     /// Devices and pipes have no size, and must stay where they are.
@@ -233,6 +264,12 @@ impl Drop for RotatingFile {
             log::warn!("log {path}: {lost} lost at the end");
         }
     }
+}
+
+/// Device and inode.
+fn id(path: &Path) -> Option<(u64, u64)> {
+    let meta = fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
 }
 
 /// Whether the last line of an earlier run was cut off. An unreadable file counts as complete.
@@ -282,13 +319,15 @@ fn take_back(file: &File, count: usize) -> bool {
 struct Outage {
     lost_now: u64,
     lost_before: u64,
+    /// Why, as far as it was said.
+    said: Option<ErrorKind>,
 }
 
 impl Outage {
-    /// Counts a lost line; returns the message for the first one.
+    /// Counts a lost line; returns the message for the first one, and when the reason is another.
     fn lost_line(&mut self, error: &io::Error) -> Option<String> {
         self.lost_now += 1;
-        (self.lost_now == 1).then(|| {
+        (self.said.replace(error.kind()) != Some(error.kind())).then(|| {
             let lost = lines(self.lost_now + self.lost_before);
             let reason = netns::reason(error);
             format!("{reason}; {lost} lost so far, more are counted until writing works again")
@@ -297,6 +336,7 @@ impl Outage {
 
     /// Notes a written line; returns the message if it ends an outage.
     fn over(&mut self) -> Option<String> {
+        self.said = None;
         let lost = std::mem::take(&mut self.lost_now);
         self.lost_before += lost;
         (lost > 0).then(|| format!("writing works again; {} lost meanwhile", lines(lost)))
@@ -348,6 +388,23 @@ mod tests {
         assert_eq!(file_names(directory.path()), names);
         let contents = names.map(|name| text(&directory.path().join(name)));
         assert_eq!(contents, ["six\n", "five\n", "four\n", "three\n"]);
+    }
+
+    #[test]
+    fn lines_do_not_vanish_with_a_file_that_was_removed() {
+        let (directory, path) = directory();
+        let mut log = RotatingFile::open(&path, UNLIMITED, 3).unwrap();
+        log.line("one");
+        fs::remove_file(&path).unwrap();
+        log.line("two");
+        assert_eq!(text(&path), "two\n");
+        fs::remove_dir_all(directory.path()).unwrap();
+        log.line("three");
+        log.line("four");
+        assert_eq!(log.lost_lines(), 2);
+        fs::create_dir(directory.path()).unwrap();
+        log.line("five");
+        assert_eq!((text(&path).as_str(), log.lost_lines()), ("five\n", 2));
     }
 
     #[test]
