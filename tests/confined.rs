@@ -6,11 +6,14 @@ use super::harness::{
 };
 use super::refuse;
 use netns::Lab;
+use rustix::fs::OFlags;
+use rustix::pipe::PipeFlags;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 // include/uapi/linux/capability.h
@@ -116,6 +119,68 @@ fn a_companion_keeps_what_its_programs_need() {
     assert_confined(companion.pid(), PROGRAMS, keeper);
 }
 
+/// A pipe that takes nothing more until it is read.
+fn full_pipe() -> (File, File) {
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b' '; 4096]).is_ok() {}
+    for end in [&reader, &writer] {
+        rustix::fs::fcntl_setfl(end, OFlags::empty()).unwrap();
+    }
+    (reader.into(), writer.into())
+}
+
+/// Files of others are parsed without a right to do harm.
+#[test]
+fn replay_and_diff_keep_nothing_but_their_open_files() {
+    let lab = Lab::veth_pair().unwrap();
+    let directory = TempDir::new().unwrap();
+    let run = client(&lab.client.ns, "-c 10.77.0.2 -i 2ms -C 20 -o json");
+    fs::write(directory.path().join("run.json"), &run.stdout).unwrap();
+    for args in [
+        "replay run.json",
+        "replay run.json -o json,imagelog",
+        "diff run.json run.json",
+    ] {
+        let (mut reader, writer) = full_pipe();
+        let mut command = program();
+        command.args(args.split(' ')).current_dir(directory.path());
+        command.stdout(writer).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let held =
+            |thread: &Thread| capabilities(thread, "CapPrm") | capabilities(thread, "CapEff");
+        let confined = |thread: &Thread| held(thread) == 0 && thread["Seccomp"] == "2";
+        until(args, || threads(child.id()).iter().all(confined));
+        let mut written = String::new();
+        reader.read_to_string(&mut written).unwrap();
+        assert!(written.trim().len() > 100, "{args}: {written}");
+        assert!(child.wait().unwrap().success(), "{args}");
+    }
+    for made in ["pingtrace.log.seq", "pingtrace.log.stat", "pingtrace.png"] {
+        assert!(directory.path().join(made).exists(), "{made}");
+    }
+}
+
+/// Clients and servers that it starts begin with what it has.
+#[test]
+fn a_self_test_keeps_what_its_laboratories_need() {
+    let mut command = program();
+    command.args(["selftest", "--trials", "1"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (child, mut story) = with_story(command.spawn().unwrap());
+    hear(&mut story, "two hosts");
+    let names = NET_ADMIN | NET_RAW | SYS_NICE | SYS_ADMIN | SYS_PTRACE | SYSLOG;
+    for thread in threads(child.id()) {
+        for set in ["CapEff", "CapPrm"] {
+            assert_eq!(capabilities(&thread, set), PROGRAMS | names, "{thread:#?}");
+        }
+        assert_eq!((&*thread["NoNewPrivs"], &*thread["Seccomp"]), ("1", "2"));
+    }
+    kill(child.id(), libc::SIGINT);
+    let run = end(child, story);
+    assert_eq!(run.status, 1, "{run:#?}");
+}
+
 /// Each capture of a schedule loads its programs anew.
 #[test]
 fn a_schedule_starts_its_captures_confined() {
@@ -135,6 +200,47 @@ fn a_schedule_starts_its_captures_confined() {
     let run = finish(child);
     assert!(!run.stderr.contains("no BPF stamps"), "{run:#?}");
     assert!(!run.stderr.contains("failed"), "{run:#?}");
+}
+
+/// The run times of a capture's programs are those of `--debug`.
+#[test]
+fn a_schedule_counts_run_times_in_each_capture() {
+    let lab = Lab::veth_pair().unwrap();
+    let directory = TempDir::new().unwrap();
+    let mut command = program();
+    command.args(["-c", "10.77.0.2", "-i", "5ms", "-t", "200ms", "-o", "log"]);
+    command.args(["--schedule", "* * * * * *", "--debug"]);
+    let child = start(&lab.client.ns, command.current_dir(directory.path()));
+    let log = directory.path().join("pingtrace.log.stat");
+    let captures = || fs::read_to_string(&log).map_or(0, |log| log.matches("\"stat\"").count());
+    until("two captures", || captures() >= 2);
+    kill(child.id(), libc::SIGINT);
+    let run = finish(child);
+    for refused in ["cannot count", "function not implemented"] {
+        assert!(!run.stderr.contains(refused), "{run:#?}");
+    }
+    let statistics = fs::read_to_string(&log).unwrap();
+    let counted = statistics.matches("\"program\":\"on_net_dev_queue\"");
+    assert!(counted.count() >= 2, "{statistics}");
+}
+
+/// Lines that cannot be written are counted, and the reason is said.
+#[test]
+fn a_log_directory_that_is_made_anew_is_said() {
+    let lab = Lab::veth_pair().unwrap();
+    let parent = TempDir::new().unwrap();
+    let directory = parent.path().join("log");
+    fs::create_dir(&directory).unwrap();
+    let log = directory.join("pingtrace.log");
+    let args = format!("-o log --log {}", log.display());
+    let (child, mut story) = with_story(probing(&lab, &directory, &args));
+    fs::remove_dir_all(&directory).unwrap();
+    hear(&mut story, "does not exist");
+    fs::create_dir(&directory).unwrap();
+    hear(&mut story, "was removed and made anew");
+    let run = end(child, story);
+    assert_eq!(run.status, 1, "{run:#?}");
+    assert!(run.stderr.contains("could not be written"), "{run:#?}");
 }
 
 /// Whoever may write into the directory of a log cannot make it lead elsewhere.

@@ -2,7 +2,7 @@
 
 use crate::output::printer;
 use crate::output::screen::Screen;
-use crate::saved_files::{self, statistics_beside};
+use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -68,10 +68,15 @@ pub(crate) fn min_effect(text: &str) -> Result<MinEffect, String> {
     Ok(min)
 }
 
+/// Opens the files of both runs. Nothing is parsed yet.
+pub fn open(args: &Args) -> Result<[Vec<SavedFile>; 2]> {
+    Ok([files(&args.before)?, files(&args.after)?])
+}
+
 /// Compares, and writes to stdout.
-pub fn run(args: &Args) -> Result<()> {
+pub fn run(args: &Args, runs: &[Vec<SavedFile>; 2]) -> Result<()> {
     let names = [&args.before, &args.after].map(|path| path.display().to_string());
-    let (a, b) = (read(&args.before)?, read(&args.after)?);
+    let (a, b) = (read(&runs[0])?, read(&runs[1])?);
     let diff = Diff::new((&names[0], &a), (&names[1], &b), args.min_effect);
     let result = match args.output {
         Output::Text => Screen::Stdout.style().render(&diff.text()),
@@ -80,11 +85,16 @@ pub fn run(args: &Args) -> Result<()> {
     printer::to_stdout(&result)
 }
 
-fn read(path: &Path) -> Result<Saved> {
+/// The files of a run, of which the last one names it.
+fn files(path: &Path) -> Result<Vec<SavedFile>> {
     let beside = statistics_beside(path);
-    let path = beside.as_deref().unwrap_or(path);
-    let (_, scan) = saved_files::scan(path)?;
-    Saved::try_from(scan).with_context(|| format!("read the saved run {}", path.display()))
+    saved_files::open(beside.as_deref().unwrap_or(path))
+}
+
+fn read(files: &[SavedFile]) -> Result<Saved> {
+    let scan = saved_files::scan(files)?;
+    let reading = || files.last().map_or_else(String::new, SavedFile::reading);
+    Saved::try_from(scan).with_context(reading)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::control::Asked;
 use crate::exit::Outcome;
 use crate::exit::Usage;
 use crate::options::{Origin, Results};
+use crate::output::destinations;
 use crate::output::logs;
 use crate::output::run::Source;
 use crate::saved_files::{self, SavedFile, statistics_beside};
@@ -23,7 +24,7 @@ use report::units::duration;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Analyse a saved run again with the code of a live run: breakdown, verdicts, statistics, pictures
@@ -49,8 +50,8 @@ pub struct Args {
 }
 
 /// Reads the file, and writes the results.
-pub fn run(args: &Args) -> Result<Outcome> {
-    let saved = SavedRun::open(&args.file)?;
+pub fn run(args: &Args, files: OpenFiles) -> Result<Outcome> {
+    let saved = SavedRun::read(files)?;
     saved.refuse_to_write_into(&args.results)?;
     let known = saved.read_results()?;
     let (start, end) = (saved.start()?, saved.end());
@@ -115,6 +116,31 @@ impl SavedResults {
     }
 }
 
+/// The files of a run, and those with its statistics. Nothing is parsed yet.
+pub struct OpenFiles {
+    run: Vec<SavedFile>,
+    statistics: Option<Vec<SavedFile>>,
+    /// Where the results will be written.
+    pub written: Vec<PathBuf>,
+}
+
+impl OpenFiles {
+    /// Opens them.
+    pub fn new(args: &Args) -> Result<Self> {
+        let path = &args.file;
+        let statistics = statistics_beside(path).map(|path| saved_files::open(&path));
+        let statistics = match statistics {
+            Some(Err(e)) if saved_files::is_missing(&e) => None,
+            opened => opened.transpose()?,
+        };
+        Ok(Self {
+            run: saved_files::open(path)?,
+            statistics,
+            written: destinations::directories(&args.results.output, Origin::SavedRun)?,
+        })
+    }
+}
+
 /// A file, and those that belong to it.
 struct SavedRun {
     /// For messages.
@@ -125,15 +151,17 @@ struct SavedRun {
 }
 
 impl SavedRun {
-    fn open(path: &Path) -> Result<Self> {
-        let (files, scan) = saved_files::scan(path)?;
+    fn read(files: OpenFiles) -> Result<Self> {
+        let OpenFiles {
+            run, statistics, ..
+        } = files;
         let mut saved = Self {
-            name: files.last().map(SavedFile::name).unwrap_or_default(),
-            files,
-            scan,
+            name: run.last().map(SavedFile::name).unwrap_or_default(),
+            scan: saved_files::scan(&run)?,
+            files: run,
         };
-        if let Some(path) = statistics_beside(path) {
-            saved.read_statistics(&path)?;
+        if let Some(files) = statistics {
+            saved.read_statistics(&files)?;
         }
         if saved.scan.earlier > 0 {
             let runs = saved.scan.earlier + 1;
@@ -143,11 +171,8 @@ impl SavedRun {
     }
 
     /// The log's other file has the statistics, and the `run` line if it was rotated away here.
-    fn read_statistics(&mut self, path: &Path) -> Result<()> {
-        let mut beside = match saved_files::scan(path) {
-            Err(e) if saved_files::is_missing(&e) => return Ok(()),
-            scanned => scanned?.1,
-        };
+    fn read_statistics(&mut self, files: &[SavedFile]) -> Result<()> {
+        let mut beside = saved_files::scan(files)?;
         let start = |run: &Option<Run>| run.as_ref().map(|run| run.start_unix_ns);
         if self.scan.run.is_none() {
             self.scan.run = beside.run.take();
@@ -444,7 +469,8 @@ mod tests {
         let (run, log, image) = (file("run.json"), file("log"), file("run.svg"));
         let args = ["replay", &run, "--log", &log, "--image", &image, "-n"];
         let args = Cli::try_parse_from(args.iter().chain(more)).unwrap();
-        let outcome = super::run(&args.args);
+        let files = OpenFiles::new(&args.args).unwrap();
+        let outcome = super::run(&args.args, files);
         let stat = fs::read_to_string(file("log.stat")).unwrap_or_default();
         (outcome, stat)
     }

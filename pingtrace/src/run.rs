@@ -7,7 +7,7 @@ use crate::client::schedule;
 use crate::client::{self, Args};
 use crate::control::{Control, Hangup};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
-use crate::kernel::confine;
+use crate::kernel::confine::{self, Mode};
 use crate::options::Origin;
 use crate::output::printer;
 use crate::output::run::Source;
@@ -97,12 +97,20 @@ fn complaint(e: &anyhow::Error) -> String {
 
 fn dispatch(cli: &Cli) -> Result<Outcome> {
     match &cli.command {
-        Some(Command::Diff(args)) => diff::run(args).map(|()| Outcome::Answered),
+        Some(Command::Diff(args)) => {
+            let runs = diff::open(args)?;
+            confine::confine(Mode::Saved, &[], &[])?;
+            diff::run(args, &runs).map(|()| Outcome::Answered)
+        }
         Some(Command::Doctor(args)) => doctor::run(args).map(|()| Outcome::Answered),
         Some(Command::Companion(companion)) => {
             until_signal(companion.has_log(), |control| companion.run(control))
         }
-        Some(Command::Replay(args)) => replay::run(args),
+        Some(Command::Replay(args)) => {
+            let files = replay::OpenFiles::new(args)?;
+            confine::confine(Mode::Saved, &files.written, &[])?;
+            replay::run(args, files)
+        }
         Some(Command::Segments) => {
             printer::to_stdout(&Screen::Stdout.style().render(&glossary::text()))
                 .map(|()| Outcome::Answered)

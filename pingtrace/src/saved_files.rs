@@ -323,13 +323,16 @@ pub fn log_files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files.into_values().collect())
 }
 
-/// Opens a saved run, a log with its rotated files, and reads it once. Reports where it is cut off.
-pub fn scan(path: &Path) -> Result<(Vec<SavedFile>, Scan)> {
+/// Opens a saved run, a log with its rotated files: the oldest first. Nothing is parsed yet.
+pub fn open(path: &Path) -> Result<Vec<SavedFile>> {
     let files = log_files(path).with_context(|| opening(path))?;
-    let files = files.iter().map(|path| SavedFile::open(path));
-    let files: Vec<_> = files.collect::<Result<_>>()?;
+    files.iter().map(|path| SavedFile::open(path)).collect()
+}
+
+/// Reads all files of a saved run once. Reports where it is cut off.
+pub fn scan(files: &[SavedFile]) -> Result<Scan> {
     let mut scan = Scan::default();
-    for file in &files {
+    for file in files {
         let lines = file.lines().with_context(|| file.reading())?;
         scan.read(lines).with_context(|| file.reading())?;
     }
@@ -339,7 +342,7 @@ pub fn scan(path: &Path) -> Result<(Vec<SavedFile>, Scan)> {
             files[file].name()
         );
     }
-    Ok((files, scan))
+    Ok(scan)
 }
 
 /// Whether there is no such file.

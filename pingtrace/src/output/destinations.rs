@@ -7,7 +7,7 @@
 use crate::options::{Format, Origin, Output};
 use crate::output::entry::Entry;
 use crate::output::files::directory;
-use crate::output::logs::Logs;
+use crate::output::logs::{self, Logs};
 use crate::output::picture;
 use crate::output::printer::{Full, Printer};
 use crate::output::screen::Screen;
@@ -160,6 +160,15 @@ impl Destinations {
         let picture = None;
         Self { picture, ..self }.finish(last, |_| Ok(()))
     }
+}
+
+/// Where files will be written.
+pub fn directories(output: &Output, origin: Origin) -> Result<Vec<PathBuf>> {
+    let picture = output.image(origin);
+    let picture = picture.map(|path| picture::resolve(&path)).transpose()?;
+    let logs = logs::files(output, origin).into_iter();
+    let files = logs.map(|(_, path)| path).chain(picture);
+    Ok(files.map(|path| directory(&path).to_owned()).collect())
 }
 
 /// Writes an entry to stderr, when a signal asked for it: see [`story`].

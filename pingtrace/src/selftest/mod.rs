@@ -13,6 +13,7 @@ mod plan;
 mod stage;
 
 use crate::control::Control;
+use crate::kernel::confine::{Mode, confine};
 use crate::kernel::privileges;
 use crate::output::files;
 use crate::output::printer;
@@ -74,6 +75,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         files::create(path).with_context(|| format!("save the run to {}", path.display()))
     });
     let save = save.transpose()?;
+    confine(Mode::Selftest, &[], &[])?;
     let mut matrix = Matrix::new(THRESHOLD_NS);
     let cpus = Cpus::find()?;
     let mut try_out = |setup| fill(&mut matrix, setup, args.trials, (cpus, control));

@@ -87,7 +87,10 @@ const ALWAYS: &[l::c_long] = &[
     l::SYS_faccessat2,
     l::SYS_getdents64,
     l::SYS_getcwd,
-    // Sockets.
+];
+
+/// What measures also has sockets.
+const SOCKETS: &[l::c_long] = &[
     l::SYS_bind,
     l::SYS_connect,
     l::SYS_socketpair,
@@ -136,6 +139,45 @@ const WRITING: &[l::c_long] = &[
     l::SYS_unlink,
 ];
 
+/// What no laboratory has a use for: other processes' memory, modules, other kernels, clocks, keys, users.
+const HARMFUL: &[l::c_long] = &[
+    l::SYS_ptrace,
+    l::SYS_process_vm_readv,
+    l::SYS_process_vm_writev,
+    l::SYS_pidfd_getfd,
+    l::SYS_userfaultfd,
+    l::SYS_io_uring_setup,
+    l::SYS_init_module,
+    l::SYS_finit_module,
+    l::SYS_delete_module,
+    l::SYS_kexec_load,
+    l::SYS_reboot,
+    l::SYS_swapon,
+    l::SYS_swapoff,
+    l::SYS_acct,
+    l::SYS_quotactl,
+    l::SYS_settimeofday,
+    l::SYS_clock_settime,
+    l::SYS_clock_adjtime,
+    l::SYS_adjtimex,
+    l::SYS_add_key,
+    l::SYS_request_key,
+    l::SYS_keyctl,
+    l::SYS_open_by_handle_at,
+    l::SYS_pivot_root,
+    l::SYS_chroot,
+    l::SYS_personality,
+    l::SYS_setuid,
+    l::SYS_setgid,
+    l::SYS_setresuid,
+    l::SYS_setresgid,
+    l::SYS_setgroups,
+    #[cfg(target_arch = "x86_64")]
+    l::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    l::SYS_ioperm,
+];
+
 /// Commands of `bpf()` for maps and programs that are loaded (`enum bpf_cmd`): look up, update, delete, next
 /// key, information, raw tracepoint, batches, link, iterator; and for programs of others: next id, by id.
 const BPF_COMMANDS: [u64; 14] = [1, 2, 3, 4, 11, 13, 15, 17, 24, 25, 26, 27, 28, 33];
@@ -155,8 +197,12 @@ const FAMILIES: [u64; 4] = [
     l::AF_NETLINK as u64,
     l::AF_UNIX as u64,
 ];
-/// Options of `prctl()`: the thread's name, its timer slack.
-const THREAD_SETTINGS: [u64; 2] = [l::PR_SET_NAME as u64, l::PR_SET_TIMERSLACK as u64];
+/// Options of `prctl()`: the thread's name, its timer slack; the size of a page (`PR_GET_AUXV`).
+const THREAD_SETTINGS: [u64; 3] = [
+    l::PR_SET_NAME as u64,
+    l::PR_SET_TIMERSLACK as u64,
+    0x4155_5856,
+];
 /// Flags of `clone()` for new namespaces.
 const NEW_NAMESPACES: i32 = l::CLONE_NEWNS
     | l::CLONE_NEWCGROUP
@@ -165,16 +211,26 @@ const NEW_NAMESPACES: i32 = l::CLONE_NEWNS
     | l::CLONE_NEWUSER
     | l::CLONE_NEWPID
     | l::CLONE_NEWNET;
+/// As on a kernel without the call.
+const REFUSED: SeccompAction = SeccompAction::Errno(l::ENOSYS as u32);
+/// Refused without a word: the C library tries it first whenever a thread starts, as its flags cannot be seen
+/// by a filter.
+const TRIED: l::c_long = l::SYS_clone3;
 /// Flags of `openat()` that change a file.
 const CHANGING: i32 = l::O_WRONLY | l::O_RDWR | l::O_CREAT | l::O_TRUNC;
 
-/// A filter.
-pub(super) struct Calls(BpfProgram);
+/// A filter for what is refused without a word, and one that the kernel logs the refusals of. The kernel takes
+/// the stricter answer of the two.
+pub(super) struct Calls {
+    quiet: BpfProgram,
+    logged: BpfProgram,
+}
 
 impl Calls {
-    /// The keeper's: it enters network namespaces, and writes no file.
+    /// The keeper's: it enters network namespaces, opens clocks of CPUs, and writes no file.
     pub(super) fn of_keeper(mode: Mode) -> Result<Self> {
         let mut rules = common(mode)?;
+        rules.insert(l::SYS_perf_event_open, Vec::new());
         rules.insert(l::SYS_setns, any(1, [l::CLONE_NEWNET as u64])?);
         read_only(&mut rules)?;
         compile(rules)
@@ -182,6 +238,9 @@ impl Calls {
 
     /// That of all others; `write`: there are files to write.
     pub(super) fn of_others(mode: Mode, write: bool) -> Result<Self> {
+        if mode == Mode::Selftest {
+            return all_but(HARMFUL);
+        }
         let mut rules = common(mode)?;
         if write {
             rules.extend(WRITING.iter().map(|call| (*call, Vec::new())));
@@ -193,18 +252,31 @@ impl Calls {
 
     /// Restricts the calling thread; whether that worked.
     pub(super) fn restrict(&self) -> bool {
-        let program = l::sock_fprog {
-            len: self.0.len() as u16,
-            filter: self.0.as_ptr().cast_mut().cast(),
-        };
-        let mode = l::SECCOMP_SET_MODE_FILTER;
-        // SAFETY: the kernel copies the program, whose instructions have the layout of its own.
-        unsafe { l::syscall(l::SYS_seccomp, mode, 0, &raw const program) == 0 }
+        install(&self.quiet, 0)
+            && (install(&self.logged, l::SECCOMP_FILTER_FLAG_LOG) || install(&self.logged, 0))
     }
+}
+
+fn install(filter: &BpfProgram, flags: l::c_ulong) -> bool {
+    let program = l::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut().cast(),
+    };
+    let mode = l::SECCOMP_SET_MODE_FILTER;
+    // SAFETY: the kernel copies the program, whose instructions have the layout of its own.
+    unsafe { l::syscall(l::SYS_seccomp, mode, flags, &raw const program) == 0 }
 }
 
 /// What all threads may call.
 fn common(mode: Mode) -> Result<Rules> {
+    let mut rules = ground(mode)?;
+    if mode.measures() {
+        measuring(mode, &mut rules)?;
+    }
+    Ok(rules)
+}
+
+fn ground(mode: Mode) -> Result<Rules> {
     let mut rules: Rules = ALWAYS
         .iter()
         .chain(OLD)
@@ -224,21 +296,27 @@ fn common(mode: Mode) -> Result<Rules> {
         rules.insert(l::SYS_mprotect, vec![none_of(2, l::PROT_EXEC)?]);
     }
     rules.insert(l::SYS_clone, vec![none_of(0, NEW_NAMESPACES)?]);
-    rules.insert(l::SYS_socket, any(0, FAMILIES)?);
     rules.insert(l::SYS_ioctl, any(1, IOCTLS)?);
     rules.insert(l::SYS_prctl, any(0, THREAD_SETTINGS)?);
     rules.insert(l::SYS_tgkill, any(0, [std::process::id().into()])?);
-    rules.insert(l::SYS_perf_event_open, Vec::new());
-    if matches!(mode, Mode::Schedule | Mode::Memleak) {
-        // Loads programs; libbpf holds a place in the table of descriptors by a file in memory.
-        rules.extend([l::SYS_bpf, l::SYS_memfd_create].map(|call| (call, Vec::new())));
-    } else {
-        rules.insert(l::SYS_bpf, any(0, BPF_COMMANDS)?);
-    }
     rules.insert(l::SYS_openat, Vec::new());
     #[cfg(target_arch = "x86_64")]
     rules.insert(l::SYS_open, Vec::new());
     Ok(rules)
+}
+
+/// Sockets, maps and programs.
+fn measuring(mode: Mode, rules: &mut Rules) -> Result<()> {
+    rules.extend(SOCKETS.iter().map(|call| (*call, Vec::new())));
+    rules.insert(l::SYS_socket, any(0, FAMILIES)?);
+    if matches!(mode, Mode::Schedule | Mode::Memleak) {
+        // Loads programs; libbpf holds a place in the table of descriptors by a file in memory.
+        let loading = [l::SYS_bpf, l::SYS_perf_event_open, l::SYS_memfd_create];
+        rules.extend(loading.map(|call| (call, Vec::new())));
+    } else {
+        rules.insert(l::SYS_bpf, any(0, BPF_COMMANDS)?);
+    }
+    Ok(())
 }
 
 /// Files are opened to read only.
@@ -249,14 +327,29 @@ fn read_only(rules: &mut Rules) -> Result<()> {
     Ok(())
 }
 
-fn compile(rules: Rules) -> Result<Calls> {
+/// Programs that are executed inherit it.
+fn all_but(calls: &[l::c_long]) -> Result<Calls> {
+    let rules = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let logged = program(rules, SeccompAction::Allow, REFUSED)?;
+    let quiet = program(Rules::new(), SeccompAction::Allow, REFUSED)?;
+    Ok(Calls { quiet, logged })
+}
+
+fn compile(mut rules: Rules) -> Result<Calls> {
+    let tried = Rules::from([(TRIED, Vec::new())]);
+    let quiet = program(tried.clone(), SeccompAction::Allow, REFUSED)?;
+    rules.extend(tried);
+    let logged = program(rules, REFUSED, SeccompAction::Allow)?;
+    Ok(Calls { quiet, logged })
+}
+
+fn program(rules: Rules, others: SeccompAction, listed: SeccompAction) -> Result<BpfProgram> {
     // Without a program the kernel refuses, which is said.
     let Ok(architecture) = std::env::consts::ARCH.try_into() else {
-        return Ok(Calls(BpfProgram::new()));
+        return Ok(BpfProgram::new());
     };
-    let refused = SeccompAction::Errno(l::ENOSYS as u32);
-    let filter = SeccompFilter::new(rules, refused, SeccompAction::Allow, architecture)?;
-    Ok(Calls(filter.try_into()?))
+    let filter = SeccompFilter::new(rules, others, listed, architecture)?;
+    Ok(filter.try_into()?)
 }
 
 /// The argument is one of these.

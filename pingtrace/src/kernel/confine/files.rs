@@ -6,6 +6,7 @@
     reason = "the crate can restrict only the calling thread, and allocates"
 )]
 
+use super::lists::Mode;
 use anyhow::{Context, Result};
 use landlock::{
     ABI, Access as _, AccessFs, BitFlags, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
@@ -20,13 +21,20 @@ const VERSION: ABI = ABI::V3;
 const SYSTEM: [&str; 10] = [
     "/proc", "/sys", "/dev", "/etc", "/run", "/usr", "/lib", "/lib64", "/var/lib", "/var/log",
 ];
+/// Where time zones are.
+const ZONES: [&str; 2] = ["/etc/localtime", "/usr/share/zoneinfo"];
 
 /// The rules.
 pub(super) struct Files(OwnedFd);
 
 impl Files {
     /// `None` on a kernel without Landlock.
-    pub(super) fn new(written: &[PathBuf], read_too: &[PathBuf]) -> Result<Option<Self>> {
+    pub(super) fn new(
+        mode: Mode,
+        written: &[PathBuf],
+        read_too: &[PathBuf],
+    ) -> Result<Option<Self>> {
+        let system: &[&str] = if mode.measures() { &SYSTEM } else { &ZONES };
         let read: BitFlags<AccessFs> = AccessFs::ReadFile | AccessFs::ReadDir;
         let write =
             AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg | AccessFs::RemoveFile;
@@ -34,7 +42,7 @@ impl Files {
             let ruleset = Ruleset::default()
                 .handle_access(AccessFs::from_all(VERSION))?
                 .create()?
-                .add_rules(path_beneath_rules(SYSTEM, read))?
+                .add_rules(path_beneath_rules(system, read))?
                 .add_rules(path_beneath_rules(read_too, read))?
                 .add_rules(path_beneath_rules(written, read | write))?;
             Ok(ruleset.into())

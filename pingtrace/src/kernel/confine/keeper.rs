@@ -1,7 +1,6 @@
 //! The keeper: the one thread that keeps the rights to enter namespaces and to read the kernel's symbols, and
 //! does that for the others.
 
-use super::lists::Mode;
 use super::restriction::{Refused, Restriction};
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{Pid, gettid};
@@ -30,8 +29,7 @@ pub fn run<T: Send + 'static>(errand: impl FnOnce() -> T + Send + 'static) -> T 
 }
 
 /// Starts it, restricted to what it needs; returns its number.
-pub(super) fn start(mode: Mode) -> Result<Pid> {
-    let restriction = Restriction::of_keeper(mode)?;
+pub(super) fn start(restriction: Restriction) -> Result<Pid> {
     let (keeper, errands) = channel::<Errand>();
     let (ready, started) = channel();
     let serve = move || {

@@ -23,6 +23,10 @@ pub enum Mode {
     Memleak,
     /// iofsstat.
     Iofsstat,
+    /// replay, diff: their files are open.
+    Saved,
+    /// selftest: builds laboratories, and starts both ends.
+    Selftest,
 }
 
 impl Mode {
@@ -41,6 +45,13 @@ impl Mode {
                 .union(CapabilitySet::NET_ADMIN)
                 .union(CapabilitySet::SYS_NICE),
             Self::Watch | Self::Iofsstat => PROGRAMS,
+            Self::Saved => CapabilitySet::empty(),
+            // Its own, and what the client and the server begin with.
+            Self::Selftest => Self::Schedule
+                .capabilities()
+                .union(CapabilitySet::SYS_ADMIN)
+                .union(CapabilitySet::SYS_PTRACE)
+                .union(CapabilitySet::SYSLOG),
             // Maps and files of processes.
             Self::Memleak => PROGRAMS
                 .union(CapabilitySet::SYS_PTRACE)
@@ -50,13 +61,18 @@ impl Mode {
     }
 
     /// Whether its threads, but the keeper, are restricted to files. Landlock refuses /proc/PID/maps and files
-    /// of all other processes, which memleak names functions by.
+    /// of all other processes, which memleak names functions by, and to mount, as a laboratory does.
     pub(super) const fn confines_files(self) -> bool {
-        !matches!(self, Self::Memleak)
+        !matches!(self, Self::Memleak | Self::Selftest)
     }
 
-    /// What the keeper keeps.
-    pub(super) const fn of_keeper(self) -> CapabilitySet {
+    /// Whether it has something to do with the kernel: programs and sockets.
+    pub(super) const fn measures(self) -> bool {
+        !matches!(self, Self::Saved)
+    }
+
+    /// What the keeper keeps, if there is one.
+    pub(super) const fn of_keeper(self) -> Option<CapabilitySet> {
         // /proc/kallsyms with addresses; the lengths of BPF programs.
         let symbols = CapabilitySet::SYSLOG
             .union(CapabilitySet::SYS_ADMIN)
@@ -65,9 +81,12 @@ impl Mode {
         let namespaces = CapabilitySet::SYS_PTRACE.union(CapabilitySet::SYS_ADMIN);
         match self {
             Self::Client | Self::Schedule | Self::Server { names: true } => {
-                namespaces.union(symbols)
+                Some(namespaces.union(symbols))
             }
-            Self::Server { names: false } | Self::Watch | Self::Iofsstat | Self::Memleak => symbols,
+            Self::Server { names: false } | Self::Watch | Self::Iofsstat | Self::Memleak => {
+                Some(symbols)
+            }
+            Self::Saved | Self::Selftest => None,
         }
     }
 }
@@ -83,7 +102,8 @@ mod tests {
         let row = page.lines().find(|l| l.starts_with(&format!("| {run} |")));
         let kept = row.unwrap_or_else(|| panic!("no row '{run}'")).split('|');
         let kept = kept.clone().nth(2).unwrap().split(',');
-        kept.map(|name| name.trim().to_owned()).collect()
+        let kept = kept.map(|name| name.trim().to_owned());
+        kept.filter(|name| name != "none").collect()
     }
 
     #[test]
@@ -96,6 +116,8 @@ mod tests {
             ("irqoff, nosched, runqlat", Mode::Watch),
             ("iofsstat", Mode::Iofsstat),
             ("memleak", Mode::Memleak),
+            ("replay, diff", Mode::Saved),
+            ("selftest", Mode::Selftest),
         ] {
             let kept = mode.capabilities();
             let names = kept.iter_names().map(|(name, _)| format!("CAP_{name}"));

@@ -34,7 +34,9 @@ pub fn confine(mode: Mode, written: &[PathBuf], read: &[PathBuf]) -> Result<()> 
     if CONFINED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let keeper = keeper::start(mode)?;
+    let keeper = Restriction::of_keeper(mode)?
+        .map(keeper::start)
+        .transpose()?;
     // Threads that start later begin with what is left to this one; it lives as long as they do.
     let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, written, read)?));
     let refused = threads::restrict(left, keeper).context("confine the threads of this process")?;

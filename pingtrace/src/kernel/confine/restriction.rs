@@ -38,7 +38,9 @@ impl Restriction {
         if written.iter().any(|directory| is_foreign(directory)) {
             capabilities |= CapabilitySet::DAC_OVERRIDE;
         }
-        let files = mode.confines_files().then(|| Files::new(written, read));
+        let files = mode
+            .confines_files()
+            .then(|| Files::new(mode, written, read));
         Ok(Self {
             capabilities,
             files: files.transpose()?.flatten(),
@@ -46,14 +48,17 @@ impl Restriction {
         })
     }
 
-    /// The keeper's. Landlock would refuse it /proc/PID/ns of all other processes; its system calls allow
+    /// The keeper's, if there is one. Landlock would refuse it /proc/PID/ns of all other processes; its system calls allow
     /// it to write no file.
-    pub(super) fn of_keeper(mode: Mode) -> Result<Self> {
-        Ok(Self {
-            capabilities: mode.of_keeper(),
+    pub(super) fn of_keeper(mode: Mode) -> Result<Option<Self>> {
+        let Some(capabilities) = mode.of_keeper() else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            capabilities,
             files: None,
             calls: Calls::of_keeper(mode)?,
-        })
+        }))
     }
 
     /// Restricts the calling thread; also in a signal handler, so only by system calls.
@@ -142,6 +147,25 @@ mod as_root {
             let error = fs::write(directory.path().join("new"), "").unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::ENOSYS));
             fs::read("/proc/self/status").unwrap();
+        });
+    }
+
+    /// Files that are read again come from anywhere.
+    #[test]
+    fn what_parses_saved_runs_has_its_open_files() {
+        let [inside, outside] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let other = outside.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        restricted(Mode::Saved, &[inside.path().to_owned()], || {
+            fs::write(inside.path().join("log"), "a line").unwrap();
+            for path in [other.as_path(), Path::new("/etc/passwd")] {
+                let error = fs::read(path).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{path:?}");
+            }
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap_err();
+            assert_eq!(socket.raw_os_error(), Some(libc::ENOSYS));
+            let held = capabilities(None).unwrap();
+            assert!((held.permitted | held.effective).is_empty(), "{held:?}");
         });
     }
 

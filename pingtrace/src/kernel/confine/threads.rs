@@ -48,11 +48,11 @@ pub(super) fn unblock() -> io::Result<()> {
     }
 }
 
-/// Restricts all threads but one, the calling one last. Returns what was refused to any of them.
-pub(super) fn restrict(left: &'static Restriction, but: Pid) -> Result<Refused> {
+/// Restricts all threads but the keeper, the calling one last. Returns what was refused to any of them.
+pub(super) fn restrict(left: &'static Restriction, keeper: Option<Pid>) -> Result<Refused> {
     RESTRICTION.store(std::ptr::from_ref(left).cast_mut(), Ordering::Release);
     let before = handle(at_signal as *const () as libc::sighandler_t)?;
-    let mut done = BTreeSet::from([number(but), number(gettid())]);
+    let mut done: BTreeSet<i32> = keeper.into_iter().chain([gettid()]).map(number).collect();
     // A thread that was not restricted yet may have started others meanwhile.
     loop {
         let new: Vec<i32> = list()?.difference(&done).copied().collect();
