@@ -14,7 +14,7 @@ const SIGNALS: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGKILL];
 const MARK: u32 = 0x7ace;
 
 /// No clsact qdisc, and no filter.
-fn is_clean(host: &Host) -> bool {
+pub(super) fn is_clean(host: &Host) -> bool {
     let look = || {
         let mut netlink = Netlink::open()?;
         let qdiscs = netlink.qdiscs(host.ifindex)?;

@@ -1,10 +1,16 @@
-//! What a host has too little of: descriptors.
+//! What a host has too little of: descriptors, memory.
 
-use super::harness::{Client, Server, client, finish, points, program, start};
+use super::cleanup::is_clean;
+use super::harness::{
+    Client, Server, client, end, finish, hear, points, program, start, until, with_story,
+};
 use netns::{Lab, Namespace, Netlink};
 use std::fs;
 use std::net::IpAddr;
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The program, as long as it runs with these limits (soft and hard) of descriptors.
@@ -81,6 +87,75 @@ fn a_log_that_cannot_be_opened_anew_ends_no_run() {
         .map(|text| text.matches("\"type\":\"probe\"").count())
         .sum();
     assert_eq!(lost, Some(run.probes().len() - written), "{run:#?}");
+}
+
+/// From now on a process gets no more memory.
+fn no_more_memory(pid: u32) {
+    let pid = pid.to_string();
+    let mut command = Command::new("prlimit");
+    let done = command.args(["--pid", &pid, "--as=1:1"]).status();
+    assert!(done.unwrap().success());
+}
+
+/// A summary needs memory: until there is none left.
+fn exhaust(child: &mut Child) -> ExitStatus {
+    no_more_memory(child.id());
+    let mut status = None;
+    until("the end of a process without memory", || {
+        super::harness::kill(child.id(), libc::SIGUSR1);
+        status = child.try_wait().unwrap();
+        status.is_some()
+    });
+    status.unwrap()
+}
+
+/// As after SIGKILL: what was written is whole, what was loaded is gone, the other end goes on.
+#[test]
+fn a_client_without_memory_leaves_whole_lines() {
+    let lab = Lab::veth_pair().unwrap();
+    let directory = TempDir::new().unwrap();
+    let server = Server::start(&lab.server.ns, "--nslocal");
+    let log = directory.path().join("x.seq");
+    let mut command = program();
+    command.args(["-c", "10.77.0.2", "--nslocal", "-i", "2ms", "-o", "log"]);
+    command.arg("--log").arg(log.with_extension(""));
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = lab.client.ns.run(|| command.spawn()).unwrap().unwrap();
+    server.wait_for_probes(100);
+    let status = exhaust(&mut run);
+    assert_eq!(status.signal(), Some(libc::SIGABRT), "{status:?}");
+    let written = fs::read_to_string(&log).unwrap();
+    assert!(written.ends_with('\n') && written.lines().count() > 50);
+    let here = Namespace::current().unwrap();
+    let again = client(&here, &format!("replay {} -o json", log.display()));
+    assert_eq!(again.status, 0, "{again:#?}");
+    assert!(is_clean(&lab.client));
+}
+
+#[test]
+fn a_server_without_memory_goes_on_or_leaves_nothing_behind() {
+    let lab = Lab::veth_pair().unwrap();
+    let mut command = program();
+    command.args(["-s", "--open", "--nslocal"]);
+    let (mut server, mut story) = with_story(start(&lab.server.ns, &mut command));
+    hear(&mut story, "serving");
+    let mut run = Client::start(&lab.client.ns, "-c 10.77.0.2 --nslocal -i 2ms -o json");
+    run.hear("in band");
+    // What it has may last: then it goes on.
+    no_more_memory(server.id());
+    for _ in 0..20 {
+        super::harness::kill(server.id(), libc::SIGUSR1);
+        thread::sleep(Duration::from_millis(10));
+    }
+    super::harness::kill(server.id(), libc::SIGTERM);
+    let status = server.wait().unwrap();
+    let said = end(server, story);
+    let aborted = status.signal() == Some(libc::SIGABRT);
+    assert!(status.success() || aborted, "{said:#?}");
+    let run = run.stop();
+    assert_eq!(run.status, 0, "{run:#?}");
+    super::goes_on::assert_balanced(&run);
+    assert!(is_clean(&lab.server));
 }
 
 fn new_device(lab: &Lab) {

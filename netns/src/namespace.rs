@@ -176,9 +176,14 @@ impl Drop for Guard {
     }
 }
 
-fn on_fresh_thread<T: Send>(f: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| scope.spawn(f).join())
-        .unwrap_or_else(|payload| panic::resume_unwind(payload))
+fn on_fresh_thread<T: Send>(f: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().spawn_scoped(scope, f);
+        let thread =
+            thread.map_err(|e| Error::system("start a thread for a network namespace", e))?;
+        let result = thread.join();
+        result.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
 }
 
 #[expect(unsafe_code, reason = "rustix has no safe unshare")]
