@@ -6,19 +6,19 @@ set -euo pipefail
 # the stack differs.
 readonly RUNS=(6.1 6.12 newest 5.10 "5.10,newest" "newest,5.10")
 readonly PACKAGES=(qemu-system-x86 busybox-static cpio xz-utils jq iproute2 bpftool dmsetup clang \
-    libc6-dev linux-libc-dev wireguard-tools)
+    systemd libc6-dev linux-libc-dev wireguard-tools)
 readonly MODULES=(veth bridge virtio_pci virtio_net virtio_blk sch_netem sch_ingress cls_bpf loop dm_mod \
     raid0 cls_matchall act_mirred 8021q macvlan ipvlan bonding vxlan geneve ip_gre ip6_gre ipip sit \
     ip6_tunnel wireguard xfrm_user esp4 authenc crypto_null)
 readonly META=linux-image-cloud-amd64
 # A guest says everything that it has to say within this time, also on a busy machine.
-guest_seconds=400
+guest_seconds=900
 # How much faster the clock of the server runs than the client's, where they are two guests.
 readonly DRIFT_PPM=50
 
 usage() {
     cat <<END
-Usage: scripts/vm.sh [--json DIR] [--topologies] [--help] [KERNEL | CLIENT,SERVER]...
+Usage: scripts/vm.sh [--json DIR] [--topologies | --systemd] [--help] [KERNEL | CLIENT,SERVER]...
 
 Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM).
   KERNEL         one guest: runs pingtrace between two of its network namespaces, and checks the
@@ -26,10 +26,13 @@ Boots Debian's amd64 cloud kernels with QEMU's own emulation (no KVM).
                  with --topologies instead: 20 ms at either end and on the wire, below VLAN, QinQ,
                  macvlan, ipvlan and bond devices and tunnels, in a guest whose time is the number
                  of its instructions
+                 with --systemd instead: the units of scripts/dist, installed as a package would, under
+                 this machine's systemd as the first process: what their processes may do, stages,
+                 blame, logs, reload, end; in such a guest, too
   CLIENT,SERVER  two guests, each with its kernel and its clock, the server's ${DRIFT_PPM} ppm faster,
                  connected by a wire: checks the same between two hosts, and delays on the wire
 Each kernel is a series (6.1, 6.12), "newest", or a full name (6.12.117+deb13-cloud-amd64).
-Default: ${RUNS[*]}; of --topologies 6.1 and newest.
+Default: ${RUNS[*]}; of --topologies and of --systemd 6.1 and newest.
 
 What the runs of pingtrace wrote is kept in DIR (default: target/vm/json), a directory a guest,
 with tsc_khz, the rate of its clock (less is faster); what the guests said is in target/vm/logs.
@@ -179,16 +182,21 @@ add_module() {
 
 # Copies programs and the libraries that they are linked to.
 add_programs() {
-    local program file library
+    local program
     for program in "$@"; do
-        file=$(realpath "$(command -v "$program")")
-        mkdir -p "$root/usr/sbin"
-        cp "$file" "$root/usr/sbin/${program##*/}"
-        while read -r library; do
-            mkdir -p "$root${library%/*}"
-            cp -L "$library" "$root$library"
-        done < <(ldd "$file" | grep -o '/[^ ]*')
+        add_program "$(realpath "$(command -v "$program")")" "/usr/sbin/${program##*/}"
     done
+}
+
+# add_program FILE PLACE
+add_program() {
+    local library
+    mkdir -p "$root${2%/*}"
+    cp "$1" "$root$2"
+    while read -r library; do
+        mkdir -p "$root${library%/*}"
+        cp -L "$library" "$root$library"
+    done < <(ldd "$1" | grep -o '/[^ ]*')
 }
 
 payload_archive() {
@@ -200,7 +208,47 @@ payload_archive() {
     cp scripts/vm/*.sh scripts/vm/*.jq "$root/payload/"
     mv "$root/payload/init.sh" "$root/init"
     chmod +x "$root/init" "$root"/payload/*.sh
+    [[ "$alone" != systemd.sh ]] || systemd_root "$root/sysroot"
     (cd "$root" && find . | cpio --quiet -o -H newc) >"$work/payload.cpio"
+}
+
+# The root directory of a host with nothing but systemd, busybox, pingtrace and its units. systemd ends
+# when the script has.
+systemd_root() {
+    local root=$1 name file library
+    mkdir -p "$root"/{dev,proc,sys,run,tmp,var/log,var/lib,root,etc/default} \
+        "$root"/usr/{bin,sbin,lib/systemd/system,lib64}
+    for name in bin sbin lib lib64; do ln -s "usr/$name" "$root/$name"; done
+    for file in systemd systemd-journald systemd-executor systemd-shutdown; do
+        [[ ! -e "/usr/lib/systemd/$file" ]] ||
+            add_program "/usr/lib/systemd/$file" "/usr/lib/systemd/$file"
+    done
+    # Libraries that systemd loads when it needs them.
+    for library in libseccomp.so.2 libmount.so.1 libnss_systemd.so.2; do
+        file=$(find /usr/lib/x86_64-linux-gnu -name "$library")
+        [[ -z "$file" ]] || add_program "$(realpath "$file")" "$file"
+    done
+    add_programs systemctl journalctl chrt ip tc jq bpftool
+    add_program "$(command -v busybox)" /usr/bin/busybox
+    cp -a /usr/lib/systemd/system/{*.target,*.slice,systemd-journald*,sys-kernel-{debug,tracing}.mount} \
+        "$root/usr/lib/systemd/system/"
+    mkdir "$root/usr/lib/systemd/system/"{sockets,sysinit}.target.wants
+    for name in journald.socket journald-dev-log.socket; do
+        ln -s "../systemd-$name" "$root/usr/lib/systemd/system/sockets.target.wants/"
+    done
+    for name in systemd-journald.service sys-kernel-debug.mount sys-kernel-tracing.mount; do
+        ln -s "../$name" "$root/usr/lib/systemd/system/sysinit.target.wants/"
+    done
+    add_program "$work/pingtrace" /usr/bin/pingtrace
+    cp scripts/dist/*.service scripts/vm/check.service "$root/usr/lib/systemd/system/"
+    mkdir "$root/usr/lib/systemd/system/multi-user.target.wants"
+    ln -s ../check.service "$root/usr/lib/systemd/system/multi-user.target.wants/"
+    ln -sf multi-user.target "$root/usr/lib/systemd/system/default.target"
+    cp -r "$root/../payload" "$root/payload"
+    printf 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n' >"$root/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
+    printf 'passwd: files systemd\ngroup: files systemd\n' >"$root/etc/nsswitch.conf"
+    echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
 }
 
 # --- guests ---
@@ -277,7 +325,7 @@ one_guest() {
 # two_guests CLIENT SERVER
 two_guests() {
     local kernel client server name
-    [[ "$alone" == namespaces.sh ]] || die "--topologies is for one guest"
+    [[ "$alone" == namespaces.sh ]] || die "--topologies and --systemd are for one guest"
     ready "$1" || return 0
     client=$kernel
     ready "$2" || return 0
@@ -313,13 +361,18 @@ clean_up() {
     rm -rf "$work"
 }
 
+# checks SCRIPT: one guest runs this one, in counted time.
+checks() {
+    alone=$1
+    counted_time
+    defaults=(6.1 newest)
+}
+
 # Whatever else the machine does, a guest finds its own delays. Its clock counts nanoseconds.
 counted_time() {
-    alone=topologies.sh
     pace=(-accel "tcg,thread=single" -icount "shift=1,sleep=off")
     khz=1000000
     guest_seconds=1800
-    defaults=(6.1 newest)
 }
 
 runs=()
@@ -332,7 +385,8 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --json) results=$(realpath -m "${2:?--json needs a directory}") && shift ;;
-        --topologies) counted_time ;;
+        --topologies) checks topologies.sh ;;
+        --systemd) checks systemd.sh ;;
         -*) usage >&2 && exit 2 ;;
         *) runs+=("$1") ;;
     esac

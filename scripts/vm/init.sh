@@ -17,6 +17,16 @@ while read -r module; do
     insmod "/modules/$module.ko" || echo "cannot load $module"
 done </modules/order
 
+# A host with a first process of its own, which runs the script.
+if [ -d /sysroot ]; then
+    mkdir /new
+    mount -t tmpfs -o mode=755 new /new
+    mv /sysroot/* /new
+    busybox --install -s /new/usr/bin
+    umount -l /sys/fs/bpf /sys/kernel/debug /sys/kernel/tracing /sys /proc /run /tmp /dev
+    exec switch_root /new /usr/lib/systemd/systemd
+fi
+
 cd /tmp || exit
 sh "/payload/${script:?}" >/dev/ttyS1 2>&1
 tar -cf /dev/vda .

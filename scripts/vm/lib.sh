@@ -102,6 +102,56 @@ no_programs() {
     return 1
 }
 
+# --- what a process may do ---
+
+# Capabilities by name, from include/uapi/linux/capability.h.
+bit_of() {
+    case "$1" in
+        cap_net_admin) echo 12 ;;
+        cap_net_raw) echo 13 ;;
+        cap_sys_ptrace) echo 19 ;;
+        cap_sys_admin) echo 21 ;;
+        cap_syslog) echo 34 ;;
+        cap_perfmon) echo 38 ;;
+        cap_bpf) echo 39 ;;
+        *) echo "an unknown capability: $1" >&2 && echo 63 ;;
+    esac
+}
+
+# mask NAME...: a set as /proc/PID/status has it.
+mask() {
+    local name sum=0
+    for name in "$@"; do
+        sum=$((sum | 1 << $(bit_of "$name")))
+    done
+    printf '%016x' "$sum"
+}
+
+# confined PID KEPT OF_KEEPER: every thread has exactly these capabilities, the keeper its own, can gain
+# none, and has a filter of system calls.
+confined() {
+    local pid="$1" kept="$2" of_keeper="$3" task wanted said count=0
+    for task in /proc/"$pid"/task/*; do
+        wanted=$kept
+        [ "$(cat "$task/comm")" = keeper ] && wanted=$of_keeper
+        said=$(sed -n -E 's/^(CapInh|CapPrm|CapEff|CapAmb|NoNewPrivs|Seccomp):\s*//p' "$task/status" |
+            tr '\n' ' ')
+        [ "$said" = "0000000000000000 $wanted $wanted 0000000000000000 1 2 " ] || {
+            echo "$(cat "$task/comm"): $said, not $wanted"
+            return 1
+        }
+        count=$((count + 1))
+    done
+    echo "$count threads"
+    [ "$count" -gt 1 ]
+}
+
+# The kernel logs each call that a filter refuses.
+no_refusals() { ! dmesg | grep 'type=1326'; }
+
+# warns_of FILE WHAT: of this and of nothing else; "nothing" of nothing.
+warns_of() { ! grep -E 'pingtrace: (warn|error)' "$1" | grep -v -E "$2"; }
+
 # --- the client ---
 
 # Not an interval of 20 ms: that is what netem delays, and the receiver's own tick.
