@@ -69,6 +69,7 @@ enum {
 	IPPROTO_HOPOPTS = 0,
 	IPPROTO_ICMP = 1,
 	IPPROTO_IPIP = 4,
+	IPPROTO_TCP = 6,
 	IPPROTO_UDP = 17,
 	IPPROTO_IPV6 = 41,
 	IPPROTO_ROUTING = 43,
@@ -108,6 +109,9 @@ struct ipv6hdr {
 	__u8 nexthdr, hop_limit;
 	__be32 saddr[4], daddr[4];
 };
+
+/* include/net/tcp_states.h: of what is no whole struct sock. */
+enum { TCP_TIME_WAIT = 6, TCP_NEW_SYN_RECV = 12 };
 
 /* include/linux/sched/prio.h */
 enum { MAX_RT_PRIO = 100 };
@@ -163,10 +167,12 @@ struct net_device {
 };
 struct sock_common {
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 };
 struct sock {
 	struct sock_common __sk_common;
+	__u16 sk_protocol;
 };
 /* include/net/dst.h: where a packet is routed to. */
 struct dst_entry {

@@ -2,6 +2,9 @@
 /* Finds the probe in a packet, also inside of tunnels. */
 #pragma once
 
+/* Bytes in front of what says the protocol in an IP header of either version. */
+enum { PROTOCOL_AT = 6 };
+
 const volatile bool server = false;
 const volatile __u32 session = 0; /* client: its session */
 
@@ -159,12 +162,68 @@ static __always_inline bool parse_inside(struct view *v, struct packet *p, bool 
 	return outer && enter_all(v) && parse_again(v, p, &outer);
 }
 
+/* Whether a packet of this IP protocol is a probe, or may have one inside. */
+static __always_inline bool is_of_interest(__u8 protocol)
+{
+	return protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 || may_carry(protocol, 0);
+}
+
+/*
+ * Most packets are of TCP and UDP. The socket that sends one says so before any header is read; the
+ * small ones that TCP has at the begin and the end of a connection have no protocol.
+ */
+static __always_inline bool is_of_no_interest(struct sk_buff *skb)
+{
+	struct sock *sk = skb->sk;
+	__u8 state;
+
+	if (!sk)
+		return false;
+	state = sk->__sk_common.skc_state;
+	if (state == TCP_NEW_SYN_RECV || state == TCP_TIME_WAIT)
+		return true;
+	return sk->sk_protocol == IPPROTO_TCP ||
+	       (sk->sk_protocol == IPPROTO_UDP && !tunnel_ports[0]);
+}
+
+/* Linux 6.2 and later: the verifier makes a plain load of it, where a helper takes some 30 ns. */
+extern void *bpf_rdonly_cast(const void *from, __u32 type) __ksym __weak;
+
+/* Of IPv4 the protocol is the fourth byte there, of IPv6 the first one; 0 if it cannot be read. */
+static __always_inline __u8 protocol_of(const unsigned char *l3, bool v4)
+{
+	__u8 at[4] = {};
+
+	if (bpf_ksym_exists(bpf_rdonly_cast)) {
+		const struct iphdr *ip4 = bpf_core_cast(l3, struct iphdr);
+		const struct ipv6hdr *ip6 = bpf_core_cast(l3, struct ipv6hdr);
+
+		return v4 ? ip4->protocol : ip6->nexthdr;
+	}
+	bpf_probe_read_kernel(at, sizeof(at), l3 + PROTOCOL_AT);
+	return v4 ? at[3] : at[0];
+}
+
+/* By one small read. */
+static __always_inline bool may_be_probe(const struct sk_buff *skb, const unsigned char *head,
+					 const unsigned char *l3)
+{
+	const bool v4 = skb->protocol == bpf_htons(ETH_P_IP);
+
+	if ((!v4 && skb->protocol != bpf_htons(ETH_P_IPV6)) ||
+	    l3 + PROTOCOL_AT + 4 > head + skb->tail)
+		return true;
+	return is_of_interest(protocol_of(l3, v4));
+}
+
 static __always_inline bool parse_any(struct sk_buff *skb, const unsigned char *head,
 				      const unsigned char *l3, struct packet *p)
 {
 	struct view v = { l3, head + skb->tail, skb, skb->protocol };
 	bool outer = false;
 
+	if (!may_be_probe(skb, head, l3))
+		return false;
 	return parse_ip(&v, p, &outer) || (outer && parse_inside(&v, p, l3 == skb->data));
 }
 
@@ -178,7 +237,7 @@ static __always_inline bool parse(struct sk_buff *skb, struct packet *p)
 {
 	const unsigned char *head;
 
-	if (!is_long_enough(skb))
+	if (!is_long_enough(skb) || is_of_no_interest(skb))
 		return false;
 	head = skb->head;
 	return parse_any(skb, head, head + skb->network_header, p);

@@ -5,7 +5,7 @@
  *
  * Either is raised by an interrupt, which waits as long as interrupts are off on its CPU. A timer
  * that expires late shows that they were: the raise then counts from when that timer was due. That
- * they were on before is known from a timer that expires in time, from both ends of a NET_RX
+ * they were on before is known from a timer that expires in time, from the begin of a NET_RX
  * softirq, and of an idle CPU.
  */
 #pragma once
@@ -52,8 +52,8 @@ static __always_inline struct pt_softirq *this_softirq(void)
 /* When the interrupt that came now was due, as far as that is known. */
 static __always_inline __u64 raise_time(const struct pt_softirq *irq)
 {
-	__u64 now = pt_now();
-	bool was_pending = now - irq->late_ns < SOON_NS && irq->on_ns < irq->late_ns;
+	const __u64 now = pt_now();
+	const bool was_pending = now - irq->late_ns < SOON_NS && irq->on_ns < irq->late_ns;
 
 	return was_pending ? irq->off_ns : now;
 }
@@ -64,7 +64,7 @@ static __always_inline __u64 raise_time(const struct pt_softirq *irq)
  */
 static __always_inline bool is_on_unknown(const struct pt_softirq *irq, __u64 raised_ns)
 {
-	return (__u32)bpf_get_current_pid_tgid() && raised_ns - irq->on_ns >= UNKNOWN_NS;
+	return raised_ns - irq->on_ns >= UNKNOWN_NS && (__u32)bpf_get_current_pid_tgid();
 }
 
 /* A softirq can be raised again while it runs: keep the first raise since the last entry. */
@@ -94,16 +94,18 @@ int BPF_PROG(on_softirq_entry, unsigned int vec)
 	return 0;
 }
 
-/* A packet can be received outside the softirq (by the writer of a tap): it waited for none. */
+/*
+ * A packet can be received outside the softirq (by the writer of a tap): it waited for none. To
+ * read the clock here would cost each poll more than all the rest: that interrupts are on now is
+ * known from the next timer.
+ */
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(on_softirq_exit, unsigned int vec)
 {
 	struct pt_softirq *irq;
 
-	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq())) {
+	if (vec == NET_RX_SOFTIRQ && (irq = this_softirq()))
 		irq->entered_ns = 0;
-		irq->on_ns = pt_now();
-	}
 	return 0;
 }
 

@@ -104,6 +104,18 @@ static __always_inline bool find6(struct __sk_buff *skb, __u32 l3, struct reply 
 	return true;
 }
 
+/* Most packets are not ICMP: without a helper, where the IP header is in the linear part. */
+static __always_inline bool may_be_reply(struct __sk_buff *skb, __u32 l3)
+{
+	const __u8 *ip = (const __u8 *)(long)skb->data + l3;
+
+	if (ip + sizeof(struct iphdr) > (const __u8 *)(long)skb->data_end)
+		return true;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return ip[9] == IPPROTO_ICMP;
+	return skb->protocol == bpf_htons(ETH_P_IPV6) && ip[6] == IPPROTO_ICMPV6;
+}
+
 /* Finds an echo reply of version 1 that asks for stamps, and its room for them. */
 static __always_inline bool find(struct __sk_buff *skb, __u32 l3, struct reply *r)
 {
@@ -583,7 +595,7 @@ static __always_inline void stamp_reply(struct __sk_buff *skb, __u32 l3)
 	struct reply r;
 	__u64 cookie;
 
-	if (!find(skb, l3, &r))
+	if (!may_be_reply(skb, l3) || !find(skb, l3, &r))
 		return;
 	r.ifindex = skb->ifindex;
 	r.hash = pt_hash(r.peer, r.session);

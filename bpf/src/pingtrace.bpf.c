@@ -436,7 +436,7 @@ int BPF_PROG(on_kfree_skb, struct sk_buff *skb, void *location)
 	bool no_socket = false;
 	__u32 reason = 0, netns;
 
-	if (skb->len < sizeof(struct pt_header) - 8)
+	if (skb->len < sizeof(struct pt_header) - 8 || is_of_no_interest(skb))
 		return 0;
 	head = skb->head;
 	if (!parse_any(skb, head, skb->network_header ? head + skb->network_header : skb->data, &p))
