@@ -323,7 +323,7 @@ fn a_forged_stamp_packet_is_counted_and_ignored() {
         let mut message = buffer[20..length].to_vec();
         let packet = packet::parse(&message, Family::V4).unwrap();
         // The server shows its key in its first reply.
-        if !packet.request || packet.sequence.0 < 5 {
+        if !packet.request || !(5..1000).contains(&packet.sequence.0) {
             continue;
         }
         message[0] = Family::V4.reply();

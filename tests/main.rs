@@ -7,6 +7,7 @@
 )]
 
 mod amplifier;
+mod arming;
 mod caches;
 mod cleanup;
 mod clocks;

@@ -10,6 +10,10 @@ const volatile __u16 host_index = 0; /* server: 1, or what the user set */
 
 struct pt_losses losses;
 
+/* Server: when the last request came that gets stamps, as exactly as this, ns: it stays armed. */
+__u64 last_request_ns;
+enum { REQUEST_EVERY_NS = 100000000 };
+
 /* Whether this server's client is on this kernel. */
 static __always_inline bool is_local(const struct packet *p)
 {
@@ -165,7 +169,7 @@ static __always_inline void judge_tag(struct arrival *a)
 	a->tag = reply_tag(&a->tagged, a->cookie, key);
 }
 
-static __always_inline void judge(struct arrival *a, __u64 now)
+static __always_inline void judge_request(struct arrival *a, __u64 now)
 {
 	const __u64 epoch = now >> PT_COOKIE_EPOCH;
 
@@ -189,6 +193,20 @@ static __always_inline void judge(struct arrival *a, __u64 now)
 	/* An in-band stamping program clears this when it has written the stamps. */
 	if (a->p.version == 0 || a->p.flags & (PT_FLAG_INBAND | PT_FLAG_RECORD))
 		a->state |= PT_REC_PENDING;
+}
+
+/*
+ * What the peer of the request that is in memory may know: its state. A global function, as
+ * take_slot() is.
+ */
+__noinline __u32 judge(__u64 now)
+{
+	struct arrival *a = this_arrival();
+
+	if (!a)
+		return 0;
+	judge_request(a, now);
+	return a->state;
 }
 
 static __always_inline void begin_session(struct pt_session *s, const struct packet *p, __u64 now)
@@ -334,13 +352,15 @@ __noinline __u32 take_slot(__u32 again, __u64 now)
 	if (!a)
 		return PT_NONE;
 	p = &a->p;
-	judge(a, now);
+	judge(now);
 	if (again)
 		index = repeat(a);
 	else if (a->state)
 		index = new_slot(p, pt_hash(p->peer, p->session), a->state & PT_REC_PROVEN, now);
 	else
 		return PT_NONE;
+	if (a->state && now - last_request_ns >= REQUEST_EVERY_NS)
+		last_request_ns = now;
 	rec = bpf_map_lookup_elem(&slots, &index);
 	if (!rec)
 		return PT_NONE;

@@ -254,7 +254,7 @@ enum pt_pending_kind {
 	PT_PENDING_STAMPS, /* its client needs a stamp packet */
 	PT_PENDING_DROP, /* a packet of it was dropped */
 	PT_PENDING_BLAME, /* it stayed long in this host: user space explains it; or STAMPS too */
-	PT_PENDING_RECEIVER, /* no probe: a CPU or a NAPI thread receives its first one */
+	PT_PENDING_WAKE, /* user space is to look at flags, such as `wanted` */
 	PT_PENDING_OTHER_KEY, /* requests have the tag of another key */
 	PT_PENDING_NAME, /* a place has no name yet: `slot` is its netns, `session` its ifindex */
 };

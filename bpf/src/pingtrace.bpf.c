@@ -251,7 +251,7 @@ static __always_inline void notify_of_receiver(void)
 	static const struct packet none;
 
 	if (server)
-		notify(&none, PT_PENDING_RECEIVER);
+		notify(&none, PT_PENDING_WAKE);
 }
 
 static __always_inline void note_receiver(bool poll_known)
@@ -577,10 +577,60 @@ int client_socket(struct __sk_buff *skb)
 	return -1;
 }
 
+/* --- server: what wakes it --- */
+
+/* The filter takes the stamps of icmp_rcv, where neither fentry nor kprobe is possible. */
+const volatile bool stamps_at_socket = false;
+
+/* User space has attached the programs that stamp, or is about to attach the last one. */
+bool armed;
+/* A request has asked for that since they were detached, and who sent it. */
+bool wanted;
+__be32 wanted_by[4];
+
+/* Requests that would have had stamps, and came before the programs were attached. */
+__u64 unarmed;
+
+/* The same as read_tagged(), of what reaches a socket. */
+static __always_inline bool read_tagged_at(struct pt_tagged *t, struct __sk_buff *skb, __u32 at)
+{
+	if (!bpf_skb_load_bytes(skb, at, t, sizeof(*t)))
+		return true;
+	t->entry[0] = t->entry[1] = t->entry[2] = 0;
+	return !bpf_skb_load_bytes(skb, at, t, sizeof(*t) - sizeof(t->entry));
+}
+
 /*
- * Server: replaces icmp_rcv where neither fentry nor kprobe is possible; a raw socket sees the
- * request just before. Nothing is delivered to the socket.
+ * Whether a request may arm the server: the one that would get stamps. With keys that takes a tag
+ * that was not seen before, so who has recorded a request cannot keep the server armed.
  */
+static __always_inline bool may_arm(const struct packet *p, struct __sk_buff *skb, __u32 icmp)
+{
+	struct arrival *a = this_arrival();
+	__u32 state;
+
+	if (!a)
+		return false;
+	a->p = *p;
+	a->is_here = true;
+	a->has_tag = keys.in_use && p->version && p->flags & PT_FLAG_AUTH &&
+		     read_tagged_at(&a->tagged, skb, icmp + TAGGED_FROM);
+	state = judge(pt_now());
+	return keys.in_use ? state & PT_REC_TRUSTED : state;
+}
+
+/* A server's user space sleeps until it is notified: once, however many requests come. */
+static __always_inline void arm(const struct packet *p)
+{
+	__sync_fetch_and_add(&unarmed, 1);
+	if (wanted)
+		return;
+	__builtin_memcpy(wanted_by, p->peer, sizeof(wanted_by));
+	wanted = true;
+	notify(p, PT_PENDING_WAKE);
+}
+
+/* A raw socket sees a request just before icmp_rcv. Nothing is delivered to the socket. */
 SEC("socket")
 int server_socket(struct __sk_buff *skb)
 {
@@ -588,6 +638,7 @@ int server_socket(struct __sk_buff *skb)
 	struct pt_header h;
 	struct ipv6hdr ip6;
 	struct iphdr ip;
+	__u32 icmp = 0;
 	bool v6;
 
 	if (!filter_header(skb, &h, &v6))
@@ -602,10 +653,15 @@ int server_socket(struct __sk_buff *skb)
 	} else {
 		if (bpf_skb_load_bytes(skb, 0, &ip, sizeof(ip)))
 			return 0;
+		icmp = ip.ihl * 4;
 		p.peer[2] = bpf_htonl(0xffff);
 		p.peer[3] = ip.saddr;
 	}
-	return delivered(&p);
+	if (stamps_at_socket)
+		delivered(&p);
+	if (!armed && may_arm(&p, skb, icmp))
+		arm(&p);
+	return 0;
 }
 
 /* --- client: the receiving thread's sleep --- */

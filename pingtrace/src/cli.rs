@@ -67,6 +67,11 @@ pub struct Cli {
     ])]
     pub server: bool,
 
+    /// With -s: how long the kernel programs stay attached after the last request; the next one
+    /// attaches them again. `infinity`: always, which a host that only forwards probes needs
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = server::Linger::parse, conflicts_with = "client", help_heading = heading::SERVER)]
+    pub linger: server::Linger,
+
     #[command(flatten)]
     #[expect(
         missing_docs,
@@ -166,6 +171,7 @@ impl Cli {
             explain: args.explain,
             nslocal: args.nslocal,
             userid: args.userid,
+            linger: self.linger,
             stat_interval: args.results.stat_interval,
             key_file: args.key_file.clone(),
             access: self.access.clone(),

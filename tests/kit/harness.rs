@@ -109,9 +109,15 @@ impl Server {
         Self::start_closed(ns, &format!("--open {args}"))
     }
 
-    /// A server that tells strangers only what its options say; returns when it is ready.
+    /// A server that tells strangers only what its options say; returns when it is ready. It is always armed, so that
+    /// what is tested is there for the first packet, unless the options say something else.
     pub fn start_closed(ns: &Namespace, args: &str) -> Self {
-        let mut child = pingtrace(ns, &format!("-s {args}"));
+        let linger = if args.contains("--linger") {
+            ""
+        } else {
+            "--linger infinity"
+        };
+        let mut child = pingtrace(ns, &format!("-s {linger} {args}"));
         let story = lines_of(&mut child);
         let mut server = Self {
             child,

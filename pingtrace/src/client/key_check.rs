@@ -33,6 +33,11 @@ impl KeyCheck {
         }
     }
 
+    /// The server has given this cookie, 0 if none, before this looks at its packets.
+    pub fn knows(&mut self, cookie: u64) {
+        self.cookie = cookie;
+    }
+
     /// Whether a packet may be used: once the server has shown the key, its stamp packets must have a tag. Says what
     /// is to be known of the server's key, when that changes.
     pub fn admits(&mut self, packet: &Packet<'_>, message: &[u8]) -> bool {

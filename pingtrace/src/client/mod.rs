@@ -18,6 +18,7 @@ mod sender;
 mod session;
 pub(crate) mod slot_stamps;
 mod this_host;
+mod warm_up;
 
 pub use args::Args;
 pub use run::run;

@@ -62,8 +62,10 @@ impl<'a, 'k> Receiver<'a, 'k> {
             timeout_ns: plan.timeout_ns,
             keys: plan.keys,
         };
+        let mut core = Core::new(setup, realtime_ns() - monotonic_ns().cast_signed());
+        core.key_check.knows(shared.cookie.load(Ordering::Relaxed));
         Self {
-            core: Core::new(setup, realtime_ns() - monotonic_ns().cast_signed()),
+            core,
             refusals: Refusals::new(plan.ip, plan.size),
             housekeeping_ns: 0,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
@@ -261,6 +263,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         counters.lost_stamps += losses.unwrap_or_default().stamp_overflow;
         counters.send_errors = u64::from(shared.send_errors.load(Ordering::Relaxed));
         counters.unsent = shared.unsent.load(Ordering::Relaxed);
+        counters.warm_up = shared.warm_up.load(Ordering::Relaxed);
     }
 
     /// Fetches the last late stamps, and makes the state of every probe final.

@@ -10,6 +10,7 @@ use super::echo::Echo;
 use super::host_names::HostNames;
 use super::receiver::Receiver;
 use super::this_host::ThisHost;
+use super::warm_up::WarmUp;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
 use crate::client::plan::Plan;
@@ -76,9 +77,12 @@ pub fn run(
     programs.retain(|_| args.debug);
     let meter = Meter::start(setup.slots, programs);
     confine(Mode::Client, collector.directories(), &[])?;
+    let warm_up = WarmUp::run(plan, &socket, session, control);
     let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
     let start_ns = monotonic_ns() + lead_ns;
     let shared = Shared::new(plan, table, socket, session, start_ns);
+    shared.cookie.store(warm_up.cookie, Ordering::Relaxed);
+    shared.warm_up.store(warm_up.sent.into(), Ordering::Relaxed);
     collector.begin(shared.start_ns, tracer.as_ref(), meter);
     collector.explain(explainer.is_some());
     let here = ThisHost {

@@ -2,6 +2,7 @@
 
 use crate::client::index::ProbeIndex;
 use crate::client::plan::Plan;
+use crate::client::warm_up::Wake;
 use crate::control::Control;
 use crate::kernel::table::Table;
 use crate::units::{monotonic_ns, sleep_until};
@@ -93,6 +94,8 @@ pub struct Shared {
     pub done: AtomicBool,
     /// Probes of the schedule that had not left when the time was over.
     pub unsent: AtomicU64,
+    /// Probes that were sent to warm up, or to wake the server.
+    pub warm_up: AtomicU64,
 }
 
 impl Shared {
@@ -123,6 +126,7 @@ impl Shared {
             cookie: AtomicU64::new(0),
             done: AtomicBool::new(false),
             unsent: AtomicU64::new(0),
+            warm_up: AtomicU64::new(0),
         }
     }
 
@@ -218,6 +222,7 @@ pub struct Sender<'a> {
     shared: &'a Shared,
     /// See [`Shared::probes`].
     probes: Vec<Probe>,
+    wake: Option<Wake>,
     margin: Margin,
 }
 
@@ -259,6 +264,7 @@ impl<'a> Sender<'a> {
             plan,
             shared,
             probes: shared.probes(plan),
+            wake: Wake::new(plan, shared.session),
             margin: Margin::new(),
         }
     }
@@ -275,7 +281,12 @@ impl<'a> Sender<'a> {
             .time_ns
             .map(|t| start + t + (t / 10).min(MAX_CATCH_UP_NS));
         for k in 0..planned.unwrap_or(self.plan.probes()) {
-            if !self.wait_until(start + k * interval, control) {
+            let due = start + k * interval;
+            // The warm-up has just been before the first one.
+            if k > 0 && self.wake.is_some() && self.wait_until(Wake::before(due), control) {
+                self.wake();
+            }
+            if !self.wait_until(due, control) {
                 break;
             }
             if last.is_some_and(|last| monotonic_ns() >= last) {
@@ -286,6 +297,14 @@ impl<'a> Sender<'a> {
             self.send(ProbeIndex(k));
         }
         self.shared.done.store(true, Ordering::Release);
+    }
+
+    fn wake(&mut self) {
+        if let Some((sequence, message)) = self.wake.as_mut().map(Wake::message)
+            && self.shared.send(sequence, message).is_ok()
+        {
+            self.shared.warm_up.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Sleeps, and spins for the rest of a short interval; false when the run is to end.

@@ -9,7 +9,7 @@ use crate::kernel::table::{Table, WAYS};
 use crate::kernel::tunnels::TunnelPorts;
 use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
-use bpf::pingtrace::types::{pt_losses, pt_refusal, pt_sleep};
+use bpf::pingtrace::types::{pt_losses, pt_napi_thread, pt_refusal, pt_sleep, pt_softirq};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
 use libbpf_rs::skel::Skel;
 use libbpf_rs::{Link, MapHandle, Object, ProgramInput};
@@ -17,6 +17,7 @@ use report::model::{Netns, Point};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -71,6 +72,13 @@ pub struct Setup {
     pub send_names: bool,
 }
 
+impl Setup {
+    /// What the programs' clock shows at a time of `CLOCK_MONOTONIC`, both in ns.
+    pub fn shown(&self, now: u64) -> u64 {
+        self.lab_clock.map_or(now, |clock| clock.shown(now))
+    }
+}
+
 /// Requests that get no stamps because of who sends them, by `pt_refusal`.
 pub type Refused = [u64; pt_refusal::PT_REFUSALS.0 as usize];
 
@@ -79,7 +87,10 @@ pub struct Tracer<'a> {
     skel: PingtraceSkel<'a>,
     role: Role,
     loaded: BTreeSet<&'static str>,
+    /// All but `arrival`, in the order in which they were attached.
     links: Vec<Link>,
+    /// That of the program that takes a server's slots.
+    arrival: Option<Link>,
     napi_threads: OnceCell<Vec<Link>>,
     /// Slots of probes in flight.
     pub table: Arc<Table>,
@@ -94,13 +105,17 @@ pub struct Tracer<'a> {
 const BOTH: [&str; 8] = [
     "on_net_dev_queue",
     "on_net_dev_start_xmit",
-    "on_netif_receive_skb",
+    ARRIVAL,
     "on_softirq_raise",
     "on_softirq_entry",
     "on_softirq_exit",
     "on_hrtimer_expire",
     "on_kfree_skb",
 ];
+/// Takes a server's slots: attached last, so that no slot lacks stamps of the others, and detached first.
+const ARRIVAL: &str = "on_netif_receive_skb";
+/// A softirq whose raise or whose end is not seen has a wrong time: attached in this order, before all others.
+const SOFTIRQ: [&str; 3] = ["on_softirq_exit", "on_softirq_entry", "on_softirq_raise"];
 /// Attached when the first NAPI thread is seen.
 const NAPI_THREADS: [&str; 3] = ["on_napi_waking", "on_napi_switch", "on_napi_poll"];
 const CLIENT: [&str; 4] = [
@@ -115,6 +130,9 @@ const ICMP_RCV: [(&str, [&str; 2]); 2] = [
     ("fentry", ["fentry_icmp_rcv", "fentry_icmpv6_rcv"]),
     ("kprobe", ["kprobe_icmp_rcv", "kprobe_icmpv6_rcv"]),
 ];
+
+/// The alternative without such a hook.
+const AT_SOCKET: &str = "raw socket filter";
 
 impl<'a> Tracer<'a> {
     /// Loads those of the role's programs that this kernel allows. Fails only if it allows none.
@@ -141,6 +159,7 @@ impl<'a> Tracer<'a> {
             role: setup.role,
             loaded: wanted,
             links: Vec::new(),
+            arrival: None,
             napi_threads: OnceCell::new(),
             table,
             points: Vec::new(),
@@ -166,32 +185,95 @@ impl<'a> Tracer<'a> {
         self.find_receiver();
     }
 
-    /// Attaches one by one: a refused program is missing, not fatal. The program that takes a server's slots
-    /// comes last, so that no slot lacks stamps of the others.
+    /// Attaches one by one: a refused program is missing, not fatal.
     fn attach_each(&mut self) -> BTreeSet<&'static str> {
-        let mut attached = BTreeSet::new();
-        let mut programs: Vec<_> = self.skel.object().progs_mut().collect();
-        programs.sort_by_key(|p| p.name() == "on_netif_receive_skb");
-        for program in programs {
-            let Some(name) = self.loaded.iter().find(|w| **w == program.name()) else {
-                continue;
-            };
-            if NAPI_THREADS.contains(name) {
-                continue;
-            }
-            if is_passive(name) {
-                attached.insert(*name);
-                continue;
-            }
-            match object::attach(&program) {
+        let loaded = self.loaded.iter().copied();
+        let (passive, mut active): (Vec<_>, Vec<_>) = loaded.partition(|name| is_passive(name));
+        active.retain(|name| !NAPI_THREADS.contains(name) && *name != ARRIVAL);
+        active.sort_by_key(|name| SOFTIRQ.iter().position(|first| first == name).unwrap_or(3));
+        let mut attached: BTreeSet<_> = passive.into_iter().collect();
+        for name in active {
+            match object::attach_by_name(self.skel.object(), name) {
                 Ok(link) => {
                     self.links.push(link);
-                    attached.insert(*name);
+                    attached.insert(name);
                 }
                 Err(refusal) => log::debug!("{refusal}"),
             }
         }
+        self.bss().armed = true;
+        if self.attach_arrival() {
+            attached.insert(ARRIVAL);
+        }
         attached
+    }
+
+    fn attach_arrival(&mut self) -> bool {
+        let link = object::attach_by_name(self.skel.object(), ARRIVAL);
+        self.arrival = link.inspect_err(|refusal| log::debug!("{refusal}")).ok();
+        self.arrival.is_some()
+    }
+
+    /// A server: attaches them once more. What they remember is of the time before.
+    pub fn attach_again(&mut self) {
+        let bss = self.bss();
+        bss.softirqs.fill(pt_softirq::default());
+        bss.napi_threads.fill(pt_napi_thread::default());
+        bss.napi_thread_seen = false;
+        let attached = self.attach_each();
+        let missing = sources(self.role)
+            .into_iter()
+            .filter(|(point, program, _)| {
+                !attached.contains(program) && !self.missing.iter().any(|(known, _)| known == point)
+            });
+        for (point, ..) in missing {
+            log::warn!("{} cannot be stamped any more", point.name());
+        }
+    }
+
+    /// A server: takes no slots any more. The next request asks for the programs.
+    pub fn close(&mut self) {
+        self.arrival = None;
+        let bss = self.bss();
+        bss.wanted = false;
+        // Not the other way round: a request that comes between the two would be forgotten.
+        fence(Ordering::SeqCst);
+        bss.armed = false;
+    }
+
+    /// A server: takes slots again, after [`close`](Self::close).
+    pub fn open(&mut self) {
+        self.bss().armed = true;
+        self.attach_arrival();
+    }
+
+    /// A server: whether it takes slots.
+    pub fn is_open(&self) -> bool {
+        self.arrival.is_some()
+    }
+
+    /// A server, after [`close`](Self::close): detaches the programs.
+    pub fn detach(&mut self) {
+        self.napi_threads = OnceCell::new();
+        while self.links.pop().is_some() {}
+    }
+
+    /// Who asks for the programs of a server that has none attached.
+    pub fn wanted_by(&self) -> Option<[u32; 4]> {
+        let bss = self.skel.maps.bss_data.as_deref()?;
+        (bss.wanted && !bss.armed).then_some(bss.wanted_by)
+    }
+
+    /// Requests that would have had stamps, and came while no program was attached.
+    pub fn unarmed(&self) -> u64 {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.map_or(0, |bss| bss.unarmed)
+    }
+
+    /// When the last request came that a server stamps, as its programs show time, ns; 0: none.
+    pub fn last_request_ns(&self) -> u64 {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.map_or(0, |bss| bss.last_request_ns)
     }
 
     fn describe(&mut self, attached: &BTreeSet<&str>) {
@@ -361,7 +443,7 @@ fn arrival_hook(attached: &BTreeSet<&str>) -> Option<&'static str> {
     let socket = attached.contains("server_socket");
     complete
         .map(|(hook, _)| *hook)
-        .or_else(|| socket.then_some("raw socket filter"))
+        .or_else(|| socket.then_some(AT_SOCKET))
 }
 
 /// The programs to load.
@@ -383,10 +465,9 @@ fn programs(role: Role) -> BTreeSet<&'static str> {
                 send_names: false,
             };
             let works = |pair: &[&str]| pair.iter().all(|p| trial(&setup, p, true).is_ok());
-            match ICMP_RCV.iter().find(|(_, pair)| works(pair)) {
-                Some((_, pair)) => wanted.extend(pair),
-                None => wanted.extend(["server_socket"]),
-            }
+            let best = ICMP_RCV.iter().find(|(_, pair)| works(pair));
+            wanted.extend(best.iter().flat_map(|(_, pair)| pair));
+            wanted.insert("server_socket");
         }
     }
     wanted
@@ -425,11 +506,15 @@ fn load<'a>(
         PingtraceSkelBuilder::default(),
         storage,
         |name| wanted.contains(name),
-        |open| configure(open, setup),
+        |open| configure(open, setup, wanted),
     )
 }
 
-fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
+fn configure(
+    open: &mut OpenPingtraceSkel<'_>,
+    setup: &Setup,
+    wanted: &BTreeSet<&str>,
+) -> Result<()> {
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
         bail!("the object has no .rodata")
     };
@@ -451,6 +536,7 @@ fn configure(open: &mut OpenPingtraceSkel<'_>, setup: &Setup) -> Result<()> {
         } => {
             rodata.server = true;
             rodata.host_index = host;
+            rodata.stamps_at_socket = arrival_hook(wanted) == Some(AT_SOCKET);
             rodata.knows_local = knows_local;
             rodata.open = trust.open;
             rodata.has_peers = trust.has_peers;

@@ -4,6 +4,7 @@ use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
 use crate::kernel::tracer::Trust;
 use crate::options::heading;
+use crate::units;
 use crate::wire::key::KeyFile;
 use anyhow::{Context, Result};
 use ipnet::IpNet;
@@ -26,6 +27,8 @@ pub struct Args {
     pub nslocal: bool,
     /// Host number in the stamps.
     pub userid: Option<u16>,
+    /// How long it stays armed without a request.
+    pub linger: Linger,
     /// Report whom the server serves each time this has passed; 0: never.
     pub stat_interval: Option<Duration>,
     /// The keys of those who may know everything.
@@ -62,6 +65,46 @@ impl Args {
     /// Whether anybody gets names of namespaces and devices.
     pub fn sends_names(&self) -> bool {
         !self.access.private && (self.access.open || self.key_file.is_some())
+    }
+}
+
+/// How long a server stays armed without a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Linger {
+    /// For this time.
+    For(Duration),
+    /// As long as it runs, also before the first one.
+    #[default]
+    Always,
+}
+
+impl Linger {
+    /// Less would be shorter than the interval of many clients.
+    const MIN: Duration = Duration::from_secs(1);
+    const ALWAYS: &str = "infinity";
+
+    /// ns; absent: always.
+    pub fn ns(self) -> Option<u64> {
+        match self {
+            Self::For(time) => Some(time.as_nanos() as u64),
+            Self::Always => None,
+        }
+    }
+
+    /// A plain number is in seconds.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        if text == Self::ALWAYS {
+            return Ok(Self::Always);
+        }
+        let time = units::seconds(text)?;
+        if time < Self::MIN {
+            return Err(format!(
+                "{text} is shorter than 1 s, and a client's probes may be as rare: \
+                 use {} to stay armed always",
+                Self::ALWAYS
+            ));
+        }
+        Ok(Self::For(time))
     }
 }
 
@@ -152,6 +195,19 @@ fn network(text: &str) -> std::result::Result<IpNet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_lingers_for_a_second_or_longer() {
+        assert_eq!(Linger::parse("1"), Ok(Linger::For(Duration::from_secs(1))));
+        assert_eq!(
+            Linger::parse("2m"),
+            Ok(Linger::For(Duration::from_secs(120)))
+        );
+        assert_eq!(Linger::parse("infinity"), Ok(Linger::Always));
+        for bad in ["0", "999ms", "never", "-1"] {
+            assert!(Linger::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn networks_and_addresses_are_read() {

@@ -7,6 +7,7 @@ use crate::server::inband::Inband;
 use anyhow::{Context, Result, bail};
 use netns::{LinkEvent, LinkEvents, Netlink};
 use report::model::Netns;
+use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
 
 /// The devices that replies leave by.
@@ -15,6 +16,10 @@ pub struct Devices<'a> {
     pub events: LinkEvents,
     tunnels: TunnelPorts,
     chosen: Vec<String>,
+    /// Whether replies are stamped at all now.
+    armed: bool,
+    /// Those that were said to be stamped.
+    said: BTreeSet<u32>,
 }
 
 impl<'a> Devices<'a> {
@@ -37,6 +42,8 @@ impl<'a> Devices<'a> {
             events,
             tunnels,
             chosen: chosen.clone(),
+            armed: true,
+            said: BTreeSet::new(),
         };
         let links = Netlink::open()?
             .links()
@@ -55,6 +62,25 @@ impl<'a> Devices<'a> {
         Ok(this)
     }
 
+    /// Attaches to all devices again, after [`disarm`](Self::disarm).
+    pub fn arm(&mut self) -> Result<()> {
+        self.armed = true;
+        let links = Netlink::open()?.links();
+        let links = links.context("list the network devices")?;
+        for link in &links {
+            self.add(link);
+        }
+        Ok(())
+    }
+
+    /// Leaves all devices.
+    pub fn disarm(&mut self) {
+        self.armed = false;
+        if let Some(inband) = &mut self.inband {
+            inband.forget_all();
+        }
+    }
+
     fn add(&mut self, link: &netns::Link) {
         if let Some(Err(e)) = link.tunnel_port.map(|port| self.tunnels.add(port)) {
             log::warn!("what {} carries is not seen: {e:#}", link.name);
@@ -62,14 +88,17 @@ impl<'a> Devices<'a> {
         let Some(inband) = &mut self.inband else {
             return;
         };
-        let wanted = self.chosen.is_empty() || self.chosen.contains(&link.name);
+        let chosen = self.chosen.is_empty() || self.chosen.contains(&link.name);
+        let wanted = chosen && self.armed;
         if !link.up || !wanted {
             inband.forget(link.index);
             return;
         }
         match inband.attach(link) {
-            Ok(Some(how)) => log::info!("stamping replies that leave by {} ({how})", link.name),
-            Ok(None) => {}
+            Ok(Some(how)) if self.said.insert(link.index) => {
+                log::info!("stamping replies that leave by {} ({how})", link.name);
+            }
+            Ok(_) => {}
             Err(e) => log::warn!(
                 "no in-band stamps on {}, stamp packets instead: {e:#}",
                 link.name

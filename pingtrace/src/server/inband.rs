@@ -71,9 +71,17 @@ impl<'a> Inband<'a> {
 
     /// From now on the tracer sees every request.
     pub fn tracer_started(&mut self, setup: &Setup) {
-        let now = monotonic_ns();
+        self.all_seen_from(setup.shown(monotonic_ns()));
+    }
+
+    /// From now on it does not.
+    pub fn tracer_stops(&mut self) {
+        self.all_seen_from(u64::MAX);
+    }
+
+    fn all_seen_from(&mut self, ns: u64) {
         if let Some(data) = self.skel.maps.data_data.as_deref_mut() {
-            data.started_ns = setup.lab_clock.map_or(now, |clock| clock.shown(now));
+            data.started_ns = ns;
         }
     }
 

@@ -2,6 +2,7 @@
 //! these come and go, and sends stamp packets to clients that cannot be stamped in band.
 
 mod args;
+mod arming;
 mod clients;
 mod devices;
 pub mod inband;
@@ -14,5 +15,5 @@ mod run;
 mod slot;
 mod stamp_sender;
 
-pub use args::{Access, Args};
+pub use args::{Access, Args, Linger};
 pub use run::{arrival_filters, run};

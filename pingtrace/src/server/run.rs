@@ -2,6 +2,8 @@
 //! these come and go, and sends stamp packets to clients that cannot be stamped in band.
 
 use super::Args;
+use super::args::Linger;
+use super::arming::{Arming, Hooks};
 use super::clients::Clients;
 use super::devices::Devices;
 use super::keys::ServerKeys;
@@ -75,10 +77,17 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         args.access.v0,
     );
     let mut refused = RefusedSources::new(&tracer)?;
-    let mut ticks = explain::Ticks::default();
+    let mut hooks = Hooks {
+        tracer,
+        devices,
+        recording,
+        ticks: explain::Ticks::default(),
+        setup,
+    };
     let mut signals = control.wake()?;
     let names = args.sends_names();
     confine(Mode::Server { names }, &[], &keys.directories())?;
+    let mut arming = Arming::start(linger(args, &sockets), &mut hooks);
     story::date_lines();
     let start_ns = monotonic_ns();
     let mut timer = Timer::new(args, start_ns);
@@ -86,24 +95,22 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     while !timer.is_over() || sender.wake_at(None).is_some() {
         wait(
             &ring,
-            &devices,
+            &hooks.devices,
             &signals,
-            timer.wake_at(sender.wake_at(None)),
+            timer.wake_at(sender.wake_at(arming.wake_at())),
         )?;
         ring.consume()
             .context("read the ring buffer of pending stamps")?;
-        tracer.follow_napi_threads();
-        if recording.is_some() {
-            ticks.start(tracer.receiving_cpus());
-        }
-        sender.send(&tracer.table, &mut pending.borrow_mut());
+        arming.update(&mut hooks);
+        hooks.follow_receivers();
+        sender.send(&hooks.tracer.table, &mut pending.borrow_mut());
         if std::mem::take(&mut sender.other_key) {
             refused
                 .new_other_keys()
                 .iter()
                 .for_each(|line| log::warn!("{line}"));
         }
-        match devices.update() {
+        match hooks.devices.update() {
             Ok(any) => sender.devices_changed(any),
             Err(e) => log::warn!("{e:#}; a device that has come or gone may be missed"),
         }
@@ -115,21 +122,31 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
             refused.keys_changed();
         }
         if asked.summary | timer.is_report_due() {
-            let (served, refused) = (sender.clients.report(), refused.report(&tracer.refused()));
+            let counts = hooks.tracer.refused();
+            let (served, refused) = (sender.clients.report(), refused.report(&counts));
             let lines = served.iter().chain(&refused);
             lines.for_each(|line| log::info!("{line}"));
-            summarize(&tracer, &devices, &sender);
+            summarize(&hooks, &arming, &sender);
         }
         if control.stopped() {
             break;
         }
     }
-    summarize(&tracer, &devices, &sender);
-    meter.most_in_use = tracer.table.waiting();
-    meter.evicted = tracer.losses().evicted;
+    summarize(&hooks, &arming, &sender);
+    meter.most_in_use = hooks.tracer.table.waiting();
+    meter.evicted = hooks.tracer.losses().evicted;
     log_cost(&meter, monotonic_ns() - start_ns);
     drop(sockets);
     Ok(())
+}
+
+/// How long it may stay armed. Without a socket nothing would arm it again.
+fn linger(args: &Args, sockets: &[ProbeSocket]) -> Linger {
+    if sockets.is_empty() && args.linger != Linger::Always {
+        log::warn!("always armed: without a raw ICMP socket no request would arm this server");
+        return Linger::Always;
+    }
+    args.linger
 }
 
 /// What the programs are to stamp; `own` is this network namespace.
@@ -254,10 +271,7 @@ fn ring_fd<'r>(ring: &'r RingBuffer<'_>) -> BorrowedFd<'r> {
     unsafe { BorrowedFd::borrow_raw(ring.epoll_fd()) }
 }
 
-fn ring<'r>(
-    tracer: &'r Tracer<'_>,
-    pending: &'r RefCell<Vec<pt_pending>>,
-) -> Result<RingBuffer<'r>> {
+fn ring<'p>(tracer: &Tracer<'_>, pending: &'p RefCell<Vec<pt_pending>>) -> Result<RingBuffer<'p>> {
     let mut builder = RingBufferBuilder::new();
     builder
         .add(&tracer.maps().pending, move |bytes: &[u8]| {
@@ -350,8 +364,11 @@ fn log_withheld(sender: &StampSender) {
     }
 }
 
-fn summarize(tracer: &Tracer<'_>, devices: &Devices<'_>, sender: &StampSender) {
-    let (written, inband) = devices
+fn summarize(hooks: &Hooks<'_>, arming: &Arming, sender: &StampSender) {
+    let tracer = &hooks.tracer;
+    log::info!("{}", arming.line(monotonic_ns(), tracer.unarmed()));
+    let (written, inband) = hooks
+        .devices
         .inband
         .as_ref()
         .map(Inband::counts)

@@ -139,7 +139,7 @@ impl StampSender {
             match pt_pending_kind(event.what) {
                 pt_pending_kind::PT_PENDING_DROP => self.drops.add(monotonic_ns(), event),
                 // Only wakes this process.
-                pt_pending_kind::PT_PENDING_RECEIVER => {}
+                pt_pending_kind::PT_PENDING_WAKE => {}
                 pt_pending_kind::PT_PENDING_OTHER_KEY => self.other_key = true,
                 pt_pending_kind::PT_PENDING_NAME => {
                     self.names.iter_mut().for_each(|names| names.wanted(&event));

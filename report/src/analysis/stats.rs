@@ -99,7 +99,7 @@ impl Span {
     fn summary(
         &self,
         elapsed_ns: u64,
-        counters: Counters,
+        counters: &Counters,
         causes: &Causes,
         pairs: &Pairs,
     ) -> Summary {
@@ -113,7 +113,7 @@ impl Span {
         };
         Summary {
             elapsed_ns,
-            counters,
+            counters: *counters,
             delays: self.delays().map(|(of, values)| values.stat(of)).collect(),
             slow: Slow {
                 probes: causes.probes(),
@@ -258,7 +258,7 @@ impl Stats {
             flows: self.flows.stats(),
             ..self
                 .run()
-                .summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+                .summary(elapsed_ns, &self.counters, &self.causes, &self.pairs)
         }
     }
 
@@ -272,7 +272,7 @@ impl Stats {
             losses: self.losses.counts(),
             marks: self.marks,
             flows: self.flows.stats(),
-            ..run.summary(elapsed_ns, self.counters, &self.causes, &self.pairs)
+            ..run.summary(elapsed_ns, &self.counters, &self.causes, &self.pairs)
         }
     }
 
@@ -287,7 +287,7 @@ impl Stats {
         let counters = self.counters.since(&counters);
         let summary = self
             .interval
-            .summary(length_ns, counters, &causes, &self.pairs);
+            .summary(length_ns, &counters, &causes, &self.pairs);
         self.before.add(&self.interval);
         self.interval.clear();
         summary

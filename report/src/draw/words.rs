@@ -81,7 +81,7 @@ pub(super) fn notes(used: Marks) -> String {
 
 /// The counters of what should not have happened, where it did; empty if all is well.
 pub(super) fn oddities(counters: &Counters) -> String {
-    let shown_above = ["sent", "replied", "lost", "recorded"];
+    let shown_above = ["sent", "replied", "lost", "recorded", "warm-up"];
     let states = counters.states().into_iter();
     let states = states.filter(|(name, _)| !shown_above.contains(name));
     let odd: Vec<String> = states

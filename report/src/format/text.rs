@@ -387,6 +387,7 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
         forgotten,
         in_flight,
         recorded,
+        warm_up,
         ..
     } = summary.counters;
     let share = share(lost, sent, 2);
@@ -402,6 +403,9 @@ fn push_head(text: &mut String, run: &Run, summary: &Summary) {
     push(text, format_args!("recorded {recorded}"));
     if run.threshold_ns > 0 {
         push(text, format_args!(" (from {})", duration(run.threshold_ns)));
+    }
+    if warm_up > 0 {
+        push(text, format_args!("; warm-up {warm_up}, in no figure"));
     }
     text.push('\n');
 }

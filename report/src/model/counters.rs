@@ -74,6 +74,9 @@ pub struct Counters {
     /// Stamp packets without the tag of the key that the server has shown: forged.
     #[serde(skip_serializing_if = "is_zero")]
     pub untagged: u64,
+    /// Probes before the first one, sent until one brought stamps of the server: in no other count.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warm_up: u64,
 }
 
 /// Whether a count is the one that an absent field stands for.
@@ -121,11 +124,12 @@ impl Counters {
             path_changes: since(|c| c.path_changes),
             unsent: since(|c| c.unsent),
             untagged: since(|c| c.untagged),
+            warm_up: since(|c| c.warm_up),
         }
     }
 
-    /// The states of the probes sent, and how many were recorded, with their names for people.
-    pub fn states(&self) -> [(&'static str, u64); 6] {
+    /// The states of the probes sent, how many were recorded, and how many were sent before them, with their names for people.
+    pub fn states(&self) -> [(&'static str, u64); 7] {
         [
             ("sent", self.sent),
             ("replied", self.replied),
@@ -133,6 +137,7 @@ impl Counters {
             ("forgotten", self.forgotten),
             ("still in flight", self.in_flight),
             ("recorded", self.recorded),
+            ("warm-up", self.warm_up),
         ]
     }
 
@@ -145,6 +150,7 @@ impl Counters {
             forgotten: _,
             in_flight: _,
             recorded: _,
+            warm_up: _,
             lost_out: _,
             lost_in: _,
             late_out: _,

@@ -16,6 +16,7 @@ use super::negotiation::Negotiation;
 use super::overflows::Overflows;
 use super::session::{Answer, Event, FirstAnswer, Session};
 use super::slot_stamps::SlotStamps;
+use super::warm_up;
 use crate::wire::extension::Extension;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::key::Keys;
@@ -65,7 +66,8 @@ pub struct Core {
     /// Joins the stamps of answered probes.
     pub journey: Journey,
     negotiation: Negotiation,
-    key_check: KeyCheck,
+    /// Whether the server has the key.
+    pub key_check: KeyCheck,
     /// The state of each probe.
     pub session: Session,
     /// Times at which the socket's receive buffer was full.
@@ -150,6 +152,9 @@ impl Core {
         }
         if packet.cookie != 0 {
             shell.keep_cookie(packet.cookie);
+        }
+        if warm_up::has_number(packet.sequence, self.session.sent()) {
+            return None;
         }
         self.take_statuses(&packet, now);
         shell.extensions(&packet, self.journey.on_the_way());
@@ -255,6 +260,11 @@ impl Core {
         } = self.setup.identity;
         let quoted = error.probe(session, flows, peer);
         let index = quoted.and_then(|low| ProbeIndex::from_low(low, self.session.sent()));
+        let of_wake = error.probe(warm_up::Wake::session(session), flows, peer);
+        if of_wake.is_some() || quoted.is_some_and(|low| warm_up::has_low(low, self.session.sent()))
+        {
+            return;
+        }
         if index.is_some_and(|index| self.session.is_in_flight(index)) {
             shell.icmp_error(error);
         } else if error.concerns(session, flows, peer) {

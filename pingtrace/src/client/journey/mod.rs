@@ -18,6 +18,7 @@ pub use transit::Hosts as HostsOnTheWay;
 
 use crate::client::index::ProbeIndex;
 use crate::client::slot_stamps::SlotStamps;
+use crate::client::warm_up;
 use crate::wire::entry::{Entry, PROVISIONAL, TRANSIT};
 use crate::wire::extension::Extension;
 use crate::wire::number::Sequence;
@@ -244,6 +245,9 @@ impl Journey {
             }
             let back = if e.back == PROVISIONAL { 0 } else { e.back };
             let sequence = packet.sequence.back(back);
+            if warm_up::has_number(sequence, self.sent) {
+                continue;
+            }
             let fits = if let Some(p) = self.find(sequence) {
                 p.take(&e)
             } else {

@@ -2,6 +2,7 @@
 
 use super::early::MAX_EARLY;
 use crate::client::index::ProbeIndex;
+use crate::client::warm_up;
 use crate::wire::extension::{About, Extension};
 use crate::wire::packet::Packet;
 use report::model::{Host, KernelDrop, Symbol};
@@ -25,6 +26,8 @@ impl ServerDrops {
         let index = |back: u16| ProbeIndex::from_sequence(packet.sequence.back(back), sent);
         for extension in packet.extensions() {
             match extension {
+                Extension::Drop { back, .. }
+                    if warm_up::has_number(packet.sequence.back(back), sent) => {}
                 Extension::Drop {
                     ns,
                     netns,

@@ -181,9 +181,16 @@ const HARMFUL: &[l::c_long] = &[
 /// Commands of `bpf()` for maps and programs that are loaded (`enum bpf_cmd`): look up, update, delete, next
 /// key, information, raw tracepoint, batches, link, iterator; and for programs of others: next id, by id.
 const BPF_COMMANDS: [u64; 14] = [1, 2, 3, 4, 11, 13, 15, 17, 24, 25, 26, 27, 28, 33];
+/// `PERF_EVENT_IOC_ENABLE`, `_DISABLE` and `_SET_BPF` of `include/uapi/linux/perf_event.h`: a kprobe is one.
+const PERF_ENABLE: u64 = 0x2400;
+const PERF_DISABLE: u64 = 0x2401;
+const PERF_SET_BPF: u64 = 0x4004_2408;
 /// Requests of `ioctl()`: bytes to read; size, settings and foreground processes of a terminal; the number
-/// of a device.
-const IOCTLS: [u64; 5] = [
+/// of a device; a server that attaches its kprobes.
+const IOCTLS: [u64; 8] = [
+    PERF_ENABLE,
+    PERF_DISABLE,
+    PERF_SET_BPF,
     l::FIONREAD,
     l::TIOCGWINSZ,
     l::TCGETS,

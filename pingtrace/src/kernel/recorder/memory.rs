@@ -1,6 +1,6 @@
 //! The recorder's rings, read in place while the kernel writes them.
 
-use crate::kernel::map::{Mapping, field};
+use crate::kernel::map::{Field, Mapping, field};
 use anyhow::Result;
 use bpf::recorder::types::{pt_cpu, pt_event, pt_ring, pt_ring_of, pt_stack};
 use std::os::fd::BorrowedFd;
@@ -56,6 +56,12 @@ pub struct Memory {
     others: u32,
 }
 
+fn elements<const N: usize>(
+    all: Field<pt_cpu, [u64; N]>,
+) -> impl Iterator<Item = Field<pt_cpu, u64>> {
+    (0..N).map(move |n| all.element(n))
+}
+
 impl Memory {
     /// Maps the memory for `count` CPUs and rings of these sizes (switches, each other ring).
     pub fn map(
@@ -66,7 +72,7 @@ impl Memory {
     ) -> Result<Self> {
         let per_cpu = switches + (RINGS as u32 - 1) * others;
         Ok(Self {
-            cpus: Mapping::read_only(cpus, count)?,
+            cpus: Mapping::shared(cpus, count)?,
             events: Mapping::read_only(events, count * per_cpu as usize)?,
             stacks: Mapping::read_only(stacks, count * STACKS_OF_CPU as usize)?,
             switches,
@@ -82,6 +88,27 @@ impl Memory {
     /// Counters of a CPU, and the task that has it. Its parts may be of slightly different moments.
     pub fn cpu(&self, cpu: u32) -> pt_cpu {
         self.cpus.get(cpu as usize)
+    }
+
+    /// No CPU has a task, an interrupt or a softirq that is known to have begun; while no program runs.
+    pub fn forget_what_is_under_way(&self) {
+        let single = [
+            field!(pt_cpu, since_ns),
+            field!(pt_cpu, resched_ns),
+            field!(pt_cpu, hard_ns),
+            field!(pt_cpu, resched_clear_ns),
+            field!(pt_cpu, irq_entry_ns),
+            field!(pt_cpu, vector_entry_ns),
+            field!(pt_cpu, timer_ns),
+            field!(pt_cpu, length_ns),
+        ];
+        let by_vector = [field!(pt_cpu, raise_ns), field!(pt_cpu, entry_ns)];
+        let fields = single
+            .into_iter()
+            .chain(by_vector.into_iter().flat_map(elements));
+        for field in fields {
+            (0..self.cpus.count()).for_each(|cpu| self.cpus.write(cpu, field, 0));
+        }
     }
 
     /// Stacks that the kernel could not take.

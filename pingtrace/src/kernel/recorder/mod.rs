@@ -153,11 +153,7 @@ impl<'a> Recorder<'a> {
 
     /// Attaches the programs: starts to record.
     pub fn attach(&mut self) -> Result<()> {
-        for program in self.skel.object().progs_mut() {
-            if program.autoload() && !LATER.map(OsStr::new).contains(&program.name()) {
-                self.links.push(object::attach(&program)?);
-            }
-        }
+        self.attach_each()?;
         if self.reschedules != Hook::None {
             let hard = self.calibrate();
             let known = hard.inspect_err(|e| log::debug!("which flag calls the scheduler: {e:#}"));
@@ -166,6 +162,26 @@ impl<'a> Recorder<'a> {
             }
         }
         Ok(())
+    }
+
+    fn attach_each(&mut self) -> Result<()> {
+        for program in self.skel.object().progs_mut() {
+            if program.autoload() && !LATER.map(OsStr::new).contains(&program.name()) {
+                self.links.push(object::attach(&program)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records nothing until [`attach_again`](Self::attach_again).
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    /// Records again. What was under way when the programs were detached is not known any more.
+    pub fn attach_again(&mut self) -> Result<()> {
+        self.memory.forget_what_is_under_way();
+        self.attach_each()
     }
 
     /// Takes `hz` samples a second on each of these CPUs, as long as the result lives. Its timers also
