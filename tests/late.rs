@@ -1,6 +1,8 @@
 //! A stall of the client's own host: the probes that were due meanwhile say so.
 
-use super::harness::{Finished, Server, alone, client, delay, finish, pingtrace, points, sum};
+use super::harness::{
+    Finished, Server, alone, client, delay, elsewhere, finish, pingtrace, points, sum,
+};
 use netns::{Lab, Namespace};
 use pingtrace::kernel::thread::{Priority, pin};
 use pingtrace::selftest::inject::load::{CpuHog, Hog};
@@ -41,13 +43,13 @@ fn row(run: &Finished, name: &str) -> Option<Value> {
 fn bursts_on_the_clients_cpu_are_its_own_lateness() {
     let _alone = alone();
     let lab = Lab::veth_pair().unwrap();
-    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let server = Server::start(&lab.server.ns, "--nslocal");
     let args = format!(
         "-c {} --nslocal -i 10ms -C 400 -m 5ms --explain --slo p99(response)<5ms -o json",
         lab.server.v4
     );
     let child = client_on_cpu(&lab.client.ns, &args);
-    thread::sleep(1_200 * MS);
+    server.wait_for_probes(100);
     let hog = CpuHog::start(Hog {
         cpu: CPU,
         priority: Priority::Fifo(10),
@@ -80,22 +82,28 @@ fn bursts_on_the_clients_cpu_are_its_own_lateness() {
     }
     let named =
         |p: &&Value| p["verdict"]["segment"] == "l_tx_late" && p["verdict"]["owner"] == "local";
+    // Explaining has a share of a CPU, so not all are explained.
+    let explained = |p: &&&Value| p["blame"].as_array().is_some_and(|blame| !blame.is_empty());
     let hog_has_it = |p: &&Value| {
         let blame = p["blame"].as_array().map_or(&[][..], Vec::as_slice);
         let late = blame.iter().filter(|b| b["segment"] == "l_tx_late");
         let mut parts = late.flat_map(|b| b["parts"].as_array().unwrap());
         parts.any(|part| part["comm"] == "hog" && part["ns"].as_u64() > Some(1_000_000))
     };
-    for (what, so) in [
-        ("named", &named as &dyn Fn(&&Value) -> bool),
-        ("blamed", &hog_has_it),
+    // On a busy machine others hold up a probe longer, once it has left.
+    let mostly_late = |p: &&Value| delay(p, "l_tx_late") > 2 * elsewhere(p, "l_tx_late");
+    let clear: Vec<&Value> = hit.iter().map(|(p, _)| *p).filter(mostly_late).collect();
+    let blamed: Vec<&Value> = clear.iter().filter(explained).copied().collect();
+    for (what, of, so) in [
+        ("named", clear, &named as &dyn Fn(&&Value) -> bool),
+        ("blamed", blamed, &hog_has_it),
     ] {
-        let count = hit.iter().filter(|(p, _)| so(p)).count();
+        assert!(!of.is_empty(), "{what}: {hit:#?}");
+        let not: Vec<_> = of.iter().filter(|p| !so(p)).collect();
         assert!(
-            count * 10 >= hit.len() * 9,
-            "{what}: {count} of {}: {:#}",
-            hit.len(),
-            hit[0].0
+            not.len() * 10 <= of.len(),
+            "not {what}, of {}: {not:#?}",
+            of.len()
         );
     }
     let [response, total] = ["response", "total"].map(|name| row(&run, name).unwrap());
