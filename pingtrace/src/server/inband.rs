@@ -109,6 +109,12 @@ impl<'a> Inband<'a> {
         Ok(Some(how))
     }
 
+    /// Whether it is attached by filters somewhere, as this kernel has no TCX links.
+    pub fn has_filters(&self) -> bool {
+        let mut all = self.attached.values();
+        all.any(|attachment| matches!(attachment, Attachment::Clsact { .. }))
+    }
+
     /// Removes the filter that a killed server left on this device.
     pub fn remove_stale(&self, device: &netns::Link) {
         let program = self.skel.progs.inband_ether.as_fd();

@@ -87,7 +87,8 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut signals = control.wake()?;
     let names = args.sends_names();
     confine(Mode::Server { names }, &[], &keys.directories())?;
-    let mut arming = Arming::start(linger(args, &sockets), &mut hooks);
+    let linger = linger(args, &sockets, &hooks.devices);
+    let mut arming = Arming::start(linger, &mut hooks);
     story::date_lines();
     let start_ns = monotonic_ns();
     let mut timer = Timer::new(args, start_ns);
@@ -140,13 +141,20 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     Ok(())
 }
 
-/// How long it may stay armed. Without a socket nothing would arm it again.
-fn linger(args: &Args, sockets: &[ProbeSocket]) -> Linger {
-    if sockets.is_empty() && args.linger != Linger::Always {
-        log::warn!("always armed: without a raw ICMP socket no request would arm this server");
-        return Linger::Always;
+/// How long it may stay armed. Without a socket nothing would arm it again, and where programs come and go by
+/// other means than links, not all of them can be attached twice (fentry before Linux 5.13).
+fn linger(args: &Args, sockets: &[ProbeSocket], devices: &Devices<'_>) -> Linger {
+    let why = if sockets.is_empty() {
+        "without a raw ICMP socket no request would arm this server"
+    } else if devices.inband.as_ref().is_some_and(Inband::has_filters) {
+        "this kernel has no TCX links (Linux 6.6)"
+    } else {
+        return args.linger;
+    };
+    if args.linger != Linger::Always {
+        log::info!("always armed: {why}");
     }
-    args.linger
+    Linger::Always
 }
 
 /// What the programs are to stamp; `own` is this network namespace.
