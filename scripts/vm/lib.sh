@@ -150,7 +150,7 @@ confined() {
 no_refusals() { ! dmesg | grep 'type=1326'; }
 
 # warns_of FILE WHAT: of this and of nothing else; "nothing" of nothing.
-warns_of() { ! grep -E 'pingtrace: (warn|error)' "$1" | grep -v -E "$2"; }
+warns_of() { ! grep -E 'pingtrace: (warn|error)' "$1" | grep -v -E -e "$2"; }
 
 # --- the client ---
 

@@ -90,7 +90,7 @@ left_rights() {
     /usr/sbin/ip netns exec client pingtrace -c "$SERVER4" --nslocal -i 27ms --explain -o json \
         >confined.json 2>confined.err &
     pid=$!
-    check "confined: the client probes" within 60 grep -q '"type":"probe"' confined.json
+    check "confined: the client probes" within 60 grep -qs '"type":"probe"' confined.json
     check "confined: the client's threads" confined "$pid" \
         "$(mask cap_bpf cap_perfmon cap_net_raw)" "$of_keeper"
     kill -INT "$pid"
