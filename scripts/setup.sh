@@ -4,7 +4,7 @@ set -euo pipefail
 
 readonly MIN_RUST=1.88
 readonly PACKAGES=(clang gcc make pkg-config libelf-dev zlib1g-dev clang-format iproute2
-    e2fsprogs xfsprogs btrfs-progs mount util-linux nftables jq shellcheck systemd)
+    e2fsprogs xfsprogs btrfs-progs mount util-linux nftables jq shellcheck systemd curl openssl)
 
 usage() {
     cat <<END

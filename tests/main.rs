@@ -32,6 +32,7 @@ mod late;
 mod limits;
 mod loss;
 mod memleak;
+mod metrics;
 mod misuse;
 mod modes;
 mod names;

@@ -4,6 +4,7 @@ use crate::diag::Companion;
 use crate::exit::Usage;
 use crate::kernel::lab_clock::LabClock;
 use crate::options::heading;
+use crate::output::metrics;
 use crate::output::screen::Color;
 use crate::{client, diff, doctor, replay, selftest, server};
 use anyhow::Result;
@@ -78,6 +79,13 @@ pub struct Cli {
         reason = "a doc comment here would be the help of the program"
     )]
     pub access: server::Access,
+
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would be the help of the program"
+    )]
+    pub metrics: metrics::Args,
 }
 
 /// What is neither client nor server.

@@ -18,6 +18,8 @@ pub mod heading {
     /// Of the options of a run.
     pub const OUTPUT: &str = "Output";
     /// Of the options of a run.
+    pub const METRICS: &str = "Metrics for Prometheus, of a client or a server";
+    /// Of the options of a run.
     pub const DIAGNOSIS: &str = "Diagnosis";
     /// Of the options of a run.
     pub const ADDRESSING: &str = "Addressing";
@@ -72,6 +74,10 @@ pub enum Format {
     Image,
     /// Log and image
     Imagelog,
+    /// Slow, late and lost probes (rows of a companion) as JSON lines to systemd-journald
+    Journald,
+    /// The same to /dev/log
+    Syslog,
 }
 
 /// The origin of the results, which gives the default names of files.

@@ -9,6 +9,7 @@ use crate::control::{Control, Hangup};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
 use crate::kernel::confine::{self, Mode};
 use crate::options::Origin;
+use crate::output::metrics::{Board, Metrics, Target};
 use crate::output::printer;
 use crate::output::run::Source;
 use crate::output::screen::Screen;
@@ -22,8 +23,10 @@ use log::LevelFilter;
 use report::format::glossary;
 use report::printable::printable_lines;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
@@ -118,13 +121,20 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Some(Command::Selftest(args)) => {
             until_signal(false, |control| selftest::run(args, control))
         }
-        None if cli.server => {
-            let args = cli.to_serve();
-            until_signal(args.key_file.is_some(), |control| {
-                server::run(&args, control)
-            })
+        None => {
+            let metrics = Metrics::start(&cli.metrics)?;
+            let board = metrics.as_ref().map(Metrics::board);
+            let outcome = if cli.server {
+                let args = cli.to_serve();
+                until_signal(args.key_file.is_some(), |control| {
+                    server::run(&args, control, board)
+                })
+            } else {
+                client(&cli.args, board)
+            };
+            let written = metrics.map_or(Ok(()), Metrics::finish);
+            outcome.and_then(|outcome| written.map(|()| outcome))
         }
-        None => client(&cli.args),
     }
 }
 
@@ -134,21 +144,28 @@ fn until_signal(has_files: bool, run: impl FnOnce(&Control) -> Result<()>) -> Re
     run(&control).map(|()| Outcome::Answered)
 }
 
-fn client(args: &Args) -> Result<Outcome> {
+fn client(args: &Args, board: Option<&Arc<Board>>) -> Result<Outcome> {
     let scheduled = args.schedule.is_some();
     let has_log = args.results.output.log(Origin::LiveRun).is_some();
     let control = Control::by_signals(Hangup::of_files(has_log || scheduled))?;
+    // Also the captures of a schedule are of one target.
+    let target = board.map(Board::target);
+    let capture = |args: &Args| capture(args, &control, target.clone());
     match &args.schedule {
-        Some(cron) => schedule::run(args, cron, &control, |args| capture(args, &control)),
-        None => capture(args, &control),
+        Some(cron) => schedule::run(args, cron, &control, capture),
+        None => capture(args),
     }
 }
 
 /// One run; whatever way it ends, its statistics are written.
-fn capture(args: &Args, control: &Control) -> Result<Outcome> {
+fn capture(args: &Args, control: &Control, target: Option<Target>) -> Result<Outcome> {
     let plan = Plan::new(args)?;
     let mut collector = Collector::new(&args.results, plan.describe(), Source::Live)?;
     collector.report_outages(plan.timeout_ns);
+    if let Some(target) = target {
+        let name = args.client.clone().unwrap_or_default();
+        collector.publish(target, name, BTreeMap::new());
+    }
     let outcome = client::run(args, &plan, control, &mut collector);
     let written = collector.finish(Time::now(), |summary| summary);
     Ok(outcome?.judged(&written?))

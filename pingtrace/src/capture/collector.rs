@@ -2,15 +2,18 @@
 //! outputs.
 
 use crate::capture::outage::Outage;
+use crate::capture::published::Published;
 use crate::control::Asked;
 use crate::kernel::meter::Meter;
 use crate::kernel::tracer::Tracer;
 use crate::options::{Format, Results};
 use crate::output::entry::Shown;
+use crate::output::metrics::Target;
 use crate::output::run::{End, Message, Outputs, SoFar, Source, Stat, Wanted};
 use crate::output::story::{self, Progress};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
+use crate::wire::number::SessionId;
 use crate::wire::stamp_return::StampReturn;
 use crate::wire::timestamps;
 use anyhow::Result;
@@ -91,6 +94,8 @@ pub struct Collector {
     progress: Progress,
     /// Of a live run.
     outage: Option<Outage>,
+    /// Where metrics are wanted.
+    published: Option<Published>,
 }
 
 impl Collector {
@@ -136,6 +141,7 @@ impl Collector {
             slow: 0,
             progress: Progress::default(),
             outage: None,
+            published: None,
         })
     }
 
@@ -299,9 +305,24 @@ impl Collector {
         self.slowest.offer(result);
     }
 
+    /// Publishes metrics of the run, as of a target with this name and these labels.
+    pub fn publish(&mut self, target: Target, name: String, labels: BTreeMap<String, String>) {
+        self.published = Some(Published::new(target, name, labels));
+    }
+
+    /// The session of the probes, by which packets are found.
+    pub fn session(&mut self, session: SessionId) {
+        if let Some(published) = &mut self.published {
+            published.session = session.0;
+        }
+    }
+
     /// Counts an answered probe, whose breakdown is in `scratch`.
     fn count(&mut self, probe: &Probe, sent: u64) {
         self.stats.record(&self.scratch);
+        if let Some(published) = &mut self.published {
+            published.counts.answered(&self.scratch);
+        }
         self.stats.vary(probe);
         self.stats.flows.answered(probe, self.scratch.total_ns);
         self.seen = probe
@@ -356,8 +377,12 @@ impl Collector {
         result.blame.extend(blame.unwrap_or_default());
         self.blame_tally.count(&result.blame);
         let over_threshold = self.run.threshold_ns > 0 && result.breakdown.is_some();
-        if over_threshold || result.verdict.is_some() {
+        let slow = over_threshold || result.verdict.is_some();
+        if slow {
             self.stats.slow(result.verdict.as_ref());
+        }
+        if let Some(published) = &mut self.published {
+            published.counts.result(&result, slow);
         }
         let (out, inward) = late_on(&result);
         self.stats.counters.late_out += u64::from(out);
@@ -437,6 +462,9 @@ impl Collector {
                 .send(Message::SoFar(Box::new(self.so_far(now))));
         }
         self.report_outage(now);
+        if self.published.as_mut().is_some_and(|p| p.is_due(now.ns)) {
+            self.send_metrics(now.ns);
+        }
         if self.outputs.is_quiet && self.progress.is_due() {
             story::progress(self.progress_line(now));
         }
@@ -462,6 +490,16 @@ impl Collector {
         let outage = self.outage.as_mut();
         if let Some(event) = outage.and_then(|outage| outage.observe(now, sent, replied)) {
             log::warn!("{event}");
+        }
+    }
+
+    fn send_metrics(&self, now_ns: u64) {
+        if let Some(published) = &self.published {
+            let clock = self.wire.summary(ClientNs(now_ns));
+            let programs = self.meter.as_ref().map(|meter| meter.read().programs);
+            let programs = programs.unwrap_or_default();
+            self.outputs
+                .send(published.copy(&self.stats.counters, clock, programs));
         }
     }
 
@@ -564,6 +602,7 @@ impl Collector {
         }
         self.add_remote_points();
         self.settle(now.ns, true);
+        self.send_metrics(now.ns);
         let elapsed_ns = self.elapsed_ns(now.ns);
         let summary = self.complete(now.ns, self.stats.last_summary(elapsed_ns));
         let interval = (self.stat_interval_ns > 0).then(|| self.interval(&summary));

@@ -3,3 +3,4 @@
 pub mod collector;
 pub mod explain;
 pub mod outage;
+mod published;

@@ -84,6 +84,7 @@ pub fn run(
     shared.cookie.store(warm_up.cookie, Ordering::Relaxed);
     shared.warm_up.store(warm_up.sent.into(), Ordering::Relaxed);
     collector.begin(shared.start_ns, tracer.as_ref(), meter);
+    collector.session(session);
     collector.explain(explainer.is_some());
     let here = ThisHost {
         plan,

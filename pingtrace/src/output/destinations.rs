@@ -1,11 +1,12 @@
 //! Where results go, of runs and companions alike: stdout (with both text and JSON, text goes to
-//! stderr), the log, and a picture at the end. An [`Entry`] knows its form in each of them.
+//! stderr), the log, the system's log, and a picture at the end. An [`Entry`] knows its form in each of them.
 //!
 //! A new destination is a file beside this one, a field here, and a line each in [`Destinations::open`],
 //! [`Destinations::write_files`], or `write` and `finish` if it is a printer.
 
 use crate::options::{Format, Origin, Output};
 use crate::output::entry::Entry;
+use crate::output::events::{Events, Reader};
 use crate::output::files::directory;
 use crate::output::logs::{self, Logs};
 use crate::output::picture;
@@ -24,6 +25,7 @@ pub struct Destinations {
     screen: Screen,
     json: Option<Printer>,
     logs: Logs,
+    events: Vec<Events>,
     picture: Option<PathBuf>,
     unread: Arc<AtomicBool>,
 }
@@ -36,9 +38,19 @@ impl Destinations {
         let picture = output.image(origin);
         let picture = picture.map(|path| picture::resolve(&path)).transpose()?;
         let logs = Logs::open(output, origin, header)?;
+        let readers = [
+            (Format::Journald, Reader::Journald),
+            (Format::Syslog, Reader::Syslog),
+        ];
+        let readers = readers
+            .into_iter()
+            .filter(|(format, _)| output.wants(*format));
+        let events: Vec<_> = readers
+            .map(|(_, reader)| Events::open(reader))
+            .collect::<Result<_>>()?;
         let unread = Arc::<AtomicBool>::default();
         // A reader that has left ends the run only if nothing else is written.
-        let goes_on = !logs.is_empty() || picture.is_some() || json && text;
+        let goes_on = !logs.is_empty() || !events.is_empty() || picture.is_some() || json && text;
         let left = if goes_on {
             Arc::default()
         } else {
@@ -58,6 +70,7 @@ impl Destinations {
             screen,
             json: json.then(|| print(Screen::Stdout)).transpose()?,
             logs,
+            events,
             picture,
             unread,
         };
@@ -86,9 +99,12 @@ impl Destinations {
 
     /// Writes an entry to the files that have it; returns it as JSON, if an output needs that.
     fn write_files(&mut self, entry: &Entry<'_>) -> Option<String> {
-        let needs_json = self.json.is_some() || self.logs.has_json();
+        let needs_json = self.json.is_some() || self.logs.has_json() || !self.events.is_empty();
         let json = needs_json.then(|| entry.json()).flatten();
         self.logs.write(entry, json.as_deref());
+        for events in &mut self.events {
+            events.write(entry, json.as_deref());
+        }
         json
     }
 
@@ -152,7 +168,8 @@ impl Destinations {
         ];
         drawn?;
         printed.into_iter().collect::<Result<()>>()?;
-        self.logs.finish()
+        self.logs.finish()?;
+        self.events.into_iter().try_for_each(Events::finish)
     }
 
     /// The same without a picture: it is that of somebody else.

@@ -9,7 +9,9 @@ pub mod destinations; // all outputs together
 pub mod entry; // what is written, in each form
 
 // One file an output.
+pub mod events; // the system's log
 pub mod logs; // which log files there are, and what is in each
+pub mod metrics; // for Prometheus: served, and in a file
 pub mod picture; // its name, and whether it can be written
 pub mod printer; // results to stdout or stderr, on a thread of their own
 pub mod story; // messages to stderr, on a thread of its own

@@ -3,10 +3,12 @@
 use crate::options::{Origin, Output};
 use crate::output::destinations::{self, Destinations};
 use crate::output::entry::{About, Entry, Shown, Statistics};
+use crate::output::metrics::Target;
 use crate::output::names::NameBook;
 use anyhow::{Context, Result, anyhow};
 use report::analysis::hops::HopStats;
 use report::draw;
+use report::format::metrics::TargetView;
 use report::model::{Capture, Names, ProbeResult, Run, Summary};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub enum Message {
     ProbeResult(Box<ProbeResult>),
     /// An interval is over.
     Stat(Box<Stat>),
+    /// The metrics of a target.
+    Metrics(Target, Box<TargetView>),
     /// SIGHUP: reopen the log files.
     Reopen,
     /// SIGQUIT or SIGUSR1: print this to stderr.
@@ -182,6 +186,10 @@ impl Writer {
                         time_unix_ns: stat.time_unix_ns,
                     };
                     self.to.write(&Entry::SoFar(so_far));
+                }
+                Message::Metrics(target, mut view) => {
+                    self.names.name_losses(&mut view.losses);
+                    target.publish(*view);
                 }
                 Message::Reopen => self.to.reopen(),
                 Message::SoFar(mut so_far) => {

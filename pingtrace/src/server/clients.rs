@@ -107,13 +107,21 @@ impl Clients {
     /// Who is served: a line that counts them, the head of a table, and the busiest sessions.
     pub fn report(&mut self) -> Vec<String> {
         let now = monotonic_ns();
-        let all = (0..self.sessions.count()).map(|at| self.sessions.get(at));
-        let served = all.filter(|s| s.session != 0 && now.saturating_sub(s.last_ns) < OVER_NS);
-        let mut rows: Vec<Row> = served.map(|s| self.row(&s, now)).collect();
+        let mut rows: Vec<Row> = self.served(now).map(|s| self.row(&s, now)).collect();
         rows.sort_by(|a, b| b.rate.total_cmp(&a.rate));
         let requests = rows.iter().map(|r| (key(&r.session), r.session.requests));
         self.rates.looked(requests, now);
         lines(&rows)
+    }
+
+    /// Number of sessions that are served.
+    pub fn count_served(&self) -> usize {
+        self.served(monotonic_ns()).count()
+    }
+
+    fn served(&self, now: u64) -> impl Iterator<Item = pt_session> {
+        let all = (0..self.sessions.count()).map(|at| self.sessions.get(at));
+        all.filter(move |s| s.session != 0 && now.saturating_sub(s.last_ns) < OVER_NS)
     }
 
     fn row(&self, session: &pt_session, now: u64) -> Row {

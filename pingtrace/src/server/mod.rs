@@ -9,6 +9,7 @@ pub mod inband;
 mod keys;
 mod limits;
 mod names;
+mod published;
 mod refused;
 mod reports;
 mod run;

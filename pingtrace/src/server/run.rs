@@ -8,6 +8,7 @@ use super::clients::Clients;
 use super::devices::Devices;
 use super::keys::ServerKeys;
 use super::names::Names;
+use super::published::{self, Published};
 use super::refused::{self, RefusedSources};
 use super::stamp_sender::{SLOTS, StampSender};
 use crate::capture::explain;
@@ -18,6 +19,7 @@ use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges;
 use crate::kernel::tracer::{Role, Setup, Tracer};
+use crate::output::metrics::Board;
 use crate::output::story;
 use crate::server::inband::Inband;
 use crate::units::monotonic_ns;
@@ -28,6 +30,7 @@ use anyhow::{Context, Result};
 use bpf::pingtrace::types::pt_pending;
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::Namespace;
+use report::format::metrics::ServerView;
 use report::format::text;
 use report::model::Netns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,10 +38,11 @@ use std::cell::RefCell;
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs until a signal or the end of `-t`.
-pub fn run(args: &Args, control: &Control) -> Result<()> {
+/// Runs until a signal or the end of `-t`; puts its numbers on the board, if there is one.
+pub fn run(args: &Args, control: &Control, board: Option<&Arc<Board>>) -> Result<()> {
     privileges::SERVER.check("the server")?;
     let _lock = ServerLock::take()?;
     let own = Namespace::current().context("find this network namespace")?;
@@ -92,24 +96,21 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     story::date_lines();
     let start_ns = monotonic_ns();
     let mut timer = Timer::new(args, start_ns);
+    let mut published = Published::new(board);
     log::info!("serving; stop with SIGINT or SIGTERM");
     while !timer.is_over() || sender.wake_at(None).is_some() {
-        wait(
-            &ring,
-            &hooks.devices,
-            &signals,
-            timer.wake_at(sender.wake_at(arming.wake_at())),
-        )?;
+        let due = arming.wake_at().into_iter().chain(published.wake_at());
+        let until = timer.wake_at(sender.wake_at(due.min()));
+        wait(&ring, &hooks.devices, &signals, until)?;
         ring.consume()
             .context("read the ring buffer of pending stamps")?;
         arming.update(&mut hooks);
         hooks.follow_receivers();
         sender.send(&hooks.tracer.table, &mut pending.borrow_mut());
-        if std::mem::take(&mut sender.other_key) {
-            refused
-                .new_other_keys()
-                .iter()
-                .for_each(|line| log::warn!("{line}"));
+        if std::mem::take(&mut sender.other_key)
+            && let Some(line) = refused.new_other_keys()
+        {
+            log::warn!("{line}");
         }
         match hooks.devices.update() {
             Ok(any) => sender.devices_changed(any),
@@ -123,12 +124,10 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
             refused.keys_changed();
         }
         if asked.summary | timer.is_report_due() {
-            let counts = hooks.tracer.refused();
-            let (served, refused) = (sender.clients.report(), refused.report(&counts));
-            let lines = served.iter().chain(&refused);
-            lines.for_each(|line| log::info!("{line}"));
+            report(&hooks, &mut sender, &mut refused);
             summarize(&hooks, &arming, &sender);
         }
+        published.publish(monotonic_ns(), || view(&hooks, &sender));
         if control.stopped() {
             break;
         }
@@ -373,14 +372,10 @@ fn log_withheld(sender: &StampSender) {
 }
 
 fn summarize(hooks: &Hooks<'_>, arming: &Arming, sender: &StampSender) {
-    let tracer = &hooks.tracer;
+    let (tracer, devices) = (&hooks.tracer, &hooks.devices);
     log::info!("{}", arming.line(monotonic_ns(), tracer.unarmed()));
-    let (written, inband) = hooks
-        .devices
-        .inband
-        .as_ref()
-        .map(Inband::counts)
-        .unwrap_or_default();
+    let inband = devices.inband.as_ref().map(Inband::counts);
+    let written = inband.unwrap_or_default().0;
     log::info!(
         "{written} replies stamped in band, {} stamp packets sent",
         sender.sent
@@ -389,6 +384,29 @@ fn summarize(hooks: &Hooks<'_>, arming: &Arming, sender: &StampSender) {
         log::info!("{} slow probes explained", sender.blamed);
     }
     log_withheld(sender);
+    for (what, count) in losses(hooks, sender) {
+        log::warn!("{what}: {count}");
+    }
+    for (what, count) in refused::by_cause(&tracer.refused()) {
+        log::warn!("requests {what}: {count}");
+    }
+}
+
+/// Whom it serves and whom it refuses.
+fn report(hooks: &Hooks<'_>, sender: &mut StampSender, refused: &mut RefusedSources) {
+    let (served, refused) = (
+        sender.clients.report(),
+        refused.report(&hooks.tracer.refused()),
+    );
+    let lines = served.iter().chain(&refused);
+    lines.for_each(|line| log::info!("{line}"));
+}
+
+/// What was lost, where something was.
+fn losses(hooks: &Hooks<'_>, sender: &StampSender) -> impl Iterator<Item = (&'static str, u64)> {
+    let (tracer, devices) = (&hooks.tracer, &hooks.devices);
+    let inband = devices.inband.as_ref().map(Inband::counts);
+    let inband = inband.unwrap_or_default().1;
     let kernel = tracer.losses();
     let losses = [
         ("stamp packets that could not be sent", sender.failed),
@@ -427,10 +445,12 @@ fn summarize(hooks: &Hooks<'_>, arming: &Arming, sender: &StampSender) {
             sender.explainer.as_ref().map_or(0, |e| e.skipped),
         ),
     ];
-    for (what, count) in losses.into_iter().filter(|(_, n)| *n > 0) {
-        log::warn!("{what}: {count}");
-    }
-    for (what, count) in refused::by_cause(&tracer.refused()) {
-        log::warn!("requests {what}: {count}");
-    }
+    losses.into_iter().filter(|(_, count)| *count > 0)
+}
+
+/// For the metrics.
+fn view(hooks: &Hooks<'_>, sender: &StampSender) -> ServerView {
+    let refused = hooks.tracer.refused();
+    let lost = losses(hooks, sender).chain(refused::by_cause(&refused));
+    published::view(hooks.devices.inband.as_ref(), sender, lost)
 }

@@ -13,6 +13,7 @@ pub mod verdict; // what made it slow, and how sure that is
 // Many probes, in flat memory.
 pub mod causes; // what made the slow ones slow
 mod distribution; // of one duration
+pub mod exponential; // the same, with the buckets that Prometheus has
 pub mod flows; // which way through the network
 pub mod hops; // every device on the way
 pub mod jitter; // how the delay varies from a probe to the next
@@ -21,6 +22,7 @@ pub mod series; // totals over time
 pub mod slowest; // the slowest ones
 pub(crate) mod spans; // percentiles of the parts of a run
 pub mod stats; // all of it together
+pub mod target_counts; // what metrics say of a target
 pub mod way; // hosts on the way, and the wires between
 
 // A run.

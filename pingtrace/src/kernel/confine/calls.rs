@@ -6,6 +6,7 @@
     reason = "a program that the crate does not set in a signal handler"
 )]
 
+use super::extra::Extra;
 use super::lists::Mode;
 use anyhow::Result;
 use libc as l;
@@ -243,16 +244,19 @@ impl Calls {
         compile(rules)
     }
 
-    /// That of all others; `write`: there are files to write.
-    pub(super) fn of_others(mode: Mode, write: bool) -> Result<Self> {
+    /// That of all others.
+    pub(super) fn of_others(mode: Mode, extra: &Extra) -> Result<Self> {
         if mode == Mode::Selftest {
             return all_but(HARMFUL);
         }
         let mut rules = common(mode)?;
-        if write {
-            rules.extend(WRITING.iter().map(|call| (*call, Vec::new())));
-        } else {
+        if extra.accepts {
+            rules.insert(l::SYS_accept4, Vec::new());
+        }
+        if extra.written.is_empty() {
             read_only(&mut rules)?;
+        } else {
+            rules.extend(WRITING.iter().map(|call| (*call, Vec::new())));
         }
         compile(rules)
     }

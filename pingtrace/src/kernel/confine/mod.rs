@@ -7,12 +7,14 @@
 //! namespaces and functions of the kernel, is asked of one thread, the [keeper].
 
 mod calls;
+mod extra;
 mod files;
 pub mod keeper;
 mod lists;
 mod restriction;
 mod threads;
 
+pub use extra::{allow_accepting, allow_reading, allow_writing};
 pub use lists::Mode;
 
 use anyhow::{Context, Result, ensure};
@@ -34,11 +36,14 @@ pub fn confine(mode: Mode, written: &[PathBuf], read: &[PathBuf]) -> Result<()> 
     if CONFINED.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
+    let mut extra = extra::taken();
+    extra.written.extend_from_slice(written);
+    extra.read.extend_from_slice(read);
     let keeper = Restriction::of_keeper(mode)?
         .map(keeper::start)
         .transpose()?;
     // Threads that start later begin with what is left to this one; it lives as long as they do.
-    let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, written, read)?));
+    let left: &'static _ = Box::leak(Box::new(Restriction::new(mode, &extra)?));
     let refused = threads::restrict(left, keeper).context("confine the threads of this process")?;
     ensure!(
         !refused.has(Refused::CAPABILITIES),

@@ -1,13 +1,14 @@
 //! What a thread is left with.
 
 use super::calls::Calls;
+use super::extra::Extra;
 use super::files::Files;
 use super::lists::{Mode, PROGRAMS};
 use anyhow::Result;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a thread is left with.
 pub(super) struct Restriction {
@@ -33,18 +34,19 @@ impl Refused {
 
 impl Restriction {
     /// That of all threads but the keeper.
-    pub(super) fn new(mode: Mode, written: &[PathBuf], read: &[PathBuf]) -> Result<Self> {
+    pub(super) fn new(mode: Mode, extra: &Extra) -> Result<Self> {
+        let written = &extra.written;
         let mut capabilities = mode.capabilities();
         if written.iter().any(|directory| is_foreign(directory)) {
             capabilities |= CapabilitySet::DAC_OVERRIDE;
         }
         let files = mode
             .confines_files()
-            .then(|| Files::new(mode, written, read));
+            .then(|| Files::new(mode, written, &extra.read));
         Ok(Self {
             capabilities,
             files: files.transpose()?.flatten(),
-            calls: Calls::of_others(mode, !written.is_empty())?,
+            calls: Calls::of_others(mode, extra)?,
         })
     }
 
@@ -106,8 +108,8 @@ mod as_root {
     use std::thread;
 
     /// On a thread of its own, restricted.
-    fn restricted<T: Send>(mode: Mode, written: &[PathBuf], f: impl FnOnce() -> T + Send) -> T {
-        let restriction = Restriction::new(mode, written, &[]).unwrap();
+    fn restricted<T: Send>(mode: Mode, extra: &Extra, f: impl FnOnce() -> T + Send) -> T {
+        let restriction = Restriction::new(mode, extra).unwrap();
         let run = || {
             rustix::thread::set_no_new_privs(true).unwrap();
             assert_eq!(restriction.apply(), Refused::default());
@@ -121,8 +123,11 @@ mod as_root {
         let [inside, outside] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let [log, other] = [&inside, &outside].map(|directory| directory.path().join("log"));
         fs::write(&other, "precious").unwrap();
-        let inside = [inside.path().to_owned()];
-        restricted(Mode::Client, &inside, || {
+        let extra = Extra {
+            written: vec![inside.path().to_owned()],
+            ..Extra::default()
+        };
+        restricted(Mode::Client, &extra, || {
             fs::write(&log, "a line").unwrap();
             fs::rename(&log, log.with_extension("1")).unwrap();
             fs::remove_file(log.with_extension("1")).unwrap();
@@ -143,7 +148,7 @@ mod as_root {
     fn without_files_nothing_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let server = Mode::Server { names: true };
-        restricted(server, &[], || {
+        restricted(server, &Extra::default(), || {
             let error = fs::write(directory.path().join("new"), "").unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::ENOSYS));
             fs::read("/proc/self/status").unwrap();
@@ -156,7 +161,11 @@ mod as_root {
         let [inside, outside] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let other = outside.path().join("other");
         fs::write(&other, "precious").unwrap();
-        restricted(Mode::Saved, &[inside.path().to_owned()], || {
+        let extra = Extra {
+            written: vec![inside.path().to_owned()],
+            ..Extra::default()
+        };
+        restricted(Mode::Saved, &extra, || {
             fs::write(inside.path().join("log"), "a line").unwrap();
             for path in [other.as_path(), Path::new("/etc/passwd")] {
                 let error = fs::read(path).unwrap_err();
@@ -172,7 +181,7 @@ mod as_root {
     /// What a run has no use for does not exist.
     #[test]
     fn other_system_calls_do_not_exist() {
-        restricted(Mode::Client, &[], || {
+        restricted(Mode::Client, &Extra::default(), || {
             let missing = |what: &str, error: std::io::Error| {
                 assert_eq!(error.raw_os_error(), Some(libc::ENOSYS), "{what}");
             };
@@ -182,6 +191,42 @@ mod as_root {
             let here = netns::Namespace::current().unwrap();
             let entered = here.enter().map(drop).unwrap_err().to_string();
             assert!(entered.contains("not implemented"), "{entered}");
+        });
+    }
+
+    /// What serves metrics accepts connections, and makes no other socket listen; nobody else does either.
+    #[test]
+    fn connections_are_accepted_only_where_that_was_asked_for() {
+        use std::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accept = || listener.accept().map(drop);
+        let refused = restricted(Mode::Client, &Extra::default(), accept).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::ENOSYS));
+        let extra = Extra {
+            accepts: true,
+            ..Extra::default()
+        };
+        restricted(Mode::Client, &extra, || {
+            accept().unwrap();
+            let other = TcpListener::bind("127.0.0.1:0").unwrap_err();
+            assert_eq!(other.raw_os_error(), Some(libc::ENOSYS));
+        });
+        drop(client);
+    }
+
+    #[test]
+    fn files_that_are_read_are_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("web.yml");
+        fs::write(&file, "precious").unwrap();
+        let extra = Extra {
+            read: vec![directory.path().to_owned()],
+            ..Extra::default()
+        };
+        restricted(Mode::Client, &extra, || {
+            assert_eq!(fs::read(&file).unwrap(), b"precious");
+            fs::write(&file, "").unwrap_err();
         });
     }
 }

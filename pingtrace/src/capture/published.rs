@@ -1,0 +1,66 @@
+//! What a capture tells the metrics: counts, of which a copy goes to the board once a second.
+
+use crate::output::metrics::Target;
+use crate::output::run::Message;
+use report::analysis::target_counts::TargetCounts;
+use report::format::metrics::TargetView;
+use report::model::{ClockSummary, Counters, ProgramCost};
+use std::collections::BTreeMap;
+
+/// Time between two copies, ns.
+const INTERVAL_NS: u64 = 1_000_000_000;
+
+/// The counts of a capture, and where they go.
+pub struct Published {
+    target: Target,
+    name: String,
+    labels: BTreeMap<String, String>,
+    /// The session of the probes.
+    pub session: u32,
+    /// The probes since the start.
+    pub counts: TargetCounts,
+    next_ns: u64,
+}
+
+impl Published {
+    /// Nothing counted yet.
+    pub fn new(target: Target, name: String, labels: BTreeMap<String, String>) -> Self {
+        Self {
+            target,
+            name,
+            labels,
+            session: 0,
+            counts: TargetCounts::default(),
+            next_ns: 0,
+        }
+    }
+
+    /// Whether a copy is due at `now`, ns; the next one is a second later.
+    pub fn is_due(&mut self, now: u64) -> bool {
+        let due = now >= self.next_ns;
+        if due {
+            self.next_ns = now + INTERVAL_NS;
+        }
+        due
+    }
+
+    /// A copy, for the output thread.
+    pub fn copy(
+        &self,
+        counters: &Counters,
+        clock: Option<ClockSummary>,
+        programs: Vec<ProgramCost>,
+    ) -> Message {
+        let view = TargetView {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            session: self.session,
+            counts: self.counts.clone(),
+            losses: self.counts.losses(),
+            counters: *counters,
+            clock,
+            programs,
+        };
+        Message::Metrics(self.target.clone(), Box::new(view))
+    }
+}
