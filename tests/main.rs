@@ -53,6 +53,7 @@ mod softirq;
 mod stalls;
 mod strangers;
 mod taken_away;
+mod targets;
 mod threaded;
 mod tools;
 mod topologies;

@@ -33,10 +33,23 @@ static __always_inline bool is_wanted(struct sk_buff *skb, const struct packet *
 	return !server || netns == own_netns || !is_local(p);
 }
 
+/* Client: whose session this is. */
+static __always_inline const struct pt_target *target_of(__u32 session)
+{
+	__u32 at = session & target_mask;
+	const struct pt_target *target = bpf_map_lookup_elem(&targets, &at);
+
+	return target && target->session == session ? target : 0;
+}
+
 static __always_inline __u32 index_of(const struct packet *p)
 {
-	return server ? pt_find_slot(pt_hash(p->peer, p->session), p->session, p->sequence, p->peer)
-		      : p->sequence & record_mask;
+	const struct pt_target *target;
+
+	if (server)
+		return pt_find_slot(pt_hash(p->peer, p->session), p->session, p->sequence, p->peer);
+	target = target_of(p->session);
+	return target ? target->first + (p->sequence & target->mask) : PT_NONE;
 }
 
 /* The slot of a probe; NULL if it was reused since. */

@@ -6,7 +6,6 @@
 enum { PROTOCOL_AT = 6 };
 
 const volatile bool server = false;
-const volatile __u32 session = 0; /* client: its session */
 
 struct packet {
 	__u32 session, sequence;
@@ -32,18 +31,15 @@ static __always_inline bool is_probe(const struct pt_header *h, __u8 request, __
 	       h->sequence16 == (__be16)bpf_htons(bpf_ntohl(sequence));
 }
 
-static __always_inline bool accept(struct packet *p, const struct pt_header *h, __u8 request)
+static __always_inline void take_header(struct packet *p, const struct pt_header *h, __u8 request)
 {
 	p->session = bpf_ntohl(h->session);
-	if (!server && p->session != session)
-		return false;
 	p->sequence = bpf_ntohl(h->sequence);
 	p->direction = h->type == request ? PT_REQUEST : PT_REPLY;
 	p->flags = bpf_ntohs(h->flags);
 	p->id = h->id;
 	p->version = h->version;
 	p->cookie = h->cookie;
-	return true;
 }
 
 /* Takes the length of the message, with `header` before it; false if it is less than a header. */
@@ -88,8 +84,9 @@ static __always_inline bool parse4(const struct view *v, struct packet *p, bool 
 		return false;
 	if ((!linear || b.ip.ihl != 5) && !copy_icmp(&b.icmp, v, v->l3 + b.ip.ihl * 4))
 		return false;
-	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY) || !accept(p, &b.icmp, ICMP_ECHO))
+	if (!is_probe(&b.icmp, ICMP_ECHO, ICMP_ECHOREPLY))
 		return false;
+	take_header(p, &b.icmp, ICMP_ECHO);
 	if (!accept_length(p, v->l3, bpf_ntohs(b.ip.tot_len), b.ip.ihl * 4))
 		return false;
 	p->family = 4;
@@ -118,9 +115,9 @@ static __always_inline bool parse6(const struct view *v, struct packet *p, bool 
 	}
 	if (!linear && !copy_icmp(&b.icmp, v, v->l3 + sizeof(b.ip)))
 		return false;
-	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY) ||
-	    !accept(p, &b.icmp, ICMPV6_ECHO_REQUEST))
+	if (!is_probe(&b.icmp, ICMPV6_ECHO_REQUEST, ICMPV6_ECHO_REPLY))
 		return false;
+	take_header(p, &b.icmp, ICMPV6_ECHO_REQUEST);
 	if (!accept_length(p, v->l3, sizeof(b.ip) + bpf_ntohs(b.ip.payload_len), sizeof(b.ip)))
 		return false;
 	p->family = 6;

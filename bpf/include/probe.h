@@ -249,6 +249,13 @@ struct pt_name {
 	struct pt_stamp entry[PT_NAME_ENTRIES];
 };
 
+/* One that a client probes, and its slots: a power of two. */
+struct pt_target {
+	__u32 session; /* 0: none */
+	__u32 first, mask; /* the first slot, and how many there are, less one */
+	__u32 pad;
+};
+
 /* Why user space is notified of a probe. */
 enum pt_pending_kind {
 	PT_PENDING_STAMPS, /* its client needs a stamp packet */

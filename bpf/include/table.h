@@ -3,16 +3,16 @@
  * The table of slots, one for each probe in flight, and the sessions of a server. Memory is
  * bounded, and user space reads both in place.
  *
- * A client has one session: its slots are direct-mapped by the sequence number. A server shares its
- * slots among sources that may be its enemies. They are sets of eight, and so are the sessions: a
- * look-up reads the one cache line of a set (struct pt_set), and a newcomer displaces the least
- * valuable of eight. Which set is decided by a hash with a secret key, so nobody can aim at the
- * slots of another.
+ * A client has a range of slots for each target, direct-mapped by the sequence number. A server
+ * shares its slots among sources that may be its enemies. They are sets of eight, and so are the
+ * sessions: a look-up reads the one cache line of a set (struct pt_set), and a newcomer displaces
+ * the least valuable of eight. Which set is decided by a hash with a secret key, so nobody can aim
+ * at the slots of another.
  */
 #pragma once
 
 /* Sizes are set before loading; powers of two. */
-const volatile __u32 record_mask = 1023;
+const volatile __u32 target_mask = 0; /* client */
 const volatile __u32 set_bits = 0; /* server: number of sets of slots, as a power of two */
 enum { PT_SESSION_SETS = 2048 };
 const volatile __u64 hash_key[8] = {}; /* server: random, of this run */
@@ -24,6 +24,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct pt_stamp_slot);
 } slots SEC(".maps");
+
+/* Client only: whom it probes, by the low bits of the session. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct pt_target);
+} targets SEC(".maps");
 
 /* Server only. Mapped, so that they begin with a page and each fills a cache line. */
 struct {

@@ -81,6 +81,7 @@ plain!(
     pingtrace::types::pt_session,
     pingtrace::types::pt_stamp,
     pingtrace::types::pt_stamp_slot,
+    pingtrace::types::pt_target,
     recorder::types::pt_cpu,
     recorder::types::pt_event,
     recorder::types::pt_hist,

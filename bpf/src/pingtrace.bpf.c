@@ -42,6 +42,7 @@ struct pt_session session_type;
 struct pt_set set_type;
 struct pt_session_set session_set_type;
 struct pt_place place_type;
+struct pt_target target_type;
 struct pt_name name_type;
 enum pt_point point_type;
 enum pt_state state_type;
@@ -565,11 +566,12 @@ int client_socket(struct __sk_buff *skb)
 		return -1;
 	if (h.type != (v6 ? ICMPV6_ECHO_REPLY : ICMP_ECHOREPLY))
 		return -1;
-	if (h.magic != bpf_htons(PT_MAGIC) || bpf_ntohl(h.session) != session)
+	if (h.magic != bpf_htons(PT_MAGIC) || !target_of(bpf_ntohl(h.session)))
 		return 0;
 	if (h.flags & bpf_htons(PT_FLAG_DONTADD))
 		return -1;
-	if (accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO) && (rec = slot_of(&p))) {
+	take_header(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO);
+	if ((rec = slot_of(&p))) {
 		stamp(rec, &p, PT_L_RX_SKDATAREADY, pt_now(), 0);
 		rec->state &= ~PT_REC_LIVE;
 		rec->drop.ns = 0;
@@ -643,9 +645,9 @@ int server_socket(struct __sk_buff *skb)
 
 	if (!filter_header(skb, &h, &v6))
 		return 0;
-	if (!is_probe(&h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO, 0xff) ||
-	    !accept(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO))
+	if (!is_probe(&h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO, 0xff))
 		return 0;
+	take_header(&p, &h, v6 ? ICMPV6_ECHO_REQUEST : ICMP_ECHO);
 	if (v6) {
 		if (bpf_skb_load_bytes_relative(skb, 0, &ip6, sizeof(ip6), BPF_HDR_START_NET))
 			return 0;

@@ -35,7 +35,7 @@ Examples:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pingtrace", version, max_term_width = 100, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(group = ArgGroup::new("role").required(true).args(["server", "client"]))]
+#[command(group = ArgGroup::new("role").required(true).args(["server", "client", "targets"]))]
 pub struct Cli {
     /// A subcommand, instead of a client or a server.
     #[command(subcommand)]

@@ -28,6 +28,10 @@ pub struct Args {
     #[arg(value_name = "B")]
     after: PathBuf,
 
+    /// Of runs with several targets, the one of this name
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+
     /// The smallest change that matters: a percentage of the value of A, a time, or both (then both
     /// must be reached)
     #[arg(long, value_name = "PERCENT,TIME", default_value = "10%,1us", value_parser = min_effect)]
@@ -76,7 +80,8 @@ pub fn open(args: &Args) -> Result<[Vec<SavedFile>; 2]> {
 /// Compares, and writes to stdout.
 pub fn run(args: &Args, runs: &[Vec<SavedFile>; 2]) -> Result<()> {
     let names = [&args.before, &args.after].map(|path| path.display().to_string());
-    let (a, b) = (read(&runs[0])?, read(&runs[1])?);
+    let target = args.target.as_deref();
+    let (a, b) = (read(&runs[0], target)?, read(&runs[1], target)?);
     let diff = Diff::new((&names[0], &a), (&names[1], &b), args.min_effect);
     let result = match args.output {
         Output::Text => Screen::Stdout.style().render(&diff.text()),
@@ -91,8 +96,8 @@ fn files(path: &Path) -> Result<Vec<SavedFile>> {
     saved_files::open(beside.as_deref().unwrap_or(path))
 }
 
-fn read(files: &[SavedFile]) -> Result<Saved> {
-    let scan = saved_files::scan(files)?;
+fn read(files: &[SavedFile], target: Option<&str>) -> Result<Saved> {
+    let scan = saved_files::scan(files, target)?;
     let reading = || files.last().map_or_else(String::new, SavedFile::reading);
     Saved::try_from(scan).with_context(reading)
 }

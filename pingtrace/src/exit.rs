@@ -1,5 +1,6 @@
 //! How the program ends: exit statuses, and errors of the command line.
 
+use anyhow::Result;
 use report::model::Judged;
 
 /// Exit status when the run failed.
@@ -23,6 +24,35 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Of several targets: the first error if none worked, else the other errors are told and what the rest gave
+    /// counts.
+    pub fn of_all(each: impl Iterator<Item = Result<Self>>) -> Result<Self> {
+        let (mut outcome, mut error) = (None, None);
+        for result in each {
+            match result {
+                Ok(Self::Missed) => outcome = Some(Self::Missed),
+                Ok(Self::Answered) if outcome != Some(Self::Missed) => {
+                    outcome = Some(Self::Answered);
+                }
+                Ok(other) => outcome = outcome.or(Some(other)),
+                Err(e) => {
+                    if let Some(e) = error.replace(e) {
+                        log::error!("{e:#}");
+                    }
+                }
+            }
+        }
+        match (outcome, error) {
+            (None, Some(e)) => Err(e),
+            (outcome, error) => {
+                if let Some(e) = error {
+                    log::error!("{e:#}");
+                }
+                Ok(outcome.unwrap_or(Self::Unanswered))
+            }
+        }
+    }
+
     /// Names the objectives that were missed.
     #[must_use]
     pub fn judged(self, objectives: &[Judged]) -> Self {

@@ -13,13 +13,15 @@ use crate::exit::Usage;
 use crate::options::{Origin, Results};
 use crate::output::destinations;
 use crate::output::logs;
-use crate::output::run::Source;
+use crate::output::run::{Outputs, Source, Wanted};
 use crate::saved_files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::analysis::loss::LossId;
 use report::format::saved::{self, Scan};
-use report::model::{Counters, Loss, Place, Point, Probe, ProbeResult, Run, Slow, Status, Summary};
+use report::model::{
+    Counters, Judged, Loss, Place, Point, Probe, ProbeResult, Run, Slow, Status, Summary,
+};
 use report::units::duration;
 use std::collections::HashMap;
 use std::fs;
@@ -40,6 +42,10 @@ pub struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
+    /// Of a run with several targets, the one of this name
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+
     /// Record only probes that take at least this long; a plain number is in us [default: as in
     /// the run]
     #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", allow_hyphen_values = true, value_parser = units::microseconds)]
@@ -51,7 +57,7 @@ pub struct Args {
 
 /// Reads the file, and writes the results.
 pub fn run(args: &Args, files: OpenFiles) -> Result<Outcome> {
-    let saved = SavedRun::read(files)?;
+    let saved = SavedRun::read(files, args.target.as_deref())?;
     saved.refuse_to_write_into(&args.results)?;
     let known = saved.read_results()?;
     let (start, end) = (saved.start()?, saved.end());
@@ -66,11 +72,19 @@ pub fn run(args: &Args, files: OpenFiles) -> Result<Outcome> {
     let threshold = args.threshold.map_or(0, |t| t.as_nanos() as u64);
     run.threshold_ns = run.threshold_ns.max(threshold);
     let names = saved.scan.names.clone();
-    let mut collector = Collector::new(&args.results, run, Source::Saved(names))?;
+    let wanted = Wanted {
+        results: &args.results,
+        threshold_ns: run.threshold_ns,
+        targets: None,
+    };
+    let outputs = Outputs::start(&wanted, Source::Saved(names))?;
+    let mut collector = Collector::new(&args.results, run, outputs.way(0));
     collector.start(start.ns);
     let mut replay = Replay::new(collector, start, known.complete);
     saved.each_result(|result| replay.take(result))?;
-    replay.finish(end, known)
+    let (outcome, judged) = replay.finish(end, known);
+    outputs.finish()?;
+    Ok(outcome.judged(&judged))
 }
 
 /// What the file says about the run, and whether it has all of its probes.
@@ -151,13 +165,13 @@ struct SavedRun {
 }
 
 impl SavedRun {
-    fn read(files: OpenFiles) -> Result<Self> {
+    fn read(files: OpenFiles, target: Option<&str>) -> Result<Self> {
         let OpenFiles {
             run, statistics, ..
         } = files;
         let mut saved = Self {
             name: run.last().map(SavedFile::name).unwrap_or_default(),
-            scan: saved_files::scan(&run)?,
+            scan: saved_files::scan(&run, target)?,
             files: run,
         };
         if let Some(files) = statistics {
@@ -172,7 +186,7 @@ impl SavedRun {
 
     /// The log's other file has the statistics, and the `run` line if it was rotated away here.
     fn read_statistics(&mut self, files: &[SavedFile]) -> Result<()> {
-        let mut beside = saved_files::scan(files)?;
+        let mut beside = saved_files::scan(files, self.scan.target.as_deref())?;
         let start = |run: &Option<Run>| run.as_ref().map(|run| run.start_unix_ns);
         if self.scan.run.is_none() {
             self.scan.run = beside.run.take();
@@ -288,7 +302,7 @@ impl SavedRun {
     fn each_result(&self, mut take: impl FnMut(ProbeResult) -> bool) -> Result<()> {
         for (file, lines) in self.files.iter().zip(&self.scan.lines) {
             let content = file.lines().with_context(|| file.reading())?;
-            for result in saved::results(content, *lines) {
+            for result in saved::results(content, *lines, self.scan.target.clone()) {
                 if !take(result.with_context(|| file.reading())?) {
                     return Ok(());
                 }
@@ -421,7 +435,7 @@ impl Replay {
         }
     }
 
-    fn finish(mut self, end: Option<(i64, u64)>, known: SavedResults) -> Result<Outcome> {
+    fn finish(mut self, end: Option<(i64, u64)>, known: SavedResults) -> (Outcome, Vec<Judged>) {
         let now = end.map_or(self.time(self.now_ns), |(unix_ns, elapsed_ns)| Time {
             ns: self.start.ns.saturating_add(elapsed_ns),
             unix_ns,
@@ -433,10 +447,8 @@ impl Replay {
         } else {
             Outcome::Unanswered
         };
-        let judged = self
-            .collector
-            .finish(now, |replayed| known.amend(replayed))?;
-        Ok(outcome.judged(&judged))
+        let judged = self.collector.finish(now, |replayed| known.amend(replayed));
+        (outcome, judged)
     }
 }
 

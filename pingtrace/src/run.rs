@@ -1,21 +1,18 @@
 //! From a parsed command line to an exit status.
 
-use crate::capture::collector::Collector;
 use crate::cli::{Cli, Command};
-use crate::client::plan::Plan;
 use crate::client::schedule;
 use crate::client::{self, Args};
 use crate::control::{Control, Hangup};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
 use crate::kernel::confine::{self, Mode};
 use crate::options::Origin;
-use crate::output::metrics::{Board, Metrics, Target};
+use crate::output::metrics::{Board, Metrics};
 use crate::output::printer;
-use crate::output::run::Source;
 use crate::output::screen::Screen;
 use crate::output::story;
 use crate::server;
-use crate::units::{self, Time};
+use crate::units;
 use crate::{diff, doctor, replay, selftest};
 use anyhow::Result;
 use libbpf_rs::PrintLevel;
@@ -23,7 +20,6 @@ use log::LevelFilter;
 use report::format::glossary;
 use report::printable::printable_lines;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -147,28 +143,16 @@ fn until_signal(has_files: bool, run: impl FnOnce(&Control) -> Result<()>) -> Re
 fn client(args: &Args, board: Option<&Arc<Board>>) -> Result<Outcome> {
     let scheduled = args.schedule.is_some();
     let has_log = args.results.output.log(Origin::LiveRun).is_some();
-    let control = Control::by_signals(Hangup::of_files(has_log || scheduled))?;
-    // Also the captures of a schedule are of one target.
-    let target = board.map(Board::target);
-    let capture = |args: &Args| capture(args, &control, target.clone());
+    let rereads = has_log || scheduled || args.targets.is_some();
+    let control = Control::by_signals(Hangup::of_files(rereads))?;
+    // All captures of a schedule are of one target.
+    let only = board.filter(|_| scheduled).map(Board::target);
+    let place = || only.clone().or_else(|| board.map(Board::target));
+    let capture = |args: &Args| client::run(args, &control, &place);
     match &args.schedule {
         Some(cron) => schedule::run(args, cron, &control, capture),
         None => capture(args),
     }
-}
-
-/// One run; whatever way it ends, its statistics are written.
-fn capture(args: &Args, control: &Control, target: Option<Target>) -> Result<Outcome> {
-    let plan = Plan::new(args)?;
-    let mut collector = Collector::new(&args.results, plan.describe(), Source::Live)?;
-    collector.report_outages(plan.timeout_ns);
-    if let Some(target) = target {
-        let name = args.client.clone().unwrap_or_default();
-        collector.publish(target, name, BTreeMap::new());
-    }
-    let outcome = client::run(args, &plan, control, &mut collector);
-    let written = collector.finish(Time::now(), |summary| summary);
-    Ok(outcome?.judged(&written?))
 }
 
 /// The story: stderr, one logger, libbpf's lines in it.

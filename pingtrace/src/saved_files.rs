@@ -4,7 +4,7 @@
 //! memory is bounded; so is time, because reading stops where a file expands more than any saved run.
 
 use crate::output::files::suffixed;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flate2::bufread::MultiGzDecoder;
 use report::format::saved::Scan;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError::SkipFrame};
@@ -329,9 +329,9 @@ pub fn open(path: &Path) -> Result<Vec<SavedFile>> {
     files.iter().map(|path| SavedFile::open(path)).collect()
 }
 
-/// Reads all files of a saved run once. Reports where it is cut off.
-pub fn scan(files: &[SavedFile]) -> Result<Scan> {
-    let mut scan = Scan::default();
+/// Reads all files of a saved run once, or of one of its targets. Reports where it is cut off.
+pub fn scan(files: &[SavedFile], target: Option<&str>) -> Result<Scan> {
+    let mut scan = Scan::of_target(target);
     for file in files {
         let lines = file.lines().with_context(|| file.reading())?;
         scan.read(lines).with_context(|| file.reading())?;
@@ -342,7 +342,32 @@ pub fn scan(files: &[SavedFile]) -> Result<Scan> {
             files[file].name()
         );
     }
+    let reading = || files.last().map_or_else(String::new, SavedFile::reading);
+    one_target(&scan).with_context(reading)?;
     Ok(scan)
+}
+
+/// Refuses the lines of several targets, and those of none.
+fn one_target(scan: &Scan) -> Result<()> {
+    /// How many are named.
+    const NAMED: usize = 10;
+    let names: Vec<&str> = scan.targets.iter().take(NAMED).map(|s| &**s).collect();
+    let more = if scan.targets.len() > NAMED {
+        ", ..."
+    } else {
+        ""
+    };
+    let all = format!("{}{more}", names.join(", "));
+    match &scan.target {
+        None if scan.targets.len() > 1 => bail!(
+            "it has {} targets ({all}): choose one (--target)",
+            scan.targets.len()
+        ),
+        Some(wanted) if !scan.targets.is_empty() && !scan.targets.contains(wanted) => {
+            bail!("it has no target '{wanted}' (--target), but {all}")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether there is no such file.

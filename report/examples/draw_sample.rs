@@ -163,6 +163,7 @@ fn run() -> Run {
         host_id: None,
     };
     Run {
+        target: None,
         start_unix_ns: START_UNIX_NS,
         start_ns: None,
         client: end("web1", [10, 0, 0, 1]),

@@ -6,11 +6,12 @@ use common::{
     example_doubt, example_hops, example_names, example_results, example_run, example_summary,
 };
 use report::format::json::{
-    Line, Part, ProbeRead, hops_line, interval_line, parse_line, probe_line, run_line, stat_line,
+    Line, Part, ProbeRead, hops_line, interval_line, of_target, parse_line, probe_line, run_line,
+    stat_line, target_of,
 };
 use report::model::{
-    Certainty, Doubt, Host, KernelDrop, Owner, Place, Point, ProbeResult, Segment, StampFlags,
-    State, Status, Stretch, Summary, Unseen, Verdict, WayPart, WayTime,
+    Certainty, Doubt, Host, KernelDrop, Owner, Place, Point, ProbeResult, Run, Segment, StampFlags,
+    State, Status, Stretch, Summary, Target, Unseen, Verdict, WayPart, WayTime,
 };
 use serde_json::{Value, json};
 
@@ -102,7 +103,35 @@ fn lines() -> Vec<String> {
         lines.push(probe_line(&result, &names));
         lines.push(probe_line(&judged(&result), &names));
     }
+    // The same of one of several targets.
+    let mut all = vec![run_line(&one_of_several(), Part::First)];
+    let others = lines.iter().skip(2);
+    all.extend(others.map(|line| of_target(line, "web1 [size=\"256\"]")));
+    lines.append(&mut all);
     lines
+}
+
+fn one_of_several() -> Run {
+    Run {
+        target: Some(Target {
+            name: "web1".to_owned(),
+            labels: [("rack".to_owned(), "r1".to_owned())].into(),
+        }),
+        ..example_run()
+    }
+}
+
+#[test]
+fn a_line_says_whose_it_is() {
+    let lines = lines();
+    assert_eq!(target_of(&lines[0]), None);
+    let last = lines.last().expect("a line");
+    assert_eq!(target_of(last).as_deref(), Some("web1 [size=\"256\"]"));
+    let run = run_line(&one_of_several(), Part::First);
+    let Ok(Line::Run(read, Part::First)) = parse_line(&run) else {
+        panic!("{run}");
+    };
+    assert_eq!(read, one_of_several());
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn what_is_cut_off_is_read_as_far_as_it_is_whole() {
         let [lines] = scan.lines[..] else {
             panic!("one file")
         };
-        let results = saved::results(text.as_bytes(), lines);
+        let results = saved::results(text.as_bytes(), lines, None);
         assert_eq!(results.flatten().count() as u64, whole.recorded);
         assert!(Saved::try_from(scan).is_ok());
     }

@@ -7,16 +7,14 @@ use crate::control::Asked;
 use crate::kernel::meter::Meter;
 use crate::kernel::tracer::Tracer;
 use crate::options::{Format, Results};
-use crate::output::entry::Shown;
 use crate::output::metrics::Target;
-use crate::output::run::{End, Message, Outputs, SoFar, Source, Stat, Wanted};
+use crate::output::run::{End, Message, SoFar, Stat, Way};
 use crate::output::story::{self, Progress};
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::number::SessionId;
 use crate::wire::stamp_return::StampReturn;
 use crate::wire::timestamps;
-use anyhow::Result;
 use report::analysis::blame::BlameTally;
 use report::analysis::breakdown::breakdown_into;
 use report::analysis::clock::WireSplit;
@@ -37,7 +35,6 @@ use report::model::{
 use report::units::duration;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Number of probes in a picture.
@@ -79,7 +76,7 @@ pub struct Collector {
     cost_before: OwnCost,
     stat_interval_ns: u64,
     next_stat_ns: u64,
-    outputs: Outputs,
+    outputs: Way,
     /// Whether results wait for blame.
     explained: bool,
     /// By sequence number, until the result is written.
@@ -99,21 +96,11 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// For one capture, live or saved; opens its outputs.
-    pub fn new(wanted: &Results, run: Run, source: Source) -> Result<Self> {
-        let to_write = Wanted {
-            output: &wanted.output,
-            threshold_ns: run.threshold_ns,
-            hops: wanted.namespace,
-            intervals: match wanted.stat_interval {
-                Some(_) => Shown::Printed,
-                None => Shown::Logged,
-            },
-        };
-        let outputs = Outputs::start(&to_write, source)?;
+    /// For one target's capture, live or saved.
+    pub fn new(wanted: &Results, run: Run, outputs: Way) -> Self {
         let logged = wanted.output.wants(Format::Log).then_some(STAT_INTERVAL);
         let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
-        Ok(Self {
+        Self {
             run,
             start_ns: 0,
             stats: Stats::new(),
@@ -142,17 +129,12 @@ impl Collector {
             progress: Progress::default(),
             outage: None,
             published: None,
-        })
+        }
     }
 
-    /// Where files are written.
-    pub fn directories(&self) -> &[PathBuf] {
-        &self.outputs.directories
-    }
-
-    /// Starts a live run, whose first probe leaves at `start_ns`, and whose cost is measured.
-    pub fn begin(&mut self, start_ns: u64, tracer: Option<&Tracer<'_>>, meter: Meter) {
-        self.meter = Some(meter);
+    /// Starts a live run, whose first probe leaves at `start_ns`, and whose cost is measured if it is the only one.
+    pub fn begin(&mut self, start_ns: u64, tracer: Option<&Tracer<'_>>, meter: Option<Meter>) {
+        self.meter = meter;
         self.run.start_ns = Some(start_ns);
         self.run.start_unix_ns =
             realtime_ns() - monotonic_ns().cast_signed() + start_ns.cast_signed();
@@ -308,6 +290,13 @@ impl Collector {
     /// Publishes metrics of the run, as of a target with this name and these labels.
     pub fn publish(&mut self, target: Target, name: String, labels: BTreeMap<String, String>) {
         self.published = Some(Published::new(target, name, labels));
+    }
+
+    /// The target is probed no more: its metrics end with it.
+    pub fn retire(&mut self) {
+        if let Some(published) = &mut self.published {
+            published.retires = true;
+        }
     }
 
     /// The session of the probes, by which packets are found.
@@ -589,20 +578,19 @@ impl Collector {
         now.saturating_sub(self.start_ns)
     }
 
-    /// Ends the capture: all is written when it returns. `amend` can add to the summary. Returns the results
-    /// of the objectives.
-    pub fn finish(
-        mut self,
-        now: Time,
-        amend: impl FnOnce(Summary) -> Summary,
-    ) -> Result<Vec<Judged>> {
+    /// Ends the capture: passes on what is to be written last. `amend` can add to the summary. Returns the
+    /// results of the objectives.
+    pub fn finish(mut self, now: Time, amend: impl FnOnce(Summary) -> Summary) -> Vec<Judged> {
         if self.start_ns == 0 {
             // No probe was due yet.
-            return Ok(Vec::new());
+            return Vec::new();
         }
         self.add_remote_points();
         self.settle(now.ns, true);
         self.send_metrics(now.ns);
+        if let Some(last) = self.published.as_ref().and_then(Published::last) {
+            self.outputs.send(last);
+        }
         let elapsed_ns = self.elapsed_ns(now.ns);
         let summary = self.complete(now.ns, self.stats.last_summary(elapsed_ns));
         let interval = (self.stat_interval_ns > 0).then(|| self.interval(&summary));
@@ -617,13 +605,13 @@ impl Collector {
             series: self.series.snapshot(),
             names: Names::default(),
         };
-        self.outputs.finish(End {
+        self.outputs.send(Message::End(Box::new(End {
             time_unix_ns: now.unix_ns,
             capture,
             interval,
             hops: self.hops,
-        })?;
-        Ok(judged)
+        })));
+        judged
     }
 }
 

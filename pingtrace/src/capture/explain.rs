@@ -8,6 +8,7 @@ use crate::kernel::privileges::REAL_TIME;
 use crate::kernel::recorder::{self, CpuEvent, Hook, Memory, Recorder, Setup};
 use crate::kernel::symbols::Symbols;
 use crate::units::{monotonic_ns, thread_cpu_ns};
+use crate::wire::number::{Sequence, SessionId};
 use anyhow::{Context, Result};
 use bpf::recorder::types::{pt_event_flag, pt_event_type};
 use report::analysis::blame::{Span, Window, join};
@@ -34,6 +35,9 @@ const TICKS: u32 = 1000;
 const QUEUE: usize = 256;
 /// Upper bound on the wait for answers at the end of a run.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The probe that a question is about.
+pub type Asked = (SessionId, Sequence);
 
 /// Explains slow probes of this host.
 pub struct Explainer {
@@ -128,17 +132,17 @@ impl<'a> Start<'a> {
     /// An explainer in a thread of its own, because the receiving thread has no time for it.
     pub fn in_background(&self) -> Result<Background> {
         let (memory, min, tgid) = (self.recorder.memory(), self.min, self.tgid);
-        let (queue, slow) = sync_channel::<(u32, Vec<Window>)>(QUEUE);
+        let (queue, slow) = sync_channel::<(Asked, Vec<Window>)>(QUEUE);
         let (done, results) = channel();
         let (ready, started) = channel();
         let explain = move || {
             let mut explainer = Explainer::new(memory, min, tgid);
             let _ = ready.send(());
-            for (sequence, windows) in slow {
+            for (probe, windows) in slow {
                 let blame = explainer.blame(&windows);
                 if !blame.is_empty() {
                     // The receiver of the answer may have ended.
-                    let _ = done.send((sequence, blame));
+                    let _ = done.send((probe, blame));
                 }
             }
         };
@@ -160,8 +164,8 @@ impl<'a> Start<'a> {
 /// the questions; questions beyond `QUEUE` have no answer.
 pub struct Background {
     min_ns: u64,
-    queue: SyncSender<(u32, Vec<Window>)>,
-    results: Receiver<(u32, Vec<Blame>)>,
+    queue: SyncSender<(Asked, Vec<Window>)>,
+    results: Receiver<(Asked, Vec<Blame>)>,
 }
 
 impl Background {
@@ -171,18 +175,18 @@ impl Background {
     }
 
     /// Asks what had the CPU in these windows of a probe.
-    pub fn ask(&self, sequence: u32, windows: Vec<Window>) {
+    pub fn ask(&self, probe: Asked, windows: Vec<Window>) {
         // A question without room has no answer, and counts as not explained.
-        let _ = self.queue.try_send((sequence, windows));
+        let _ = self.queue.try_send((probe, windows));
     }
 
     /// The answers so far.
-    pub fn answers(&self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
+    pub fn answers(&self) -> impl Iterator<Item = (Asked, Vec<Blame>)> {
         self.results.try_iter()
     }
 
     /// The answers to all questions, if they arrive soon.
-    pub fn last_answers(self) -> impl Iterator<Item = (u32, Vec<Blame>)> {
+    pub fn last_answers(self) -> impl Iterator<Item = (Asked, Vec<Blame>)> {
         let Self { queue, results, .. } = self;
         drop(queue);
         let deadline = Instant::now() + LAST_ANSWERS;

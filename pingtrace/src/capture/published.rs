@@ -20,6 +20,8 @@ pub struct Published {
     /// The probes since the start.
     pub counts: TargetCounts,
     next_ns: u64,
+    /// Its place is free at the end.
+    pub retires: bool,
 }
 
 impl Published {
@@ -32,6 +34,7 @@ impl Published {
             session: 0,
             counts: TargetCounts::default(),
             next_ns: 0,
+            retires: false,
         }
     }
 
@@ -42,6 +45,11 @@ impl Published {
             self.next_ns = now + INTERVAL_NS;
         }
         due
+    }
+
+    /// What is said behind the last copy.
+    pub fn last(&self) -> Option<Message> {
+        self.retires.then(|| Message::Retire(self.target.clone()))
     }
 
     /// A copy, for the output thread.

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use croner::Cron;
 use std::num::NonZeroU8;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -24,9 +25,25 @@ const DEFAULT_SIZE: usize = 512;
     reason = "a doc comment here would be the help of the program"
 )]
 pub struct Args {
-    /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: `fe80::1%eth0`)
+    /// Probe this host: a name, an IPv4 or an IPv6 address (with zone: `fe80::1%eth0`); several times for
+    /// several hosts
     #[arg(short, long, value_name = "HOST", help_heading = heading::PROBE)]
-    pub client: Option<String>,
+    pub client: Vec<String>,
+
+    /// Probe the hosts of this file: a list of Prometheus (`file_sd`, JSON or YAML), whose labels are kept;
+    /// labels `__pingtrace_interval`, `_size`, `_dscp`, `_source`, `_family` say how. It is read again when it
+    /// changes, and at SIGHUP
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["client", "server", "schedule"], help_heading = heading::PROBE)]
+    pub targets: Option<PathBuf>,
+
+    /// Of a list that holds every node: probe only the N next neighbours of this host, by a hash of the names
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "server", help_heading = heading::PROBE)]
+    pub ring: Option<u32>,
+
+    /// Resolve the names of several hosts anew each time this has passed; each address is probed. A plain
+    /// number is in s
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = units::run_time, conflicts_with = "server", help_heading = heading::PROBE)]
+    pub resolve: Duration,
 
     /// ICMP message size, header included
     #[arg(
@@ -204,7 +221,7 @@ fn key_file(path: &str) -> Result<KeyFile, String> {
     KeyFile::read(path).map_err(|e| format!("{e:#}"))
 }
 
-fn tos(text: &str) -> Result<u8, String> {
+pub(super) fn tos(text: &str) -> Result<u8, String> {
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u8::from_str_radix(hex, 16),
         None => text.parse(),

@@ -5,6 +5,7 @@ pub(crate) mod core;
 mod echo;
 pub(crate) mod host_names;
 pub(crate) mod index;
+mod joining;
 pub(crate) mod journey;
 mod key_check;
 mod negotiation;
@@ -17,6 +18,8 @@ pub mod schedule;
 mod sender;
 mod session;
 pub(crate) mod slot_stamps;
+mod target;
+mod target_list;
 mod this_host;
 mod warm_up;
 

@@ -10,17 +10,16 @@ use crate::wire::layout::V1_HEADER;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{self, MAX_MESSAGE, Options};
 use crate::wire::stamp_return::StampReturn;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use netns::{Link, Namespace, Netlink};
-use report::model::{Endpoint, Netns, Run};
+use report::model::{Endpoint, Netns, Run, Target};
 use socket2::SockAddr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// Minimum message size, bytes: room for the stamps of one reply; also the documented minimum of version 0.
 pub const MIN_SIZE: usize = 144;
-/// Bounds on the number of slots, about 1.6 kB each.
+/// Upper bound on the number of slots, about 1.6 kB each.
 const MAX_SLOTS: u32 = 32_768;
-const MIN_SLOTS: u32 = 512;
 /// Slots with `-A`: one probe after the other, so few slots, which stay in the CPU's cache.
 const ADAPTIVE_SLOTS: u32 = 64;
 
@@ -28,9 +27,49 @@ const ADAPTIVE_SLOTS: u32 = 64;
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 
-/// A capture, ready to run.
+/// How much is remembered of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// Of the only one: megabytes.
+    Alone,
+    /// Of one of many: tens of kilobytes.
+    OneOfMany,
+}
+
+impl Memory {
+    /// Lower bound on the number of slots.
+    pub const fn min_slots(self) -> u32 {
+        match self {
+            Self::Alone => 512,
+            Self::OneOfMany => 8,
+        }
+    }
+
+    /// Probes whose time of sending is known: of more than there are slots.
+    pub fn send_times(self, slots: u32) -> usize {
+        (8 * slots as usize).max(self.min_recent())
+    }
+
+    /// Probes whose state is known in any case.
+    pub fn recent(self, slots: u32) -> usize {
+        (2 * slots as usize).max(self.min_recent())
+    }
+
+    const fn min_recent(self) -> usize {
+        match self {
+            Self::Alone => 65_536,
+            Self::OneOfMany => 64,
+        }
+    }
+}
+
+/// What is probed, and how.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Of one of several.
+    pub name: Option<Target>,
+    /// How much is remembered of it.
+    pub memory: Memory,
     /// The peer as it was typed.
     pub host: String,
     /// The peer as a socket address.
@@ -48,6 +87,10 @@ pub struct Plan {
     pub device: Option<String>,
     /// Socket options.
     pub options: Options,
+    /// The TOS byte of its packets, if it has one of its own.
+    pub tos: Option<u8>,
+    /// The address that they are sent from, if it is not the route's.
+    pub from: Option<IpAddr>,
     /// How many flows the probes leave in.
     pub flows: Flows,
     /// How the server's stamps are to return, until it is known how they do.
@@ -75,25 +118,24 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Checks name, route, size and device.
+    /// Of the one host on the command line: checks name, route, size and device.
     pub fn new(args: &Args) -> Result<Self> {
-        let host = args.client.as_deref().context("no host")?;
-        if let Some(remedy) = no_host(host) {
-            return Err(Usage(remedy).into());
-        }
+        let host = args.client.first().context("no host")?;
+        is_host(host)?;
         let peer = resolve(host, args)?;
+        Self::of(args, host, peer)
+    }
+
+    /// Of a host and one of its addresses.
+    pub fn of(args: &Args, host: &str, peer: SocketAddr) -> Result<Self> {
         one_host(host, peer.ip())?;
-        if args.interface.len() > 1 {
-            return Err(Usage("a client sends from one device: give -I once".to_owned()).into());
-        }
-        let options = Options {
-            device: args.interface.first().cloned(),
-            tos: args.tos,
-        };
+        let options = options(args)?;
         let source = socket::source(peer, &options)?;
         let device = device(peer, &options);
         check_size(args, peer.is_ipv4(), device.as_ref())?;
         Ok(Self {
+            name: None,
+            memory: Memory::Alone,
             host: host.to_owned(),
             peer: peer.into(),
             zone: host.split_once('%').map(|(_, zone)| zone.to_owned()),
@@ -106,6 +148,8 @@ impl Plan {
             source,
             device: device.map(|link| link.name).or(options.device.clone()),
             options,
+            tos: None,
+            from: None,
             flows: Flows(args.flows),
             mode: args.mode,
             size: args.size,
@@ -114,13 +158,9 @@ impl Plan {
             time_ns: args.time.map(|t| t.as_nanos() as u64),
             timeout_ns: args.timeout.as_nanos() as u64,
             threshold_ns: args.threshold.as_nanos() as u64,
-            own_namespace_only: args.nslocal || args.userid.is_some(),
+            own_namespace_only: own_namespace_only(args),
             two_hosts: args.userid.is_some(),
-            netns: Netns(
-                Namespace::current()
-                    .context("find this network namespace")?
-                    .inode(),
-            ),
+            netns: this_netns()?,
             keys: args.key_file.as_ref().map(|file| file.keys),
         })
     }
@@ -128,6 +168,7 @@ impl Plan {
     /// Describes the run.
     pub fn describe(&self) -> Run {
         Run {
+            target: self.name.clone(),
             start_unix_ns: realtime_ns(),
             start_ns: None,
             client: Endpoint {
@@ -164,22 +205,44 @@ impl Plan {
         let wanted = self.timeout_ns.saturating_mul(3) / 2 / interval.max(1);
         (wanted.min(u64::from(MAX_SLOTS)) as u32)
             .next_power_of_two()
-            .clamp(MIN_SLOTS, MAX_SLOTS)
+            .clamp(self.memory.min_slots(), MAX_SLOTS)
     }
 
     /// Upper bound on the number of probes.
     pub fn probes(&self) -> u64 {
         self.count.map_or(u64::MAX, u64::from)
     }
+}
 
-    /// The one namespace to stamp in, if only one is wanted.
-    pub fn only_netns(&self) -> Option<Netns> {
-        self.own_namespace_only.then_some(self.netns)
+/// The options of the sockets.
+pub fn options(args: &Args) -> Result<Options> {
+    if args.interface.len() > 1 {
+        return Err(Usage("a client sends from one device: give -I once".to_owned()).into());
     }
+    Ok(Options {
+        device: args.interface.first().cloned(),
+        tos: args.tos,
+    })
+}
+
+/// Whether only this namespace is to be stamped in.
+pub fn own_namespace_only(args: &Args) -> bool {
+    args.nslocal || args.userid.is_some()
+}
+
+/// That of this thread.
+pub fn this_netns() -> Result<Netns> {
+    let current = Namespace::current().context("find this network namespace")?;
+    Ok(Netns(current.inode()))
+}
+
+/// Refuses a text that is not a host.
+pub fn is_host(host: &str) -> Result<()> {
+    no_host(host).map_or(Ok(()), |remedy| Err(Usage(remedy).into()))
 }
 
 /// The error for a text that is not a host, such as a URL.
-fn no_host(host: &str) -> Option<String> {
+pub(super) fn no_host(host: &str) -> Option<String> {
     let bare = host.split_once("://").map_or(host, |(_, rest)| rest);
     let bare = bare.split(['/', '?', '#']).next().unwrap_or_default();
     let bare = without_port(bare.rsplit('@').next().unwrap_or_default());
@@ -237,23 +300,37 @@ fn one_host(host: &str, ip: IpAddr) -> Result<()> {
 
 /// A name, an address, or a link-local address with its zone.
 fn resolve(host: &str, args: &Args) -> Result<SocketAddr> {
+    let all = addresses(host, args)?;
+    all.first()
+        .copied()
+        .with_context(|| format!("{host} has no address"))
+}
+
+/// All addresses of a name, of the families that are wanted: at least one.
+pub fn addresses(host: &str, args: &Args) -> Result<Vec<SocketAddr>> {
     if let Some((address, zone)) = host.split_once('%') {
         let address = address
             .parse()
             .with_context(|| format!("'{address}' is not an IPv6 address"))?;
-        return Ok(SocketAddrV6::new(address, 0, 0, zone_index(zone)?).into());
+        let address = SocketAddrV6::new(address, 0, 0, zone_index(zone)?);
+        return Ok(vec![address.into()]);
     }
     let found = (host, 0)
         .to_socket_addrs()
         .with_context(|| format!("unknown host {host}"))?;
     let wanted = |a: &SocketAddr| a.is_ipv4() && !args.ipv6 || a.is_ipv6() && !args.ipv4;
-    let address = found.into_iter().find(wanted);
-    address.with_context(|| {
-        format!(
-            "{host} has no {} address",
-            if args.ipv6 { "IPv6" } else { "IPv4" }
-        )
-    })
+    let mut addresses = Vec::new();
+    for address in found.filter(wanted) {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    ensure!(
+        !addresses.is_empty(),
+        "{host} has no {} address",
+        if args.ipv6 { "IPv6" } else { "IPv4" }
+    );
+    Ok(addresses)
 }
 
 fn zone_index(zone: &str) -> Result<u32> {

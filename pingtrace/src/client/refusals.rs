@@ -3,7 +3,6 @@
 use super::index::ProbeIndex;
 use crate::wire::socket;
 use report::model::send_error::SendError;
-use std::io;
 use std::net::IpAddr;
 
 /// Reports failed sends.
@@ -13,8 +12,6 @@ pub struct Refusals {
     size: usize,
     /// Reasons that were reported.
     reported: Vec<SendError>,
-    /// The last error of the receiving side.
-    received: Option<SendError>,
     /// The last probe that failed, and the number of failures since probes last left.
     outage: Option<(u64, u64)>,
 }
@@ -26,7 +23,6 @@ impl Refusals {
             peer,
             size,
             reported: Vec::new(),
-            received: None,
             outage: None,
         }
     }
@@ -41,14 +37,6 @@ impl Refusals {
                 "{}; the run goes on, such probes are lost at client send",
                 socket::explain_send(error, self.peer, self.size)
             );
-        }
-    }
-
-    /// The socket gave an error instead of a packet.
-    pub fn receive(&mut self, error: &io::Error) {
-        let error = socket::send_error(error);
-        if self.received.replace(error) != Some(error) {
-            log::warn!("cannot receive: {error}; the run goes on");
         }
     }
 

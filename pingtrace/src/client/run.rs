@@ -1,20 +1,21 @@
 //! The client: an open-loop sender, a receiver, and their agreement with the server.
 //!
-//! Probe k leaves at t0 + k x interval whatever the replies do, so a slow reply never hides the
+//! Probe k of a target leaves at t0 + k x interval whatever the replies do, so a slow reply never hides the
 //! probes behind it (no coordinated omission). The sender has a thread of its own and shares only
-//! the table of slots and a counter with the receiver. An adaptive run (`-A`) sends from the
-//! receiving thread instead, one probe at each reply.
+//! the table of slots and a few counters with the receiver. An adaptive run (`-A`) sends from the
+//! receiving thread instead, one probe at each reply. All targets share the programs, both threads, and a
+//! socket for each address family.
 
 use super::args::Args;
 use super::echo::Echo;
-use super::host_names::HostNames;
+use super::joining::{Board, Joining};
+use super::plan::{self, Memory, Plan, this_netns};
 use super::receiver::Receiver;
+use super::sender::Sender;
+use super::target::Ended;
+use super::target_list::{self, TargetList, Updates};
 use super::this_host::ThisHost;
-use super::warm_up::WarmUp;
-use crate::capture::collector::Collector;
 use crate::capture::explain;
-use crate::client::plan::Plan;
-use crate::client::sender::{Sender, Shared};
 use crate::control::Control;
 use crate::exit::Outcome;
 use crate::kernel::confine::{Mode, confine};
@@ -22,49 +23,68 @@ use crate::kernel::host;
 use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::privileges;
-use crate::kernel::table::Table;
+use crate::kernel::targets::Targets;
 use crate::kernel::tracer::{Role, Setup, Tracer};
+use crate::output::files::directory;
+use crate::output::run::{Outputs, Source, Wanted};
+use crate::output::story;
 use crate::units::monotonic_ns;
 use crate::wire::flows::Flows;
-use crate::wire::number::SessionId;
+use crate::wire::protocol::Family;
 use crate::wire::socket::ProbeSocket;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::thread;
 
-/// The first probe is due this long after everything is ready, ns, so that the start of the threads does
-/// not count as lateness.
-const LEAD_NS: u64 = 20_000_000;
+/// Runs one capture; whatever way it ends, its statistics are written.
+pub fn run(args: &Args, control: &Control, board: Board<'_>) -> Result<Outcome> {
+    target_list::check(args)?;
+    let mut list = TargetList::new(args);
+    let plans = match &mut list {
+        Some(list) => list.update()?.join,
+        None => vec![Plan::new(args)?],
+    };
+    ensure!(
+        !plans.is_empty() || list.as_ref().is_some_and(TargetList::is_file),
+        "no target can be probed"
+    );
+    let wanted = Wanted {
+        results: &args.results,
+        threshold_ns: args.threshold.as_nanos() as u64,
+        targets: list.as_ref().map(|_| plans.len()),
+    };
+    let outputs = Outputs::start(&wanted, Source::Live)?;
+    let ended = capture(args, plans, list, control, (&outputs, board))?;
+    outputs.finish()?;
+    let judged = |ended: Ended| {
+        let _about = ended.name.as_ref().map(story::about);
+        Ok(ended.outcome?.judged(&ended.judged))
+    };
+    Outcome::of_all(ended.into_iter().map(judged))
+}
 
-/// Runs one capture.
-pub fn run(
+fn capture(
     args: &Args,
-    plan: &Plan,
+    plans: Vec<Plan>,
+    list: Option<TargetList>,
     control: &Control,
-    collector: &mut Collector,
-) -> Result<Outcome> {
-    let session = host::session()?;
-    let socket = socket(plan, session)?;
+    (outputs, board): (&Outputs, Board<'_>),
+) -> Result<Vec<Ended>> {
+    let room = Room::for_targets(&plans, list.as_ref());
+    let sockets = sockets(args, &plans, list.as_ref())?;
     let mut storage = object::storages();
-    let setup = Setup {
-        role: Role::Client { session },
-        explain: None,
-        slots: plan.slots(),
-        only_netns: plan.only_netns(),
-        lab_clock: None,
-        own_netns: plan.netns,
-        send_names: false,
-    };
-    let tracer = socket
-        .is_raw()
-        .then(|| start_tracer(&mut storage, &setup, &args.tunnel));
+    let setup = setup(args, &room)?;
+    let is_raw = sockets.iter().all(|socket| socket.is_raw());
+    let tracer = is_raw.then(|| start_tracer(&mut storage, &setup, &args.tunnel));
     let tracer = tracer.flatten();
-    let table = match &tracer {
-        Some(tracer) => Arc::clone(&tracer.table),
-        None => Arc::new(Table::anonymous(setup.slots)?),
+    for socket in &sockets {
+        prepare(socket, tracer.as_ref())?;
+    }
+    let targets = match &tracer {
+        Some(tracer) => tracer.targets()?,
+        None => Targets::anonymous(),
     };
-    prepare(&socket, tracer.as_ref())?;
     let mut recorder_storage = Storage::uninit();
     let recording = args
         .explain
@@ -76,50 +96,132 @@ pub fn run(
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| args.debug);
     let meter = Meter::start(setup.slots, programs);
-    confine(Mode::Client, collector.directories(), &[])?;
-    let warm_up = WarmUp::run(plan, &socket, session, control);
-    let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS);
-    let start_ns = monotonic_ns() + lead_ns;
-    let shared = Shared::new(plan, table, socket, session, start_ns);
-    shared.cookie.store(warm_up.cookie, Ordering::Relaxed);
-    shared.warm_up.store(warm_up.sent.into(), Ordering::Relaxed);
-    collector.begin(shared.start_ns, tracer.as_ref(), meter);
-    collector.session(session);
-    collector.explain(explainer.is_some());
+    let is_alone = list.is_none();
+    let updates = list
+        .filter(TargetList::can_change)
+        .map(|list| Updates::start(list, args.resolve));
+    let updates = updates.transpose()?;
+    let lists = args
+        .targets
+        .as_deref()
+        .map(|path| directory(path).to_owned());
+    confine(Mode::Client, &outputs.directories, lists.as_slice())?;
     let here = ThisHost {
-        plan,
-        shared: &shared,
         tracer,
         echo: Echo::default(),
-        collector,
         explainer,
-        host_names: HostNames::default(),
         ticks: explain::Ticks::default(),
     };
-    let mut receiver = Receiver::new(here);
-    if plan.interval_ns.is_none() {
+    let (changes, to_sender) = channel();
+    let joining = Joining {
+        args,
+        control,
+        outputs,
+        board,
+        sockets,
+        targets,
+        changes: Some(changes).filter(|_| !args.adaptive),
+        meter: Some(meter).filter(|_| is_alone),
+        updates,
+        waiting: plans.into(),
+        leaving: Vec::new(),
+        begin_ns: monotonic_ns(),
+        count: 0,
+        refused: 0,
+    };
+    let mut receiver = Receiver::new(here, joining);
+    receiver.join_all();
+    if args.adaptive {
         receiver.adaptive(control);
     } else {
         thread::scope(|scope| {
-            scope.spawn(|| Sender::new(plan, &shared).run(control));
+            scope.spawn(|| Sender::new(to_sender).run(control));
             receiver.open_loop(control);
-            shared.done.store(true, Ordering::Relaxed);
+            // Else the sender would wait for more.
+            receiver.close();
         });
     }
-    receiver.finish()
+    Ok(receiver.finish())
+}
+
+/// Room in the kernel's tables: powers of two.
+struct Room {
+    targets: u32,
+    slots: u32,
+}
+
+impl Room {
+    /// For the targets there are; a list that changes has room for a thousand, and for twice as many as it
+    /// has.
+    fn for_targets(plans: &[Plan], list: Option<&TargetList>) -> Self {
+        /// A list that changes, at least.
+        const MANY: u32 = 1024;
+        let slots: u32 = plans.iter().map(Plan::slots).sum();
+        let count = plans.len() as u32;
+        if list.is_some_and(TargetList::can_change) {
+            let targets = (2 * count).max(MANY).next_power_of_two();
+            let least = targets * Memory::OneOfMany.min_slots();
+            return Self {
+                targets,
+                slots: (2 * slots).max(least).next_power_of_two(),
+            };
+        }
+        Self {
+            targets: count.next_power_of_two(),
+            slots: slots.next_power_of_two(),
+        }
+    }
+}
+
+fn setup(args: &Args, room: &Room) -> Result<Setup> {
+    let netns = this_netns()?;
+    Ok(Setup {
+        role: Role::Client {
+            targets: room.targets,
+        },
+        explain: None,
+        slots: room.slots,
+        only_netns: plan::own_namespace_only(args).then_some(netns),
+        lab_clock: None,
+        own_netns: netns,
+        send_names: false,
+    })
+}
+
+/// A socket for each family that is probed, or may be.
+fn sockets(
+    args: &Args,
+    plans: &[Plan],
+    list: Option<&TargetList>,
+) -> Result<Vec<Arc<ProbeSocket>>> {
+    let may_come = list.is_some_and(TargetList::can_change);
+    let mut sockets = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let is_probed = plans.iter().any(|plan| plan.family == family);
+        if !is_probed && !may_come {
+            continue;
+        }
+        match socket(args, family) {
+            Ok(socket) => sockets.push(Arc::new(socket)),
+            Err(e) if is_probed || family == Family::V4 => return Err(e),
+            Err(e) => log::debug!("no IPv6 target can join: {e:#}"),
+        }
+    }
+    Ok(sockets)
 }
 
 /// A raw socket, else a ping socket: what an ordinary user may have.
-fn socket(plan: &Plan, session: SessionId) -> Result<ProbeSocket> {
-    let raw = ProbeSocket::open(plan.family, &plan.options);
+fn socket(args: &Args, family: Family) -> Result<ProbeSocket> {
+    let options = plan::options(args)?;
+    let raw = ProbeSocket::open(family, &options);
     let Err(missing) = &raw else { return raw };
     if privileges::CLIENT.check("").is_ok() {
         return raw;
     }
-    if plan.flows != Flows::ONE {
+    if Flows(args.flows) != Flows::ONE {
         return raw.context("each flow has an ICMP id of its own (--flows)");
     }
-    match ProbeSocket::ping(plan.family, &plan.options, session.id(0)) {
+    match ProbeSocket::ping(family, &options, host::session()?.id(0)) {
         Ok(socket) => {
             log::warn!(
                 "{missing}; a ping socket instead: no BPF stamps but SO_TIMESTAMPING, no blame, no reasons of drops, and ICMP errors stay unseen"

@@ -2,20 +2,25 @@
 
 use crate::client::index::ProbeIndex;
 use crate::client::plan::Plan;
-use crate::client::warm_up::Wake;
+use crate::client::warm_up::{Few, Wake};
 use crate::control::Control;
 use crate::kernel::table::Table;
+use crate::kernel::targets::TargetSlots;
 use crate::units::{monotonic_ns, sleep_until};
-use crate::wire::flows::Flows;
+use crate::wire::ancillary::Ancillary;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::probe::Probe;
+use crate::wire::protocol::Family;
 use crate::wire::socket::{self, ProbeSocket};
 use crate::wire::stamp_return::StampReturn;
 use report::model::send_error::SendError;
 use socket2::SockAddr;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::SocketAddrV6;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use strum::VariantArray;
 
@@ -23,12 +28,8 @@ use strum::VariantArray;
 pub struct SendTimes(Vec<(AtomicU64, AtomicU16)>);
 
 impl SendTimes {
-    /// Lower bound on the number of probes whose times are kept.
-    const MIN: usize = 65_536;
-
-    /// For a table of this many slots, a power of two.
-    fn new(records: u32) -> Self {
-        let length = (8 * records as usize).max(Self::MIN);
+    /// Of so many probes, a power of two.
+    fn new(length: usize) -> Self {
         let places = (0..length).map(|_| (AtomicU64::new(0), AtomicU16::new(0)));
         Self(places.collect())
     }
@@ -56,18 +57,22 @@ impl SendTimes {
     }
 }
 
+/// How soon a stop, and a target that joins, are seen, ns.
+const TICK_NS: u64 = socket::RECEIVE_TICK.as_nanos() as u64;
 /// Upper bound on failed sends that wait for the receiver.
 const MAX_FAILED: usize = 65_536;
 /// Upper bound, ns, on the time in which late probes of the schedule may leave after the end; also a
 /// tenth of the run's time.
 const MAX_CATCH_UP_NS: u64 = 100_000_000;
 
-/// What the sender and the receiver share.
+/// What the sender and the receiver share of a target.
 pub struct Shared {
+    /// What is probed, and how.
+    pub plan: Plan,
     /// Probes in flight.
-    pub table: Arc<Table>,
+    pub table: Table,
     /// Both send and receive on it.
-    pub socket: ProbeSocket,
+    pub socket: Arc<ProbeSocket>,
     /// Session id.
     pub session: SessionId,
     /// Start of the schedule, `CLOCK_MONOTONIC` ns.
@@ -80,10 +85,10 @@ pub struct Shared {
     pub send_errors: AtomicU32,
     /// Those that the receiver has not taken yet, in order.
     failed: Mutex<Vec<(ProbeIndex, SendError)>>,
-    peer: SockAddr,
-    flows: Flows,
-    /// The device of a link-local peer, see [`Plan::zone`], and its index.
-    zone: Option<(String, AtomicU32)>,
+    /// Of each packet, where the target has some of its own.
+    options: Ancillary,
+    /// Index of the device of a link-local peer, see [`Plan::zone`].
+    zone: AtomicU32,
     /// The [`StampReturn`] that the probes ask for, chosen by the receiver.
     asked: AtomicU8,
     /// The oldest probe that the server is asked about, plus one; 0: none.
@@ -99,18 +104,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Of a run that starts at `start_ns`.
-    pub fn new(
-        plan: &Plan,
-        table: Arc<Table>,
-        socket: ProbeSocket,
-        session: SessionId,
-        start_ns: u64,
-    ) -> Self {
+    /// Of a target whose first probe is due at `start_ns`.
+    pub fn new(plan: Plan, slots: TargetSlots, socket: Arc<ProbeSocket>, start_ns: u64) -> Self {
         let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
-        let zone = plan.zone.clone().map(|name| (name, AtomicU32::new(zone)));
+        let TargetSlots { session, table } = slots;
         Self {
-            send_times: SendTimes::new(table.slots()),
+            send_times: SendTimes::new(plan.memory.send_times(table.slots())),
+            options: Ancillary::new(plan.tos, plan.from, plan.family == Family::V4),
+            zone: AtomicU32::new(zone),
+            asked: AtomicU8::new(plan.mode.first() as u8),
+            plan,
             table,
             socket,
             session,
@@ -118,10 +121,6 @@ impl Shared {
             sent: AtomicU64::new(0),
             send_errors: AtomicU32::new(0),
             failed: Mutex::default(),
-            peer: plan.peer.clone(),
-            flows: plan.flows,
-            zone,
-            asked: AtomicU8::new(plan.mode.first() as u8),
             question: AtomicU64::new(0),
             cookie: AtomicU64::new(0),
             done: AtomicBool::new(false),
@@ -133,25 +132,26 @@ impl Shared {
     /// Sends the message of a probe to the peer. After a failure, the devices that the run is bound to by
     /// name are looked up again.
     pub fn send(&self, sequence: Sequence, message: &[u8]) -> io::Result<()> {
-        let sent = match self.peer.as_socket_ipv6() {
-            Some(peer) => self.socket.send(message, &self.to_v6(peer, sequence)),
-            None => self.socket.send(message, &self.peer),
+        let Plan { peer, zone, .. } = &self.plan;
+        let sent = match peer.as_socket_ipv6() {
+            Some(peer) => {
+                let to = self.to_v6(peer, sequence);
+                self.socket.send_with(message, &to, &self.options)
+            }
+            None => self.socket.send_with(message, peer, &self.options),
         };
         sent.inspect_err(|_| {
             self.socket.follow_device();
-            if let Some((zone, index)) = &self.zone
-                && let Some(new) = socket::device_index(zone)
-            {
-                index.store(new, Ordering::Relaxed);
+            if let Some(new) = zone.as_deref().and_then(socket::device_index) {
+                self.zone.store(new, Ordering::Relaxed);
             }
         })
     }
 
     /// The peer, by the device of its zone, with the flow label of a probe.
     fn to_v6(&self, peer: SocketAddrV6, sequence: Sequence) -> SockAddr {
-        let zone = self.zone.as_ref();
-        let scope = zone.map_or(peer.scope_id(), |(_, index)| index.load(Ordering::Relaxed));
-        let label = self.flows.label(self.session, sequence).to_be();
+        let scope = self.zone.load(Ordering::Relaxed);
+        let label = self.plan.flows.label(self.session, sequence).to_be();
         SocketAddrV6::new(*peer.ip(), 0, label, scope).into()
     }
 
@@ -166,7 +166,8 @@ impl Shared {
     }
 
     /// One probe template for each [`StampReturn`], indexed by it.
-    pub fn probes(&self, plan: &Plan) -> Vec<Probe> {
+    pub fn probes(&self) -> Vec<Probe> {
+        let plan = &self.plan;
         let probe = |way: &StampReturn| {
             let (version, flags) = (way.version(), way.flags());
             Probe::new(plan.family, version, self.session, plan.size, flags)
@@ -216,13 +217,133 @@ impl Shared {
     }
 }
 
-/// Sends one probe after the other.
-pub struct Sender<'a> {
-    plan: &'a Plan,
-    shared: &'a Shared,
+/// A target, as the sender sees it.
+struct Job {
+    shared: Arc<Shared>,
     /// See [`Shared::probes`].
     probes: Vec<Probe>,
+    next: ProbeIndex,
+    /// Before the first probe, if the target is one of many.
+    few: Few,
     wake: Option<Wake>,
+    /// The server was woken for the next probe.
+    is_woken: bool,
+}
+
+impl Job {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            probes: shared.probes(),
+            few: Few::new(&shared.plan),
+            wake: Wake::new(&shared.plan, shared.session),
+            // The warm-up has just been before the first one.
+            is_woken: true,
+            shared,
+            next: ProbeIndex::default(),
+        }
+    }
+
+    /// When the next message is due; `None`: there is no further one.
+    fn due_ns(&self) -> Option<u64> {
+        let Shared { plan, start_ns, .. } = &*self.shared;
+        let planned = plan.probes_in_time().unwrap_or(plan.probes());
+        let due_ns = start_ns + self.next.0 * plan.interval_ns.unwrap_or(0);
+        let due_ns = match (self.few.before(due_ns), self.wakes()) {
+            (Some(before_ns), _) => before_ns,
+            (None, true) => Wake::before(due_ns),
+            (None, false) => due_ns,
+        };
+        (self.next.0 < planned).then_some(due_ns)
+    }
+
+    /// Whether the next message wakes the server for the next probe.
+    fn wakes(&self) -> bool {
+        self.wake.is_some() && !self.is_woken
+    }
+
+    /// Sends the next message.
+    fn step(&mut self) {
+        let shared = &*self.shared;
+        let cookie = shared.cookie.load(Ordering::Relaxed);
+        let message = if self.few.is_left() {
+            let probe = &mut self.probes[shared.asked() as usize];
+            let sequence = self.few.next(cookie);
+            sequence.map(|sequence| (sequence, probe.at(sequence, cookie)))
+        } else if self.wakes() {
+            self.is_woken = true;
+            self.wake.as_mut().map(Wake::message)
+        } else {
+            self.send();
+            return;
+        };
+        if let Some((sequence, message)) = message
+            && shared.send(sequence, message).is_ok()
+        {
+            shared.warm_up.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the time is over, and with it the patience for those that did not leave in it.
+    fn is_too_late(&self, now: u64) -> bool {
+        let Shared { plan, start_ns, .. } = &*self.shared;
+        let is_over = |t: u64| now >= start_ns + t + (t / 10).min(MAX_CATCH_UP_NS);
+        plan.time_ns.is_some_and(is_over)
+    }
+
+    /// The time is over: counts the probes that had not left.
+    fn count_unsent(&self) {
+        let planned = self.shared.plan.probes_in_time();
+        let unsent = planned.map_or(0, |planned| planned.saturating_sub(self.next.0));
+        self.shared.unsent.store(unsent, Ordering::Relaxed);
+    }
+
+    /// No further probe is sent.
+    fn end(&self) {
+        self.shared.done.store(true, Ordering::Release);
+    }
+
+    /// Sends the next probe; false if it could not be sent.
+    fn send(&mut self) -> bool {
+        let (index, shared) = (self.next, &*self.shared);
+        self.next.0 += 1;
+        self.is_woken = false;
+        let sequence = index.sequence();
+        let asked = shared.asked();
+        let now = monotonic_ns();
+        let cpu = rustix::thread::sched_getcpu() as u16;
+        shared.send_times.set(index, now, cpu);
+        if shared.table.is_mapped() {
+            shared.table.prepare(shared.session, sequence, now);
+        }
+        let question = shared.question(index, now);
+        let cookie = shared.cookie.load(Ordering::Relaxed);
+        let message = self.probes[asked as usize].asking(sequence, cookie, question);
+        // Before the send: over veth and loopback the reply can be there before sendto returns.
+        shared.sent.store(index.0 + 1, Ordering::Release);
+        let sent = shared.send(sequence, message);
+        if let Err(e) = &sent {
+            shared.fail(index, socket::send_error(e));
+        }
+        sent.is_ok()
+    }
+}
+
+/// What changes while the sender runs.
+pub enum Change {
+    /// A target joins.
+    Join(Arc<Shared>),
+    /// The target of this session is probed no more.
+    Leave(SessionId),
+}
+
+/// Sends the probes of all targets, each when it is due.
+pub struct Sender {
+    changes: Receiver<Change>,
+    /// There will be no further change.
+    is_closed: bool,
+    jobs: HashMap<SessionId, Job>,
+    /// When the next probe of each is due, `CLOCK_MONOTONIC` ns.
+    due: BinaryHeap<Reverse<(u64, SessionId)>>,
     margin: Margin,
 }
 
@@ -254,105 +375,130 @@ impl Margin {
     }
 }
 
-impl<'a> Sender<'a> {
+impl Sender {
     /// For intervals up to this, ns, the sender spins for the last part of the wait.
     const SPIN_BELOW_NS: u64 = 1_000_000;
 
-    /// For one run.
-    pub fn new(plan: &'a Plan, shared: &'a Shared) -> Self {
+    /// Of the targets that come from there.
+    pub fn new(changes: Receiver<Change>) -> Self {
         Self {
-            plan,
-            shared,
-            probes: shared.probes(plan),
-            wake: Wake::new(plan, shared.session),
+            changes,
+            is_closed: false,
+            jobs: HashMap::new(),
+            due: BinaryHeap::new(),
             margin: Margin::new(),
         }
     }
 
-    /// The open loop.
+    /// The open loop, until no target is left and none can join.
     pub fn run(mut self, control: &Control) {
-        let interval = self.plan.interval_ns.unwrap_or(0);
         // Exact timers instead of the default slack of 50 us.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        let start = self.shared.start_ns;
-        let planned = self.plan.probes_in_time();
-        let last = self
-            .plan
-            .time_ns
-            .map(|t| start + t + (t / 10).min(MAX_CATCH_UP_NS));
-        for k in 0..planned.unwrap_or(self.plan.probes()) {
-            let due = start + k * interval;
-            // The warm-up has just been before the first one.
-            if k > 0 && self.wake.is_some() && self.wait_until(Wake::before(due), control) {
-                self.wake();
+        while !control.stopped() {
+            self.take_changes();
+            match self.due.peek() {
+                Some(Reverse((due, session))) => {
+                    let (due, session) = (*due, *session);
+                    if self.wait(due, session) {
+                        self.send(session);
+                    }
+                }
+                None if self.is_closed => break,
+                None => sleep_until(monotonic_ns() + TICK_NS),
             }
-            if !self.wait_until(due, control) {
-                break;
-            }
-            if last.is_some_and(|last| monotonic_ns() >= last) {
-                let unsent = planned.unwrap_or(k) - k;
-                self.shared.unsent.store(unsent, Ordering::Relaxed);
-                break;
-            }
-            self.send(ProbeIndex(k));
         }
-        self.shared.done.store(true, Ordering::Release);
+        self.take_changes();
+        self.jobs.values().for_each(Job::end);
     }
 
-    fn wake(&mut self) {
-        if let Some((sequence, message)) = self.wake.as_mut().map(Wake::message)
-            && self.shared.send(sequence, message).is_ok()
-        {
-            self.shared.warm_up.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Sleeps, and spins for the rest of a short interval; false when the run is to end.
-    fn wait_until(&mut self, due: u64, control: &Control) -> bool {
-        let spin = self
-            .plan
-            .interval_ns
-            .is_some_and(|i| i <= Self::SPIN_BELOW_NS);
+    fn take_changes(&mut self) {
         loop {
-            if control.stop.load(Ordering::Relaxed) || self.shared.done.load(Ordering::Relaxed) {
-                return false;
+            match self.changes.try_recv() {
+                Ok(Change::Join(shared)) => self.join(shared),
+                Ok(Change::Leave(session)) => self.end(session),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.is_closed = true;
+                    return;
+                }
             }
-            let now = monotonic_ns();
-            if now >= due {
-                return true;
-            }
-            let margin = if spin { self.margin.0 } else { 0 };
-            if due - now <= margin {
-                std::hint::spin_loop();
-                continue;
-            }
-            // At most a tick, so that a stop is seen soon.
-            let wake = (due - margin).min(now + socket::RECEIVE_TICK.as_nanos() as u64);
+        }
+    }
+
+    fn join(&mut self, shared: Arc<Shared>) {
+        let (session, job) = (shared.session, Job::new(shared));
+        let due = job.due_ns();
+        self.jobs.insert(session, job);
+        match due {
+            Some(due) => self.due.push(Reverse((due, session))),
+            None => self.end(session),
+        }
+    }
+
+    fn end(&mut self, session: SessionId) {
+        if let Some(job) = self.jobs.remove(&session) {
+            job.end();
+        }
+    }
+
+    /// Sleeps, and spins for the rest of a short interval; at most a tick, so that a stop is seen soon. Returns
+    /// whether the probe is due.
+    fn wait(&mut self, due: u64, session: SessionId) -> bool {
+        let interval_ns = self
+            .jobs
+            .get(&session)
+            .and_then(|j| j.shared.plan.interval_ns);
+        let now = monotonic_ns();
+        if now >= due {
+            return true;
+        }
+        let spins = interval_ns.is_some_and(|i| i <= Self::SPIN_BELOW_NS);
+        let margin = if spins { self.margin.0 } else { 0 };
+        if due - now <= margin {
+            std::hint::spin_loop();
+        } else {
+            let wake = (due - margin).min(now + TICK_NS);
             sleep_until(wake);
             self.margin.learn(monotonic_ns().saturating_sub(wake));
         }
+        false
     }
 
-    /// Sends the probe with this index; false if it could not be sent.
-    pub fn send(&mut self, index: ProbeIndex) -> bool {
-        let sequence = index.sequence();
-        let shared = self.shared;
-        let asked = shared.asked();
-        let now = monotonic_ns();
-        let cpu = rustix::thread::sched_getcpu() as u16;
-        shared.send_times.set(index, now, cpu);
-        if shared.table.is_mapped() {
-            shared.table.prepare(shared.session, sequence, now);
+    /// Sends the probe that is due first, which is one of this session.
+    fn send(&mut self, session: SessionId) {
+        self.due.pop();
+        let Some(job) = self.jobs.get_mut(&session) else {
+            return;
+        };
+        if job.is_too_late(monotonic_ns()) {
+            job.count_unsent();
+        } else {
+            job.step();
+            if let Some(due) = job.due_ns() {
+                self.due.push(Reverse((due, session)));
+                return;
+            }
         }
-        let question = shared.question(index, now);
-        let cookie = shared.cookie.load(Ordering::Relaxed);
-        let message = self.probes[asked as usize].asking(sequence, cookie, question);
-        // Before the send: over veth and loopback the reply can be there before sendto returns.
-        shared.sent.store(index.0 + 1, Ordering::Release);
-        let sent = shared.send(sequence, message);
-        if let Err(e) = &sent {
-            shared.fail(index, socket::send_error(e));
-        }
-        sent.is_ok()
+        self.end(session);
+    }
+}
+
+/// Sends the probes of an adaptive target, each when it is asked for.
+pub struct Adaptive(Job);
+
+impl Adaptive {
+    /// For one target.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self(Job::new(shared))
+    }
+
+    /// Sends the next probe: its index, and whether it left.
+    pub fn send(&mut self) -> (ProbeIndex, bool) {
+        (self.0.next, self.0.send())
+    }
+
+    /// No further probe is sent.
+    pub fn end(&self) {
+        self.0.end();
     }
 }

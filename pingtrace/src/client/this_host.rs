@@ -8,7 +8,6 @@ use super::journey::{HostsOnTheWay, Journey, stamp};
 use super::slot_stamps::SlotStamps;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
-use crate::client::plan::Plan;
 use crate::client::sender::Shared;
 use crate::kernel::drops;
 
@@ -22,27 +21,31 @@ use report::analysis::loss::LossId;
 use report::model::{Counters, Direction, Host, Loss, Netns, Point, Probe};
 use std::sync::atomic::Ordering;
 
-/// What a run has on this host.
-pub struct ThisHost<'a, 'k> {
-    /// What was asked for.
-    pub plan: &'a Plan,
-    /// With the sender.
-    pub shared: &'a Shared,
+/// What all targets share on this host.
+pub struct ThisHost<'k> {
     /// Absent without BPF.
     pub tracer: Option<Tracer<'k>>,
     /// Namespaces of this kernel that ignore echo requests.
     pub echo: Echo,
-    /// Takes the results.
-    pub collector: &'a mut Collector,
     /// Explains slow probes (`--explain`).
     pub explainer: Option<explain::Background>,
     /// For it, on the CPUs that receive.
     pub ticks: explain::Ticks,
-    /// What the server calls its namespaces and devices.
-    pub host_names: HostNames,
 }
 
-impl Shell for ThisHost<'_, '_> {
+/// This host and what belongs to one target: all that its core needs.
+pub struct View<'a, 'k> {
+    /// What all share.
+    pub host: &'a mut ThisHost<'k>,
+    /// With the sender.
+    pub shared: &'a Shared,
+    /// Takes the results.
+    pub collector: &'a mut Collector,
+    /// What the server calls its namespaces and devices.
+    pub names: &'a mut HostNames,
+}
+
+impl Shell for View<'_, '_> {
     fn read_slot(&self, index: ProbeIndex, into: &mut SlotStamps) -> bool {
         let Shared { table, session, .. } = self.shared;
         let read = table.read(*session, index.sequence(), |slot| {
@@ -68,7 +71,7 @@ impl Shell for ThisHost<'_, '_> {
     }
 
     fn last_sleep(&mut self, now: u64) -> (Moment, Moment) {
-        let Some(tracer) = &mut self.tracer else {
+        let Some(tracer) = &mut self.host.tracer else {
             return (None, None);
         };
         let sleep = tracer.last_sleep();
@@ -82,14 +85,14 @@ impl Shell for ThisHost<'_, '_> {
     /// Programs see what they are attached to; a driver may give no software time stamp, so without BPF a
     /// point must have been seen once.
     fn sees(&self, point: Point) -> bool {
-        match &self.tracer {
+        match &self.host.tracer {
             Some(tracer) => tracer.points.iter().any(|(seen, _)| *seen == point),
             None => self.collector.has_seen(point),
         }
     }
 
     fn ignores_echo(&mut self, netns: Netns) -> bool {
-        self.echo.is_ignored(netns, self.plan.ip)
+        self.host.echo.is_ignored(netns, self.shared.plan.ip)
     }
 
     fn ask_for(&mut self, way: StampReturn) {
@@ -134,7 +137,7 @@ impl Shell for ThisHost<'_, '_> {
 
     /// The names and the blame that other hosts sent.
     fn extensions(&mut self, packet: &Packet<'_>, hosts: &HostsOnTheWay) {
-        if let Some(names) = self.host_names.take_from(packet, hosts) {
+        if let Some(names) = self.names.take_from(packet, hosts) {
             self.collector.names(names);
         }
         let text = packet.extensions().filter_map(|extension| match extension {
@@ -146,22 +149,22 @@ impl Shell for ThisHost<'_, '_> {
             _ => None,
         });
         let text: String = text.collect();
-        if self.explainer.is_some() && !text.is_empty() {
+        if self.host.explainer.is_some() && !text.is_empty() {
             self.collector
                 .blame(packet.sequence.0, blame::from_wire(&text));
         }
     }
 }
 
-impl ThisHost<'_, '_> {
+impl View<'_, '_> {
     /// Asks what had this host's CPUs while a probe was slow.
     pub fn explain(&mut self, answered: Answered, now: u64, journey: &Journey) {
-        let Some(explainer) = &self.explainer else {
+        let Some(explainer) = &self.host.explainer else {
             return;
         };
         let Answered { sequence, since_ns } = answered;
         let min_ns = explainer.min_ns();
-        if now.saturating_sub(since_ns) < min_ns.max(self.plan.threshold_ns) {
+        if now.saturating_sub(since_ns) < min_ns.max(self.shared.plan.threshold_ns) {
             return;
         }
         let mut path = journey.path(sequence);
@@ -177,10 +180,12 @@ impl ThisHost<'_, '_> {
         let windows: Vec<_> = windows.collect();
         if !windows.is_empty() {
             self.collector.expect_blame(sequence.0);
-            explainer.ask(sequence.0, windows);
+            explainer.ask((self.shared.session, sequence), windows);
         }
     }
+}
 
+impl ThisHost<'_> {
     /// Follows the CPUs and kernel threads that receive replies, as far as that is wanted.
     pub fn follow_receivers(&mut self) {
         let Some(tracer) = &self.tracer else {
@@ -189,22 +194,6 @@ impl ThisHost<'_, '_> {
         tracer.follow_napi_threads();
         if self.explainer.is_some() {
             self.ticks.start(tracer.receiving_cpus());
-        }
-    }
-
-    /// Passes on the explanations that have arrived.
-    pub fn take_explanations(&mut self) {
-        for (sequence, blame) in self.explainer.iter().flat_map(explain::Background::answers) {
-            self.collector.blame(sequence, blame);
-        }
-    }
-
-    /// Waits for the last explanations, and passes them on.
-    pub fn last_explanations(&mut self) {
-        let explainer = self.explainer.take();
-        let answers = explain::Background::last_answers;
-        for (sequence, blame) in explainer.into_iter().flat_map(answers) {
-            self.collector.blame(sequence, blame);
         }
     }
 }

@@ -85,6 +85,47 @@ impl WarmUp {
     }
 }
 
+/// The warm-up of one of many targets: a few probes at fixed times, so that none waits for another. It ends early
+/// when the server has answered with a cookie.
+pub struct Few {
+    left: u32,
+}
+
+impl Few {
+    const COUNT: u32 = 3;
+
+    /// None where no stamps are wanted, and for the only target, which has a [`WarmUp`].
+    pub fn new(plan: &Plan) -> Self {
+        let is_wanted = plan.name.is_some() && plan.mode != Mode::Only(StampReturn::Pingpong);
+        Self {
+            left: if is_wanted { Self::COUNT } else { 0 },
+        }
+    }
+
+    /// How long before the first probe it begins, ns.
+    pub fn duration_ns(&self) -> u64 {
+        u64::from(self.left) * (DURATION_NS / u64::from(Self::COUNT))
+    }
+
+    /// Whether the next message is one of it.
+    pub fn is_left(&self) -> bool {
+        self.left > 0
+    }
+
+    /// When the next one is due, if the first probe is due then, ns.
+    pub fn before(&self, first_ns: u64) -> Option<u64> {
+        self.is_left()
+            .then(|| first_ns.saturating_sub(self.duration_ns()))
+    }
+
+    /// The number of the next one, unless there is a cookie.
+    pub fn next(&mut self, cookie: u64) -> Option<Sequence> {
+        let sequence = number(Self::COUNT - self.left);
+        self.left = if cookie == 0 { self.left - 1 } else { 0 };
+        (cookie == 0).then_some(sequence)
+    }
+}
+
 /// Wakes the server before each probe of a run that has so few that it is idle again meanwhile.
 pub struct Wake {
     /// Of another session: within that of the run a server with keys takes no number for new that is less than the last.

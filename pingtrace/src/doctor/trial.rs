@@ -6,12 +6,13 @@ use crate::kernel::host;
 use crate::kernel::meter;
 use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::privileges::{DEVICES, RUN_TIMES};
+use crate::kernel::targets::TargetSlots;
 use crate::kernel::tracer::{Role, Setup, Tracer, Trust};
 use crate::server::arrival_filters;
 use crate::server::inband::Inband;
 use crate::units::monotonic_ns;
 use crate::wire::entry::TRANSIT;
-use crate::wire::number::{Sequence, SessionId};
+use crate::wire::number::Sequence;
 use crate::wire::probe::Probe;
 use crate::wire::protocol::Family;
 use crate::wire::socket::{MAX_MESSAGE, Options, ProbeSocket, Received};
@@ -132,12 +133,12 @@ pub fn run(counting: &Result<OwnedFd, String>) -> Result<Trial> {
     let place = Place::find().context("find this network namespace")?;
     let (mut storage, mut server_storage) = (object::storages(), object::storages());
     let mut inband_storage = Storage::uninit();
-    let mut client = Client::load(&mut storage, session, &place);
+    let mut client = Client::load(&mut storage, &place);
     let mut server = Server::load(&mut server_storage, &mut inband_storage, &place);
     client.attach()?;
     server.attach(client.socket.is_ok(), &place);
     let counted = counting.as_ref().map(drop).map_err(Clone::clone);
-    let probes = counted.is_ok().then(|| client.probe(session, &place));
+    let probes = counted.is_ok().then(|| client.probe(&place));
     Ok(Trial {
         raw: client.socket.as_ref().map(drop).map_err(Clone::clone),
         ping: ping.map(drop).map_err(|e| said(&e)),
@@ -156,11 +157,11 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn load(storage: &'a mut Storages, session: SessionId, place: &Place) -> Self {
+    fn load(storage: &'a mut Storages, place: &Place) -> Self {
         let socket = ProbeSocket::open(Family::V4, &Options::default());
         Self {
             socket: socket.map_err(|e| said(&e)),
-            tracer: load(storage, &setup(Role::Client { session }, place)),
+            tracer: load(storage, &setup(Role::Client { targets: 1 }, place)),
         }
     }
 
@@ -177,11 +178,12 @@ impl<'a> Client<'a> {
     }
 
     /// Sends probes over the loopback; how many, and how many were answered.
-    fn probe(&self, session: SessionId, place: &Place) -> Option<(u32, u32)> {
+    fn probe(&self, place: &Place) -> Option<(u32, u32)> {
         let (Ok(socket), Ok(tracer)) = (&self.socket, &self.tracer) else {
             return None;
         };
-        Some(probe(socket, tracer, session, place))
+        let target = tracer.targets().and_then(|mut all| all.add(SLOTS)).ok()?;
+        Some(probe(socket, &target?, place))
     }
 }
 
@@ -297,21 +299,16 @@ fn attach_inband(inband: &mut Inband<'_>, place: &Place) -> Result<&'static str>
     how.context("attached twice")
 }
 
-fn probe(
-    socket: &ProbeSocket,
-    client: &Tracer<'_>,
-    session: SessionId,
-    place: &Place,
-) -> (u32, u32) {
+fn probe(socket: &ProbeSocket, target: &TargetSlots, place: &Place) -> (u32, u32) {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into();
     let asks = StampReturn::Inband;
     let (version, flags) = (asks.version(), asks.flags());
-    let mut probe = Probe::new(Family::V4, version, session, SIZE, flags);
+    let mut probe = Probe::new(Family::V4, version, target.session, SIZE, flags);
     let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
     let (mut sent, mut answered) = (0, 0);
     for sequence in (0..PROBES).map(Sequence) {
         let now = monotonic_ns();
-        client.table.prepare(session, sequence, now);
+        target.table.prepare(target.session, sequence, now);
         if socket.send(probe.at(sequence, now), &to).is_err() {
             continue;
         }

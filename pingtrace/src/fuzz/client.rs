@@ -187,6 +187,7 @@ impl<'a> Run<'a> {
             },
             family,
             slots: SLOTS,
+            recent: 65_536,
             mode: MODES[usize::from(how >> 4 & 3)],
             start_ns: START_NS.wrapping_sub(first * US),
             interval_ns: (how & 64 != 0).then_some(US),

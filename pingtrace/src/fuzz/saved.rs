@@ -29,7 +29,7 @@ pub fn check_lines(data: &[u8]) {
         return;
     }
     for lines in &scan.lines {
-        let read = saved::results(data, *lines).count() as u64;
+        let read = saved::results(data, *lines, None).count() as u64;
         assert!(read <= scan.recorded, "{read} of {}", scan.recorded);
     }
     if let Ok(saved) = Saved::try_from(scan) {

@@ -15,6 +15,7 @@ pub mod process;
 pub mod recorder;
 pub mod symbols;
 pub mod table;
+pub mod targets;
 pub mod thread;
 pub(crate) mod tracer;
 pub(crate) mod tunnels;

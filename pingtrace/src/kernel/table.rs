@@ -9,11 +9,15 @@ use anyhow::{Context, Result};
 use bpf::pingtrace::types::{pt_drop, pt_set, pt_stamp, pt_stamp_slot, pt_state};
 use report::model::{Direction, Point};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 /// Slots by sequence number; their number is a power of two.
 pub struct Table {
-    slots: Mapping<pt_stamp_slot>,
+    slots: Arc<Mapping<pt_stamp_slot>>,
+    /// The first of its slots, and how many there are.
+    first: u32,
+    count: u32,
     /// Kernel programs write it.
     mapped: bool,
 }
@@ -41,19 +45,37 @@ impl Table {
     /// Maps the `slots` map of the tracing programs.
     pub fn of_map(map: BorrowedFd<'_>, slots: u32) -> Result<Self> {
         assert!(slots.is_power_of_two());
-        let slots = Mapping::shared(map, slots as usize);
+        let mapping = Mapping::shared(map, slots as usize);
+        let mapping = mapping.context("cannot map the table of probe slots")?;
         Ok(Self {
-            slots: slots.context("cannot map the table of probe slots")?,
+            slots: Arc::new(mapping),
+            first: 0,
+            count: slots,
             mapped: true,
         })
+    }
+
+    /// A part of it.
+    #[must_use]
+    pub fn part(&self, first: u32, count: u32) -> Self {
+        assert!(count.is_power_of_two() && first + count <= self.count);
+        Self {
+            slots: Arc::clone(&self.slots),
+            first: self.first + first,
+            count,
+            mapped: self.mapped,
+        }
     }
 
     /// A table that no program writes.
     pub fn anonymous(slots: u32) -> Result<Self> {
         assert!(slots.is_power_of_two());
-        let slots = Mapping::anonymous(slots as usize);
+        let mapping = Mapping::anonymous(slots as usize);
+        let mapping = mapping.context("cannot allocate the table of probe slots")?;
         Ok(Self {
-            slots: slots.context("cannot allocate the table of probe slots")?,
+            slots: Arc::new(mapping),
+            first: 0,
+            count: slots,
             mapped: false,
         })
     }
@@ -66,7 +88,12 @@ impl Table {
 
     /// Number of probes that can be in flight.
     pub fn slots(&self) -> u32 {
-        self.slots.count() as u32
+        self.count
+    }
+
+    /// The first of its slots, in the whole table.
+    pub fn first(&self) -> u32 {
+        self.first
     }
 
     /// Number of sets of a server's slots.
@@ -76,7 +103,7 @@ impl Table {
 
     /// Where the slot of this sequence number is.
     fn place(&self, sequence: Sequence) -> usize {
-        (sequence.0 & (self.slots() - 1)) as usize
+        (self.first + (sequence.0 & (self.count - 1))) as usize
     }
 
     /// Prepares the slot of a probe that is about to be sent, at `sent_ns`.

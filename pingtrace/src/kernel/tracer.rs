@@ -6,8 +6,8 @@ use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Refusal, Storage, Storages};
 use crate::kernel::symbols;
 use crate::kernel::table::{Table, WAYS};
+use crate::kernel::targets::Targets;
 use crate::kernel::tunnels::TunnelPorts;
-use crate::wire::number::SessionId;
 use anyhow::{Context, Result, bail};
 use bpf::pingtrace::types::{pt_losses, pt_napi_thread, pt_refusal, pt_sleep, pt_softirq};
 use bpf::pingtrace::{OpenPingtraceSkel, PingtraceSkel, PingtraceSkelBuilder};
@@ -17,17 +17,17 @@ use report::model::{Netns, Point};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::LazyLock;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// What the programs are loaded for.
 #[derive(Clone, Copy, Debug)]
 pub enum Role {
-    /// Stamps the probes of one session.
+    /// Stamps the probes of its targets.
     Client {
-        /// The session.
-        session: SessionId,
+        /// How many targets there is room for, a power of two.
+        targets: u32,
     },
     /// Stamps every probe that arrives.
     Server {
@@ -93,7 +93,7 @@ pub struct Tracer<'a> {
     arrival: Option<Link>,
     napi_threads: OnceCell<Vec<Link>>,
     /// Slots of probes in flight.
-    pub table: Arc<Table>,
+    pub table: Table,
     /// The points that can be seen, and by which hook.
     pub points: Vec<(Point, String)>,
     /// Points that cannot be stamped here, and why.
@@ -153,7 +153,7 @@ impl<'a> Tracer<'a> {
                 load(second, setup, &wanted)?
             }
         };
-        let table = Arc::new(Table::of_map(skel.maps.slots.as_fd(), setup.slots)?);
+        let table = Table::of_map(skel.maps.slots.as_fd(), setup.slots)?;
         Ok(Self {
             skel,
             role: setup.role,
@@ -405,6 +405,15 @@ impl<'a> Tracer<'a> {
         }
     }
 
+    /// Room for a client's targets.
+    pub fn targets(&self) -> Result<Targets> {
+        let Role::Client { targets } = self.role else {
+            bail!("a server has no targets");
+        };
+        let table = self.table.part(0, self.table.slots());
+        Targets::of_map(self.skel.maps.targets.as_fd(), targets, table)
+    }
+
     /// The key that decides where a session's slots are, for the in-band programs.
     pub fn hash_key(&self) -> [u64; 8] {
         let rodata = self.skel.maps.rodata_data;
@@ -518,7 +527,6 @@ fn configure(
     let Some(rodata) = open.maps.rodata_data.as_deref_mut() else {
         bail!("the object has no .rodata")
     };
-    rodata.record_mask = setup.slots - 1;
     rodata.only_netns = setup.only_netns.unwrap_or_default().0;
     [rodata.page_offset_base, rodata.vmemmap_base] = *PAGE_BASES;
     if let Some(clock) = setup.lab_clock {
@@ -527,7 +535,7 @@ fn configure(
     rodata.own_netns = setup.own_netns.0;
     let sets = setup.slots.div_ceil(WAYS);
     match setup.role {
-        Role::Client { session } => rodata.session = session.0,
+        Role::Client { targets } => rodata.target_mask = targets - 1,
         Role::Server {
             host,
             knows_local,
@@ -550,12 +558,13 @@ fn configure(
     size(open, setup, sets).context("size the table of probe slots")
 }
 
-/// A client has neither sets nor sessions, and refuses nobody.
+/// A client has neither sets nor sessions, and refuses nobody; a server has no targets.
 fn size(open: &mut OpenPingtraceSkel<'_>, setup: &Setup, sets: u32) -> libbpf_rs::Result<()> {
     open.maps.slots.set_max_entries(setup.slots)?;
     match setup.role {
         Role::Server { .. } => open.maps.slot_sets.set_max_entries(sets),
-        Role::Client { .. } => {
+        Role::Client { targets } => {
+            open.maps.targets.set_max_entries(targets)?;
             open.maps.refused_sources.set_max_entries(1)?;
             open.maps.sessions.set_max_entries(1)?;
             open.maps.session_sets.set_max_entries(1)

@@ -5,7 +5,7 @@ use report::companion::Row;
 use report::format::json::Part;
 use report::format::style::Style;
 use report::format::{json, text};
-use report::model::{Names, ProbeResult, Run, Summary};
+use report::model::{Names, ProbeResult, Run, Summary, Target};
 
 /// One thing that is written.
 pub enum Entry<'a> {
@@ -19,8 +19,10 @@ pub enum Entry<'a> {
     SoFar(Statistics<'a>),
     /// Statistics of the whole run.
     Summary(Statistics<'a>),
+    /// The same of one of many targets: text has a line for it in a table at the end.
+    Brief(Statistics<'a>),
     /// Statistics of hops.
-    Hops(&'a HopStats, &'a Names),
+    Hops(&'a HopStats, About<'a>),
     /// A JSON line about a capture that did not take place.
     NoCapture(&'a str),
     /// A row of a companion.
@@ -87,10 +89,12 @@ impl Entry<'_> {
                 let About { run, names, .. } = of.about;
                 text::summary(run, of.summary, names, style)
             }
-            Self::Hops(hops, names) => format!("\n{}", text::hop_table(hops, names, style)),
+            Self::Hops(hops, about) => {
+                format!("\n{}", text::hop_table(hops, about.names, style))
+            }
             Self::Row(row) => row.text(),
             Self::Heading(line) => (*line).to_owned(),
-            Self::Run(_) | Self::SoFar(_) | Self::NoCapture(_) => return None,
+            Self::Run(_) | Self::SoFar(_) | Self::Brief(_) | Self::NoCapture(_) => return None,
         })
     }
 
@@ -102,21 +106,40 @@ impl Entry<'_> {
             Self::Interval(of, _) => {
                 json::interval_line(of.summary, of.about.names, of.time_unix_ns)
             }
-            Self::SoFar(of) | Self::Summary(of) => {
+            Self::SoFar(of) | Self::Summary(of) | Self::Brief(of) => {
                 json::stat_line(of.about.run, of.summary, of.about.names, of.time_unix_ns)
             }
-            Self::Hops(hops, names) => json::hops_line(hops, names),
+            Self::Hops(hops, about) => json::hops_line(hops, about.names),
             Self::NoCapture(line) => (*line).to_owned(),
             Self::Row(row) => row.json(),
             Self::Heading(_) => return None,
         };
+        let line = match self.target() {
+            Some(target) => json::of_target(&line, &target.name),
+            None => line,
+        };
         Some(line + "\n")
     }
 
-    /// The new head of log files begun from now on, if the entry changes it.
-    pub fn header(&self) -> Option<String> {
+    /// Whose entry it is, if the client has several targets; the line of a run says it itself.
+    fn target(&self) -> Option<&Target> {
         match self {
-            Self::Run(run) => Some(json::run_line(run, Part::Continued) + "\n"),
+            Self::Probe(_, about) | Self::Hops(_, about) => about.run.target.as_ref(),
+            Self::Interval(of, _) | Self::SoFar(of) | Self::Summary(of) | Self::Brief(of) => {
+                of.about.run.target.as_ref()
+            }
+            Self::Run(_) | Self::NoCapture(_) | Self::Row(_) | Self::Heading(_) => None,
+        }
+    }
+
+    /// The new head of log files begun from now on, if the entry changes it, and whose part of the head it is:
+    /// a target's name, or nobody's.
+    pub fn header(&self) -> Option<(&str, String)> {
+        match self {
+            Self::Run(run) => {
+                let target = run.target.as_ref().map_or("", |target| &target.name);
+                Some((target, json::run_line(run, Part::Continued) + "\n"))
+            }
             _ => None,
         }
     }
@@ -126,7 +149,9 @@ impl Entry<'_> {
         match self {
             Self::Run(_) | Self::NoCapture(_) => &[LogFile::Sequence, LogFile::Statistics],
             Self::Probe(..) | Self::Hops(..) => &[LogFile::Sequence],
-            Self::Interval(..) | Self::SoFar(_) | Self::Summary(..) => &[LogFile::Statistics],
+            Self::Interval(..) | Self::SoFar(_) | Self::Summary(_) | Self::Brief(_) => {
+                &[LogFile::Statistics]
+            }
             Self::Row(_) | Self::Heading(_) => &[LogFile::Rows],
         }
     }

@@ -7,6 +7,7 @@ use crate::output::rotate::RotatingFile;
 use anyhow::{Context, Result, bail};
 use report::format::style::Style;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The files of a log; without a log there are none.
@@ -17,6 +18,8 @@ struct Log {
     /// JSON lines, else text.
     json: bool,
     file: RotatingFile,
+    /// What a new file begins with, by target.
+    heads: BTreeMap<String, String>,
 }
 
 /// The files of the log, if there is one, and what each has.
@@ -39,7 +42,12 @@ impl Logs {
             let file = RotatingFile::open(&path, output.logsize, output.logbackup as usize)
                 .and_then(|file| file.with_header(if json { "" } else { header }))
                 .with_context(|| format!("open the log {} (--log)", path.display()))?;
-            Ok(Log { has, json, file })
+            Ok(Log {
+                has,
+                json,
+                file,
+                heads: BTreeMap::new(),
+            })
         };
         let logs = files(output, origin).into_iter().map(open);
         Ok(Self(logs.collect::<Result<_>>()?))
@@ -73,8 +81,10 @@ impl Logs {
             if let Some(lines) = lines {
                 log.file.line(&lines);
             }
-            if let Some(header) = entry.header() {
-                log.file.set_header(&header);
+            if let Some((of, header)) = entry.header() {
+                log.heads.insert(of.to_owned(), header);
+                let all: String = log.heads.values().map(String::as_str).collect();
+                log.file.set_header(&all);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Writes the results and summaries of a run on a thread of its own, so that writing never delays a receive.
+//! A run with several targets has one such thread, and a [`Way`] to it for each.
 
-use crate::options::{Origin, Output};
+use crate::options::{Origin, Results};
 use crate::output::destinations::{self, Destinations};
 use crate::output::entry::{About, Entry, Shown, Statistics};
 use crate::output::metrics::Target;
@@ -9,7 +10,9 @@ use anyhow::{Context, Result, anyhow};
 use report::analysis::hops::HopStats;
 use report::draw;
 use report::format::metrics::TargetView;
+use report::format::target_table::TargetTable;
 use report::model::{Capture, Names, ProbeResult, Run, Summary};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +21,9 @@ use std::thread::{self, JoinHandle};
 
 /// Upper bound on results that wait for a slow disk; beyond it the receiver waits too.
 const QUEUE: usize = 65_536;
+
+/// Of more targets text has only a table.
+const MOST_SUMMARIES: usize = 8;
 
 /// A message of the collector.
 pub enum Message {
@@ -31,6 +37,8 @@ pub enum Message {
     Stat(Box<Stat>),
     /// The metrics of a target.
     Metrics(Target, Box<TargetView>),
+    /// There will be no further ones.
+    Retire(Target),
     /// SIGHUP: reopen the log files.
     Reopen,
     /// SIGQUIT or SIGUSR1: print this to stderr.
@@ -49,14 +57,12 @@ pub enum Source {
 
 /// What is written.
 pub struct Wanted<'a> {
-    /// Where to.
-    pub output: &'a Output,
+    /// What of the results, and where to.
+    pub results: &'a Results,
     /// Probes whose response is at least this are results, nanoseconds.
     pub threshold_ns: u64,
-    /// The hops of each probe, too.
-    pub hops: bool,
-    /// Where is shown what an interval had.
-    pub intervals: Shown,
+    /// How many targets the run begins with, if it can have several: then there is no picture.
+    pub targets: Option<usize>,
 }
 
 /// Statistics during the run.
@@ -93,11 +99,19 @@ pub struct End {
 
 /// The writing thread.
 pub struct Outputs {
-    queue: SyncSender<Message>,
+    queue: SyncSender<(u32, Message)>,
     thread: JoinHandle<Result<()>>,
     unread: Arc<AtomicBool>,
     /// Where files are written.
     pub directories: Vec<PathBuf>,
+    is_quiet: bool,
+}
+
+/// The way to the writing thread of one target's results.
+pub struct Way {
+    target: u32,
+    queue: SyncSender<(u32, Message)>,
+    unread: Arc<AtomicBool>,
     /// A live run without results on the terminal: it shows its progress there.
     pub is_quiet: bool,
 }
@@ -109,21 +123,37 @@ impl Outputs {
             Source::Live => (Origin::LiveRun, NameBook::default()),
             Source::Saved(names) => (Origin::SavedRun, NameBook::saved(names)),
         };
-        let to = Destinations::open(wanted.output, origin, "")?;
+        let results = wanted.results;
+        let to = Destinations::open(&results.output, origin, "")?;
         let is_quiet = origin == Origin::LiveRun && !(wanted.threshold_ns == 0 && to.scrolls());
         let unread = to.unread();
         let directories = to.directories();
         let writer = Writer {
-            run: Run::default(),
-            names,
-            hops: wanted.hops,
-            intervals: wanted.intervals,
+            first: Some(names),
+            targets: HashMap::new(),
+            several: wanted.targets.is_some(),
+            is_brief: wanted
+                .targets
+                .is_some_and(|targets| targets > MOST_SUMMARIES),
+            table: TargetTable::default(),
+            hops: results.namespace,
+            intervals: match results.stat_interval {
+                Some(_) => Shown::Printed,
+                None => Shown::Logged,
+            },
             to,
         };
         let (queue, messages) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
             .name("output".into())
-            .spawn(move || writer.run(&messages))
+            .spawn({
+                let ended = Arc::clone(&unread);
+                move || {
+                    let written = writer.run(&messages);
+                    ended.store(true, Ordering::Relaxed);
+                    written
+                }
+            })
             .context("start the output thread")?;
         Ok(Self {
             queue,
@@ -134,19 +164,18 @@ impl Outputs {
         })
     }
 
-    /// Passes a message on; a failure of the writer shows at the end.
-    pub fn send(&self, message: Message) {
-        let _ = self.queue.send(message);
+    /// The way of a target's results; `target` is its number, from 0.
+    pub fn way(&self, target: u32) -> Way {
+        Way {
+            target,
+            queue: self.queue.clone(),
+            unread: Arc::clone(&self.unread),
+            is_quiet: self.is_quiet,
+        }
     }
 
-    /// Whether the reader of stdout has left, or the writer gave up.
-    pub fn failed(&self) -> bool {
-        self.unread.load(Ordering::Relaxed) || self.thread.is_finished()
-    }
-
-    /// Writes summary and picture; returns when all is written.
-    pub fn finish(self, end: End) -> Result<()> {
-        self.send(Message::End(Box::new(end)));
+    /// Returns when all that was passed on is written, by ways that are gone.
+    pub fn finish(self) -> Result<()> {
         drop(self.queue);
         self.thread
             .join()
@@ -154,94 +183,154 @@ impl Outputs {
     }
 }
 
+impl Way {
+    /// Passes a message on; a failure of the writer shows at the end.
+    pub fn send(&self, message: Message) {
+        let _ = self.queue.send((self.target, message));
+    }
+
+    /// Whether the reader of stdout has left, or the writer gave up.
+    pub fn failed(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+}
+
 struct Writer {
-    run: Run,
-    names: NameBook,
+    /// The names that a saved run begins with.
+    first: Option<NameBook>,
+    targets: HashMap<u32, Known>,
+    several: bool,
+    /// A summary of each target would be too long a text.
+    is_brief: bool,
+    /// A line for each target that has ended.
+    table: TargetTable,
     hops: bool,
     intervals: Shown,
     to: Destinations,
 }
 
+/// What is known of a target.
+#[derive(Default)]
+struct Known {
+    run: Run,
+    names: NameBook,
+}
+
 impl Writer {
-    fn run(mut self, messages: &Receiver<Message>) -> Result<()> {
-        while let Ok(message) = messages.recv() {
+    fn run(mut self, messages: &Receiver<(u32, Message)>) -> Result<()> {
+        while let Ok((target, message)) = messages.recv() {
+            let first = &mut self.first;
+            let known = self.targets.entry(target).or_insert_with(|| Known {
+                names: first.take().unwrap_or_default(),
+                ..Known::default()
+            });
             match message {
-                Message::Run(run) => {
-                    self.to.write(&Entry::Run(&run));
-                    self.names.probes_of(&run);
-                    self.run = *run;
-                }
-                Message::Names(names) => self.names.take(*names),
-                Message::ProbeResult(mut result) => {
-                    self.names.name(&mut result);
-                    let about = about(&self.run, &self.names, self.hops);
-                    self.to.write(&Entry::Probe(&result, about));
-                }
-                Message::Stat(mut stat) => {
-                    self.interval(&stat.interval, stat.time_unix_ns);
-                    self.names.name_losses(&mut stat.run.losses);
-                    let so_far = Statistics {
-                        summary: &stat.run,
-                        about: about(&self.run, &self.names, self.hops),
-                        time_unix_ns: stat.time_unix_ns,
-                    };
-                    self.to.write(&Entry::SoFar(so_far));
-                }
-                Message::Metrics(target, mut view) => {
-                    self.names.name_losses(&mut view.losses);
-                    target.publish(*view);
-                }
                 Message::Reopen => self.to.reopen(),
-                Message::SoFar(mut so_far) => {
-                    self.names.name_losses(&mut so_far.summary.losses);
-                    let now = Statistics {
-                        summary: &so_far.summary,
-                        about: about(&so_far.run, &self.names, self.hops),
-                        time_unix_ns: so_far.time_unix_ns,
-                    };
-                    destinations::print_to_stderr(&Entry::Summary(now));
+                Message::End(mut end) => {
+                    known.prepare_end(&mut end, self.hops, self.intervals, &mut self.to);
+                    let last = known.last(&end, self.hops, self.is_brief);
+                    if !self.several {
+                        return self.to.finish(&last, |path| {
+                            Ok(draw::write(draw::Picture::Run(&end.capture), path)?)
+                        });
+                    }
+                    for entry in &last {
+                        self.to.write(entry);
+                    }
+                    let End { capture, .. } = &*end;
+                    self.table.add(&capture.run, &capture.summary);
+                    self.targets.remove(&target);
                 }
-                Message::End(end) => return self.end(*end),
+                message => known.write(message, self.hops, self.intervals, &mut self.to),
             }
         }
-        Ok(())
-    }
-
-    /// Where an interval is written: the log has every one, stdout those that were asked for.
-    fn interval(&mut self, summary: &Summary, time_unix_ns: i64) {
-        let interval = Statistics {
-            summary,
-            about: about(&self.run, &self.names, self.hops),
-            time_unix_ns,
-        };
-        self.to.write(&Entry::Interval(interval, self.intervals));
-    }
-
-    fn end(mut self, end: End) -> Result<()> {
-        let End {
-            time_unix_ns,
-            mut capture,
-            interval,
-            hops,
-        } = end;
-        if let Some(interval) = &interval {
-            self.interval(interval, time_unix_ns);
+        // Without an end a run ended before it began.
+        if self.several {
+            let table = self.table.text();
+            self.to.finish(&[Entry::Heading(&table)], |_| Ok(()))
+        } else {
+            Ok(())
         }
+    }
+}
+
+impl Known {
+    fn write(&mut self, message: Message, hops: bool, shown: Shown, to: &mut Destinations) {
+        match message {
+            Message::Run(run) => {
+                to.write(&Entry::Run(&run));
+                self.names.probes_of(&run);
+                self.run = *run;
+            }
+            Message::Names(names) => self.names.take(*names),
+            Message::ProbeResult(mut result) => {
+                self.names.name(&mut result);
+                to.write(&Entry::Probe(&result, about(&self.run, &self.names, hops)));
+            }
+            Message::Stat(mut stat) => {
+                let Stat {
+                    time_unix_ns: time, ..
+                } = *stat;
+                let interval = self.statistics(&stat.interval, time, hops);
+                to.write(&Entry::Interval(interval, shown));
+                self.names.name_losses(&mut stat.run.losses);
+                to.write(&Entry::SoFar(self.statistics(&stat.run, time, hops)));
+            }
+            Message::SoFar(mut so_far) => {
+                self.names.name_losses(&mut so_far.summary.losses);
+                let now = Statistics {
+                    summary: &so_far.summary,
+                    about: about(&so_far.run, &self.names, hops),
+                    time_unix_ns: so_far.time_unix_ns,
+                };
+                destinations::print_to_stderr(&Entry::Summary(now));
+            }
+            Message::Metrics(target, mut view) => {
+                self.names.name_losses(&mut view.losses);
+                target.publish(*view);
+            }
+            Message::Retire(target) => target.retire(),
+            // Not of one target alone.
+            Message::Reopen | Message::End(_) => {}
+        }
+    }
+
+    fn statistics<'a>(&'a self, summary: &'a Summary, time: i64, hops: bool) -> Statistics<'a> {
+        Statistics {
+            summary,
+            about: about(&self.run, &self.names, hops),
+            time_unix_ns: time,
+        }
+    }
+
+    /// Writes the last interval, and names what the rest mentions.
+    fn prepare_end(&mut self, end: &mut End, hops: bool, shown: Shown, to: &mut Destinations) {
+        if let Some(interval) = &end.interval {
+            let interval = self.statistics(interval, end.time_unix_ns, hops);
+            to.write(&Entry::Interval(interval, shown));
+        }
+        let capture = &mut end.capture;
         self.names.name_losses(&mut capture.summary.losses);
         let slowest = capture.slowest.iter();
         slowest.for_each(|r| self.names.learn(&r.probe));
         capture.names = self.names.names().clone();
+    }
+
+    /// What is written last; `brief`: the summary is a line of a table.
+    fn last<'a>(&'a self, end: &'a End, hops: bool, brief: bool) -> Vec<Entry<'a>> {
         let whole = Statistics {
-            summary: &capture.summary,
-            about: about(&capture.run, &self.names, self.hops),
-            time_unix_ns,
+            summary: &end.capture.summary,
+            about: about(&end.capture.run, &self.names, hops),
+            time_unix_ns: end.time_unix_ns,
         };
-        let hops = hops.as_ref();
-        let mut last = vec![Entry::Summary(whole)];
-        last.extend(hops.map(|hops| Entry::Hops(hops, self.names.names())));
-        self.to.finish(&last, |path| {
-            Ok(draw::write(draw::Picture::Run(&capture), path)?)
-        })
+        let hops = end.hops.as_ref();
+        let hops = hops.map(|hops| Entry::Hops(hops, whole.about));
+        let summary = if brief {
+            Entry::Brief(whole)
+        } else {
+            Entry::Summary(whole)
+        };
+        [summary].into_iter().chain(hops).collect()
     }
 }
 

@@ -10,10 +10,11 @@ use flexi_logger::writers::LogWriter;
 use flexi_logger::{DeferredNow, ErrorChannel, LogSpecification, Logger};
 use log::{Level, LevelFilter, Record};
 use report::printable::printable_lines;
+use std::cell::RefCell;
 use std::io::{self, ErrorKind, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,26 @@ pub fn start(level: LevelFilter) -> Result<()> {
 /// Makes each line carry date and time, for a long run.
 pub fn date_lines() {
     DATED.store(true, Ordering::Relaxed);
+}
+
+thread_local! {
+    /// What the lines of this thread are about.
+    static SUBJECT: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+}
+
+/// As long as it lives, the lines of this thread are about one thing.
+pub struct About(());
+
+/// Begins each line of this thread with what it is about.
+pub fn about(what: &Arc<str>) -> About {
+    SUBJECT.replace(Some(Arc::clone(what)));
+    About(())
+}
+
+impl Drop for About {
+    fn drop(&mut self) {
+        SUBJECT.take();
+    }
 }
 
 /// Prints lines to stderr as they are; the last newline may be missing.
@@ -137,7 +158,11 @@ impl LogWriter for Lines {
         let dated = DATED.load(Ordering::Relaxed) || started.elapsed() >= LONG;
         let when = dated.then(Local::now);
         // The text can contain names of devices, processes and files.
-        let text = printable_lines(&netns::without_numbers(&record.args().to_string()));
+        let text = SUBJECT.with_borrow(|subject| match subject {
+            Some(subject) => format!("{subject}: {}", record.args()),
+            None => record.args().to_string(),
+        });
+        let text = printable_lines(&netns::without_numbers(&text));
         print(line(record.level(), &text, when));
         Ok(())
     }

@@ -30,6 +30,7 @@ pub mod packet;
 
 pub mod stamp_return;
 
+pub mod ancillary;
 pub mod icmp_error;
 pub mod socket;
 pub mod timestamps;

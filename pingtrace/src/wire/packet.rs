@@ -91,13 +91,20 @@ fn cookie(icmp: &[u8], version: Version) -> u64 {
     }
 }
 
-/// Finds a session's probe in a packet with unparsed headers; returns its sequence number.
-pub fn find_probe(packet: &[u8], session: SessionId) -> Option<Sequence> {
+/// Finds the probe in a packet with unparsed headers; whether it is of one of this process's sessions is
+/// still to be seen.
+pub fn find_probe(packet: &[u8]) -> Option<(SessionId, Sequence)> {
     let mut headers = packet
         .windows(V0_HEADER)
         .filter_map(|bytes| Header::ref_from_bytes(bytes).ok());
-    let is_of = |h: &&Header| h.magic == MAGIC && h.probe().0 == session && h.is_consistent();
-    Some(headers.find(is_of)?.probe().1)
+    let is_probe = |h: &&Header| h.magic == MAGIC && h.is_consistent();
+    Some(headers.find(is_probe)?.probe())
+}
+
+/// The session that an ICMP message says it is of, if it may be a probe of pingtrace or its reply.
+pub fn session(icmp: &[u8]) -> Option<SessionId> {
+    let (header, _) = Header::ref_from_prefix(icmp).ok()?;
+    (header.magic == MAGIC).then(|| header.probe().0)
 }
 
 impl<'a> Entries<'a> {

@@ -6,6 +6,7 @@
 )]
 
 use crate::kernel::privileges;
+use crate::wire::ancillary::Ancillary;
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::layout::V0_HEADER;
 use crate::wire::number::{Sequence, SessionId};
@@ -16,12 +17,12 @@ use anyhow::{Context, Result, bail};
 use pnet_packet::ipv4::Ipv4Packet;
 use report::model::send_error::SendError;
 use report::model::{Point, Ttl};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, MsgHdr, Protocol, SockAddr, Socket, Type};
 use std::ffi::CString;
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, size_of_val};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -126,6 +127,11 @@ impl ProbeSocket {
         };
         this.apply(options)?;
         Ok(this)
+    }
+
+    /// Of its packets.
+    pub fn family(&self) -> Family {
+        self.family
     }
 
     /// Whether it is a raw socket.
@@ -296,21 +302,30 @@ impl ProbeSocket {
         self.socket.send_to(message, to).map(|_| ())
     }
 
+    /// Sends one ICMP message with options of its own.
+    pub fn send_with(&self, message: &[u8], to: &SockAddr, options: &Ancillary) -> io::Result<()> {
+        if options.is_empty() {
+            return self.send(message, to);
+        }
+        let message = [IoSlice::new(message)];
+        let message = MsgHdr::new().with_addr(to).with_buffers(&message);
+        let message = message.with_control(options.bytes());
+        self.socket.sendmsg(&message, 0).map(|_| ())
+    }
+
     /// Asks for `SO_TIMESTAMPING` stamps, see [`Self::receive`] and [`Self::sent_stamps`].
     pub fn enable_timestamps(&self) -> io::Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPING, &timestamps::FLAGS)
     }
 
-    /// Gives the stamps of a session's sends that have arrived: sequence number, point,
-    /// `CLOCK_REALTIME` ns.
-    pub fn sent_stamps(&self, session: SessionId, mut each: impl FnMut(Sequence, Point, i64)) {
+    /// Gives the stamps of sends that have arrived: session and sequence number, point, `CLOCK_REALTIME` ns.
+    pub fn sent_stamps(&self, mut each: impl FnMut((SessionId, Sequence), Point, i64)) {
         let mut packet = [MaybeUninit::uninit(); SENT_HEADERS + V0_HEADER];
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
         while let Ok(stamped) = timestamps::receive(&self.socket, &mut packet, flags) {
-            let sequence = packet::find_probe(written(&packet, stamped.length), session);
-            if let (Some(sequence), Some(point), Some(at)) = (sequence, stamped.sent, stamped.at_ns)
-            {
-                each(sequence, point, at);
+            let probe = packet::find_probe(written(&packet, stamped.length));
+            if let (Some(probe), Some(point), Some(at)) = (probe, stamped.sent, stamped.at_ns) {
+                each(probe, point, at);
             }
         }
     }
@@ -352,6 +367,12 @@ impl ProbeSocket {
             return Some(Received::Reply(Reply { message, from, ttl }));
         }
         IcmpError::parse(message, self.family, from).map(Received::Error)
+    }
+}
+
+impl AsFd for ProbeSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

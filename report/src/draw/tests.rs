@@ -118,6 +118,7 @@ fn stat(segment: Option<Segment>, totals: &[u64], part: u64) -> DelayStat {
 
 fn run() -> Run {
     Run {
+        target: None,
         start_unix_ns: 1_793_668_447_250_000_000,
         start_ns: None,
         client: Endpoint::default(),

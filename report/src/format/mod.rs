@@ -8,5 +8,6 @@ pub mod metrics; // for Prometheus
 mod places; // columns of namespaces and devices
 pub mod saved; // a run read back
 pub mod style; // within which width, and whether with colours
+pub mod target_table; // a part of the text, at its end
 pub mod text; // for people
 mod way_table; // a part of the text

@@ -7,6 +7,7 @@
 use crate::analysis::spans::Spans;
 use crate::format::json::{self, Line, Part};
 use crate::model::{Names, Probe, ProbeResult, Run, Saved, Summary};
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, ErrorKind, Read as _};
 
 impl TryFrom<Scan> for Saved {
@@ -37,6 +38,9 @@ impl TryFrom<Scan> for Saved {
 
 /// Upper bound on the length of a line, bytes: no line of a run is a tenth as long.
 const MAX_LINE: usize = 4 << 20;
+
+/// Upper bound on the targets that are told apart.
+const MAX_TARGETS: usize = 1 << 16;
 
 /// Upper bound on the names of namespaces and devices that are kept.
 const MAX_NAMES: usize = 1 << 16;
@@ -89,6 +93,10 @@ pub fn read(lines: impl BufRead) -> Result<Saved, Error> {
 /// What one or several files, the oldest first, contain of their last run, without the probes.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
+    /// Only lines of this target count, and lines without one.
+    pub target: Option<String>,
+    /// The targets of the runs.
+    pub targets: BTreeSet<String>,
     /// Its last `run` line, as a run repeats the line when its mode changes. Absent if the line is
     /// in a log file that was rotated away.
     pub run: Option<Run>,
@@ -115,11 +123,21 @@ pub struct Scan {
 }
 
 impl Scan {
+    /// Of a target's lines, if its name is given, and of those without one.
+    pub fn of_target(target: Option<&str>) -> Self {
+        Self {
+            target: target.map(str::to_owned),
+            ..Self::default()
+        }
+    }
+
     /// Reads a file to its end.
     pub fn read(&mut self, lines: impl BufRead) -> Result<(), Error> {
         let file = self.lines.len();
         self.lines.push((0, 0));
-        for line in Lines::new(lines) {
+        let target = self.target.clone();
+        let mut lines = Lines::of(lines, target);
+        for line in lines.by_ref() {
             let (number, line) = line?;
             if let Some((_, lines)) = self.lines.last_mut() {
                 *lines = number - 1;
@@ -132,12 +150,17 @@ impl Scan {
                 *lines = number;
             }
         }
+        self.targets.append(&mut lines.others);
         Ok(())
     }
 
     fn line(&mut self, line: Line) {
         match line {
             Line::Run(new, part) => {
+                let target = new.target.iter().map(|target| target.name.clone());
+                if self.targets.len() < MAX_TARGETS {
+                    self.targets.extend(target);
+                }
                 if !self.is_of(&new) {
                     self.start_anew();
                 }
@@ -183,6 +206,8 @@ impl Scan {
             *before = *all;
         }
         *self = Self {
+            target: self.target.take(),
+            targets: std::mem::take(&mut self.targets),
             earlier: self.earlier + 1,
             lines,
             ..Self::default()
@@ -203,8 +228,9 @@ impl Scan {
 pub fn results(
     lines: impl BufRead,
     (before, all): (usize, usize),
+    target: Option<String>,
 ) -> impl Iterator<Item = Result<ProbeResult, Error>> {
-    let mut lines = Lines::new(lines);
+    let mut lines = Lines::of(lines, target);
     lines.last = Some(all);
     lines.filter_map(move |line| match line {
         Ok((number, Some(Line::Probe(read)))) if number > before => Some(Ok(read.result)),
@@ -218,6 +244,8 @@ enum Next {
     Line(Box<Line>),
     /// A line that ends too early.
     Cut,
+    /// One of another target.
+    Other,
     End,
 }
 
@@ -225,6 +253,10 @@ enum Next {
 /// out, and nothing comes behind an error.
 struct Lines<R> {
     from: R,
+    /// Lines of another target count as empty.
+    target: Option<String>,
+    /// The others.
+    others: BTreeSet<String>,
     text: Vec<u8>,
     number: usize,
     /// Lines behind this one are not read.
@@ -233,9 +265,11 @@ struct Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    fn new(from: R) -> Self {
+    fn of(from: R, target: Option<String>) -> Self {
         Self {
             from,
+            target,
+            others: BTreeSet::new(),
             text: Vec::new(),
             number: 0,
             last: None,
@@ -261,7 +295,7 @@ impl<R: BufRead> Lines<R> {
         self.parse()
     }
 
-    fn parse(&self) -> Result<Next, Error> {
+    fn parse(&mut self) -> Result<Next, Error> {
         let line = self.number;
         // Blocks that a file system had not written when the power went are zeros.
         if self.text.starts_with(&[0]) {
@@ -275,6 +309,15 @@ impl<R: BufRead> Lines<R> {
                 return Err(Error::Read { line, why });
             }
         };
+        if let Some(target) = &self.target
+            && let Some(other) = json::target_of(text)
+            && other != *target
+        {
+            if self.others.len() < MAX_TARGETS {
+                self.others.insert(other);
+            }
+            return Ok(Next::Other);
+        }
         match json::parse_line(text.trim_end_matches(['\r', '\n'])) {
             Ok(line) => Ok(Next::Line(Box::new(line))),
             Err(why) if why.is_cut() => Ok(Next::Cut),
@@ -291,13 +334,14 @@ impl<R: BufRead> Iterator for Lines<R> {
             self.number += 1;
             let next = self.read();
             self.over |= matches!(next, Ok(Next::End) | Err(_));
-            if self.text.trim_ascii().is_empty() && !self.over {
+            let is_left_out = matches!(next, Ok(Next::Other)) || self.text.trim_ascii().is_empty();
+            if is_left_out && !self.over {
                 continue;
             }
             return match next {
                 Ok(Next::Line(line)) => Some(Ok((self.number, Some(*line)))),
                 Ok(Next::Cut) => Some(Ok((self.number, None))),
-                Ok(Next::End) => None,
+                Ok(Next::End | Next::Other) => None,
                 Err(error) => Some(Err(error)),
             };
         }

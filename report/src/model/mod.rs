@@ -51,7 +51,7 @@ pub use objective::{Judged, Value};
 pub use point::Point;
 pub use probe::{ClockRelation, Probe, Status, Ttl};
 pub use probe_result::ProbeResult;
-pub use run::{Endpoint, Run, Saved};
+pub use run::{Endpoint, Run, Saved, Target};
 pub use segment::{Owner, Segment};
 pub use stamp::{AtDevice, Device, Ifindex, Netns, Stamp, StampFlags};
 pub use summary::{Slow, Spread, Summary, Trip, Variation};

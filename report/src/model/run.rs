@@ -1,5 +1,6 @@
 //! A run: what was asked for, and what could be seen.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 
@@ -31,9 +32,20 @@ impl Endpoint {
     }
 }
 
+/// One of several hosts that a client probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// No other target of the client has it.
+    pub name: String,
+    /// What the user says about it.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// A run: its parameters, and the points that it can see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Run {
+    /// Whose probes these are, if the client has several targets.
+    pub target: Option<Target>,
     /// Wall-clock start, nanoseconds since the Unix epoch.
     pub start_unix_ns: i64,
     /// The same on the client's `CLOCK_MONOTONIC`, nanoseconds; absent in runs that older versions

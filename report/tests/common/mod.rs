@@ -282,6 +282,7 @@ pub fn example_run() -> Run {
         .into_iter()
         .filter(|point| !missing.contains(point));
     Run {
+        target: None,
         start_unix_ns: 1_767_225_600_000_001_000,
         start_ns: Some(31_337_000_000_007),
         client: Endpoint {

@@ -39,6 +39,8 @@ pub struct Setup {
     pub family: Family,
     /// Slots of the kernel's table, a power of two.
     pub slots: u32,
+    /// The newest probes whose state is known in any case: a power of two, no smaller than `slots`.
+    pub recent: usize,
     /// How stamps are to return.
     pub mode: Mode,
     /// When the first probe is due.
@@ -89,7 +91,7 @@ impl Core {
             journey: Journey::new(setup.identity),
             negotiation: Negotiation::new(setup.mode, setup.timeout_ns),
             key_check: KeyCheck::new(setup.keys),
-            session: Session::new(setup.slots, setup.timeout_ns),
+            session: Session::new(setup.recent, setup.slots, setup.timeout_ns),
             overflows: Overflows::default(),
             asked: setup.mode.first(),
             epoch_ns,
@@ -250,8 +252,19 @@ impl Core {
         }
     }
 
-    /// An ICMP error, which is believed only if it quotes a probe in flight.
-    pub fn icmp_error(&mut self, error: &IcmpError, shell: &mut impl Shell) {
+    /// Whether an ICMP error is about a packet to the peer, or one of the session's ids.
+    pub fn is_concerned(&self, error: &IcmpError) -> bool {
+        let Identity {
+            session,
+            peer,
+            flows,
+            ..
+        } = self.setup.identity;
+        error.concerns(session, flows, peer)
+    }
+
+    /// Takes an ICMP error, which is believed only if it quotes a probe in flight; false if it does not.
+    pub fn icmp_error(&mut self, error: &IcmpError, shell: &mut impl Shell) -> bool {
         let Identity {
             session,
             peer,
@@ -261,15 +274,16 @@ impl Core {
         let quoted = error.probe(session, flows, peer);
         let index = quoted.and_then(|low| ProbeIndex::from_low(low, self.session.sent()));
         let of_wake = error.probe(warm_up::Wake::session(session), flows, peer);
-        if of_wake.is_some() || quoted.is_some_and(|low| warm_up::has_low(low, self.session.sent()))
-        {
-            return;
+        let is_early = |low| warm_up::has_low(low, self.session.sent());
+        if of_wake.is_some() || quoted.is_some_and(is_early) {
+            // What the run says when its own probes are refused.
+            return true;
         }
-        if index.is_some_and(|index| self.session.is_in_flight(index)) {
+        let is_believed = index.is_some_and(|index| self.session.is_in_flight(index));
+        if is_believed {
             shell.icmp_error(error);
-        } else if error.concerns(session, flows, peer) {
-            shell.counters().icmp_unrelated += 1;
         }
+        is_believed
     }
 
     /// What the server says of unanswered probes, read at `now`. One that was not overdue when the question

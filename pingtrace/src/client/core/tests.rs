@@ -159,6 +159,7 @@ impl Run {
             },
             family: Family::V4,
             slots: 64,
+            recent: 65_536,
             mode,
             start_ns: START_NS - first * US,
             interval_ns: Some(US),

@@ -15,8 +15,6 @@ use report::analysis::loss::{LossId, ServerStatus};
 use report::model::host_time::ServerNs;
 use std::collections::BTreeMap;
 
-/// Lower bound on the newest probes whose state is known.
-const MIN_RECENT: usize = 65_536;
 /// Probes that are in flight although they are no longer among the youngest; and lost ones that
 /// may still be answered.
 const MAX_OVERDUE: usize = 65_536;
@@ -157,9 +155,9 @@ pub struct Session {
 }
 
 impl Session {
-    /// `slots`, a power of two, are used in turn.
-    pub fn new(slots: u32, timeout_ns: u64) -> Self {
-        let recent = (2 * slots as usize).max(MIN_RECENT);
+    /// `slots`, a power of two, are used in turn; the state of the `recent` newest probes is known, a power of
+    /// two and no smaller.
+    pub fn new(recent: usize, slots: u32, timeout_ns: u64) -> Self {
         Self::with_room(recent, MAX_OVERDUE, slots, timeout_ns)
     }
 

@@ -323,7 +323,7 @@ fn slow_round_trips_are_waited_for() {
 
 #[test]
 fn an_answer_after_a_later_one_was_overtaken() {
-    let mut session = Session::new(8, TIMEOUT_NS);
+    let mut session = Session::new(65_536, 8, TIMEOUT_NS);
     for now in 1..=4 {
         session.send(Some(now), |_| {});
     }
@@ -348,7 +348,7 @@ fn an_answer_after_a_later_one_was_overtaken() {
 /// A probe of which nobody knows when it left is forgotten at once.
 #[test]
 fn without_a_time_of_the_send_nothing_is_known() {
-    let mut session = Session::new(8, TIMEOUT_NS);
+    let mut session = Session::new(65_536, 8, TIMEOUT_NS);
     let mut events = Vec::new();
     session.send(None, |event| events.push(event));
     assert_eq!(events, [Event::Forgotten(ProbeIndex(0), None)]);

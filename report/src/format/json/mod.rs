@@ -23,9 +23,10 @@ pub use doctor::doctor_line;
 pub use error::{Error, VERSION};
 pub(crate) use hdr::Hdr;
 pub use probe::ProbeRead;
-pub use read::{Line, parse_line};
+pub use read::{Line, parse_line, target_of};
 pub use run::Part;
 pub(crate) use write::to_string;
 pub use write::{
-    NoCapture, hops_line, interval_line, no_capture_line, probe_line, run_line, stat_line,
+    NoCapture, hops_line, interval_line, no_capture_line, of_target, probe_line, run_line,
+    stat_line,
 };

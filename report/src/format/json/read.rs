@@ -33,6 +33,15 @@ pub enum Line {
     Other,
 }
 
+/// Whose line it is, where the client has several targets.
+pub fn target_of(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Tag {
+        target: Option<String>,
+    }
+    serde_json::from_str::<Tag>(line).ok()?.target
+}
+
 /// Reads a line that one of the functions above wrote, or [`Line::Other`].
 pub fn parse_line(line: &str) -> Result<Line, Error> {
     let read = serde_json::from_str(line).map_err(|error| match serde_json::from_str(line) {

@@ -1,6 +1,7 @@
 //! The line of a run.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::VERSION;
 use super::value::{Hex, Time, is_default};
-use crate::model::{Endpoint, Point, Run};
+use crate::model::{Endpoint, Point, Run, Target};
 
 /// Which part of a run's output a `run` line stands at the head of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub(super) struct RunLine<'a> {
     pub(super) version: u32,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) continued: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
     tool: Cow<'a, str>,
     start: Time,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,9 +47,13 @@ pub(super) struct RunLine<'a> {
 
 impl<'a> RunLine<'a> {
     pub(super) fn new(run: &'a Run, part: Part) -> Self {
+        let labels = run.target.iter().flat_map(|target| &target.labels);
+        let labels = labels.map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value)));
         Self {
             continued: part == Part::Continued,
             version: VERSION,
+            target: run.target.as_ref().map(|t| Cow::Borrowed(&*t.name)),
+            labels: labels.collect(),
             tool: concat!("pingtrace ", env!("CARGO_PKG_VERSION")).into(),
             start: Time(run.start_unix_ns),
             start_ns: run.start_ns,
@@ -110,7 +119,14 @@ impl From<EndpointLine<'_>> for Endpoint {
 
 impl From<RunLine<'_>> for Run {
     fn from(line: RunLine) -> Self {
+        let labels = line.labels.into_iter();
+        let labels = labels.map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let labels = labels.collect();
         Self {
+            target: line.target.map(|name| Target {
+                name: name.into_owned(),
+                labels,
+            }),
             start_unix_ns: line.start.0,
             start_ns: line.start_ns,
             client: line.client.into(),

@@ -35,6 +35,12 @@ pub fn interval_line(summary: &Summary, names: &Names, time_unix_ns: i64) -> Str
     to_string(&Written::Interval(line))
 }
 
+/// The same line as one of a target's, where the client has several.
+pub fn of_target(line: &str, target: &str) -> String {
+    let fields = line.strip_suffix('}').unwrap_or(line);
+    format!("{fields},\"target\":{}}}", to_string(&target))
+}
+
 /// The line of a run's hops.
 pub fn hops_line(hops: &HopStats, names: &Names) -> String {
     to_string(&Written::Hops(HopsLine::new(hops, names)))

@@ -1,0 +1,89 @@
+//! Keeps a list of targets up to date on a thread of its own: names can take long to resolve.
+
+use super::{TargetList, Update};
+use anyhow::{Context, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How soon a file that was written is read.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What changes in the list, as it changes.
+pub struct Updates {
+    changes: Receiver<Update>,
+    /// Read the list now.
+    reload: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
+
+impl Updates {
+    /// Resolves names again each time `every` has passed.
+    pub fn start(list: TargetList, every: Duration) -> Result<Self> {
+        let (to, changes) = channel();
+        let (reload, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let keeper = Keeper {
+            list,
+            every,
+            reload: Arc::clone(&reload),
+            over: Arc::clone(&over),
+        };
+        let thread = thread::Builder::new().name("targets".into());
+        thread
+            .spawn(move || keeper.run(&to))
+            .context("start the thread that resolves targets")?;
+        Ok(Self {
+            changes,
+            reload,
+            over,
+        })
+    }
+
+    /// Reads the list now, after SIGHUP.
+    pub fn reload(&self) {
+        self.reload.store(true, Ordering::Relaxed);
+    }
+
+    /// The next change, if there is one.
+    pub fn next(&self) -> Option<Update> {
+        self.changes.try_recv().ok()
+    }
+}
+
+impl Drop for Updates {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Keeper {
+    list: TargetList,
+    every: Duration,
+    reload: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    fn run(mut self, to: &Sender<Update>) {
+        let mut due = Instant::now() + self.every;
+        while !self.over.load(Ordering::Relaxed) {
+            let is_asked = self.reload.swap(false, Ordering::Relaxed);
+            if !is_asked && !self.list.has_changed() && Instant::now() < due {
+                thread::sleep(TICK);
+                continue;
+            }
+            match self.list.update() {
+                Ok(update) if update.is_empty() => {}
+                Ok(update) => {
+                    if to.send(update).is_err() {
+                        return;
+                    }
+                }
+                Err(e) => log::error!("{e:#}; the targets stay as they are"),
+            }
+            due = Instant::now() + self.every;
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The targets of a client. Each has a session and a range of the table's slots; the programs find both by the
+//! low bits of the session. Targets come and go while the programs run.
+
+use crate::kernel::host;
+use crate::kernel::map::{Field, Mapping, field};
+use crate::kernel::table::Table;
+use crate::wire::number::SessionId;
+use anyhow::{Context, Result};
+use bpf::pingtrace::types::pt_target;
+use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+
+const SESSION: Field<pt_target, u32> = field!(pt_target, session);
+const FIRST: Field<pt_target, u32> = field!(pt_target, first);
+const MASK: Field<pt_target, u32> = field!(pt_target, mask);
+
+/// The targets that there is room for.
+pub struct Targets(Option<Known>);
+
+/// What the programs know.
+struct Known {
+    targets: Mapping<pt_target>,
+    table: Table,
+    slots: Ranges,
+    places: BTreeSet<u32>,
+}
+
+/// What a target has in the kernel.
+pub struct TargetSlots {
+    /// Its session.
+    pub session: SessionId,
+    /// Its slots.
+    pub table: Table,
+}
+
+impl Targets {
+    /// Those of the programs' map, which has `count` places, a power of two, and share the slots of `table`.
+    pub fn of_map(map: BorrowedFd<'_>, count: u32, table: Table) -> Result<Self> {
+        assert!(count.is_power_of_two());
+        let targets = Mapping::shared(map, count as usize);
+        Ok(Self(Some(Known {
+            targets: targets.context("cannot map the table of targets")?,
+            slots: Ranges::new(table.slots()),
+            table,
+            places: (0..count).collect(),
+        })))
+    }
+
+    /// Without programs: as many as memory has.
+    pub fn anonymous() -> Self {
+        Self(None)
+    }
+
+    /// What a target with so many slots, a power of two, gets; `None` if there is no room.
+    pub fn add(&mut self, slots: u32) -> Result<Option<TargetSlots>> {
+        let session = host::session()?;
+        let Some(known) = &mut self.0 else {
+            let table = Table::anonymous(slots)?;
+            return Ok(Some(TargetSlots { session, table }));
+        };
+        let (Some(place), Some(first)) = (known.places.first().copied(), known.slots.take(slots))
+        else {
+            return Ok(None);
+        };
+        known.places.remove(&place);
+        let mask = known.targets.count() as u32 - 1;
+        let session = SessionId(session.0 & !mask | place);
+        let (targets, at) = (&known.targets, place as usize);
+        targets.write(at, FIRST, first);
+        targets.write(at, MASK, slots - 1);
+        targets.write(at, SESSION, session.0);
+        Ok(Some(TargetSlots {
+            session,
+            table: known.table.part(first, slots),
+        }))
+    }
+
+    /// The target is probed no more.
+    pub fn remove(&mut self, session: SessionId, table: &Table) {
+        let Some(known) = &mut self.0 else { return };
+        let place = session.0 & (known.targets.count() as u32 - 1);
+        known.targets.write(place as usize, SESSION, 0);
+        known.slots.give(table.first(), table.slots());
+        known.places.insert(place);
+    }
+}
+
+/// Free ranges, with size and beginning: powers of two, at multiples of their size (a buddy system: Knowlton,
+/// CACM 8, 1965). What is free is enough for any sizes that fit together, as long as none was given back.
+struct Ranges(BTreeSet<(u32, u32)>);
+
+impl Ranges {
+    /// `count` is a power of two.
+    fn new(count: u32) -> Self {
+        Self(BTreeSet::from([(count, 0)]))
+    }
+
+    /// The beginning of a range that was free; its size is a power of two.
+    fn take(&mut self, size: u32) -> Option<u32> {
+        let (mut left, first) = self.0.range((size, 0)..).next().copied()?;
+        self.0.remove(&(left, first));
+        while left > size {
+            left /= 2;
+            self.0.insert((left, first + left));
+        }
+        Some(first)
+    }
+
+    fn give(&mut self, mut first: u32, mut size: u32) {
+        while self.0.remove(&(size, first ^ size)) {
+            first &= !size;
+            size *= 2;
+        }
+        self.0.insert((size, first));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_lie_apart_and_come_back_as_one() {
+        let mut ranges = Ranges::new(64);
+        let sizes = [1, 8, 16, 2, 32, 4, 1];
+        let taken: Vec<u32> = sizes.iter().filter_map(|s| ranges.take(*s)).collect();
+        assert_eq!(taken.len(), sizes.len(), "{taken:?}");
+        let mut used: Vec<u32> = (sizes.iter().zip(&taken))
+            .flat_map(|(size, first)| *first..first + size)
+            .collect();
+        used.sort_unstable();
+        assert_eq!(used, (0..64).collect::<Vec<_>>());
+        assert_eq!(ranges.take(1), None);
+        for (size, first) in sizes.iter().zip(&taken) {
+            assert_eq!(first % size, 0);
+            ranges.give(*first, *size);
+        }
+        assert_eq!(ranges.0, BTreeSet::from([(64, 0)]));
+    }
+
+    #[test]
+    fn without_programs_each_target_has_memory_of_its_own() {
+        let mut targets = Targets::anonymous();
+        let [a, b] = [0, 1].map(|_| targets.add(8).unwrap().unwrap());
+        assert_ne!(a.session, b.session);
+        assert_eq!((a.table.slots(), b.table.slots()), (8, 8));
+        targets.remove(a.session, &a.table);
+    }
+}

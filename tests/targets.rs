@@ -1,0 +1,282 @@
+//! Several hosts that one client probes.
+
+use super::harness::{Client, Finished, Server, client, delay, kill, refused, sh, status};
+use netns::Lab;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use tempfile::TempDir;
+
+/// Two hosts; the server has this many more addresses, from 10.77.0.10 on.
+fn lab(more: usize) -> Lab {
+    let lab = Lab::veth_pair().unwrap();
+    let dev = &lab.server.dev;
+    let add = |k| format!("ip address add 10.77.0.{}/24 dev {dev}; ", 10 + k);
+    sh(&lab.server.ns, &(0..more).map(add).collect::<String>());
+    lab
+}
+
+fn address(k: usize) -> String {
+    format!("10.77.0.{}", 10 + k)
+}
+
+/// A list of targets in a file.
+struct List {
+    directory: TempDir,
+}
+
+impl List {
+    fn new(groups: &Value) -> Self {
+        let list = Self {
+            directory: TempDir::new().unwrap(),
+        };
+        list.write(&groups.to_string());
+        list
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("targets.json")
+    }
+
+    /// In place of the old one, as who deploys it does.
+    fn write(&self, text: &str) {
+        let new = self.directory.path().join("new");
+        fs::write(&new, text).unwrap();
+        fs::rename(new, self.path()).unwrap();
+    }
+
+    fn option(&self) -> String {
+        format!("--targets {}", self.path().display())
+    }
+}
+
+/// The last statistics of each target.
+fn by_target(run: &Finished) -> BTreeMap<String, Value> {
+    let name = |line: &Value| line["target"].as_str().expect("a target").to_owned();
+    run.lines("stat")
+        .into_iter()
+        .map(|line| (name(&line), line))
+        .collect()
+}
+
+/// Sent, answered, lost.
+fn books(stat: &Value) -> [u64; 3] {
+    ["sent", "replied", "lost"].map(|key| stat[key].as_u64().unwrap())
+}
+
+#[test]
+fn each_target_has_its_books_and_a_dead_one_costs_the_others_nothing() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "");
+    let (a, b) = (address(0), address(1));
+    let run = client(
+        &lab.client.ns,
+        &format!("-c {a} -c 10.77.0.99 -c {b} -C 40 -i 20ms -W 200ms -o json"),
+    );
+    assert_eq!(run.status, 0, "{run:#?}");
+    let all = by_target(&run);
+    for target in [&a, &b] {
+        assert_eq!(books(&all[target]), [40, 40, 0], "{target}");
+        let mine = run
+            .probes()
+            .into_iter()
+            .filter(|probe| probe["target"] == **target);
+        let mine: Vec<Value> = mine.collect();
+        assert!(mine.len() == 40 && mine.iter().all(|probe| probe["peer"] == **target));
+        // Both ends stamped each.
+        assert!(
+            mine.iter()
+                .all(|p| status(p) == "ok" && delay(p, "r_rx_kern") > 0)
+        );
+    }
+    let [sent, replied, _] = books(&all["10.77.0.99"]);
+    assert_eq!((sent, replied), (40, 0));
+}
+
+#[test]
+fn two_hundred_targets_are_probed_by_one_process() {
+    let lab = lab(200);
+    let _server = Server::start(&lab.server.ns, "");
+    let hosts: Vec<String> = (0..200).map(address).collect();
+    let list = List::new(&json!([{ "targets": hosts }]));
+    let run = client(
+        &lab.client.ns,
+        &format!("{} -C 3 -i 500ms -o json", list.option()),
+    );
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    let all = by_target(&run);
+    assert_eq!(all.len(), 200);
+    for (target, stat) in &all {
+        assert_eq!(books(stat), [3, 3, 0], "{target}");
+        assert_eq!(stat["no_remote"].as_u64().unwrap_or(0), 0, "{target}");
+    }
+}
+
+#[test]
+fn labels_say_how_a_target_is_probed() {
+    let lab = lab(1);
+    sh(
+        &lab.client.ns,
+        &format!("ip address add 10.77.0.200/24 dev {}", lab.client.dev),
+    );
+    let server = Server::start(&lab.server.ns, "");
+    let host = address(0);
+    let list = List::new(&json!([
+        {"targets": [format!("{host}:9100")], "labels": {"rack": "r1"}},
+        {"targets": [host], "labels": {
+            "rack": "r2", "__pingtrace_interval": "5ms", "__pingtrace_size": "256",
+            "__pingtrace_dscp": "46", "__pingtrace_source": "10.77.0.200", "__meta_zone": "x",
+        }},
+    ]));
+    let run = client(
+        &lab.client.ns,
+        &format!("{} -C 20 -i 50ms -o json", list.option()),
+    );
+    assert_eq!(run.status, 0, "{run:#?}");
+    let own = format!("{host} [interval=5ms,size=256,tos=184,source=10.77.0.200]");
+    let all = by_target(&run);
+    assert_eq!(all.keys().collect::<Vec<_>>(), [&host, &own]);
+    for (target, stat) in &all {
+        assert_eq!(books(stat), [20, 20, 0], "{target}");
+    }
+    let runs = run.lines("run");
+    let of = |name: &str| runs.iter().rfind(|run| run["target"] == *name).unwrap();
+    assert_eq!(of(&host)["labels"], json!({"rack": "r1"}));
+    assert_eq!(of(&own)["labels"], json!({"rack": "r2"}));
+    assert_eq!(
+        (&of(&own)["size"], &of(&own)["interval_ns"]),
+        (&json!(256), &json!(5_000_000))
+    );
+    assert_eq!(of(&own)["client"]["addr"], "10.77.0.200");
+    // The server saw it: a session of each address.
+    kill(server.pid(), libc::SIGUSR1);
+    let (_, said) = server.stop(libc::SIGINT);
+    let from = |address: &str| said.iter().any(|line| line.contains(address));
+    assert!(from("10.77.0.200") && from("10.77.0.1"), "{said:#?}");
+}
+
+#[test]
+fn a_list_is_followed_and_a_broken_one_changes_nothing() {
+    let lab = lab(3);
+    let _server = Server::start(&lab.server.ns, "");
+    let [a, b, c] = [0, 1, 2].map(address);
+    let list = List::new(&json!([{ "targets": [a, b] }]));
+    let mut run = Client::start(
+        &lab.client.ns,
+        &format!("{} -i 10ms -o json", list.option()),
+    );
+    run.hear(&format!("{b}: server stamps"));
+    list.write(&json!([{ "targets": [a, c] }]).to_string());
+    run.hear("targets: 1 join, 1 leave");
+    run.hear(&format!("{c}: server stamps"));
+    list.write("[{\"targets\": [\n\"http://x/\"]}]");
+    run.hear("line 2: 'http://x/' is a URL");
+    kill(run.pid(), libc::SIGHUP);
+    run.hear("the targets stay as they are");
+    list.write(&json!([{ "targets": [a, b, c] }]).to_string());
+    run.hear("targets: 1 join, 0 leave");
+    run.hear(&format!("{b}: server stamps"));
+    let done = run.stop();
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    let ends = done.lines("stat");
+    let of = |target: &str| {
+        ends.iter()
+            .filter(|end| end["target"] == *target)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (of(&a).len(), of(&b).len(), of(&c).len()),
+        (1, 2, 1),
+        "{}",
+        done.stderr
+    );
+    for end in &ends {
+        let [out, back, gone] = books(end);
+        let in_flight = end["in_flight"].as_u64().unwrap_or(0);
+        assert!(back > 0 && out == back + gone + in_flight, "{end}");
+    }
+}
+
+#[test]
+fn a_run_of_several_is_read_again_one_by_one() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "");
+    let directory = TempDir::new().unwrap();
+    let log = directory.path().join("log");
+    let (a, b) = (address(0), address(1));
+    let options = format!("-C 30 -i 5ms -o log --log {}", log.display());
+    let run = client(&lab.client.ns, &format!("-c {a} -c {b} {options}"));
+    assert_eq!(run.status, 0, "{run:#?}");
+    let file = format!("{}.seq", log.display());
+    let all = client(&lab.client.ns, &format!("replay {file} -o json"));
+    refused(&all, 1, &["2 targets", &a, &b, "--target"]);
+    let one = client(
+        &lab.client.ns,
+        &format!("replay {file} --target {b} -o json"),
+    );
+    assert_eq!(
+        (one.status, books(&one.stat())),
+        (0, [30, 30, 0]),
+        "{}",
+        one.stderr
+    );
+    assert!(one.probes().iter().all(|probe| probe["peer"] == *b));
+    let none = client(&lab.client.ns, &format!("replay {file} --target web9"));
+    refused(&none, 1, &["no target 'web9'", &a, &b]);
+}
+
+#[test]
+fn what_cannot_be_done_with_several_is_refused() {
+    let lab = lab(0);
+    let refuse = |args: &str, status: i32, words: &[&str]| {
+        refused(&client(&lab.client.ns, args), status, words);
+    };
+    refuse(
+        "-c 10.77.0.2 -c 10.77.0.3 -A -C 1",
+        2,
+        &["-A", "one target"],
+    );
+    refuse(
+        "-c 10.77.0.2 -c 10.77.0.3 -C 1 -o image",
+        2,
+        &["picture", "replay"],
+    );
+    refuse("-c 10.77.0.2 --ring 3", 2, &["--targets"]);
+    refuse(
+        "--targets /nowhere/x.json",
+        1,
+        &["/nowhere/x.json", "No such file"],
+    );
+    let list =
+        List::new(&json!([{ "targets": ["10.77.0.2"], "labels": {"__pingtrace_dscp": "64"} }]));
+    refuse(&list.option(), 1, &["line 1", "64", "0 to 63"]);
+    let others = List::new(&json!([{ "targets": ["10.77.0.2"] }]));
+    refuse(
+        &format!("{} --ring 1", others.option()),
+        1,
+        &["this host", "not in the list"],
+    );
+}
+
+#[test]
+fn on_a_ring_each_probes_its_neighbours() {
+    let lab = lab(20);
+    let _server = Server::start(&lab.server.ns, "");
+    let mut hosts: Vec<String> = (0..20).map(address).collect();
+    hosts.push("10.77.0.1".to_owned());
+    let list = List::new(&json!([{ "targets": hosts }]));
+    let probed = || {
+        let run = client(
+            &lab.client.ns,
+            &format!("{} --ring 3 -C 1 -o json", list.option()),
+        );
+        assert_eq!(run.status, 0, "{run:#?}");
+        by_target(&run).into_keys().collect::<Vec<_>>()
+    };
+    let first = probed();
+    assert_eq!(first.len(), 3);
+    hosts.reverse();
+    list.write(&json!([{ "targets": hosts }]).to_string());
+    assert_eq!(probed(), first);
+}
