@@ -134,7 +134,7 @@ fn misplaced_host<S: AsRef<str>>(error: &clap::Error, args: &[S]) -> Option<Stri
              pingtrace -c {word} -C {count}"
         ),
         Some(host) => format!(
-            "'{word}' stands alone: a run probes one host, here {host}; start another run for {word}"
+            "'{word}' stands alone: name each host with -c: pingtrace -c {host} -c {word}"
         ),
         None => format!(
             "'{word}' is no subcommand{}; to probe a host, name it with -c: pingtrace -c {word}",
@@ -276,7 +276,7 @@ mod tests {
             ("pingtrace web1", "pingtrace -c web1"),
             ("pingtrace -i 1s web1", "pingtrace -c web1"),
             ("pingtrace -c 5 web1", "pingtrace -c web1 -C 5"),
-            ("pingtrace -c web1 web2", "start another run for web2"),
+            ("pingtrace -c web1 web2", "pingtrace -c web1 -c web2"),
             ("pingtrace replya", "is 'replay' meant?"),
             ("pingtrace doctor web1", "so run it on web1"),
         ] {

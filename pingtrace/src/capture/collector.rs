@@ -62,7 +62,8 @@ pub struct Collector {
     adaptive: AdaptiveThreshold,
     wire: WireSplit,
     paths: Paths,
-    series: Series,
+    /// For a picture: not of one of many targets.
+    series: Option<Series>,
     slowest: Slowest,
     hops: Option<HopStats>,
     told_errors: HashSet<(std::net::IpAddr, u8, u8)>,
@@ -100,16 +101,20 @@ impl Collector {
     pub fn new(wanted: &Results, run: Run, outputs: Way) -> Self {
         let logged = wanted.output.wants(Format::Log).then_some(STAT_INTERVAL);
         let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
+        let (stats, pictured) = match run.target {
+            Some(_) => (Stats::of_one_of_many(), 0),
+            None => (Stats::new(), PICTURED),
+        };
         Self {
             run,
             start_ns: 0,
-            stats: Stats::new(),
+            stats,
             verdicts: VerdictQueue::default(),
             adaptive: AdaptiveThreshold::default(),
             wire: WireSplit::new(),
             paths: Paths::default(),
-            series: Series::new(),
-            slowest: Slowest::new(PICTURED),
+            series: (pictured > 0).then(Series::new),
+            slowest: Slowest::new(pictured),
             hops: wanted.namespace.then(HopStats::new),
             told_errors: HashSet::new(),
             scratch: Breakdown::default(),
@@ -318,10 +323,10 @@ impl Collector {
             .path
             .iter()
             .fold(self.seen, |seen, s| seen | 1 << s.point as u16);
-        self.series.record(
-            sent.saturating_sub(self.start_ns),
-            self.scratch.response_ns(),
-        );
+        if let Some(series) = &mut self.series {
+            let since_start = sent.saturating_sub(self.start_ns);
+            series.record(since_start, self.scratch.response_ns());
+        }
         self.slip(probe.seq, sent);
         if let Some(hops) = &mut self.hops {
             hops.record(probe);
@@ -395,7 +400,9 @@ impl Collector {
         let id = self.stats.lost(&loss);
         self.stats.flows.lost(probe.flow);
         let sent = probe.sent_ns().unwrap_or(0);
-        self.series.lost(sent.saturating_sub(self.start_ns));
+        if let Some(series) = &mut self.series {
+            series.lost(sent.saturating_sub(self.start_ns));
+        }
         self.slip(probe.seq, sent);
         let result = ProbeResult {
             loss: Some(loss),
@@ -408,7 +415,9 @@ impl Collector {
     /// A lost probe, sent at `sent_ns`, was answered after all.
     pub fn found(&mut self, id: LossId, sent_ns: u64) {
         self.stats.found(id);
-        self.series.found(sent_ns.saturating_sub(self.start_ns));
+        if let Some(series) = &mut self.series {
+            series.found(sent_ns.saturating_sub(self.start_ns));
+        }
     }
 
     /// Takes a forgotten probe.
@@ -602,7 +611,10 @@ impl Collector {
             run: self.run,
             slowest: self.slowest.results().to_vec(),
             summary,
-            series: self.series.snapshot(),
+            series: self
+                .series
+                .map(|series| series.snapshot())
+                .unwrap_or_default(),
             names: Names::default(),
         };
         self.outputs.send(Message::End(Box::new(End {

@@ -50,43 +50,48 @@ impl Of {
 /// The distributions of a span of time: the run, or an interval. One has memory from its first
 /// value on.
 #[derive(Clone, Debug)]
-struct Span([Option<Box<Distribution>>; Of::COUNT]);
+struct Span {
+    all: [Option<Box<Distribution>>; Of::COUNT],
+    /// Percentiles to this many significant decimal digits.
+    digits: u8,
+}
 
 impl Span {
-    /// Percentiles to this many significant decimal digits.
-    const DIGITS: u8 = 3;
-
-    fn new() -> Self {
-        Self([const { None }; Of::COUNT])
+    fn new(digits: u8) -> Self {
+        Self {
+            all: [const { None }; Of::COUNT],
+            digits,
+        }
     }
 
     fn record(&mut self, of: Of, ns: u64) {
-        Self::values(&mut self.0[of.index()]).record(ns);
-    }
-
-    fn values(slot: &mut Option<Box<Distribution>>) -> &mut Distribution {
-        slot.get_or_insert_with(|| Box::new(Distribution::new(Self::DIGITS)))
+        let digits = self.digits;
+        let slot = &mut self.all[of.index()];
+        slot.get_or_insert_with(|| Box::new(Distribution::new(digits)))
+            .record(ns);
     }
 
     /// Adds all values of another span.
     fn add(&mut self, other: &Self) {
-        for (all, more) in self.0.iter_mut().zip(&other.0) {
+        let digits = self.digits;
+        for (all, more) in self.all.iter_mut().zip(&other.all) {
             if let Some(more) = more {
-                Self::values(all).add(more);
+                all.get_or_insert_with(|| Box::new(Distribution::new(digits)))
+                    .add(more);
             }
         }
     }
 
     /// Forgets all values and keeps the memory.
     fn clear(&mut self) {
-        self.0
+        self.all
             .iter_mut()
             .flatten()
             .for_each(|values| values.clear());
     }
 
     fn get(&self, of: Of) -> Option<&Distribution> {
-        self.0[of.index()].as_deref().filter(|d| d.count() > 0)
+        self.all[of.index()].as_deref().filter(|d| d.count() > 0)
     }
 
     /// The total and the segments that have values, in path order.
@@ -144,7 +149,8 @@ pub struct Stats {
     pairs: Pairs,
     marks: Marks,
     losses: Losses,
-    spans: Spans,
+    /// Not of one of many.
+    spans: Option<Spans>,
 }
 
 impl Default for Stats {
@@ -154,20 +160,33 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Nothing recorded yet.
+    /// Nothing recorded yet; percentiles have three significant decimal digits.
     pub fn new() -> Self {
+        Self::with_digits(3)
+    }
+
+    /// The same of one of many targets, in a fiftieth of the memory: percentiles have one digit, and how they
+    /// vary in the course of the run is not kept.
+    pub fn of_one_of_many() -> Self {
+        Self {
+            spans: None,
+            ..Self::with_digits(1)
+        }
+    }
+
+    fn with_digits(digits: u8) -> Self {
         Self {
             counters: Counters::default(),
             flows: Flows::default(),
             causes: Causes::default(),
-            before: Span::new(),
-            interval: Span::new(),
+            before: Span::new(digits),
+            interval: Span::new(digits),
             interval_causes: Causes::default(),
             interval_start: (Counters::default(), 0),
             pairs: Pairs::new(),
             marks: Marks::default(),
             losses: Losses::default(),
-            spans: Spans::default(),
+            spans: Some(Spans::default()),
         }
     }
 
@@ -200,7 +219,9 @@ impl Stats {
 
     /// Counts an answered probe: its total, its segments, and its stamps that were out of order.
     pub fn record(&mut self, breakdown: &Breakdown) {
-        self.spans.record(breakdown);
+        if let Some(spans) = &mut self.spans {
+            spans.record(breakdown);
+        }
         for (of, ns) in breakdown.sums() {
             self.interval.record(of.map_or(Of::Total, Of::Segment), ns);
         }
@@ -266,9 +287,11 @@ impl Stats {
     pub fn last_summary(&self, elapsed_ns: u64) -> Summary {
         let run = self.run();
         let histograms = run.delays().map(|(_, values)| values.histogram().clone());
+        let spans = self.spans.iter();
+        let spreads = spans.flat_map(|spans| run.delays().map(|(of, _)| spans.spread(of)));
         Summary {
             histograms: histograms.collect(),
-            spreads: run.delays().map(|(of, _)| self.spans.spread(of)).collect(),
+            spreads: spreads.collect(),
             losses: self.losses.counts(),
             marks: self.marks,
             flows: self.flows.stats(),
