@@ -61,7 +61,10 @@ fn a_wrong_command_line_is_refused() {
         (&["-t", "-5s"], &["--time", "'-5s' is not a duration"]),
         (&["-C", "-5"], &["--count", "'-5'", "leave -C out"]),
         (&["-b", "-5"], &["--size", "'-5' is not a number of bytes"]),
-        (&["10.77.0.2"], &["'10.77.0.2' stands alone", "one host"]),
+        (
+            &["10.77.0.2"],
+            &["'10.77.0.2' stands alone", "each host with -c"],
+        ),
         (&["-i", "1x"], &["--interval", "unknown unit 'x'", "ms"]),
         (&["-t", "soon"], &["--time", "unknown unit"]),
         (&["-W", "0"], &["--timeout", "late"]),
@@ -116,7 +119,9 @@ fn a_wrong_command_line_is_refused() {
     let neither = run(ns, &[]);
     assert_eq!(neither.status, USAGE);
     assert!(
-        neither.stderr.contains("<--server|--client <HOST>>"),
+        neither
+            .stderr
+            .contains("<--server|--client <HOST>|--targets <FILE>>"),
         "{neither:#?}"
     );
     let unscheduled = run(ns, &["-c", "10.77.0.2", "--schedule", "* * * * *"]);

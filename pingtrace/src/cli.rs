@@ -133,9 +133,9 @@ fn misplaced_host<S: AsRef<str>>(error: &clap::Error, args: &[S]) -> Option<Stri
             "'{word}' stands alone: -c names the host, -C the number of probes: \
              pingtrace -c {word} -C {count}"
         ),
-        Some(host) => format!(
-            "'{word}' stands alone: name each host with -c: pingtrace -c {host} -c {word}"
-        ),
+        Some(host) => {
+            format!("'{word}' stands alone: name each host with -c: pingtrace -c {host} -c {word}")
+        }
         None => format!(
             "'{word}' is no subcommand{}; to probe a host, name it with -c: pingtrace -c {word}",
             suggestion(error)

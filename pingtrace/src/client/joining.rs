@@ -127,6 +127,9 @@ impl Joining<'_> {
         shared.warm_up.store(warm_up.sent.into(), Ordering::Relaxed);
         collector.begin(start_ns, host.tracer.as_ref(), self.meter.take());
         collector.explain(host.explainer.is_some());
+        if let Some(error) = &warm_up.refused {
+            collector.icmp_error(error);
+        }
         if let Some(changes) = &self.changes {
             let _ = changes.send(Change::Join(Arc::clone(&shared)));
         }

@@ -11,6 +11,7 @@ use super::plan::Plan;
 use crate::control::Control;
 use crate::units::monotonic_ns;
 use crate::wire::entry::TRANSIT;
+use crate::wire::icmp_error::IcmpError;
 use crate::wire::number::{Sequence, SessionId};
 use crate::wire::packet::{self, Packet};
 use crate::wire::probe::Probe;
@@ -33,6 +34,8 @@ pub struct WarmUp {
     pub sent: u32,
     /// The last cookie of the server; 0: none.
     pub cookie: u64,
+    /// That a host refused one: then it ended, as routers say so only now and then.
+    pub refused: Option<IcmpError>,
     has_stamps: bool,
 }
 
@@ -49,7 +52,7 @@ impl WarmUp {
             .with_keys(plan.keys);
         let mut buffer = vec![MaybeUninit::uninit(); MAX_MESSAGE];
         let begin_ns = monotonic_ns();
-        while !this.has_stamps && !control.stopped() {
+        while !this.has_stamps && this.refused.is_none() && !control.stopped() {
             let now = monotonic_ns() - begin_ns;
             if now >= DURATION_NS {
                 break;
@@ -62,11 +65,16 @@ impl WarmUp {
                 }
                 this.sent += 1;
             }
-            if let Ok((Received::Reply(reply), _)) = socket.receive(&mut buffer)
-                && reply.from == plan.ip
-                && let Ok(packet) = packet::parse(reply.message, plan.family)
-            {
-                this.take(&packet, session);
+            match socket.receive(&mut buffer) {
+                Ok((Received::Reply(reply), _)) if reply.from == plan.ip => {
+                    if let Ok(packet) = packet::parse(reply.message, plan.family) {
+                        this.take(&packet, session);
+                    }
+                }
+                Ok((Received::Error(e), _)) if e.probe(session, plan.flows, plan.ip).is_some() => {
+                    this.refused = Some(e);
+                }
+                _ => {}
             }
         }
         this

@@ -275,11 +275,9 @@ impl Core {
         let index = quoted.and_then(|low| ProbeIndex::from_low(low, self.session.sent()));
         let of_wake = error.probe(warm_up::Wake::session(session), flows, peer);
         let is_early = |low| warm_up::has_low(low, self.session.sent());
-        if of_wake.is_some() || quoted.is_some_and(is_early) {
-            // What the run says when its own probes are refused.
-            return true;
-        }
-        let is_believed = index.is_some_and(|index| self.session.is_in_flight(index));
+        let is_believed = of_wake.is_some()
+            || quoted.is_some_and(is_early)
+            || index.is_some_and(|index| self.session.is_in_flight(index));
         if is_believed {
             shell.icmp_error(error);
         }
