@@ -24,7 +24,7 @@ the inputs of $CORPUS. The targets and what must hold for them are in pingtrace/
   histogram         the HdrHistograms in them
   archive           files that are compressed with gzip or zstd
   files             the files of /proc and /sys that are parsed
-  words             the command line, durations, sizes, objectives, schedules, clocks of laboratories
+  words             the command line, durations, sizes, objectives, schedules, clocks of laboratories, target lists
 
 New inputs and crashes are in $WORK/TARGET. --keep puts what increases the coverage into $CORPUS.
 The stable toolchain is enough: only this project's crates are compiled for it (scripts/fuzz/rustc.sh).

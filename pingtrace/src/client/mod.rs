@@ -19,7 +19,7 @@ mod sender;
 mod session;
 pub(crate) mod slot_stamps;
 mod target;
-mod target_list;
+pub(crate) mod target_list;
 mod this_host;
 mod warm_up;
 

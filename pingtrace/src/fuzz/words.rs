@@ -1,6 +1,7 @@
-//! What users type: the command line, each kind of value in it, and files of keys.
+//! What users type: the command line, each kind of value in it, files of keys, and lists of targets.
 
 use crate::cli::Cli;
+use crate::client::target_list::file;
 use crate::diff::min_effect;
 use crate::kernel::lab_clock::LabClock;
 use crate::units;
@@ -30,6 +31,9 @@ pub fn check(data: &[u8]) {
     check_rules(text);
     let _ = (units::count(text), units::flows(text), units::bytes(text));
     let _ = (units::message_size(text), Quantile::from_str(text));
+    if let Ok(targets) = file::parse(text) {
+        assert!(targets.len() <= file::MAX_TARGETS);
+    }
     if let Ok(keys) = Keys::parse(text) {
         assert!((1..=2).contains(&keys.all().count()));
     }

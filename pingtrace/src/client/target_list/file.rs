@@ -58,6 +58,11 @@ pub fn parse(text: &str) -> Result<Vec<Listed>> {
 fn said(error: &Error) -> String {
     let text = error.to_string();
     let why = text.lines().next().unwrap_or_default();
+    // The place again, in the parser's words.
+    let place = why
+        .strip_prefix("error: line ")
+        .and_then(|w| w.split_once(": "));
+    let why = place.map_or(why, |(_, why)| why);
     match error.location() {
         Some(at) => format!("line {}: {why}", at.line()),
         None => why.to_owned(),
@@ -152,7 +157,7 @@ mod tests {
             ),
             ("- targets: [a]\n  labels:\n    1x: y\n", 3, "1x"),
             ("- targets:\n  - http://a/\n", 2, "URL"),
-            ("- targets: [a\n", 2, ""),
+            ("- targets: [a\n", 1, "unclosed"),
             ("[{\"targets\": [\"a\"]},\n\n{\"targets\": 7}]", 3, ""),
         ] {
             let said = parse(text).expect_err(text).to_string();

@@ -1,7 +1,7 @@
 //! Whom a client probes, when they are several: hosts of the command line, or of a file that changes. A name is
 //! resolved again and again; each of its addresses is a target.
 
-mod file;
+pub(crate) mod file;
 mod listed;
 mod resolve;
 mod ring;
