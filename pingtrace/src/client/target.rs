@@ -207,7 +207,8 @@ impl Target {
     /// Does everything but the arrival of packets.
     pub fn housekeep(&mut self, now: u64, asked: Asked, host: &mut ThisHost<'_>) {
         self.learn_of_sends(host);
-        self.core.epoch_ns = realtime_ns() - now.cast_signed();
+        // Both clocks at once: stamps of the socket are put on the other one with it.
+        self.core.epoch_ns = realtime_ns() - monotonic_ns().cast_signed();
         let socket = &self.shared.socket;
         self.core.overflows.note(socket.dropped(), now);
         let drained = socket.is_drained().then_some(now);
