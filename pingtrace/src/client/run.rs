@@ -72,7 +72,8 @@ fn capture(
     (outputs, board): (&Outputs, Board<'_>),
 ) -> Result<Vec<Ended>> {
     let room = Room::for_targets(&plans, list.as_ref());
-    let sockets = sockets(args, &plans, list.as_ref())?;
+    let id = host::session()?.id(0);
+    let sockets = sockets(args, id, &plans, list.as_ref())?;
     let mut storage = object::storages();
     let setup = setup(args, &room)?;
     let is_raw = sockets.iter().all(|socket| socket.is_raw());
@@ -83,7 +84,7 @@ fn capture(
     }
     let targets = match &tracer {
         Some(tracer) => tracer.targets()?,
-        None => Targets::anonymous(),
+        None => Targets::anonymous(id)?,
     };
     let mut recorder_storage = Storage::uninit();
     let recording = args
@@ -191,6 +192,7 @@ fn setup(args: &Args, room: &Room) -> Result<Setup> {
 /// A socket for each family that is probed, or may be.
 fn sockets(
     args: &Args,
+    id: u16,
     plans: &[Plan],
     list: Option<&TargetList>,
 ) -> Result<Vec<Arc<ProbeSocket>>> {
@@ -201,7 +203,7 @@ fn sockets(
         if !is_probed && !may_come {
             continue;
         }
-        match socket(args, family) {
+        match socket(args, family, id) {
             Ok(socket) => sockets.push(Arc::new(socket)),
             Err(e) if is_probed || family == Family::V4 => return Err(e),
             Err(e) => log::debug!("no IPv6 target can join: {e:#}"),
@@ -210,8 +212,8 @@ fn sockets(
     Ok(sockets)
 }
 
-/// A raw socket, else a ping socket: what an ordinary user may have.
-fn socket(args: &Args, family: Family) -> Result<ProbeSocket> {
+/// A raw socket, else a ping socket with this ICMP id: what an ordinary user may have.
+fn socket(args: &Args, family: Family, id: u16) -> Result<ProbeSocket> {
     let options = plan::options(args)?;
     let raw = ProbeSocket::open(family, &options);
     let Err(missing) = &raw else { return raw };
@@ -221,7 +223,7 @@ fn socket(args: &Args, family: Family) -> Result<ProbeSocket> {
     if Flows(args.flows) != Flows::ONE {
         return raw.context("each flow has an ICMP id of its own (--flows)");
     }
-    match ProbeSocket::ping(family, &options, host::session()?.id(0)) {
+    match ProbeSocket::ping(family, &options, id) {
         Ok(socket) => {
             log::warn!(
                 "{missing}; a ping socket instead: no BPF stamps but SO_TIMESTAMPING, no blame, no reasons of drops, and ICMP errors stay unseen"

@@ -15,10 +15,21 @@ const FIRST: Field<pt_target, u32> = field!(pt_target, first);
 const MASK: Field<pt_target, u32> = field!(pt_target, mask);
 
 /// The targets that there is room for.
-pub struct Targets(Option<Known>);
+pub enum Targets {
+    /// Those of the programs.
+    Known(Known),
+    /// Without programs, as many as memory has.
+    Anonymous(Sessions),
+}
+
+/// Sessions with one ICMP id: the kernel gives a ping socket only replies with its own.
+pub struct Sessions {
+    id: u16,
+    next: u16,
+}
 
 /// What the programs know.
-struct Known {
+pub struct Known {
     targets: Mapping<pt_target>,
     table: Table,
     slots: Ranges,
@@ -38,26 +49,31 @@ impl Targets {
     pub fn of_map(map: BorrowedFd<'_>, count: u32, table: Table) -> Result<Self> {
         assert!(count.is_power_of_two());
         let targets = Mapping::shared(map, count as usize);
-        Ok(Self(Some(Known {
+        Ok(Self::Known(Known {
             targets: targets.context("cannot map the table of targets")?,
             slots: Ranges::new(table.slots()),
             table,
             places: (0..count).collect(),
-        })))
+        }))
     }
 
-    /// Without programs: as many as memory has.
-    pub fn anonymous() -> Self {
-        Self(None)
+    /// Without programs; all sessions have this ICMP id.
+    pub fn anonymous(id: u16) -> Result<Self> {
+        let next = host::session()?.id(0);
+        Ok(Self::Anonymous(Sessions { id, next }))
     }
 
     /// What a target with so many slots, a power of two, gets; `None` if there is no room.
     pub fn add(&mut self, slots: u32) -> Result<Option<TargetSlots>> {
-        let session = host::session()?;
-        let Some(known) = &mut self.0 else {
-            let table = Table::anonymous(slots)?;
-            return Ok(Some(TargetSlots { session, table }));
+        let known = match self {
+            Self::Known(known) => known,
+            Self::Anonymous(sessions) => {
+                let table = Table::anonymous(slots)?;
+                let session = sessions.next();
+                return Ok(Some(TargetSlots { session, table }));
+            }
         };
+        let session = host::session()?;
         let (Some(place), Some(first)) = (known.places.first().copied(), known.slots.take(slots))
         else {
             return Ok(None);
@@ -77,11 +93,19 @@ impl Targets {
 
     /// The target is probed no more.
     pub fn remove(&mut self, session: SessionId, table: &Table) {
-        let Some(known) = &mut self.0 else { return };
+        let Self::Known(known) = self else { return };
         let place = session.0 & (known.targets.count() as u32 - 1);
         known.targets.write(place as usize, SESSION, 0);
         known.slots.give(table.first(), table.slots());
         known.places.insert(place);
+    }
+}
+
+impl Sessions {
+    /// Of 65 536 in a row no two are equal.
+    fn next(&mut self) -> SessionId {
+        self.next = self.next.wrapping_add(1);
+        SessionId(u32::from(self.next) << 16 | u32::from(self.id))
     }
 }
 
@@ -140,9 +164,10 @@ mod tests {
 
     #[test]
     fn without_programs_each_target_has_memory_of_its_own() {
-        let mut targets = Targets::anonymous();
+        let mut targets = Targets::anonymous(7).unwrap();
         let [a, b] = [0, 1].map(|_| targets.add(8).unwrap().unwrap());
         assert_ne!(a.session, b.session);
+        assert_eq!([a.session.id(0), b.session.id(0)], [7, 7]);
         assert_eq!((a.table.slots(), b.table.slots()), (8, 8));
         targets.remove(a.session, &a.table);
     }
