@@ -41,7 +41,7 @@ impl Causes {
         let key = (verdict.owner, verdict.segment);
         let row = self.rows.entry(key).or_insert_with(|| Row {
             sure: 0,
-            excess: Distribution::new(DIGITS),
+            excess: Distribution::growing(DIGITS),
             cpus: HashMap::new(),
             devices: HashMap::new(),
             stretches: HashMap::new(),

@@ -44,8 +44,8 @@ pub struct AdaptiveThreshold {
 impl Default for AdaptiveThreshold {
     fn default() -> Self {
         Self {
-            all: Distribution::new(DIGITS),
-            ordinary: Distribution::new(DIGITS),
+            all: Distribution::growing(DIGITS),
+            ordinary: Distribution::growing(DIGITS),
             first: Vec::new(),
             threshold_ns: None,
             renew_at: LEARNT_FROM as u64,
