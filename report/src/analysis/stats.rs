@@ -57,12 +57,12 @@ struct Span {
 }
 
 /// Of so many digits; 1: of one of many, so that its memory counts.
-fn empty(digits: u8) -> Box<Distribution> {
-    Box::new(if digits == 1 {
+fn empty(digits: u8) -> Distribution {
+    if digits == 1 {
         Distribution::growing(digits)
     } else {
         Distribution::new(digits)
-    })
+    }
 }
 
 impl Span {
@@ -76,7 +76,8 @@ impl Span {
     fn record(&mut self, of: Of, ns: u64) {
         let digits = self.digits;
         let slot = &mut self.all[of.index()];
-        slot.get_or_insert_with(|| empty(digits)).record(ns);
+        slot.get_or_insert_with(|| Box::new(empty(digits)))
+            .record(ns);
     }
 
     /// Adds all values of another span.
@@ -84,7 +85,7 @@ impl Span {
         let digits = self.digits;
         for (all, more) in self.all.iter_mut().zip(&other.all) {
             if let Some(more) = more {
-                all.get_or_insert_with(|| empty(digits)).add(more);
+                all.get_or_insert_with(|| Box::new(empty(digits))).add(more);
             }
         }
     }
