@@ -12,9 +12,7 @@ pub mod wire;
 pub mod capture;
 pub mod output;
 
-pub mod diff;
-pub mod replay;
-pub mod saved_files;
+pub mod saved;
 
 pub mod diag;
 pub mod doctor;

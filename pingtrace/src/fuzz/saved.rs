@@ -1,7 +1,7 @@
 //! Saved runs: lines of JSON, the histograms in them, and files that are compressed.
 
 use super::results::{check_summary, printable};
-use crate::saved_files::content;
+use crate::saved::files::content;
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
 use report::analysis::stats::Stats;
@@ -111,7 +111,7 @@ pub fn check_archive(data: &[u8]) {
         length += more as u64;
     }
     assert!(
-        length <= crate::saved_files::limit(stored),
+        length <= crate::saved::files::limit(stored),
         "{length} of {stored}"
     );
 }

@@ -2,8 +2,8 @@
 
 use crate::cli::Cli;
 use crate::client::target_list::file;
-use crate::diff::min_effect;
 use crate::kernel::lab_clock::LabClock;
+use crate::saved::diff::min_effect;
 use crate::units;
 use crate::wire::key::Keys;
 use croner::Cron;

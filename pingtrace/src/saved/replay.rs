@@ -14,7 +14,7 @@ use crate::options::{Origin, Results};
 use crate::output::destinations;
 use crate::output::logs;
 use crate::output::run::{Outputs, Source, Wanted};
-use crate::saved_files::{self, SavedFile, statistics_beside};
+use crate::saved::files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::analysis::loss::LossId;
@@ -142,13 +142,13 @@ impl OpenFiles {
     /// Opens them.
     pub fn new(args: &Args) -> Result<Self> {
         let path = &args.file;
-        let statistics = statistics_beside(path).map(|path| saved_files::open(&path));
+        let statistics = statistics_beside(path).map(|path| files::open(&path));
         let statistics = match statistics {
-            Some(Err(e)) if saved_files::is_missing(&e) => None,
+            Some(Err(e)) if files::is_missing(&e) => None,
             opened => opened.transpose()?,
         };
         Ok(Self {
-            run: saved_files::open(path)?,
+            run: files::open(path)?,
             statistics,
             written: destinations::directories(&args.results.output, Origin::SavedRun)?,
         })
@@ -171,7 +171,7 @@ impl SavedRun {
         } = files;
         let mut saved = Self {
             name: run.last().map(SavedFile::name).unwrap_or_default(),
-            scan: saved_files::scan(&run, target)?,
+            scan: files::scan(&run, target)?,
             files: run,
         };
         if let Some(files) = statistics {
@@ -186,7 +186,7 @@ impl SavedRun {
 
     /// The log's other file has the statistics, and the `run` line if it was rotated away here.
     fn read_statistics(&mut self, files: &[SavedFile]) -> Result<()> {
-        let mut beside = saved_files::scan(files, self.scan.target.as_deref())?;
+        let mut beside = files::scan(files, self.scan.target.as_deref())?;
         let start = |run: &Option<Run>| run.as_ref().map(|run| run.start_unix_ns);
         if self.scan.run.is_none() {
             self.scan.run = beside.run.take();
@@ -453,7 +453,7 @@ impl Replay {
 }
 
 #[cfg(test)]
-#[path = "../../report/tests/common/mod.rs"]
+#[path = "../../../report/tests/common/mod.rs"]
 mod example;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::output::printer;
 use crate::output::screen::Screen;
-use crate::saved_files::{self, SavedFile, statistics_beside};
+use crate::saved::files::{self, SavedFile, statistics_beside};
 use crate::units;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -93,11 +93,11 @@ pub fn run(args: &Args, runs: &[Vec<SavedFile>; 2]) -> Result<()> {
 /// The files of a run, of which the last one names it.
 fn files(path: &Path) -> Result<Vec<SavedFile>> {
     let beside = statistics_beside(path);
-    saved_files::open(beside.as_deref().unwrap_or(path))
+    files::open(beside.as_deref().unwrap_or(path))
 }
 
 fn read(files: &[SavedFile], target: Option<&str>) -> Result<Saved> {
-    let scan = saved_files::scan(files, target)?;
+    let scan = files::scan(files, target)?;
     let reading = || files.last().map_or_else(String::new, SavedFile::reading);
     Saved::try_from(scan).with_context(reading)
 }

@@ -1,0 +1,5 @@
+//! What is done with saved runs.
+
+pub mod diff; // two of them side by side
+pub mod files; // where they are
+pub mod replay; // one of them again
