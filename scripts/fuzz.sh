@@ -2,7 +2,7 @@
 # Fuzzes whatever parses input from outside.
 set -euo pipefail
 
-readonly TARGETS=(wire_v0 wire_v1 errors client stamps saved histogram archive files words)
+readonly TARGETS=(wire_v0 wire_v1 errors client stamps saved histogram archive files words metrics)
 readonly CORPUS=pingtrace/fuzz/corpus WORK=target/fuzz
 # No packet is longer, nor any line that matters; a longer input takes more time and finds no more.
 readonly MAX_LENGTH=4096
@@ -25,6 +25,7 @@ the inputs of $CORPUS. The targets and what must hold for them are in pingtrace/
   archive           files that are compressed with gzip or zstd
   files             the files of /proc and /sys that are parsed
   words             the command line, durations, sizes, objectives, schedules, clocks of laboratories, target lists
+  metrics           requests for metrics, and the file that says who may
 
 New inputs and crashes are in $WORK/TARGET. --keep puts what increases the coverage into $CORPUS.
 The stable toolchain is enough: only this project's crates are compiled for it (scripts/fuzz/rustc.sh).

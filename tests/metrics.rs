@@ -258,7 +258,7 @@ fn what_cannot_be_served_is_said_before_the_first_probe() {
             2,
             &["127.0.0.1:9500 is for this host alone"],
         ),
-        (&web, 1, &["'tls_config' is unknown", "tls_server_config"]),
+        (&web, 1, &["line 1", "`tls_config`", "tls_server_config"]),
         (
             "--metrics-file /nonexistent/x",
             1,

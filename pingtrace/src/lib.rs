@@ -22,6 +22,7 @@ pub mod control;
 pub mod exit;
 pub mod options;
 pub mod units;
+pub mod yaml;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -7,6 +7,7 @@ mod client;
 mod errors;
 mod files;
 mod input;
+mod metrics;
 mod packets;
 mod results;
 mod saved;
@@ -27,7 +28,7 @@ const fn target(name: &'static str, run: fn(&[u8])) -> Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     target("wire_v0", |data| packets::check(data, Version::V0)),
     target("wire_v1", |data| packets::check(data, Version::V1)),
     target("errors", errors::check),
@@ -38,6 +39,7 @@ pub const TARGETS: [Target; 10] = [
     target("archive", saved::check_archive),
     target("files", files::check),
     target("words", words::check),
+    target("metrics", metrics::check),
 ];
 
 impl Target {
@@ -117,6 +119,6 @@ mod tests {
     }
 
     corpora![
-        wire_v0, wire_v1, errors, client, stamps, saved, histogram, archive, files, words
+        wire_v0, wire_v1, errors, client, stamps, saved, histogram, archive, files, words, metrics
     ];
 }

@@ -3,9 +3,10 @@
 //! and their labels, in JSON or YAML, of which JSON is a part.
 
 use super::listed::{Listed, Own};
+use crate::yaml;
 use anyhow::{Result, bail};
 use serde::Deserialize;
-use serde_saphyr::{Error, Spanned};
+use serde_saphyr::Spanned;
 use std::collections::BTreeMap;
 
 /// Upper bound on the targets of a client.
@@ -25,10 +26,7 @@ struct Group {
 
 /// Reads a list. The error says the line.
 pub fn parse(text: &str) -> Result<Vec<Listed>> {
-    let groups: Vec<Group> = match serde_saphyr::from_str(text) {
-        Ok(groups) => groups,
-        Err(e) => bail!("{}", said(&e)),
-    };
+    let groups: Vec<Group> = yaml::parse(text)?;
     let mut all = Vec::new();
     for Group { targets, labels } in groups {
         let (own, labels) = own_labels(labels)?;
@@ -52,21 +50,6 @@ pub fn parse(text: &str) -> Result<Vec<Listed>> {
         );
     }
     Ok(all)
-}
-
-/// `line 3: why`, without the parser's picture of the place.
-fn said(error: &Error) -> String {
-    let text = error.to_string();
-    let why = text.lines().next().unwrap_or_default();
-    // The place again, in the parser's words.
-    let place = why
-        .strip_prefix("error: line ")
-        .and_then(|w| w.split_once(": "));
-    let why = place.map_or(why, |(_, why)| why);
-    match error.location() {
-        Some(at) => format!("line {}: {why}", at.line()),
-        None => why.to_owned(),
-    }
 }
 
 /// Lists are shared with jobs that need a port; an ICMP echo has none.

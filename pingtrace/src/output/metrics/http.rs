@@ -10,28 +10,33 @@ const MAX_HEADERS: usize = 64;
 
 /// A request, as far as it counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) method: String,
+pub struct Request {
+    /// Such as `GET`.
+    pub method: String,
     /// Without the part behind `?`.
-    pub(super) path: String,
-    pub(super) accept: String,
-    pub(super) authorization: Option<String>,
+    pub path: String,
+    /// The formats that are liked; empty without the header.
+    pub accept: String,
+    /// The header, if there is one.
+    pub authorization: Option<String>,
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Response {
+pub struct Response {
     /// Such as `404 Not Found`.
-    pub(super) status: &'static str,
-    pub(super) content_type: &'static str,
+    pub status: &'static str,
+    /// Of the body.
+    pub content_type: &'static str,
     /// Further headers, each with its end of line.
-    pub(super) headers: &'static str,
-    pub(super) body: Vec<u8>,
+    pub headers: &'static str,
+    /// All of it.
+    pub body: Vec<u8>,
 }
 
 impl Response {
     /// A line of text.
-    pub(super) fn line(status: &'static str, line: &str) -> Self {
+    pub fn line(status: &'static str, line: &str) -> Self {
         Self {
             status,
             content_type: "text/plain; charset=utf-8",
@@ -41,7 +46,7 @@ impl Response {
     }
 
     /// Writes it; the connection ends with it.
-    pub(super) fn write(&self, to: &mut impl Write, with_body: bool) -> io::Result<()> {
+    pub fn write(&self, to: &mut impl Write, with_body: bool) -> io::Result<()> {
         let Self {
             status,
             content_type,
@@ -61,7 +66,7 @@ impl Response {
 }
 
 /// Reads a request; `Err` of the inside is the answer to what is none.
-pub(super) fn read(from: &mut impl Read) -> io::Result<Result<Request, Response>> {
+pub fn read(from: &mut impl Read) -> io::Result<Result<Request, Response>> {
     let mut bytes = Vec::new();
     let mut piece = [0; 1024];
     loop {
@@ -80,7 +85,7 @@ pub(super) fn read(from: &mut impl Read) -> io::Result<Result<Request, Response>
 }
 
 /// `None`: not all of it is there.
-fn parse(bytes: &[u8]) -> Option<Result<Request, Response>> {
+pub fn parse(bytes: &[u8]) -> Option<Result<Request, Response>> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     match parsed.parse(bytes) {
@@ -103,7 +108,7 @@ fn parse(bytes: &[u8]) -> Option<Result<Request, Response>> {
 }
 
 /// The format that an `Accept` header likes best; of several the first one; text if it likes none.
-pub(super) fn form(accept: &str) -> Form {
+pub fn form(accept: &str) -> Form {
     let mut best = (Form::Text, 0.0);
     for offer in accept.split(',') {
         let mut parts = offer.split(';').map(str::trim);

@@ -7,10 +7,10 @@
 
 pub mod board; // what is known of each target
 mod file; // the file, written anew and renamed
-mod http; // requests, and which format they ask for
+pub(crate) mod http; // requests, and which format they ask for
 mod server; // connections
 mod tls; // certificates
-mod web_config; // who may connect, and how
+pub(crate) mod web_config; // who may connect, and how
 
 pub use board::{Board, Target};
 

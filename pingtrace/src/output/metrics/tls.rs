@@ -8,27 +8,40 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The `tls_server_config` of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Tls {
-    pub(super) cert_file: PathBuf,
-    pub(super) key_file: PathBuf,
+pub struct Tls {
+    /// The server's certificates, PEM.
+    pub cert_file: PathBuf,
+    /// Its key, PEM.
+    pub key_file: PathBuf,
     /// Certificates of clients are checked with these.
-    pub(super) client_ca_file: Option<PathBuf>,
+    pub client_ca_file: Option<PathBuf>,
     /// A client without one is refused.
-    pub(super) needs_client_cert: bool,
-    /// 0: TLS 1.2, 1: TLS 1.3.
-    pub(super) min_version: u8,
-    pub(super) max_version: u8,
+    pub needs_client_cert: bool,
+    /// The oldest version that is spoken.
+    pub min_version: Version,
+    /// The newest one.
+    pub max_version: Version,
+}
+
+/// In order of age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum Version {
+    /// RFC 5246.
+    TLS12,
+    /// RFC 8446.
+    TLS13,
 }
 
 /// What that asks for.
-pub(super) fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
+pub fn server_config(tls: &Tls) -> Result<Arc<ServerConfig>> {
     let versions = [&TLS12, &TLS13];
-    let versions = &versions[usize::from(tls.min_version)..=usize::from(tls.max_version)];
+    let versions = &versions[tls.min_version as usize..=tls.max_version as usize];
     let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
     let builder = builder.with_protocol_versions(versions)?;
     let builder = match client_verifier(tls)? {

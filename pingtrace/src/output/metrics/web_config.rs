@@ -1,15 +1,16 @@
 //! Who may connect, and how: the file that exporters of Prometheus have for it (exporter-toolkit,
 //! docs/web-configuration.md). What pingtrace does not do of it is refused, not passed over.
 
-use super::tls::{self, Tls};
+use super::tls::{self, Tls, Version};
 use crate::kernel::confine;
 use crate::kernel::host;
 use crate::output::files::directory;
-use anyhow::{Context, Result, bail, ensure};
+use crate::yaml;
+use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustls::ServerConfig;
-use saphyr::{LoadableYamlNode as _, Yaml};
+use serde::{Deserialize, Deserializer};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -37,12 +38,82 @@ pub(super) struct WebConfig {
 /// What changes when a file does: device, inode, size, time of change (s, ns).
 type Stamp = (u64, u64, u64, i64, i64);
 
-/// What the file says.
+/// What the file asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Config {
-    tls: Option<Tls>,
+pub struct Config {
+    /// Absent: nothing is encrypted.
+    pub tls: Option<Tls>,
     /// Hashes of bcrypt by user.
-    users: BTreeMap<String, String>,
+    pub users: BTreeMap<String, String>,
+}
+
+/// What the file says.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    #[serde(default, deserialize_with = "some")]
+    tls_server_config: Option<SaidOfTls>,
+    #[serde(default)]
+    basic_auth_users: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SaidOfTls {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    #[serde(default, deserialize_with = "some")]
+    client_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    client_auth_type: ClientAuth,
+    #[serde(default = "oldest")]
+    min_version: Version,
+    #[serde(default = "newest")]
+    max_version: Version,
+}
+
+/// The toolkit's other two ask for certificates that nobody checks.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+enum ClientAuth {
+    #[default]
+    NoClientCert,
+    VerifyClientCertIfGiven,
+    RequireAndVerifyClientCert,
+}
+
+const fn oldest() -> Version {
+    Version::TLS12
+}
+
+const fn newest() -> Version {
+    Version::TLS13
+}
+
+/// A key that is there has a value: one without is a mistake, not the same as no key.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl SaidOfTls {
+    fn checked(self, directory: &Path) -> Result<Tls> {
+        let client_auth = self.client_auth_type;
+        ensure!(
+            (client_auth != ClientAuth::NoClientCert) == self.client_ca_file.is_some(),
+            "tls_server_config: client_ca_file and a client_auth_type that verifies belong together"
+        );
+        ensure!(
+            self.min_version <= self.max_version,
+            "tls_server_config: min_version is above max_version"
+        );
+        Ok(Tls {
+            cert_file: directory.join(self.cert_file),
+            key_file: directory.join(self.key_file),
+            client_ca_file: self.client_ca_file.map(|name| directory.join(name)),
+            needs_client_cert: client_auth == ClientAuth::RequireAndVerifyClientCert,
+            min_version: self.min_version,
+            max_version: self.max_version,
+        })
+    }
 }
 
 impl WebConfig {
@@ -165,7 +236,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 /// User and password of a header.
-fn credentials(authorization: &str) -> Option<(String, String)> {
+pub fn credentials(authorization: &str) -> Option<(String, String)> {
     let (scheme, encoded) = authorization.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -176,119 +247,22 @@ fn credentials(authorization: &str) -> Option<(String, String)> {
 }
 
 /// Parses the file; names of files are relative to its directory.
-fn parse(text: &str, directory: &Path) -> Result<Config> {
-    let documents = Yaml::load_from_str(text).context("this is no YAML")?;
-    let mut config = Config::default();
-    let Some(document) = documents.first().filter(|document| !document.is_null()) else {
-        return Ok(config);
-    };
-    for (key, value) in entries("the file", document)? {
-        match key {
-            "tls_server_config" => config.tls = parse_tls(value, directory)?,
-            "basic_auth_users" => config.users = users(value)?,
-            "http_server_config" => bail!(
-                "http_server_config is not supported: HTTP/1.1 is served, without further headers; remove it"
-            ),
-            _ => bail!("'{key}' is unknown: there are tls_server_config and basic_auth_users"),
-        }
-    }
-    Ok(config)
-}
-
-fn users(value: &Yaml<'_>) -> Result<BTreeMap<String, String>> {
-    let mut users = BTreeMap::new();
-    for (user, hash) in entries("basic_auth_users", value)? {
-        let hash = string(user, hash)?;
+pub fn parse(text: &str, directory: &Path) -> Result<Config> {
+    // An empty file has no document, of which a mapping could be made.
+    let said: Option<Said> = yaml::parse(text)?;
+    let said = said.unwrap_or_default();
+    for (user, hash) in &said.basic_auth_users {
         let is_hash = hash.parse::<bcrypt::HashParts>().is_ok();
         ensure!(
             is_hash,
             "basic_auth_users: that of '{user}' is no bcrypt hash; make one with `htpasswd -nBC 10 ''`"
         );
-        users.insert(user.to_owned(), hash.to_owned());
     }
-    Ok(users)
-}
-
-fn parse_tls(value: &Yaml<'_>, directory: &Path) -> Result<Option<Tls>> {
-    let (mut cert_file, mut key_file, mut client_ca_file) = (None, None, None);
-    let (mut client_auth, mut versions) = ("", [0, 1]);
-    for (key, value) in entries("tls_server_config", value)? {
-        let text = string(key, value);
-        let file = || text.as_ref().map(|name| Some(directory.join(name)));
-        match key {
-            "cert_file" => cert_file = file().map_err(copy)?,
-            "key_file" => key_file = file().map_err(copy)?,
-            "client_ca_file" => client_ca_file = file().map_err(copy)?,
-            "client_auth_type" => client_auth = text?,
-            "min_version" => versions[0] = version(text?)?,
-            "max_version" => versions[1] = version(text?)?,
-            _ => bail!(
-                "tls_server_config: '{key}' is unknown or not supported: there are cert_file, key_file, \
-                 client_ca_file, client_auth_type, min_version and max_version"
-            ),
-        }
-    }
-    let (Some(cert_file), Some(key_file)) = (cert_file, key_file) else {
-        bail!("tls_server_config: cert_file and key_file are needed");
-    };
-    let needs_client_cert = match client_auth {
-        "RequireAndVerifyClientCert" => true,
-        "" | "NoClientCert" | "VerifyClientCertIfGiven" => false,
-        other => bail!(
-            "tls_server_config: client_auth_type {other} is not supported: NoClientCert, \
-             VerifyClientCertIfGiven and RequireAndVerifyClientCert are"
-        ),
-    };
-    let verifies = needs_client_cert || client_auth == "VerifyClientCertIfGiven";
-    ensure!(
-        verifies == client_ca_file.is_some(),
-        "tls_server_config: client_ca_file and a client_auth_type that verifies belong together"
-    );
-    let [min_version, max_version] = versions;
-    ensure!(
-        min_version <= max_version,
-        "tls_server_config: min_version is above max_version"
-    );
-    Ok(Some(Tls {
-        cert_file,
-        key_file,
-        client_ca_file,
-        needs_client_cert,
-        min_version,
-        max_version,
-    }))
-}
-
-fn copy(e: &anyhow::Error) -> anyhow::Error {
-    anyhow::anyhow!("{e:#}")
-}
-
-fn version(name: &str) -> Result<u8> {
-    match name {
-        "TLS12" => Ok(0),
-        "TLS13" => Ok(1),
-        _ => bail!("tls_server_config: version {name} is not supported: TLS12 and TLS13 are"),
-    }
-}
-
-/// The entries of a mapping.
-fn entries<'y>(what: &str, value: &'y Yaml<'_>) -> Result<Vec<(&'y str, &'y Yaml<'y>)>> {
-    let mapping = value.as_mapping();
-    let mapping = mapping.with_context(|| format!("{what} is no mapping of names to values"))?;
-    let entries = mapping.iter().map(|(key, value)| {
-        let key = key.as_str();
-        Ok((
-            key.with_context(|| format!("{what}: a name is no text"))?,
-            value,
-        ))
-    });
-    entries.collect()
-}
-
-fn string<'y>(key: &str, value: &'y Yaml<'_>) -> Result<&'y str> {
-    value
-        .as_str()
-        .with_context(|| format!("the value of {key} is no text"))
+    let tls = said.tls_server_config;
+    Ok(Config {
+        tls: tls.map(|tls| tls.checked(directory)).transpose()?,
+        users: said.basic_auth_users,
+    })
 }
 
 #[cfg(test)]
@@ -313,7 +287,8 @@ mod tests {
         let tls = config.tls.unwrap();
         assert_eq!(tls.cert_file, Path::new("/etc/pingtrace/a.crt"));
         assert_eq!(tls.key_file, Path::new("/keys/a.key"));
-        assert_eq!((tls.min_version, tls.max_version), (1, 1));
+        assert_eq!(tls.min_version, Version::TLS13);
+        assert_eq!(tls.max_version, Version::TLS13);
         assert!(tls.needs_client_cert);
         assert_eq!(config.users["alice"], HASH);
         assert_eq!(parsed("").unwrap(), Config::default());
@@ -323,16 +298,19 @@ mod tests {
     fn what_is_not_done_is_refused_by_name() {
         let tls = "tls_server_config:\n  cert_file: a\n  key_file: b\n";
         for (text, words) in [
-            ("a: [".to_owned(), "no YAML"),
-            ("[]".to_owned(), "no mapping"),
-            ("tls_config: {}".to_owned(), "'tls_config' is unknown"),
+            ("a: [".to_owned(), "line 1: "),
+            ("[]".to_owned(), "line 1: expected mapping"),
+            (
+                "tls_config: {}".to_owned(),
+                "line 1: unknown field `tls_config`",
+            ),
             (
                 "http_server_config:\n  http2: true".to_owned(),
                 "http_server_config",
             ),
             (
                 format!("{tls}  cipher_suites: []"),
-                "'cipher_suites' is unknown",
+                "line 4: unknown field `cipher_suites`",
             ),
             (
                 format!("{tls}  client_auth_type: RequestClientCert"),
@@ -346,13 +324,16 @@ mod tests {
             ),
             (
                 "tls_server_config:\n  cert_file: a".to_owned(),
-                "key_file are needed",
+                "line 2: missing field `key_file`",
             ),
             (
                 "basic_auth_users:\n  bob: secret".to_owned(),
                 "'bob' is no bcrypt hash",
             ),
-            ("basic_auth_users:\n  bob: [1]".to_owned(), "bob is no text"),
+            (
+                "basic_auth_users:\n  bob: [1]".to_owned(),
+                "line 2: expected string",
+            ),
         ] {
             let refused = format!("{:#}", parsed(&text).unwrap_err());
             assert!(refused.contains(words), "{text}: {refused}");
