@@ -6,6 +6,7 @@
     reason = "raw sockets, signals and scheduling of the tools"
 )]
 
+mod agent;
 mod amplifier;
 mod arming;
 mod caches;

@@ -2,7 +2,6 @@
 
 use crate::diag::Companion;
 use crate::exit::Usage;
-use crate::kernel::lab_clock::LabClock;
 use crate::options::heading;
 use crate::output::metrics;
 use crate::output::screen::Color;
@@ -10,7 +9,7 @@ use crate::saved::{diff, replay};
 use crate::{client, doctor, selftest, server};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgGroup, CommandFactory, Parser, Subcommand};
+use clap::{Arg, ArgGroup, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
@@ -37,6 +36,7 @@ Examples:
 #[command(name = "pingtrace", version, max_term_width = 100, after_help = EXAMPLES)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(group = ArgGroup::new("role").required(true).args(["server", "client", "targets"]))]
+#[command(group = ArgGroup::new("probes").args(["client", "targets"]))]
 pub struct Cli {
     /// A subcommand, instead of a client or a server.
     #[command(subcommand)]
@@ -58,10 +58,6 @@ pub struct Cli {
     #[arg(long, global = true, help_heading = heading::OUTPUT)]
     pub utc: bool,
 
-    /// For laboratories: falsify the server's stamps by a known amount
-    #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "client")]
-    pub lab_clock: Option<LabClock>,
-
     /// Stamp the probes of any number of clients; -t, -I, --explain, --nslocal, --userid,
     /// --stat-interval (list whom it serves, as SIGUSR1 does at once) and --debug apply too
     #[arg(short, long, help_heading = heading::SERVER, conflicts_with_all = [
@@ -69,17 +65,12 @@ pub struct Cli {
     ])]
     pub server: bool,
 
-    /// With -s: how long the kernel programs stay attached after the last request; the next one
-    /// attaches them again. `infinity`: always, which a host that only forwards probes needs
-    #[arg(long, value_name = "T", default_value = "30s", value_parser = server::Linger::parse, conflicts_with = "client", help_heading = heading::SERVER)]
-    pub linger: server::Linger,
-
     #[command(flatten)]
     #[expect(
         missing_docs,
         reason = "a doc comment here would be the help of the program"
     )]
-    pub access: server::Access,
+    pub serving: server::Own,
 
     #[command(flatten)]
     #[expect(
@@ -89,10 +80,36 @@ pub struct Cli {
     pub metrics: metrics::Args,
 }
 
-/// What is neither client nor server.
+/// A server and a client in one process: stamps the probes of others, and probes others
+///
+/// The options are those of `pingtrace -s` and `pingtrace -c`. One that both have is given once, for
+/// both: --key-file, --metrics, --explain, --nslocal, --userid, --tunnel, -I, --stat-interval, --debug.
+/// -o, --log and -m say what becomes of the agent's own probes. It ends when its client does (-C, -t),
+/// and when either fails; its exit status is the client's, or 1.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = ArgGroup::new("probed").required(true).args(["client", "targets"]))]
+#[command(group = ArgGroup::new("server"), group = ArgGroup::new("probes"))]
+#[command(mut_args = hide_schedule)]
+#[expect(
+    missing_docs,
+    reason = "a doc comment here would be the help of the program"
+)]
+pub struct Agent {
+    #[command(flatten)]
+    pub args: client::Args,
+
+    #[command(flatten)]
+    pub serving: server::Own,
+
+    #[command(flatten)]
+    pub metrics: metrics::Args,
+}
+
+/// What is neither a client nor a server alone.
 #[derive(Clone, Debug, Subcommand)]
 #[expect(missing_docs, reason = "the arguments of each say what it does")]
 pub enum Command {
+    Agent(Box<Agent>),
     #[command(flatten)]
     Companion(Companion),
     Diff(diff::Args),
@@ -101,6 +118,32 @@ pub enum Command {
     /// Explain every segment, point and mark that the results name
     Segments,
     Selftest(selftest::Args),
+}
+
+/// An agent has no schedule: it is there all the time.
+fn hide_schedule(arg: Arg) -> Arg {
+    let is_hidden = matches!(arg.get_id().as_str(), "schedule" | "keep") || arg.is_hide_set();
+    arg.hide(is_hidden)
+}
+
+/// What to say where a server is asked for and a client.
+fn both_roles(error: &clap::Error) -> Option<String> {
+    let words = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| error.get(kind));
+    let words: Vec<&str> = words
+        .into_iter()
+        .flatten()
+        .flat_map(|value| match value {
+            ContextValue::String(word) => vec![word.as_str()],
+            ContextValue::Strings(words) => words.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    let has = |option: &str| words.iter().any(|word| word.starts_with(option));
+    (has("--server") && (has("--client") || has("--targets"))).then(|| {
+        "--server and --client (--targets) in one process are an agent: \
+         pingtrace agent -c HOST, without -s"
+            .to_owned()
+    })
 }
 
 /// What to say where a word that stands alone is probably the host: `pingtrace HOST`,
@@ -152,6 +195,38 @@ fn suggestion(error: &clap::Error) -> String {
     }
 }
 
+/// How to serve: by the options that a client has too, and those of a server alone.
+pub fn to_serve(both: &client::Args, own: &server::Own) -> server::Args {
+    server::Args {
+        time: both.time,
+        interface: both.interface.clone(),
+        tunnel: both.tunnel.clone(),
+        explain: both.explain,
+        nslocal: both.nslocal,
+        userid: both.userid,
+        linger: own.linger,
+        stat_interval: both.results.stat_interval,
+        key_file: both.key_file.clone(),
+        access: own.access.clone(),
+        debug: both.debug,
+        lab_clock: own.lab_clock,
+    }
+}
+
+impl Agent {
+    /// How its server serves: as long as its client runs.
+    pub fn to_serve(&self) -> Result<server::Args> {
+        if self.args.schedule.is_some() {
+            let why = "an agent is there all the time: --schedule is for pingtrace -c alone";
+            return Err(Usage(why.to_owned()).into());
+        }
+        Ok(server::Args {
+            time: None,
+            ..to_serve(&self.args, &self.serving)
+        })
+    }
+}
+
 impl Cli {
     /// The parsed command line; else what is wrong with it and what helps, in one line where that
     /// is known. Help and version are errors of clap's, too.
@@ -163,36 +238,18 @@ impl Cli {
     pub(crate) fn parse_words(args: &[OsString]) -> Result<Self> {
         Self::try_parse_from(args).map_err(|error| {
             let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-            match misplaced_host(&error, &args) {
+            match both_roles(&error).or_else(|| misplaced_host(&error, &args)) {
                 Some(remedy) => Usage(remedy).into(),
                 None => error.into(),
             }
         })
     }
 
-    /// What of the options says how to serve.
-    pub fn to_serve(&self) -> server::Args {
-        let Self { args, .. } = self;
-        server::Args {
-            time: args.time,
-            interface: args.interface.clone(),
-            tunnel: args.tunnel.clone(),
-            explain: args.explain,
-            nslocal: args.nslocal,
-            userid: args.userid,
-            linger: self.linger,
-            stat_interval: args.results.stat_interval,
-            key_file: args.key_file.clone(),
-            access: self.access.clone(),
-            debug: args.debug,
-            lab_clock: self.lab_clock,
-        }
-    }
-
     /// Whether libbpf's messages are wanted.
     pub fn debug(&self) -> bool {
         match &self.command {
             Some(Command::Companion(companion)) => companion.debug(),
+            Some(Command::Agent(agent)) => agent.args.debug,
             Some(
                 Command::Diff(_)
                 | Command::Doctor(_)

@@ -3,9 +3,10 @@
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub struct Control {
     reopen: Arc<AtomicBool>,
     summary: Arc<AtomicBool>,
     signals: Vec<i32>,
+    /// What [`Control::end`] makes readable.
+    wakes: Mutex<Vec<UnixStream>>,
 }
 
 /// What signals asked for since the last call.
@@ -87,7 +90,17 @@ impl Control {
         }
     }
 
-    /// A descriptor that becomes readable when any of the signals has set its flag.
+    /// Ends the run, as SIGTERM does.
+    pub fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut wake in wakes.iter() {
+            // One that is full is readable already.
+            let _ = wake.write(&[0]);
+        }
+    }
+
+    /// A descriptor that becomes readable when any of the signals has set its flag, or the run is to end.
     pub fn wake(&self) -> Result<UnixStream> {
         let (read, write) = UnixStream::pair().context("make the signal pipe")?;
         read.set_nonblocking(true).context("make the signal pipe")?;
@@ -95,6 +108,8 @@ impl Control {
             let write = write.try_clone().context("make the signal pipe")?;
             signal_hook::low_level::pipe::register(*signal, write).context("handle signals")?;
         }
+        let mut wakes = self.wakes.lock().unwrap_or_else(PoisonError::into_inner);
+        wakes.push(write);
         Ok(read)
     }
 

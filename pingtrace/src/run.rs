@@ -1,13 +1,13 @@
 //! From a parsed command line to an exit status.
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Agent, Cli, Command, to_serve};
 use crate::client::schedule;
 use crate::client::{self, Args};
 use crate::control::{Control, Hangup};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
-use crate::kernel::confine::{self, Mode};
+use crate::kernel::confine::{self, Mode, OtherFailed};
 use crate::options::Origin;
-use crate::output::metrics::{Board, Metrics};
+use crate::output::metrics::{self, Board, Metrics};
 use crate::output::printer;
 use crate::output::screen::Screen;
 use crate::output::story;
@@ -15,15 +15,17 @@ use crate::saved::{diff, replay};
 use crate::server;
 use crate::units;
 use crate::{doctor, selftest};
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use libbpf_rs::PrintLevel;
 use log::LevelFilter;
 use report::format::glossary;
 use report::printable::printable_lines;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 
 /// Does what the command line asks for.
 pub fn run(cli: &Cli) -> ExitCode {
@@ -118,20 +120,17 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Some(Command::Selftest(args)) => {
             until_signal(false, |control| selftest::run(args, control))
         }
-        None => {
-            let metrics = Metrics::start(&cli.metrics)?;
-            let board = metrics.as_ref().map(Metrics::board);
-            let outcome = if cli.server {
-                let args = cli.to_serve();
-                until_signal(args.key_file.is_some(), |control| {
+        Some(Command::Agent(args)) => with_metrics(&args.metrics, |board| agent(args, board)),
+        None => with_metrics(&cli.metrics, |board| {
+            if cli.server {
+                let args = to_serve(&cli.args, &cli.serving);
+                return until_signal(args.key_file.is_some(), |control| {
                     server::run(&args, control, board)
-                })
-            } else {
-                client(&cli.args, board)
-            };
-            let written = metrics.map_or(Ok(()), Metrics::finish);
-            outcome.and_then(|outcome| written.map(|()| outcome))
-        }
+                });
+            }
+            let control = Control::by_signals(Hangup::of_files(rereads(&cli.args)))?;
+            client(&cli.args, &control, board)
+        }),
     }
 }
 
@@ -141,19 +140,79 @@ fn until_signal(has_files: bool, run: impl FnOnce(&Control) -> Result<()>) -> Re
     run(&control).map(|()| Outcome::Answered)
 }
 
-fn client(args: &Args, board: Option<&Arc<Board>>) -> Result<Outcome> {
-    let scheduled = args.schedule.is_some();
+/// What runs has a board if metrics are wanted.
+fn with_metrics(
+    args: &metrics::Args,
+    run: impl FnOnce(Option<&Arc<Board>>) -> Result<Outcome>,
+) -> Result<Outcome> {
+    let metrics = Metrics::start(args)?;
+    let outcome = run(metrics.as_ref().map(Metrics::board));
+    let written = metrics.map_or(Ok(()), Metrics::finish);
+    outcome.and_then(|outcome| written.map(|()| outcome))
+}
+
+/// Whether a client has files that it reads or opens again.
+fn rereads(args: &Args) -> bool {
     let has_log = args.results.output.log(Origin::LiveRun).is_some();
-    let rereads = has_log || scheduled || args.targets.is_some();
-    let control = Control::by_signals(Hangup::of_files(rereads))?;
+    has_log || args.schedule.is_some() || args.targets.is_some()
+}
+
+fn client(args: &Args, control: &Control, board: Option<&Arc<Board>>) -> Result<Outcome> {
     // All captures of a schedule are of one target.
-    let only = board.filter(|_| scheduled).map(Board::target);
+    let only = board.filter(|_| args.schedule.is_some()).map(Board::target);
     let place = || only.clone().or_else(|| board.map(Board::target));
-    let capture = |args: &Args| client::run(args, &control, &place);
+    let capture = |args: &Args| client::run(args, control, &place);
     match &args.schedule {
-        Some(cron) => schedule::run(args, cron, &control, capture),
+        Some(cron) => schedule::run(args, cron, control, capture),
         None => capture(args),
     }
+}
+
+/// A server and a client, each with its thread: signals, metrics, the story and what they are confined to are one.
+fn agent(agent: &Agent, board: Option<&Arc<Board>>) -> Result<Outcome> {
+    let (args, serving) = (&agent.args, agent.to_serve()?);
+    let has_files = rereads(args) || args.key_file.is_some() || agent.metrics.web_config.is_some();
+    let hangup = Hangup::of_files(has_files);
+    let controls = [Control::by_signals(hangup)?, Control::by_signals(hangup)?];
+    let serve = |control: &Control| {
+        let _about = story::about(&"server".into());
+        server::run(&serving, control, board)
+    };
+    confine::expect_two_parts();
+    beside(&controls, serve, |control| client(args, control, board))
+}
+
+/// Runs both; when one has ended, however that is, the other one is ended, too.
+fn beside(
+    [serving, probing]: &[Control; 2],
+    serve: impl FnOnce(&Control) -> Result<()> + Send,
+    probe: impl FnOnce(&Control) -> Result<Outcome>,
+) -> Result<Outcome> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("server".into());
+        let thread = thread.spawn_scoped(scope, || part("server", probing, || serve(serving)));
+        let thread = thread.context("start the thread of the server")?;
+        let probed = part("client", serving, || probe(probing));
+        let served = thread.join().map_err(|_| anyhow!("the server panicked"))?;
+        match (served, probed) {
+            (Ok(()), probed) => probed,
+            (Err(e), Err(other)) if e.is::<OtherFailed>() => Err(other),
+            (Err(e), probed) => {
+                if let Some(other) = probed.err().filter(|other| !other.is::<OtherFailed>()) {
+                    log::error!("{other:#}");
+                }
+                Err(e.context("the server failed"))
+            }
+        }
+    })
+}
+
+/// Runs a part of an agent, and ends the other one.
+fn part<T>(name: &str, other: &Control, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    let result = catch_unwind(AssertUnwindSafe(run));
+    other.end();
+    confine::end_part();
+    result.unwrap_or_else(|_| Err(anyhow!("the {name} panicked")))
 }
 
 /// The story: stderr, one logger, libbpf's lines in it.
@@ -174,4 +233,53 @@ fn start_story(debug: bool) -> Result<()> {
 )]
 fn from_libbpf(_level: PrintLevel, message: String) {
     log::debug!("libbpf: {}", message.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    /// What becomes of an agent whose parts end like this.
+    fn outcome(
+        serve: impl FnOnce(&Control) -> Result<()> + Send,
+        probe: impl FnOnce(&Control) -> Result<Outcome>,
+    ) -> std::result::Result<Outcome, String> {
+        let controls = [Control::default(), Control::default()];
+        beside(&controls, serve, probe).map_err(|e| format!("{e:#}"))
+    }
+
+    /// When it has ended.
+    fn after<T>(control: &Control, result: T) -> Result<T> {
+        let mut wake = control.wake()?;
+        wake.set_nonblocking(false)?;
+        if !control.stopped() {
+            io::Read::read_exact(&mut wake, &mut [0])?;
+        }
+        assert!(control.stopped());
+        Ok(result)
+    }
+
+    #[test]
+    fn when_one_part_of_an_agent_ends_the_other_does() {
+        let serve = |control: &Control| after(control, ());
+        let probe = |control: &Control| after(control, Outcome::Unanswered);
+        assert_eq!(outcome(serve, |_| Ok(Outcome::Missed)), Ok(Outcome::Missed));
+        assert_eq!(outcome(|_| Ok(()), probe), Ok(Outcome::Unanswered));
+        let failed = outcome(|_| bail!("no maps"), probe).unwrap_err();
+        assert_eq!(failed, "the server failed: no maps");
+        assert_eq!(
+            outcome(serve, |_| bail!("no route")).unwrap_err(),
+            "no route"
+        );
+        let panicked = outcome(|_| panic!("as is tested"), probe).unwrap_err();
+        assert_eq!(panicked, "the server failed: the server panicked");
+        let panicked = outcome(serve, |_| panic!("as is tested")).unwrap_err();
+        assert_eq!(panicked, "the client panicked");
+        // What one part could not do because of the other is not what went wrong.
+        let both = outcome(|_| bail!("no maps"), |_| Err(OtherFailed.into()));
+        assert_eq!(both.unwrap_err(), "the server failed: no maps");
+        let both = outcome(|_| Err(OtherFailed.into()), |_| bail!("no route"));
+        assert_eq!(both.unwrap_err(), "no route");
+    }
 }

@@ -108,32 +108,54 @@ impl Linger {
     }
 }
 
-// A doc comment would be the help of the program.
-#[derive(Clone, Debug, Default, clap::Args)]
+// What a server alone has. A doc comment would be the help of the program.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 #[expect(
     missing_docs,
     reason = "a doc comment here would be the help of the program"
 )]
+pub struct Own {
+    /// How long a server's kernel programs stay attached after the last request; the next one
+    /// attaches them again. `infinity`: always, which a host that only forwards probes needs
+    #[arg(long, value_name = "T", default_value = "30s", value_parser = Linger::parse, conflicts_with = "probes", help_heading = heading::SERVER)]
+    pub linger: Linger,
+
+    /// For laboratories: falsify the server's stamps by a known amount
+    #[arg(long, value_name = "CLOCK", hide = true, conflicts_with = "probes")]
+    pub lab_clock: Option<LabClock>,
+
+    #[command(flatten)]
+    #[expect(
+        missing_docs,
+        reason = "a doc comment here would be the help of the program"
+    )]
+    pub access: Access,
+}
+
+// A doc comment would be the help of the program.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
 pub struct Access {
-    /// With -s: tell everybody everything: names, blame, and times of the clock. Without it and without
+    /// Server: tell everybody everything: names, blame, and times of the clock. Without it and without
     /// --key-file, a client learns stages and reasons of drops only
-    #[arg(long, conflicts_with_all = ["client", "key_file"], help_heading = heading::TRUST)]
+    #[arg(long, conflicts_with_all = ["probes", "key_file"], help_heading = heading::TRUST)]
     pub open: bool,
 
-    /// With -s: send nobody names of network namespaces, containers, pods and devices
-    #[arg(long, conflicts_with = "client", help_heading = heading::TRUST)]
+    /// Server: send nobody names of network namespaces, containers, pods and devices
+    #[arg(long, conflicts_with = "probes", help_heading = heading::TRUST)]
     pub private: bool,
 
-    /// With -s: stamp only the probes from these addresses or networks
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "client", help_heading = heading::TRUST)]
+    /// Server: stamp only the probes from these addresses or networks
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "probes", help_heading = heading::TRUST)]
     pub allow: Vec<IpNet>,
 
-    /// With -s: stamp none from these; of several networks that hold an address, the smallest counts
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "client", help_heading = heading::TRUST)]
+    /// Server: stamp none from these; of several networks that hold an address, the smallest counts
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network, conflicts_with = "probes", help_heading = heading::TRUST)]
     pub deny: Vec<IpNet>,
 
-    /// With -s: send version 0 clients all stamps, also in packets longer than their requests
-    #[arg(long, conflicts_with = "client", help_heading = heading::TRUST)]
+    /// Server: send version 0 clients all stamps, also in packets longer than their requests
+    #[arg(long, conflicts_with = "probes", help_heading = heading::TRUST)]
     pub v0: bool,
 }
 

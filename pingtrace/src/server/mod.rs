@@ -16,5 +16,5 @@ mod run;
 mod slot;
 mod stamp_sender;
 
-pub use args::{Access, Args, Linger};
+pub use args::{Args, Own};
 pub use run::{arrival_filters, run};

@@ -15,6 +15,8 @@ pub enum Mode {
         /// It sends names of namespaces and devices.
         names: bool,
     },
+    /// agent: both.
+    Agent,
     /// `--schedule`: each capture starts anew.
     Schedule,
     /// irqoff, nosched, runqlat.
@@ -36,7 +38,7 @@ impl Mode {
             // A device that comes back is bound to anew (-I).
             Self::Client => PROGRAMS.union(CapabilitySet::NET_RAW),
             // Devices that come back are stamped again; a socket for each address that was probed.
-            Self::Server { .. } => {
+            Self::Server { .. } | Self::Agent => {
                 let devices = CapabilitySet::NET_ADMIN;
                 PROGRAMS.union(devices).union(CapabilitySet::NET_RAW)
             }
@@ -80,7 +82,7 @@ impl Mode {
         // /proc/PID/ns/net of any process; entering a namespace.
         let namespaces = CapabilitySet::SYS_PTRACE.union(CapabilitySet::SYS_ADMIN);
         match self {
-            Self::Client | Self::Schedule | Self::Server { names: true } => {
+            Self::Client | Self::Agent | Self::Schedule | Self::Server { names: true } => {
                 Some(namespaces.union(symbols))
             }
             Self::Server { names: false } | Self::Watch | Self::Iofsstat | Self::Memleak => {
@@ -110,6 +112,7 @@ mod tests {
     fn the_documentation_names_the_same() {
         for (run, mode) in [
             ("client", Mode::Client),
+            ("agent", Mode::Agent),
             ("server", Mode::Server { names: true }),
             ("server", Mode::Server { names: false }),
             ("schedule", Mode::Schedule),

@@ -11,19 +11,20 @@ mod extra;
 mod files;
 pub mod keeper;
 mod lists;
+mod parts;
 mod restriction;
 mod threads;
 
 pub use extra::{allow_accepting, allow_reading, allow_writing};
 pub use lists::Mode;
+pub use parts::OtherFailed;
 
 use anyhow::{Context, Result, ensure};
+use parts::{Count, Parts};
 use restriction::{Refused, Restriction};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Confined once for ever: a schedule is before its captures are.
-static CONFINED: AtomicBool = AtomicBool::new(false);
+static PARTS: Parts = Parts::one();
 
 /// Before there is any other thread: nothing that is executed gets rights of its own.
 pub fn begin() -> Result<()> {
@@ -31,14 +32,33 @@ pub fn begin() -> Result<()> {
     rustix::thread::set_no_new_privs(true).context("give up new privileges (no_new_privs)")
 }
 
+/// This process will have two parts, a server and a client: each calls [`confine`], which returns when both have, and
+/// leaves both what an agent needs.
+pub fn expect_two_parts() {
+    PARTS.expect_two();
+}
+
+/// One of the two parts has ended.
+pub fn end_part() {
+    PARTS.end();
+}
+
 /// Leaves every thread of this process what `mode` needs to go on. `written`, `read`: the directories of its files.
 pub fn confine(mode: Mode, written: &[PathBuf], read: &[PathBuf]) -> Result<()> {
-    if CONFINED.swap(true, Ordering::Relaxed) {
-        return Ok(());
+    for directory in written {
+        allow_writing(directory);
     }
-    let mut extra = extra::taken();
-    extra.written.extend_from_slice(written);
-    extra.read.extend_from_slice(read);
+    for directory in read {
+        allow_reading(directory);
+    }
+    PARTS.ready(|count| match count {
+        Count::One => confine_all(mode),
+        Count::Two => confine_all(Mode::Agent),
+    })
+}
+
+fn confine_all(mode: Mode) -> Result<()> {
+    let extra = extra::taken();
     let keeper = Restriction::of_keeper(mode)?
         .map(keeper::start)
         .transpose()?;
