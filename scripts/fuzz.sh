@@ -24,7 +24,8 @@ the inputs of $CORPUS. The targets and what must hold for them are in pingtrace/
   histogram         the HdrHistograms in them
   archive           files that are compressed with gzip or zstd
   files             the files of /proc and /sys that are parsed
-  words             the command line, durations, sizes, objectives, schedules, clocks of laboratories, target lists
+  words             the command line, files of options, durations, sizes, objectives, schedules, clocks of
+                    laboratories, target lists
   metrics           requests for metrics, and the file that says who may
 
 New inputs and crashes are in $WORK/TARGET. --keep puts what increases the coverage into $CORPUS.

@@ -357,7 +357,9 @@ fn a_full_socket_is_the_clients_socket() {
     command.arg(program().get_program());
     command.args(args.split_whitespace());
     let child = start(&lab.client.ns, &mut command);
-    until("all probes are sent", || carried(&wire, 99, Direction::Request));
+    until("all probes are sent", || {
+        carried(&wire, 99, Direction::Request)
+    });
     let pid = child.id();
     kill(pid, libc::SIGSTOP);
     flood(&lab);

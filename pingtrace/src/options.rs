@@ -27,6 +27,8 @@ pub mod heading {
     pub const TRUST: &str = "Who learns what";
     /// Of the options of a run.
     pub const SERVER: &str = "Server";
+    /// Of all options.
+    pub const FILE: &str = "Options from a file";
 }
 
 // The help is that of a run; a companion has its own for what differs. A doc comment would be the

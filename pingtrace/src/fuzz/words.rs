@@ -1,6 +1,7 @@
 //! What users type: the command line, each kind of value in it, files of keys, and lists of targets.
 
 use crate::cli::Cli;
+use crate::cli::config::Config;
 use crate::client::target_list::file;
 use crate::kernel::lab_clock::LabClock;
 use crate::saved::diff::min_effect;
@@ -15,14 +16,17 @@ use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A command line that begins with the program's name, else a value of every kind.
+/// A command line that begins with the program's name, and behind its line a file of options; else a value of
+/// every kind.
 pub fn check(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else {
         return;
     };
     if text.starts_with("pingtrace ") {
-        let words: Vec<OsString> = text.split(' ').map(OsString::from).collect();
-        if let Err(error) = Cli::parse_words(&words) {
+        let (line, file) = text.split_once('\n').unwrap_or((text, ""));
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let file = Config::new("file".into(), file.into());
+        if let Err(error) = Cli::parse_with(&words, &file) {
             assert!(!error.to_string().is_empty());
         }
         return;

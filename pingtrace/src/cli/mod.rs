@@ -1,5 +1,7 @@
 //! The command line. Help texts are the doc comments.
 
+pub(crate) mod config; // options from a file
+
 use crate::diag::Companion;
 use crate::exit::Usage;
 use crate::options::heading;
@@ -10,7 +12,9 @@ use crate::{client, doctor, selftest, server};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgGroup, CommandFactory, Parser, Subcommand};
+use config::{Config, Typed};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,6 +52,11 @@ pub struct Cli {
         reason = "a doc comment here would be the help of the program"
     )]
     pub args: client::Args,
+
+    /// Take options from this file (TOML): `interval = "10ms"`, those of a subcommand in a table, `[irqoff]`.
+    /// An option of the command line replaces that of the file
+    #[arg(long, value_name = "FILE", global = true, help_heading = heading::FILE)]
+    pub config: Option<PathBuf>,
 
     /// Colour the names of owners and segments in text: client blue, receiver teal, wire out
     /// orange, wire in yellow, server red
@@ -228,16 +237,39 @@ impl Agent {
 }
 
 impl Cli {
-    /// The parsed command line; else what is wrong with it and what helps, in one line where that
-    /// is known. Help and version are errors of clap's, too.
+    /// The parsed command line, with the file that it names; else what is wrong and what helps, in one line
+    /// where that is known. Help and version are errors of clap's, too.
     pub fn from_args() -> Result<Self> {
-        Self::parse_words(&std::env::args_os().collect::<Vec<_>>())
+        let words: Vec<_> = std::env::args_os().collect();
+        let typed = Typed::new(Self::command(), &words);
+        match typed.as_ref().and_then(Typed::file) {
+            Some(file) => Self::parse_with(&words, &Config::read(&file)?),
+            None => Self::parse_words(&words, |_| None),
+        }
     }
 
-    /// The same of these words, of which the first is the name of the program.
-    pub(crate) fn parse_words(args: &[OsString]) -> Result<Self> {
+    /// These words, of which the first is the name of the program, with what they leave to a file.
+    pub(crate) fn parse_with(words: &[OsString], file: &Config) -> Result<Self> {
+        let mut command = Self::command();
+        let Some(typed) = Typed::new(command.clone(), words) else {
+            return Self::parse_words(words, |_| None);
+        };
+        command.build();
+        let given = file.options(&command, &typed.subcommands)?;
+        let words = Config::complete(words, &typed, &given);
+        Self::parse_words(&words, |error| file.located(error, &given))
+    }
+
+    /// These words alone; `locate`: what is wrong may come from a file.
+    fn parse_words(
+        args: &[OsString],
+        locate: impl Fn(&clap::Error) -> Option<Usage>,
+    ) -> Result<Self> {
         Self::try_parse_from(args).map_err(|error| {
             let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+            if let Some(found) = locate(&error) {
+                return found.into();
+            }
             match both_roles(&error).or_else(|| misplaced_host(&error, &args)) {
                 Some(remedy) => Usage(remedy).into(),
                 None => error.into(),
