@@ -12,7 +12,7 @@ pub use updates::Updates;
 use super::args::Args;
 use super::plan::{Memory, Plan};
 use crate::exit::Usage;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use listed::{Identity, Listed};
 use netns::Netlink;
 use report::model::Target;
@@ -156,7 +156,10 @@ impl TargetList {
         let Some(count) = self.args.ring else {
             return Ok(listed);
         };
-        let me = self.own_place(&listed)?;
+        let (me, local) = self.own_place(&listed)?;
+        let addresses = self.peers(&listed[me]).into_iter().map(|peer| peer.ip());
+        let apart = ring::apart(&listed[me], addresses, &local);
+        let (listed, me) = apart.unwrap_or((listed, me));
         let hosts: Vec<&str> = listed.iter().map(|target| &*target.host).collect();
         let probed: HashSet<&str> = ring::neighbours(&hosts, me, count as usize)
             .into_iter()
@@ -166,30 +169,28 @@ impl TargetList {
         Ok(listed.iter().filter(is_neighbour).cloned().collect())
     }
 
-    /// Which of the list this host is: by its name, else by an address.
-    fn own_place(&mut self, listed: &[Listed]) -> Result<usize> {
+    /// Which of the list this host is: by its name, else by an address, with those that are this host's.
+    fn own_place(&mut self, listed: &[Listed]) -> Result<(usize, Vec<IpAddr>)> {
         let own_name = crate::kernel::host::name();
         let is_name = |target: &Listed| Some(&target.host) == own_name.as_ref();
         if let Some(at) = listed.iter().position(is_name) {
-            return Ok(at);
+            return Ok((at, Vec::new()));
         }
         self.resolve(listed);
         let mut netlink = Netlink::open().context("look for this host's addresses (--ring)")?;
-        let mut is_local = |ip: IpAddr| {
-            let route = netlink.route_get(ip, None);
+        let mut is_local = |ip: &IpAddr| {
+            let route = netlink.route_get(*ip, None);
             !ip.is_loopback() && route.is_ok_and(|route| route.ifindex == LOOPBACK)
         };
-        let of_this_host = |target: &Listed| {
-            let mut peers = self.peers(target).into_iter();
-            peers.any(|peer| is_local(peer.ip()))
-        };
-        let place = listed.iter().position(of_this_host);
-        place.with_context(|| {
-            let name = own_name.unwrap_or_default();
-            format!(
-                "this host ('{name}') is not in the list, neither by name nor by address (--ring)"
-            )
-        })
+        for (at, target) in listed.iter().enumerate() {
+            let addresses = self.peers(target).into_iter().map(|peer| peer.ip());
+            let local: Vec<IpAddr> = addresses.filter(&mut is_local).collect();
+            if !local.is_empty() {
+                return Ok((at, local));
+            }
+        }
+        let name = own_name.unwrap_or_default();
+        bail!("this host ('{name}') is not in the list, neither by name nor by address (--ring)")
     }
 
     /// Finds the addresses of all names; one that has none now keeps those that it had.
