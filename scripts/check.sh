@@ -8,7 +8,7 @@ Usage: scripts/check.sh [--help]
 
 Checks formatting (Rust and C), clippy's lints as errors, shell scripts, the documentation's links,
 that each dependency is used and has a licence of scripts/licences.txt, that no files import each
-other in a circle (tests/imports), and that systemd finds the units little exposed. Runs all of them
+other in a circle (tests/imports), and units, dashboard, rules and manifests (scripts/dist/check.sh). Runs all of them
 and ends with an error if one of them failed.
 END
 }
@@ -36,7 +36,7 @@ c_format() {
     find bpf scripts tests \( -name '*.[ch]' \) -print0 | xargs -0 -r clang-format --dry-run -Werror
 }
 
-shell_scripts() { shellcheck -x scripts/*.sh scripts/fuzz/*.sh scripts/vm/*.sh .ci/run; }
+shell_scripts() { shellcheck -x scripts/*.sh scripts/dist/*.sh scripts/fuzz/*.sh scripts/vm/*.sh .ci/run; }
 
 metadata() { cargo metadata --locked --format-version 1 "$@"; }
 
@@ -76,14 +76,6 @@ documentation() {
     RUSTDOCFLAGS="$flags" cargo doc --locked --quiet --workspace --no-deps --document-private-items
 }
 
-# What systemd finds exposed, in tenths.
-units() {
-    local unit
-    for unit in scripts/dist/*.service; do
-        systemd-analyze security --offline=true --threshold=25 --no-pager "$unit" >/dev/null || return
-    done
-}
-
 imports() { cargo run --locked --quiet --package imports; }
 
 check "rust formatting" cargo fmt --all --check
@@ -94,7 +86,7 @@ check "licences" licences
 check "clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 check "documentation" documentation
 check "circles of imports" imports
-check "exposure of the units" units
+check "what is deployed" scripts/dist/check.sh
 
 if ((${#failed[@]})); then
     printf 'check: failed: %s\n' "${failed[@]}" >&2

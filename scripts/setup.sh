@@ -4,7 +4,8 @@ set -euo pipefail
 
 readonly MIN_RUST=1.88
 readonly PACKAGES=(clang gcc make pkg-config libelf-dev zlib1g-dev clang-format iproute2
-    e2fsprogs xfsprogs btrfs-progs mount util-linux nftables jq shellcheck systemd curl openssl)
+    e2fsprogs xfsprogs btrfs-progs mount util-linux nftables jq shellcheck systemd curl openssl
+    python3-venv)
 
 usage() {
     cat <<END

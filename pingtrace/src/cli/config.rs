@@ -411,6 +411,21 @@ mod tests {
         }
     }
 
+    /// The file in the manifest for Kubernetes is one, and makes an agent.
+    #[test]
+    fn the_manifest_has_options_of_an_agent() {
+        let manifest = include_str!("../../../scripts/dist/kubernetes/pingtrace.yaml");
+        let (_, file) = manifest.split_once("  pingtrace.toml: |\n").unwrap();
+        let lines = file.lines().map_while(|line| line.strip_prefix("    "));
+        let file = lines.collect::<Vec<_>>().join("\n");
+        let cli = parse("pingtrace agent", &file).unwrap();
+        let Some(crate::cli::Command::Agent(agent)) = cli.command else {
+            panic!("another subcommand");
+        };
+        assert_eq!((agent.args.ring, agent.args.client.len()), (Some(4), 0));
+        assert!(agent.args.targets.is_some() && agent.metrics.listen.is_some());
+    }
+
     #[test]
     fn what_is_typed_replaces_what_the_file_says() {
         let file =

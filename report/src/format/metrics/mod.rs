@@ -13,4 +13,6 @@ pub use room::Room;
 pub use view::{NodeTotals, NodeView, Process, ServerView, TargetView};
 
 #[cfg(test)]
+mod deployed; // what others name of it
+#[cfg(test)]
 mod tests;

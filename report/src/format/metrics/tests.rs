@@ -72,7 +72,11 @@ fn target(name: &str) -> TargetView {
     target
 }
 
-fn families(targets: &[TargetView], server: Option<&ServerView>, room: &mut Room) -> Vec<Family> {
+pub(super) fn families(
+    targets: &[TargetView],
+    server: Option<&ServerView>,
+    room: &mut Room,
+) -> Vec<Family> {
     let mut totals = NodeTotals::default();
     for target in targets {
         totals.add(target);
@@ -199,7 +203,7 @@ fn the_users_labels_are_on_the_targets_series_and_take_no_others_place() {
 }
 
 /// Everything that can go wrong does, at every target.
-fn worst(peers: usize) -> Vec<TargetView> {
+pub(super) fn worst(peers: usize) -> Vec<TargetView> {
     let worst = |peer: usize| {
         let mut target = target(&format!("10.0.0.{peer}"));
         for segment in Segment::VARIANTS
