@@ -135,7 +135,7 @@ fn hide_schedule(arg: Arg) -> Arg {
     arg.hide(is_hidden)
 }
 
-/// What to say where a server is asked for and a client.
+/// What to say where a server is asked for and a client, or a client with what a server alone has.
 fn both_roles(error: &clap::Error) -> Option<String> {
     let words = [ContextKind::InvalidArg, ContextKind::PriorArg].map(|kind| error.get(kind));
     let words: Vec<&str> = words
@@ -148,10 +148,22 @@ fn both_roles(error: &clap::Error) -> Option<String> {
         })
         .collect();
     let has = |option: &str| words.iter().any(|word| word.starts_with(option));
-    (has("--server") && (has("--client") || has("--targets"))).then(|| {
-        "--server and --client (--targets) in one process are an agent: \
-         pingtrace agent -c HOST, without -s"
-            .to_owned()
+    if has("--server") && (has("--client") || has("--targets")) {
+        return Some(
+            "--server and --client (--targets) in one process are an agent: \
+             pingtrace agent -c HOST, without -s"
+                .to_owned(),
+        );
+    }
+    // Where a group is in conflict, clap names all of its options.
+    let server_alone = words
+        .first()
+        .filter(|_| has("--client") && has("--targets"))?;
+    let is_one = !server_alone.starts_with("--client") && !server_alone.starts_with("--targets");
+    is_one.then(|| {
+        format!(
+            "{server_alone} is of a server (-s) or an agent, and cannot be used with --client or --targets"
+        )
     })
 }
 
