@@ -49,6 +49,7 @@ mod refuse;
 mod replay;
 mod runqlat;
 mod selftest;
+mod service;
 mod signals;
 mod softirq;
 mod stalls;

@@ -3,7 +3,7 @@
 use crate::cli::{Agent, Cli, Command, to_serve};
 use crate::client::schedule;
 use crate::client::{self, Args};
-use crate::control::{Control, Hangup};
+use crate::control::{Control, Hangup, Service};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
 use crate::kernel::confine::{self, Mode, OtherFailed};
 use crate::options::Origin;
@@ -128,7 +128,8 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
                     server::run(&args, control, board)
                 });
             }
-            let control = Control::by_signals(Hangup::of_files(rereads(&cli.args)))?;
+            let hangup = Hangup::of_files(rereads(&cli.args));
+            let control = Control::by_signals(hangup, &Service::from_env())?;
             client(&cli.args, &control, board)
         }),
     }
@@ -136,7 +137,7 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
 
 /// What has no outcome but its end, until a signal.
 fn until_signal(has_files: bool, run: impl FnOnce(&Control) -> Result<()>) -> Result<Outcome> {
-    let control = Control::by_signals(Hangup::of_files(has_files))?;
+    let control = Control::by_signals(Hangup::of_files(has_files), &Service::from_env())?;
     run(&control).map(|()| Outcome::Answered)
 }
 
@@ -173,7 +174,9 @@ fn agent(agent: &Agent, board: Option<&Arc<Board>>) -> Result<Outcome> {
     let (args, serving) = (&agent.args, agent.to_serve()?);
     let has_files = rereads(args) || args.key_file.is_some() || agent.metrics.web_config.is_some();
     let hangup = Hangup::of_files(has_files);
-    let controls = [Control::by_signals(hangup)?, Control::by_signals(hangup)?];
+    let service = Service::from_env();
+    let control = || Control::by_signals(hangup, &service);
+    let controls = [control()?, control()?];
     let serve = |control: &Control| {
         let _about = story::about(&"server".into());
         server::run(&serving, control, board)

@@ -108,6 +108,14 @@ bounded() {
     done
 }
 
+# tells UNIT WORDS: systemd knows that it is ready, what it does, and that its loops go on.
+tells() {
+    local said
+    said="$(property StatusText "$1") $(property WatchdogTimestampMonotonic "$1")"
+    echo "$said"
+    [ "$(property Type "$1")" = notify ] && echo "$said" | grep -q "$2.* [1-9]"
+}
+
 # own_user UNIT: it runs as one of those that systemd makes for a service.
 own_user() {
     local user
@@ -183,6 +191,7 @@ blamed() {
 
 server() {
     check "server: serves" serves
+    check "server: says what it does" within 3 tells "$SERVER" "server: idle, 0 sessions"
     check "server: warns of nothing" warns_of_nothing "$SERVER"
     check "server: bounding set and ambient capabilities" bounded "$SERVER" \
         cap_net_raw cap_bpf cap_perfmon cap_net_admin cap_syslog
@@ -200,6 +209,7 @@ client() {
     options "$peer" -i 27ms "$@"
     check "client of $peer: starts" starts "$unit" Started
     check "client of $peer: records probes" within 60 recorded "$(log_of "$peer")" 50
+    check "client of $peer: says what it does" within 3 tells "$unit" "client: probes $peer"
     check "client of $peer: warns of nothing" warns_of_nothing "$unit"
     check "client of $peer: bounding set and ambient capabilities" bounded "$unit" \
         cap_net_raw cap_bpf cap_perfmon cap_syslog
@@ -268,6 +278,7 @@ client "$FAR" --explain
 explained "$FAR"
 ends "$NEAR"
 ends "$FAR"
+check "server: says whom it serves" within 3 tells "$SERVER" "server: armed, [1-9][0-9]* sessions"
 check "server: every thread is still confined" keeps "$SERVER" \
     cap_net_raw cap_bpf cap_perfmon cap_net_admin
 check "server: ends well" ended_well "$SERVER"

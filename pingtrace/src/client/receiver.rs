@@ -5,6 +5,7 @@ use super::index::ProbeIndex;
 use super::joining::Joining;
 use super::sender::Adaptive;
 use super::target::{Ended, Target};
+use super::target_list::Updates;
 use super::this_host::ThisHost;
 use crate::capture::explain;
 use crate::control::{Asked, Control};
@@ -45,6 +46,8 @@ pub struct Receiver<'a, 'k> {
     turn_ns: u64,
     /// What signals asked for, until every target has done it: how many have not.
     asked: (Asked, usize),
+    /// Files are being opened again.
+    is_reloading: bool,
     buffer: Vec<MaybeUninit<u8>>,
 }
 
@@ -63,6 +66,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             turn: 0,
             turn_ns: 0,
             asked: (Asked::default(), 0),
+            is_reloading: false,
             buffer: vec![MaybeUninit::uninit(); MAX_MESSAGE],
         }
     }
@@ -280,6 +284,11 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.take_explanations();
             self.here.follow_receivers();
             self.follow_list(now);
+            self.follow_reload(control);
+            control.part().goes_on(now, || Some(self.status()));
+        }
+        if count == 0 {
+            self.asked(control);
         }
         while now >= self.turn_ns && count > 0 {
             self.turn = (self.turn + 1) % self.targets.len();
@@ -298,10 +307,32 @@ impl<'a, 'k> Receiver<'a, 'k> {
         now
     }
 
+    /// What is probed, for the service manager.
+    pub fn status(&self) -> String {
+        match &self.targets[..] {
+            [target] => format!("client: probes {}", target.shared.plan.host),
+            targets => format!("client: probes {} targets", targets.len()),
+        }
+    }
+
+    /// Files were opened again, if the list of targets and every target have.
+    fn follow_reload(&mut self, control: &Control) {
+        let updates = self.joining.updates.as_ref();
+        let is_read = updates.is_none_or(Updates::has_reloaded);
+        if self.is_reloading && self.asked.1 == 0 && is_read {
+            self.joining.take_updates();
+            self.is_reloading = !self.joining.waiting.is_empty();
+            if !self.is_reloading {
+                control.part().reloaded();
+            }
+        }
+    }
+
     /// What signals ask of the target whose turn it is.
     fn asked(&mut self, control: &Control) -> Asked {
         if self.asked.1 == 0 {
             let asked = control.asked();
+            self.is_reloading |= asked.reopen;
             if let Some(updates) = self.joining.updates.as_ref().filter(|_| asked.reopen) {
                 updates.reload();
             }

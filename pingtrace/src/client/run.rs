@@ -132,6 +132,7 @@ fn capture(
     };
     let mut receiver = Receiver::new(here, joining);
     receiver.join_all();
+    control.part().begins(&receiver.status());
     if args.adaptive {
         receiver.adaptive(control);
     } else {
@@ -141,6 +142,9 @@ fn capture(
             // Else the sender would wait for more.
             receiver.close();
         });
+    }
+    if args.schedule.is_none() || control.stopped() {
+        control.part().stops();
     }
     Ok(receiver.finish())
 }

@@ -11,13 +11,12 @@ use crate::output::destinations::Destinations;
 use crate::output::entry::Entry;
 use crate::output::picture::{DATED, prune};
 use crate::output::story;
-use crate::units::realtime_ns;
+use crate::units::{monotonic_ns, realtime_ns};
 use anyhow::{Context, Result, bail};
 use chrono::{DateTime, Local};
 use croner::Cron;
 use report::format::json::{self, NoCapture};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -47,7 +46,9 @@ pub fn run(
         let next = cron
             .find_next_occurrence(&after, false)
             .context("the schedule (--schedule) has no further tick")?;
-        log::info!("next capture at {}", next.format("%Y-%m-%d %H:%M:%S"));
+        let waits = format!("next capture at {}", next.format("%Y-%m-%d %H:%M:%S"));
+        log::info!("{waits}");
+        control.part().begins(&waits);
         if !wait_until(next, control, &captures) {
             return captures.outcome();
         }
@@ -143,20 +144,26 @@ fn note(args: &Args, what: NoCapture, why: &str) {
 /// Returns false if a signal came first. The clock is read anew each time, as it may be set.
 fn wait_until(time: DateTime<Local>, control: &Control, captures: &Captures) -> bool {
     while Local::now() < time {
+        control.part().goes_on(monotonic_ns(), || None);
+        let asked = control.asked();
         // There is no log to reopen meanwhile.
-        if control.asked().summary {
+        if asked.reopen {
+            control.part().reloaded();
+        }
+        if asked.summary {
             log::info!(
                 "{captures}; the next at {}",
                 time.format("%Y-%m-%d %H:%M:%S")
             );
         }
-        if control.stop.load(Ordering::Relaxed) {
+        if control.stopped() {
+            control.part().stops();
             return false;
         }
         let left = (time - Local::now()).to_std().unwrap_or_default();
         thread::sleep(left.min(TICK));
     }
-    !control.stop.load(Ordering::Relaxed)
+    !control.stopped()
 }
 
 /// The moment after which the next tick is looked for.

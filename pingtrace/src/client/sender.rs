@@ -394,7 +394,9 @@ impl Sender {
     pub fn run(mut self, control: &Control) {
         // Exact timers instead of the default slack of 50 us.
         let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+        let pulse = control.part().pulse();
         while !control.stopped() {
+            pulse.beats();
             self.take_changes();
             match self.due.peek() {
                 Some(Reverse((due, session))) => {

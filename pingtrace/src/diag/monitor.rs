@@ -150,6 +150,9 @@ impl<'a> Monitor<'a> {
     ) -> Result<()> {
         confine(Mode::Watch, &self.sink.directories(), &[])?;
         let time = watching.time();
+        control
+            .part()
+            .begins(&format!("{}: watches", self.kind.name()));
         let (start, end) = (Instant::now(), time.map(|t| Instant::now() + t));
         let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));
         log::info!("{}: watching. {} {takes}", self.kind.name(), self.floor);
@@ -172,6 +175,7 @@ impl<'a> Monitor<'a> {
                 self.sink.report_so_far(self.summary(&detector));
             }
             if last {
+                control.part().stops();
                 return self.finish(&mut detector);
             }
             let events = self.tally.events();

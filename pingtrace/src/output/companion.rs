@@ -68,6 +68,7 @@ impl Sink {
         let asked = control.asked();
         if asked.reopen {
             self.to.reopen();
+            control.part().reloaded();
         }
         asked.summary
     }

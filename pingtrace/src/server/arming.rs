@@ -163,13 +163,22 @@ impl Arming {
         self.before_ns += since.map_or(0, |since| now.saturating_sub(since));
     }
 
+    /// How it is, in a word or two.
+    pub fn state(&self) -> &'static str {
+        match (self.linger_ns, self.since_ns) {
+            (None, _) => "always armed",
+            (_, Some(_)) => "armed",
+            (_, None) => "idle",
+        }
+    }
+
     /// How it was, at `now`. `unseen`: requests that came before the programs were attached.
     pub fn line(&self, now: u64, unseen: u64) -> String {
+        let is = self.state();
         if self.linger_ns.is_none() {
-            return "always armed".to_owned();
+            return is.to_owned();
         }
         let this = self.since_ns.map(|since| now.saturating_sub(since));
-        let is = if this.is_some() { "armed" } else { "idle" };
         let all = duration(self.before_ns + this.unwrap_or(0));
         let times = self.times;
         format!("{is}; armed {times} times so far, for {all} in all; {unseen} requests came before")

@@ -98,8 +98,14 @@ pub fn run(args: &Args, control: &Control, board: Option<&Arc<Board>>) -> Result
     let mut timer = Timer::new(args, start_ns);
     let mut published = Published::new(board);
     log::info!("serving; stop with SIGINT or SIGTERM");
+    control.part().begins(&status(&arming, &sender));
     while !timer.is_over() || sender.wake_at(None).is_some() {
-        let due = arming.wake_at().into_iter().chain(published.wake_at());
+        let due = [
+            arming.wake_at(),
+            published.wake_at(),
+            control.part().wake_at(),
+        ];
+        let due = due.into_iter().flatten();
         let until = timer.wake_at(sender.wake_at(due.min()));
         wait(&ring, &hooks.devices, &signals, until)?;
         ring.consume()
@@ -112,32 +118,49 @@ pub fn run(args: &Args, control: &Control, board: Option<&Arc<Board>>) -> Result
         {
             log::warn!("{line}");
         }
-        match hooks.devices.update() {
-            Ok(any) => sender.devices_changed(any),
-            Err(e) => log::warn!("{e:#}; a device that has come or gone may be missed"),
-        }
+        follow_devices(&mut hooks, &mut sender);
         // Several signals at once are one wake-up: their flags say what they ask for.
         let _ = signals.read(&mut [0; 64]);
         let asked = control.asked();
-        if asked.reopen && keys.reread() {
-            sender.keys = keys.keys();
-            refused.keys_changed();
+        if asked.reopen {
+            reread(&mut keys, &mut sender, &mut refused);
+            control.part().reloaded();
         }
         if asked.summary | timer.is_report_due() {
             report(&hooks, &mut sender, &mut refused);
             summarize(&hooks, &arming, &sender);
         }
-        published.publish(monotonic_ns(), || view(&hooks, &sender));
+        let now = monotonic_ns();
+        published.publish(now, || view(&hooks, &sender));
+        let status = || Some(status(&arming, &sender));
+        control.part().goes_on(now, status);
         if control.stopped() {
             break;
         }
     }
+    control.part().stops();
     summarize(&hooks, &arming, &sender);
     meter.most_in_use = hooks.tracer.table.waiting();
     meter.evicted = hooks.tracer.losses().evicted;
     log_cost(&meter, monotonic_ns() - start_ns);
     drop(sockets);
     Ok(())
+}
+
+/// Takes devices that have come or gone.
+fn follow_devices(hooks: &mut Hooks<'_>, sender: &mut StampSender) {
+    match hooks.devices.update() {
+        Ok(any) => sender.devices_changed(any),
+        Err(e) => log::warn!("{e:#}; a device that has come or gone may be missed"),
+    }
+}
+
+/// Reads the file of keys again.
+fn reread(keys: &mut ServerKeys, sender: &mut StampSender, refused: &mut RefusedSources) {
+    if keys.reread() {
+        sender.keys = keys.keys();
+        refused.keys_changed();
+    }
 }
 
 /// How long it may stay armed. Without a socket nothing would arm it again, and where programs come and go by
@@ -390,6 +413,12 @@ fn summarize(hooks: &Hooks<'_>, arming: &Arming, sender: &StampSender) {
     for (what, count) in refused::by_cause(&tracer.refused()) {
         log::warn!("requests {what}: {count}");
     }
+}
+
+/// For the service manager.
+fn status(arming: &Arming, sender: &StampSender) -> String {
+    let sessions = sender.clients.count_served();
+    format!("server: {}, {sessions} sessions", arming.state())
 }
 
 /// Whom it serves and whom it refuses.

@@ -3,7 +3,7 @@
 use super::{TargetList, Update};
 use anyhow::{Context, Result};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,20 +14,26 @@ const TICK: Duration = Duration::from_millis(100);
 /// What changes in the list, as it changes.
 pub struct Updates {
     changes: Receiver<Update>,
-    /// Read the list now.
-    reload: Arc<AtomicBool>,
+    reloads: Arc<Reloads>,
     over: Arc<AtomicBool>,
+}
+
+/// How often the list was to be read at once, and how often that was done.
+#[derive(Default)]
+struct Reloads {
+    asked: AtomicU64,
+    done: AtomicU64,
 }
 
 impl Updates {
     /// Resolves names again each time `every` has passed.
     pub fn start(list: TargetList, every: Duration) -> Result<Self> {
         let (to, changes) = channel();
-        let (reload, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let (reloads, over) = (Arc::<Reloads>::default(), Arc::<AtomicBool>::default());
         let keeper = Keeper {
             list,
             every,
-            reload: Arc::clone(&reload),
+            reloads: Arc::clone(&reloads),
             over: Arc::clone(&over),
         };
         let thread = thread::Builder::new().name("targets".into());
@@ -36,14 +42,20 @@ impl Updates {
             .context("start the thread that resolves targets")?;
         Ok(Self {
             changes,
-            reload,
+            reloads,
             over,
         })
     }
 
     /// Reads the list now, after SIGHUP.
     pub fn reload(&self) {
-        self.reload.store(true, Ordering::Relaxed);
+        self.reloads.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether that is done: what has changed is next.
+    pub fn has_reloaded(&self) -> bool {
+        let Reloads { asked, done } = &*self.reloads;
+        done.load(Ordering::Acquire) == asked.load(Ordering::Relaxed)
     }
 
     /// The next change, if there is one.
@@ -61,7 +73,7 @@ impl Drop for Updates {
 struct Keeper {
     list: TargetList,
     every: Duration,
-    reload: Arc<AtomicBool>,
+    reloads: Arc<Reloads>,
     over: Arc<AtomicBool>,
 }
 
@@ -69,7 +81,9 @@ impl Keeper {
     fn run(mut self, to: &Sender<Update>) {
         let mut due = Instant::now() + self.every;
         while !self.over.load(Ordering::Relaxed) {
-            let is_asked = self.reload.swap(false, Ordering::Relaxed);
+            let Reloads { asked, done } = &*self.reloads;
+            let asked = asked.load(Ordering::Relaxed);
+            let is_asked = asked != done.load(Ordering::Relaxed);
             if !is_asked && !self.list.has_changed() && Instant::now() < due {
                 thread::sleep(TICK);
                 continue;
@@ -83,6 +97,7 @@ impl Keeper {
                 }
                 Err(e) => log::error!("{e:#}; the targets stay as they are"),
             }
+            done.store(asked, Ordering::Release);
             due = Instant::now() + self.every;
         }
     }

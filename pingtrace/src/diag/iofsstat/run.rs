@@ -27,6 +27,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     let mut sink = Sink::open(&args.output(), "iofsstat", "")?;
     let mut monitor = Monitor::new(args, selected, ids, &mut programs)?;
     confine(Confined::Iofsstat, &sink.directories(), &[])?;
+    control.part().begins("iofsstat: counts");
     log::info!("counting; a cycle takes {:?}", args.interval);
     let mut history = sink.draws().then(History::default);
     let end = args.end(Instant::now());
@@ -53,6 +54,7 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
             break;
         }
     }
+    control.part().stops();
     let mut summary = monitor.summary(&programs);
     if let Some(process) = process.filter(Process::has_ended) {
         let note = format!("process {} (-p) has ended", process.id);

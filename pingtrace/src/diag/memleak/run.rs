@@ -47,11 +47,13 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
     );
     let mut sink = Sink::open(&args.common.output, "memleak", &memleak_header())?;
     confine(Mode::Memleak, &sink.directories(), &[])?;
+    control.part().begins("memleak: watches");
     monitor.observe(control, &mut sink);
     let mut findings = monitor.settle(control, &mut sink);
     if let Some(reclaim) = reclaim {
         findings = monitor.put_to_the_test(findings, reclaim, control);
     }
+    control.part().stops();
     monitor.report(&findings, sink)?;
     monitor.failure.map_or(Ok(()), Err)
 }

@@ -1,5 +1,10 @@
-//! What signals ask a run to do.
+//! What signals ask a run to do, and what a service manager is told of it.
 
+mod service;
+
+pub use service::{Part, Pulse, Service};
+
+use crate::units::monotonic_ns;
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 use std::fs;
@@ -31,7 +36,7 @@ impl Hangup {
     }
 }
 
-/// Flags set by signals: end the run; open files again; print the summary so far.
+/// Flags set by signals: end the run; open files again; print the summary so far. And the service manager.
 #[derive(Debug, Default)]
 pub struct Control {
     /// Set by SIGINT, SIGTERM, or a SIGHUP that ends the run.
@@ -41,6 +46,7 @@ pub struct Control {
     signals: Vec<i32>,
     /// What [`Control::end`] makes readable.
     wakes: Mutex<Vec<UnixStream>>,
+    part: Part,
 }
 
 /// What signals asked for since the last call.
@@ -53,9 +59,12 @@ pub struct Asked {
 }
 
 impl Control {
-    /// Installs the signal handlers that set the flags.
-    pub fn by_signals(hangup: Hangup) -> Result<Self> {
-        let mut control = Self::default();
+    /// Installs the signal handlers that set the flags; `service`: who is told of the run.
+    pub fn by_signals(hangup: Hangup, service: &Service) -> Result<Self> {
+        let mut control = Self {
+            part: service.part(),
+            ..Self::default()
+        };
         let at_hangup = match hangup {
             Hangup::Reopen => Some(&control.reopen),
             Hangup::Stop => Some(&control.stop).filter(|_| !is_ignored(SIGHUP)),
@@ -82,12 +91,19 @@ impl Control {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Takes what was asked for since the last call.
+    /// Takes what was asked for since the last call; [`Part::reloaded`] says that files were opened again.
     pub fn asked(&self) -> Asked {
+        let reopen = self.reopen.swap(false, Ordering::Relaxed);
+        self.part.reloads(reopen);
         Asked {
-            reopen: self.reopen.swap(false, Ordering::Relaxed),
+            reopen,
             summary: self.summary.swap(false, Ordering::Relaxed),
         }
+    }
+
+    /// What the service manager is told of.
+    pub fn part(&self) -> &Part {
+        &self.part
     }
 
     /// Ends the run, as SIGTERM does.
@@ -116,6 +132,7 @@ impl Control {
     /// Sleeps until then; `false` when the run is to end.
     pub fn sleep_until(&self, until: Instant) -> bool {
         loop {
+            self.part.goes_on(monotonic_ns(), || None);
             let left = until.saturating_duration_since(Instant::now());
             if self.stopped() || left.is_zero() {
                 return !self.stopped();
