@@ -33,3 +33,6 @@ pub mod slo; // whether it met its objectives
 // Two runs.
 pub mod confidence; // how sure a difference is
 pub mod diff; // side by side
+
+// Runs of many hosts.
+pub mod mesh; // which host is slow for all its peers

@@ -4,6 +4,7 @@ pub mod doctor; // what was found on a host, for people
 mod flow_table; // a part of the text
 pub mod glossary; // what the names in the results mean
 pub mod json; // one object a line
+pub mod mesh; // hosts that probe each other
 pub mod metrics; // for Prometheus
 mod places; // columns of namespaces and devices
 pub mod saved; // a run read back

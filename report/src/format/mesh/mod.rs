@@ -1,0 +1,7 @@
+//! A matrix of hosts, for people and for programs.
+
+mod json;
+mod text;
+
+pub use json::json;
+pub use text::text;
