@@ -11,7 +11,7 @@ use crate::output::metrics::{self, Board, Metrics};
 use crate::output::printer;
 use crate::output::screen::Screen;
 use crate::output::story;
-use crate::saved::{diff, replay};
+use crate::saved::{diff, mesh, replay};
 use crate::server;
 use crate::units;
 use crate::{doctor, selftest};
@@ -107,6 +107,11 @@ fn dispatch(cli: &Cli) -> Result<Outcome> {
         Some(Command::Doctor(args)) => doctor::run(args).map(|()| Outcome::Answered),
         Some(Command::Companion(companion)) => {
             until_signal(companion.has_log(), |control| companion.run(control))
+        }
+        Some(Command::Mesh(args)) => {
+            let opened = mesh::Opened::new(args)?;
+            confine::confine(Mode::Saved, &opened.written(), &[])?;
+            mesh::run(args, &opened).map(|()| Outcome::Answered)
         }
         Some(Command::Replay(args)) => {
             let files = replay::OpenFiles::new(args)?;

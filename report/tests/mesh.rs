@@ -9,6 +9,8 @@ use fleet::{Fault, Fleet};
 use report::analysis::mesh::{
     Direct, Finding, Matrix, Part, Problem, Subject, Unknown, answer, judge,
 };
+use report::draw::{Format, Picture, render};
+use report::format::mesh::{json, text};
 
 /// The three of the fleet of 200.
 const THREE: [(usize, Fault); 3] = [
@@ -465,5 +467,40 @@ fn holes_do_not_mislead() {
         let matrix = judge(mesh);
         let expected = [(7, Problem::Slow), (30, Problem::Lossy)];
         assert_eq!(single(&matrix), BTreeSet::from(expected));
+    }
+}
+
+/// What is shown of 200 hosts stays small, and has the names of the bad ones.
+#[test]
+fn the_picture_and_the_text_of_200_hosts_are_readable() {
+    let fleet = Fleet {
+        bad: THREE.to_vec(),
+        ..Fleet::default()
+    };
+    let matrix = judge(fleet.mesh(1));
+    let svg = render(Picture::Mesh(&matrix), Format::Svg).unwrap();
+    let svg = String::from_utf8(svg).unwrap();
+    for name in ["n017", "n080", "n133"] {
+        assert!(svg.contains(name), "{name}");
+    }
+    assert!(
+        !svg.contains("n100") && svg.len() < 4_000_000,
+        "{}",
+        svg.len()
+    );
+    assert!(render(Picture::Mesh(&matrix), Format::Png).unwrap().len() < 400_000);
+    let text = text(&matrix);
+    assert!(text.lines().count() < 40, "{text}");
+    let lines = json(&matrix);
+    assert_eq!(lines.lines().count(), 1 + 200 * 199);
+    let schema = include_str!("../schema/pingtrace.schema.json");
+    let schema = serde_json::from_str(schema).unwrap();
+    let valid = jsonschema::validator_for(&schema).unwrap();
+    for line in lines.lines().take(3) {
+        let line = serde_json::from_str(line).unwrap();
+        assert!(valid.is_valid(&line), "{line}");
+    }
+    if let Some(path) = std::env::var_os("MESH_PICTURE") {
+        std::fs::write(path, render(Picture::Mesh(&matrix), Format::Png).unwrap()).unwrap();
     }
 }

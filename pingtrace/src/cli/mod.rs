@@ -7,7 +7,7 @@ use crate::exit::Usage;
 use crate::options::heading;
 use crate::output::metrics;
 use crate::output::screen::Color;
-use crate::saved::{diff, replay};
+use crate::saved::{diff, mesh, replay};
 use crate::{client, doctor, selftest, server};
 use anyhow::Result;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -123,6 +123,7 @@ pub enum Command {
     Companion(Companion),
     Diff(diff::Args),
     Doctor(doctor::Args),
+    Mesh(mesh::Args),
     Replay(replay::Args),
     /// Explain every segment, point and mark that the results name
     Segments,
@@ -297,6 +298,7 @@ impl Cli {
             Some(
                 Command::Diff(_)
                 | Command::Doctor(_)
+                | Command::Mesh(_)
                 | Command::Replay(_)
                 | Command::Segments
                 | Command::Selftest(_),

@@ -2,4 +2,5 @@
 
 pub mod diff; // two of them side by side
 pub mod files; // where they are
+pub mod mesh; // those of many hosts
 pub mod replay; // one of them again

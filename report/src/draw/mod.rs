@@ -16,7 +16,10 @@ mod words; // its sentences
 // A companion's findings.
 mod companion;
 
-// What both are drawn with.
+// Hosts that probe each other.
+mod mesh;
+
+// What all are drawn with.
 mod axis;
 mod canvas; // pixels and text over any backend
 mod html; // tables

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::analysis::mesh::Matrix;
 use crate::companion::Chart;
 use crate::model::Capture;
 
@@ -13,6 +14,8 @@ pub enum Picture<'a> {
     Run(&'a Capture),
     /// What a companion found.
     Companion(&'a Chart),
+    /// Hosts that probe each other.
+    Mesh(&'a Matrix),
 }
 
 /// What a picture is written as.

@@ -5,7 +5,7 @@ use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use super::canvas::{Area, Canvas, Hint};
 use super::layout::{HEIGHT, WIDTH};
 use super::picture::{Error, Format, Picture};
-use super::{companion, page, palette, run};
+use super::{companion, mesh, page, palette, run};
 
 /// The picture as the bytes of a file.
 pub fn render(picture: Picture<'_>, format: Format) -> Result<Vec<u8>, Error> {
@@ -51,6 +51,7 @@ fn draw<B: DrawingBackend>(picture: Picture<'_>, backend: &mut B) -> Result<Vec<
     match picture {
         Picture::Run(capture) => run::run(&mut canvas, capture)?,
         Picture::Companion(chart) => companion::draw(&mut canvas, chart)?,
+        Picture::Mesh(matrix) => mesh::draw(&mut canvas, matrix)?,
     }
     canvas.finish()
 }

@@ -7,7 +7,7 @@
 use crate::analysis::spans::Spans;
 use crate::format::json::{self, Line, Part};
 use crate::model::{Names, Probe, ProbeResult, Run, Saved, Summary};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, ErrorKind, Read as _};
 
 impl TryFrom<Scan> for Saved {
@@ -220,6 +220,55 @@ impl Scan {
             .as_ref()
             .filter(|(_, end)| end.delays.len() == end.histograms.len())
             .filter(|(_, end)| end.counters.replied == 0 || !end.delays.is_empty())
+    }
+}
+
+/// A target's last run, and its last statistics with the time of their writing, nanoseconds since the Unix epoch.
+#[derive(Clone, Debug, Default)]
+pub struct End {
+    /// Absent if its line is in a log file that was rotated away.
+    pub run: Option<Run>,
+    /// Without histograms. Absent if the run wrote none yet.
+    pub stat: Option<(i64, Summary)>,
+}
+
+/// What became of each target in the end, by name; none: of the only one.
+#[derive(Clone, Debug, Default)]
+pub struct Ends(pub BTreeMap<Option<String>, End>);
+
+impl Ends {
+    /// Reads a file to its end; of several the oldest first.
+    pub fn read(&mut self, from: impl BufRead) -> Result<(), Error> {
+        let mut lines = Lines::of(from, None);
+        while let Some(line) = lines.next() {
+            let (_, line) = line?;
+            match line {
+                Some(Line::Run(run, _)) => {
+                    let target = run.target.as_ref().map(|target| target.name.clone());
+                    let end = self.end(target);
+                    let start = |run: &Run| run.start_unix_ns;
+                    if end.run.as_ref().map(start) != Some(start(&run)) {
+                        end.stat = None;
+                    }
+                    end.run = Some(run);
+                }
+                Some(Line::Stat {
+                    time_unix_ns,
+                    mut summary,
+                }) => {
+                    summary.histograms = Vec::new();
+                    summary.spreads = Vec::new();
+                    let target = str::from_utf8(&lines.text).ok().and_then(json::target_of);
+                    self.end(target).stat = Some((time_unix_ns, summary));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, target: Option<String>) -> &mut End {
+        self.0.entry(target).or_default()
     }
 }
 

@@ -8,6 +8,7 @@
 //! ([`lossy`]). The table alone cannot tell a host from its link: that say the owners of its slow
 //! probes ([`judge`]), which also know the direction.
 
+mod build; // a mesh from what was measured
 mod table; // rows and columns of a mesh
 
 // What stands out.
@@ -21,6 +22,7 @@ mod judge; // who it is, host or link
 mod order; // the bad ones side by side
 mod words; // in sentences
 
+pub use build::{Builder, Measured};
 pub use finding::{Answer, Direct, Effect, Finding, Part, Problem, Standing, Subject, Unknown};
 pub use judge::{Matrix, judge};
 pub use words::{answer, missing, thresholds};
