@@ -305,7 +305,7 @@ fn names<B: DrawingBackend>(canvas: &mut Canvas<B>, grid: &Grid) -> Result<(), E
 /// Its numbers, for the page.
 pub(super) fn tables(matrix: &Matrix) -> String {
     let said = answer(matrix).into_iter();
-    let said: String = said
+    let said: Vec<_> = said
         .map(|(title, detail)| format!("<p><b>{}</b>; {}</p>\n", escape(&title), escape(&detail)))
         .collect();
     let head = [
@@ -327,5 +327,5 @@ pub(super) fn tables(matrix: &Matrix) -> String {
         cells
     });
     let rows: Vec<_> = rows.collect();
-    said + &table("The worst hosts", &head.map(str::to_owned), &rows)
+    said.concat() + &table("The worst hosts", &head.map(str::to_owned), &rows)
 }

@@ -44,20 +44,21 @@ fn facts(matrix: &Matrix) -> String {
         .iter()
         .fold((0, 0), |(s, l), c| (s + c.sent, l + c.lost));
     let nodes = mesh.nodes.len();
-    let mut text = format!(
+    let mut parts = vec![format!(
         "{nodes} hosts, {} of {} pairs, {sent} probes, {lost} lost",
         mesh.cells.len(),
         nodes * nodes.saturating_sub(1)
-    );
+    )];
     if let Some((from, to)) = mesh.span_unix_ns {
         let time = |ns| DateTime::from_timestamp_nanos(ns).with_timezone(&Local);
         let [from, to] = [from, to].map(|ns| time(ns).format("%Y-%m-%d %H:%M:%S").to_string());
-        text += &format!(", {from} to {to}");
+        parts.push(format!("{from} to {to}"));
     }
     if let Some(usual) = matrix.usual_ns {
-        text += &format!("; the typical pair has p99 {}", duration(usual as u64));
+        let usual = duration(usual as u64);
+        parts.push(format!("the typical pair has p99 {usual}"));
     }
-    text
+    parts.join(", ")
 }
 
 fn name(matrix: &Matrix, node: usize) -> String {
@@ -88,20 +89,21 @@ fn whole(matrix: &Matrix, lines: &mut Vec<String>) {
     let (mesh, order) = (&matrix.mesh, &matrix.order);
     lines.push("p99 (rows: clients, columns: servers; whose most slow probes are: c client host, w wire, s server host; % lost)".to_owned());
     let short = |node: usize| name(matrix, node).chars().take(13).collect::<String>();
-    let head: String = order
+    let head: Vec<_> = order
         .iter()
         .map(|node| format!(" {:>13}", short(*node)))
         .collect();
-    lines.push(format!("{:13}{head}", ""));
+    lines.push(format!("{:13}{}", "", head.concat()));
     for from in order {
-        let mut line = format!("{:<13}", short(*from));
-        for to in order {
+        let cells = order.iter().map(|to| {
             let of = |c: &&Cell| (c.from, c.to) == (*from, *to);
             let found = mesh.cells.iter().find(of);
             let empty = if from == to { "-" } else { "." };
             let text = found.map_or_else(|| format!("{empty:>8}"), cell);
-            line += &format!(" {text:<13}");
-        }
+            format!(" {text:<13}")
+        });
+        let cells: Vec<_> = cells.collect();
+        let line = format!("{:<13}{}", short(*from), cells.concat());
         lines.push(line.trim_end().to_owned());
     }
     lines.push(String::new());
