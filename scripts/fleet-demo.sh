@@ -9,7 +9,7 @@ usage() {
 Usage: scripts/fleet-demo.sh [--image FILE] [--help]
 
 Builds pingtrace, makes $NODES network namespaces at one bridge, and runs an agent (server and client) in each, which
-probes its $RING next neighbours for $LASTS seconds. The device of one host gets a slow queue (tbf, 300 kbit/s).
+probes its $RING next neighbours for $LASTS seconds. The device of one host gets a slow queue (tbf, 200 kbit/s).
 Prints what pingtrace mesh says of their logs, and where the picture is; ends with an error if that is not the
 bad host. Needs root, Debian 12 or 13; what is missing is installed, and everything that was made is removed.
 
@@ -51,7 +51,7 @@ make_network() {
         ip -n "$fleet-$n" link set lo up
         ip -n "$fleet-$n" link set eth0 up
     done
-    ip netns exec "$fleet-$BAD" tc qdisc add dev eth0 root tbf rate 300kbit burst 1600 limit 60kb
+    ip netns exec "$fleet-$BAD" tc qdisc add dev eth0 root tbf rate 200kbit burst 1600 limit 6kb
 }
 
 # The list holds every host; on the ring each finds itself by its address.

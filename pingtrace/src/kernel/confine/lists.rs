@@ -119,7 +119,7 @@ mod tests {
             ("irqoff, nosched, runqlat", Mode::Watch),
             ("iofsstat", Mode::Iofsstat),
             ("memleak", Mode::Memleak),
-            ("replay, diff", Mode::Saved),
+            ("replay, diff, mesh", Mode::Saved),
             ("selftest", Mode::Selftest),
         ] {
             let kept = mode.capabilities();

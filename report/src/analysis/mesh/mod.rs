@@ -6,7 +6,7 @@
 //! as medians are taken one bad host does not make its peers look bad. A host is named where an effect
 //! is larger than chance and than those of the other hosts ([`slow`]); loss is judged by counts
 //! ([`lossy`]). The table alone cannot tell a host from its link: that say the owners of its slow
-//! probes ([`judge`]), which also know the direction.
+//! probes ([`judge()`]), which also know the direction.
 
 mod build; // a mesh from what was measured
 mod table; // rows and columns of a mesh
