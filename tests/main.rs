@@ -33,6 +33,7 @@ mod late;
 mod limits;
 mod loss;
 mod memleak;
+mod mesh;
 mod metrics;
 mod misuse;
 mod modes;

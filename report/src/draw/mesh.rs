@@ -160,6 +160,7 @@ pub(super) fn draw<B: DrawingBackend>(
         None => palette::LOST,
         Some(ns) => step(&STEPS, ns as f64 / usual),
     })?;
+    frames(canvas, &large)?;
     large.hints(canvas);
     names(canvas, &large)?;
     let after = heading(
@@ -180,7 +181,7 @@ pub(super) fn draw<B: DrawingBackend>(
     let ink = Ink::new(12.0, palette::FAINT);
     canvas.text(
         (MARGIN, PANELS_TOP + 22),
-        "Rows: the client, which probes. Columns, in the same order: the server. The worst first.",
+        "Rows: the client, which probes. Columns, in the same order: the server.",
         ink,
     )?;
     small(canvas, matrix, x + LARGE + 60)
@@ -273,13 +274,50 @@ fn key<B: DrawingBackend>(
     Ok(())
 }
 
+fn is_named(matrix: &Matrix, node: usize) -> bool {
+    let mut findings = matrix.answer.findings.iter();
+    findings.any(|finding| finding.members().contains(&node))
+}
+
+/// A frame around the row and the column of hosts that stand out, one around those side by side; above it the name
+/// of one host.
+fn frames<B: DrawingBackend>(canvas: &mut Canvas<B>, grid: &Grid) -> Result<(), Error> {
+    let (matrix, area) = (grid.matrix, grid.area);
+    let named: Vec<bool> = matrix.order.iter().map(|n| is_named(matrix, *n)).collect();
+    let (mut from, mut free) = (0, i32::MIN);
+    for run in named.chunk_by(|a, b| a == b) {
+        let (first, last) = (from, from + run.len());
+        from = last;
+        if !run[0] {
+            continue;
+        }
+        let [x0, x1] = [first, last].map(|rank| area.x0 + grid.at(rank));
+        let [y0, y1] = [first, last].map(|rank| area.y0 + grid.at(rank));
+        for at in [x0 - 1, x1] {
+            canvas.fill(Area::new(at, area.y0, at + 1, area.y1), palette::INK)?;
+        }
+        for at in [y0 - 1, y1] {
+            canvas.fill(Area::new(area.x0, at, area.x1, at + 1), palette::INK)?;
+        }
+        if run.len() == 1 {
+            let ink = Ink::new(13.0, palette::INK).bold();
+            let name = canvas.fit(&matrix.mesh.nodes[matrix.order[first]].name, ink, NAMES);
+            let (middle, half) = (i32::midpoint(x0, x1), canvas.width(&name, ink) / 2);
+            if middle - half >= free {
+                canvas.text((middle, area.y0 - 12), &name, ink.center())?;
+                free = middle + half + 10;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The names of few hosts, or of those that stand out.
 fn names<B: DrawingBackend>(canvas: &mut Canvas<B>, grid: &Grid) -> Result<(), Error> {
     let matrix = grid.matrix;
     let mut free = i32::MIN;
     for (rank, node) in matrix.order.iter().enumerate() {
-        let mut findings = matrix.answer.findings.iter();
-        let bad = findings.any(|finding| finding.members().contains(node));
+        let bad = is_named(matrix, *node);
         if !bad && matrix.order.len() > NAMED {
             continue;
         }
@@ -316,7 +354,7 @@ pub(super) fn tables(matrix: &Matrix) -> String {
         "lost as client",
         "lost as server",
     ];
-    let rows = matrix.order.iter().take(ROWS).map(|node| {
+    let rows = matrix.worst.iter().take(ROWS).map(|node| {
         let of = &matrix.mesh.nodes[*node];
         let standing = &matrix.standings[*node];
         let mut cells = vec![escape(&of.name), escape(of.group.as_deref().unwrap_or(""))];

@@ -7,7 +7,7 @@ use std::f64::consts::LN_2;
 use crate::model::{Cell, Direction, Faults, Mesh, Side};
 
 use super::finding::{Answer, Effect, Evidence, Finding, Problem, Standing, Subject, Unknown};
-use super::order::order;
+use super::order::{side_by_side, worst_first};
 use super::polish::Polish;
 use super::slow::{MIN_PEERS, threshold};
 use super::table::{CLIENT, ROLES, SERVER, median};
@@ -25,7 +25,9 @@ const ODD_DEVIATIONS: f64 = 6.0;
 pub struct Matrix {
     /// What was measured.
     pub mesh: Mesh,
-    /// The hosts in the order in which they are shown: what stands out first.
+    /// The hosts in the order of tables: the worst first.
+    pub worst: Vec<usize>,
+    /// The hosts in the order of a matrix' rows and columns: those that belong together side by side.
     pub order: Vec<usize>,
     /// How each is.
     pub standings: Vec<Standing>,
@@ -60,7 +62,8 @@ pub fn judge(mesh: Mesh) -> Matrix {
         .map(|e| e.threshold / e.usual)
         .fold(slow::MIN_FACTOR, f64::max);
     Matrix {
-        order: order(&mesh, &standings, &answer),
+        worst: worst_first(&mesh, &standings, &answer),
+        order: side_by_side(&mesh, &answer),
         usual_ns: polish
             .residuals
             .iter()

@@ -19,7 +19,7 @@ mod slow; // hosts that are slow
 // What is said of it.
 mod finding; // the answer
 mod judge; // who it is, host or link
-mod order; // the bad ones side by side
+mod order; // which host is shown where
 mod words; // in sentences
 
 pub use build::{Builder, Measured};

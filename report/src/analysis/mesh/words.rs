@@ -254,7 +254,7 @@ pub fn missing(matrix: &Matrix) -> Vec<String> {
 
 /// The names of the hosts for which something is so, or how many they are; empty for none.
 fn named(matrix: &Matrix, wanted: &dyn Fn(usize) -> bool) -> String {
-    let all = matrix.order.iter().filter(|node| wanted(**node));
+    let all = matrix.worst.iter().filter(|node| wanted(**node));
     let names: Vec<&str> = all.map(|node| &*matrix.mesh.nodes[*node].name).collect();
     match names.len() {
         0..=NAMED => names.join(", "),

@@ -18,7 +18,7 @@ struct MeshLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     usual_p99_ns: Option<u64>,
     missing: Vec<String>,
-    /// In the order of the picture.
+    /// The worst first.
     nodes: Vec<NodeLine<'a>>,
 }
 
@@ -90,7 +90,7 @@ pub fn json(matrix: &Matrix) -> String {
     let mesh = &matrix.mesh;
     let name = |node: usize| &*mesh.nodes[node].name;
     let answers = answer(matrix).into_iter();
-    let nodes = matrix.order.iter().map(|node| NodeLine {
+    let nodes = matrix.worst.iter().map(|node| NodeLine {
         host: name(*node),
         group: mesh.nodes[*node].group.as_deref(),
         measures: mesh.nodes[*node].measures,

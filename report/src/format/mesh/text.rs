@@ -111,7 +111,7 @@ fn whole(matrix: &Matrix, lines: &mut Vec<String>) {
 
 /// The worst hosts.
 fn hosts(matrix: &Matrix, lines: &mut Vec<String>) {
-    let shown = matrix.order.iter().take(WORST);
+    let shown = matrix.worst.iter().take(WORST);
     lines.push(format!(
         "{:<NAME$} {:<10} {:>18} {:>18} {:>16} {:>16}",
         "host", "group", "p99 as client", "p99 as server", "lost as client", "lost as server"
