@@ -5,6 +5,7 @@ use super::extra::Extra;
 use super::files::Files;
 use super::lists::{Mode, PROGRAMS};
 use anyhow::Result;
+use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -78,6 +79,15 @@ impl Restriction {
         Refused(refused)
     }
 
+    /// The same for a thread that may have been started by a restricted one. To that nothing is left to do: its system
+    /// calls lack `capset`, which every kernel has.
+    pub(super) fn apply_unless_inherited(&self) -> Refused {
+        match self.give_up_capabilities() {
+            Err(Errno::NOSYS) => Refused::default(),
+            _ => self.apply(),
+        }
+    }
+
     fn give_up_capabilities(&self) -> rustix::io::Result<()> {
         let held = capabilities(None)?.permitted;
         let mut left = held & self.capabilities;
@@ -142,6 +152,25 @@ mod as_root {
             fs::read("/etc/hostname").unwrap();
         });
         assert_eq!(fs::read(&other).unwrap(), b"precious");
+    }
+
+    /// Threads that serve metrics start others at any time, also while this process is confined.
+    #[test]
+    fn a_thread_of_a_restricted_one_has_nothing_left_to_give_up() {
+        let later = Restriction::new(Mode::Client, &Extra::default()).unwrap();
+        let refused = restricted(Mode::Client, &Extra::default(), || {
+            thread::scope(|scope| scope.spawn(|| later.apply_unless_inherited()).join())
+        });
+        assert_eq!(refused.unwrap(), Refused::default());
+        let fresh = thread::scope(|scope| {
+            let apply = || {
+                rustix::thread::set_no_new_privs(true).unwrap();
+                (later.apply_unless_inherited(), capabilities(None).unwrap())
+            };
+            scope.spawn(apply).join().unwrap()
+        });
+        assert_eq!(fresh.0, Refused::default());
+        assert_eq!(fresh.1.permitted, Mode::Client.capabilities());
     }
 
     #[test]

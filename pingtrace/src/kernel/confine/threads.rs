@@ -88,7 +88,7 @@ extern "C" fn at_signal(_: i32) {
     // SAFETY: what was stored is never freed.
     let left = unsafe { RESTRICTION.load(Ordering::Acquire).as_ref() };
     if let Some(left) = left {
-        let Refused(refused) = left.apply();
+        let Refused(refused) = left.apply_unless_inherited();
         REFUSED.fetch_or(refused, Ordering::AcqRel);
     }
     DONE.fetch_add(1, Ordering::AcqRel);
