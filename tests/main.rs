@@ -46,6 +46,7 @@ mod packets;
 mod pidns;
 mod points;
 mod processes;
+mod prometheus;
 mod refuse;
 mod replay;
 mod runqlat;

@@ -2,7 +2,7 @@
 # Checks what is in this folder with the programs and libraries of those who read it.
 set -euo pipefail
 
-readonly VENV=target/dist-venv PROMETHEUS=target/dist-prometheus
+readonly VENV=target/dist-venv
 # What systemd may find exposed, in tenths.
 readonly EXPOSED=25
 
@@ -16,8 +16,8 @@ Usage: scripts/dist/check.sh [--help | --write]
   Kubernetes   schemas, and that the DaemonSet may do no more than the unit
 
 Grafana's types and Kubernetes' schemas are Python packages, kept in $VENV. Without a promtool, that of Debian is
-unpacked into $PROMETHEUS: to install the package would start a server. That names of metrics and
-labels are those of pingtrace is a unit test: cargo test -p report deployed.
+unpacked (scripts/unpack.sh). That names of metrics and labels are those of pingtrace is a unit test:
+cargo test -p report deployed.
 END
 }
 
@@ -65,15 +65,7 @@ python() {
 
 promtool() {
     local program
-    program=$(type -P promtool || true)
-    if [[ -z "$program" ]]; then
-        program=$PROMETHEUS/usr/bin/promtool
-        [[ -x "$program" ]] || {
-            (cd "$temporary" && apt-get download -q prometheus >/dev/null 2>&1) ||
-                (apt-get update -q >/dev/null && cd "$temporary" && apt-get download -q prometheus >/dev/null)
-            dpkg-deb -x "$temporary"/prometheus_*.deb "$PROMETHEUS"
-        }
-    fi
+    program=$(type -P promtool || echo "$(scripts/unpack.sh prometheus)/usr/bin/promtool")
     "$program" "$@"
 }
 

@@ -227,9 +227,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Starts it; what it writes is read at once, so that it never waits for that.
+    /// Starts it.
     pub fn start(ns: &Namespace, args: &str) -> Self {
-        let mut child = pingtrace(ns, args);
+        Self::of(pingtrace(ns, args))
+    }
+
+    /// One that was [started](start); what it writes is read at once, so that it never waits for that.
+    pub fn of(mut child: Child) -> Self {
         let story = lines_of(&mut child);
         let mut out = child.stdout.take().expect("piped");
         let (tell, stdout) = channel();
@@ -257,8 +261,13 @@ impl Client {
     }
 
     /// Ends it as Ctrl-C does; what it wrote.
-    pub fn stop(mut self) -> Finished {
+    pub fn stop(self) -> Finished {
         self.interrupt();
+        self.finish()
+    }
+
+    /// Waits until it ends; what it wrote.
+    pub fn finish(mut self) -> Finished {
         let mut child = self.child.take().expect("it runs");
         let status = child.wait().expect("wait for the client");
         self.heard.extend(self.story.iter());

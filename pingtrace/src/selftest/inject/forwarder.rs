@@ -143,6 +143,8 @@ pub struct Plan {
     pub base_request: Duration,
     /// Of every reply.
     pub base_reply: Duration,
+    /// Of every frame that is no probe, each way.
+    pub base_other: Duration,
     /// In the order in which they are tried.
     pub rules: Vec<Rule>,
 }
@@ -154,6 +156,7 @@ impl Plan {
             base_request: base,
             base_reply: base,
             rules: rules.into(),
+            ..Self::default()
         }
     }
 
@@ -461,8 +464,11 @@ impl<'s> Wire<'s> {
         let read_ns = monotonic_ns();
         let Some(probe) = Probe::find(frame) else {
             self.total(|totals| totals.others += 1);
-            self.write(to, frame);
-            return;
+            let base_ns = nanos(lock(&self.shared.plan).base_other);
+            return match base_ns {
+                0 => drop(self.write(to, frame)),
+                _ => self.enqueue(read_ns + base_ns, frame.to_vec(), to, None),
+            };
         };
         self.total(|totals| {
             totals.probes += 1;
@@ -479,12 +485,14 @@ impl<'s> Wire<'s> {
         };
         let due_ns = read_ns + base_ns;
         match action {
-            Action::Pass => self.enqueue(due_ns, frame.to_vec(), to, note),
-            Action::Delay(delay) => self.enqueue(due_ns + nanos(delay), frame.to_vec(), to, note),
+            Action::Pass => self.enqueue(due_ns, frame.to_vec(), to, Some(note)),
+            Action::Delay(delay) => {
+                self.enqueue(due_ns + nanos(delay), frame.to_vec(), to, Some(note));
+            }
             Action::Drop => self.log(to, note, None),
             Action::Duplicate { copies, gap } => {
                 for copy in 0..=u64::from(copies) {
-                    self.enqueue(due_ns + copy * nanos(gap), frame.to_vec(), to, note);
+                    self.enqueue(due_ns + copy * nanos(gap), frame.to_vec(), to, Some(note));
                 }
             }
             Action::Hold => self.hold(frame.to_vec(), to, note),
@@ -492,12 +500,12 @@ impl<'s> Wire<'s> {
                 let mut frame = frame.to_vec();
                 let at = (probe.start + offset).min(probe.end - 1);
                 frame[at] ^= mask;
-                self.enqueue(due_ns, frame, to, note);
+                self.enqueue(due_ns, frame, to, Some(note));
             }
         }
     }
 
-    fn enqueue(&mut self, due_ns: u64, frame: Vec<u8>, to: Direction, note: Note) {
+    fn enqueue(&mut self, due_ns: u64, frame: Vec<u8>, to: Direction, note: Option<Note>) {
         if self.is_full(to, note) {
             return;
         }
@@ -507,12 +515,12 @@ impl<'s> Wire<'s> {
             order,
             frame,
             to,
-            note: Some(note),
+            note,
         }));
     }
 
     fn hold(&mut self, frame: Vec<u8>, to: Direction, note: Note) {
-        if self.is_full(to, note) {
+        if self.is_full(to, Some(note)) {
             return;
         }
         let order = self.next_order();
@@ -526,11 +534,13 @@ impl<'s> Wire<'s> {
         });
     }
 
-    fn is_full(&mut self, to: Direction, note: Note) -> bool {
+    fn is_full(&mut self, to: Direction, note: Option<Note>) -> bool {
         let full = self.queue.len() + self.held.len() >= MAX_QUEUED;
         if full {
             self.total(|totals| totals.overflowed += 1);
-            self.log(to, note, None);
+            if let Some(note) = note {
+                self.log(to, note, None);
+            }
         }
         full
     }
