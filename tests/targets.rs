@@ -253,9 +253,26 @@ fn what_cannot_be_done_with_several_is_refused() {
     refuse(&list.option(), 1, &["line 1", "64", "0 to 63"]);
     let others = List::new(&json!([{ "targets": ["10.77.0.2"] }]));
     refuse(
-        &format!("{} --ring 1", others.option()),
+        &format!("{} --ring 1 -C 1", others.option()),
         1,
         &["this host", "not in the list"],
+    );
+}
+
+/// As a pod that starts before its address is in the Service.
+#[test]
+fn a_host_that_is_not_on_the_ring_yet_waits() {
+    let lab = lab(1);
+    let list = List::new(&json!([{ "targets": [address(0)] }]));
+    let args = format!("{} --ring 1 -i 20ms -o json", list.option());
+    let mut client = Client::start(&lab.client.ns, &args);
+    client.hear("is not in the list, neither by name nor by address (--ring); waiting until it is");
+    list.write(&json!([{ "targets": [address(0), "10.77.0.1"] }]).to_string());
+    client.hear("targets: 1 join, 0 leave");
+    let run = client.stop();
+    assert_eq!(
+        by_target(&run).into_keys().collect::<Vec<_>>(),
+        [address(0)]
     );
 }
 

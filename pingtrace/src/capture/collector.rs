@@ -392,6 +392,9 @@ impl Collector {
             let due = u128::from(sequence) * u128::from(interval);
             let slip = since_start.saturating_sub(due) % (u128::from(interval) << 32);
             self.stats.slip(slip as u64);
+            if let Some(published) = &mut self.published {
+                published.counts.slip.record(slip as u64);
+            }
         }
     }
 

@@ -159,11 +159,17 @@ impl Config {
         Ok(())
     }
 
-    /// The typed words with what they leave to the file.
-    pub fn complete(typed_words: &[OsString], typed: &Typed, given: &[Given]) -> Vec<OsString> {
+    /// The typed words with what they leave to the file; `withdrawn`: see [`withdrawn`].
+    pub fn complete(
+        typed_words: &[OsString],
+        typed: &Typed,
+        given: &[Given],
+        withdrawn: &[String],
+    ) -> Vec<OsString> {
         let end = typed_words.iter().position(|word| word == "--");
         let (options, rest) = typed_words.split_at(end.unwrap_or(typed_words.len()));
         let left = given.iter().filter(|given| !typed.has(&given.id));
+        let left = left.filter(|given| !withdrawn.contains(&given.option));
         let from_file = left.flat_map(|given| &given.words);
         options
             .iter()
@@ -203,6 +209,30 @@ impl Config {
         let before = self.text.get(..at.start).unwrap_or(&self.text);
         before.matches('\n').count() + 1
     }
+}
+
+/// The typed words without `--no-NAME` of any option, and the options (`--NAME`) of those: what a file says of them
+/// does not count.
+pub fn withdrawn(command: &Command, words: &[OsString]) -> (Vec<OsString>, Vec<String>) {
+    let (mut rest, mut withdrawn) = (Vec::new(), Vec::new());
+    let mut is_option = true;
+    for word in words {
+        is_option &= word != "--";
+        let name = word.to_str().and_then(|word| word.strip_prefix("--no-"));
+        match name.and_then(|name| named(command, name)) {
+            Some(option) if is_option => withdrawn.push(option),
+            _ => rest.push(word.clone()),
+        }
+    }
+    (rest, withdrawn)
+}
+
+/// The option of this name, also of a subcommand.
+fn named(command: &Command, name: &str) -> Option<String> {
+    let own = options(command).find(|arg| names(arg).any(|n| n == name));
+    let mut inner = command.get_subcommands();
+    own.map(option)
+        .or_else(|| inner.find_map(|inner| named(inner, name)))
 }
 
 /// The same options without what they demand of each other; `values` of any kind, if they are not to be parsed.
@@ -346,6 +376,24 @@ mod tests {
             }
         }
         settings
+    }
+
+    #[test]
+    fn what_the_file_says_can_be_taken_back() {
+        let file = "explain = true\ninterval = \"1ms\"\nslo = \"loss<1%\"\n";
+        let file = format!("{file}[irqoff]\nthreshold = \"2ms\"\n");
+        let cli = parse("pingtrace -c h", &file).unwrap();
+        assert!(cli.args.explain.is_some() && cli.args.results.slo.is_some());
+        let cli = parse("pingtrace --no-explain -c h --no-slo --no-interval", &file).unwrap();
+        let plain = parse("pingtrace -c h", "").unwrap();
+        assert_eq!(cli.args.explain, None);
+        assert!(cli.args.results.slo.is_none());
+        assert_eq!(cli.args.interval, plain.args.interval);
+        parse("pingtrace irqoff --no-threshold", &file).unwrap();
+        // Nothing is taken back, and what is typed stays typed.
+        parse("pingtrace -c h --no-explain", "").unwrap();
+        assert!(parse("pingtrace -c h --no-such", &file).is_err());
+        assert!(parse("pingtrace -c h -- --no-explain", &file).is_err());
     }
 
     #[test]

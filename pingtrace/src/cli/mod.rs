@@ -54,7 +54,7 @@ pub struct Cli {
     pub args: client::Args,
 
     /// Take options from this file (TOML): `interval = "10ms"`, those of a subcommand in a table, `[irqoff]`.
-    /// An option of the command line replaces that of the file
+    /// An option of the command line replaces that of the file; --no-NAME leaves it out
     #[arg(long, value_name = "FILE", global = true, help_heading = heading::FILE)]
     pub config: Option<PathBuf>,
 
@@ -254,22 +254,24 @@ impl Cli {
     /// where that is known. Help and version are errors of clap's, too.
     pub fn from_args() -> Result<Self> {
         let words: Vec<_> = std::env::args_os().collect();
-        let typed = Typed::new(Self::command(), &words);
+        let (left, _) = config::withdrawn(&Self::command(), &words);
+        let typed = Typed::new(Self::command(), &left);
         match typed.as_ref().and_then(Typed::file) {
             Some(file) => Self::parse_with(&words, &Config::read(&file)?),
-            None => Self::parse_words(&words, |_| None),
+            None => Self::parse_words(&left, |_| None),
         }
     }
 
     /// These words, of which the first is the name of the program, with what they leave to a file.
     pub(crate) fn parse_with(words: &[OsString], file: &Config) -> Result<Self> {
         let mut command = Self::command();
-        let Some(typed) = Typed::new(command.clone(), words) else {
-            return Self::parse_words(words, |_| None);
+        let (words, withdrawn) = config::withdrawn(&command, words);
+        let Some(typed) = Typed::new(command.clone(), &words) else {
+            return Self::parse_words(&words, |_| None);
         };
         command.build();
         let given = file.options(&command, &typed.subcommands)?;
-        let words = Config::complete(words, &typed, &given);
+        let words = Config::complete(&words, &typed, &given, &withdrawn);
         Self::parse_words(&words, |error| file.located(error, &given))
     }
 

@@ -12,6 +12,7 @@ use crate::capture::explain;
 use crate::kernel::recorder::Recorder;
 use crate::kernel::tracer::{Setup, Tracer};
 use crate::units::monotonic_ns;
+use report::format::metrics::ArmingView;
 use report::units::duration;
 
 /// What is attached while a server is armed.
@@ -172,14 +173,24 @@ impl Arming {
         }
     }
 
+    /// For the metrics, at `now`; `unseen` as below.
+    pub fn view(&self, now: u64, unseen: u64) -> ArmingView {
+        let this = self.since_ns.map(|since| now.saturating_sub(since));
+        ArmingView {
+            is_armed: this.is_some(),
+            times: self.times,
+            ns: self.before_ns + this.unwrap_or(0),
+            unseen,
+        }
+    }
+
     /// How it was, at `now`. `unseen`: requests that came before the programs were attached.
     pub fn line(&self, now: u64, unseen: u64) -> String {
         let is = self.state();
         if self.linger_ns.is_none() {
             return is.to_owned();
         }
-        let this = self.since_ns.map(|since| now.saturating_sub(since));
-        let all = duration(self.before_ns + this.unwrap_or(0));
+        let all = duration(self.view(now, unseen).ns);
         let times = self.times;
         format!("{is}; armed {times} times so far, for {all} in all; {unseen} requests came before")
     }

@@ -3,7 +3,7 @@
 use super::inband::Inband;
 use super::stamp_sender::StampSender;
 use crate::output::metrics::Board;
-use report::format::metrics::ServerView;
+use report::format::metrics::{ArmingView, ServerView};
 use std::sync::Arc;
 
 /// Time between two copies, ns.
@@ -40,6 +40,7 @@ pub fn view(
     inband: Option<&Inband<'_>>,
     sender: &StampSender,
     lost: impl Iterator<Item = (&'static str, u64)>,
+    arming: ArmingView,
 ) -> ServerView {
     let written = inband.map_or(0, |inband| inband.counts().0);
     let withheld = sender.withheld.all();
@@ -49,5 +50,6 @@ pub fn view(
         withheld: withheld.filter(|(_, count)| *count > 0).collect(),
         lost: lost.filter(|(_, count)| *count > 0).collect(),
         clients: sender.clients.count_served() as u64,
+        arming,
     }
 }

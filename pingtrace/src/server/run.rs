@@ -131,7 +131,7 @@ pub fn run(args: &Args, control: &Control, board: Option<&Arc<Board>>) -> Result
             summarize(&hooks, &arming, &sender);
         }
         let now = monotonic_ns();
-        published.publish(now, || view(&hooks, &sender));
+        published.publish(now, || view(&hooks, &sender, &arming));
         let status = || Some(status(&arming, &sender));
         control.part().goes_on(now, status);
         if control.stopped() {
@@ -478,8 +478,9 @@ fn losses(hooks: &Hooks<'_>, sender: &StampSender) -> impl Iterator<Item = (&'st
 }
 
 /// For the metrics.
-fn view(hooks: &Hooks<'_>, sender: &StampSender) -> ServerView {
+fn view(hooks: &Hooks<'_>, sender: &StampSender, arming: &Arming) -> ServerView {
     let refused = hooks.tracer.refused();
     let lost = losses(hooks, sender).chain(refused::by_cause(&refused));
-    published::view(hooks.devices.inband.as_ref(), sender, lost)
+    let arming = arming.view(monotonic_ns(), hooks.tracer.unarmed());
+    published::view(hooks.devices.inband.as_ref(), sender, lost, arming)
 }

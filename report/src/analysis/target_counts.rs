@@ -29,6 +29,8 @@ pub struct TargetCounts {
     /// The totals of answered probes.
     pub rtt: Exponential,
     segments: BTreeMap<Segment, Exponential>,
+    /// How late probes left against their schedule.
+    pub slip: Exponential,
     /// Slow probes, and the last one of each kind.
     pub slow: BTreeMap<Slowness, (u64, Example)>,
     losses: Losses,

@@ -156,7 +156,15 @@ impl TargetList {
         let Some(count) = self.args.ring else {
             return Ok(listed);
         };
-        let (me, local) = self.own_place(&listed)?;
+        let (me, local) = match self.own_place(&listed) {
+            Ok(place) => place,
+            // One that has just started may come into the list later: its pod, before the Service has its address.
+            Err(e) if self.probed.is_empty() && self.may_wait() => {
+                self.tell(format!("{e:#}; waiting until it is"));
+                return Ok(Vec::new());
+            }
+            Err(e) => return Err(e),
+        };
         let addresses = self.peers(&listed[me]).into_iter().map(|peer| peer.ip());
         let apart = ring::apart(&listed[me], addresses, &local);
         let (listed, me) = apart.unwrap_or((listed, me));
@@ -167,6 +175,16 @@ impl TargetList {
             .collect();
         let is_neighbour = |target: &&Listed| probed.contains(&*target.host);
         Ok(listed.iter().filter(is_neighbour).cloned().collect())
+    }
+
+    /// Whether a run goes on without a target: not one that sends a number of probes.
+    fn may_wait(&self) -> bool {
+        self.args.count.is_none() || self.args.time.is_some()
+    }
+
+    /// Whether it has nobody to probe, so that it is read again soon.
+    pub fn is_waiting(&self) -> bool {
+        self.args.ring.is_some() && self.probed.is_empty()
     }
 
     /// Which of the list this host is: by its name, else by an address, with those that are this host's.

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How soon a file that was written is read.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Upper bound on the time between two looks for this host, where it is not in the list yet.
+const WAITING: Duration = Duration::from_secs(1);
+
 /// What changes in the list, as it changes.
 pub struct Updates {
     changes: Receiver<Update>,
@@ -78,8 +81,18 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// When names are resolved again.
+    fn next(&self) -> Instant {
+        let every = if self.list.is_waiting() {
+            self.every.min(WAITING)
+        } else {
+            self.every
+        };
+        Instant::now() + every
+    }
+
     fn run(mut self, to: &Sender<Update>) {
-        let mut due = Instant::now() + self.every;
+        let mut due = self.next();
         while !self.over.load(Ordering::Relaxed) {
             let Reloads { asked, done } = &*self.reloads;
             let asked = asked.load(Ordering::Relaxed);
@@ -98,7 +111,7 @@ impl Keeper {
                 Err(e) => log::error!("{e:#}; the targets stay as they are"),
             }
             done.store(asked, Ordering::Release);
-            due = Instant::now() + self.every;
+            due = self.next();
         }
     }
 }

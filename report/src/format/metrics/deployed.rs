@@ -31,6 +31,7 @@ fn everything() -> Vec<Family> {
         withheld: vec![("rate", 1)],
         lost: vec![("evicted", 1)],
         clients: 3,
+        arming: ArmingView::default(),
     };
     families(&targets, Some(&server), &mut Room::default())
 }

@@ -10,7 +10,7 @@ pub use encode::{Form, encode};
 pub use family::{Family, Kind, Sample, Value};
 pub use page::page;
 pub use room::Room;
-pub use view::{NodeTotals, NodeView, Process, ServerView, TargetView};
+pub use view::{ArmingView, NodeTotals, NodeView, Process, ServerView, TargetView};
 
 #[cfg(test)]
 mod deployed; // what others name of it

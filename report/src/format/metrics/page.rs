@@ -6,13 +6,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::family::{Exemplar, Family, Kind, Labels, OWN, Unit, Value, labels};
 use super::room::Room;
-use super::view::{NodeTotals, NodeView, Process, ServerView, TargetView};
+use super::view::{ArmingView, NodeTotals, NodeView, Process, ServerView, TargetView};
 use crate::analysis::target_counts::{Example, Slowness};
 use crate::model::{Segment, State, Symbol};
 
 /// Series of a node that are always there, or may be from some time on: the segments, states of clocks, the
-/// process, what was built.
-const OF_NODE: usize = Segment::ALL.len() - 1 + State::ALL.len() + 1 + 3 + 1;
+/// process, what was built, how late probes leave, and those that no result counts.
+const OF_NODE: usize = Segment::ALL.len() - 1 + State::ALL.len() + 1 + 3 + 1 + 2;
+/// Series of a server that are always there: its clients, and when it is armed.
+const OF_SERVER: usize = 1 + 4;
 /// Series of a target that are always there: the round trip, and two results.
 const OF_TARGET: usize = 3;
 
@@ -24,6 +26,7 @@ pub fn page(node: &NodeView<'_>, room: &mut Room) -> Vec<Family> {
     let mut counts = Vec::new();
     if !targets.is_empty() {
         families.extend([rtt(targets), segments(node.totals), clocks(targets)]);
+        families.extend([slip(node.totals), uncounted(node.totals)]);
         families.extend([blame(node.totals), programs(targets)]);
         counts.extend([
             results(targets),
@@ -35,9 +38,10 @@ pub fn page(node: &NodeView<'_>, room: &mut Room) -> Vec<Family> {
     }
     if let Some(server) = server {
         families.push(clients(server));
+        families.extend(arming(server.arming));
         counts.extend([stamps(server), withheld(server), server_lost(server)]);
     }
-    let taken = OF_NODE + OF_TARGET * targets.len() + usize::from(server.is_some());
+    let taken = OF_NODE + OF_TARGET * targets.len() + server.map_or(0, |_| OF_SERVER);
     room.fit(&mut counts, targets.len(), taken);
     if let Some(results) = counts.first_mut().filter(|_| !targets.is_empty()) {
         results.samples.splice(..0, always(targets).samples);
@@ -86,6 +90,19 @@ fn segments(totals: &NodeTotals) -> Family {
     });
     let family = Family::new(Kind::Histogram, "pingtrace_segment", help).unit(Unit::Seconds);
     family.all(all)
+}
+
+fn slip(totals: &NodeTotals) -> Family {
+    let help = "How late probes left against their schedule, all targets together";
+    let family = Family::new(Kind::Histogram, "pingtrace_send_slip", help).unit(Unit::Seconds);
+    family.with(Labels::new(), Value::Histogram(totals.slip.clone()))
+}
+
+fn uncounted(totals: &NodeTotals) -> Family {
+    let help =
+        "Probes sent to warm up, or to wake servers, which no result counts, all targets together";
+    let family = Family::new(Kind::Counter, "pingtrace_uncounted_probes", help);
+    family.with(Labels::new(), Value::Count(totals.uncounted, None))
 }
 
 fn clocks(targets: &[&TargetView]) -> Family {
@@ -219,6 +236,32 @@ fn clients(server: &ServerView) -> Family {
     let help = "Clients that the server remembers";
     let family = Family::new(Kind::Gauge, "pingtrace_server_clients", help);
     family.with(Labels::new(), Value::Number(server.clients as f64))
+}
+
+fn arming(arming: ArmingView) -> [Family; 4] {
+    let family = |kind, name, help| Family::new(kind, name, help);
+    let is_armed = "1 while the server's programs are attached, 0 while it is idle";
+    let times = "How often a request armed the server";
+    let time = "How long the server was armed";
+    let unseen = "Requests that came before the server was armed, and have none of its stamps";
+    let number = |family: Family, value| family.with(Labels::new(), Value::Number(value));
+    let count = |family: Family, value| family.with(Labels::new(), Value::Count(value, None));
+    let time = family(Kind::Counter, "pingtrace_server_armed_time", time).unit(Unit::Seconds);
+    [
+        number(
+            family(Kind::Gauge, "pingtrace_server_armed", is_armed),
+            f64::from(u8::from(arming.is_armed)),
+        ),
+        number(time, arming.ns as f64 / 1e9),
+        count(
+            family(Kind::Counter, "pingtrace_server_armings", times),
+            arming.times,
+        ),
+        count(
+            family(Kind::Counter, "pingtrace_server_unarmed_requests", unseen),
+            arming.unseen,
+        ),
+    ]
 }
 
 fn stamps(server: &ServerView) -> Family {

@@ -241,12 +241,45 @@ pub(super) fn worst(peers: usize) -> Vec<TargetView> {
 }
 
 #[test]
+fn a_server_says_when_it_is_armed() {
+    let server = ServerView {
+        arming: ArmingView {
+            is_armed: true,
+            times: 2,
+            ns: 1_500 * MS,
+            unseen: 3,
+        },
+        ..ServerView::default()
+    };
+    let families = families(&[], Some(&server), &mut Room::default());
+    let text = String::from_utf8(encode(families, Form::Text, false)).unwrap();
+    has(&text, "pingtrace_server_armed 1.0");
+    has(&text, "pingtrace_server_armed_time_seconds_total 1.5");
+    has(&text, "pingtrace_server_armings_total 2");
+    has(&text, "pingtrace_server_unarmed_requests_total 3");
+}
+
+#[test]
+fn how_late_probes_left_and_what_no_result_counts_are_of_all_targets() {
+    let mut both = [target("web1"), target("web2")];
+    for target in &mut both {
+        target.counts.slip.record(2 * MS);
+        target.counters.warm_up = 3;
+    }
+    let text = text(&both, Form::Text, false);
+    has(&text, "pingtrace_send_slip_seconds_count 2");
+    has(&text, "pingtrace_send_slip_seconds_sum 0.004");
+    has(&text, "pingtrace_uncounted_probes_total 6");
+}
+
+#[test]
 fn ten_peers_have_eighty_series_whatever_goes_wrong() {
     let server = ServerView {
         stamps: vec![("inband", 1), ("packet", 1)],
         withheld: vec![("rate", 1), ("budget", 2)],
         lost: vec![("evicted", 1)],
         clients: 3,
+        arming: ArmingView::default(),
     };
     for peers in [1, 10, 100] {
         for server in [None, Some(&server)] {

@@ -39,6 +39,21 @@ pub struct ServerView {
     pub lost: Vec<(&'static str, u64)>,
     /// Clients that are remembered.
     pub clients: u64,
+    /// When its programs are attached.
+    pub arming: ArmingView,
+}
+
+/// How a server was armed, that is, its programs attached, so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArmingView {
+    /// It is.
+    pub is_armed: bool,
+    /// How often a request armed it.
+    pub times: u64,
+    /// How long it was, nanoseconds.
+    pub ns: u64,
+    /// Requests that came before the programs were attached.
+    pub unseen: u64,
 }
 
 /// What this process costs.
@@ -74,6 +89,10 @@ pub struct NodeView<'a> {
 pub struct NodeTotals {
     /// Delays by segment.
     pub segments: BTreeMap<Segment, Exponential>,
+    /// How late probes left.
+    pub slip: Exponential,
+    /// Probes that were sent to warm up, or to wake servers: no result counts them.
+    pub uncounted: u64,
     /// Irregularities, by their names in JSON.
     pub irregularities: BTreeMap<String, u64>,
     /// Events of the servers' clocks.
@@ -83,7 +102,8 @@ pub struct NodeTotals {
 }
 
 /// Counters that other families have, or that are none.
-const NOT_IRREGULAR: [&str; 9] = [
+const NOT_IRREGULAR: [&str; 10] = [
+    "warm_up",
     "sent",
     "replied",
     "late",
@@ -101,6 +121,8 @@ impl NodeTotals {
         for (segment, delays) in target.counts.segments() {
             self.segments.entry(segment).or_default().add(delays);
         }
+        self.slip.add(&target.counts.slip);
+        self.uncounted += target.counters.warm_up;
         for (name, count) in irregularities(&target.counters) {
             self.irregularities
                 .entry(name)
