@@ -1,17 +1,7 @@
 //! A server and a client in one process.
 
-use super::harness::{Client, Finished, Server, client, kill, refused, sh, until};
-use netns::{Lab, Namespace};
-use std::process::Command;
-
-fn page(ns: &Namespace) -> String {
-    let curl = || {
-        Command::new("curl")
-            .args(["-s", "http://127.0.0.1:9500/metrics"])
-            .output()
-    };
-    String::from_utf8(ns.run(curl).unwrap().unwrap().stdout).unwrap()
-}
+use super::harness::{Client, Finished, Server, client, kill, page, refused, sh, until};
+use netns::Lab;
 
 fn status(pid: u32) -> Vec<String> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();

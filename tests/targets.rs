@@ -1,6 +1,8 @@
 //! Several hosts that one client probes.
 
-use super::harness::{Client, Finished, Server, client, delay, kill, refused, sh, status};
+use super::harness::{
+    Client, Finished, Server, client, delay, kill, page, refused, sh, status, until,
+};
 use netns::Lab;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -196,6 +198,80 @@ fn a_list_is_followed_and_a_broken_one_changes_nothing() {
         let in_flight = end["in_flight"].as_u64().unwrap_or(0);
         assert!(back > 0 && out == back + gone + in_flight, "{end}");
     }
+}
+
+/// Three hosts of the same name, one after the other: the labels differ, and none answers.
+#[test]
+fn a_target_that_changes_while_it_leaves_is_probed_once() {
+    let lab = lab(0);
+    // No word comes back, so that it takes the whole timeout to leave.
+    sh(
+        &lab.client.ns,
+        "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all",
+    );
+    let group = |x| json!([{"targets": ["127.0.0.1"], "labels": {"x": x}}]);
+    let list = List::new(&group("1"));
+    let options = format!("{} -i 10ms -W 1s -o log --metrics 9500", list.option());
+    let log = list.directory.path().join("log");
+    let mut run = Client::start(
+        &lab.client.ns,
+        &format!("{options} --log {}", log.display()),
+    );
+    let shown = |x: &str| page(&lab.client.ns).contains(&format!("x=\"{x}\""));
+    run.hear("no reply since");
+    for x in ["2", "3"] {
+        list.write(&group(x).to_string());
+        run.hear("targets: 1 join, 1 leave");
+    }
+    let is_last = || shown("3") && !shown("1") && !shown("2");
+    until("the last one only", is_last);
+    assert_eq!(run.stop().status, 3);
+}
+
+#[test]
+fn the_last_probes_of_a_target_that_leaves_have_all_stamps() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let (a, b) = (address(0), address(1));
+    let list = List::new(&json!([{ "targets": [a] }]));
+    let mut run = Client::start(
+        &lab.client.ns,
+        &format!("{} --nslocal -i 20ms -o json", list.option()),
+    );
+    run.hear(&format!("{a}: server stamps"));
+    list.write(&json!([{ "targets": [b] }]).to_string());
+    run.hear(&format!("{b}: server stamps"));
+    let done = run.stop();
+    let probes = done.probes();
+    let of_a = probes.iter().filter(|probe| probe["target"] == *a);
+    let last = of_a.max_by_key(|probe| probe["seq"].as_u64()).unwrap();
+    // It is known only after the reply has left.
+    assert!(delay(last, "r_tx_qdisc") > 0, "{last:#}");
+}
+
+#[test]
+fn a_target_without_room_joins_when_another_has_left() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "");
+    let [a, b] = [0, 1].map(address);
+    let small = json!({ "targets": [a] });
+    // It takes all slots that a changing list has.
+    let large = json!({"targets": [b], "labels": {"__pingtrace_interval": "500us"}});
+    let list = List::new(&json!([small]));
+    let mut run = Client::start(
+        &lab.client.ns,
+        &format!("{} -i 100ms -W 2s -m 1s -o json", list.option()),
+    );
+    run.hear(&format!("{a}: server stamps"));
+    list.write(&json!([small, large]).to_string());
+    run.hear("[interval=500µs] is not probed: no room");
+    list.write(&json!([large]).to_string());
+    run.hear("[interval=500µs]: server stamps");
+    list.write(&json!([large, small]).to_string());
+    run.hear(&format!("{a} is not probed: no room"));
+    let done = run.stop();
+    let said = format!("1 targets were not probed, as there was no room: {a}");
+    assert!(done.stderr.contains(&said), "{}", done.stderr);
 }
 
 #[test]

@@ -86,6 +86,16 @@ pub fn sh(ns: &Namespace, line: &str) {
     assert!(ns.run(run).unwrap().unwrap().success(), "{line}");
 }
 
+/// The page of metrics at port 9500 of a namespace.
+pub fn page(ns: &Namespace) -> String {
+    let curl = || {
+        Command::new("curl")
+            .args(["-s", "http://127.0.0.1:9500/metrics"])
+            .output()
+    };
+    String::from_utf8(ns.run(curl).unwrap().unwrap().stdout).unwrap()
+}
+
 /// Waits until something is so; fails after [`SOON`].
 pub fn until(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;

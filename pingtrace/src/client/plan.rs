@@ -63,11 +63,17 @@ impl Memory {
     }
 }
 
+/// Tells a target from all others that the list of a run has, or had. The same host with other labels is another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TargetId(pub u64);
+
 /// What is probed, and how.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Of one of several.
     pub name: Option<Target>,
+    /// Likewise.
+    pub id: TargetId,
     /// How much is remembered of it.
     pub memory: Memory,
     /// The peer as it was typed.
@@ -135,6 +141,7 @@ impl Plan {
         check_size(args, peer.is_ipv4(), device.as_ref())?;
         Ok(Self {
             name: None,
+            id: TargetId::default(),
             memory: Memory::Alone,
             host: host.to_owned(),
             peer: peer.into(),
@@ -195,6 +202,11 @@ impl Plan {
     pub fn probes_in_time(&self) -> Option<u64> {
         let in_time = self.time_ns?.div_ceil(self.interval_ns?);
         Some(in_time.min(self.probes()))
+    }
+
+    /// What the target is called: the host, or what tells one of several from the others.
+    pub fn target_name(&self) -> &str {
+        self.name.as_ref().map_or(&self.host, |named| &named.name)
     }
 
     /// Slots: one for each probe of one and a half timeouts, within bounds.

@@ -16,7 +16,7 @@ use crate::wire::packet;
 use crate::wire::socket::{self, MAX_MESSAGE, ProbeSocket, RECEIVE_TICK, Received};
 use report::model::send_error::SendError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,8 +35,8 @@ pub struct Receiver<'a, 'k> {
     /// One for each address family in use.
     sockets: Vec<Arc<ProbeSocket>>,
     targets: Vec<Target>,
-    /// Those that get no further probe, until the last ones are answered.
-    leaving: HashSet<SessionId>,
+    /// Those that get no further probe, until the last ones are answered and have their stamps.
+    leaving: VecDeque<SessionId>,
     ended: Vec<Ended>,
     by_session: HashMap<SessionId, usize>,
     /// The last error of receiving.
@@ -59,7 +59,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             sockets: joining.sockets.clone(),
             joining,
             targets: Vec::new(),
-            leaving: HashSet::new(),
+            leaving: VecDeque::new(),
             ended: Vec::new(),
             by_session: HashMap::new(),
             failed: None,
@@ -108,9 +108,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.joining.take_updates();
         if !self.joining.leaving.is_empty() {
             let targets = self.targets.iter();
-            let leaving = targets.filter(|target| self.joining.is_leaving(target));
-            self.leaving
-                .extend(leaving.map(|target| target.shared.session));
+            let leaving = targets.filter(|target| self.joining.dismiss(target));
+            let leaving: Vec<_> = leaving.map(|target| target.shared.session).collect();
+            self.leaving.extend(leaving);
             // Who did not join cannot leave.
             self.joining.leaving.clear();
         }
@@ -118,23 +118,28 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.remove_one(now);
     }
 
-    /// The results of a target whose last probes are answered, or given up, are written.
+    /// The results of a target whose last probes are answered, or given up, are written. Those that leave take turns.
     fn remove_one(&mut self, now: u64) {
-        let at = self.turn;
-        let is_leaving = |t: &&mut Target| self.leaving.contains(&t.shared.session);
-        let target = self.targets.get_mut(at).filter(is_leaving);
-        if !target.is_some_and(|target| target.is_over(now, None, &mut self.here)) {
+        let Some(session) = self.leaving.pop_front() else {
+            return;
+        };
+        let Some(at) = self.by_session.get(&session).copied() else {
+            return;
+        };
+        let about = self.targets[at].speaks();
+        if !self.targets[at].has_left(now, &mut self.here) {
+            self.leaving.push_back(session);
             return;
         }
+        self.by_session.remove(&session);
         let mut target = self.targets.swap_remove(at);
-        self.leaving.remove(&target.shared.session);
-        self.by_session.remove(&target.shared.session);
         if let Some(moved) = self.targets.get(at) {
             self.by_session.insert(moved.shared.session, at);
         }
         target.end(&mut self.here);
         target.collector.retire();
         self.joining.left(&target);
+        drop(about);
         self.ended.push(target.finish(&self.here));
     }
 
@@ -290,7 +295,8 @@ impl<'a, 'k> Receiver<'a, 'k> {
         if count == 0 {
             self.asked(control);
         }
-        while now >= self.turn_ns && count > 0 {
+        // The last one may just have left.
+        while now >= self.turn_ns && !self.targets.is_empty() {
             self.turn = (self.turn + 1) % self.targets.len();
             let asked = self.asked(control);
             let target = &mut self.targets[self.turn];
@@ -362,6 +368,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
 
     /// Fetches the last late stamps, makes the state of every probe final, and passes the results on.
     pub fn finish(mut self) -> Vec<Ended> {
+        self.joining.report_refused();
         for target in &mut self.targets {
             target.begin_collecting(&mut self.here);
         }

@@ -33,6 +33,7 @@ use crate::wire::flows::Flows;
 use crate::wire::protocol::Family;
 use crate::wire::socket::ProbeSocket;
 use anyhow::{Context, Result, ensure};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -125,10 +126,11 @@ fn capture(
         meter: Some(meter).filter(|_| is_alone),
         updates,
         waiting: plans.into(),
-        leaving: Vec::new(),
+        refused: VecDeque::new(),
+        retries: 0,
+        leaving: HashSet::new(),
         begin_ns: monotonic_ns(),
         count: 0,
-        refused: 0,
     };
     let mut receiver = Receiver::new(here, joining);
     receiver.join_all();

@@ -44,6 +44,8 @@ pub struct Target {
     /// When nothing more was to be sent, `CLOCK_MONOTONIC` ns.
     done_ns: Option<u64>,
     collecting: Option<Collecting>,
+    /// It was asked for late stamps, or had none: that is so at the end.
+    has_collected: bool,
     /// Its name, if it is not the only one: else losses of the programs are its own.
     name: Option<Arc<str>>,
 }
@@ -102,6 +104,7 @@ impl Target {
             refusals: Refusals::new(plan.ip, plan.size),
             done_ns: None,
             collecting: None,
+            has_collected: false,
             name: plan.name.as_ref().map(|target| target.name.as_str().into()),
             shared,
             collector,
@@ -273,6 +276,7 @@ impl Target {
         let (core, mut view) = self.split(host);
         core.hand_out(monotonic_ns(), &mut view);
         self.learn_of_sends(host);
+        self.has_collected = true;
         if self.core.awaits_stamps() {
             self.core.collect();
             let first = ProbeIndex(self.core.session.sent());
@@ -284,6 +288,18 @@ impl Target {
                 open: (0, None),
             });
         }
+    }
+
+    /// Goes on to leave, when the sender sends it no further probe: the last ones are answered or given up, then late
+    /// stamps are fetched. True when that is over.
+    pub fn has_left(&mut self, now: u64, host: &mut ThisHost<'_>) -> bool {
+        if !self.has_collected {
+            if !self.is_over(now, None, host) {
+                return false;
+            }
+            self.begin_collecting(host);
+        }
+        !self.collect()
     }
 
     /// Goes on with that; false when it is over.

@@ -10,7 +10,7 @@ mod updates;
 pub use updates::Updates;
 
 use super::args::Args;
-use super::plan::{Memory, Plan};
+use super::plan::{Memory, Plan, TargetId};
 use crate::exit::Usage;
 use anyhow::{Context, Result, bail};
 use listed::{Identity, Listed};
@@ -28,8 +28,8 @@ use std::time::SystemTime;
 pub struct Update {
     /// Targets that are new.
     pub join: Vec<Plan>,
-    /// The names of those that are gone.
-    pub leave: Vec<String>,
+    /// Those that are gone.
+    pub leave: HashSet<TargetId>,
 }
 
 impl Update {
@@ -46,6 +46,8 @@ pub struct TargetList {
     /// The addresses that a name had when it was last resolved.
     addresses: HashMap<(String, Option<u8>), Vec<SocketAddr>>,
     probed: BTreeMap<Identity, Probed>,
+    /// Targets so far.
+    count: u64,
     /// Complaints that were made.
     told: HashSet<String>,
 }
@@ -60,6 +62,7 @@ enum From {
 }
 
 struct Probed {
+    id: TargetId,
     name: String,
     labels: BTreeMap<String, String>,
 }
@@ -80,6 +83,7 @@ impl TargetList {
             from,
             addresses: HashMap::new(),
             probed: BTreeMap::new(),
+            count: 0,
             told: HashSet::new(),
         })
     }
@@ -124,7 +128,7 @@ impl TargetList {
                     continue;
                 }
                 if let Some(known) = self.probed.remove(&identity) {
-                    update.leave.push(known.name);
+                    update.leave.insert(known.id);
                 }
                 update.join.extend(self.plan(target, peer, identity));
             }
@@ -132,7 +136,7 @@ impl TargetList {
         self.probed.retain(|identity, probed| {
             let stays = wanted.contains(identity);
             if !stays {
-                update.leave.push(probed.name.clone());
+                update.leave.insert(probed.id);
             }
             stays
         });
@@ -260,8 +264,14 @@ impl TargetList {
             name: name.clone(),
             labels: target.labels.clone(),
         });
-        let labels = target.labels.clone();
-        self.probed.insert(identity, Probed { name, labels });
+        self.count += 1;
+        plan.id = TargetId(self.count);
+        let probed = Probed {
+            id: plan.id,
+            name,
+            labels: target.labels.clone(),
+        };
+        self.probed.insert(identity, probed);
         Some(plan)
     }
 
