@@ -199,6 +199,22 @@ fn a_longer_way_than_a_record_holds_is_said_and_its_sum_is_exact() {
     );
 }
 
+/// The far target has more stamps than a slot holds, the near one has not.
+#[test]
+fn lost_stamps_are_those_of_their_target() {
+    const PROBES: u64 = 10;
+    let row = chain(12);
+    let args = format!("-c 10.12.0.2 -c 10.1.0.2 -i 20ms -C {PROBES} -m 1s -o json");
+    let run = client(&row[0], &args);
+    let lost = |target: &str| {
+        let stats = run.lines("stat");
+        let of = stats.iter().find(|stat| stat["target"] == *target).unwrap();
+        of["lost_stamps"].as_u64().unwrap()
+    };
+    let (far, near) = (lost("10.12.0.2"), lost("10.1.0.2"));
+    assert!(far >= 2 * PROBES && near == 0, "{far}, {near}");
+}
+
 /// A row of routers: the first is 10.1.0.1 and, `cables` cables away, the last 10.`cables`.0.2.
 fn chain(cables: u8) -> Vec<Namespace> {
     let hosts: Vec<_> = (0..=cables)

@@ -94,6 +94,13 @@ fn each_target_has_its_books_and_a_dead_one_costs_the_others_nothing() {
     }
     let [sent, replied, _] = books(&all["10.77.0.99"]);
     assert_eq!((sent, replied), (40, 0));
+    // The cost is that of all together.
+    let [cost] = &run.lines("cost")[..] else {
+        panic!("{run:#?}")
+    };
+    assert!(cost["self"]["cpu_ns"].as_u64().unwrap() > 0, "{cost}");
+    assert!(cost["self"]["most_in_use"].as_u64().unwrap() > 0, "{cost}");
+    assert!(all.values().all(|stat| stat.get("self").is_none()));
 }
 
 #[test]
@@ -233,13 +240,13 @@ fn the_last_probes_of_a_target_that_leaves_have_all_stamps() {
     let lab = lab(2);
     let _server = Server::start(&lab.server.ns, "--nslocal");
     let (a, b) = (address(0), address(1));
-    let list = List::new(&json!([{ "targets": [a] }]));
+    let targets = List::new(&json!([{ "targets": [a] }]));
     let mut run = Client::start(
         &lab.client.ns,
-        &format!("{} --nslocal -i 20ms -o json", list.option()),
+        &format!("{} --nslocal -i 20ms -o json", targets.option()),
     );
     run.hear(&format!("{a}: server stamps"));
-    list.write(&json!([{ "targets": [b] }]).to_string());
+    targets.write(&json!([{ "targets": [b] }]).to_string());
     run.hear(&format!("{b}: server stamps"));
     let done = run.stop();
     let probes = done.probes();
@@ -256,7 +263,7 @@ fn a_target_without_room_joins_when_another_has_left() {
     let [a, b] = [0, 1].map(address);
     let small = json!({ "targets": [a] });
     // It takes all slots that a changing list has.
-    let large = json!({"targets": [b], "labels": {"__pingtrace_interval": "500us"}});
+    let large = json!({"targets": [b], "labels": {"__pingtrace_interval": "1ms"}});
     let list = List::new(&json!([small]));
     let mut run = Client::start(
         &lab.client.ns,
@@ -264,9 +271,9 @@ fn a_target_without_room_joins_when_another_has_left() {
     );
     run.hear(&format!("{a}: server stamps"));
     list.write(&json!([small, large]).to_string());
-    run.hear("[interval=500µs] is not probed: no room");
+    run.hear("[interval=1ms] is not probed: no room");
     list.write(&json!([large]).to_string());
-    run.hear("[interval=500µs]: server stamps");
+    run.hear("[interval=1ms]: server stamps");
     list.write(&json!([large, small]).to_string());
     run.hear(&format!("{a} is not probed: no room"));
     let done = run.stop();

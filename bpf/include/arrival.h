@@ -34,10 +34,10 @@ static __always_inline bool is_wanted(struct sk_buff *skb, const struct packet *
 }
 
 /* Client: whose session this is. */
-static __always_inline const struct pt_target *target_of(__u32 session)
+static __always_inline struct pt_target *target_of(__u32 session)
 {
 	__u32 at = session & target_mask;
-	const struct pt_target *target = bpf_map_lookup_elem(&targets, &at);
+	struct pt_target *target = bpf_map_lookup_elem(&targets, &at);
 
 	return target && target->session == session ? target : 0;
 }

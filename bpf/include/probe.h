@@ -254,6 +254,7 @@ struct pt_target {
 	__u32 session; /* 0: none */
 	__u32 first, mask; /* the first slot, and how many there are, less one */
 	__u32 pad;
+	__u64 lost_stamps; /* more than a slot holds */
 };
 
 /* Why user space is notified of a probe. */
@@ -298,7 +299,7 @@ struct pt_sleep {
 
 /* Losses, counted by cause; user space reports all of them. */
 struct pt_losses {
-	__u64 stamp_overflow; /* more stamps than a slot holds */
+	__u64 stamp_overflow; /* server: more stamps than a slot holds */
 	__u64 evicted; /* a slot was reused before its reply had left */
 	__u64 evicted_late; /* before its late stamps were sent, of a session that was proven */
 	__u64 evicted_stranger; /* likewise, of one that was not */

@@ -95,6 +95,20 @@ static __always_inline bool is_carried(const struct kind *kind, const struct net
 	return false;
 }
 
+/* A stamp has no room in the slot of its probe. */
+static __always_inline void count_overflow(const struct pt_stamp_slot *rec)
+{
+	struct pt_target *target;
+
+	if (server) {
+		__sync_fetch_and_add(&losses.stamp_overflow, 1);
+		return;
+	}
+	target = target_of(rec->session);
+	if (target)
+		__sync_fetch_and_add(&target->lost_stamps, 1);
+}
+
 static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct packet *p,
 				       enum pt_point point, __u64 now, struct sk_buff *skb,
 				       __u16 flags)
@@ -113,7 +127,7 @@ static __always_inline void stamp_with(struct pt_stamp_slot *rec, const struct p
 		at.ifindex = place;
 	}
 	if (!pt_push(rec, p->direction, point, now, &at))
-		__sync_fetch_and_add(&losses.stamp_overflow, 1);
+		count_overflow(rec);
 }
 
 static __always_inline void stamp(struct pt_stamp_slot *rec, const struct packet *p,

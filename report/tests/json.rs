@@ -6,8 +6,8 @@ use common::{
     example_doubt, example_hops, example_names, example_results, example_run, example_summary,
 };
 use report::format::json::{
-    Line, Part, ProbeRead, hops_line, interval_line, of_target, parse_line, probe_line, run_line,
-    stat_line, target_of,
+    Line, Part, ProbeRead, cost_line, hops_line, interval_line, of_target, parse_line, probe_line,
+    run_line, stat_line, target_of,
 };
 use report::model::{
     Certainty, Doubt, Host, KernelDrop, Owner, Place, Point, ProbeResult, Run, Segment, StampFlags,
@@ -108,6 +108,8 @@ fn lines() -> Vec<String> {
     let others = lines.iter().skip(2);
     all.extend(others.map(|line| of_target(line, "web1 [size=\"256\"]")));
     lines.append(&mut all);
+    let own = example_summary().own.expect("a cost");
+    lines.push(cost_line(&own, 1_000_000_000, 1_767_225_660_000_000_000));
     lines
 }
 

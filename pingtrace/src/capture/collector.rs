@@ -318,7 +318,9 @@ impl Collector {
             published.counts.answered(&self.scratch);
         }
         self.stats.vary(probe);
-        self.stats.flows.answered(probe, self.scratch.total_ns);
+        if self.run.flows.is_some() {
+            self.stats.flows.answered(probe, self.scratch.total_ns);
+        }
         self.seen = probe
             .path
             .iter()
@@ -401,7 +403,9 @@ impl Collector {
     /// Takes a probe that was given up.
     pub fn lost(&mut self, probe: Probe, loss: Loss) -> LossId {
         let id = self.stats.lost(&loss);
-        self.stats.flows.lost(probe.flow);
+        if self.run.flows.is_some() {
+            self.stats.flows.lost(probe.flow);
+        }
         let sent = probe.sent_ns().unwrap_or(0);
         if let Some(series) = &mut self.series {
             series.lost(sent.saturating_sub(self.start_ns));

@@ -41,7 +41,7 @@ impl Memory {
     pub const fn min_slots(self) -> u32 {
         match self {
             Self::Alone => 512,
-            Self::OneOfMany => 8,
+            Self::OneOfMany => 4,
         }
     }
 

@@ -9,7 +9,8 @@ use super::target_list::Updates;
 use super::this_host::ThisHost;
 use crate::capture::explain;
 use crate::control::{Asked, Control};
-use crate::units::monotonic_ns;
+use crate::output::entry::Cost;
+use crate::units::{monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::number::SessionId;
 use crate::wire::packet;
@@ -140,7 +141,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         target.collector.retire();
         self.joining.left(&target);
         drop(about);
-        self.ended.push(target.finish(&self.here));
+        self.ended.push(target.finish(&mut self.here));
     }
 
     /// Receives until the state of every probe is final.
@@ -342,6 +343,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
             if let Some(updates) = self.joining.updates.as_ref().filter(|_| asked.reopen) {
                 updates.reload();
             }
+            if let Some(meter) = self.here.meter.as_ref().filter(|_| asked.summary) {
+                meter.log(monotonic_ns().saturating_sub(self.joining.begin_ns));
+            }
             let all = if asked == Asked::default() {
                 0
             } else {
@@ -390,8 +394,16 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 self.targets[*target].blame(sequence, blame);
             }
         }
-        let (here, targets) = (&self.here, self.targets.into_iter());
-        self.ended.extend(targets.map(|target| target.finish(here)));
+        for target in self.targets {
+            self.ended.push(target.finish(&mut self.here));
+        }
+        if let Some(meter) = &self.here.meter {
+            self.joining.outputs.cost(Cost {
+                own: meter.read(),
+                elapsed_ns: monotonic_ns().saturating_sub(self.joining.begin_ns),
+                time_unix_ns: realtime_ns(),
+            });
+        }
         self.ended
     }
 }

@@ -98,7 +98,10 @@ fn capture(
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| args.debug);
     let meter = Meter::start(setup.slots, programs);
-    let is_alone = list.is_none();
+    let (alone, together) = match list {
+        None => (Some(meter), None),
+        Some(_) => (None, Some(meter)),
+    };
     let updates = list
         .filter(TargetList::can_change)
         .map(|list| Updates::start(list, args.resolve));
@@ -113,6 +116,7 @@ fn capture(
         echo: Echo::default(),
         explainer,
         ticks: explain::Ticks::default(),
+        meter: together,
     };
     let (changes, to_sender) = channel();
     let joining = Joining {
@@ -123,7 +127,7 @@ fn capture(
         sockets,
         targets,
         changes: Some(changes).filter(|_| !args.adaptive),
-        meter: Some(meter).filter(|_| is_alone),
+        meter: alone,
         updates,
         waiting: plans.into(),
         refused: VecDeque::new(),

@@ -5,7 +5,7 @@ use crate::client::plan::Plan;
 use crate::client::warm_up::{Few, Wake};
 use crate::control::Control;
 use crate::kernel::table::Table;
-use crate::kernel::targets::TargetSlots;
+use crate::kernel::targets::{LostStamps, TargetSlots};
 use crate::units::{monotonic_ns, sleep_until};
 use crate::wire::ancillary::Ancillary;
 use crate::wire::number::{Sequence, SessionId};
@@ -71,6 +71,8 @@ pub struct Shared {
     pub plan: Plan,
     /// Probes in flight.
     pub table: Table,
+    /// Stamps for which it had no room.
+    pub lost_stamps: LostStamps,
     /// Both send and receive on it.
     pub socket: Arc<ProbeSocket>,
     /// Session id.
@@ -107,7 +109,11 @@ impl Shared {
     /// Of a target whose first probe is due at `start_ns`.
     pub fn new(plan: Plan, slots: TargetSlots, socket: Arc<ProbeSocket>, start_ns: u64) -> Self {
         let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
-        let TargetSlots { session, table } = slots;
+        let TargetSlots {
+            session,
+            table,
+            lost_stamps,
+        } = slots;
         Self {
             send_times: SendTimes::new(plan.memory.send_times(table.slots())),
             options: Ancillary::new(plan.tos, plan.from, plan.family == Family::V4),
@@ -115,6 +121,7 @@ impl Shared {
             asked: AtomicU8::new(plan.mode.first() as u8),
             plan,
             table,
+            lost_stamps,
             socket,
             session,
             start_ns,

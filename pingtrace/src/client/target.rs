@@ -10,7 +10,6 @@ use super::this_host::{ThisHost, View};
 use crate::capture::collector::Collector;
 use crate::control::Asked;
 use crate::exit::Outcome;
-use crate::kernel::tracer::Tracer;
 use crate::output::story;
 use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
@@ -46,7 +45,9 @@ pub struct Target {
     collecting: Option<Collecting>,
     /// It was asked for late stamps, or had none: that is so at the end.
     has_collected: bool,
-    /// Its name, if it is not the only one: else losses of the programs are its own.
+    /// Slots in use, and evicted so far.
+    table_use: (u32, u64),
+    /// Its name, if it is not the only one.
     name: Option<Arc<str>>,
 }
 
@@ -105,6 +106,7 @@ impl Target {
             done_ns: None,
             collecting: None,
             has_collected: false,
+            table_use: (0, 0),
             name: plan.name.as_ref().map(|target| target.name.as_str().into()),
             shared,
             collector,
@@ -241,18 +243,21 @@ impl Target {
         open.map(|(index, _)| index)
     }
 
-    fn update_counters(&mut self, host: &ThisHost<'_>) {
+    fn update_counters(&mut self, host: &mut ThisHost<'_>) {
         let (shared, collector) = (&*self.shared, &mut self.collector);
-        let losses = host.tracer.as_ref().filter(|_| self.name.is_none());
-        let losses = losses.map(Tracer::losses).unwrap_or_default();
         let in_use = self.core.session.in_flight();
-        let in_use = in_use.min(shared.table.slots().into());
-        collector.table_use(in_use as u32, self.core.journey.counts().evicted);
+        let in_use = in_use.min(shared.table.slots().into()) as u32;
+        let evicted = self.core.journey.counts().evicted;
+        collector.table_use(in_use, evicted);
+        let before = std::mem::replace(&mut self.table_use, (in_use, evicted));
+        if let Some(meter) = &mut host.meter {
+            meter.note(before, self.table_use);
+        }
         let refused = collector.refused_blame() + self.names.refused;
         let counters = collector.counters();
         self.core.count(counters);
         counters.refused += refused;
-        counters.lost_stamps += losses.stamp_overflow;
+        counters.lost_stamps += shared.lost_stamps.count();
         counters.send_errors = u64::from(shared.send_errors.load(Ordering::Relaxed));
         counters.unsent = shared.unsent.load(Ordering::Relaxed);
         counters.warm_up = shared.warm_up.load(Ordering::Relaxed);
@@ -360,9 +365,12 @@ impl Target {
     }
 
     /// Passes the results on, when every probe has its blame.
-    pub fn finish(mut self, host: &ThisHost<'_>) -> Ended {
+    pub fn finish(mut self, host: &mut ThisHost<'_>) -> Ended {
         let _about = self.speaks();
         let outcome = self.outcome(host);
+        if let Some(meter) = &mut host.meter {
+            meter.note(self.table_use, (0, self.table_use.1));
+        }
         let judged = self.collector.finish(Time::now(), |summary| summary);
         Ended {
             name: self.name,
@@ -371,7 +379,7 @@ impl Target {
         }
     }
 
-    fn outcome(&mut self, host: &ThisHost<'_>) -> Result<Outcome> {
+    fn outcome(&mut self, host: &mut ThisHost<'_>) -> Result<Outcome> {
         self.update_counters(host);
         let counters = *self.collector.counters();
         if counters.unsent > 0 {

@@ -10,7 +10,7 @@ use crate::capture::collector::Collector;
 use crate::capture::explain;
 use crate::client::sender::Shared;
 use crate::kernel::drops;
-
+use crate::kernel::meter::Meter;
 use crate::kernel::tracer::Tracer;
 use crate::wire::extension::{About, Extension};
 use crate::wire::icmp_error::IcmpError;
@@ -31,6 +31,8 @@ pub struct ThisHost<'k> {
     pub explainer: Option<explain::Background>,
     /// For it, on the CPUs that receive.
     pub ticks: explain::Ticks,
+    /// The cost of a run with several targets: that of a single one is in its results.
+    pub meter: Option<Meter>,
 }
 
 /// This host and what belongs to one target: all that its core needs.

@@ -9,6 +9,7 @@ use crate::kernel::confine::keeper;
 use crate::kernel::privileges::RUN_TIMES;
 use crate::units::process_cpu_ns;
 use libbpf_rs::{Object, Program, libbpf_sys};
+use report::format::text;
 use report::model::{Measured, OwnCost, ProgramCost};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -60,6 +61,8 @@ pub struct Meter {
     start_cpu_ns: u64,
     /// Slots of the table.
     records: u32,
+    /// Slots that several targets use together.
+    in_use: u32,
     /// The largest number of slots seen in use at once.
     pub most_in_use: u32,
     /// Slots that were reused before the state of their probe was final.
@@ -89,6 +92,21 @@ impl Meter {
             }
         }
         meter
+    }
+
+    /// One of several targets uses so many slots now, and so many of its slots were evicted so far, where both were
+    /// `before`.
+    pub fn note(&mut self, before: (u32, u64), now: (u32, u64)) {
+        self.in_use = self.in_use + now.0 - before.0;
+        self.most_in_use = self.most_in_use.max(self.in_use);
+        self.evicted += now.1 - before.1;
+    }
+
+    /// Says what it reads; the start was so long ago, ns.
+    pub fn log(&self, elapsed_ns: u64) {
+        for line in text::own_cost(&self.read(), elapsed_ns, [].into_iter()).lines() {
+            log::info!("{line}");
+        }
     }
 
     /// The cost since the start.

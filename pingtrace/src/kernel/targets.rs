@@ -9,10 +9,12 @@ use anyhow::{Context, Result};
 use bpf::pingtrace::types::pt_target;
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 const SESSION: Field<pt_target, u32> = field!(pt_target, session);
 const FIRST: Field<pt_target, u32> = field!(pt_target, first);
 const MASK: Field<pt_target, u32> = field!(pt_target, mask);
+const LOST_STAMPS: Field<pt_target, u64> = field!(pt_target, lost_stamps);
 
 /// The targets that there is room for.
 pub enum Targets {
@@ -30,7 +32,7 @@ pub struct Sessions {
 
 /// What the programs know.
 pub struct Known {
-    targets: Mapping<pt_target>,
+    targets: Arc<Mapping<pt_target>>,
     table: Table,
     slots: Ranges,
     places: BTreeSet<u32>,
@@ -42,6 +44,19 @@ pub struct TargetSlots {
     pub session: SessionId,
     /// Its slots.
     pub table: Table,
+    /// Stamps for which they had no room.
+    pub lost_stamps: LostStamps,
+}
+
+/// Counts the stamps of a target for which its slots had no room.
+pub struct LostStamps(Option<(Arc<Mapping<pt_target>>, usize)>);
+
+impl LostStamps {
+    /// So far, until the target is removed.
+    pub fn count(&self) -> u64 {
+        let counter = self.0.as_ref();
+        counter.map_or(0, |(targets, at)| targets.read(*at, LOST_STAMPS))
+    }
 }
 
 impl Targets {
@@ -50,7 +65,7 @@ impl Targets {
         assert!(count.is_power_of_two());
         let targets = Mapping::shared(map, count as usize);
         Ok(Self::Known(Known {
-            targets: targets.context("cannot map the table of targets")?,
+            targets: Arc::new(targets.context("cannot map the table of targets")?),
             slots: Ranges::new(table.slots()),
             table,
             places: (0..count).collect(),
@@ -70,7 +85,12 @@ impl Targets {
             Self::Anonymous(sessions) => {
                 let table = Table::anonymous(slots)?;
                 let session = sessions.next();
-                return Ok(Some(TargetSlots { session, table }));
+                return Ok(Some(TargetSlots {
+                    session,
+                    table,
+                    // Three stamps a probe.
+                    lost_stamps: LostStamps(None),
+                }));
             }
         };
         let session = host::session()?;
@@ -84,10 +104,12 @@ impl Targets {
         let (targets, at) = (&known.targets, place as usize);
         targets.write(at, FIRST, first);
         targets.write(at, MASK, slots - 1);
+        targets.write(at, LOST_STAMPS, 0);
         targets.write(at, SESSION, session.0);
         Ok(Some(TargetSlots {
             session,
             table: known.table.part(first, slots),
+            lost_stamps: LostStamps(Some((Arc::clone(targets), at))),
         }))
     }
 

@@ -5,7 +5,7 @@ use report::companion::Row;
 use report::format::json::Part;
 use report::format::style::Style;
 use report::format::{json, text};
-use report::model::{Names, ProbeResult, Run, Summary, Target};
+use report::model::{Names, OwnCost, ProbeResult, Run, Summary, Target};
 
 /// One thing that is written.
 pub enum Entry<'a> {
@@ -21,6 +21,8 @@ pub enum Entry<'a> {
     Summary(Statistics<'a>),
     /// The same of one of many targets: text has a line for it in a table at the end.
     Brief(Statistics<'a>),
+    /// What a client with several targets cost.
+    Cost(&'a Cost),
     /// Statistics of hops.
     Hops(&'a HopStats, About<'a>),
     /// A JSON line about a capture that did not take place.
@@ -50,6 +52,16 @@ pub struct Statistics<'a> {
     /// Of this run.
     pub about: About<'a>,
     /// Time of the statistics, nanoseconds since the Unix epoch.
+    pub time_unix_ns: i64,
+}
+
+/// What a run with several targets cost.
+pub struct Cost {
+    /// The cost.
+    pub own: OwnCost,
+    /// In this time, nanoseconds.
+    pub elapsed_ns: u64,
+    /// Until this time, nanoseconds since the Unix epoch.
     pub time_unix_ns: i64,
 }
 
@@ -92,6 +104,7 @@ impl Entry<'_> {
             Self::Hops(hops, about) => {
                 format!("\n{}", text::hop_table(hops, about.names, style))
             }
+            Self::Cost(cost) => text::own_cost(&cost.own, cost.elapsed_ns, [].into_iter()),
             Self::Row(row) => row.text(),
             Self::Heading(line) => (*line).to_owned(),
             Self::Run(_) | Self::SoFar(_) | Self::Brief(_) | Self::NoCapture(_) => return None,
@@ -111,6 +124,7 @@ impl Entry<'_> {
             }
             Self::Hops(hops, about) => json::hops_line(hops, about.names),
             Self::NoCapture(line) => (*line).to_owned(),
+            Self::Cost(cost) => json::cost_line(&cost.own, cost.elapsed_ns, cost.time_unix_ns),
             Self::Row(row) => row.json(),
             Self::Heading(_) => return None,
         };
@@ -128,7 +142,9 @@ impl Entry<'_> {
             Self::Interval(of, _) | Self::SoFar(of) | Self::Summary(of) | Self::Brief(of) => {
                 of.about.run.target.as_ref()
             }
-            Self::Run(_) | Self::NoCapture(_) | Self::Row(_) | Self::Heading(_) => None,
+            Self::Run(_) | Self::NoCapture(_) | Self::Cost(_) | Self::Row(_) | Self::Heading(_) => {
+                None
+            }
         }
     }
 
@@ -149,9 +165,11 @@ impl Entry<'_> {
         match self {
             Self::Run(_) | Self::NoCapture(_) => &[LogFile::Sequence, LogFile::Statistics],
             Self::Probe(..) | Self::Hops(..) => &[LogFile::Sequence],
-            Self::Interval(..) | Self::SoFar(_) | Self::Summary(_) | Self::Brief(_) => {
-                &[LogFile::Statistics]
-            }
+            Self::Interval(..)
+            | Self::SoFar(_)
+            | Self::Summary(_)
+            | Self::Brief(_)
+            | Self::Cost(_) => &[LogFile::Statistics],
             Self::Row(_) | Self::Heading(_) => &[LogFile::Rows],
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::options::{Origin, Results};
 use crate::output::destinations::{self, Destinations};
-use crate::output::entry::{About, Entry, Shown, Statistics};
+use crate::output::entry::{About, Cost, Entry, Shown, Statistics};
 use crate::output::metrics::Target;
 use crate::output::names::NameBook;
 use anyhow::{Context, Result, anyhow};
@@ -45,6 +45,8 @@ pub enum Message {
     SoFar(Box<SoFar>),
     /// The end.
     End(Box<End>),
+    /// What all targets together cost, if they are several: for the end of what is written.
+    Cost(Box<Cost>),
 }
 
 /// Where the probes come from.
@@ -174,6 +176,11 @@ impl Outputs {
         }
     }
 
+    /// Passes on what no target alone says.
+    pub fn cost(&self, cost: Cost) {
+        let _ = self.queue.send((0, Message::Cost(Box::new(cost))));
+    }
+
     /// Returns when all that was passed on is written, by ways that are gone.
     pub fn finish(self) -> Result<()> {
         drop(self.queue);
@@ -218,6 +225,7 @@ struct Known {
 
 impl Writer {
     fn run(mut self, messages: &Receiver<(u32, Message)>) -> Result<()> {
+        let mut cost = None;
         while let Ok((target, message)) = messages.recv() {
             let first = &mut self.first;
             let known = self.targets.entry(target).or_insert_with(|| Known {
@@ -226,6 +234,7 @@ impl Writer {
             });
             match message {
                 Message::Reopen => self.to.reopen(),
+                Message::Cost(all) => cost = Some(all),
                 Message::End(mut end) => {
                     known.prepare_end(&mut end, self.hops, self.intervals, &mut self.to);
                     let last = known.last(&end, self.hops, self.is_brief);
@@ -247,7 +256,9 @@ impl Writer {
         // Without an end a run ended before it began.
         if self.several {
             let table = self.table.text();
-            self.to.finish(&[Entry::Heading(&table)], |_| Ok(()))
+            let cost = cost.iter().map(|cost| Entry::Cost(cost));
+            let last: Vec<_> = [Entry::Heading(&table)].into_iter().chain(cost).collect();
+            self.to.finish(&last, |_| Ok(()))
         } else {
             Ok(())
         }
@@ -291,7 +302,7 @@ impl Known {
             }
             Message::Retire(target) => target.retire(),
             // Not of one target alone.
-            Message::Reopen | Message::End(_) => {}
+            Message::Reopen | Message::End(_) | Message::Cost(_) => {}
         }
     }
 

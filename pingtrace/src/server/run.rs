@@ -31,7 +31,6 @@ use bpf::pingtrace::types::pt_pending;
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use netns::Namespace;
 use report::format::metrics::ServerView;
-use report::format::text;
 use report::model::Netns;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cell::RefCell;
@@ -142,7 +141,7 @@ pub fn run(args: &Args, control: &Control, board: Option<&Arc<Board>>) -> Result
     summarize(&hooks, &arming, &sender);
     meter.most_in_use = hooks.tracer.table.waiting();
     meter.evicted = hooks.tracer.losses().evicted;
-    log_cost(&meter, monotonic_ns() - start_ns);
+    meter.log(monotonic_ns() - start_ns);
     drop(sockets);
     Ok(())
 }
@@ -348,12 +347,6 @@ pub fn arrival_filters(tracer: &Tracer<'_>) -> Result<Vec<ProbeSocket>> {
         }
     }
     Ok(sockets)
-}
-
-fn log_cost(meter: &Meter, elapsed_ns: u64) {
-    for line in text::own_cost(&meter.read(), elapsed_ns, [].into_iter()).lines() {
-        log::info!("{line}");
-    }
 }
 
 /// Its kernel takes such a request without a word, and this server sends nothing to an address that it never

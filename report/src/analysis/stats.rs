@@ -59,7 +59,7 @@ struct Span {
 /// Of so many digits; 1: of one of many, so that its memory counts.
 fn empty(digits: u8) -> Distribution {
     if digits == 1 {
-        Distribution::growing(digits)
+        Distribution::sparse()
     } else {
         Distribution::new(digits)
     }
@@ -294,7 +294,9 @@ impl Stats {
     /// Like [`Stats::summary`], with the histograms and spreads: for the end of a run.
     pub fn last_summary(&self, elapsed_ns: u64) -> Summary {
         let run = self.run();
-        let histograms = run.delays().map(|(_, values)| values.histogram().clone());
+        let histograms = run
+            .delays()
+            .map(|(_, values)| values.histogram().into_owned());
         let spans = self.spans.iter();
         let spreads = spans.flat_map(|spans| run.delays().map(|(of, _)| spans.spread(of)));
         Summary {

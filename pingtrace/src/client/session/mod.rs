@@ -172,7 +172,7 @@ impl Session {
             oldest: 0,
             frontier: 0,
             asked: 0,
-            slot_lasts: u64::from(slots - slots / 8),
+            slot_lasts: u64::from(slots - (slots / 8).max(1)),
             max_overdue,
             patience: Patience {
                 timeout_ns,

@@ -27,6 +27,6 @@ pub use read::{Line, parse_line, target_of};
 pub use run::Part;
 pub(crate) use write::to_string;
 pub use write::{
-    NoCapture, hops_line, interval_line, no_capture_line, of_target, probe_line, run_line,
-    stat_line,
+    NoCapture, cost_line, hops_line, interval_line, no_capture_line, of_target, probe_line,
+    run_line, stat_line,
 };

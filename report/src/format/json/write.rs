@@ -9,7 +9,7 @@ use super::stat::StatLine;
 use super::value::Time;
 use crate::analysis::headline::Headline;
 use crate::analysis::hops::HopStats;
-use crate::model::{Names, ProbeResult, Run, Summary};
+use crate::model::{Names, OwnCost, ProbeResult, Run, Summary};
 use crate::printable::printable_json;
 
 /// The line that starts a run, or this part of it.
@@ -46,6 +46,15 @@ pub fn hops_line(hops: &HopStats, names: &Names) -> String {
     to_string(&Written::Hops(HopsLine::new(hops, names)))
 }
 
+/// The line of what a client with several targets cost, at this time, nanoseconds since the Unix epoch.
+pub fn cost_line(own: &OwnCost, elapsed_ns: u64, time_unix_ns: i64) -> String {
+    to_string(&Written::Cost(CostLine {
+        time: Time(time_unix_ns),
+        elapsed_ns,
+        own,
+    }))
+}
+
 /// A tick of a schedule that gave no capture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -74,6 +83,15 @@ enum Written<'a> {
     Interval(StatLine<'a>),
     Hops(HopsLine<'a>),
     Capture(CaptureLine<'a>),
+    Cost(CostLine<'a>),
+}
+
+#[derive(Serialize)]
+struct CostLine<'a> {
+    time: Time,
+    elapsed_ns: u64,
+    #[serde(rename = "self")]
+    own: &'a OwnCost,
 }
 
 #[derive(Serialize)]
