@@ -34,6 +34,7 @@ mod limits;
 mod loss;
 mod memleak;
 mod mesh;
+mod mesh_prometheus;
 mod metrics;
 mod misuse;
 mod modes;

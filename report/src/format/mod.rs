@@ -7,6 +7,7 @@ pub mod json; // one object a line
 pub mod mesh; // hosts that probe each other
 pub mod metrics; // for Prometheus
 mod places; // columns of namespaces and devices
+pub mod prometheus; // what Prometheus answers
 pub mod saved; // a run read back
 pub mod style; // within which width, and whether with colours
 pub mod target_table; // a part of the text, at its end

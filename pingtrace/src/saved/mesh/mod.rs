@@ -1,6 +1,8 @@
 //! `pingtrace mesh`: the runs of many hosts as one matrix.
 
 mod logs; // what logs say
+mod prometheus; // whom to ask
+mod series; // what it says
 
 use crate::exit::Usage;
 use crate::output::picture;
@@ -16,18 +18,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::files::SavedFile;
+use prometheus::Fetched;
 
-/// Show which host is slow, or loses probes, for all its peers: from the logs of many hosts
+/// Show which host is slow, or loses probes, for all its peers: from the logs of many hosts, or from Prometheus
 ///
 /// Each FILE is the output of `-o json` of one host, or its log: FILE.stat, or FILE.seq for the FILE.stat beside it; with one
 /// or many targets, also compressed with gzip or zstd. Of several runs of a target the last one counts. A host has the name
 /// that its log says (of logs with the same name: its address); a target is the host with its name, else with its
-/// address. Exit status: 0 whatever stands out; 1 if a file could not be read.
+/// address. Exit status: 0 whatever stands out; 1 if a file could not be read, or Prometheus does not answer.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The saved runs of many hosts
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "prometheus")]
     files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    prometheus: prometheus::Question,
 
     /// The label of a target that says what hosts have in common
     #[arg(long, value_name = "LABEL", default_value = "rack")]
@@ -54,23 +60,36 @@ enum Output {
     Json,
 }
 
-/// Its files. Nothing is parsed yet.
+/// Where it is from. Nothing is parsed yet.
+enum Source {
+    /// The files of each host.
+    Logs(Vec<Vec<SavedFile>>),
+    Prometheus(Box<Fetched>),
+}
+
+/// Its files and answers.
 pub struct Opened {
-    /// Of each host.
-    logs: Vec<Vec<SavedFile>>,
+    source: Source,
     /// Hosts that are the same.
     hosts: Vec<Vec<String>>,
     image: Option<PathBuf>,
 }
 
 impl Opened {
-    /// Opens them.
+    /// Opens the files; asks.
     pub fn new(args: &Args) -> Result<Self> {
         let image = args.image.as_deref().map(picture::resolve).transpose()?;
         let hosts = args.hosts.as_deref().map(same_hosts).transpose()?;
-        let logs = args.files.iter().map(|path| logs::open(path));
+        let logs = || args.files.iter().map(|path| logs::open(path));
+        let source = match &args.prometheus.prometheus {
+            Some(url) => {
+                let fetched = prometheus::fetch(&args.prometheus, url, &args.group)?;
+                Source::Prometheus(Box::new(fetched))
+            }
+            None => Source::Logs(logs().collect::<Result<_>>()?),
+        };
         Ok(Self {
-            logs: logs.collect::<Result<_>>()?,
+            source,
             hosts: hosts.unwrap_or_default(),
             image,
         })
@@ -87,7 +106,10 @@ impl Opened {
 /// Reads, judges, and writes to stdout.
 pub fn run(args: &Args, opened: &Opened) -> Result<()> {
     let mut builder = Builder::default();
-    logs::read(&opened.logs, &args.group, &mut builder)?;
+    match &opened.source {
+        Source::Logs(logs) => logs::read(logs, &args.group, &mut builder)?,
+        Source::Prometheus(fetched) => series::read(fetched, &mut builder)?,
+    }
     for names in &opened.hosts {
         builder.same(names);
     }
@@ -109,13 +131,18 @@ fn check(matrix: &Matrix) -> Result<()> {
     let mesh = &matrix.mesh;
     if mesh.cells.iter().all(|cell| cell.sent == 0) {
         bail!(
-            "no probe from one host to another: wanted are the logs of hosts that probe each other"
+            "no probe from one host to another: wanted are the results of hosts that probe each other"
         );
     }
     let clients: BTreeSet<_> = mesh.cells.iter().map(|cell| cell.from).collect();
     if clients.len() == 1 {
         log::warn!(
             "the results of one host only: a matrix needs those of the others too, so that each is seen by several"
+        );
+    } else if !mesh.cells.iter().any(|cell| clients.contains(&cell.to)) {
+        log::warn!(
+            "no target is known as a host that probes: if they are the same hosts by other names or addresses, --hosts \
+             FILE says so"
         );
     }
     Ok(())
