@@ -1,17 +1,14 @@
 //! `pingtrace mesh --prometheus`: the answers of a Prometheus, made up and real.
 
-use super::harness::{Client, Finished, at_device, finish, kill, program, refused, start, until};
+use super::harness::{Client, Finished, at_device, finish, program, refused, start, until};
 use super::kit::topology::Topology;
+use super::prometheus::Prometheus;
 use netns::Namespace;
 use pingtrace::selftest::inject::forwarder::Plan;
 use serde_json::{Value, json};
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::thread;
-use tempfile::TempDir;
 
 fn mesh(ns: &Namespace, url: &str, args: &str) -> Finished {
     let mut command = program();
@@ -230,29 +227,9 @@ fn a_real_prometheus_knows_the_bad_host() {
         Client::start(hosts.get(&format!("h{k}")), &args)
     });
     let agents: Vec<Client> = agents.collect();
-    let (directory, scrapes) = (TempDir::new().unwrap(), (1..=4).map(scrape));
-    let path = |name: &str| directory.path().join(name);
-    let config = json!({
-        "global": {"scrape_interval": "1s"},
-        "scrape_configs": [{"job_name": "pingtrace", "static_configs": scrapes.collect::<Vec<_>>()}],
-    });
-    // JSON is YAML.
-    fs::write(path("prometheus.yml"), config.to_string()).unwrap();
-    let mut command = Command::new(of_debian());
-    command.arg(format!(
-        "--config.file={}",
-        path("prometheus.yml").display()
-    ));
-    command.arg(format!("--storage.tsdb.path={}", path("data").display()));
-    command.args([
-        "--web.listen-address=127.0.0.1:9090",
-        "--enable-feature=native-histograms",
-    ]);
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    command.stderr(File::create(path("log")).unwrap());
     let monitor = hosts.get("bridge");
-    let prometheus = Running(monitor.run(|| command.spawn()).unwrap().unwrap());
-
+    let groups = json!((1..=4).map(scrape).collect::<Vec<_>>());
+    let prometheus = Prometheus::start(monitor, "native-histograms", &groups);
     let args = "--range 1m --host-label host --select job=\"pingtrace\"";
     let ask = || mesh(monitor, "http://127.0.0.1:9090/", args);
     let title = "10.66.0.4 is slow for all its peers, sending: the host itself; ";
@@ -267,25 +244,6 @@ fn a_real_prometheus_knows_the_bad_host() {
     }
 }
 
-/// Dropped, it gets SIGTERM and is waited for.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        kill(self.0.id(), libc::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
 fn scrape(k: i32) -> Value {
     json!({"targets": [format!("10.67.{k}.2:9500")], "labels": {"host": format!("10.66.0.{k}")}})
-}
-
-/// The Prometheus of Debian, unpacked and not installed.
-fn of_debian() -> PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/unpack.sh");
-    let unpacked = Command::new(script).arg("prometheus").output().unwrap();
-    assert!(unpacked.status.success(), "{unpacked:?}");
-    let folder = String::from_utf8(unpacked.stdout).unwrap();
-    PathBuf::from(folder.trim_end()).join("usr/bin/prometheus")
 }

@@ -4,7 +4,7 @@
 use super::harness::{Client, kill, program, sh, start, until, wire};
 use netns::{Namespace, Netlink};
 use pingtrace::selftest::inject::forwarder::Plan;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -60,19 +60,20 @@ impl Drop for Foreign {
 }
 
 /// A Prometheus that scrapes once a second.
-struct Prometheus<'n> {
+pub struct Prometheus<'n> {
     ns: &'n Namespace,
     directory: TempDir,
     _process: Foreign,
 }
 
 impl<'n> Prometheus<'n> {
-    fn start(ns: &'n Namespace, features: &str, targets: &[String]) -> Self {
+    /// Of the groups of targets, as in its `static_configs`.
+    pub fn start(ns: &'n Namespace, features: &str, groups: &Value) -> Self {
         let directory = TempDir::new().unwrap();
         let path = |name: &str| directory.path().join(name);
-        let config = serde_json::json!({
+        let config = json!({
             "global": {"scrape_interval": "1s"},
-            "scrape_configs": [{"job_name": "pingtrace", "static_configs": [{"targets": targets}]}],
+            "scrape_configs": [{"job_name": "pingtrace", "static_configs": groups}],
         });
         // JSON is YAML.
         fs::write(path("prometheus.yml"), config.to_string()).unwrap();
@@ -223,7 +224,7 @@ fn prometheus_finds_the_percentiles_of_fifty_hosts() {
     let probers: Vec<Client> = (0..count).map(|k| prober(&fleet, k)).collect();
     let instances: Vec<String> = (0..count).map(instance).collect();
     let features = "native-histograms,exemplar-storage";
-    let prometheus = Prometheus::start(&fleet.monitor, features, &instances);
+    let prometheus = Prometheus::start(&fleet.monitor, features, &json!([{"targets": instances}]));
     prometheus.until("up", count, |up| up > 0.0);
     let count_of = "histogram_count(pingtrace_rtt_seconds)";
     prometheus.until(count_of, count, |answered| answered >= 100.0);
@@ -263,7 +264,11 @@ fn promtool_says(page: &str) -> String {
 #[test]
 fn pages_of_text_are_in_order() {
     let fleet = Fleet::new(2);
-    let prometheus = Prometheus::start(&fleet.monitor, "exemplar-storage", &[instance(0)]);
+    let prometheus = Prometheus::start(
+        &fleet.monitor,
+        "exemplar-storage",
+        &json!([{"targets": [instance(0)]}]),
+    );
     for more in ["", "--metrics-classic --explain --debug"] {
         let (there, gone, own) = (address(1), address(99), instance(0));
         let args = format!(
