@@ -185,9 +185,9 @@ mod tests {
     fn a_sparse_distribution_is_a_histogram_of_one_digit() {
         let mut sparse = [Distribution::sparse(), Distribution::sparse()];
         let mut dense = Distribution::growing(SPARSE_DIGITS);
-        let mut ns = 1;
+        let mut ns = 1_u64;
         for k in 0..2000_u64 {
-            ns = (ns * 0x5851_f42d_4c95_7f2d + k) % (1 << (1 + k % 40));
+            ns = ns.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(k) % (1 << (1 + k % 40));
             sparse[k as usize % 2].record(ns);
             dense.record(ns);
         }
