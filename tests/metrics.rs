@@ -9,6 +9,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use tempfile::TempDir;
 
 /// What curl says, in a namespace.
@@ -179,6 +181,35 @@ fn slow_readers_keep_nobody_waiting() {
     });
     let end = run.stop();
     assert_eq!(end.status, 0, "{end:#?}");
+}
+
+/// Threads that answer come and go while all threads are confined.
+#[test]
+fn scrapes_while_a_run_starts_do_not_end_it() {
+    let lab = Lab::veth_pair().unwrap();
+    let ns = &lab.client.ns;
+    for _ in 0..3 {
+        let ready = AtomicBool::new(false);
+        let ask = || {
+            while !ready.load(Ordering::Relaxed) {
+                let Ok(mut stream) = TcpStream::connect("127.0.0.1:9500") else {
+                    continue;
+                };
+                let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+                let _ = stream.read(&mut [0; 100]);
+            }
+        };
+        let run = thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| ns.run(ask).unwrap());
+            }
+            let args = "-c 10.77.0.2 -i 10ms -C 1 -o json --metrics 9500";
+            let run = client(ns, args);
+            ready.store(true, Ordering::Relaxed);
+            run
+        });
+        assert_eq!(run.stat()["sent"], 1, "{run:#?}");
+    }
 }
 
 fn openssl(directory: &TempDir) {
