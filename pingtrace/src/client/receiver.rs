@@ -26,6 +26,8 @@ use std::thread;
 /// Time between two readings of clocks and counters, ns: at least this, and this for each target.
 const HOUSEKEEPING_NS: u64 = 10_000_000;
 const HOUSEKEEPING_OF_EACH_NS: u64 = 100_000;
+/// Targets join in a turn until this time has passed, ns: replies wait no longer.
+const JOINING_NS: u64 = 500_000;
 /// After a signal, replies under way are awaited for this long, ns.
 const STOP_GRACE_NS: u64 = 100_000_000;
 
@@ -104,7 +106,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
         self.joining.updates.is_some() && now < until_ns && !control.stopped()
     }
 
-    /// Takes changes of the list: at most one target joins in each turn, so that none waits long.
+    /// Takes changes of the list: a turn ends soon, so that nobody waits long.
     fn follow_list(&mut self, now: u64) {
         self.joining.take_updates();
         if !self.joining.leaving.is_empty() {
@@ -115,7 +117,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             // Who did not join cannot leave.
             self.joining.leaving.clear();
         }
-        self.join_one();
+        while self.join_one() && monotonic_ns() < now + JOINING_NS {}
         self.remove_one(now);
     }
 
