@@ -30,6 +30,8 @@ machine hits both. Parts (default: all):
   recorder what the recorder behind --explain, irqoff, nosched and runqlat costs a pipe ping-pong
            and a CPU with 10 000 switches and 10 000 softirqs a second
   memleak  what following allocations costs: one cache, beside all of slab
+  fleet    1 000 targets in one process, beside smokeping_prober: CPU, memory, round trip, a changed
+           list, a scrape
 
   --quick  shorter runs: 5 seconds instead of a minute
 
@@ -542,6 +544,10 @@ bench_memleak() {
         "goal 3 x or more"
 }
 
+# shellcheck source-path=SCRIPTDIR
+# shellcheck source=bench/fleet.sh
+source "$(dirname "${BASH_SOURCE[0]}")/bench/fleet.sh"
+
 clean_up() {
     stop "$memleak_pid"
     stop "$client_pid"
@@ -558,12 +564,12 @@ while (($#)); do
     case "$1" in
         -h | --help) usage && exit ;;
         --quick) quick=true ;;
-        rate | load | rtt | hooks | foreign | keys | start | slip | diff | recorder | iofsstat | memleak) parts+=("$1") ;;
+        rate | load | rtt | hooks | foreign | keys | start | slip | diff | recorder | iofsstat | memleak | fleet) parts+=("$1") ;;
         *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-((${#parts[@]})) || parts=(rate load rtt hooks foreign keys start slip diff recorder iofsstat memleak)
+((${#parts[@]})) || parts=(rate load rtt hooks foreign keys start slip diff recorder iofsstat memleak fleet)
 [[ $EUID -eq 0 ]] || die "network namespaces and kernel programs need root"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

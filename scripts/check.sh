@@ -36,7 +36,7 @@ c_format() {
     find bpf scripts tests \( -name '*.[ch]' \) -print0 | xargs -0 -r clang-format --dry-run -Werror
 }
 
-shell_scripts() { shellcheck -x scripts/*.sh scripts/dist/*.sh scripts/fuzz/*.sh scripts/vm/*.sh .ci/run; }
+shell_scripts() { shellcheck -x scripts/*.sh scripts/bench/*.sh scripts/dist/*.sh scripts/fuzz/*.sh scripts/vm/*.sh .ci/run; }
 
 metadata() { cargo metadata --locked --format-version 1 "$@"; }
 
