@@ -27,18 +27,6 @@ die() {
     exit 1
 }
 
-build() {
-    if [[ -n "${PINGTRACE:-}" ]]; then
-        binary=$(realpath "$PINGTRACE")
-        return
-    fi
-    scripts/setup.sh
-    PATH="${HOME:-/root}/.cargo/bin:$PATH"
-    say "building (a few minutes the first time)"
-    cargo build --locked --release --package pingtrace
-    binary=$(realpath "${CARGO_TARGET_DIR:-target}/release/pingtrace")
-}
-
 start_server() {
     # ip becomes pingtrace, so this is the pid of pingtrace itself.
     ip netns exec "$server" "$binary" -s >"$work/server.out" 2>"$work/server.err" &
@@ -135,7 +123,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-build
+binary=$(scripts/build.sh)
 scripts/lab.sh up "$lab" >/dev/null
 start_server
 say "probing for 6 seconds"

@@ -26,18 +26,6 @@ die() {
     exit 1
 }
 
-build() {
-    if [[ -n "${PINGTRACE:-}" ]]; then
-        binary=$(realpath "$PINGTRACE")
-        return
-    fi
-    scripts/setup.sh
-    PATH="${HOME:-/root}/.cargo/bin:$PATH"
-    say "building (a few minutes the first time)"
-    cargo build --locked --release --package pingtrace
-    binary=$(realpath "${CARGO_TARGET_DIR:-target}/release/pingtrace")
-}
-
 # All devices of hosts are at one bridge, in a namespace of its own.
 make_network() {
     ip netns add "$fleet-0"
@@ -121,7 +109,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-build
+binary=$(scripts/build.sh)
 make_network
 write_targets
 say "$NODES hosts probe each other for $LASTS seconds"

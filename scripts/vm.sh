@@ -55,16 +55,6 @@ die() {
     exit 1
 }
 
-build() {
-    if [[ -n "${PINGTRACE:-}" ]]; then
-        binary=$(realpath "$PINGTRACE")
-        return
-    fi
-    PATH="${HOME:-/root}/.cargo/bin:$PATH"
-    cargo build --locked --release --package pingtrace
-    binary=$(realpath "${CARGO_TARGET_DIR:-target}/release/pingtrace")
-}
-
 # --- an apt of our own: lists, cache and (empty) package database under target/vm/apt ---
 
 # The first repository of this machine's apt whose address names security, or (-v) does not.
@@ -408,7 +398,7 @@ skipped=0
 summary=()
 
 scripts/setup.sh "${PACKAGES[@]}"
-build
+binary=$(scripts/build.sh)
 private_apt
 payload_archive
 for run in "${runs[@]}"; do
