@@ -13,7 +13,6 @@ use report::model::Direction;
 /// [`BURST`] bytes leave at once.
 const RATE: u32 = 2_000_000;
 const BURST: u32 = 2_000;
-const FRAME: u32 = 554;
 
 /// What is done to the chosen probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +70,7 @@ impl Hold<'_> {
         let skel = open.load().expect("load the faults");
         for (sequence, us) in self.chosen {
             let amount = match self.means {
-                Means::Queue => (us * (RATE / 1_000_000) + BURST) / FRAME,
+                Means::Queue => us * (RATE / 1_000_000) + BURST,
                 Means::Burn | Means::Drop => *us,
             };
             let (key, value) = (sequence.to_ne_bytes(), amount.to_ne_bytes());

@@ -62,15 +62,16 @@ int drop(struct __sk_buff *skb)
 	return amount(skb, &l4) ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-/* Copies that are no probes wait in the device's queue before the probe. */
+/* So many bytes of copies that are no probes wait in the device's queue before the probe. */
 SEC("tc")
 int fill_queue(struct __sk_buff *skb)
 {
 	__be16 magic = bpf_htons(PT_MAGIC), none = 0;
-	__u32 l4, i, copies = amount(skb, &l4);
+	__u32 l4, i, copies, bytes = amount(skb, &l4);
 
-	if (!copies)
+	if (!bytes)
 		return TC_ACT_UNSPEC;
+	copies = bytes / skb->len;
 	l4 += __builtin_offsetof(struct pt_header, magic);
 	if (bpf_skb_store_bytes(skb, l4, &none, sizeof(none), 0))
 		return TC_ACT_UNSPEC;
