@@ -20,7 +20,8 @@ machine hits both. Parts (default: all):
   rtt      what stamping adds to the median round trip
   hooks    what each program costs a packet that is no probe, beside an empty program: idle, armed,
            with 1 000 peers; also where there is a tunnel, and inside of it
-  foreign  how fast other traffic is on a host without a server, with an idle and an armed one
+  foreign  how fast other traffic is on a host without a server, with an idle and an armed one, with
+           empty programs at its hooks, and with an armed agent
   keys     what tags (--key-file) cost a server's programs for each probe
   start    time to the first probe, time until the server serves, size of the binary
   slip     how late probes leave, at an interval of 1 ms
@@ -63,12 +64,26 @@ build() {
     crowd=$built/crowd
 }
 
-# Starts a server with the given options; prints how long it took, ms.
+# Starts a server with the given options; server_ms is how long it took.
 start_server() {
+    start_serving -s "$@"
+}
+
+# An agent that probes the client's host, and has had a reply.
+start_agent() {
+    : >"$work/agent"
+    start_serving agent -c 10.77.0.1 -o json "$@" >"$work/agent"
+    until grep -q '"type":"probe"' "$work/agent"; do
+        kill -0 "$server_pid" 2>/dev/null || die "no agent: $(cat "$work/server.err")"
+        sleep 0.01
+    done
+}
+
+start_serving() {
     local begin
     begin=$(now_ms)
     # ip becomes pingtrace, so this is the pid of pingtrace itself.
-    ip netns exec "$server" "$binary" -s "$@" 2>"$work/server.err" &
+    ip netns exec "$server" "$binary" "$@" 2>"$work/server.err" &
     server_pid=$!
     until grep -q serving "$work/server.err"; do
         kill -0 "$server_pid" 2>/dev/null || die "no server: $(cat "$work/server.err")"
@@ -230,39 +245,47 @@ hooks_beside() {
         awk '{ printf "  %-8s %-17s %9s %9s %15s %15s\n", $1, $2, $3, $4, $5, $6 }'
 }
 
-# Runs the other traffic once; appends its two rates to files of this name.
+# foreign_round SECONDS STATE [empty]: runs the other traffic once; appends its two rates to files of this state.
 foreign_round() {
     local rates
-    rates=$(ip netns exec "$client" "$foreign" "$server" "$ADDRESS" "$1")
+    rates=$(ip netns exec "$client" "$foreign" "$server" "$ADDRESS" "$1" ${3:+"$3"})
     echo "${rates% *}" >>"$work/udp-$2"
     echo "${rates#* }" >>"$work/tcp-$2"
 }
 
-# The median of the ratios of runs that follow one another, in percent of the runs without a server.
-foreign_ratio() {
-    paste "$work/$1-$2" "$work/$1-nothing" | awk '{ printf "%.2f\n", 100 * $1 / $2 }' | median
+# foreign_row KIND STATE WHAT BESIDE GOAL: the median of the ratios of runs that follow one another, in percent.
+foreign_row() {
+    local ratio
+    ratio=$(paste "$work/$1-$2" "$work/$1-$4" | awk '{ printf "%.2f\n", 100 * $1 / $2 }' | median)
+    row "$1, $3" "$(median <"$work/$1-$2")/s" "$ratio %${5:+, goal $5 % or more}"
 }
 
 bench_foreign() {
     local round rounds=15 seconds=1 kind
     $quick && rounds=5
-    title "Foreign: packets a second of CPU time, medians of $rounds rounds: nothing, idle, armed"
+    title "Foreign: packets a second of CPU time, medians of $rounds rounds in turn"
     rm -f "$work"/udp-* "$work"/tcp-*
     for ((round = 0; round < rounds; round++)); do
         foreign_round "$seconds" nothing
         start_server
         foreign_round "$seconds" idle
         stop_server
+        foreign_round "$seconds" empty empty
         start_server --linger infinity
         foreign_round "$seconds" armed
+        stop_server
+        start_agent --linger infinity
+        foreign_round "$seconds" agent
         stop_server
     done
     for kind in udp tcp; do
         row "$kind, no server" "$(median <"$work/$kind-nothing")/s" ""
-        row "$kind, an idle server" "$(median <"$work/$kind-idle")/s" \
-            "$(foreign_ratio "$kind" idle) %, goal 99.5 % or more"
-        row "$kind, an armed server" "$(median <"$work/$kind-armed")/s" \
-            "$(foreign_ratio "$kind" armed) %, goal 95 % or more"
+        foreign_row "$kind" idle "an idle server" nothing 99.5
+        foreign_row "$kind" armed "an armed server" nothing 95
+        foreign_row "$kind" empty "empty programs at its hooks" nothing ""
+        foreign_row "$kind" armed "an armed server beside those" empty ""
+        foreign_row "$kind" agent "an armed agent" nothing ""
+        foreign_row "$kind" agent "an armed agent beside the server" armed ""
     done
 }
 

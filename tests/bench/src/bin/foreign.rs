@@ -1,15 +1,20 @@
 //! How fast other traffic is: a flood of small UDP packets, and TCP with a small MSS, to sockets in another namespace
 //! of this kernel.
 //!
-//! Usage: `foreign NETNS ADDRESS SECONDS`; sends from the namespace that it runs in. Prints UDP packets and TCP segments
-//! a second of CPU time of this process, so that other load on the machine counts little: over a veth pair the kernel
-//! does all the work on behalf of the sender.
+//! Usage: `foreign NETNS ADDRESS SECONDS [empty]`; sends from the namespace that it runs in. Prints UDP packets and TCP
+//! segments a second of CPU time of this process, so that other load on the machine counts little: over a veth pair the
+//! kernel does all the work on behalf of the sender. With `empty`, programs that do nothing are attached meanwhile to
+//! the hooks of an armed server: less than they cost no server can.
 
 use anyhow::{Context, Result, bail};
+use kit_bpf::empty::EmptySkelBuilder;
+use libbpf_rs::skel::{OpenSkel, Skel, SkelBuilder};
+use libbpf_rs::{Link, Object};
 use netns::Namespace;
 use pingtrace::units::{SECOND, monotonic_ns, process_cpu_ns};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
@@ -19,22 +24,42 @@ const PAYLOAD: usize = 64;
 const MSS: u32 = 536;
 /// Sends between two looks at the clock.
 const BATCH: u32 = 256;
+/// Empty programs at hooks of a client only.
+const OF_CLIENT: [&str; 2] = ["on_sched_wakeup", "on_sched_switch"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [netns, address, seconds] = arguments.as_slice() else {
-        bail!("usage: foreign NETNS ADDRESS SECONDS");
+    let [netns, address, seconds, empty @ ..] = arguments.as_slice() else {
+        bail!("usage: foreign NETNS ADDRESS SECONDS [empty]");
     };
     let netns = Namespace::named(netns)?;
     let address: IpAddr = address.parse().context("ADDRESS")?;
     let seconds: f64 = seconds.parse().context("SECONDS")?;
     let ns = (seconds * SECOND as f64) as u64;
+    let mut storage = MaybeUninit::uninit();
+    let programs = EmptySkelBuilder::default().open(&mut storage)?.load()?;
+    let _attached = match empty {
+        [] => Vec::new(),
+        [word] if word == "empty" => attach(programs.object())?,
+        _ => bail!("what is {empty:?}?"),
+    };
     println!(
         "{:.0} {:.0}",
         udp(&netns, address, ns)?,
         tcp(&netns, address, ns)?
     );
     Ok(())
+}
+
+/// Attaches the programs at a server's hooks.
+fn attach(object: &Object) -> Result<Vec<Link>> {
+    let programs = object.progs_mut();
+    let of_server =
+        programs.filter(|program| !OF_CLIENT.iter().any(|name| program.name() == *name));
+    let links = of_server.map(|program| program.attach());
+    links
+        .collect::<Result<_, _>>()
+        .context("attach the empty programs")
 }
 
 /// Packets a second; the receiver does not read, so most are dropped at its socket.
