@@ -101,16 +101,20 @@ impl Collector {
     pub fn new(wanted: &Results, run: Run, outputs: Way) -> Self {
         let logged = wanted.output.wants(Format::Log).then_some(STAT_INTERVAL);
         let stat_interval = wanted.stat_interval.or(logged).unwrap_or_default();
-        let (stats, pictured) = match run.target {
-            Some(_) => (Stats::of_one_of_many(), 0),
-            None => (Stats::new(), PICTURED),
+        let (stats, adaptive, pictured) = match run.target {
+            Some(_) => (
+                Stats::of_one_of_many(),
+                AdaptiveThreshold::of_one_of_many(),
+                0,
+            ),
+            None => (Stats::new(), AdaptiveThreshold::default(), PICTURED),
         };
         Self {
             run,
             start_ns: 0,
             stats,
             verdicts: VerdictQueue::default(),
-            adaptive: AdaptiveThreshold::default(),
+            adaptive,
             wire: WireSplit::new(),
             paths: Paths::default(),
             series: (pictured > 0).then(Series::new),
@@ -498,13 +502,13 @@ impl Collector {
         }
     }
 
-    fn send_metrics(&self, now_ns: u64) {
-        if let Some(published) = &self.published {
+    fn send_metrics(&mut self, now_ns: u64) {
+        if let Some(published) = &mut self.published {
             let clock = self.wire.summary(ClientNs(now_ns));
             let programs = self.meter.as_ref().map(|meter| meter.read().programs);
             let programs = programs.unwrap_or_default();
             self.outputs
-                .send(published.copy(&self.stats.counters, clock, programs));
+                .send(published.hand_over(&self.stats.counters, clock, programs));
         }
     }
 

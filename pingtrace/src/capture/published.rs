@@ -1,4 +1,4 @@
-//! What a capture tells the metrics: counts, of which a copy goes to the board once a second.
+//! What a capture tells the metrics: counts, which go to the board once a second.
 
 use crate::output::metrics::Target;
 use crate::output::run::Message;
@@ -7,7 +7,7 @@ use report::format::metrics::TargetView;
 use report::model::{ClockSummary, Counters, ProgramCost};
 use std::collections::BTreeMap;
 
-/// Time between two copies, ns.
+/// Time between two, ns.
 const INTERVAL_NS: u64 = 1_000_000_000;
 
 /// The counts of a capture, and where they go.
@@ -17,7 +17,7 @@ pub struct Published {
     labels: BTreeMap<String, String>,
     /// The session of the probes.
     pub session: u32,
-    /// The probes since the start.
+    /// The probes since they last went there.
     pub counts: TargetCounts,
     next_ns: u64,
     /// Its place is free at the end.
@@ -38,7 +38,7 @@ impl Published {
         }
     }
 
-    /// Whether a copy is due at `now`, ns; the next one is a second later.
+    /// Whether they are due at `now`, ns; the next one is a second later.
     pub fn is_due(&mut self, now: u64) -> bool {
         let due = now >= self.next_ns;
         if due {
@@ -47,14 +47,14 @@ impl Published {
         due
     }
 
-    /// What is said behind the last copy.
+    /// What is said behind the last of them.
     pub fn last(&self) -> Option<Message> {
         self.retires.then(|| Message::Retire(self.target.clone()))
     }
 
-    /// A copy, for the output thread.
-    pub fn copy(
-        &self,
+    /// What was counted, for the output thread: the board adds it to what it has.
+    pub fn hand_over(
+        &mut self,
         counters: &Counters,
         clock: Option<ClockSummary>,
         programs: Vec<ProgramCost>,
@@ -63,8 +63,8 @@ impl Published {
             name: self.name.clone(),
             labels: self.labels.clone(),
             session: self.session,
-            counts: self.counts.clone(),
             losses: self.counts.losses(),
+            counts: self.counts.hand_over(),
             counters: *counters,
             clock,
             programs,

@@ -58,7 +58,7 @@ impl Memory {
     const fn min_recent(self) -> usize {
         match self {
             Self::Alone => 65_536,
-            Self::OneOfMany => 64,
+            Self::OneOfMany => 32,
         }
     }
 }

@@ -172,16 +172,12 @@ impl Shared {
         }
     }
 
-    /// One probe template for each [`StampReturn`], indexed by it.
-    pub fn probes(&self) -> Vec<Probe> {
-        let plan = &self.plan;
-        let probe = |way: &StampReturn| {
-            let (version, flags) = (way.version(), way.flags());
-            Probe::new(plan.family, version, self.session, plan.size, flags)
-                .in_flows(plan.flows)
-                .with_keys(plan.keys)
-        };
-        StampReturn::VARIANTS.iter().map(probe).collect()
+    /// The probes that ask for this.
+    fn template(&self, way: StampReturn) -> Probe {
+        let (plan, version, flags) = (&self.plan, way.version(), way.flags());
+        Probe::new(plan.family, version, self.session, plan.size, flags)
+            .in_flows(plan.flows)
+            .with_keys(plan.keys)
     }
 
     /// What the probes ask for.
@@ -224,11 +220,21 @@ impl Shared {
     }
 }
 
+/// A probe for each [`StampReturn`] that was asked for, by its number.
+#[derive(Default)]
+pub struct Templates([Option<Probe>; StampReturn::VARIANTS.len()]);
+
+impl Templates {
+    /// That of a target's probes which ask for this.
+    pub fn of(&mut self, shared: &Shared, way: StampReturn) -> &mut Probe {
+        self.0[way as usize].get_or_insert_with(|| shared.template(way))
+    }
+}
+
 /// A target, as the sender sees it.
 struct Job {
     shared: Arc<Shared>,
-    /// See [`Shared::probes`].
-    probes: Vec<Probe>,
+    probes: Templates,
     next: ProbeIndex,
     /// Before the first probe, if the target is one of many.
     few: Few,
@@ -240,7 +246,7 @@ struct Job {
 impl Job {
     fn new(shared: Arc<Shared>) -> Self {
         Self {
-            probes: shared.probes(),
+            probes: Templates::default(),
             few: Few::new(&shared.plan),
             wake: Wake::new(&shared.plan, shared.session),
             // The warm-up has just been before the first one.
@@ -273,7 +279,7 @@ impl Job {
         let shared = &*self.shared;
         let cookie = shared.cookie.load(Ordering::Relaxed);
         let message = if self.few.is_left() {
-            let probe = &mut self.probes[shared.asked() as usize];
+            let probe = self.probes.of(shared, shared.asked());
             let sequence = self.few.next(cookie);
             sequence.map(|sequence| (sequence, probe.at(sequence, cookie)))
         } else if self.wakes() {
@@ -324,7 +330,8 @@ impl Job {
         }
         let question = shared.question(index, now);
         let cookie = shared.cookie.load(Ordering::Relaxed);
-        let message = self.probes[asked as usize].asking(sequence, cookie, question);
+        let probe = self.probes.of(shared, asked);
+        let message = probe.asking(sequence, cookie, question);
         // Before the send: over veth and loopback the reply can be there before sendto returns.
         shared.sent.store(index.0 + 1, Ordering::Release);
         let sent = shared.send(sequence, message);

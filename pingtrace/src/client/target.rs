@@ -5,7 +5,7 @@ use super::host_names::HostNames;
 use super::index::ProbeIndex;
 use super::journey::Identity;
 use super::refusals::Refusals;
-use super::sender::Shared;
+use super::sender::{Shared, Templates};
 use super::this_host::{ThisHost, View};
 use crate::capture::collector::Collector;
 use crate::control::Asked;
@@ -15,7 +15,6 @@ use crate::units::{Time, monotonic_ns, realtime_ns};
 use crate::wire::icmp_error::IcmpError;
 use crate::wire::number::Sequence;
 use crate::wire::packet;
-use crate::wire::probe::Probe;
 use crate::wire::socket::Reply;
 use crate::wire::stamp_return::StampReturn;
 use anyhow::{Result, bail};
@@ -63,7 +62,7 @@ pub struct Ended {
 
 /// The probes at the end, which only fetch stamps.
 struct Collecting {
-    probes: Vec<Probe>,
+    probes: Templates,
     first: ProbeIndex,
     next: ProbeIndex,
     sent_ns: u64,
@@ -286,7 +285,7 @@ impl Target {
             self.core.collect();
             let first = ProbeIndex(self.core.session.sent());
             self.collecting = Some(Collecting {
-                probes: self.shared.probes(),
+                probes: Templates::default(),
                 first,
                 next: first,
                 sent_ns: 0,
@@ -346,7 +345,7 @@ impl Target {
     }
 
     /// Sends an echo request for stamps, where they come by one; false if that failed.
-    fn fetch(&self, probes: &mut [Probe], index: ProbeIndex, now: u64) -> bool {
+    fn fetch(&self, probes: &mut Templates, index: ProbeIndex, now: u64) -> bool {
         let shared = &self.shared;
         let asked = shared.asked();
         if !matches!(asked, StampReturn::Inband | StampReturn::Compact) {
@@ -354,7 +353,8 @@ impl Target {
         }
         let question = shared.question(index, now);
         let cookie = shared.cookie.load(Ordering::Relaxed);
-        let message = probes[asked as usize].asking(index.sequence(), cookie, question);
+        let probe = probes.of(shared, asked);
+        let message = probe.asking(index.sequence(), cookie, question);
         shared.send(index.sequence(), message).is_ok()
     }
 

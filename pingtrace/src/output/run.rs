@@ -205,7 +205,7 @@ impl Way {
 struct Writer {
     /// The names that a saved run begins with.
     first: Option<NameBook>,
-    targets: HashMap<u32, Known>,
+    targets: HashMap<u32, Box<Known>>,
     several: bool,
     /// A summary of each target would be too long a text.
     is_brief: bool,
@@ -228,9 +228,11 @@ impl Writer {
         let mut cost = None;
         while let Ok((target, message)) = messages.recv() {
             let first = &mut self.first;
-            let known = self.targets.entry(target).or_insert_with(|| Known {
-                names: first.take().unwrap_or_default(),
-                ..Known::default()
+            let known = self.targets.entry(target).or_insert_with(|| {
+                Box::new(Known {
+                    names: first.take().unwrap_or_default(),
+                    ..Known::default()
+                })
             });
             match message {
                 Message::Reopen => self.to.reopen(),

@@ -22,7 +22,7 @@ pub(crate) struct Distribution {
 #[derive(Clone, Debug)]
 enum Counts {
     /// A counter for each bucket.
-    Dense(Histogram<u64>),
+    Dense(Box<Histogram<u64>>),
     /// For each bucket of a histogram of [`SPARSE_DIGITS`] in which values are, ascending: the lowest value that
     /// falls into it, and how many do.
     Sparse(Vec<(u64, u64)>),
@@ -42,13 +42,13 @@ impl Distribution {
     /// 2.
     pub(crate) fn new(digits: u8) -> Self {
         let histogram = Histogram::new_with_max(LARGEST_NS, digits).expect("constant bounds");
-        Self::of(Counts::Dense(histogram))
+        Self::of(Counts::Dense(Box::new(histogram)))
     }
 
     /// The same in memory that grows with the longest duration: for milliseconds 14 kB for 2 digits.
     pub(crate) fn growing(digits: u8) -> Self {
         let histogram = Histogram::new(digits).expect("a number of digits that there is");
-        Self::of(Counts::Dense(histogram))
+        Self::of(Counts::Dense(Box::new(histogram)))
     }
 
     /// Percentiles to one digit, in memory that grows with the number of different values: some hundred bytes.
@@ -76,7 +76,7 @@ impl Distribution {
     pub(crate) fn add(&mut self, other: &Self) {
         match (&mut self.counts, &other.counts) {
             (Counts::Dense(all), Counts::Dense(more)) => {
-                all.add(more).expect("all have the same bounds, or grow");
+                all.add(&**more).expect("all have the same bounds, or grow");
             }
             (all, Counts::Sparse(more)) => more.iter().for_each(|(ns, count)| all.add(*ns, *count)),
             (Counts::Sparse(_), Counts::Dense(_)) => unreachable!("all have the same resolution"),

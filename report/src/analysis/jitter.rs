@@ -17,6 +17,8 @@ use crate::model::{Host, Point, Probe, Stamp, Trip};
 
 /// Answered probes whose delays are kept, for the neighbour that is not answered yet.
 const REMEMBERED: usize = 64;
+/// The same of one of many targets, whose probes are far apart.
+const REMEMBERED_OF_MANY: usize = 4;
 
 /// The delays of one probe, nanoseconds, by [`Trip`]; across two clocks with their offset,
 /// so that only differences mean anything.
@@ -85,8 +87,8 @@ impl Ends {
 /// Finds the pairs of a run, and smooths their differences.
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs {
-    /// By sequence number modulo [`REMEMBERED`].
-    recent: [Option<(u32, Delays)>; REMEMBERED],
+    /// By sequence number modulo their number.
+    recent: Box<[Option<(u32, Delays)>]>,
     /// `J` of RFC 3550, nanoseconds, by [`Trip`].
     smoothed: [f64; Trip::ALL.len()],
 }
@@ -94,8 +96,17 @@ pub(crate) struct Pairs {
 impl Pairs {
     /// No probe yet; `J` is 0.
     pub(crate) fn new() -> Self {
+        Self::remembering(REMEMBERED)
+    }
+
+    /// The same of one of many targets, in less memory.
+    pub(crate) fn of_one_of_many() -> Self {
+        Self::remembering(REMEMBERED_OF_MANY)
+    }
+
+    fn remembering(probes: usize) -> Self {
         Self {
-            recent: [None; REMEMBERED],
+            recent: vec![None; probes].into(),
             smoothed: [0.0; Trip::ALL.len()],
         }
     }
@@ -119,11 +130,16 @@ impl Pairs {
                 }
             }
         }
-        self.recent[sequence as usize % REMEMBERED] = Some((sequence, delays));
+        let place = self.place(sequence);
+        self.recent[place] = Some((sequence, delays));
+    }
+
+    fn place(&self, sequence: u32) -> usize {
+        sequence as usize % self.recent.len()
     }
 
     fn delays(&self, sequence: u32) -> Option<Delays> {
-        self.recent[sequence as usize % REMEMBERED]
+        self.recent[self.place(sequence)]
             .filter(|(its, _)| *its == sequence)
             .map(|(_, delays)| delays)
     }

@@ -158,7 +158,7 @@ pub struct Stats {
     marks: Marks,
     losses: Losses,
     /// Not of one of many.
-    spans: Option<Spans>,
+    spans: Option<Box<Spans>>,
 }
 
 impl Default for Stats {
@@ -178,6 +178,7 @@ impl Stats {
     pub fn of_one_of_many() -> Self {
         Self {
             spans: None,
+            pairs: Pairs::of_one_of_many(),
             ..Self::with_digits(1)
         }
     }
@@ -194,7 +195,7 @@ impl Stats {
             pairs: Pairs::new(),
             marks: Marks::default(),
             losses: Losses::default(),
-            spans: Some(Spans::default()),
+            spans: Some(Box::default()),
         }
     }
 

@@ -58,10 +58,7 @@ impl TargetCounts {
                 sent_unix_ns: result.probe.sent_unix_ns,
                 verdict: verdict.map_or_else(|| "none".to_owned(), words),
             };
-            let slow = self.slow.entry(slowness);
-            let (count, last) = slow.or_insert_with(|| (0, example.clone()));
-            *count += 1;
-            *last = example;
+            self.slow_of(slowness, 1, &example);
         }
         if let Some(loss) = &result.loss {
             self.losses.count(loss);
@@ -69,10 +66,46 @@ impl TargetCounts {
         for blame in &result.blame {
             for part in &blame.parts {
                 let at_server = blame.host == Host::Server;
-                let ns = self.blame_ns.entry((at_server, part.class)).or_default();
-                *ns = ns.saturating_add(part.ns);
+                self.blamed((at_server, part.class), part.ns);
             }
         }
+    }
+
+    /// Everything but the losses is counted anew; returns what it was.
+    #[must_use]
+    pub fn hand_over(&mut self) -> Self {
+        let next = Self {
+            losses: std::mem::take(&mut self.losses),
+            ..Self::default()
+        };
+        std::mem::replace(self, next)
+    }
+
+    /// Adds what was counted later; of the losses nothing.
+    pub fn add(&mut self, later: &Self) {
+        self.rtt.add(&later.rtt);
+        self.slip.add(&later.slip);
+        for (segment, delays) in &later.segments {
+            self.segments.entry(*segment).or_default().add(delays);
+        }
+        for (slowness, (count, last)) in &later.slow {
+            self.slow_of(*slowness, *count, last);
+        }
+        for (who, ns) in &later.blame_ns {
+            self.blamed(*who, *ns);
+        }
+    }
+
+    fn slow_of(&mut self, slowness: Slowness, count: u64, last: &Example) {
+        let slow = self.slow.entry(slowness);
+        let (all, example) = slow.or_insert_with(|| (0, last.clone()));
+        *all += count;
+        example.clone_from(last);
+    }
+
+    fn blamed(&mut self, who: (bool, Class), ns: u64) {
+        let all = self.blame_ns.entry(who).or_default();
+        *all = all.saturating_add(ns);
     }
 
     /// The segments that answered probes had, in path order.

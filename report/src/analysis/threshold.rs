@@ -43,17 +43,26 @@ pub struct AdaptiveThreshold {
 
 impl Default for AdaptiveThreshold {
     fn default() -> Self {
+        Self::from(Distribution::growing(DIGITS))
+    }
+}
+
+impl AdaptiveThreshold {
+    /// Of one of many targets, in less memory: percentiles have one digit.
+    pub fn of_one_of_many() -> Self {
+        Self::from(Distribution::sparse())
+    }
+
+    fn from(nothing: Distribution) -> Self {
         Self {
-            all: Distribution::growing(DIGITS),
-            ordinary: Distribution::growing(DIGITS),
+            all: nothing.clone(),
+            ordinary: nothing,
             first: Vec::new(),
             threshold_ns: None,
             renew_at: LEARNT_FROM as u64,
         }
     }
-}
 
-impl AdaptiveThreshold {
     /// Whether this probe is slow, judged by those before it.
     pub fn is_slow(&mut self, breakdown: &Breakdown) -> bool {
         let total_ns = breakdown.response_ns();

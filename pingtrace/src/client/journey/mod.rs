@@ -92,8 +92,9 @@ impl Journey {
         };
         Self {
             identity,
-            waiting: VecDeque::new(),
-            spare: Vec::new(),
+            // Most often one waits, and there may be many targets.
+            waiting: VecDeque::with_capacity(1),
+            spare: Vec::with_capacity(1),
             sent: 0,
             early: Early::default(),
             copies: BTreeMap::new(),

@@ -111,9 +111,13 @@ impl Board {
 }
 
 impl Target {
-    /// Puts the target's numbers on the board.
+    /// Puts the target's numbers on the board. What was counted since it last did is added to the rest.
     pub fn publish(&self, view: TargetView) {
-        self.board.state().targets.insert(self.id, view);
+        let mut state = self.board.state();
+        let on_board = state.targets.entry(self.id).or_default();
+        let mut counts = std::mem::take(&mut on_board.counts);
+        counts.add(&view.counts);
+        *on_board = TargetView { counts, ..view };
     }
 
     /// Takes the target off the board: it is probed no more. The sums over all targets keep what it had.
