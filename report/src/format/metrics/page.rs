@@ -301,10 +301,16 @@ fn of<const N: usize>(target: &TargetView, more: [(&'static str, &str); N]) -> L
         .labels
         .iter()
         .filter(|(name, _)| !name.starts_with("__"));
-    all.extend(users.map(|(name, value)| {
-        let taken = OWN.contains(&name.as_str());
-        let prefix = if taken { "exported_" } else { "" };
-        (Cow::from(format!("{prefix}{name}")), value.clone())
-    }));
+    all.extend(users.map(|(name, value)| (Cow::from(free(name, &target.labels)), value.clone())));
     all
+}
+
+/// The name of a user's label: `exported_` before one of ours, and again while the user has that too, as
+/// Prometheus refuses a page on which a series has a label twice.
+fn free(name: &str, users: &BTreeMap<String, String>) -> String {
+    let mut free = name.to_owned();
+    while OWN.contains(&&*free) || free != name && users.contains_key(&free) {
+        free.insert_str(0, "exported_");
+    }
+    free
 }

@@ -202,6 +202,23 @@ fn the_users_labels_are_on_the_targets_series_and_take_no_others_place() {
     assert!(!text.contains("__meta"));
 }
 
+/// Prometheus refuses the whole page otherwise.
+#[test]
+fn no_series_has_a_label_twice() {
+    let mut web = target("web1");
+    let labels = [
+        ("result", "a"),
+        ("exported_result", "b"),
+        ("exported_le", "c"),
+    ];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    web.labels = BTreeMap::from(labels);
+    has(
+        &text(&[web], Form::Text, false),
+        r#"pingtrace_probes_total{target="web1",result="ok",exported_le="c",exported_result="b",exported_exported_result="a"} 5"#,
+    );
+}
+
 /// Everything that can go wrong does, at every target.
 pub(super) fn worst(peers: usize) -> Vec<TargetView> {
     let worst = |peer: usize| {
