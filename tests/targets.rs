@@ -183,6 +183,8 @@ fn a_list_is_followed_and_a_broken_one_changes_nothing() {
     run.hear("line 2: 'http://x/' is a URL");
     kill(run.pid(), libc::SIGHUP);
     run.hear("the targets stay as they are");
+    list.write(&json!([{ "targets": [a], "labels": {"ra-ck": "r1"} }]).to_string());
+    run.hear("line 1: 'ra-ck' is no name of a label: letters, digits and _, no digit first; the targets stay as they are");
     list.write(&json!([{ "targets": [a, b, c] }]).to_string());
     run.hear("targets: 1 join, 0 leave");
     run.hear(&format!("{b}: server stamps"));
@@ -305,6 +307,18 @@ fn a_run_of_several_is_read_again_one_by_one() {
         one.stderr
     );
     assert!(one.probes().iter().all(|probe| probe["peer"] == *b));
+    let picture = directory.path().join("b.svg");
+    let drawn = client(
+        &lab.client.ns,
+        &format!(
+            "replay {file} --target {b} -o json --image {}",
+            picture.display()
+        ),
+    );
+    assert_eq!(drawn.status, 0, "{}", drawn.stderr);
+    assert_eq!(drawn.lines("stat"), one.lines("stat"));
+    let drawn = fs::read_to_string(&picture).unwrap();
+    assert!(drawn.contains("<svg") && drawn.contains(&b), "{b}");
     let none = client(&lab.client.ns, &format!("replay {file} --target web9"));
     refused(&none, 1, &["no target 'web9'", &a, &b]);
 }
@@ -325,6 +339,11 @@ fn what_cannot_be_done_with_several_is_refused() {
         2,
         &["picture", "replay"],
     );
+    refuse(
+        "-c 10.77.0.2 -c 10.77.0.3 -C 1 --image x.svg",
+        2,
+        &["picture", "--image", "replay"],
+    );
     refuse("-c 10.77.0.2 --ring 3", 2, &["--targets"]);
     refuse(
         "--targets /nowhere/x.json",
@@ -334,6 +353,11 @@ fn what_cannot_be_done_with_several_is_refused() {
     let list =
         List::new(&json!([{ "targets": ["10.77.0.2"], "labels": {"__pingtrace_dscp": "64"} }]));
     refuse(&list.option(), 1, &["line 1", "64", "0 to 63"]);
+    let many: Vec<String> = (0..100_000)
+        .map(|k| format!("10.{}.{}.{}", k >> 16, k >> 8 & 255, k & 255))
+        .collect();
+    let many = List::new(&json!([{ "targets": many }]));
+    refuse(&many.option(), 1, &["100000 targets", "10000", "--ring"]);
     let others = List::new(&json!([{ "targets": ["10.77.0.2"] }]));
     refuse(
         &format!("{} --ring 1 -C 1", others.option()),

@@ -57,8 +57,8 @@ pub struct Output {
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = heading::OUTPUT)]
     pub logbackup: u32,
 
-    /// Picture file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced
-    /// [default: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
+    /// Draw a picture to this file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced
+    /// [default with -o image: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
     #[arg(long, value_name = "FILE", value_parser = image, help_heading = heading::OUTPUT)]
     pub image: Option<PathBuf>,
 }
@@ -108,10 +108,10 @@ impl Output {
         (is_named || self.wants(Format::Log)).then(name)
     }
 
-    /// The name of the picture, with its strftime fields, if one is wanted.
+    /// The name of the picture, with its strftime fields, if one is wanted: a name alone asks for it.
     pub fn image(&self, of: Origin) -> Option<PathBuf> {
-        let name = || self.image.clone().unwrap_or_else(|| of.file("png"));
-        self.wants(Format::Image).then(name)
+        let unnamed = || self.wants(Format::Image).then(|| of.file("png"));
+        self.image.clone().or_else(unnamed)
     }
 }
 
@@ -202,7 +202,20 @@ mod tests {
         assert_eq!(image(Origin::SavedRun), Path::new("./pingtrace.png"));
         let companion = image(Origin::Companion("memleak"));
         assert_eq!(companion, Path::new("./pingtrace-memleak.png"));
-        let Cli { output } = Cli::parse_from(["p", "--image", "x.svg"]);
+        let Cli { output } = Cli::parse_from(["p", "-o", "json"]);
         assert_eq!(output.image(Origin::LiveRun), None);
+        for args in [
+            &["p", "--image", "x.svg"][..],
+            &["p", "-o", "json", "--image", "x.svg"],
+        ] {
+            let Cli { output } = Cli::parse_from(args);
+            for of in [
+                Origin::LiveRun,
+                Origin::SavedRun,
+                Origin::Companion("irqoff"),
+            ] {
+                assert_eq!(output.image(of), Some("x.svg".into()), "{args:?}");
+            }
+        }
     }
 }

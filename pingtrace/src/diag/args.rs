@@ -6,8 +6,8 @@ use std::time::Duration;
 
 const LOG: &str = "Write the rows to this log file too: text with its header, or JSON lines with -o json \
                    [default with -o log: ./pingtrace-SUBCOMMAND.log]";
-const IMAGE: &str = "Picture file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced \
-                     [default: ./pingtrace-SUBCOMMAND.png]";
+const IMAGE: &str = "Draw a picture to this file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced \
+                     [default with -o image: ./pingtrace-SUBCOMMAND.png]";
 
 // Of every companion. A doc comment would be the help of the subcommand.
 #[derive(Clone, Debug, clap::Args)]

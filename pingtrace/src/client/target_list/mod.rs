@@ -12,6 +12,7 @@ pub use updates::Updates;
 use super::args::Args;
 use super::plan::{Memory, Plan, TargetId};
 use crate::exit::Usage;
+use crate::options::Origin;
 use anyhow::{Context, Result, bail};
 use listed::{Identity, Listed};
 use netns::Netlink;
@@ -317,9 +318,9 @@ pub fn check(args: &Args) -> Result<()> {
     if args.adaptive {
         return usage("-A sends the next probe at each reply of one target: give -c once");
     }
-    if args.results.output.wants(crate::options::Format::Image) {
+    if args.results.output.image(Origin::LiveRun).is_some() {
         return usage(
-            "a picture (-o image) is of one target: give -c once, or draw it from the log of this run by 'pingtrace replay --target NAME'",
+            "a picture (-o image, --image) is of one target: give -c once, or draw it from the log of this run by 'pingtrace replay --target NAME'",
         );
     }
     for host in &args.client {
