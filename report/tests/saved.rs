@@ -17,7 +17,7 @@ use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
 use report::format::json::{self, Line, Part, interval_line, probe_line, run_line, stat_line};
 use report::format::saved;
-use report::format::saved::Scan;
+use report::format::saved::{Probes, Scan};
 use report::format::style::Style;
 use report::format::text;
 use report::model::{Names, Saved};
@@ -194,6 +194,50 @@ fn what_is_cut_off_is_read_as_far_as_it_is_whole() {
         assert_eq!(results.flatten().count() as u64, whole.recorded);
         assert!(Saved::try_from(scan).is_ok());
     }
+}
+
+#[test]
+fn fields_are_read_in_any_order() {
+    let sorted = lines().into_iter().map(|line| {
+        let value: Value = serde_json::from_str(&line).expect("JSON");
+        let Value::Object(fields) = value else {
+            panic!("{line}")
+        };
+        let mut fields: Vec<_> = fields
+            .iter()
+            .map(|(key, v)| format!("\"{key}\":{v}"))
+            .collect();
+        fields.sort_by_key(|field| field.starts_with("\"type\""));
+        format!("{{{}}}", fields.join(","))
+    });
+    for (sorted, written) in sorted.zip(lines()) {
+        assert!(!sorted.starts_with("{\"type\""), "{sorted}");
+        let [sorted, written] =
+            [sorted, written].map(|line| json::parse_line(&line).expect("a line"));
+        assert_eq!(sorted, written);
+    }
+}
+
+#[test]
+fn probes_behind_the_first_are_passed_over_where_they_are_not_needed() {
+    let mut lines = lines();
+    let whole = scan(lines.join("\n")).expect("whole");
+    lines[2].insert_str(20, "no JSON ");
+    let text = lines.join("\n") + "\n";
+    refused(&text, "line 3");
+    let read = |text: &str| {
+        let mut scan = Scan::of_target(None, Probes::First);
+        scan.read(text.as_bytes()).map(|()| scan)
+    };
+    let ends = read(&text).expect("probes are passed over");
+    assert!(ends.recorded == 1 && ends.cut.is_none());
+    assert_eq!((&ends.run, &ends.stat), (&whole.run, &whole.stat));
+    assert_eq!(ends.lines, whole.lines);
+    // Also of a run before the last one, and where the file ends in a probe.
+    let twice = lines.join("\n").replace("2026-", "2025-") + "\n" + &text;
+    assert_eq!(read(&twice).expect("two runs").earlier, 1);
+    let cut = format!("{text}{}", &lines[1][..50]);
+    assert_eq!(read(&cut).expect("cut off").cut, Some((0, lines.len() + 1)));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use report::analysis::confidence::MinEffect;
 use report::analysis::diff::Diff;
+use report::format::saved::Probes;
 use report::model::Saved;
 use std::path::{Path, PathBuf};
 
@@ -97,7 +98,10 @@ fn files(path: &Path) -> Result<Vec<SavedFile>> {
 }
 
 fn read(files: &[SavedFile], target: Option<&str>) -> Result<Saved> {
-    let scan = files::scan(files, target)?;
+    let mut scan = files::scan(files, target, Probes::First)?;
+    if !scan.has_spreads() {
+        scan = files::scan(files, target, Probes::All)?;
+    }
     let reading = || files.last().map_or_else(String::new, SavedFile::reading);
     Saved::try_from(scan).with_context(reading)
 }

@@ -6,7 +6,7 @@
 use crate::output::files::suffixed;
 use anyhow::{Context, Result, bail};
 use flate2::bufread::MultiGzDecoder;
-use report::format::saved::Scan;
+use report::format::saved::{Probes, Scan};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError::SkipFrame};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::cmp::Reverse;
@@ -330,8 +330,8 @@ pub fn open(path: &Path) -> Result<Vec<SavedFile>> {
 }
 
 /// Reads all files of a saved run once, or of one of its targets. Reports where it is cut off.
-pub fn scan(files: &[SavedFile], target: Option<&str>) -> Result<Scan> {
-    let mut scan = Scan::of_target(target);
+pub fn scan(files: &[SavedFile], target: Option<&str>, probes: Probes) -> Result<Scan> {
+    let mut scan = Scan::of_target(target, probes);
     for file in files {
         let lines = file.lines().with_context(|| file.reading())?;
         scan.read(lines).with_context(|| file.reading())?;

@@ -18,7 +18,7 @@ use crate::saved::files::{self, SavedFile, statistics_beside};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::analysis::loss::LossId;
-use report::format::saved::{self, Scan};
+use report::format::saved::{self, Probes, Scan};
 use report::model::{
     Counters, Judged, Loss, Place, Point, Probe, ProbeResult, Run, Slow, Status, Summary,
 };
@@ -171,7 +171,7 @@ impl SavedRun {
         } = files;
         let mut saved = Self {
             name: run.last().map(SavedFile::name).unwrap_or_default(),
-            scan: files::scan(&run, target)?,
+            scan: files::scan(&run, target, Probes::All)?,
             files: run,
         };
         if let Some(files) = statistics {
@@ -186,7 +186,7 @@ impl SavedRun {
 
     /// The log's other file has the statistics, and the `run` line if it was rotated away here.
     fn read_statistics(&mut self, files: &[SavedFile]) -> Result<()> {
-        let mut beside = files::scan(files, self.scan.target.as_deref())?;
+        let mut beside = files::scan(files, self.scan.target.as_deref(), Probes::First)?;
         let start = |run: &Option<Run>| run.as_ref().map(|run| run.start_unix_ns);
         if self.scan.run.is_none() {
             self.scan.run = beside.run.take();

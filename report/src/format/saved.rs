@@ -95,6 +95,8 @@ pub fn read(lines: impl BufRead) -> Result<Saved, Error> {
 pub struct Scan {
     /// Only lines of this target count, and lines without one.
     pub target: Option<String>,
+    /// Whether probes behind the first one are passed over, not read.
+    probes: Probes,
     /// The targets of the runs.
     pub targets: BTreeSet<String>,
     /// Its last `run` line, as a run repeats the line when its mode changes. Absent if the line is
@@ -122,13 +124,32 @@ pub struct Scan {
     pub cut: Option<(usize, usize)>,
 }
 
+/// Which probes of a run are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Probes {
+    /// All.
+    #[default]
+    All,
+    /// The first one, which tells whose the lines before a `run` line are: nearly all of a file is probes, and
+    /// its statistics are of them.
+    First,
+}
+
 impl Scan {
     /// Of a target's lines, if its name is given, and of those without one.
-    pub fn of_target(target: Option<&str>) -> Self {
+    pub fn of_target(target: Option<&str>, probes: Probes) -> Self {
         Self {
             target: target.map(str::to_owned),
+            probes,
             ..Self::default()
         }
+    }
+
+    /// Whether the statistics at its end say how the delays varied; those of early versions do not, and it must
+    /// be learnt from all probes.
+    pub fn has_spreads(&self) -> bool {
+        let summary = self.stat.as_ref().map(|(_, summary)| summary);
+        summary.is_none_or(|summary| !summary.spreads.is_empty())
     }
 
     /// Reads a file to its end.
@@ -137,7 +158,7 @@ impl Scan {
         self.lines.push((0, 0));
         let target = self.target.clone();
         let mut lines = Lines::of(lines, target);
-        for line in lines.by_ref() {
+        while let Some(line) = lines.next() {
             let (number, line) = line?;
             if let Some((_, lines)) = self.lines.last_mut() {
                 *lines = number - 1;
@@ -146,6 +167,7 @@ impl Scan {
                 Some(line) => self.line(line),
                 None => self.cut = Some((file, number)),
             }
+            lines.pass_probes = self.probes == Probes::First && self.first.is_some();
             if let Some((_, lines)) = self.lines.last_mut() {
                 *lines = number;
             }
@@ -207,6 +229,7 @@ impl Scan {
         }
         *self = Self {
             target: self.target.take(),
+            probes: self.probes,
             targets: std::mem::take(&mut self.targets),
             earlier: self.earlier + 1,
             lines,
@@ -240,6 +263,7 @@ impl Ends {
     /// Reads a file to its end; of several the oldest first.
     pub fn read(&mut self, from: impl BufRead) -> Result<(), Error> {
         let mut lines = Lines::of(from, None);
+        lines.pass_probes = true;
         while let Some(line) = lines.next() {
             let (_, line) = line?;
             match line {
@@ -293,7 +317,7 @@ enum Next {
     Line(Box<Line>),
     /// A line that ends too early.
     Cut,
-    /// One of another target.
+    /// One of another target, or a probe that is passed over.
     Other,
     End,
 }
@@ -306,6 +330,8 @@ struct Lines<R> {
     target: Option<String>,
     /// The others.
     others: BTreeSet<String>,
+    /// Whole lines of probes count as empty, and are not parsed.
+    pass_probes: bool,
     text: Vec<u8>,
     number: usize,
     /// Lines behind this one are not read.
@@ -319,6 +345,7 @@ impl<R: BufRead> Lines<R> {
             from,
             target,
             others: BTreeSet::new(),
+            pass_probes: false,
             text: Vec::new(),
             number: 0,
             last: None,
@@ -346,6 +373,9 @@ impl<R: BufRead> Lines<R> {
 
     fn parse(&mut self) -> Result<Next, Error> {
         let line = self.number;
+        if self.pass_probes && json::is_probe(&self.text) && self.text.ends_with(b"\n") {
+            return Ok(Next::Other);
+        }
         // Blocks that a file system had not written when the power went are zeros.
         if self.text.starts_with(&[0]) {
             return Ok(Next::Cut);

@@ -23,6 +23,7 @@ pub use doctor::doctor_line;
 pub use error::{Error, VERSION};
 pub(crate) use hdr::Hdr;
 pub use probe::ProbeRead;
+pub(crate) use read::is_probe;
 pub use read::{Line, parse_line, target_of};
 pub use run::Part;
 pub(crate) use write::to_string;

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::value::{
-    AtDeviceLine, Clock, DeviceLine, DoubtLine, LostOn, Place, StretchLine, Time, is_default,
+    AtDeviceLine, Clock, DeviceLine, DoubtLine, LostOn, Place, StretchLine, Text, Time, is_default,
     read_symbol, symbol,
 };
 use crate::model::send_error::SendError;
 use crate::model::{
-    Blame, Breakdown, Certainty, Delay, Direction, Host, KernelDrop, Loss, Names, Owner,
-    Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Stretch, Ttl,
-    Verdict, WayPart, WayTime,
+    Blame, Breakdown, Certainty, Delay, Direction, Host, Ifindex, KernelDrop, Loss, Names, Netns,
+    Owner, Place as LostAt, Point, Probe, ProbeResult, Segment, Stamp, StampFlags, Status, Stretch,
+    Ttl, Verdict, WayPart, WayTime,
 };
 
 /// A probe read back.
@@ -49,6 +49,7 @@ pub(super) struct ProbeLine<'a> {
     /// From when it was due, where there is a schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     response_ns: Option<u64>,
+    #[serde(borrow)]
     points: Vec<StampLine<'a>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     delays: Vec<DelayLine<'a>>,
@@ -143,11 +144,10 @@ impl ProbeLine<'_> {
 impl From<ProbeLine<'_>> for ProbeRead {
     fn from(line: ProbeLine) -> Self {
         let mut names = Names::default();
-        let path = line
-            .points
-            .into_iter()
-            .map(|stamp| stamp.into_stamp(&mut names))
-            .collect();
+        for stamp in &line.points {
+            stamp.learn_names(&mut names);
+        }
+        let path = line.points.iter().map(StampLine::stamp).collect();
         let probe = Probe {
             seq: line.seq,
             sent_unix_ns: line.time.0,
@@ -296,6 +296,8 @@ impl From<DropLine<'_>> for KernelDrop {
     }
 }
 
+/// A stamp. The fields of its place and its flags are its own: those of a flattened struct are copied before
+/// they are read, and a run consists of stamps.
 #[derive(Serialize, Deserialize)]
 struct StampLine<'a> {
     point: Point,
@@ -303,10 +305,20 @@ struct StampLine<'a> {
     host: Host,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu: Option<u16>,
-    #[serde(flatten)]
-    place: Place<'a>,
-    #[serde(flatten)]
-    flags: StampFlags,
+    #[serde(default, skip_serializing_if = "is_default")]
+    ifindex: Ifindex,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    dev: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    netns: Netns,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    netns_name: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    direct: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    interrupts_unknown: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
+    underlay_unseen: bool,
 }
 
 impl<'a> StampLine<'a> {
@@ -318,50 +330,59 @@ impl<'a> StampLine<'a> {
             cpu,
             ifindex,
             netns,
-            flags,
+            flags:
+                StampFlags {
+                    direct,
+                    interrupts_unknown,
+                    underlay_unseen,
+                },
         } = *stamp;
         Self {
             point,
             ns,
             host,
             cpu,
-            place: Place::new(host, netns, ifindex, names),
-            flags,
+            ifindex,
+            dev: names.device_of(host, netns, ifindex).map(Text::from),
+            netns,
+            netns_name: names.netns_of(host, netns).map(Text::from),
+            direct,
+            interrupts_unknown,
+            underlay_unseen,
         }
     }
 
-    /// The stamp; its names go to `names`.
-    fn into_stamp(self, names: &mut Names) -> Stamp {
+    /// Its names that are not known yet go to `names`.
+    fn learn_names(&self, names: &mut Names) {
         let Self {
-            point,
-            ns,
             host,
-            cpu,
-            place,
-            flags,
-        } = self;
-        let Place {
-            ifindex,
-            dev,
             netns,
-            netns_name,
-        } = place;
-        if let Some(name) = netns_name {
-            names.netns.insert((host, netns), name.into_owned());
+            ifindex,
+            ..
+        } = *self;
+        if let Some(Text(name)) = &self.netns_name {
+            let known = names.netns.entry((host, netns));
+            known.or_insert_with(|| name.to_string());
         }
-        if let Some(name) = dev {
-            names
-                .device
-                .insert((host, netns, ifindex), name.into_owned());
+        if let Some(Text(name)) = &self.dev {
+            let known = names.device.entry((host, netns, ifindex));
+            known.or_insert_with(|| name.to_string());
         }
+    }
+
+    fn stamp(&self) -> Stamp {
         Stamp {
-            point,
-            host,
-            ns,
-            cpu,
-            ifindex,
-            netns,
-            flags,
+            point: self.point,
+            host: self.host,
+            ns: self.ns,
+            cpu: self.cpu,
+            ifindex: self.ifindex,
+            netns: self.netns,
+            flags: StampFlags {
+                direct: self.direct,
+                interrupts_unknown: self.interrupts_unknown,
+                underlay_unseen: self.underlay_unseen,
+            },
         }
     }
 }

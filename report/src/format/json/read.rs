@@ -42,13 +42,14 @@ pub fn target_of(line: &str) -> Option<String> {
     serde_json::from_str::<Tag>(line).ok()?.target
 }
 
+/// Whether a line begins as [`super::probe_line`] begins one: all but a few lines of a run.
+pub(crate) fn is_probe(line: &[u8]) -> bool {
+    line.starts_with(br#"{"type":"probe","#)
+}
+
 /// Reads a line that one of the functions above wrote, or [`Line::Other`].
 pub fn parse_line(line: &str) -> Result<Line, Error> {
-    let read = serde_json::from_str(line).map_err(|error| match serde_json::from_str(line) {
-        // A later version may look different in every other respect.
-        Ok(Version { version }) if version > VERSION => Error::Version(version),
-        _ => error.into(),
-    })?;
+    let read = read(line).map_err(|error| why_unreadable(line, error))?;
     plausible(&read).map_err(Error::Implausible)?;
     Ok(match read {
         Read::Run(run) if run.version > VERSION => return Err(Error::Version(run.version)),
@@ -73,6 +74,19 @@ pub fn parse_line(line: &str) -> Result<Line, Error> {
     })
 }
 
+/// What is wrong with a line that could not be read for this error. That it is no JSON comes first: a number that is
+/// passed over is called invalid where it is cut off.
+fn why_unreadable(line: &str, error: serde_json::Error) -> Error {
+    // A later version may look different in every other respect.
+    if let Ok(Version { version }) = serde_json::from_str(line)
+        && version > VERSION
+    {
+        return Error::Version(version);
+    }
+    let json: Result<serde_json::Value, _> = serde_json::from_str(line);
+    json.err().unwrap_or(error).into()
+}
+
 /// Checks that a run can have written this, so that later code can rely on it.
 fn plausible(read: &Read) -> Result<(), String> {
     match read {
@@ -85,14 +99,44 @@ fn plausible(read: &Read) -> Result<(), String> {
     }
 }
 
+/// Reads a line in two steps, as serde would copy an enum with the tag inside before it reads it.
+fn read(line: &str) -> Result<Read<'_>, serde_json::Error> {
+    let kind = if is_probe(line.as_bytes()) {
+        Kind::Probe
+    } else {
+        serde_json::from_str::<Tag>(line)?.kind
+    };
+    Ok(match kind {
+        Kind::Run => Read::Run(serde_json::from_str(line)?),
+        Kind::Probe => Read::Probe(serde_json::from_str(line)?),
+        Kind::Stat => Read::Stat(serde_json::from_str(line)?),
+        Kind::Interval => Read::Interval(serde_json::from_str(line)?),
+        Kind::Other => Read::Other,
+    })
+}
+
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Read {
-    Run(RunLine<'static>),
-    Probe(Box<ProbeLine<'static>>),
-    Stat(StatLine<'static>),
-    Interval(StatLine<'static>),
+struct Tag {
+    #[serde(rename = "type")]
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Run,
+    Probe,
+    Stat,
+    Interval,
     #[serde(other)]
+    Other,
+}
+
+enum Read<'a> {
+    Run(RunLine<'a>),
+    Probe(Box<ProbeLine<'a>>),
+    Stat(StatLine<'a>),
+    Interval(StatLine<'a>),
     Other,
 }
 

@@ -40,6 +40,16 @@ impl From<Clock> for ClockRelation {
     }
 }
 
+/// A text that is read without a copy, unless it has escapes. (serde copies every bare `Cow`.)
+#[derive(Serialize, Deserialize)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+impl<'a> From<&'a str> for Text<'a> {
+    fn from(text: &'a str) -> Self {
+        Self(Cow::Borrowed(text))
+    }
+}
+
 /// What is written as a string, and read back from one.
 macro_rules! as_string {
     ($($kind:ty: $what:literal, $write:expr, $read:expr;)*) => { $(
@@ -52,7 +62,7 @@ macro_rules! as_string {
 
         impl<'de> Deserialize<'de> for $kind {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Cow::<str>::deserialize(deserializer)?;
+                let Text(text) = Text::deserialize(deserializer)?;
                 let read: fn(&str) -> Option<Self> = $read;
                 read(&text).ok_or_else(|| D::Error::custom(format!("unknown {} {text:?}", $what)))
             }
