@@ -31,6 +31,7 @@ mod keys;
 mod kit;
 mod late;
 mod limits;
+mod live;
 mod loss;
 mod memleak;
 mod mesh;

@@ -7,6 +7,7 @@ use crate::control::{Control, Hangup, Service};
 use crate::exit::{FAILED, MISSED, Outcome, UNANSWERED, USAGE, Usage};
 use crate::kernel::confine::{self, Mode, OtherFailed};
 use crate::options::Origin;
+use crate::output::live;
 use crate::output::metrics::{self, Board, Metrics};
 use crate::output::printer;
 use crate::output::screen::Screen;
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli) -> ExitCode {
     let result = confine::begin()
         .and_then(|()| start_story(cli.debug()))
         .and_then(|()| dispatch(cli));
+    live::give_back();
     let status = match result {
         Ok(Outcome::Answered) => 0,
         Ok(Outcome::Unanswered) => {

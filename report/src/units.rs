@@ -132,7 +132,7 @@ pub fn duration(ns: u64) -> String {
 
 /// A part of a whole: ` (0.30 %)` with this many digits, or ` of 7` if there are too few for a percentage;
 /// empty if the whole is 0.
-pub(crate) fn share(part: u64, whole: u64, digits: usize) -> String {
+pub fn share(part: u64, whole: u64, digits: usize) -> String {
     match whole {
         1..FEW if part == 0 => String::new(),
         1..FEW => format!(" of {whole}"),

@@ -7,6 +7,7 @@ use crate::control::Asked;
 use crate::kernel::meter::Meter;
 use crate::kernel::tracer::Tracer;
 use crate::options::{Format, Results};
+use crate::output::live::Present;
 use crate::output::metrics::Target;
 use crate::output::run::{End, Message, SoFar, Stat, Way};
 use crate::output::story::{self, Progress};
@@ -41,6 +42,8 @@ use std::time::Duration;
 const PICTURED: usize = 8;
 /// Time between summaries in the log, unless another is asked for.
 const STAT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the live view is told how things stand, ns.
+const PRESENT_NS: u64 = 250_000_000;
 /// Upper bound on the delay of a server's blame for a probe, ns; later it does not come at all.
 const BLAME_PATIENCE_NS: u64 = 300_000_000;
 /// Upper bound on blame for a probe: one for each segment on either host.
@@ -77,6 +80,8 @@ pub struct Collector {
     cost_before: OwnCost,
     stat_interval_ns: u64,
     next_stat_ns: u64,
+    /// When the live view is told how things stand.
+    next_present_ns: u64,
     outputs: Way,
     /// Whether results wait for blame.
     explained: bool,
@@ -128,6 +133,7 @@ impl Collector {
             cost_before: OwnCost::default(),
             stat_interval_ns: stat_interval.as_nanos() as u64,
             next_stat_ns: u64::MAX,
+            next_present_ns: 0,
             outputs,
             explained: false,
             blame: BTreeMap::new(),
@@ -243,7 +249,7 @@ impl Collector {
         let response = self.scratch.response_ns();
         let recorded = response >= self.run.threshold_ns;
         self.slow += u64::from(recorded);
-        if !recorded && !self.slowest.wants(response) {
+        if !recorded && !self.slowest.wants(response) && !self.outputs.is_live {
             return;
         }
         let mut result = ProbeResult {
@@ -252,6 +258,9 @@ impl Collector {
         };
         if recorded {
             self.record(result.clone(), slow);
+        } else if self.outputs.is_live {
+            let result = Box::new(result.clone());
+            self.outputs.send(Message::Unrecorded(result));
         }
         if self.slowest.wants(response) {
             result.verdict = self.verdicts.provisional(&result).filter(|_| slow);
@@ -477,6 +486,10 @@ impl Collector {
         if self.outputs.is_quiet && self.progress.is_due() {
             story::progress(self.progress_line(now));
         }
+        if self.outputs.is_live && now.ns >= self.next_present_ns {
+            self.next_present_ns = now.ns + PRESENT_NS;
+            self.send_present(now);
+        }
         if now.ns >= self.next_stat_ns {
             self.next_stat_ns = self.next_stat_ns.saturating_add(self.stat_interval_ns);
             let run = self.complete(now.ns, self.stats.summary(self.elapsed_ns(now.ns)));
@@ -500,6 +513,17 @@ impl Collector {
         if let Some(event) = outage.and_then(|outage| outage.observe(now, sent, replied)) {
             log::warn!("{event}");
         }
+    }
+
+    /// What the live view shows beside the probes.
+    fn send_present(&self, now: Time) {
+        self.outputs.send(Message::Present(Box::new(Present {
+            time_unix_ns: now.unix_ns,
+            elapsed_ns: self.elapsed_ns(now.ns),
+            counters: self.stats.counters,
+            clock: self.wire.summary(ClientNs(now.ns)),
+            slow: self.slow(Slow::default()),
+        })));
     }
 
     fn send_metrics(&mut self, now_ns: u64) {
@@ -607,6 +631,9 @@ impl Collector {
         }
         self.add_remote_points();
         self.settle(now.ns, true);
+        if self.outputs.is_live {
+            self.send_present(now);
+        }
         self.send_metrics(now.ns);
         if let Some(last) = self.published.as_ref().and_then(Published::last) {
             self.outputs.send(last);

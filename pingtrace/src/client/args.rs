@@ -105,6 +105,11 @@ pub struct Args {
     )]
     pub results: Results,
 
+    /// Show the run on the terminal as it goes: the path with the time of each segment, what was slow or lost,
+    /// and several targets as a table, the worst first. The other outputs are written as ever; keys: ?
+    #[arg(long, conflicts_with_all = ["server", "schedule"], help_heading = heading::OUTPUT)]
+    pub live: bool,
+
     /// Keep only this many of the schedule's pictures: the newest whose names match --image
     #[arg(long, value_name = "N", requires = "schedule", value_parser = clap::value_parser!(u32).range(1..), help_heading = heading::OUTPUT)]
     pub keep: Option<u32>,

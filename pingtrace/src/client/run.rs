@@ -25,7 +25,9 @@ use crate::kernel::object::{self, Storage, Storages};
 use crate::kernel::privileges;
 use crate::kernel::targets::Targets;
 use crate::kernel::tracer::{Role, Setup, Tracer};
+use crate::options::Origin;
 use crate::output::files::directory;
+use crate::output::live;
 use crate::output::run::{Outputs, Source, Wanted};
 use crate::output::story;
 use crate::units::monotonic_ns;
@@ -41,6 +43,9 @@ use std::thread;
 /// Runs one capture; whatever way it ends, its statistics are written.
 pub fn run(args: &Args, control: &Control, board: Board<'_>) -> Result<Outcome> {
     target_list::check(args)?;
+    if args.live {
+        live::check(&args.results.output, Origin::LiveRun)?;
+    }
     let mut list = TargetList::new(args);
     let plans = match &mut list {
         Some(list) => list.update()?.join,
@@ -54,6 +59,7 @@ pub fn run(args: &Args, control: &Control, board: Board<'_>) -> Result<Outcome> 
         results: &args.results,
         threshold_ns: args.threshold.as_nanos() as u64,
         targets: list.as_ref().map(|_| plans.len()),
+        live: args.live,
     };
     let outputs = Outputs::start(&wanted, Source::Live)?;
     let ended = capture(args, plans, list, control, (&outputs, board))?;

@@ -28,6 +28,8 @@ pub struct Destinations {
     events: Vec<Events>,
     picture: Option<PathBuf>,
     unread: Arc<AtomicBool>,
+    /// The terminal shows something else until the end.
+    is_covered: bool,
 }
 
 impl Destinations {
@@ -73,6 +75,7 @@ impl Destinations {
             events,
             picture,
             unread,
+            is_covered: false,
         };
         if let Some(text) = destinations.text.as_mut().filter(|_| !header.is_empty()) {
             text.print(screen.style().render(header));
@@ -80,10 +83,15 @@ impl Destinations {
         Ok(destinations)
     }
 
+    /// Until the end nothing is printed: the terminal shows something else.
+    pub fn cover(&mut self) {
+        self.is_covered = true;
+    }
+
     /// Writes an entry to every output: first the log, which never blocks.
     pub fn write(&mut self, entry: &Entry<'_>) {
         let json = self.write_files(entry);
-        if !entry.is_printed() {
+        if !entry.is_printed() || self.is_covered {
             return;
         }
         if let (Some(printer), Some(json)) = (&mut self.json, json) {

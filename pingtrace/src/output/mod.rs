@@ -10,6 +10,7 @@ pub mod entry; // what is written, in each form
 
 // One file an output.
 pub mod events; // the system's log
+pub mod live; // the view on the terminal, as the run goes
 pub mod logs; // which log files there are, and what is in each
 pub mod metrics; // for Prometheus: served, and in a file
 pub mod picture; // its name, and whether it can be written

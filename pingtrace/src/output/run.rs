@@ -4,6 +4,7 @@
 use crate::options::{Origin, Results};
 use crate::output::destinations::{self, Destinations};
 use crate::output::entry::{About, Cost, Entry, Shown, Statistics};
+use crate::output::live::{self, Feed, Present, Record};
 use crate::output::metrics::Target;
 use crate::output::names::NameBook;
 use anyhow::{Context, Result, anyhow};
@@ -33,6 +34,10 @@ pub enum Message {
     Names(Box<Names>),
     /// A recorded probe.
     ProbeResult(Box<ProbeResult>),
+    /// A probe that is not recorded, for the live view.
+    Unrecorded(Box<ProbeResult>),
+    /// What else the live view shows.
+    Present(Box<Present>),
     /// An interval is over.
     Stat(Box<Stat>),
     /// The metrics of a target.
@@ -65,6 +70,8 @@ pub struct Wanted<'a> {
     pub threshold_ns: u64,
     /// How many targets the run begins with, if it can have several: then there is no picture.
     pub targets: Option<usize>,
+    /// The terminal shows the run as it goes.
+    pub live: bool,
 }
 
 /// Statistics during the run.
@@ -107,6 +114,7 @@ pub struct Outputs {
     /// Where files are written.
     pub directories: Vec<PathBuf>,
     is_quiet: bool,
+    is_live: bool,
 }
 
 /// The way to the writing thread of one target's results.
@@ -116,6 +124,8 @@ pub struct Way {
     unread: Arc<AtomicBool>,
     /// A live run without results on the terminal: it shows its progress there.
     pub is_quiet: bool,
+    /// The live view wants all probes.
+    pub is_live: bool,
 }
 
 impl Outputs {
@@ -126,10 +136,18 @@ impl Outputs {
             Source::Saved(names) => (Origin::SavedRun, NameBook::saved(names)),
         };
         let results = wanted.results;
-        let to = Destinations::open(&results.output, origin, "")?;
-        let is_quiet = origin == Origin::LiveRun && !(wanted.threshold_ns == 0 && to.scrolls());
+        let mut to = Destinations::open(&results.output, origin, "")?;
+        let is_quiet = origin == Origin::LiveRun
+            && !wanted.live
+            && !(wanted.threshold_ns == 0 && to.scrolls());
         let unread = to.unread();
-        let directories = to.directories();
+        let mut directories = to.directories();
+        let view = wanted.live.then(|| Feed::start(origin, &results.output));
+        let view = view.transpose()?;
+        if view.is_some() {
+            to.cover();
+            directories.push(live::pictures(&results.output));
+        }
         let writer = Writer {
             first: Some(names),
             targets: HashMap::new(),
@@ -138,6 +156,7 @@ impl Outputs {
                 .targets
                 .is_some_and(|targets| targets > MOST_SUMMARIES),
             table: TargetTable::default(),
+            view,
             hops: results.namespace,
             intervals: match results.stat_interval {
                 Some(_) => Shown::Printed,
@@ -163,6 +182,7 @@ impl Outputs {
             unread,
             directories,
             is_quiet,
+            is_live: wanted.live,
         })
     }
 
@@ -173,6 +193,7 @@ impl Outputs {
             queue: self.queue.clone(),
             unread: Arc::clone(&self.unread),
             is_quiet: self.is_quiet,
+            is_live: self.is_live,
         }
     }
 
@@ -211,6 +232,7 @@ struct Writer {
     is_brief: bool,
     /// A line for each target that has ended.
     table: TargetTable,
+    view: Option<Feed>,
     hops: bool,
     intervals: Shown,
     to: Destinations,
@@ -238,9 +260,13 @@ impl Writer {
                 Message::Reopen => self.to.reopen(),
                 Message::Cost(all) => cost = Some(all),
                 Message::End(mut end) => {
+                    if let Some(view) = &mut self.view {
+                        view.left(target);
+                    }
                     known.prepare_end(&mut end, self.hops, self.intervals, &mut self.to);
                     let last = known.last(&end, self.hops, self.is_brief);
                     if !self.several {
+                        self.view.take().map_or(Ok(()), Feed::finish)?;
                         return self.to.finish(&last, |path| {
                             Ok(draw::write(draw::Picture::Run(&end.capture), path)?)
                         });
@@ -252,9 +278,13 @@ impl Writer {
                     self.table.add(&capture.run, &capture.summary);
                     self.targets.remove(&target);
                 }
-                message => known.write(message, self.hops, self.intervals, &mut self.to),
+                message => {
+                    known.show(target, &message, self.view.as_mut());
+                    known.write(message, self.hops, self.intervals, &mut self.to);
+                }
             }
         }
+        self.view.take().map_or(Ok(()), Feed::finish)?;
         // Without an end a run ended before it began.
         if self.several {
             let table = self.table.text();
@@ -268,6 +298,24 @@ impl Writer {
 }
 
 impl Known {
+    /// Passes on what the live view shows.
+    fn show(&mut self, target: u32, message: &Message, view: Option<&mut Feed>) {
+        let Some(view) = view else { return };
+        let record = match message {
+            Message::Run(run) => Record::Run(run.clone()),
+            Message::ProbeResult(result) | Message::Unrecorded(result) => {
+                if result.verdict.is_some() || result.loss.is_some() {
+                    self.names.learn(&result.probe);
+                    view.names(target, self.names.names());
+                }
+                Record::Probe(result.clone())
+            }
+            Message::Present(present) => Record::Present(present.clone()),
+            _ => return,
+        };
+        view.pass(target, record);
+    }
+
     fn write(&mut self, message: Message, hops: bool, shown: Shown, to: &mut Destinations) {
         match message {
             Message::Run(run) => {
@@ -303,8 +351,12 @@ impl Known {
                 target.publish(*view);
             }
             Message::Retire(target) => target.retire(),
-            // Not of one target alone.
-            Message::Reopen | Message::End(_) | Message::Cost(_) => {}
+            // Not of one target alone, or for the view alone.
+            Message::Reopen
+            | Message::End(_)
+            | Message::Cost(_)
+            | Message::Unrecorded(_)
+            | Message::Present(_) => {}
         }
     }
 

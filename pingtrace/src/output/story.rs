@@ -11,6 +11,7 @@ use flexi_logger::{DeferredNow, ErrorChannel, LogSpecification, Logger};
 use log::{Level, LevelFilter, Record};
 use report::printable::printable_lines;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,12 +27,18 @@ const LONG: Duration = Duration::from_secs(60);
 /// Time between two progress lines.
 const PROGRESS: Duration = Duration::from_secs(1);
 
+/// Takes lines in the place of stderr.
+type Cover = Box<dyn Fn(&str) + Send>;
+
 /// A request to the thread.
 enum Message {
     /// Whole lines.
     Lines(String),
     /// The progress; empty: none.
     Progress(String),
+    /// From now on lines go there, while the terminal at stderr shows something else; `None`: to stderr again, those
+    /// first that were kept.
+    Cover(Option<Cover>),
     /// Answers when all earlier requests are done.
     Flush(SyncSender<()>),
 }
@@ -103,6 +110,20 @@ pub fn progress(line: String) {
     let _ = WRITER.get().map(|t| t.try_send(Message::Progress(line)));
 }
 
+/// Passes lines to the view that covers the terminal at stderr, and keeps them; they are written after [`uncover`].
+pub fn cover(take: impl Fn(&str) + Send + 'static) {
+    if Screen::Stderr.is_terminal() {
+        let _ = WRITER
+            .get()
+            .map(|t| t.send(Message::Cover(Some(Box::new(take)))));
+    }
+}
+
+/// Lines go to stderr again.
+pub fn uncover() {
+    let _ = WRITER.get().map(|t| t.send(Message::Cover(None)));
+}
+
 /// Decides when the progress line is rewritten.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress {
@@ -136,7 +157,24 @@ pub fn finish() -> u64 {
 fn write_messages(messages: &Receiver<Message>) {
     let mut stderr = Stream::new(Screen::Stderr, Screen::Stderr.is_terminal());
     let mut before = 0;
+    let mut cover: Option<Cover> = None;
+    let mut kept = Kept::default();
     while let Ok(message) = messages.recv() {
+        let message = match (message, &cover) {
+            (Message::Lines(lines), Some(cover)) => {
+                cover(&lines);
+                kept.push(lines);
+                continue;
+            }
+            (Message::Cover(next), _) => {
+                cover = next;
+                if cover.is_some() {
+                    continue;
+                }
+                Message::Lines(kept.take())
+            }
+            (message, _) => message,
+        };
         match message {
             Message::Lines(lines) => {
                 stderr.write(lines.as_bytes());
@@ -145,7 +183,41 @@ fn write_messages(messages: &Receiver<Message>) {
             }
             Message::Progress(line) => screen::progress(&line),
             Message::Flush(done) => drop(done.send(())),
+            Message::Cover(_) => {}
         }
+    }
+}
+
+/// Lines that wait until the terminal is uncovered.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<String>,
+    /// Earlier ones, for which there was no room.
+    gone: u64,
+}
+
+impl Kept {
+    /// At most so many.
+    const MAX: usize = 1000;
+
+    fn push(&mut self, lines: String) {
+        self.lines.push_back(lines);
+        if self.lines.len() > Self::MAX {
+            self.lines.pop_front();
+            self.gone += 1;
+        }
+    }
+
+    fn take(&mut self) -> String {
+        let mut text: String = std::mem::take(&mut self.lines).into_iter().collect();
+        if self.gone > 0 {
+            let gone = std::mem::take(&mut self.gone);
+            text.insert_str(
+                0,
+                &format!("pingtrace: {gone} earlier messages were shown in the live view only\n"),
+            );
+        }
+        text
     }
 }
 

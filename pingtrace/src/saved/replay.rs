@@ -12,6 +12,7 @@ use crate::exit::Outcome;
 use crate::exit::Usage;
 use crate::options::{Origin, Results};
 use crate::output::destinations;
+use crate::output::live;
 use crate::output::logs;
 use crate::output::run::{Outputs, Source, Wanted};
 use crate::saved::files::{self, SavedFile, statistics_beside};
@@ -51,6 +52,11 @@ pub struct Args {
     #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", allow_hyphen_values = true, value_parser = units::microseconds)]
     threshold: Option<Duration>,
 
+    /// Show the run on the terminal as the live view would have shown it, and scroll through its time: left,
+    /// right, Page Up, Page Down, Home, End; other keys: ?
+    #[arg(long)]
+    live: bool,
+
     #[command(flatten)]
     results: Results,
 }
@@ -76,6 +82,7 @@ pub fn run(args: &Args, files: OpenFiles) -> Result<Outcome> {
         results: &args.results,
         threshold_ns: run.threshold_ns,
         targets: None,
+        live: args.live,
     };
     let outputs = Outputs::start(&wanted, Source::Saved(names))?;
     let mut collector = Collector::new(&args.results, run, outputs.way(0));
@@ -141,6 +148,12 @@ pub struct OpenFiles {
 impl OpenFiles {
     /// Opens them.
     pub fn new(args: &Args) -> Result<Self> {
+        let output = &args.results.output;
+        let mut written = destinations::directories(output, Origin::SavedRun)?;
+        if args.live {
+            live::check(output, Origin::SavedRun)?;
+            written.push(live::pictures(output));
+        }
         let path = &args.file;
         let statistics = statistics_beside(path).map(|path| files::open(&path));
         let statistics = match statistics {
@@ -150,7 +163,7 @@ impl OpenFiles {
         Ok(Self {
             run: files::open(path)?,
             statistics,
-            written: destinations::directories(&args.results.output, Origin::SavedRun)?,
+            written,
         })
     }
 }
@@ -454,7 +467,7 @@ impl Replay {
 
 #[cfg(test)]
 #[path = "../../../report/tests/common/mod.rs"]
-mod example;
+pub(crate) mod example;
 
 #[cfg(test)]
 mod tests {

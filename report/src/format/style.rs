@@ -88,9 +88,9 @@ fn is_glue(line: &str, at: usize) -> bool {
     is_number && word.is_some_and(|word| UNITS.contains(&word))
 }
 
-/// The colour of an owner: the hue that it has in the picture.
-fn ink(owner: Owner) -> Ink {
-    let color = match owner {
+/// The colour of an owner, one of a terminal's 256: the hue that it has in the picture.
+pub const fn color(owner: Owner) -> u8 {
+    match owner {
         Owner::Local => 33,
         Owner::Receiver => 37,
         Owner::WireOut => 208,
@@ -99,8 +99,11 @@ fn ink(owner: Owner) -> Ink {
         Owner::Remote => 162,
         Owner::WireOrRemote => 137,
         Owner::Unknown => 245,
-    };
-    Ink::new().fg_color(Some(Ansi256Color(color).into()))
+    }
+}
+
+fn ink(owner: Owner) -> Ink {
+    Ink::new().fg_color(Some(Ansi256Color(color(owner)).into()))
 }
 
 /// Colours the names of owners and of segments.

@@ -198,6 +198,8 @@ const IOCTLS: [u64; 8] = [
     l::TIOCGPGRP,
     l::SIOCGIFINDEX,
 ];
+/// The same where a view takes the terminal: its settings, to read and to change (`tcgetattr`, `tcsetattr`).
+const TERMINAL: [u64; 2] = [l::TCGETS2, l::TCSETS2];
 /// Families of sockets: probes, netlink, names of hosts.
 const FAMILIES: [u64; 4] = [
     l::AF_INET as u64,
@@ -252,6 +254,10 @@ impl Calls {
         let mut rules = common(mode)?;
         if extra.accepts {
             rules.insert(l::SYS_accept4, Vec::new());
+        }
+        if extra.takes_terminal {
+            let requests = IOCTLS.into_iter().chain(TERMINAL);
+            rules.insert(l::SYS_ioctl, any(1, requests)?);
         }
         if extra.written.is_empty() {
             read_only(&mut rules)?;
@@ -364,7 +370,7 @@ fn program(rules: Rules, others: SeccompAction, listed: SeccompAction) -> Result
 }
 
 /// The argument is one of these.
-fn any<const N: usize>(argument: u8, values: [u64; N]) -> Result<Vec<SeccompRule>> {
+fn any(argument: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<SeccompRule>> {
     let is = |value| condition(argument, SeccompCmpOp::Eq, value);
     values.into_iter().map(is).collect()
 }

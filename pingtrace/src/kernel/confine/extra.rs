@@ -8,6 +8,7 @@ static EXTRA: Mutex<Extra> = Mutex::new(Extra {
     read: Vec::new(),
     written: Vec::new(),
     accepts: false,
+    takes_terminal: false,
 });
 
 /// What is kept beside what the kind of run keeps.
@@ -19,6 +20,8 @@ pub(super) struct Extra {
     pub(super) written: Vec<PathBuf>,
     /// Connections are accepted, on sockets that listen already.
     pub(super) accepts: bool,
+    /// The settings of a terminal are changed.
+    pub(super) takes_terminal: bool,
 }
 
 /// Files of this directory will be read.
@@ -34,6 +37,11 @@ pub fn allow_writing(directory: &Path) {
 /// Connections will be accepted on sockets that listen already.
 pub fn allow_accepting() {
     change(|extra| extra.accepts = true);
+}
+
+/// The settings of the terminal will be changed, and given back.
+pub fn allow_terminal() {
+    change(|extra| extra.takes_terminal = true);
 }
 
 /// What was said.
