@@ -5,6 +5,7 @@ use netns::{Lab, Namespace};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 fn status(pid: u32) -> Vec<String> {
@@ -124,7 +125,7 @@ fn ends<'a>(stats: &'a [Value], target: &str) -> Vec<&'a Value> {
         .collect()
 }
 
-/// The new list has the time of the old one, so that only the signal makes it be read.
+/// The new list has the time of the old one, an hour ago, so that only the signal makes it be read.
 #[test]
 fn at_sighup_an_agent_reads_its_list_again_and_the_others_go_on() {
     let lab = Lab::veth_pair().unwrap();
@@ -136,7 +137,12 @@ fn at_sighup_an_agent_reads_its_list_again_and_the_others_go_on() {
     let directory = TempDir::new().unwrap();
     let list = directory.path().join("targets.json");
     write_list(&list, &[a, b]);
-    let written = fs::metadata(&list).unwrap().modified().unwrap();
+    let written = SystemTime::now() - Duration::from_secs(3600);
+    let set_time = |path: &Path| {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(written).unwrap();
+    };
+    set_time(&list);
     let args = format!(
         "agent --targets {} --open --nslocal -i 20ms -o json --metrics 9500",
         list.display()
@@ -147,12 +153,7 @@ fn at_sighup_an_agent_reads_its_list_again_and_the_others_go_on() {
     }
     let new = directory.path().join("new");
     write_list(&new, &[a, c]);
-    File::options()
-        .write(true)
-        .open(&new)
-        .unwrap()
-        .set_modified(written)
-        .unwrap();
+    set_time(&new);
     fs::rename(&new, &list).unwrap();
     kill(agent.pid(), libc::SIGHUP);
     agent.hear("targets: 1 join, 1 leave");

@@ -6,8 +6,9 @@ use super::harness::{
 use netns::Lab;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 /// Two hosts; the server has this many more addresses, from 10.77.0.10 on.
@@ -207,6 +208,30 @@ fn a_list_is_followed_and_a_broken_one_changes_nothing() {
         let in_flight = end["in_flight"].as_u64().unwrap_or(0);
         assert!(back > 0 && out == back + gone + in_flight, "{end}");
     }
+}
+
+/// As two that are written within a tick of the kernel's clock.
+#[test]
+fn a_list_that_has_the_time_of_the_last_one_is_read() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "");
+    let [a, b] = [0, 1].map(address);
+    let time = SystemTime::now() + Duration::from_secs(3600);
+    let list = List::new(&json!([{ "targets": [a] }]));
+    let write = |targets: &[&str]| {
+        let new = list.directory.path().join("other");
+        fs::write(&new, json!([{ "targets": targets }]).to_string()).unwrap();
+        let file = File::options().write(true).open(&new).unwrap();
+        file.set_modified(time).unwrap();
+        fs::rename(new, list.path()).unwrap();
+    };
+    write(&[&a]);
+    let options = format!("{} -i 10ms -o json", list.option());
+    let mut run = Client::start(&lab.client.ns, &options);
+    run.hear(&format!("{a}: server stamps"));
+    write(&[&a, &b]);
+    run.hear(&format!("{b}: server stamps"));
+    assert_eq!(run.stop().status, 0);
 }
 
 /// Three hosts of the same name, one after the other: the labels differ, and none answers.

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What is to change.
 #[derive(Debug, Default)]
@@ -58,7 +58,8 @@ enum From {
     Hosts(Vec<String>),
     File {
         path: PathBuf,
-        read: Option<SystemTime>,
+        /// When it had been written, and what it said, when it was last read.
+        read: (Option<SystemTime>, Option<String>),
     },
 }
 
@@ -74,7 +75,7 @@ impl TargetList {
         let from = match &args.targets {
             Some(path) => From::File {
                 path: path.clone(),
-                read: None,
+                read: (None, None),
             },
             None if args.client.len() > 1 => From::Hosts(args.client.clone()),
             None => return None,
@@ -102,12 +103,15 @@ impl TargetList {
         }
     }
 
-    /// Whether the file was written since it was read.
+    /// Whether the file was written since it was read. The time of a file is that of the kernel's last tick, and two
+    /// versions can have the same: a young file is read.
     pub fn has_changed(&self) -> bool {
-        match &self.from {
-            From::File { path, read } => written(path) != *read,
-            From::Hosts(_) => false,
-        }
+        let From::File { path, read } = &self.from else {
+            return false;
+        };
+        let (time, text) = read;
+        let now = written(path);
+        now != *time || now.is_some_and(is_young) && fs::read_to_string(path).ok() != *text
     }
 
     /// Reads the list again, and resolves its names. Fails if the list cannot be read or is wrong: then nothing
@@ -148,10 +152,11 @@ impl TargetList {
         match &mut self.from {
             From::Hosts(hosts) => Ok(hosts.iter().map(|host| Listed::plain(host)).collect()),
             From::File { path, read } => {
-                *read = written(path);
+                *read = (written(path), None);
                 let text = fs::read_to_string(&*path)
                     .with_context(|| format!("read the targets {} (--targets)", path.display()))?;
-                file::parse(&text).with_context(|| format!("{} (--targets)", path.display()))
+                let text = read.1.insert(text);
+                file::parse(text).with_context(|| format!("{} (--targets)", path.display()))
             }
         }
     }
@@ -300,6 +305,13 @@ impl TargetList {
 
 /// Index of the loopback device: the kernel's route to an address of its own.
 const LOOPBACK: u32 = 1;
+
+/// Written within the last second, or in the future.
+fn is_young(written: SystemTime) -> bool {
+    written
+        .elapsed()
+        .map_or(true, |age| age < Duration::from_secs(1))
+}
 
 fn written(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|meta| meta.modified()).ok()
