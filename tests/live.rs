@@ -1,13 +1,13 @@
 //! The live view in a pseudo-terminal: it draws, follows keys and sizes, and leaves the terminal as it was.
 
 use super::harness::{Server, finish, kill, pingtrace, program, refused, terminal, until};
+use super::signals::at_terminal;
 use netns::Lab;
 use rustix::termios::{Termios, Winsize, tcgetattr, tcgetwinsize, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -32,21 +32,7 @@ impl Seat {
     fn take(lab: &Lab, mut command: Command) -> Self {
         let (person, program) = terminal(80);
         let before = tcgetattr(&program).unwrap();
-        let fd = program.as_raw_fd();
-        let own = move || {
-            // SAFETY: a session of the child's own, and a terminal that it has inherited.
-            let result = unsafe {
-                libc::setsid();
-                libc::ioctl(fd, libc::TIOCSCTTY, 0)
-            };
-            if result == 0 {
-                Ok(())
-            } else {
-                Err(std::io::Error::last_os_error())
-            }
-        };
-        // SAFETY: only system calls are made between fork and exec.
-        unsafe { command.pre_exec(own) };
+        at_terminal(&mut command, &program);
         command.stdin(program.try_clone().unwrap());
         command.stdout(program.try_clone().unwrap());
         command.stderr(program.try_clone().unwrap());

@@ -201,7 +201,7 @@ fn terminal() -> (File, OwnedFd) {
 }
 
 /// Makes a terminal that of a new session, as a login does.
-fn at_terminal(command: &mut Command, slave: &OwnedFd) {
+pub fn at_terminal(command: &mut Command, slave: &OwnedFd) {
     let fd = slave.as_raw_fd();
     let take = move || {
         // SAFETY: a session of the child's own, and a terminal that it has inherited.

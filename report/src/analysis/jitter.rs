@@ -17,7 +17,7 @@ use crate::model::{Host, Point, Probe, Stamp, Trip};
 
 /// Answered probes whose delays are kept, for the neighbour that is not answered yet.
 const REMEMBERED: usize = 64;
-/// The same of one of many targets, whose probes are far apart.
+/// The same of one of many targets, whose probes are far apart: where theirs are not, reordered replies lose more pairs.
 const REMEMBERED_OF_MANY: usize = 4;
 
 /// The delays of one probe, nanoseconds, by [`Trip`]; across two clocks with their offset,
