@@ -202,25 +202,25 @@ fn what_the_server_says_of_a_probe_under_way_is_not_believed() {
     }
 }
 
-/// A run whose replies 250 to 350 are lost, and what `meanwhile` does while the client stands still after
-/// some of them: the server's stamps of these never travel. By then the server knows the session as a fast one, whose
-/// slots go before those of strangers.
+/// A run whose replies 250 to 1750 are lost, and what `meanwhile` does while the client stands still after
+/// some of them: the server's stamps of these never travel. The first reply after them would bring these, and is seconds
+/// away. By then the server knows the session as a fast one, whose slots go before those of strangers.
 fn with_lost_replies(meanwhile: impl FnOnce(&Lab, Server) -> Server) {
     let _alone = alone();
     let some = Rule {
-        range: Some(250..=350),
+        range: Some(250..=1750),
         ..Rule::all(Direction::Reply, Action::Drop)
     };
     let (lab, wire) = wire_without_notices([some]);
     let server = Server::start(&lab.server.ns, "--nslocal");
-    let options = "--nslocal --mode inband -i 2ms -C 450 -W 2 -o json";
+    let options = "--nslocal --mode inband -i 2ms -C 1850 -W 2 -o json";
     let child = pingtrace(&lab.client.ns, &format!("-c {} {options}", lab.server.v4));
     until("replies are lost", || carried(&wire, 270, Direction::Reply));
     kill(child.id(), libc::SIGSTOP);
     let _server = meanwhile(&lab, server);
     kill(child.id(), libc::SIGCONT);
     let run = finish(child);
-    assert_eq!(lost(&run).len(), 101, "{:#}", run.stat());
+    assert_eq!(lost(&run).len(), 1501, "{:#}", run.stat());
     for probe in lost(&run) {
         let unknown = probe["loss"]["place"] == "no_word";
         let of_earlier = (250..=255).contains(&probe["seq"].as_u64().unwrap());
