@@ -66,7 +66,8 @@ impl TargetCounts {
         for blame in &result.blame {
             for part in &blame.parts {
                 let at_server = blame.host == Host::Server;
-                self.blamed((at_server, part.class), part.ns);
+                let all = self.blame_ns.entry((at_server, part.class)).or_default();
+                *all = all.saturating_add(part.ns);
             }
         }
     }
@@ -81,18 +82,11 @@ impl TargetCounts {
         std::mem::replace(self, next)
     }
 
-    /// Adds what was counted later; of the losses nothing.
+    /// Adds what was counted later, of what a page says of one target alone: round trips and slow probes.
     pub fn add(&mut self, later: &Self) {
         self.rtt.add(&later.rtt);
-        self.slip.add(&later.slip);
-        for (segment, delays) in &later.segments {
-            self.segments.entry(*segment).or_default().add(delays);
-        }
         for (slowness, (count, last)) in &later.slow {
             self.slow_of(*slowness, *count, last);
-        }
-        for (who, ns) in &later.blame_ns {
-            self.blamed(*who, *ns);
         }
     }
 
@@ -101,11 +95,6 @@ impl TargetCounts {
         let (all, example) = slow.or_insert_with(|| (0, last.clone()));
         *all += count;
         example.clone_from(last);
-    }
-
-    fn blamed(&mut self, who: (bool, Class), ns: u64) {
-        let all = self.blame_ns.entry(who).or_default();
-        *all = all.saturating_add(ns);
     }
 
     /// The segments that answered probes had, in path order.

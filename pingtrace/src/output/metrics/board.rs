@@ -24,8 +24,9 @@ pub struct Board {
 struct State {
     next: u64,
     targets: BTreeMap<u64, TargetView>,
-    /// What targets that are no more had.
-    retired: NodeTotals,
+    /// What was counted of all targets together, and what those had that are no more: of a thousand, each would
+    /// take kilobytes more.
+    totals: NodeTotals,
     server: Option<ServerView>,
     room: Room,
 }
@@ -71,12 +72,12 @@ impl Board {
         let mut state = self.state();
         let State {
             targets,
-            retired,
+            totals,
             server,
             room,
             ..
         } = &mut *state;
-        let mut totals = retired.clone();
+        let mut totals = totals.clone();
         for target in targets.values() {
             totals.add(target);
         }
@@ -114,6 +115,7 @@ impl Target {
     /// Puts the target's numbers on the board. What was counted since it last did is added to the rest.
     pub fn publish(&self, view: TargetView) {
         let mut state = self.board.state();
+        state.totals.count(&view.counts);
         let on_board = state.targets.entry(self.id).or_default();
         let mut counts = std::mem::take(&mut on_board.counts);
         counts.add(&view.counts);
@@ -124,7 +126,7 @@ impl Target {
     pub fn retire(&self) {
         let mut state = self.board.state();
         if let Some(view) = state.targets.remove(&self.id) {
-            state.retired.add(&view);
+            state.totals.add(&view);
         }
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn families(
 ) -> Vec<Family> {
     let mut totals = NodeTotals::default();
     for target in targets {
+        totals.count(&target.counts);
         totals.add(target);
     }
     let node = NodeView {

@@ -16,7 +16,7 @@ pub struct TargetView {
     pub labels: BTreeMap<String, String>,
     /// The session of its probes.
     pub session: u32,
-    /// The probes since the start.
+    /// The probes since the start, or since the last view; what all targets have together goes to [`NodeTotals::count`].
     pub counts: TargetCounts,
     /// The losses of `counts`, with the names of their reasons.
     pub losses: Vec<LossCount>,
@@ -116,21 +116,26 @@ const NOT_IRREGULAR: [&str; 10] = [
 ];
 
 impl NodeTotals {
-    /// Adds a target.
-    pub fn add(&mut self, target: &TargetView) {
-        for (segment, delays) in target.counts.segments() {
+    /// Adds what was counted of a target, once.
+    pub fn count(&mut self, counts: &TargetCounts) {
+        for (segment, delays) in counts.segments() {
             self.segments.entry(segment).or_default().add(delays);
         }
-        self.slip.add(&target.counts.slip);
+        self.slip.add(&counts.slip);
+        for (of, ns) in &counts.blame_ns {
+            let all = self.blame_ns.entry(*of).or_default();
+            *all = all.saturating_add(*ns);
+        }
+    }
+
+    /// Adds the counters of a target, and its clock's.
+    pub fn add(&mut self, target: &TargetView) {
         self.uncounted += target.counters.warm_up;
         for (name, count) in irregularities(&target.counters) {
             self.irregularities
                 .entry(name)
                 .or_default()
                 .add_assign(count);
-        }
-        for (of, ns) in &target.counts.blame_ns {
-            self.blame_ns.entry(*of).or_default().add_assign(ns);
         }
         if let Some(clock) = &target.clock {
             let counts = clock.counts;
