@@ -233,6 +233,11 @@ impl Collector {
         known.truncate(MAX_BLAME);
     }
 
+    /// Gives back the memory that is kept for the next probe.
+    pub fn shrink(&mut self) {
+        self.scratch = Breakdown::default();
+    }
+
     /// Takes an answered probe with all of its stamps.
     pub fn probe(&mut self, probe: &Probe) {
         if !breakdown_into(probe, &mut self.wire, &mut self.scratch) {

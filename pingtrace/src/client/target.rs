@@ -91,7 +91,7 @@ impl Target {
             slots: shared.table.slots(),
             recent: plan.memory.recent(shared.table.slots()),
             mode: plan.mode,
-            start_ns: shared.start_ns,
+            start_ns: shared.due.start_ns,
             interval_ns: plan.interval_ns,
             timeout_ns: plan.timeout_ns,
             keys: plan.keys,
@@ -230,6 +230,11 @@ impl Target {
         };
         self.collector.join_intervals(now, 0);
         self.collector.tick(time, asked);
+        // What many keep for their next probe is megabytes.
+        if self.name.is_some() {
+            self.core.journey.shrink();
+            self.collector.shrink();
+        }
     }
 
     /// Makes the next probes ask about the oldest probe in flight that was sent before `before_ns` and of

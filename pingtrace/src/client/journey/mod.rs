@@ -128,6 +128,12 @@ impl Journey {
         self.sent = sent;
     }
 
+    /// Gives back the memory that is kept for the next probe.
+    pub fn shrink(&mut self) {
+        self.spare.clear();
+        self.scratch.path = Vec::new();
+    }
+
     /// Probes that wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
