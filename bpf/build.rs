@@ -12,6 +12,7 @@ const OBJECTS: &[&str] = &[
     "burn",
     "ids",
     "memleak",
+    "profile",
 ];
 
 fn main() {

@@ -48,6 +48,7 @@ mod packets;
 mod pidns;
 mod points;
 mod processes;
+mod profile;
 mod prometheus;
 mod refuse;
 mod replay;

@@ -14,11 +14,12 @@ fn mortal() -> (Child, ChildStdin) {
 
 /// Arguments before and after its number, what is said when it is looked at, and the status when
 /// there is none.
-const LOOKS: [(&str, &str, &str, i32); 5] = [
+const LOOKS: [(&str, &str, &str, i32); 6] = [
     ("memleak -p", "-i 100", "following", 1),
     ("memleak --malloc -p", "-i 100", "following", 1),
     ("runqlat -p", "-T 100", "watching", 1),
     ("runqlat --tid", "-T 100", "watching", 1),
+    ("profile -p", "-T 100", "watching", 1),
     ("iofsstat -p", "-T 100 -c 100", "counting", 2),
 ];
 

@@ -42,6 +42,10 @@ skeleton! {
     memleak
 }
 skeleton! {
+    /// Where CPUs spend their time, and what tasks wait for.
+    profile
+}
+skeleton! {
     /// What ran on each CPU, and what was held up there.
     recorder
 }
@@ -92,6 +96,10 @@ plain!(
     memleak::types::ml_key,
     memleak::types::ml_outstanding,
     memleak::types::ml_site,
+    profile::types::pr_key,
+    profile::types::pr_left,
+    profile::types::pr_stack,
+    profile::types::pr_sum,
     iofsstat::types::io_file_key,
     iofsstat::types::io_part,
     iofsstat::types::io_part_key,

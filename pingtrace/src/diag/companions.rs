@@ -1,7 +1,7 @@
 //! The companions as subcommands: a line each.
 
 use super::args::Common;
-use super::{iofsstat, irqoff, memleak, nosched, runqlat};
+use super::{iofsstat, irqoff, memleak, nosched, profile, runqlat};
 use crate::control::Control;
 use crate::options::Origin;
 use anyhow::Result;
@@ -15,6 +15,7 @@ pub enum Companion {
     Irqoff(irqoff::Args),
     Memleak(memleak::Args),
     Nosched(nosched::Args),
+    Profile(profile::Args),
     Runqlat(runqlat::Args),
 }
 
@@ -26,6 +27,7 @@ impl Companion {
             Self::Irqoff(args) => irqoff::run(args, control),
             Self::Memleak(args) => memleak::run(args, control),
             Self::Nosched(args) => nosched::run(args, control),
+            Self::Profile(args) => profile::run(args, control),
             Self::Runqlat(args) => runqlat::run(args, control),
         }
     }
@@ -36,6 +38,7 @@ impl Companion {
             Self::Irqoff(args) => ("irqoff", &args.watching.common),
             Self::Memleak(args) => ("memleak", &args.common),
             Self::Nosched(args) => ("nosched", &args.watching.common),
+            Self::Profile(args) => ("profile", &args.common),
             Self::Runqlat(args) => ("runqlat", &args.watching.common),
         }
     }

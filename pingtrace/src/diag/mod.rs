@@ -8,6 +8,7 @@ pub mod iofsstat;
 pub mod irqoff;
 pub mod memleak;
 pub mod nosched;
+pub mod profile;
 pub mod runqlat;
 
 pub(crate) mod cgroups;

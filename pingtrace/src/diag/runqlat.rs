@@ -95,15 +95,7 @@ enum HistBy {
 impl Args {
     /// The running process and thread that were asked for.
     fn processes(&self) -> Result<Vec<Process>> {
-        let asked = [(self.pid, "-p"), (self.tid, "--tid")];
-        let asked = asked
-            .into_iter()
-            .filter_map(|(id, option)| Some((id?, option)));
-        let find = |(id, option)| {
-            Process::find(id)
-                .with_context(|| format!("no process or thread {id} ({option}) is running here"))
-        };
-        asked.map(find).collect()
+        Process::find_asked(&[(self.pid, "-p"), (self.tid, "--tid")])
     }
 
     fn only(&self) -> Result<Only> {

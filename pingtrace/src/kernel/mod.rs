@@ -13,6 +13,7 @@ pub mod places;
 pub mod privileges;
 pub mod process;
 pub mod recorder;
+pub mod sampling;
 pub mod symbols;
 pub mod table;
 pub mod targets;

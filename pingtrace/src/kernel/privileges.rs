@@ -273,7 +273,7 @@ mod tests {
             ),
             ("a client without BPF", names(&[CLIENT.needed])),
             (
-                "irqoff, runqlat, iofsstat, memleak",
+                "irqoff, runqlat, iofsstat, memleak, profile",
                 names(&[OBJECT.needed]),
             ),
             (

@@ -2,6 +2,7 @@
 //!
 //! Numbers are reused some time after a process has ended, so the start time tells two apart.
 
+use anyhow::{Context, Result};
 use std::fs;
 
 /// A process or thread that existed when it was looked up.
@@ -21,6 +22,18 @@ impl Process {
             id,
             began: stat.began,
         })
+    }
+
+    /// Those that options name, with the options; fails if one is not there.
+    pub fn find_asked(asked: &[(Option<u32>, &str)]) -> Result<Vec<Self>> {
+        let asked = asked
+            .iter()
+            .filter_map(|(id, option)| Some(((*id)?, *option)));
+        let find = |(id, option)| {
+            Self::find(id)
+                .with_context(|| format!("no process or thread {id} ({option}) is running here"))
+        };
+        asked.map(find).collect()
     }
 
     /// Whether it has ended.

@@ -10,7 +10,7 @@ use crate::units::Time;
 use anyhow::Result;
 use report::companion::{self, Chart, Row, Summary};
 use report::draw;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the rows of a companion go.
 pub struct Sink {
@@ -100,9 +100,29 @@ impl Sink {
 
     /// Writes the last row and the picture; if one fails, the other is written all the same.
     pub fn finish(self, summary: Summary, chart: impl FnOnce() -> Chart) -> Result<()> {
-        let summary = Row::Summary(self.complete(summary));
-        self.to.finish(&[Entry::Row(&summary)], |path| {
+        self.finish_with(summary, |path| {
             Ok(draw::write(draw::Picture::Companion(&chart()), path)?)
         })
+    }
+
+    /// The same with another picture than a chart.
+    pub fn finish_with(
+        self,
+        summary: Summary,
+        draw: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        let summary = Row::Summary(self.complete(summary));
+        self.to.finish(&[Entry::Row(&summary)], draw)
+    }
+
+    /// The same with lines for another program, which the summary is no part of: it goes to stderr.
+    pub fn finish_apart(
+        self,
+        summary: Summary,
+        lines: &str,
+        draw: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        self.report_so_far(summary);
+        self.to.finish(&[Entry::Heading(lines)], draw)
     }
 }

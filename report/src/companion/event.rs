@@ -129,7 +129,7 @@ pub fn event_header(companion: Kind) -> String {
 pub fn beyond_tracing(mut stack: Vec<Frame>) -> Vec<Frame> {
     let tracing = |frame: &Frame| {
         let name = frame.name.as_deref().unwrap_or_default();
-        ["bpf_prog_", "bpf_trace_run", "__bpf_trace_"]
+        ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"]
             .iter()
             .any(|own| name.starts_with(own))
     };

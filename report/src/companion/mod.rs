@@ -10,6 +10,7 @@ mod time;
 mod event; // irqoff, nosched, runqlat: something took longer than it may
 pub mod iofsstat;
 pub mod memleak;
+pub mod profile;
 mod waits; // runqlat: distributions
 
 // How it is shown.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::event::Event;
 use super::iofsstat::rows::{Device, Io};
 use super::memleak::{Site, Verdict};
+use super::profile::Stack;
 use super::summary::Summary;
 use super::waits::{Lengths, Waits};
 use crate::format::json::to_string;
@@ -27,6 +28,8 @@ pub enum Row {
     Verdict(Verdict),
     /// memleak: a site that holds memory.
     Site(Box<Site>),
+    /// profile: a stack and its weight.
+    Stack(Box<Stack>),
     /// The end of any companion.
     Summary(Summary),
 }
@@ -47,6 +50,7 @@ impl Row {
             Self::Io(io) => io.text(),
             Self::Verdict(verdict) => verdict.text(),
             Self::Site(site) => site.text(),
+            Self::Stack(stack) => stack.text(),
             Self::Summary(summary) => summary.text(),
         }
     }
@@ -57,6 +61,7 @@ mod tests {
     use super::*;
     use crate::companion::iofsstat::rows::{File, Io, Of, Pages, Part, Who};
     use crate::companion::memleak::{Allocator, Leak};
+    use crate::companion::profile::Context;
     use crate::companion::{Form, Frame, Group, Kind, Ran, Time};
     use crate::model::Class;
 
@@ -163,6 +168,17 @@ mod tests {
             stack: Vec::new(),
             stack_live: None,
         };
+        let stack = Stack {
+            companion: "profile",
+            comm: EVIL.to_owned(),
+            pid: 1,
+            context: Context::Task,
+            count: 1,
+            ns: 1,
+            share: 1.0,
+            kernel: vec![EVIL.to_owned()],
+            user: vec![EVIL.to_owned()],
+        };
         let summary = Summary {
             headline: EVIL.replace('\n', ""),
             notes: vec![EVIL.replace('\n', "")],
@@ -178,6 +194,7 @@ mod tests {
             io(Of::Part(part)),
             Row::Verdict(verdict),
             Row::Site(Box::new(site)),
+            Row::Stack(Box::new(stack)),
             Row::Summary(summary),
         ]
     }

@@ -16,6 +16,9 @@ mod words; // its sentences
 // A companion's findings.
 mod companion;
 
+// Stacks.
+mod flame;
+
 // Hosts that probe each other.
 mod mesh;
 

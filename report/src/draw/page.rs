@@ -5,7 +5,7 @@ use super::html::{escape, square, table};
 use super::palette::color_of;
 use super::picture::Picture;
 use super::scale::local;
-use super::{companion, mesh, waterfall, words};
+use super::{companion, flame, mesh, waterfall, words};
 use crate::model::{Capture, DelayStat, Marks, ProbeResult, Segment};
 use crate::units::duration;
 use std::collections::BTreeSet;
@@ -26,6 +26,7 @@ pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
         }
         Picture::Companion(chart) => (chart.title.clone(), companion::tables(chart)),
         Picture::Mesh(matrix) => ("mesh".to_owned(), mesh::tables(matrix)),
+        Picture::Flame(of) => return flame::html(of, svg),
     };
     let title = escape(&format!("pingtrace {title}"));
     format!(

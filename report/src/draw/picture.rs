@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::analysis::mesh::Matrix;
 use crate::companion::Chart;
+use crate::companion::profile::Flame;
 use crate::model::Capture;
 
 /// What a picture shows.
@@ -14,6 +15,8 @@ pub enum Picture<'a> {
     Run(&'a Capture),
     /// What a companion found.
     Companion(&'a Chart),
+    /// Stacks and their weights.
+    Flame(&'a Flame),
     /// Hosts that probe each other.
     Mesh(&'a Matrix),
 }

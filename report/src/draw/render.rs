@@ -5,7 +5,7 @@ use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use super::canvas::{Area, Canvas, Hint};
 use super::layout::{HEIGHT, WIDTH};
 use super::picture::{Error, Format, Picture};
-use super::{companion, mesh, page, palette, run};
+use super::{companion, flame, mesh, page, palette, run};
 
 /// The picture as the bytes of a file.
 pub fn render(picture: Picture<'_>, format: Format) -> Result<Vec<u8>, Error> {
@@ -36,6 +36,9 @@ fn png(picture: Picture<'_>) -> Result<Vec<u8>, Error> {
 }
 
 fn svg(picture: Picture<'_>) -> Result<String, Error> {
+    if let Picture::Flame(of) = picture {
+        return Ok(flame::svg(of));
+    }
     let mut text = String::new();
     let size = (WIDTH as u32, HEIGHT as u32);
     let hints = draw(picture, &mut SVGBackend::with_string(&mut text, size))?;
@@ -51,6 +54,7 @@ fn draw<B: DrawingBackend>(picture: Picture<'_>, backend: &mut B) -> Result<Vec<
     match picture {
         Picture::Run(capture) => run::run(&mut canvas, capture)?,
         Picture::Companion(chart) => companion::draw(&mut canvas, chart)?,
+        Picture::Flame(of) => flame::draw(&mut canvas, of)?,
         Picture::Mesh(matrix) => mesh::draw(&mut canvas, matrix)?,
     }
     canvas.finish()

@@ -23,6 +23,8 @@ pub enum Mode {
     Watch,
     /// memleak: follows what begins to grow, and names functions of processes.
     Memleak,
+    /// profile: names functions of processes.
+    Profile,
     /// iofsstat.
     Iofsstat,
     /// replay, diff: their files are open.
@@ -55,7 +57,7 @@ impl Mode {
                 .union(CapabilitySet::SYS_PTRACE)
                 .union(CapabilitySet::SYSLOG),
             // Maps and files of processes.
-            Self::Memleak => PROGRAMS
+            Self::Memleak | Self::Profile => PROGRAMS
                 .union(CapabilitySet::SYS_PTRACE)
                 .union(CapabilitySet::SYS_ADMIN)
                 .union(CapabilitySet::DAC_READ_SEARCH),
@@ -63,9 +65,9 @@ impl Mode {
     }
 
     /// Whether its threads, but the keeper, are restricted to files. Landlock refuses /proc/PID/maps and files
-    /// of all other processes, which memleak names functions by, and to mount, as a laboratory does.
+    /// of all other processes, which memleak and profile name functions by, and to mount, as a laboratory does.
     pub(super) const fn confines_files(self) -> bool {
-        !matches!(self, Self::Memleak | Self::Selftest)
+        !matches!(self, Self::Memleak | Self::Profile | Self::Selftest)
     }
 
     /// Whether it has something to do with the kernel: programs and sockets.
@@ -85,9 +87,11 @@ impl Mode {
             Self::Client | Self::Agent | Self::Schedule | Self::Server { names: true } => {
                 Some(namespaces.union(symbols))
             }
-            Self::Server { names: false } | Self::Watch | Self::Iofsstat | Self::Memleak => {
-                Some(symbols)
-            }
+            Self::Server { names: false }
+            | Self::Watch
+            | Self::Iofsstat
+            | Self::Memleak
+            | Self::Profile => Some(symbols),
             Self::Saved | Self::Selftest => None,
         }
     }
@@ -119,6 +123,7 @@ mod tests {
             ("irqoff, nosched, runqlat", Mode::Watch),
             ("iofsstat", Mode::Iofsstat),
             ("memleak", Mode::Memleak),
+            ("profile", Mode::Profile),
             ("replay, diff, mesh", Mode::Saved),
             ("selftest", Mode::Selftest),
         ] {

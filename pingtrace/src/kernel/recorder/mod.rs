@@ -4,7 +4,6 @@
 
 mod buckets;
 mod memory;
-mod sampling;
 
 pub use buckets::bound;
 pub use memory::{CpuEvent, Memory, RINGS, Reader, comm, text};
@@ -13,6 +12,7 @@ use crate::kernel::features::{self, Features};
 use crate::kernel::meter::{self, Programs};
 use crate::kernel::object::{self, Storage};
 use crate::kernel::privileges::REAL_TIME;
+use crate::kernel::sampling;
 use crate::kernel::symbols;
 use crate::kernel::thread::{Priority, pin, prioritise};
 use anyhow::{Context, Result, bail};
@@ -187,14 +187,8 @@ impl<'a> Recorder<'a> {
     /// Takes `hz` samples a second on each of these CPUs, as long as the result lives. Its timers also
     /// bound the error of late timers.
     pub fn arm(&self, cpus: &[u32], hz: u32) -> Result<Vec<Link>> {
-        let each = |cpu: &u32| {
-            let clock = sampling::cpu_clock(*cpu, hz)?;
-            let link = self.skel.progs.on_clock.attach_perf_event_with_opts(
-                std::os::fd::IntoRawFd::into_raw_fd(clock),
-                libbpf_rs::PerfEventOpts::default(),
-            );
-            link.with_context(|| format!("sample CPU {cpu}"))
-        };
+        let each =
+            |cpu: &u32| sampling::attach(&self.skel.progs.on_clock, *cpu, sampling::period_ns(hz));
         cpus.iter().map(each).collect()
     }
 
@@ -424,7 +418,7 @@ pub fn knows_waits() -> Result<bool> {
 /// the error of late timers.
 pub fn tick(cpus: &[u32], hz: u32) -> Result<Vec<OwnedFd>> {
     cpus.iter()
-        .map(|cpu| sampling::cpu_clock(*cpu, hz))
+        .map(|cpu| sampling::cpu_clock(*cpu, sampling::period_ns(hz)))
         .collect()
 }
 
