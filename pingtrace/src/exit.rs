@@ -24,17 +24,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Of several targets: the first error if none worked, else the other errors are told and what the rest gave
-    /// counts.
-    pub fn of_all(each: impl Iterator<Item = Result<Self>>) -> Result<Self> {
-        let (mut outcome, mut error) = (None, None);
+    /// Of several targets, and whether each missed an objective: the first error if none worked, else the other
+    /// errors are told and what the rest gave counts. If one answered, an objective that another missed counts, whether
+    /// that one answered or not.
+    pub fn of_all(each: impl Iterator<Item = Result<(Self, bool)>>) -> Result<Self> {
+        let (mut outcome, mut error, mut has_missed) = (None, None, false);
         for result in each {
             match result {
-                Ok(Self::Missed) => outcome = Some(Self::Missed),
-                Ok(Self::Answered) if outcome != Some(Self::Missed) => {
-                    outcome = Some(Self::Answered);
+                Ok((one, misses)) => {
+                    let answered = outcome == Some(Self::Answered) || one != Self::Unanswered;
+                    outcome = Some(if answered { Self::Answered } else { one });
+                    has_missed |= misses;
                 }
-                Ok(other) => outcome = outcome.or(Some(other)),
                 Err(e) => {
                     if let Some(e) = error.replace(e) {
                         log::error!("{e:#}");
@@ -48,7 +49,10 @@ impl Outcome {
                 if let Some(e) = error {
                     log::error!("{e:#}");
                 }
-                Ok(outcome.unwrap_or(Self::Unanswered))
+                Ok(match outcome.unwrap_or(Self::Unanswered) {
+                    Self::Answered if has_missed => Self::Missed,
+                    outcome => outcome,
+                })
             }
         }
     }

@@ -66,7 +66,8 @@ pub fn run(args: &Args, control: &Control, board: Board<'_>) -> Result<Outcome> 
     outputs.finish()?;
     let judged = |ended: Ended| {
         let _about = ended.name.as_ref().map(story::about);
-        Ok(ended.outcome?.judged(&ended.judged))
+        let has_missed = ended.judged.iter().any(|judged| !judged.met);
+        Ok((ended.outcome?.judged(&ended.judged), has_missed))
     };
     Outcome::of_all(ended.into_iter().map(judged))
 }
