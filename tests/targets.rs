@@ -234,6 +234,29 @@ fn a_list_that_has_the_time_of_the_last_one_is_read() {
     assert_eq!(run.stop().status, 0);
 }
 
+#[test]
+fn a_target_that_joins_sends_its_first_probe_at_once() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "");
+    let [a, b] = [0, 1].map(address);
+    let list = List::new(&json!([{ "targets": [a] }]));
+    let options = format!("{} -i 1h -o json", list.option());
+    let mut run = Client::start(&lab.client.ns, &options);
+    run.hear(&format!("{a}: server stamps"));
+    list.write(&json!([{ "targets": [a, b] }]).to_string());
+    run.hear(&format!("{b}: server stamps"));
+    let done = run.stop();
+    assert_eq!(done.status, 0, "{}", done.stderr);
+    let all = by_target(&done);
+    for target in [&a, &b] {
+        assert_eq!(books(&all[target]), [1, 1, 0], "{target}");
+    }
+    // It left ahead of its schedule, and so not late.
+    let probes = done.probes();
+    let of_b = probes.iter().find(|probe| probe["target"] == *b).unwrap();
+    assert_eq!(delay(of_b, "l_tx_late"), 0, "{of_b:#}");
+}
+
 /// Three hosts of the same name, one after the other: the labels differ, and none answers.
 #[test]
 fn a_target_that_changes_while_it_leaves_is_probed_once() {

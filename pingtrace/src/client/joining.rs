@@ -1,6 +1,7 @@
 //! How targets join a run, and leave it.
 
 use super::args::Args;
+use super::due::{Due, Phases};
 use super::plan::{Plan, TargetId};
 use super::sender::{Change, Shared};
 use super::target::Target;
@@ -60,6 +61,8 @@ pub struct Joining<'a> {
     pub meter: Option<Meter>,
     /// When the first probe of the first target is due, `CLOCK_MONOTONIC` ns; before there is one, the start.
     pub begin_ns: u64,
+    /// When they begin.
+    pub phases: Phases,
     /// Targets so far.
     pub count: u32,
 }
@@ -118,16 +121,16 @@ impl Joining<'_> {
             None => WarmUp::run(&plan, &socket, slots.session, self.control),
             Some(_) => WarmUp::default(),
         };
-        let start_ns = self.start_ns(&plan);
+        let due = self.due(&plan);
         // All end at the same time.
         let end_ns = plan.time_ns.map(|time_ns| self.begin_ns + time_ns);
-        plan.time_ns = end_ns.map(|end_ns| end_ns.saturating_sub(start_ns));
+        plan.time_ns = end_ns.map(|end_ns| end_ns.saturating_sub(due.start_ns));
         let mut collector = self.collector(&plan, slots.session);
         self.count += 1;
-        let shared = Arc::new(Shared::new(plan, slots, socket, start_ns));
+        let shared = Arc::new(Shared::new(plan, slots, socket, due));
         shared.cookie.store(warm_up.cookie, Ordering::Relaxed);
         shared.warm_up.store(warm_up.sent.into(), Ordering::Relaxed);
-        collector.begin(start_ns, host.tracer.as_ref(), self.meter.take());
+        collector.begin(due.start_ns, host.tracer.as_ref(), self.meter.take());
         collector.explain(host.explainer.is_some());
         if let Some(error) = &warm_up.refused {
             collector.icmp_error(error);
@@ -138,15 +141,14 @@ impl Joining<'_> {
         Target::new(shared, collector, host)
     }
 
-    /// When its first probe is due, `CLOCK_MONOTONIC` ns.
-    fn start_ns(&mut self, plan: &Plan) -> u64 {
+    fn due(&mut self, plan: &Plan) -> Due {
         // So that the start of the threads does not count as lateness.
         let lead_ns = plan.interval_ns.map_or(0, |_| LEAD_NS) + Few::new(plan).duration_ns();
-        let start_ns = monotonic_ns() + lead_ns;
+        let ready_ns = monotonic_ns() + lead_ns;
         if self.count == 0 {
-            self.begin_ns = start_ns;
+            self.begin_ns = ready_ns;
         }
-        start_ns + phase_ns(self.count, plan.interval_ns.unwrap_or(0))
+        self.phases.next(ready_ns, plan.interval_ns.unwrap_or(0))
     }
 
     fn collector(&self, plan: &Plan, session: SessionId) -> Collector {
@@ -188,32 +190,6 @@ impl Joining<'_> {
         if !names.is_empty() {
             let (count, names) = (self.refused.len(), names.join(", "));
             log::error!("{count} targets were not probed, as there was no room: {names}");
-        }
-    }
-}
-
-/// How much later than the first target this one begins, ns: they are spread over the interval, evenly for any
-/// number of them (multiples of the golden ratio, modulo 1).
-fn phase_ns(number: u32, interval_ns: u64) -> u64 {
-    /// 2^64 / 1.618...
-    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
-    let part = u128::from(u64::from(number).wrapping_mul(STEP));
-    ((part * u128::from(interval_ns)) >> 64) as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn phases_are_spread_evenly() {
-        assert_eq!(phase_ns(0, 1000), 0);
-        for count in [10, 100, 1000] {
-            let mut phases: Vec<u64> = (0..count).map(|k| phase_ns(k, 1_000_000)).collect();
-            phases.sort_unstable();
-            let gaps = phases.windows(2).map(|pair| pair[1] - pair[0]);
-            let even = 1_000_000 / u64::from(count);
-            assert!(gaps.max() < Some(even * 2), "{count}");
         }
     }
 }

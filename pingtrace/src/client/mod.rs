@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod core;
+mod due;
 mod echo;
 pub(crate) mod host_names;
 pub(crate) mod index;

@@ -77,6 +77,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
     /// Takes all targets that wait.
     pub fn join_all(&mut self) {
         while self.join_one() {}
+        self.joining.phases.has_begun = true;
     }
 
     /// Replies to its probes are expected from now on; false if none waits.
@@ -175,7 +176,7 @@ impl<'a, 'k> Receiver<'a, 'k> {
             self.targets[0].learn_of_sends(&mut self.here);
             self.await_reply(index, was_sent, plan.timeout_ns, control);
             let now = self.housekeep(control);
-            let over = |t| now >= shared.start_ns + t;
+            let over = |t| now >= shared.due.start_ns + t;
             if plan.time_ns.is_some_and(over) {
                 break;
             }

@@ -7,6 +7,7 @@
 //! socket for each address family.
 
 use super::args::Args;
+use super::due::Phases;
 use super::echo::Echo;
 use super::joining::{Board, Joining};
 use super::plan::{self, Memory, Plan, this_netns};
@@ -141,6 +142,7 @@ fn capture(
         retries: 0,
         leaving: HashSet::new(),
         begin_ns: monotonic_ns(),
+        phases: Phases::default(),
         count: 0,
     };
     let mut receiver = Receiver::new(here, joining);

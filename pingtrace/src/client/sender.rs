@@ -1,5 +1,6 @@
 //! The sender, and what it shares with the receiver.
 
+use crate::client::due::Due;
 use crate::client::index::ProbeIndex;
 use crate::client::plan::Plan;
 use crate::client::warm_up::{Few, Wake};
@@ -77,8 +78,8 @@ pub struct Shared {
     pub socket: Arc<ProbeSocket>,
     /// Session id.
     pub session: SessionId,
-    /// Start of the schedule, `CLOCK_MONOTONIC` ns.
-    pub start_ns: u64,
+    /// When its probes are due.
+    pub due: Due,
     /// Probes sent so far, or just being sent: the index of the next one. The sequence number on
     /// the wire is its low 32 bits.
     pub sent: AtomicU64,
@@ -106,8 +107,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Of a target whose first probe is due at `start_ns`.
-    pub fn new(plan: Plan, slots: TargetSlots, socket: Arc<ProbeSocket>, start_ns: u64) -> Self {
+    /// Of a target whose probes are due at these times.
+    pub fn new(plan: Plan, slots: TargetSlots, socket: Arc<ProbeSocket>, due: Due) -> Self {
         let zone = plan.peer.as_socket_ipv6().map_or(0, |to| to.scope_id());
         let TargetSlots {
             session,
@@ -124,7 +125,7 @@ impl Shared {
             lost_stamps,
             socket,
             session,
-            start_ns,
+            due,
             sent: AtomicU64::new(0),
             send_errors: AtomicU32::new(0),
             failed: Mutex::default(),
@@ -258,9 +259,9 @@ impl Job {
 
     /// When the next message is due; `None`: there is no further one.
     fn due_ns(&self) -> Option<u64> {
-        let Shared { plan, start_ns, .. } = &*self.shared;
+        let Shared { plan, due, .. } = &*self.shared;
         let planned = plan.probes_in_time().unwrap_or(plan.probes());
-        let due_ns = start_ns + self.next.0 * plan.interval_ns.unwrap_or(0);
+        let due_ns = due.leaves_ns(self.next, plan.interval_ns.unwrap_or(0));
         let due_ns = match (self.few.before(due_ns), self.wakes()) {
             (Some(before_ns), _) => before_ns,
             (None, true) => Wake::before(due_ns),
@@ -298,8 +299,8 @@ impl Job {
 
     /// Whether the time is over, and with it the patience for those that did not leave in it.
     fn is_too_late(&self, now: u64) -> bool {
-        let Shared { plan, start_ns, .. } = &*self.shared;
-        let is_over = |t: u64| now >= start_ns + t + (t / 10).min(MAX_CATCH_UP_NS);
+        let Shared { plan, due, .. } = &*self.shared;
+        let is_over = |t: u64| now >= due.start_ns + t + (t / 10).min(MAX_CATCH_UP_NS);
         plan.time_ns.is_some_and(is_over)
     }
 

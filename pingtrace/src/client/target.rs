@@ -91,7 +91,7 @@ impl Target {
             slots: shared.table.slots(),
             recent: plan.memory.recent(shared.table.slots()),
             mode: plan.mode,
-            start_ns: shared.start_ns,
+            start_ns: shared.due.start_ns,
             interval_ns: plan.interval_ns,
             timeout_ns: plan.timeout_ns,
             keys: plan.keys,

@@ -225,7 +225,8 @@ impl Core {
         if let Some(id) = answer.amends {
             shell.found(id, answer.sent_ns);
         }
-        let (due_ns, sent_ns) = (self.due_ns(index), answer.sent_ns);
+        let sent_ns = answer.sent_ns;
+        let due_ns = self.due_ns(index).map(|due_ns| due_ns.min(sent_ns));
         let (woken, oncpu) = shell.last_sleep(now);
         let arrival = Arrival {
             index,
@@ -239,7 +240,7 @@ impl Core {
             oncpu,
             status: status(&answer),
         };
-        let deadline = now + self.setup.timeout_ns + self.setup.interval_ns.unwrap_or(0);
+        let deadline = self.next_ns(index, now) + self.setup.timeout_ns;
         let slot = |into: &mut SlotStamps| shell.read_slot(index, into);
         if self.journey.answered(arrival, packet, deadline, slot) {
             self.stamps_seen(StampReturn::Inband, shell);
@@ -441,9 +442,15 @@ impl Core {
         counters.lost_stamps = journey.orphans;
     }
 
-    /// When this probe is due, if there is a schedule.
+    /// When this probe is due, if there is a schedule; the first one may have been sent ahead of that.
     fn due_ns(&self, index: ProbeIndex) -> Option<u64> {
         Some(self.setup.start_ns + index.0 * self.setup.interval_ns?)
+    }
+
+    /// Upper bound on when the probe after this one, answered at `now`, is sent.
+    fn next_ns(&self, index: ProbeIndex, now: u64) -> u64 {
+        let due_ns = self.due_ns(ProbeIndex(index.0 + 1)).unwrap_or(0);
+        due_ns.max(now + self.setup.interval_ns.unwrap_or(0))
     }
 
     /// Nanoseconds since the Unix epoch.

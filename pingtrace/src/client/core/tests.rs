@@ -147,7 +147,8 @@ fn peer() -> IpAddr {
 }
 
 impl Run {
-    fn new(mode: Mode, first: u64, blind: bool) -> Self {
+    /// Whose schedule starts at `START_NS + start_us`.
+    fn new(mode: Mode, first: u64, start_us: u64, blind: bool) -> Self {
         let setup = Setup {
             identity: Identity {
                 session: SESSION,
@@ -161,7 +162,7 @@ impl Run {
             slots: 64,
             recent: 65_536,
             mode,
-            start_ns: START_NS - first * US,
+            start_ns: START_NS + start_us * US - first * US,
             interval_ns: Some(US),
             timeout_ns: 1_000_000,
             keys: None,
@@ -420,16 +421,17 @@ fn play(text: &str) -> (Vec<String>, Vec<String>) {
     let lines: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    let (mut mode, mut first, mut blind) = (Mode::Auto, 0, false);
+    let (mut mode, mut first, mut start_us, mut blind) = (Mode::Auto, 0, 0, false);
     let mut run = None;
     for words in lines.iter().filter(|words| !words.is_empty()) {
         match words.as_slice() {
             ["mode", name] => mode = Mode::from_str(name, false).expect("a mode"),
             ["first", index] => first = index.parse().expect("an index"),
+            ["start", us] => start_us = us.parse().expect("a time"),
             ["blind"] => blind = true,
             [at, event @ ..] => {
                 let us: u64 = at.parse().expect("a time");
-                let run = run.get_or_insert_with(|| Run::new(mode, first, blind));
+                let run = run.get_or_insert_with(|| Run::new(mode, first, start_us, blind));
                 run.event(START_NS + us * US, event);
             }
             [] => {}
