@@ -2,13 +2,21 @@
 
 use super::harness::{Client, Finished, at_device, finish, program, refused, start, until};
 use super::kit::topology::Topology;
+use super::metrics::openssl;
 use super::prometheus::Prometheus;
 use netns::Namespace;
 use pingtrace::selftest::inject::forwarder::Plan;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
+use tempfile::TempDir;
 
 fn mesh(ns: &Namespace, url: &str, args: &str) -> Finished {
     let mut command = program();
@@ -21,18 +29,63 @@ fn mesh(ns: &Namespace, url: &str, args: &str) -> Finished {
 fn serve(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let reply = move |mut stream: TcpStream| -> std::io::Result<()> {
-        let lines = BufReader::new(stream.try_clone()?).lines();
-        let lines = lines.map_while(Result::ok);
-        let request: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
-        let (status, body) = answer(request.first().expect("a request"));
-        let length = body.len();
-        write!(
-            stream,
-            "HTTP/1.1 {status} .\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-        )
-    };
+    let reply = move |stream| reply(stream, |request| answer(&request[0]));
     thread::spawn(move || listener.incoming().flatten().try_for_each(reply));
+    url
+}
+
+/// Answers a request, given its lines, if there is one.
+fn reply(
+    mut stream: impl Read + Write,
+    answer: impl Fn(&[String]) -> (u16, String),
+) -> io::Result<()> {
+    let lines = BufReader::new(&mut stream).lines().map_while(Result::ok);
+    let request: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+    if request.is_empty() {
+        return Ok(());
+    }
+    let (status, body) = answer(&request);
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status} .\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+}
+
+/// The fleet by https, for who has the token.
+fn serve_by_tls(directory: &TempDir, token: &str) -> String {
+    openssl(directory);
+    let file = |name| directory.path().join(name);
+    let certificate = CertificateDer::from_pem_file(file("a.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("a.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![certificate], key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let wanted = format!("authorization: bearer {token}");
+    let answer = move |request: &[String]| {
+        if request
+            .iter()
+            .any(|line| line.eq_ignore_ascii_case(&wanted))
+        {
+            fleet(&request[0])
+        } else {
+            (401, "Unauthorized".to_owned())
+        }
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = StreamOwned::new(connection, stream);
+            // A client that does not trust the certificate leaves.
+            let _ = reply(&mut stream, &answer);
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
     url
 }
 
@@ -108,6 +161,43 @@ fn the_answers_of_a_prometheus_are_a_matrix() {
         "900 probes are left out",
     ] {
         assert!(run.stderr.contains(words), "no '{words}': {run:#?}");
+    }
+}
+
+#[test]
+fn a_prometheus_behind_tls_has_the_token_of_a_file() {
+    let ns = Namespace::current().unwrap();
+    let directory = TempDir::new().unwrap();
+    let url = serve_by_tls(&directory, "s3cret");
+    let file = |name, text| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let trust = format!("--ca-file {}/a.crt", directory.path().display());
+    let token = format!("--bearer-token-file {}", file("token", "s3cret\n"));
+    let run = mesh(&ns, &url, &format!("{trust} {token}"));
+    assert_eq!(run.status, 0, "{run:#?}");
+    assert!(
+        run.stdout.starts_with("d is slow for all its peers"),
+        "{run:#?}"
+    );
+    let wrong = format!("{trust} --bearer-token-file {}", file("wrong", "other"));
+    let empty = format!("{trust} --bearer-token-file {}", file("empty", "\n"));
+    let gone = format!("{trust} --bearer-token-file /nonexistent/token");
+    let no_certificate = format!("{token} --ca-file {}", file("none.crt", "no certificate"));
+    for (args, words) in [
+        (&trust, "or another token (--bearer-token-file)"),
+        (&wrong, "or another token (--bearer-token-file)"),
+        (&empty, "(--bearer-token-file) has no token"),
+        (&gone, "read /nonexistent/token (--bearer-token-file)"),
+        (&no_certificate, "none.crt (--ca-file): there are none"),
+        // That of the system does not know it.
+        (&token, "certificate"),
+    ] {
+        let done = mesh(&ns, &url, args);
+        refused(&done, 1, &[words]);
+        assert!(!done.stderr.contains("s3cret"), "{done:#?}");
     }
 }
 

@@ -212,12 +212,13 @@ fn scrapes_while_a_run_starts_do_not_end_it() {
     }
 }
 
-fn openssl(directory: &TempDir) {
+/// A certificate of 127.0.0.1 that vouches for itself, and its key: `a.crt`, `a.key`.
+pub(super) fn openssl(directory: &TempDir) {
     let made = Command::new("openssl")
         .args(
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split(' '),
         )
-        .args("-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1".split(' '))
+        .args("-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE".split(' '))
         .args(["-keyout", "a.key", "-out", "a.crt"])
         .current_dir(directory.path())
         .output();

@@ -5,9 +5,13 @@ use crate::units;
 use anyhow::{Context, Result, anyhow};
 use chrono::{DateTime, Utc};
 use report::format::prometheus::{self, Answer, Error};
+use rustls_native_certs::{load_certs_from_paths, load_native_certs};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::Uri;
+use ureq::http::header::{AUTHORIZATION, HeaderValue};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// What is asked, and whom.
@@ -42,6 +46,14 @@ pub struct Question {
         conflicts_with = "files"
     )]
     select: String,
+
+    /// Of Prometheus: its certificate is checked with those of this file (PEM), not with the system's
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    ca_file: Option<PathBuf>,
+
+    /// Of Prometheus: the file of the token that it wants (Authorization: Bearer)
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    bearer_token_file: Option<PathBuf>,
 }
 
 /// For all of an answer; Prometheus itself gives a query two minutes.
@@ -97,14 +109,18 @@ pub fn fetch(args: &Question, url: &Uri, group: &str) -> Result<Fetched> {
     }
     let url = url.to_string();
     let url = url.trim_end_matches('/');
-    let agent = agent(url)?;
+    let asker = Asker {
+        agent: agent(url, args.ca_file.as_deref())?,
+        token: args.bearer_token_file.as_deref().map(token).transpose()?,
+        end: args.end,
+    };
     let ask = |query: &str| {
         let query = query
             .replace("HOST", &args.host_label)
             .replace("GROUP", group)
             .replace("SELECT", &args.select)
             .replace("RANGE", &format!("{}ms", args.range.as_millis()));
-        ask(&agent, url, &query, args.end).with_context(|| asking(url))
+        asker.ask(url, &query).with_context(|| asking(url))
     };
     Ok(Fetched {
         range_ns: args.range.as_nanos() as i64,
@@ -122,22 +138,51 @@ fn asking(url: &str) -> String {
     format!("ask {} (--prometheus)", without_password(url))
 }
 
-fn ask(agent: &ureq::Agent, url: &str, query: &str, end: Option<DateTime<Utc>>) -> Result<Body> {
-    let mut request = agent.get(format!("{url}/api/v1/query"));
-    request = request.query("query", query);
-    if let Some(end) = end {
-        request = request.query("time", end.to_rfc3339());
-    }
-    let mut answer = request.call()?;
-    let body = answer.body_mut().with_config().limit(MAX_BODY);
-    Ok(Body {
-        bytes: body.read_to_vec()?,
-        status: answer.status().as_u16(),
-    })
+/// What all queries have.
+struct Asker {
+    agent: ureq::Agent,
+    /// The header `Authorization`.
+    token: Option<HeaderValue>,
+    end: Option<DateTime<Utc>>,
 }
 
-/// Certificates are checked with those that the system trusts, or with those in `SSL_CERT_FILE`.
-fn agent(url: &str) -> Result<ureq::Agent> {
+impl Asker {
+    fn ask(&self, url: &str, query: &str) -> Result<Body> {
+        let mut request = self.agent.get(format!("{url}/api/v1/query"));
+        request = request.query("query", query);
+        if let Some(end) = self.end {
+            request = request.query("time", end.to_rfc3339());
+        }
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let mut answer = request.call()?;
+        let body = answer.body_mut().with_config().limit(MAX_BODY);
+        Ok(Body {
+            bytes: body.read_to_vec()?,
+            status: answer.status().as_u16(),
+        })
+    }
+}
+
+/// The header with the token of a file.
+fn token(path: &Path) -> Result<HeaderValue> {
+    let reading = || format!("read {} (--bearer-token-file)", path.display());
+    let text = fs::read_to_string(path).with_context(reading)?;
+    let token = text.trim();
+    let header = HeaderValue::from_str(&format!("Bearer {token}"));
+    let header = header.ok().filter(|_| !token.is_empty());
+    let mut header = header.with_context(|| {
+        let path = path.display();
+        format!("{path} (--bearer-token-file) has no token: wanted is one line of ASCII")
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// Certificates are checked with those of the file, else with those that the system trusts, or with those in
+/// `SSL_CERT_FILE`.
+fn agent(url: &str, authorities: Option<&Path>) -> Result<ureq::Agent> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(CONNECT))
@@ -146,11 +191,17 @@ fn agent(url: &str) -> Result<ureq::Agent> {
     if !url.starts_with("https") {
         return Ok(config.build().new_agent());
     }
-    let trusted = rustls_native_certs::load_native_certs();
+    let trusted = match authorities {
+        Some(file) => load_certs_from_paths(Some(file), None),
+        None => load_native_certs(),
+    };
     if trusted.certs.is_empty() {
         let why = trusted.errors.into_iter().next();
         let why = why.map_or(anyhow!("there are none"), |why| anyhow!(why));
-        return Err(why.context("read the certificates that the system trusts (SSL_CERT_FILE)"));
+        return Err(why.context(match authorities {
+            Some(file) => format!("read the certificates of {} (--ca-file)", file.display()),
+            None => "read the certificates that the system trusts (SSL_CERT_FILE)".to_owned(),
+        }));
     }
     let certs = trusted.certs.iter();
     let certs = certs.map(|cert| Certificate::from_der(cert).to_owned());
@@ -170,7 +221,9 @@ impl Fetched {
     pub fn answer(&self, body: &Body) -> Result<Answer> {
         let answer = prometheus::answer(&body.bytes).map_err(|why| match why {
             _ if body.status == 401 => {
-                anyhow!("it wants a user and a password: http://USER:PASSWORD@HOST")
+                anyhow!(
+                    "it wants a user and a password, http://USER:PASSWORD@HOST, or another token (--bearer-token-file)"
+                )
             }
             Error::Foreign(why) => anyhow!(
                 "what answers, with HTTP status {}, is not Prometheus' API at /api/v1/query: wanted is the URL below \
