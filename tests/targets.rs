@@ -257,6 +257,88 @@ fn a_target_that_joins_sends_its_first_probe_at_once() {
     assert_eq!(delay(of_b, "l_tx_late"), 0, "{of_b:#}");
 }
 
+#[test]
+fn what_many_have_so_far_is_one_table() {
+    let lab = lab(10);
+    let _server = Server::start(&lab.server.ns, "");
+    let dead = "10.77.0.99".to_owned();
+    let hosts: Vec<String> = (0..10).map(address).chain([dead]).collect();
+    let list = List::new(&json!([{ "targets": hosts }]));
+    let options = format!("{} -i 50ms -W 50ms -o json", list.option());
+    let mut run = Client::start(&lab.client.ns, &options);
+    for _ in 0..10 {
+        run.hear(": server stamps");
+    }
+    kill(run.pid(), libc::SIGUSR1);
+    run.hear("most often slow because of");
+    // The worst first, and then the others in any order.
+    run.hear("10.77.0.99 ");
+    let done = run.stop();
+    let said: Vec<&str> = done.stderr.lines().collect();
+    let begin = said.iter().position(|line| line.starts_with("target "));
+    let rows = &said[begin.expect("a table") + 1..][..hosts.len()];
+    let mut named: Vec<&str> = rows
+        .iter()
+        .map(|row| row.split(' ').next().unwrap())
+        .collect();
+    assert_eq!(named[0], "10.77.0.99", "{rows:#?}");
+    named.sort_unstable();
+    let mut wanted: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    wanted.sort_unstable();
+    assert_eq!(named, wanted, "{rows:#?}");
+    // No summary of each.
+    assert!(!done.stderr.contains("\nsent "), "{}", done.stderr);
+}
+
+#[test]
+fn the_exit_status_is_that_of_the_best_but_an_objective_counts_for_each() {
+    let lab = lab(2);
+    let _server = Server::start(&lab.server.ns, "");
+    let [a, b] = [0, 1].map(address);
+    let dead = ["10.77.0.98", "10.77.0.99"];
+    let run = |hosts: &str, more: &str| {
+        let args = format!("{hosts} -C 5 -i 20ms -W 100ms -m 1s -o json {more}");
+        client(&lab.client.ns, &args)
+    };
+    let living = format!("-c {a} -c {b}");
+    let one_dead = format!("-c {a} -c {}", dead[0]);
+    let all_dead = format!("-c {} -c {}", dead[0], dead[1]);
+    for (hosts, more, status, words) in [
+        (&living, "--slo loss<=0%", 0, ""),
+        (&one_dead, "", 0, ""),
+        (
+            &one_dead,
+            "--slo loss<=0%",
+            4,
+            "10.77.0.98: objective missed",
+        ),
+        (&living, "--slo max(total)<1ns", 4, "objective missed"),
+        (&all_dead, "", 3, ""),
+        // Nothing is known of the objective but that nobody answered.
+        (&all_dead, "--slo loss<=0%", 3, "objective missed"),
+        (
+            &format!("{living} --source-that-is-none"),
+            "",
+            2,
+            "--source-that-is-none",
+        ),
+    ] {
+        let done = run(hosts, more);
+        assert_eq!(done.status, status, "{hosts} {more}: {done:#?}");
+        assert!(done.stderr.contains(words), "{hosts} {more}: {done:#?}");
+    }
+    let nowhere = run("-c fe80::1%none0 -c fe80::2%none0", "");
+    assert_eq!(nowhere.status, 1, "{nowhere:#?}");
+    assert!(
+        nowhere.stderr.contains("no target can be probed"),
+        "{nowhere:#?}"
+    );
+    let half = run(&format!("-c {a} -c fe80::1%none0"), "");
+    assert_eq!(half.status, 0, "{half:#?}");
+    assert!(half.stderr.contains("fe80::1%none0"), "{half:#?}");
+    assert!(half.stderr.contains("not probed"), "{half:#?}");
+}
+
 /// Three hosts of the same name, one after the other: the labels differ, and none answers.
 #[test]
 fn a_target_that_changes_while_it_leaves_is_probed_once() {

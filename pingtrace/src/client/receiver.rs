@@ -310,6 +310,9 @@ impl<'a, 'k> Receiver<'a, 'k> {
                 control.stop.store(true, Ordering::Relaxed);
             }
             drop(about);
+            if asked.summary && self.asked.1 == 0 {
+                self.joining.outputs.all_so_far();
+            }
             let end = monotonic_ns();
             self.turn_ns = (self.turn_ns + step_ns).max(end + (end - now));
             now = end;

@@ -48,6 +48,8 @@ pub enum Message {
     Reopen,
     /// SIGQUIT or SIGUSR1: print this to stderr.
     SoFar(Box<SoFar>),
+    /// Every target has said that: of many it is a table.
+    AllSoFar,
     /// The end.
     End(Box<End>),
     /// What all targets together cost, if they are several: for the end of what is written.
@@ -156,6 +158,7 @@ impl Outputs {
                 .targets
                 .is_some_and(|targets| targets > MOST_SUMMARIES),
             table: TargetTable::default(),
+            so_far: TargetTable::default(),
             view,
             hops: results.namespace,
             intervals: match results.stat_interval {
@@ -197,6 +200,11 @@ impl Outputs {
         }
     }
 
+    /// Every target has passed on its results until now.
+    pub fn all_so_far(&self) {
+        let _ = self.queue.send((0, Message::AllSoFar));
+    }
+
     /// Passes on what no target alone says.
     pub fn cost(&self, cost: Cost) {
         let _ = self.queue.send((0, Message::Cost(Box::new(cost))));
@@ -232,6 +240,8 @@ struct Writer {
     is_brief: bool,
     /// A line for each target that has ended.
     table: TargetTable,
+    /// One for each of many that is asked how it stands.
+    so_far: TargetTable,
     view: Option<Feed>,
     hops: bool,
     intervals: Shown,
@@ -249,6 +259,7 @@ impl Writer {
     fn run(mut self, messages: &Receiver<(u32, Message)>) -> Result<()> {
         let mut cost = None;
         while let Ok((target, message)) = messages.recv() {
+            let are_many = self.targets.len() > MOST_SUMMARIES;
             let first = &mut self.first;
             let known = self.targets.entry(target).or_insert_with(|| {
                 Box::new(Known {
@@ -259,6 +270,13 @@ impl Writer {
             match message {
                 Message::Reopen => self.to.reopen(),
                 Message::Cost(all) => cost = Some(all),
+                Message::SoFar(now) if are_many => self.so_far.add(&now.run, &now.summary),
+                Message::AllSoFar => {
+                    let table = std::mem::take(&mut self.so_far).text();
+                    if !table.is_empty() {
+                        destinations::print_to_stderr(&Entry::Heading(&table));
+                    }
+                }
                 Message::End(mut end) => {
                     if let Some(view) = &mut self.view {
                         view.left(target);
@@ -353,6 +371,7 @@ impl Known {
             Message::Retire(target) => target.retire(),
             // Not of one target alone, or for the view alone.
             Message::Reopen
+            | Message::AllSoFar
             | Message::End(_)
             | Message::Cost(_)
             | Message::Unrecorded(_)

@@ -19,7 +19,7 @@ struct Row {
 }
 
 impl TargetTable {
-    /// A target that has ended.
+    /// A target that has ended, or how it stands.
     pub fn add(&mut self, run: &Run, summary: &Summary) {
         let counters = &summary.counters;
         let total = summary.delays.iter().find(|stat| stat.segment.is_none());
