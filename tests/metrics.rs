@@ -302,10 +302,10 @@ fn what_cannot_be_served_is_said_before_the_first_probe() {
     }
 }
 
-/// A client in a mount namespace of its own, whose `/run` is this directory.
-fn with_run(lab: &Lab, directory: &TempDir, args: &str) -> Finished {
-    let run = directory.path().display();
-    let script = format!("mount --bind {run} /run && exec \"$0\" {args}");
+/// A client in a mount namespace of its own, in which this directory is at `place`.
+fn with_mount(lab: &Lab, directory: &TempDir, place: &str, args: &str) -> Finished {
+    let directory = directory.path().display();
+    let script = format!("mount --bind {directory} {place} && exec \"$0\" {args}");
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
     command.arg(program().get_program());
@@ -317,7 +317,7 @@ fn lost_probes_are_events_in_the_journal() {
     let lab = Lab::veth_pair().unwrap();
     let directory = TempDir::new().unwrap();
     let args = "-c 10.77.0.9 -i 10ms -W 50ms -C 3 -o journald";
-    let run = with_run(&lab, &directory, args);
+    let run = with_mount(&lab, &directory, "/run", args);
     refused(
         &run,
         1,
@@ -326,7 +326,7 @@ fn lost_probes_are_events_in_the_journal() {
     let socket = directory.path().join("systemd/journal/socket");
     fs::create_dir_all(socket.parent().unwrap()).unwrap();
     let journal = UnixDatagram::bind(socket).unwrap();
-    let run = with_run(&lab, &directory, args);
+    let run = with_mount(&lab, &directory, "/run", args);
     assert_eq!((run.status, run.stdout.as_str()), (3, ""), "{run:#?}");
     let mut buffer = vec![0; 65_536];
     for sequence in 0..3 {
@@ -352,4 +352,34 @@ fn lost_probes_are_events_in_the_journal() {
     }
     journal.set_nonblocking(true).unwrap();
     assert!(journal.recv(&mut buffer).is_err(), "three events");
+}
+
+#[test]
+fn slow_and_lost_probes_are_lines_in_syslog() {
+    let lab = Lab::veth_pair().unwrap();
+    let directory = TempDir::new().unwrap();
+    let args = "-c 10.77.0.2 -c 10.77.0.9 -i 10ms -W 50ms -m 1 -C 3 -o syslog";
+    let run = with_mount(&lab, &directory, "/dev", args);
+    refused(&run, 1, &["/dev/log", "a syslog daemon", "must run"]);
+    let log = UnixDatagram::bind(directory.path().join("log")).unwrap();
+    let run = with_mount(&lab, &directory, "/dev", args);
+    assert_eq!((run.status, run.stdout.as_str()), (0, ""), "{run:#?}");
+    log.set_nonblocking(true).unwrap();
+    let mut buffer = vec![0; 65_536];
+    let mut seen = Vec::new();
+    while let Ok(length) = log.recv(&mut buffer) {
+        let line = std::str::from_utf8(&buffer[..length]).unwrap();
+        let (head, event) = line.split_once(": ").expect("a tag");
+        assert!(head.contains(" pingtrace["), "{line}");
+        let event: Value = serde_json::from_str(event).unwrap();
+        let target = event["target"].as_str().unwrap().to_owned();
+        let priority = head.split_once('>').unwrap().0.to_owned();
+        seen.push((target, event["seq"].as_u64().unwrap(), priority));
+    }
+    seen.sort();
+    // Of daemons: notices and warnings.
+    let wanted = [("10.77.0.2", "<29"), ("10.77.0.9", "<28")].map(|(target, priority)| {
+        [0, 1, 2].map(|sequence| (target.to_owned(), sequence, priority.to_owned()))
+    });
+    assert_eq!(seen, wanted.concat());
 }
