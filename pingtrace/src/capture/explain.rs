@@ -2,6 +2,7 @@
 //! recorder's events on the CPUs of its stamps are joined with the stamps. Each end does that for its own
 //! host by its own clock, so the clocks need not agree.
 
+use crate::control::Pulse;
 use crate::kernel::ids::Ids;
 use crate::kernel::object::Storage;
 use crate::kernel::privileges::REAL_TIME;
@@ -130,7 +131,7 @@ impl<'a> Start<'a> {
     }
 
     /// An explainer in a thread of its own, because the receiving thread has no time for it.
-    pub fn in_background(&self) -> Result<Background> {
+    pub fn in_background(&self, pulse: Pulse) -> Result<Background> {
         let (memory, min, tgid) = (self.recorder.memory(), self.min, self.tgid);
         let (queue, slow) = sync_channel::<(Asked, Vec<Window>)>(QUEUE);
         let (done, results) = channel();
@@ -138,7 +139,7 @@ impl<'a> Start<'a> {
         let explain = move || {
             let mut explainer = Explainer::new(memory, min, tgid);
             let _ = ready.send(());
-            for (probe, windows) in slow {
+            while let Ok((probe, windows)) = pulse.awaits(|| slow.recv()) {
                 let blame = explainer.blame(&windows);
                 if !blame.is_empty() {
                     // The receiver of the answer may have ended.

@@ -62,7 +62,7 @@ pub fn run(args: &Args, control: &Control, board: Board<'_>) -> Result<Outcome> 
         targets: list.as_ref().map(|_| plans.len()),
         live: args.live,
     };
-    let outputs = Outputs::start(&wanted, Source::Live)?;
+    let outputs = Outputs::start(&wanted, Source::Live(control.part().pulse()))?;
     let ended = capture(args, plans, list, control, (&outputs, board))?;
     outputs.finish()?;
     let judged = |ended: Ended| {
@@ -100,7 +100,8 @@ fn capture(
         .explain
         .map(|t| explain::Start::record(&mut recorder_storage, t));
     let recording = recording.transpose()?;
-    let explainer = recording.as_ref().map(explain::Start::in_background);
+    let explainer = recording.as_ref();
+    let explainer = explainer.map(|recording| recording.in_background(control.part().pulse()));
     let explainer = explainer.transpose()?;
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));

@@ -1,8 +1,9 @@
 //! What the service manager is told (`sd_notify(3)`): that the run has begun, what it does, that it reads its files
 //! again, that it ends; and, for its watchdog, that its loops go on.
 //!
-//! A run has loops of two kinds. A main loop is a [`Part`]: it tells the manager things. Another one, which may not
-//! wait for anything, has a [`Pulse`]. The watchdog is told at half of its time, by the main loop that comes first, if
+//! A run has loops of two kinds. A main loop is a [`Part`]: it tells the manager things. Another one has a [`Pulse`]: one
+//! that does what others pass on may wait for that however long, but not hang while it does it. The thread that resolves
+//! targets has none, as name servers can take long: targets stay meanwhile. The watchdog is told at half of its time, by the main loop that comes first, if
 //! every loop has gone on since the last time: a run of which one thread hangs is ended and restarted. A message that
 //! finds no room is given up, so that the manager holds up no probe.
 
@@ -12,7 +13,7 @@ use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{env, io, process};
 
@@ -47,7 +48,8 @@ struct Manager {
 #[derive(Debug)]
 struct State {
     mains: Vec<Main>,
-    pulses: Vec<Arc<AtomicBool>>,
+    /// [`MOVED`], [`STILL`] or [`AWAITS`], each.
+    pulses: Vec<Arc<AtomicU8>>,
     is_ready: bool,
     is_stopping: bool,
     status: String,
@@ -85,11 +87,16 @@ pub struct Part {
     wake_ns: AtomicU64,
 }
 
-/// Another loop; dropped when it ends.
-#[derive(Debug)]
+/// A loop has gone on since the watchdog was told, has not, or has nothing to do.
+const MOVED: u8 = 0;
+const STILL: u8 = 1;
+const AWAITS: u8 = 2;
+
+/// Another loop; dropped when it ends. By default there is no manager.
+#[derive(Debug, Default)]
 pub struct Pulse {
     manager: Option<Arc<Manager>>,
-    has_moved: Arc<AtomicBool>,
+    beat: Arc<AtomicU8>,
 }
 
 impl Service {
@@ -236,13 +243,13 @@ impl Part {
 
     /// A loop beside it that must go on, too.
     pub fn pulse(&self) -> Pulse {
-        let has_moved = Arc::new(AtomicBool::new(true));
+        let beat = Arc::new(AtomicU8::new(MOVED));
         if let Some(manager) = &self.manager {
-            manager.state().pulses.push(Arc::clone(&has_moved));
+            manager.state().pulses.push(Arc::clone(&beat));
         }
         Pulse {
             manager: self.manager.clone(),
-            has_moved,
+            beat,
         }
     }
 }
@@ -250,7 +257,15 @@ impl Part {
 impl Pulse {
     /// The loop goes on.
     pub fn beats(&self) {
-        self.has_moved.store(true, Ordering::Relaxed);
+        self.beat.store(MOVED, Ordering::Relaxed);
+    }
+
+    /// Waits for something to do: however long that takes, the loop does not hang.
+    pub fn awaits<T>(&self, wait: impl FnOnce() -> T) -> T {
+        self.beat.store(AWAITS, Ordering::Relaxed);
+        let work = wait();
+        self.beats();
+        work
     }
 }
 
@@ -258,7 +273,7 @@ impl Drop for Pulse {
     fn drop(&mut self) {
         if let Some(manager) = &self.manager {
             let pulses = &mut manager.state().pulses;
-            pulses.retain(|pulse| !Arc::ptr_eq(pulse, &self.has_moved));
+            pulses.retain(|pulse| !Arc::ptr_eq(pulse, &self.beat));
         }
     }
 }
@@ -304,15 +319,20 @@ impl State {
     fn goes_on(&self) -> bool {
         let pulses = self.pulses.iter();
         self.mains.iter().all(|main| main.has_moved)
-            && pulses.clone().all(|pulse| pulse.load(Ordering::Relaxed))
+            && pulses
+                .clone()
+                .all(|pulse| pulse.load(Ordering::Relaxed) != STILL)
     }
 
     fn await_loops(&mut self) {
         self.mains
             .iter_mut()
             .for_each(|main| main.has_moved = false);
-        let pulses = self.pulses.iter();
-        pulses.for_each(|pulse| pulse.store(false, Ordering::Relaxed));
+        for pulse in &self.pulses {
+            // Not where it waits.
+            let (order, other) = (Ordering::Relaxed, Ordering::Relaxed);
+            let _ = pulse.compare_exchange(MOVED, STILL, order, other);
+        }
     }
 }
 
@@ -412,6 +432,23 @@ mod tests {
         drop(sender);
         part.goes_on(20 * SECOND, same);
         assert_eq!(listener.heard(), ["WATCHDOG=1"]);
+    }
+
+    #[test]
+    fn a_loop_that_waits_for_work_does_not_hang_but_one_that_works_may() {
+        let (listener, part) = begun(Some(2_000_000));
+        let writer = part.pulse();
+        let told = |second: u64| {
+            part.goes_on(second * SECOND, same);
+            listener.heard() == ["WATCHDOG=1"]
+        };
+        writer.awaits(|| {
+            assert!(told(0) && told(1) && told(9));
+        });
+        // Work came just now, and then it takes too long.
+        assert!(told(10));
+        assert!(!told(11) && !told(19));
+        writer.awaits(|| assert!(told(20) && told(21)));
     }
 
     #[test]

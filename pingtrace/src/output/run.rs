@@ -1,6 +1,7 @@
 //! Writes the results and summaries of a run on a thread of its own, so that writing never delays a receive.
 //! A run with several targets has one such thread, and a [`Way`] to it for each.
 
+use crate::control::Pulse;
 use crate::options::{Origin, Results};
 use crate::output::destinations::{self, Destinations};
 use crate::output::entry::{About, Cost, Entry, Shown, Statistics};
@@ -58,8 +59,8 @@ pub enum Message {
 
 /// Where the probes come from.
 pub enum Source {
-    /// This host, now.
-    Live,
+    /// This host, now; the service manager knows by this whether the writer goes on.
+    Live(Pulse),
     /// A saved run, with these names. Its results wait for a slow reader.
     Saved(Names),
 }
@@ -133,9 +134,9 @@ pub struct Way {
 impl Outputs {
     /// Opens all outputs, so that a wrong path is known before the first probe.
     pub fn start(wanted: &Wanted<'_>, source: Source) -> Result<Self> {
-        let (origin, names) = match source {
-            Source::Live => (Origin::LiveRun, NameBook::default()),
-            Source::Saved(names) => (Origin::SavedRun, NameBook::saved(names)),
+        let (origin, names, pulse) = match source {
+            Source::Live(pulse) => (Origin::LiveRun, NameBook::default(), pulse),
+            Source::Saved(names) => (Origin::SavedRun, NameBook::saved(names), Pulse::default()),
         };
         let results = wanted.results;
         let mut to = Destinations::open(&results.output, origin, "")?;
@@ -166,6 +167,7 @@ impl Outputs {
                 None => Shown::Logged,
             },
             to,
+            pulse,
         };
         let (queue, messages) = sync_channel(QUEUE);
         let thread = thread::Builder::new()
@@ -246,6 +248,7 @@ struct Writer {
     hops: bool,
     intervals: Shown,
     to: Destinations,
+    pulse: Pulse,
 }
 
 /// What is known of a target.
@@ -258,7 +261,7 @@ struct Known {
 impl Writer {
     fn run(mut self, messages: &Receiver<(u32, Message)>) -> Result<()> {
         let mut cost = None;
-        while let Ok((target, message)) = messages.recv() {
+        while let Ok((target, message)) = self.pulse.awaits(|| messages.recv()) {
             let are_many = self.targets.len() > MOST_SUMMARIES;
             let first = &mut self.first;
             let known = self.targets.entry(target).or_insert_with(|| {
