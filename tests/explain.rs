@@ -185,6 +185,45 @@ fn a_hog_is_blamed() {
     blamed(inject, "cpu", "hog");
 }
 
+/// Two clients at once, each with a recorder of its own and two targets.
+#[test]
+fn each_of_two_recorders_blames_a_hog_for_each_target() {
+    let _alone = alone();
+    let (lab, _wire) = far_wire();
+    let server = Server::start(&lab.server.ns, "--userid 7");
+    let targets = [lab.server.v4.to_string(), lab.server.v6.to_string()];
+    let [a, b] = &targets;
+    let args = format!("-c {a} -c {b} --userid 3 --explain=1.5ms -i 5ms -t 60 -o json");
+    let clients = [0, 1].map(|_| on_cpu(CPU, || pingtrace(&lab.client.ns, &args)));
+    server.wait_for_probes(4 * LEARNT);
+    let hog = CpuHog::start(Hog {
+        cpu: CPU,
+        priority: Priority::Fifo(1),
+        limit: Duration::from_secs(3),
+        burst: Some((8 * MS, 60 * MS)),
+    });
+    let hog = hog.unwrap();
+    thread::sleep(2000 * MS);
+    let spans = hog.stop();
+    thread::sleep(AFTER);
+    for run in clients.map(interrupt) {
+        assert_eq!(run.status, 0, "{run:#?}");
+        let probes = run.probes();
+        for target in &targets {
+            let hit =
+                |probe: &&Value| probe["target"] == **target && held_up(probe, &spans).is_some();
+            let hits: Vec<&Value> = probes.iter().filter(hit).collect();
+            let is_blamed = |probe: &&&Value| blamed_ns(probe, "cpu", "hog").0 > 0;
+            let count = hits.iter().filter(is_blamed).count();
+            println!("{target}: {count} of {}", hits.len());
+            assert!(
+                count > 0 && count * 100 >= hits.len() * 80,
+                "{target}: {count} of {hits:#?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn interrupts_off_are_blamed() {
     blamed(|_| stalls(Kind::IrqOff), "irqoff", "stall");
