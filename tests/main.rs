@@ -52,6 +52,7 @@ mod profile;
 mod prometheus;
 mod refuse;
 mod replay;
+mod report;
 mod runqlat;
 mod selftest;
 mod service;

@@ -1,5 +1,6 @@
 //! The output options of runs and companions.
 
+use crate::exit::Usage;
 use crate::units;
 use clap::ValueEnum;
 use report::analysis::slo::Objectives;
@@ -72,8 +73,18 @@ pub enum Format {
     Json,
     /// Rotating log files
     Log,
-    /// A picture at the end
+    /// A picture at the end: .png, or as --image says
     Image,
+    /// A picture at the end of this kind, whatever else --image names
+    Png,
+    /// The same
+    Svg,
+    /// The same
+    Html,
+    /// A table of the recorded probes on stdout, comma separated, a column for each segment
+    Csv,
+    /// Of a saved run: a trace for Perfetto (ui.perfetto.dev)
+    Perfetto,
     /// Log and image
     Imagelog,
     /// Slow, late and lost probes (rows of a companion) as JSON lines to systemd-journald
@@ -108,16 +119,50 @@ impl Output {
         (is_named || self.wants(Format::Log)).then(name)
     }
 
-    /// The name of the picture, with its strftime fields, if one is wanted: a name alone asks for it.
-    pub fn image(&self, of: Origin) -> Option<PathBuf> {
-        let unnamed = || self.wants(Format::Image).then(|| of.file("png"));
-        self.image.clone().or_else(unnamed)
+    /// The names of the pictures that are wanted, with their strftime fields: a name alone asks for one.
+    pub fn images(&self, of: Origin) -> Vec<PathBuf> {
+        let named = self.image.clone();
+        let mut images: Vec<_> = named
+            .or_else(|| self.wants(Format::Image).then(|| of.file("png")))
+            .into_iter()
+            .collect();
+        for (format, ending) in [
+            (Format::Png, "png"),
+            (Format::Svg, "svg"),
+            (Format::Html, "html"),
+        ] {
+            let is_there = |path: &PathBuf| path.extension().is_some_and(|is| is == ending);
+            if self.wants(format) && !images.iter().any(is_there) {
+                images.push(of.file(ending));
+            }
+        }
+        images
+    }
+
+    /// Refuses what cannot be written of these results, or not at once.
+    pub fn check(&self, of: Origin) -> Result<(), Usage> {
+        let (csv, trace) = (self.wants(Format::Csv), self.wants(Format::Perfetto));
+        let why = match of {
+            Origin::Companion(name) if csv || trace => format!(
+                "-o csv and -o perfetto are of a run's probes, and {name} has none: take -o json"
+            ),
+            Origin::LiveRun if trace => {
+                "-o perfetto is of a saved run: write a log (-o log), then: \
+                 pingtrace report pingtrace.log.seq -o perfetto"
+                    .to_owned()
+            }
+            _ if csv && self.wants(Format::Json) => {
+                "-o csv and -o json both go to stdout: choose one".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Usage(why))
     }
 }
 
 impl Origin {
     /// The default name of its file.
-    fn file(self, extension: &str) -> PathBuf {
+    pub fn file(self, extension: &str) -> PathBuf {
         let companion = match self {
             Self::LiveRun | Self::SavedRun => String::new(),
             Self::Companion(name) => format!("-{name}"),
@@ -198,23 +243,24 @@ mod tests {
     #[test]
     fn a_picture_is_called_after_whose_it_is() {
         let Cli { output } = Cli::parse_from(["p", "-o", "imagelog"]);
-        let image = |of| output.image(of).unwrap();
-        assert_eq!(image(Origin::SavedRun), Path::new("./pingtrace.png"));
-        let companion = image(Origin::Companion("memleak"));
-        assert_eq!(companion, Path::new("./pingtrace-memleak.png"));
-        let Cli { output } = Cli::parse_from(["p", "-o", "json"]);
-        assert_eq!(output.image(Origin::LiveRun), None);
-        for args in [
-            &["p", "--image", "x.svg"][..],
-            &["p", "-o", "json", "--image", "x.svg"],
+        assert_eq!(
+            output.images(Origin::SavedRun),
+            [Path::new("./pingtrace.png")]
+        );
+        let companion = output.images(Origin::Companion("memleak"));
+        assert_eq!(companion, [Path::new("./pingtrace-memleak.png")]);
+        for (args, names) in [
+            ("-o json", &[][..]),
+            ("--image x.svg", &["x.svg"]),
+            ("-o json --image x.svg", &["x.svg"]),
+            ("-o html,svg", &["./pingtrace.svg", "./pingtrace.html"]),
+            ("-o html --image x.html", &["x.html"]),
+            ("-o html --image x.png", &["x.png", "./pingtrace.html"]),
         ] {
-            let Cli { output } = Cli::parse_from(args);
-            for of in [
-                Origin::LiveRun,
-                Origin::SavedRun,
-                Origin::Companion("irqoff"),
-            ] {
-                assert_eq!(output.image(of), Some("x.svg".into()), "{args:?}");
+            let Cli { output } = Cli::parse_from(["p"].into_iter().chain(args.split_whitespace()));
+            for of in [Origin::LiveRun, Origin::SavedRun] {
+                let names: Vec<_> = names.iter().map(PathBuf::from).collect();
+                assert_eq!(output.images(of), names, "{args}");
             }
         }
     }

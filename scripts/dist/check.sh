@@ -2,7 +2,6 @@
 # Checks what is in this folder with the programs and libraries of those who read it.
 set -euo pipefail
 
-readonly VENV=target/dist-venv
 # What systemd may find exposed, in tenths.
 readonly EXPOSED=25
 
@@ -15,8 +14,8 @@ Usage: scripts/dist/check.sh [--help | --write]
   Prometheus   rules and their unit tests, and each query of the dashboard: promtool
   Kubernetes   schemas, and that the DaemonSet may do no more than the unit
 
-Grafana's types and Kubernetes' schemas are Python packages, kept in $VENV. Without a promtool, that of Debian is
-unpacked (scripts/unpack.sh). That names of metrics and labels are those of pingtrace is a unit test:
+Grafana's types and Kubernetes' schemas are Python packages, see scripts/python.sh. Without a promtool,
+that of Debian is unpacked (scripts/unpack.sh). That names of metrics and labels are those of pingtrace is a unit test:
 cargo test -p report deployed.
 END
 }
@@ -53,16 +52,6 @@ units() {
     done
 }
 
-python() {
-    cmp -s scripts/dist/requirements.txt "$VENV/installed" || {
-        rm -rf "$VENV"
-        python3 -m venv "$VENV"
-        "$VENV/bin/pip" install --quiet --disable-pip-version-check -r scripts/dist/requirements.txt
-        cp scripts/dist/requirements.txt "$VENV/installed"
-    }
-    "$VENV/bin/python" -B "$@"
-}
-
 promtool() {
     local program
     program=$(type -P promtool || echo "$(scripts/unpack.sh prometheus)/usr/bin/promtool")
@@ -79,9 +68,9 @@ queries() {
 
 units
 if "$write"; then
-    python scripts/dist/grafana/dashboard.py >"$temporary/dashboard"
+    scripts/python.sh scripts/dist/grafana/dashboard.py >"$temporary/dashboard"
     cp "$temporary/dashboard" scripts/dist/grafana/pingtrace.json
 fi
-python scripts/dist/check.py "$temporary/dashboard.yml"
+scripts/python.sh scripts/dist/check.py "$temporary/dashboard.yml"
 queries
 echo "dist: all passed" >&2

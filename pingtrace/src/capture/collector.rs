@@ -59,6 +59,8 @@ const TOLD_PATH_CHANGES: u64 = 8;
 pub struct Collector {
     run: Run,
     start_ns: u64,
+    /// When the first probe of the run was due: of a part of a saved run, before the start.
+    first_due_ns: u64,
     stats: Stats,
     verdicts: VerdictQueue,
     /// Learns what is slow, if no threshold was given.
@@ -117,6 +119,7 @@ impl Collector {
         Self {
             run,
             start_ns: 0,
+            first_due_ns: 0,
             stats,
             verdicts: VerdictQueue::default(),
             adaptive,
@@ -166,12 +169,13 @@ impl Collector {
             self.run.points.push((Point::LTxDue, "schedule".to_owned()));
         }
         self.run.points.sort_by_key(|(p, _)| *p);
-        self.start(start_ns);
+        self.start(start_ns, start_ns);
     }
 
-    /// Starts a run that began at `start_ns` of the client's clock.
-    pub fn start(&mut self, start_ns: u64) {
+    /// Starts a run, or a part of it, at `start_ns` of the client's clock; its first probe was due at `first_due_ns`.
+    pub fn start(&mut self, start_ns: u64, first_due_ns: u64) {
         self.start_ns = start_ns;
+        self.first_due_ns = first_due_ns;
         if self.stat_interval_ns > 0 {
             self.next_stat_ns = start_ns.saturating_add(self.stat_interval_ns);
         }
@@ -408,7 +412,7 @@ impl Collector {
     fn slip(&mut self, sequence: u32, sent_ns: u64) {
         if let Some(interval) = self.run.interval_ns.filter(|_| sent_ns > 0) {
             // Modulo 2^32 probes, after which sequence numbers begin anew.
-            let since_start = u128::from(sent_ns.saturating_sub(self.start_ns));
+            let since_start = u128::from(sent_ns.saturating_sub(self.first_due_ns));
             let due = u128::from(sequence) * u128::from(interval);
             let slip = since_start.saturating_sub(due) % (u128::from(interval) << 32);
             self.stats.slip(slip as u64);

@@ -124,6 +124,7 @@ pub enum Command {
     Diff(diff::Args),
     Doctor(doctor::Args),
     Mesh(mesh::Args),
+    #[command(visible_alias = "report")]
     Replay(replay::Args),
     /// Explain every segment, point and mark that the results name
     Segments,

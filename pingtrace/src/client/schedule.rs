@@ -53,8 +53,8 @@ pub fn run(
             return captures.outcome();
         }
         captures.count(&args, capture(&args));
-        let picture = args.results.output.image(Origin::LiveRun);
-        if let (Some(keep), Some(picture)) = (args.keep, picture) {
+        for picture in args.results.output.images(Origin::LiveRun) {
+            let Some(keep) = args.keep else { break };
             prune(&picture, keep as usize).unwrap_or_else(|e| log::warn!("{e:#}"));
         }
         after = skip_missed(cron, next, &args);

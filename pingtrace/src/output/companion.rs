@@ -10,6 +10,7 @@ use crate::units::Time;
 use anyhow::Result;
 use report::companion::{self, Chart, Row, Summary};
 use report::draw;
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 
 /// Where the rows of a companion go.
@@ -100,8 +101,9 @@ impl Sink {
 
     /// Writes the last row and the picture; if one fails, the other is written all the same.
     pub fn finish(self, summary: Summary, chart: impl FnOnce() -> Chart) -> Result<()> {
+        let chart = LazyCell::new(chart);
         self.finish_with(summary, |path| {
-            Ok(draw::write(draw::Picture::Companion(&chart()), path)?)
+            Ok(draw::write(draw::Picture::Companion(&chart), path)?)
         })
     }
 
@@ -109,7 +111,7 @@ impl Sink {
     pub fn finish_with(
         self,
         summary: Summary,
-        draw: impl FnOnce(&Path) -> Result<()>,
+        draw: impl Fn(&Path) -> Result<()>,
     ) -> Result<()> {
         let summary = Row::Summary(self.complete(summary));
         self.to.finish(&[Entry::Row(&summary)], draw)
@@ -120,7 +122,7 @@ impl Sink {
         self,
         summary: Summary,
         lines: &str,
-        draw: impl FnOnce(&Path) -> Result<()>,
+        draw: impl Fn(&Path) -> Result<()>,
     ) -> Result<()> {
         self.report_so_far(summary);
         self.to.finish(&[Entry::Heading(lines)], draw)

@@ -13,7 +13,9 @@ use crate::output::picture;
 use crate::output::printer::{Full, Printer};
 use crate::output::screen::Screen;
 use crate::output::story;
+use crate::output::trace::TraceFile;
 use anyhow::Result;
+use report::format::csv;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +26,11 @@ pub struct Destinations {
     /// Where text goes.
     screen: Screen,
     json: Option<Printer>,
+    csv: Option<Table>,
+    trace: Option<TraceFile>,
     logs: Logs,
     events: Vec<Events>,
-    picture: Option<PathBuf>,
+    pictures: Vec<PathBuf>,
     unread: Arc<AtomicBool>,
     /// The terminal shows something else until the end.
     is_covered: bool,
@@ -36,9 +40,12 @@ impl Destinations {
     /// Opens all outputs, so that a wrong path is known before the first result. `header` begins the text:
     /// once on the screen, and at the head of each log file.
     pub fn open(output: &Output, origin: Origin, header: &str) -> Result<Self> {
+        output.check(origin)?;
         let (text, json) = (output.wants(Format::Text), output.wants(Format::Json));
-        let picture = output.image(origin);
-        let picture = picture.map(|path| picture::resolve(&path)).transpose()?;
+        let csv = output.wants(Format::Csv);
+        let pictures = pictures(output, origin)?;
+        let trace = trace(output, origin).map(|path| TraceFile::create(&path));
+        let trace = trace.transpose()?;
         let logs = Logs::open(output, origin, header)?;
         let readers = [
             (Format::Journald, Reader::Journald),
@@ -52,7 +59,8 @@ impl Destinations {
             .collect::<Result<_>>()?;
         let unread = Arc::<AtomicBool>::default();
         // A reader that has left ends the run only if nothing else is written.
-        let goes_on = !logs.is_empty() || !events.is_empty() || picture.is_some() || json && text;
+        let has_files = !logs.is_empty() || !pictures.is_empty() || trace.is_some();
+        let goes_on = has_files || !events.is_empty() || (json || csv) && text;
         let left = if goes_on {
             Arc::default()
         } else {
@@ -62,7 +70,11 @@ impl Destinations {
             Origin::SavedRun => Full::Wait,
             Origin::LiveRun | Origin::Companion(_) => Full::Drop,
         };
-        let screen = if json { Screen::Stderr } else { Screen::Stdout };
+        let screen = if json || csv {
+            Screen::Stderr
+        } else {
+            Screen::Stdout
+        };
         let print = |to: Screen| match to {
             Screen::Stdout => Printer::stdout(full, Arc::clone(&left)),
             Screen::Stderr => Printer::stderr(full),
@@ -71,9 +83,13 @@ impl Destinations {
             text: text.then(|| print(screen)).transpose()?,
             screen,
             json: json.then(|| print(Screen::Stdout)).transpose()?,
+            csv: csv
+                .then(|| print(Screen::Stdout).map(Table::new))
+                .transpose()?,
+            trace,
             logs,
             events,
-            picture,
+            pictures,
             unread,
             is_covered: false,
         };
@@ -97,6 +113,9 @@ impl Destinations {
         if let (Some(printer), Some(json)) = (&mut self.json, json) {
             printer.print(json);
         }
+        if let (Some(table), Some(row)) = (&mut self.csv, entry.csv()) {
+            table.print(row);
+        }
         if let Some(printer) = &mut self.text {
             let style = self.screen.style();
             if let Some(text) = entry.text(&style) {
@@ -113,6 +132,9 @@ impl Destinations {
         for events in &mut self.events {
             events.write(entry, json.as_deref());
         }
+        if let Some(trace) = &mut self.trace {
+            trace.write(entry);
+        }
         json
     }
 
@@ -123,20 +145,23 @@ impl Destinations {
 
     /// Where files are written.
     pub fn directories(&self) -> Vec<PathBuf> {
-        let files = self.logs.paths().chain(self.picture.as_deref());
+        let pictures = self.pictures.iter().map(PathBuf::as_path);
+        let files = self.logs.paths().chain(pictures);
         files.map(|path| directory(path).to_owned()).collect()
     }
 
     /// Whether a picture will be drawn; if not, what only a picture needs is not kept.
     pub fn draws(&self) -> bool {
-        self.picture.is_some()
+        !self.pictures.is_empty()
     }
 
     /// Whether many results would scroll over a terminal.
     pub fn scrolls(&self) -> bool {
         let scrolls =
             |printer: &Option<Printer>, screen: Screen| printer.is_some() && screen.is_terminal();
-        scrolls(&self.json, Screen::Stdout) || scrolls(&self.text, self.screen)
+        scrolls(&self.json, Screen::Stdout)
+            || scrolls(&self.text, self.screen)
+            || self.csv.is_some() && Screen::Stdout.is_terminal()
     }
 
     /// Whether the reader of stdout has left and nothing else is written.
@@ -152,11 +177,7 @@ impl Destinations {
     /// Writes the last entries and, by `draw`, the picture; returns when all is written. The log comes
     /// first, then the picture: neither waits for a reader of stdout. If one fails, the others are
     /// written all the same.
-    pub fn finish(
-        mut self,
-        last: &[Entry<'_>],
-        draw: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
+    pub fn finish(mut self, last: &[Entry<'_>], draw: impl Fn(&Path) -> Result<()>) -> Result<()> {
         story::progress(String::new());
         let style = self.screen.style();
         let (mut all_json, mut all_text) = (String::new(), String::new());
@@ -166,15 +187,18 @@ impl Destinations {
                 all_text += &entry.text(&style).unwrap_or_default();
             }
         }
-        let drawn = self.picture.map_or(Ok(()), |path| {
-            draw(&path).inspect(|()| log::info!("picture: {}", path.display()))
-        });
+        let draw =
+            |path: PathBuf| draw(&path).inspect(|()| log::info!("picture: {}", path.display()));
+        let drawn: Vec<_> = self.pictures.into_iter().map(draw).collect();
+        let traced = self.trace.map_or(Ok(()), TraceFile::finish);
         let finish = |printer: Option<Printer>, last| printer.map_or(Ok(()), |p| p.finish(last));
         let printed = [
             finish(self.json, all_json),
+            self.csv.map_or(Ok(()), Table::finish),
             finish(self.text, style.render(&all_text)),
         ];
-        drawn?;
+        drawn.into_iter().collect::<Result<()>>()?;
+        traced?;
         printed.into_iter().collect::<Result<()>>()?;
         self.logs.finish()?;
         self.events.into_iter().try_for_each(Events::finish)
@@ -182,17 +206,63 @@ impl Destinations {
 
     /// The same without a picture: it is that of somebody else.
     pub fn close(self, last: &[Entry<'_>]) -> Result<()> {
-        let picture = None;
-        Self { picture, ..self }.finish(last, |_| Ok(()))
+        let pictures = Vec::new();
+        Self { pictures, ..self }.finish(last, |_| Ok(()))
     }
+}
+
+/// A table on stdout. Its first row comes with the second, or at the end: what is opened may be for a trial.
+struct Table {
+    printer: Printer,
+    has_header: bool,
+}
+
+impl Table {
+    fn new(printer: Printer) -> Self {
+        Self {
+            printer,
+            has_header: false,
+        }
+    }
+
+    fn print(&mut self, row: String) {
+        if !std::mem::replace(&mut self.has_header, true) {
+            self.printer.print(csv::header());
+        }
+        self.printer.print(row);
+    }
+
+    fn finish(self) -> Result<()> {
+        let header = if self.has_header {
+            String::new()
+        } else {
+            csv::header()
+        };
+        self.printer.finish(header)
+    }
+}
+
+/// The pictures that will be drawn.
+fn pictures(output: &Output, origin: Origin) -> Result<Vec<PathBuf>> {
+    let names = output.images(origin).into_iter();
+    names.map(|path| picture::resolve(&path)).collect()
+}
+
+/// The trace that will be written, if one is wanted.
+fn trace(output: &Output, origin: Origin) -> Option<PathBuf> {
+    output
+        .wants(Format::Perfetto)
+        .then(|| origin.file("pftrace"))
 }
 
 /// Where files will be written.
 pub fn directories(output: &Output, origin: Origin) -> Result<Vec<PathBuf>> {
-    let picture = output.image(origin);
-    let picture = picture.map(|path| picture::resolve(&path)).transpose()?;
+    output.check(origin)?;
     let logs = logs::files(output, origin).into_iter();
-    let files = logs.map(|(_, path)| path).chain(picture);
+    let files = logs.map(|(_, path)| path);
+    let files = files
+        .chain(pictures(output, origin)?)
+        .chain(trace(output, origin));
     Ok(files.map(|path| directory(&path).to_owned()).collect())
 }
 

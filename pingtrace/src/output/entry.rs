@@ -4,7 +4,7 @@ use report::analysis::hops::HopStats;
 use report::companion::Row;
 use report::format::json::Part;
 use report::format::style::Style;
-use report::format::{json, text};
+use report::format::{csv, json, text};
 use report::model::{Names, OwnCost, ProbeResult, Run, Summary, Target};
 
 /// One thing that is written.
@@ -133,6 +133,14 @@ impl Entry<'_> {
             None => line,
         };
         Some(line + "\n")
+    }
+
+    /// A row of a table.
+    pub fn csv(&self) -> Option<String> {
+        match self {
+            Self::Probe(result, about) => Some(csv::probe(result, about.run)),
+            _ => None,
+        }
     }
 
     /// Whose entry it is, if the client has several targets; the line of a run says it itself.

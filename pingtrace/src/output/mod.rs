@@ -16,6 +16,7 @@ pub mod metrics; // for Prometheus: served, and in a file
 pub mod picture; // its name, and whether it can be written
 pub mod printer; // results to stdout or stderr, on a thread of their own
 pub mod story; // messages to stderr, on a thread of its own
+pub mod trace; // for Perfetto
 
 // The ground.
 pub mod files; // how a named file is opened

@@ -16,6 +16,7 @@ use crate::output::live;
 use crate::output::logs;
 use crate::output::run::{Outputs, Source, Wanted};
 use crate::saved::files::{self, SavedFile, statistics_beside};
+use crate::saved::span::{Bounds, Span};
 use crate::units::{self, Time};
 use anyhow::{Context, Result, bail};
 use report::analysis::loss::LossId;
@@ -32,6 +33,8 @@ use std::time::Duration;
 
 /// Analyse a saved run again with the code of a live run: breakdown, verdicts, statistics, pictures
 ///
+/// `-o html`, `csv` and `perfetto` pass it on to a browser, a spreadsheet or Perfetto (ui.perfetto.dev).
+///
 /// FILE is the output of `-o json`, or a log's FILE.seq, to which the rotated FILE.seq.1, .2 ... and the
 /// FILE.stat beside it belong. Files can be compressed with gzip or zstd. Of a file that was cut off the
 /// complete lines count; of several runs in a file the last one counts. If the run recorded only slow
@@ -44,12 +47,15 @@ pub struct Args {
     file: PathBuf,
 
     /// Of a run with several targets, the one of this name
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "peer", value_name = "NAME")]
     target: Option<String>,
+
+    #[command(flatten)]
+    bounds: Bounds,
 
     /// Record only probes that take at least this long; a plain number is in us [default: as in
     /// the run]
-    #[arg(short = 'm', long, visible_alias = "maxdelay", value_name = "T", allow_hyphen_values = true, value_parser = units::microseconds)]
+    #[arg(short = 'm', long, visible_aliases = ["maxdelay", "over"], value_name = "T", allow_hyphen_values = true, value_parser = units::microseconds)]
     threshold: Option<Duration>,
 
     /// Show the run on the terminal as the live view would have shown it, and scroll through its time: left,
@@ -65,16 +71,26 @@ pub struct Args {
 pub fn run(args: &Args, files: OpenFiles) -> Result<Outcome> {
     let saved = SavedRun::read(files, args.target.as_deref())?;
     saved.refuse_to_write_into(&args.results)?;
-    let known = saved.read_results()?;
-    let (start, end) = (saved.start()?, saved.end());
+    let mut known = saved.read_results()?;
+    let (mut start, mut end) = (saved.start()?, saved.end());
+    let first_due_ns = start.ns;
+    let span = Span::new(args.bounds, start.unix_ns)?;
     if args.results.slo.is_some() && !known.complete && end.is_none() {
         bail!(
             "{} lacks probes and final statistics: objectives (--slo) cannot be judged",
             saved.name
         );
     }
+    if let Some(span) = span {
+        (start, end) = within(span, start, end);
+        known = SavedResults {
+            summary: None,
+            complete: false,
+        };
+    }
     let mut run = saved.run()?.clone();
     run.start_ns = Some(start.ns);
+    run.start_unix_ns = start.unix_ns;
     let threshold = args.threshold.map_or(0, |t| t.as_nanos() as u64);
     run.threshold_ns = run.threshold_ns.max(threshold);
     let names = saved.scan.names.clone();
@@ -86,12 +102,46 @@ pub fn run(args: &Args, files: OpenFiles) -> Result<Outcome> {
     };
     let outputs = Outputs::start(&wanted, Source::Saved(names))?;
     let mut collector = Collector::new(&args.results, run, outputs.way(0));
-    collector.start(start.ns);
+    collector.start(start.ns, first_due_ns);
     let mut replay = Replay::new(collector, start, known.complete);
-    saved.each_result(|result| replay.take(result))?;
+    let (mut all, mut taken) = (0, 0);
+    saved.each_result(|result| {
+        all += 1;
+        if span.is_some_and(|span| !span.has(result.probe.sent_unix_ns)) {
+            return true;
+        }
+        taken += 1;
+        replay.take(result)
+    })?;
+    if span.is_some() {
+        if taken == 0 {
+            bail!(
+                "{}: no probe of it was sent in that time (--from, --to), but {all} at other times",
+                saved.name
+            );
+        }
+        log::info!(
+            "{}: {taken} of {all} recorded probes were sent in that time (--from, --to)",
+            saved.name
+        );
+    }
     let (outcome, judged) = replay.finish(end, known);
     outputs.finish()?;
     Ok(outcome.judged(&judged))
+}
+
+/// The start and the end of a part of a run, as [`SavedRun::start`] and [`SavedRun::end`] say it of all of it.
+fn within(span: Span, start: Time, end: Option<(i64, u64)>) -> (Time, Option<(i64, u64)>) {
+    let later = span.from.saturating_sub(start.unix_ns).max(0);
+    let start = Time {
+        ns: start.ns.saturating_add_signed(later),
+        unix_ns: start.unix_ns.saturating_add(later),
+    };
+    let end = end.map(|(unix_ns, _)| {
+        let unix_ns = unix_ns.min(span.to).max(start.unix_ns);
+        (unix_ns, unix_ns.abs_diff(start.unix_ns))
+    });
+    (start, end)
 }
 
 /// What the file says about the run, and whether it has all of its probes.

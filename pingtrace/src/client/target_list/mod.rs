@@ -330,7 +330,7 @@ pub fn check(args: &Args) -> Result<()> {
     if args.adaptive {
         return usage("-A sends the next probe at each reply of one target: give -c once");
     }
-    if args.results.output.image(Origin::LiveRun).is_some() {
+    if !args.results.output.images(Origin::LiveRun).is_empty() {
         return usage(
             "a picture (-o image, --image) is of one target: give -c once, or draw it from the log of this run by 'pingtrace replay --target NAME'",
         );

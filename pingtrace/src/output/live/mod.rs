@@ -43,8 +43,8 @@ const PICTURE: &str = "./pingtrace-%Y%m%d-%H%M%S.png";
 /// Fails where the view cannot be shown, with the remedy; before the process is confined, which lets it keep the
 /// terminal.
 pub fn check(output: &Output, origin: Origin) -> Result<()> {
-    let why = if output.wants(Format::Json) {
-        "--live and -o json both need stdout: write JSON to a log (-o log)"
+    let why = if output.wants(Format::Json) || output.wants(Format::Csv) {
+        "--live and -o json or csv both need stdout: write JSON to a log (-o log)"
     } else if !Screen::Stdout.is_terminal() {
         "--live needs a terminal, and stdout is none: leave out --live, or start it on a terminal (ssh -t)"
     } else if !isatty(std::io::stdin()) {

@@ -1,0 +1,207 @@
+//! `pingtrace report`: a part of a saved run, as a table, a trace, and pictures.
+
+use super::harness::{Finished, Server, finish, program, start};
+use netns::{Lab, Namespace};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// Runs pingtrace in the directory.
+fn run(ns: &Namespace, directory: &Path, args: &str) -> Finished {
+    let mut command = program();
+    command.args(args.split_whitespace());
+    finish(start(ns, command.current_dir(directory)))
+}
+
+fn report(directory: &Path, args: &str) -> Finished {
+    run(
+        &Namespace::current().unwrap(),
+        directory,
+        &format!("report {args}"),
+    )
+}
+
+/// A run of 200 probes, a second long: all.json.
+fn saved(directory: &Path) -> Finished {
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = "-c 10.77.0.2 --nslocal -i 5ms -C 200 -W 0.2 -o json";
+    let live = run(&lab.client.ns, directory, args);
+    assert_eq!(live.status, 0, "{live:#?}");
+    fs::write(directory.join("all.json"), &live.stdout).unwrap();
+    live
+}
+
+/// When a probe was sent, and its number.
+fn sent(probe: &Value) -> (u64, u64) {
+    (
+        probe["start_ns"].as_u64().unwrap(),
+        probe["seq"].as_u64().unwrap(),
+    )
+}
+
+#[test]
+fn a_part_of_a_run_has_its_own_probes_and_statistics() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let live = saved(directory);
+    let begin = live.lines("run")[0]["start_ns"].as_u64().unwrap();
+    let part = report(directory, "all.json --from 200ms --to 600ms -o json");
+    assert_eq!(part.status, 0, "{part:#?}");
+    let span = begin + 200_000_000..begin + 600_000_000;
+    let is_within = |probe: &&Value| span.contains(&sent(probe).0);
+    let all = live.probes();
+    let expected: Vec<&Value> = all.iter().filter(is_within).collect();
+    assert!(!expected.is_empty() && expected.len() < 200, "{live:#?}");
+    let probes = part.probes();
+    assert_eq!(
+        probes.iter().collect::<Vec<_>>(),
+        expected,
+        "each as it was"
+    );
+    let stat = part.stat();
+    assert_eq!(stat["sent"], expected.len(), "{stat:#}");
+    let totals = expected.iter().filter_map(|p| p["total_ns"].as_u64());
+    assert_eq!(stat["delays"][0]["max"].as_u64(), totals.max(), "{stat:#}");
+    let said = format!("{} of 200 recorded probes", expected.len());
+    assert!(part.stderr.contains(&said), "{part:#?}");
+    // A part is not the whole, whose first probe came before.
+    assert!(stat["send_slip"]["max"].as_u64() > Some(0), "{stat:#}");
+}
+
+#[test]
+fn a_table_has_a_row_for_each_probe_whose_segments_sum_to_the_total() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let live = saved(directory);
+    let table = report(directory, "all.json -o csv");
+    assert_eq!(table.status, 0, "{table:#?}");
+    let mut rows = table
+        .stdout
+        .lines()
+        .map(|row| row.split(',').collect::<Vec<_>>());
+    let columns = rows.next().unwrap();
+    let rows: Vec<HashMap<&str, &str>> = rows
+        .map(|row| columns.iter().copied().zip(row).collect())
+        .collect();
+    let all = live.probes();
+    assert_eq!(rows.len(), all.len());
+    let number = |text: &str| text.parse::<u64>().ok();
+    for (row, probe) in rows.iter().zip(&all) {
+        assert_eq!(number(row["seq"]), probe["seq"].as_u64(), "{row:?}");
+        assert_eq!(row["status"], probe["status"], "{row:?}");
+        assert_eq!(
+            number(row["total_ns"]),
+            probe["total_ns"].as_u64(),
+            "{row:?}"
+        );
+        let said = ["total_ns", "response_ns", "excess_ns", "l_tx_late_ns"];
+        let segments = row
+            .iter()
+            .filter(|(name, _)| name.ends_with("_ns") && !said.contains(name));
+        let sum: u64 = segments.filter_map(|(_, text)| number(text)).sum();
+        assert_eq!(sum, number(row["total_ns"]).unwrap_or(0), "{row:?}");
+    }
+}
+
+#[test]
+fn another_program_reads_the_trace() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let live = saved(directory);
+    let made = report(directory, "all.json -o perfetto,svg,html");
+    assert_eq!(made.status, 0, "{made:#?}");
+    for picture in ["pingtrace.svg", "pingtrace.html"] {
+        assert!(directory.join(picture).exists(), "{picture}");
+    }
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = Command::new(project.join("scripts/python.sh"))
+        .arg("tests/perfetto.py")
+        .arg(directory.join("pingtrace.pftrace"))
+        .output()
+        .unwrap();
+    assert!(
+        read.status.success(),
+        "{}",
+        String::from_utf8_lossy(&read.stderr)
+    );
+    let read = String::from_utf8(read.stdout).unwrap();
+    let slices = read
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut of_probe = HashMap::<u64, Vec<Value>>::new();
+    for slice in slices {
+        // Nothing is within something else: what overlaps is side by side.
+        assert_eq!(slice["depth"], 0, "{slice:#}");
+        let seq = slice["seq"].as_u64().unwrap();
+        of_probe.entry(seq).or_default().push(slice);
+    }
+    assert_eq!(of_probe.len(), live.probes().len());
+    for probe in live.probes() {
+        let (start_ns, seq) = sent(&probe);
+        let (whole, segments): (Vec<_>, Vec<_>) = of_probe[&seq]
+            .iter()
+            .partition(|slice| slice["category"] == "probe");
+        let [whole] = &whole[..] else {
+            panic!("{whole:#?}")
+        };
+        assert_eq!(whole["start_ns"], start_ns, "{whole:#}");
+        assert_eq!(whole["track"], "probes", "{whole:#}");
+        let delays = probe["delays"].as_array().unwrap();
+        assert_eq!(segments.len(), delays.len(), "{segments:#?}");
+        let late = |slice: &&&Value| slice["name"] != "l_tx_late";
+        let sum: u64 = segments
+            .iter()
+            .filter(late)
+            .map(|s| s["ns"].as_u64().unwrap())
+            .sum();
+        assert_eq!(Some(sum), probe["total_ns"].as_u64(), "{probe:#}");
+        assert_eq!(
+            whole["ns"].as_u64(),
+            probe["total_ns"].as_u64(),
+            "{whole:#}"
+        );
+        let of = |name: &str| segments.iter().find(|slice| slice["name"] == name);
+        let queue = of("l_tx_qdisc").unwrap();
+        let points = probe["points"].as_array().unwrap();
+        let out = points
+            .iter()
+            .find(|stamp| stamp["point"] == "l_tx_devout")
+            .unwrap();
+        assert_eq!(queue["track"], format!("CPU {}", out["cpu"]), "{queue:#}");
+        assert!(
+            queue["of"].as_str().unwrap().starts_with("client"),
+            "{queue:#}"
+        );
+        assert!(
+            of("r_tx_qdisc").unwrap()["of"]
+                .as_str()
+                .unwrap()
+                .starts_with("server")
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_reported_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    saved(directory);
+    let here = Namespace::current().unwrap();
+    for (args, words) in [
+        ("report all.json -o csv,json", "both go to stdout"),
+        ("report all.json --from 2s --to 1s", "nothing lies between"),
+        ("report all.json --from yesterday", "14:05"),
+        ("report all.json --from 1h", "no probe of it was sent"),
+        ("irqoff -o csv 1", "irqoff has none"),
+        ("-c 127.0.0.1 -C 1 -o perfetto", "pingtrace report"),
+    ] {
+        let run = run(&here, directory, args);
+        assert!(run.status == 1 || run.status == 2, "{args}: {run:#?}");
+        assert!(run.stderr.contains(words), "{args}: {run:#?}");
+    }
+    assert!(!directory.join("pingtrace.pftrace").exists());
+}
