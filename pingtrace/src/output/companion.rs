@@ -108,11 +108,7 @@ impl Sink {
     }
 
     /// The same with another picture than a chart.
-    pub fn finish_with(
-        self,
-        summary: Summary,
-        draw: impl Fn(&Path) -> Result<()>,
-    ) -> Result<()> {
+    pub fn finish_with(self, summary: Summary, draw: impl Fn(&Path) -> Result<()>) -> Result<()> {
         let summary = Row::Summary(self.complete(summary));
         self.to.finish(&[Entry::Row(&summary)], draw)
     }
