@@ -326,10 +326,15 @@ fn the_capabilities_of_the_units_are_enough() {
         server.args(["-s", "--open", "--userid", "7", "-t", "60"]);
         let (server, mut story) = with_story(start(&lab.server.ns, &mut server));
         hear(&mut story, "serving");
-        let mut client = as_unit(units[1], user);
-        let args = "-c 10.77.0.2 --userid 3 -i 5ms -C 100 -o json";
-        client.args(args.split(' '));
-        let run = finish(start(&lab.client.ns, &mut client));
+        let probe = |options: &str| {
+            let mut client = as_unit(units[1], user);
+            client.args(["-c", "10.77.0.2", "--userid", "3"]);
+            client.args(options.split(' '));
+            finish(start(&lab.client.ns, &mut client))
+        };
+        // The first arms the server, however long that takes here.
+        probe("-C 10");
+        let run = probe("-i 5ms -C 100 -o json");
         assert_eq!(run.status, 0, "{user:?}: {run:#?}");
         assert!(!run.stderr.contains("warn"), "{user:?}: {run:#?}");
         let stat = run.stat();

@@ -478,7 +478,8 @@ fn stamps_are_right_inside_a_time_namespace() {
                 .args(args.split_whitespace());
             command
         };
-        let mut server = start(&lab.server.ns, &mut within(servers, "-s --nslocal -t 30"));
+        let serve = "-s --nslocal --linger infinity -t 30";
+        let mut server = start(&lab.server.ns, &mut within(servers, serve));
         let mut story = BufReader::new(server.stderr.take().expect("piped"));
         let mut line = String::new();
         while !line.contains("serving") {

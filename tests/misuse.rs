@@ -98,8 +98,8 @@ fn a_wrong_command_line_is_refused() {
     ];
     for (args, words) in cases {
         let mut done = run(ns, &[&host[..], args].concat());
-        // A schedule says when it begins, a choice what there is.
-        let aside = ["next capture", "possible values"];
+        // A schedule says when it begins, a choice what there is and what may be meant.
+        let aside = ["next capture", "possible values", "tip: a similar value"];
         let lines = done.stderr.lines();
         let complaint: Vec<_> = lines
             .filter(|l| !aside.iter().any(|a| l.contains(a)))
