@@ -125,8 +125,13 @@ fn starved(end: &End) {
     let blame = hit.iter().filter_map(|probe| probe["blame"].as_array());
     let of_segment = |b: &&Value| b["segment"] == end.segment;
     let blame: Vec<&Value> = blame.flatten().filter(of_segment).collect();
-    let not_by_hog = |b: &&&Value| b["parts"][0]["comm"] != "hog";
-    assert_eq!(blame.iter().find(not_by_hog), None);
+    // The hog, whatever interrupted it; after it another task may have had the CPU first.
+    let without_hog = |b: &&&Value| {
+        let parts = b["parts"].as_array().into_iter().flatten();
+        let of_hog = parts.filter(|part| part["comm"] == "hog");
+        of_hog.filter_map(|part| part["ns"].as_u64()).sum::<u64>() < 1_500_000
+    };
+    assert_eq!(blame.iter().find(without_hog), None);
 }
 
 #[test]
