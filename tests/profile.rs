@@ -1,11 +1,13 @@
 //! profile names the function that spins, and says how long a sleeper slept.
 
 use super::harness::{Companion, Finished, alone, finish, program, refused, until};
+use flate2::read::GzDecoder;
 use libbpf_rs::query::ProgInfoIter;
 use pingtrace::units::thread_cpu_ns;
 use serde_json::{Value, json};
 use std::fs;
 use std::hint::black_box;
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,11 +106,13 @@ fn a_function_that_spins_is_the_widest() {
     let spinner = Spinner::start();
     let directory = tempfile::tempdir().unwrap();
     for image in ["flame.svg", "flame.html"] {
+        let pprof = directory.path().join(format!("{image}.pb.gz"));
         let image = directory.path().join(image);
         let args = format!(
-            "{} -F 499 --top 1000 -o json --image {} 2",
+            "{} -F 499 --top 1000 -o json --image {} --pprof {} 2",
             spinner.options(),
-            image.display()
+            image.display(),
+            pprof.display()
         );
         let run = run(&args);
         let summary = checked(&run);
@@ -135,6 +139,11 @@ fn a_function_that_spins_is_the_widest() {
         );
         let picture = fs::read_to_string(image).unwrap();
         assert!(picture.contains("spins_for_the_profile"));
+        let mut file = Vec::new();
+        let mut pprof = GzDecoder::new(fs::File::open(pprof).unwrap());
+        pprof.read_to_end(&mut file).unwrap();
+        let name = b"spins_for_the_profile";
+        assert!(file.windows(name.len()).any(|bytes| bytes == name));
     }
 }
 
@@ -277,7 +286,7 @@ fn stacks_are_those_that_were_asked_for() {
 
 #[test]
 fn mistakes_are_said_in_one_line() {
-    let cases: [(&str, i32, &[&str]); 11] = [
+    let cases: [(&str, i32, &[&str]); 12] = [
         ("-F 0 1", 2, &["--frequency", "1..=10000"]),
         ("-F 20000 1", 2, &["--frequency", "1..=10000"]),
         ("-F x 1", 2, &["--frequency"]),
@@ -292,6 +301,11 @@ fn mistakes_are_said_in_one_line() {
         ("--off-cpu -m 5ms -M 1ms 1", 2, &["-m is longer than -M"]),
         ("-f -o json 1", 2, &["-f is text"]),
         ("-p 4194304 1", 1, &["no process or thread 4194304 (-p)"]),
+        (
+            "-f --pprof /nowhere/x 1",
+            1,
+            &["/nowhere/x (--pprof)", "no such file"],
+        ),
         ("-C 60000 1", 1, &["CPU 60000 (-C) is not online"]),
     ];
     for (args, status, words) in cases {

@@ -1,13 +1,15 @@
 //! Files that a user names: their names, and how they are opened.
 
+use netns::reason;
 use rustix::fs::OFlags;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 /// Mode of written files: the owner writes, the group reads.
-const MODE: u32 = 0o640;
+pub const MODE: u32 = 0o640;
 /// Mode bits of a directory to which everybody may add files, and remove only their own.
 const SHARED: u32 = 0o1002;
 
@@ -19,6 +21,36 @@ pub fn append(path: &Path) -> io::Result<File> {
 /// Opens a result, and truncates it.
 pub fn create(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().write(true).truncate(true))
+}
+
+/// Writes a file beside its place and renames it, so that no reader sees half of it; the umask counts. An error is
+/// the reason alone.
+pub fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), String> {
+    let write = || {
+        let mut new = beside(path, mode)?;
+        new.write_all(content)?;
+        new.persist(path).map_err(|e| e.error).map(drop)
+    };
+    write().map_err(|e| why(&e))
+}
+
+/// Why [`replace`] would fail, if it would: the directory is not writable.
+pub fn try_replace(path: &Path) -> Result<(), String> {
+    beside(path, MODE).map(drop).map_err(|e| why(&e))
+}
+
+fn beside(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder
+        .prefix(".pingtrace-")
+        .permissions(Permissions::from_mode(mode));
+    builder.tempfile_in(directory(path))
+}
+
+/// Without the name of the temporary file, which means nothing to a user.
+fn why(error: &io::Error) -> String {
+    let why = reason(error);
+    why.split(" at path").next().unwrap_or_default().to_owned()
 }
 
 /// Follows no symbolic link in a directory like /tmp: it may be another user's.
@@ -70,12 +102,12 @@ pub fn directory(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::symlink;
     use tempfile::TempDir;
 
     fn directory_with(mode: u32) -> TempDir {
         let directory = tempfile::tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(mode)).unwrap();
         directory
     }
 

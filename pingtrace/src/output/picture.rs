@@ -1,6 +1,6 @@
 //! The picture file: its name, a trial whether it can be written, and how many of a schedule are kept.
 
-use crate::output::files::{directory, is_shared};
+use crate::output::files::{self, directory, is_shared};
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::format::{Item, Parsed, StrftimeItems, parse};
 use netns::reason;
@@ -48,13 +48,7 @@ fn check(path: &Path) -> Result<()> {
             path.display()
         );
     }
-    let trial = tempfile::Builder::new()
-        .prefix(".pingtrace-")
-        .tempfile_in(directory);
-    if let Err(e) = trial {
-        // The name of the temporary file means nothing to a user.
-        let why = reason(&e);
-        let why = why.split(" at path").next().unwrap_or_default();
+    if let Err(why) = files::try_replace(path) {
         bail!(
             "the picture {} (--image) cannot be written: {why}; choose another place",
             path.display()

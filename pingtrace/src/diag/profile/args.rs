@@ -7,10 +7,11 @@ use crate::kernel::host;
 use crate::kernel::ids::Ids;
 use crate::kernel::process::Process;
 use crate::kernel::sampling;
-use crate::options::Format;
+use crate::options::{Format, heading};
 use crate::units;
 use anyhow::{Context as _, Result};
 use report::companion::profile::{Folding, Measure};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Fastest clock: 10 000 samples a second.
@@ -106,6 +107,10 @@ pub struct Args {
     /// With -f: put a frame `-` between the process's functions and the kernel's
     #[arg(short, long, requires = "folded")]
     delimited: bool,
+
+    /// Write all stacks to this file for pprof (`go tool pprof FILE`), compressed: `cpu.pb.gz`
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    pub pprof: Option<PathBuf>,
 
     /// Stacks to show as rows; a picture and -f have all
     #[arg(long, value_name = "N", default_value_t = 10)]

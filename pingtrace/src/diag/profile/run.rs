@@ -10,10 +10,11 @@ use crate::kernel::ids::Ids;
 use crate::kernel::object::Storage;
 use crate::kernel::process::Process;
 use crate::output::companion::Sink;
-use crate::units::monotonic_ns;
-use anyhow::Result;
+use crate::output::files;
+use crate::units::{Time, monotonic_ns};
+use anyhow::{Context as _, Result, anyhow};
 use report::companion::profile::{
-    Context, Flame, Measure, Node, Profile, Stack, folded, stack_header,
+    Context, Flame, Measure, Node, Profile, Stack, Taken, folded, pprof, stack_header,
 };
 use report::companion::{Row, Summary};
 use report::draw::{self, Picture};
@@ -32,6 +33,8 @@ struct Found {
     losses: Losses,
     /// Why it ended early.
     over: Option<String>,
+    /// When it was read, `CLOCK_MONOTONIC` ns.
+    end_ns: u64,
 }
 
 /// Runs until the time is over, the process ends or a signal comes, then reports.
@@ -52,7 +55,16 @@ pub fn run(args: &Args, control: &Control) -> Result<()> {
         Measure::Samples => programs.sample(&cpus, args.period_ns())?,
         Measure::OffCpu => programs.follow()?,
     }
-    confine(Mode::Profile, &sink.directories(), &[])?;
+    if let Some(path) = &args.pprof {
+        let writable = files::try_replace(path);
+        writable.map_err(|why| anyhow!("write {} (--pprof): {why}", path.display()))?;
+    }
+    let pprof = args
+        .pprof
+        .iter()
+        .map(|path| files::directory(path).to_owned());
+    let written: Vec<_> = sink.directories().into_iter().chain(pprof).collect();
+    confine(Mode::Profile, &written, &[])?;
     control.part().begins("profile: watches");
     let time = args.time();
     let takes = time.map_or("Until SIGINT.".to_owned(), |t| format!("Takes {t:?}."));
@@ -133,12 +145,15 @@ fn collect(
         still_off,
         losses: programs.losses(),
         over,
+        end_ns: now,
     })
 }
 
 /// The rows or the folded lines, the summary and the picture.
 fn report(args: &Args, found: &Found, mut sink: Sink) -> Result<()> {
     let summary = summary(args, found);
+    // If one of the files fails, the others are written all the same.
+    let written = write_pprof(args, found, &summary, sink.start());
     let flame = Flame {
         title: format!(
             "profile on {}, {}",
@@ -153,12 +168,32 @@ fn report(args: &Args, found: &Found, mut sink: Sink) -> Result<()> {
     let draw = |path: &std::path::Path| Ok(draw::write(Picture::Flame(&flame), path)?);
     if args.folded {
         let lines = folded(&found.profile, args.folding());
-        return sink.finish_apart(summary, &lines, draw);
+        sink.finish_apart(summary, &lines, draw)?;
+        return written;
     }
     for stack in found.profile.stacks().iter().take(args.top) {
         sink.row(&Row::Stack(Box::new(stack.clone())));
     }
-    sink.finish_with(summary, draw)
+    sink.finish_with(summary, draw)?;
+    written
+}
+
+/// The file for pprof, if one is wanted.
+fn write_pprof(args: &Args, found: &Found, summary: &Summary, start: Time) -> Result<()> {
+    let Some(path) = &args.pprof else {
+        return Ok(());
+    };
+    let taken = Taken {
+        start_unix_ns: start.unix_ns,
+        elapsed_ns: found.end_ns.saturating_sub(start.ns),
+        period_ns: args.period_ns(),
+        notes: summary.notes.clone(),
+    };
+    let file = pprof(&found.profile, &taken).context("compress the profile (--pprof)")?;
+    let written = files::replace(path, &file, files::MODE);
+    written.map_err(|why| anyhow!("write {} (--pprof): {why}", path.display()))?;
+    log::info!("pprof: {}", path.display());
+    Ok(())
 }
 
 fn summary(args: &Args, found: &Found) -> Summary {

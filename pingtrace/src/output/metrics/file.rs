@@ -1,14 +1,10 @@
 //! The file with metrics: written beside its place and renamed, so that no reader sees half a page.
 
 use super::board::Board;
-use crate::output::files::directory;
+use crate::output::files;
 use anyhow::{Context, Result, anyhow};
-use netns::reason;
 use report::format::metrics::Form;
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -69,22 +65,12 @@ fn form(path: &Path) -> Form {
     }
 }
 
-fn write(path: &PathBuf, page: &[u8]) -> Result<()> {
-    let named = || format!("write the metrics {} (--metrics-file)", path.display());
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        builder
-            .prefix(".pingtrace-")
-            .permissions(Permissions::from_mode(MODE));
-        let mut new = builder.tempfile_in(directory(path))?;
-        new.write_all(page)?;
-        new.persist(path).map_err(|e| e.error).map(drop)
-    };
-    write().map_err(|e| {
-        // The name of the temporary file means nothing to a user.
-        let why = reason(&e);
-        let why = why.split(" at path").next().unwrap_or_default().to_owned();
-        anyhow!("{}: {why}", named())
+fn write(path: &Path, page: &[u8]) -> Result<()> {
+    files::replace(path, page, MODE).map_err(|why| {
+        anyhow!(
+            "write the metrics {} (--metrics-file): {why}",
+            path.display()
+        )
     })
 }
 
