@@ -432,6 +432,31 @@ fn a_picture_on_a_full_disk_is_said_and_the_rest_is_written() {
     assert_eq!(stat["sent"], 50);
 }
 
+/// What found no room is counted.
+#[test]
+fn a_run_that_is_saved_on_a_full_disk_says_what_is_lost() {
+    let (lab, directory) = lab();
+    fs::create_dir(directory.path().join("small")).unwrap();
+    let mut command = program();
+    command.args(TO_SERVER).current_dir(directory.path());
+    command.args("-i 2ms -C 400 -o json --save small/x.json".split(' '));
+    // SAFETY: only system calls are made between fork and exec.
+    unsafe { command.pre_exec(mount_small) };
+    let run = finish(start(&lab.client.ns, &mut command));
+    assert_eq!(run.status, 1, "{run:#?}");
+    let complaints: Vec<_> = run.stderr.lines().filter(|l| l.contains("small")).collect();
+    assert_eq!(complaints.len(), 2, "{run:#?}");
+    assert!(
+        complaints[0].contains("no space left on device"),
+        "{run:#?}"
+    );
+    assert!(complaints[1].contains("could not be written"), "{run:#?}");
+    assert_eq!(
+        (run.probes().len(), &run.stat()["sent"]),
+        (400, &400.into())
+    );
+}
+
 /// The measurement and the log go on; what was not printed is counted.
 #[test]
 fn a_reader_that_stops_reading_stops_nothing_but_the_printing() {

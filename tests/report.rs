@@ -205,3 +205,60 @@ fn what_cannot_be_reported_is_refused() {
     }
     assert!(!directory.join("pingtrace.pftrace").exists());
 }
+
+#[test]
+fn a_run_that_is_saved_in_short_is_the_same_run() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    for name in ["run.zst", "run.json.gz", "run.json"] {
+        let args = format!("-c 10.77.0.2 --nslocal -i 2ms -C 300 -W 0.2 -o json --save {name}");
+        let live = run(&lab.client.ns, directory, &args);
+        assert_eq!(live.status, 0, "{live:#?}");
+        fs::write(directory.join("whole"), &live.stdout).unwrap();
+        let whole = report(directory, "whole -o json");
+        let short = report(directory, &format!("{name} -o json"));
+        assert_eq!(short.status, 0, "{short:#?}");
+        assert_eq!(short.probes().len(), 300, "{short:#?}");
+        assert_eq!(short.stdout, whole.stdout);
+        // Again in short, of what was read.
+        let again = report(directory, &format!("{name} -o json --save again.{name}"));
+        assert_eq!(again.status, 0, "{again:#?}");
+        let again = report(directory, &format!("again.{name} -o json"));
+        assert_eq!(again.stdout, whole.stdout);
+        let refused = report(directory, &format!("whole --save {name}"));
+        assert_eq!(refused.status, 1, "{refused:#?}");
+        assert!(refused.stderr.contains("(--save) exists"), "{refused:#?}");
+    }
+    let size = |name: &str| fs::metadata(directory.join(name)).unwrap().len();
+    let statistics = |name: &str| {
+        let whole = fs::read_to_string(directory.join(name)).unwrap();
+        let is_other = |line: &&str| !line.starts_with(r#"{"type":"sh"#);
+        whole.lines().filter(is_other).map(str::len).sum::<usize>() as u64
+    };
+    let per_probe = (size("run.json") - statistics("run.json")) / 300;
+    assert!(per_probe < size("whole") / 300 / 4, "{per_probe}");
+}
+
+#[test]
+fn several_targets_are_saved_in_short_and_read_one_by_one() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let lab = Lab::veth_pair().unwrap();
+    let _server = Server::start(&lab.server.ns, "--nslocal");
+    let args = "-c 10.77.0.2 -c 127.0.0.1 --nslocal -i 5ms -C 50 -W 0.2 -o json --save both.zst";
+    let live = run(&lab.client.ns, directory, args);
+    assert_eq!(live.status, 0, "{live:#?}");
+    for target in ["10.77.0.2", "127.0.0.1"] {
+        let of = report(directory, &format!("both.zst --target {target} -o json"));
+        assert_eq!(of.probes().len(), 50, "{of:#?}");
+        let all = live.probes();
+        let expected = all.iter().filter(|probe| probe["target"] == target);
+        let seqs = |probe: &Value| (probe["seq"].clone(), probe["points"].clone());
+        assert_eq!(
+            of.probes().iter().map(seqs).collect::<Vec<_>>(),
+            expected.map(seqs).collect::<Vec<_>>()
+        );
+    }
+}

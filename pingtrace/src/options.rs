@@ -58,6 +58,11 @@ pub struct Output {
     #[arg(long, value_name = "N", default_value_t = 3, help_heading = heading::OUTPUT)]
     pub logbackup: u32,
 
+    /// Save the run in this file, a tenth as long as JSON, less if its name ends in .gz or .zst: `pingtrace report`
+    /// reads it. strftime fields (%Y%m%d-%H%M%S) are replaced; it must not exist
+    #[arg(long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    pub save: Option<PathBuf>,
+
     /// Draw a picture to this file: .png, .svg or .html; strftime fields (%Y%m%d-%H%M) are replaced
     /// [default with -o image: ./pingtrace.png, with --schedule ./pingtrace-%Y%m%d-%H%M%S.png]
     #[arg(long, value_name = "FILE", value_parser = image, help_heading = heading::OUTPUT)]

@@ -6,8 +6,8 @@ use common::{
     example_doubt, example_hops, example_names, example_results, example_run, example_summary,
 };
 use report::format::json::{
-    Line, Part, ProbeRead, cost_line, hops_line, interval_line, of_target, parse_line, probe_line,
-    run_line, stat_line, target_of,
+    Line, Part, ProbeRead, Shapes, Shorts, cost_line, hops_line, interval_line, of_target,
+    parse_line, probe_line, run_line, stat_line, target_of,
 };
 use report::model::{
     Certainty, Doubt, Host, KernelDrop, Owner, Place, Point, ProbeResult, Run, Segment, StampFlags,
@@ -260,6 +260,86 @@ fn probes_read_back_as_they_were() {
             assert_eq!(probe_line(&read_result, &read_names), line);
         }
     }
+}
+
+/// As read back from its whole line.
+fn read_back(line: &str) -> ProbeResult {
+    let Line::Probe(read) = parse_line(line).expect("line") else {
+        panic!("{line}")
+    };
+    read.result
+}
+
+#[test]
+fn probes_in_short_are_the_same_probes() {
+    let (schema, names) = (schema(), example_names());
+    let (mut shorts, mut shapes) = (Shorts::default(), Shapes::default());
+    let (mut short_lines, mut others) = (0, 0);
+    for round in 0..3 {
+        for result in example_results() {
+            for mut result in [judged(&result), result] {
+                result.probe.seq += round;
+                for stamp in &mut result.probe.path {
+                    stamp.ns += u64::from(round) * 1_000_000;
+                }
+                for line in shorts.lines(&result, &names, None).lines() {
+                    let value: Value = serde_json::from_str(line).expect("JSON");
+                    assert!(schema.is_valid(&value), "{line}");
+                    let read = match parse_line(line).expect("line") {
+                        Line::Shape(shape) => {
+                            assert_eq!(round, 0, "known: {line}");
+                            shapes.learn(&shape);
+                            continue;
+                        }
+                        Line::Short(short) => {
+                            short_lines += 1;
+                            shapes.whole(&short).expect("numbers of its shape")
+                        }
+                        Line::Probe(read) => {
+                            others += 1;
+                            read.result
+                        }
+                        other => panic!("{other:?}"),
+                    };
+                    assert_eq!(
+                        probe_line(&read, &names),
+                        probe_line(&read_back(&probe_line(&result, &names)), &names)
+                    );
+                }
+            }
+        }
+    }
+    assert!(short_lines >= 9 && others >= 3, "{short_lines} {others}");
+}
+
+#[test]
+fn numbers_that_are_not_those_of_a_shape_are_refused() {
+    let (mut shorts, mut shapes) = (Shorts::default(), Shapes::default());
+    let results = example_results();
+    let answered = results.iter().find(|result| result.breakdown.is_some());
+    let lines = shorts.lines(answered.expect("one"), &example_names(), None);
+    let (shape, short) = lines.split_once('\n').expect("two lines");
+    let Ok(Line::Shape(shape)) = parse_line(shape) else {
+        panic!("{lines}")
+    };
+    let numbers = |line: &str| match parse_line(line) {
+        Ok(Line::Short(short)) => short,
+        other => panic!("{other:?}"),
+    };
+    assert!(shapes.whole(&numbers(short)).is_err(), "no shape yet");
+    shapes.learn(&shape);
+    assert!(shapes.whole(&numbers(short)).is_ok());
+    for wrong in [
+        short.replacen("\"n\":[", "\"n\":[0,", 1),
+        short.replacen(']', ",0]", 1),
+        short.replacen("\"n\":[", "\"n\":[-1,", 1),
+        short.replacen("\"shape\":0", "\"shape\":1", 1),
+        r#"{"type":"short","shape":0,"n":[]}"#.to_owned(),
+    ] {
+        assert!(shapes.whole(&numbers(&wrong)).is_err(), "{wrong}");
+    }
+    let far = lines.replacen("\"shape\":0", "\"shape\":1024", 1);
+    assert!(parse_line(far.lines().next().expect("a line")).is_err());
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn shown(line: Line) -> String {
             ];
             lines + &text::interval(&summary, 0, &example_run()) + &json.concat()
         }
-        Line::Other => String::new(),
+        Line::Shape(_) | Line::Short(_) | Line::Other => String::new(),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::output::files::directory;
 use crate::output::logs::{self, Logs};
 use crate::output::picture;
 use crate::output::printer::{Full, Printer};
+use crate::output::save::{self, Save};
 use crate::output::screen::Screen;
 use crate::output::story;
 use crate::output::trace::TraceFile;
@@ -28,6 +29,7 @@ pub struct Destinations {
     json: Option<Printer>,
     csv: Option<Table>,
     trace: Option<TraceFile>,
+    save: Option<Save>,
     logs: Logs,
     events: Vec<Events>,
     pictures: Vec<PathBuf>,
@@ -46,6 +48,7 @@ impl Destinations {
         let pictures = pictures(output, origin)?;
         let trace = trace(output, origin).map(|path| TraceFile::create(&path));
         let trace = trace.transpose()?;
+        let save = saved(output)?.map(Save::new);
         let logs = Logs::open(output, origin, header)?;
         let readers = [
             (Format::Journald, Reader::Journald),
@@ -59,7 +62,8 @@ impl Destinations {
             .collect::<Result<_>>()?;
         let unread = Arc::<AtomicBool>::default();
         // A reader that has left ends the run only if nothing else is written.
-        let has_files = !logs.is_empty() || !pictures.is_empty() || trace.is_some();
+        let has_files =
+            !logs.is_empty() || !pictures.is_empty() || trace.is_some() || save.is_some();
         let goes_on = has_files || !events.is_empty() || (json || csv) && text;
         let left = if goes_on {
             Arc::default()
@@ -87,6 +91,7 @@ impl Destinations {
                 .then(|| print(Screen::Stdout).map(Table::new))
                 .transpose()?,
             trace,
+            save,
             logs,
             events,
             pictures,
@@ -135,6 +140,9 @@ impl Destinations {
         if let Some(trace) = &mut self.trace {
             trace.write(entry);
         }
+        if let Some(save) = &mut self.save {
+            save.write(entry);
+        }
         json
     }
 
@@ -146,8 +154,9 @@ impl Destinations {
     /// Where files are written.
     pub fn directories(&self) -> Vec<PathBuf> {
         let pictures = self.pictures.iter().map(PathBuf::as_path);
-        let files = self.logs.paths().chain(pictures);
-        files.map(|path| directory(path).to_owned()).collect()
+        let files = self.logs.paths().chain(pictures).map(directory);
+        let saved = self.save.iter().map(Save::directory);
+        files.chain(saved).map(Path::to_owned).collect()
     }
 
     /// Whether a picture will be drawn; if not, what only a picture needs is not kept.
@@ -191,6 +200,7 @@ impl Destinations {
             |path: PathBuf| draw(&path).inspect(|()| log::info!("picture: {}", path.display()));
         let drawn: Vec<_> = self.pictures.into_iter().map(draw).collect();
         let traced = self.trace.map_or(Ok(()), TraceFile::finish);
+        let saved = self.save.map_or(Ok(()), Save::finish);
         let finish = |printer: Option<Printer>, last| printer.map_or(Ok(()), |p| p.finish(last));
         let printed = [
             finish(self.json, all_json),
@@ -199,6 +209,7 @@ impl Destinations {
         ];
         drawn.into_iter().collect::<Result<()>>()?;
         traced?;
+        saved?;
         printed.into_iter().collect::<Result<()>>()?;
         self.logs.finish()?;
         self.events.into_iter().try_for_each(Events::finish)
@@ -255,6 +266,11 @@ fn trace(output: &Output, origin: Origin) -> Option<PathBuf> {
         .then(|| origin.file("pftrace"))
 }
 
+/// The file in which the run will be saved, if one is wanted.
+fn saved(output: &Output) -> Result<Option<PathBuf>> {
+    output.save.as_deref().map(save::resolve).transpose()
+}
+
 /// Where files will be written.
 pub fn directories(output: &Output, origin: Origin) -> Result<Vec<PathBuf>> {
     output.check(origin)?;
@@ -262,7 +278,8 @@ pub fn directories(output: &Output, origin: Origin) -> Result<Vec<PathBuf>> {
     let files = logs.map(|(_, path)| path);
     let files = files
         .chain(pictures(output, origin)?)
-        .chain(trace(output, origin));
+        .chain(trace(output, origin))
+        .chain(saved(output)?);
     Ok(files.map(|path| directory(&path).to_owned()).collect())
 }
 

@@ -1,5 +1,8 @@
 //! Files that a user names: their names, and how they are opened.
 
+use anyhow::{Context as _, Result, anyhow};
+use chrono::Local;
+use chrono::format::StrftimeItems;
 use netns::reason;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -16,6 +19,21 @@ const SHARED: u32 = 0o1002;
 /// Opens a log to append to it.
 pub fn append(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().append(true))
+}
+
+/// Opens a file for a result that must not exist yet, to append to it.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().append(true).create_new(true))
+}
+
+/// The name of a result (of this option) with its strftime fields replaced by the time now.
+pub fn dated(pattern: &Path, option: &str) -> Result<PathBuf> {
+    let text = pattern.to_str();
+    let text = text.with_context(|| format!("the file's name ({option}) is not UTF-8"))?;
+    let items = StrftimeItems::new(text).parse();
+    let items = items.map_err(|_| anyhow!("'{text}' ({option}) has an unknown strftime field"))?;
+    let name = Local::now().format_with_items(items.iter()).to_string();
+    Ok(name.into())
 }
 
 /// Opens a result, and truncates it.

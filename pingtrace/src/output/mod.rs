@@ -15,6 +15,7 @@ pub mod logs; // which log files there are, and what is in each
 pub mod metrics; // for Prometheus: served, and in a file
 pub mod picture; // its name, and whether it can be written
 pub mod printer; // results to stdout or stderr, on a thread of their own
+pub mod save; // a run in one file, its probes in short
 pub mod story; // messages to stderr, on a thread of its own
 pub mod trace; // for Perfetto
 

@@ -1,7 +1,7 @@
 //! The picture file: its name, a trial whether it can be written, and how many of a schedule are kept.
 
 use crate::output::files::{self, directory, is_shared};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use chrono::format::{Item, Parsed, StrftimeItems, parse};
 use netns::reason;
 use report::draw;
@@ -17,16 +17,7 @@ pub const DATED: &str = "./pingtrace-%Y%m%d-%H%M%S.png";
 
 /// Fills in the time, and checks now what would fail at the end.
 pub fn resolve(pattern: &Path) -> Result<PathBuf> {
-    let text = pattern
-        .to_str()
-        .context("the picture's name (--image) is not UTF-8")?;
-    let items = StrftimeItems::new(text).parse();
-    let items = items.map_err(|_| anyhow!("'{text}' (--image) has an unknown strftime field"))?;
-    let path = PathBuf::from(
-        chrono::Local::now()
-            .format_with_items(items.iter())
-            .to_string(),
-    );
+    let path = files::dated(pattern, "--image")?;
     draw::Format::from_path(&path)?;
     check(&path)?;
     Ok(path)

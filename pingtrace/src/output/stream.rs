@@ -64,7 +64,7 @@ impl<W: Write> Stream<W> {
 }
 
 /// Lines that end in these bytes.
-fn count(lines: &[u8]) -> u64 {
+pub fn count(lines: &[u8]) -> u64 {
     lines.split(|byte| *byte == b'\n').count() as u64 - 1
 }
 

@@ -18,7 +18,7 @@ use crate::output::run::{Outputs, Source, Wanted};
 use crate::saved::files::{self, SavedFile, statistics_beside};
 use crate::saved::span::{Bounds, Span};
 use crate::units::{self, Time};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use report::analysis::loss::LossId;
 use report::format::saved::{self, Probes, Scan};
 use report::model::{
@@ -29,6 +29,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 /// Analyse a saved run again with the code of a live run: breakdown, verdicts, statistics, pictures
@@ -361,15 +363,36 @@ impl SavedRun {
         Some((*time_unix_ns, summary.elapsed_ns))
     }
 
-    /// The probes of the run, until `take` says that it is enough.
-    fn each_result(&self, mut take: impl FnMut(ProbeResult) -> bool) -> Result<()> {
+    /// The probes of the run, until `take` says that it is enough. They are read on a thread of its own.
+    fn each_result(&self, take: impl FnMut(ProbeResult) -> bool) -> Result<()> {
+        thread::scope(|scope| {
+            let (to, batches) = sync_channel(BATCHES);
+            let reader = scope.spawn(move || self.read_into(&to));
+            batches.into_iter().flatten().all(take);
+            let read = reader.join();
+            read.map_err(|_| anyhow!("the thread that reads {} panicked", self.name))?
+        })
+    }
+
+    /// Reads all probes, as long as somebody takes them.
+    fn read_into(&self, to: &SyncSender<Vec<ProbeResult>>) -> Result<()> {
         for (file, lines) in self.files.iter().zip(&self.scan.lines) {
             let content = file.lines().with_context(|| file.reading())?;
-            for result in saved::results(content, *lines, self.scan.target.clone()) {
-                if !take(result.with_context(|| file.reading())?) {
+            let mut results = saved::results(content, *lines, self.scan.target.clone());
+            let mut ended = Ok(());
+            while ended.is_ok() {
+                let mut batch = Vec::with_capacity(BATCH);
+                let mut some = results.by_ref().take(BATCH);
+                // Those before a line that cannot be read count.
+                ended = some.try_for_each(|result| result.map(|result| batch.push(result)));
+                if batch.is_empty() {
+                    break;
+                }
+                if to.send(batch).is_err() {
                     return Ok(());
                 }
             }
+            ended.with_context(|| file.reading())?;
         }
         Ok(())
     }
@@ -383,6 +406,9 @@ fn sent_at(probe: &Probe) -> u64 {
 /// Upper bounds on intervals without a probe: shown in a row, and in all.
 const MAX_EMPTY_IN_A_ROW: u64 = 1_000;
 const MAX_EMPTY_INTERVALS: u64 = 10_000;
+/// Probes that are passed on together by the thread that reads them, and how often ahead of the analysis.
+const BATCH: usize = 256;
+const BATCHES: usize = 4;
 /// Upper bound on remembered lost probes that may still be answered.
 const MAX_LOST: usize = 1 << 20;
 

@@ -5,7 +5,7 @@
 //! a file ends inside a line, or was cut off there and written on, its other lines count.
 
 use crate::analysis::spans::Spans;
-use crate::format::json::{self, Line, Part};
+use crate::format::json::{self, Line, Part, ProbeRead, Shapes, Short};
 use crate::model::{Names, Probe, ProbeResult, Run, Saved, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, ErrorKind, Read as _};
@@ -164,10 +164,13 @@ impl Scan {
                 *lines = number - 1;
             }
             match line {
+                Some(Line::Short(short)) => self.count(lines.is_answered(number, &short)?),
                 Some(line) => self.line(line),
                 None => self.cut = Some((file, number)),
             }
             lines.pass_probes = self.probes == Probes::First && self.first.is_some();
+            // Statistics say how the delays varied wherever there are probes in short.
+            lines.whole_shorts = self.first.is_none();
             if let Some((_, lines)) = self.lines.last_mut() {
                 *lines = number;
             }
@@ -196,18 +199,26 @@ impl Scan {
                 summary,
             } => self.stat = Some((time_unix_ns, summary)),
             Line::Probe(read) => {
-                self.recorded += 1;
+                self.count(read.result.probe.status.is_answered());
                 self.first.get_or_insert_with(|| read.result.probe.clone());
-                let answered = read.result.probe.status.is_answered();
-                self.answered += u64::from(answered);
                 if let Some(breakdown) = &read.result.breakdown {
                     self.spans.record(breakdown);
                 }
-                if self.names.netns.len().max(self.names.device.len()) < MAX_NAMES {
-                    self.names.add(read.names);
-                }
+                self.learn_names(read.names);
             }
-            Line::Interval { .. } | Line::Other => {}
+            Line::Shape(shape) => self.learn_names(shape.names),
+            Line::Interval { .. } | Line::Short(_) | Line::Other => {}
+        }
+    }
+
+    fn count(&mut self, answered: bool) {
+        self.recorded += 1;
+        self.answered += u64::from(answered);
+    }
+
+    fn learn_names(&mut self, names: Names) {
+        if self.names.netns.len().max(self.names.device.len()) < MAX_NAMES {
+            self.names.add(names);
         }
     }
 
@@ -305,6 +316,7 @@ pub fn results(
 ) -> impl Iterator<Item = Result<ProbeResult, Error>> {
     let mut lines = Lines::of(lines, target);
     lines.last = Some(all);
+    lines.whole_shorts = true;
     lines.filter_map(move |line| match line {
         Ok((number, Some(Line::Probe(read)))) if number > before => Some(Ok(read.result)),
         Ok(_) => None,
@@ -332,6 +344,9 @@ struct Lines<R> {
     others: BTreeSet<String>,
     /// Whole lines of probes count as empty, and are not parsed.
     pass_probes: bool,
+    /// Probes in short become whole ones.
+    whole_shorts: bool,
+    shapes: Shapes,
     text: Vec<u8>,
     number: usize,
     /// Lines behind this one are not read.
@@ -346,6 +361,8 @@ impl<R: BufRead> Lines<R> {
             target,
             others: BTreeSet::new(),
             pass_probes: false,
+            whole_shorts: false,
+            shapes: Shapes::default(),
             text: Vec::new(),
             number: 0,
             last: None,
@@ -373,7 +390,9 @@ impl<R: BufRead> Lines<R> {
 
     fn parse(&mut self) -> Result<Next, Error> {
         let line = self.number;
-        if self.pass_probes && json::is_probe(&self.text) && self.text.ends_with(b"\n") {
+        let is_short = json::is_short(&self.text);
+        let is_probe = is_short || json::is_probe(&self.text);
+        if self.pass_probes && is_probe && self.text.ends_with(b"\n") {
             return Ok(Next::Other);
         }
         // Blocks that a file system had not written when the power went are zeros.
@@ -388,20 +407,63 @@ impl<R: BufRead> Lines<R> {
                 return Err(Error::Read { line, why });
             }
         };
-        if let Some(target) = &self.target
+        // Whose a probe in short is, its shape says.
+        if let Some(target) = self.target.as_ref().filter(|_| !is_short)
             && let Some(other) = json::target_of(text)
             && other != *target
         {
             if self.others.len() < MAX_TARGETS {
                 self.others.insert(other);
             }
-            return Ok(Next::Other);
+            if !json::is_shape(text) {
+                return Ok(Next::Other);
+            }
+        }
+        if is_short
+            && !self.whole_shorts
+            && let Some(short) = Short::counted(text)
+        {
+            return self.pass_on(Line::Short(short));
         }
         match json::parse_line(text.trim_end_matches(['\r', '\n'])) {
-            Ok(line) => Ok(Next::Line(Box::new(line))),
+            Ok(read) => self.pass_on(read),
             Err(why) if why.is_cut() => Ok(Next::Cut),
             Err(why) => Err(Error::Line { line, why }),
         }
+    }
+
+    /// The line, or what it means with the shapes so far.
+    fn pass_on(&mut self, read: Line) -> Result<Next, Error> {
+        let line = self.number;
+        let wrong = |why| Error::Line { line, why };
+        let read = match read {
+            Line::Shape(shape) => {
+                self.shapes.learn(&shape);
+                Line::Shape(shape)
+            }
+            Line::Short(short) => {
+                let (target, _) = self.shapes.known(&short).map_err(wrong)?;
+                if self.target.is_some() && target.is_some() && self.target.as_deref() != target {
+                    return Ok(Next::Other);
+                }
+                if self.whole_shorts {
+                    let result = self.shapes.whole(&short).map_err(wrong)?;
+                    let names = Names::default();
+                    Line::Probe(Box::new(ProbeRead { result, names }))
+                } else {
+                    Line::Short(short)
+                }
+            }
+            read => read,
+        };
+        Ok(Next::Line(Box::new(read)))
+    }
+
+    /// Whether a probe in short was answered.
+    fn is_answered(&self, line: usize, short: &Short) -> Result<bool, Error> {
+        let known = self.shapes.known(short);
+        let (_, status) = known.map_err(|why| Error::Line { line, why })?;
+        Ok(status.is_answered())
     }
 }
 

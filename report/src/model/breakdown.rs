@@ -6,7 +6,7 @@ use super::way::{Kept, WayPart};
 use serde::{Deserialize, Serialize};
 
 /// The time that a probe spent in one segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Delay {
     /// Which segment.
     pub segment: Segment,
@@ -116,7 +116,7 @@ impl Marks {
 }
 
 /// A probe's total, split into segments that sum to it exactly.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Breakdown {
     /// `l_rx_user` minus `l_tx_user`, nanoseconds.
     pub total_ns: u64,
@@ -154,7 +154,7 @@ impl Breakdown {
 }
 
 /// What is known of both wires together, whatever the offset of the clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WireExcess {
     /// Time on the way out without any queueing, as far as it can be known, nanoseconds.
     pub base_out_ns: u64,

@@ -56,7 +56,7 @@ impl Status {
 }
 
 /// How the clocks of the two hosts relate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClockRelation {
     /// Both ends run on one kernel: all stamps are on one clock.
     Same,
@@ -80,7 +80,7 @@ impl ClockRelation {
 pub type Ttl = NonZeroU8;
 
 /// One probe and all that was seen of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
     /// Sequence number, from 0.
     pub seq: u32,

@@ -21,7 +21,7 @@ impl Ifindex {
 }
 
 /// One observation of a probe at a point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     /// Where in the stack.
     pub point: Point,
@@ -40,7 +40,7 @@ pub struct Stamp {
 }
 
 /// What the host that took a stamp knows of it besides.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StampFlags {
     /// Received outside a softirq, in the context of the sender: it waited for none.

@@ -3,7 +3,7 @@
 use super::host::Host;
 
 /// What hosts on the way took of a probe's time, by their own clocks: exact.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Kept {
     /// The request was there, nanoseconds.
     pub request_ns: u64,
@@ -43,7 +43,7 @@ impl Stretch {
 }
 
 /// Time in one direction of a part of the way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WayTime {
     /// Nanoseconds.
     pub ns: u64,
@@ -52,7 +52,7 @@ pub struct WayTime {
 }
 
 /// What a part of the way took of a probe's time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WayPart {
     /// Which part.
     pub of: Stretch,

@@ -12,6 +12,7 @@ mod doctor;
 mod hops;
 mod probe;
 mod run;
+mod short; // of many probes
 mod stat;
 
 // What they have in common.
@@ -23,9 +24,11 @@ pub use doctor::doctor_line;
 pub use error::{Error, VERSION};
 pub(crate) use hdr::Hdr;
 pub use probe::ProbeRead;
-pub(crate) use read::is_probe;
 pub use read::{Line, parse_line, target_of};
+pub(crate) use read::{is_probe, is_shape};
 pub use run::Part;
+pub(crate) use short::is_short;
+pub use short::{Shape, Shapes, Short, Shorts};
 pub(crate) use write::to_string;
 pub use write::{
     NoCapture, cost_line, hops_line, interval_line, no_capture_line, of_target, probe_line,

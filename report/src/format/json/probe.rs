@@ -117,28 +117,29 @@ const MAX_PARTS: usize = 64;
 /// Blames that a probe can have: a segment each, on either host.
 const MAX_BLAMES: usize = 2 * Segment::ALL.len();
 
-impl ProbeLine<'_> {
-    pub(super) fn plausible(&self) -> Result<(), String> {
-        let few = |what: &str, count: usize, max: usize| {
-            let why = || format!("a probe with {count} {what}, of which it can have {max}");
-            (count <= max).then_some(()).ok_or_else(why)
-        };
-        few("stamps", self.points.len(), MAX_STAMPS)?;
-        few("delays", self.delays.len(), Segment::ALL.len())?;
-        few("parts of the way", self.way.len(), MAX_PARTS)?;
-        few("blames", self.blame.len(), MAX_BLAMES)?;
-        let sum = |sum: u64, delay: &DelayLine| sum.checked_add(delay.ns);
-        if self.delays.iter().try_fold(0, sum).is_none() {
-            return Err("a probe whose delays took longer than 584 years".to_owned());
-        }
-        let verdict = self.verdict.iter().map(|verdict| (verdict.lo, verdict.hi));
-        let bounds = self.delays.iter().map(|delay| (delay.lo, delay.hi));
-        let ordered = |(lo, hi): (Option<u64>, Option<u64>)| lo.zip(hi).is_none_or(|(l, h)| l <= h);
-        if !bounds.chain(verdict).all(ordered) {
-            return Err("a bound (lo) above the other one (hi)".to_owned());
-        }
-        Ok(())
+/// Checks that a run can have had such a probe, so that later code can rely on it.
+pub(super) fn plausible(result: &ProbeResult) -> Result<(), String> {
+    let few = |what: &str, count: usize, max: usize| {
+        let why = || format!("a probe with {count} {what}, of which it can have {max}");
+        (count <= max).then_some(()).ok_or_else(why)
+    };
+    let breakdown = result.breakdown.as_ref();
+    let delays = breakdown.map_or(&[][..], |breakdown| &breakdown.delays);
+    let way = breakdown.map_or(&[][..], |breakdown| &breakdown.way);
+    few("stamps", result.probe.path.len(), MAX_STAMPS)?;
+    few("delays", delays.len(), Segment::ALL.len())?;
+    few("parts of the way", way.len(), MAX_PARTS)?;
+    few("blames", result.blame.len(), MAX_BLAMES)?;
+    let sum = |sum: u64, delay: &Delay| sum.checked_add(delay.ns);
+    if delays.iter().try_fold(0, sum).is_none() {
+        return Err("a probe whose delays took longer than 584 years".to_owned());
     }
+    let verdict = result.verdict.iter().filter_map(|verdict| verdict.bounds);
+    let bounds = delays.iter().filter_map(|delay| delay.bounds);
+    if !bounds.chain(verdict).all(|(lo, hi)| lo <= hi) {
+        return Err("a bound (lo) above the other one (hi)".to_owned());
+    }
+    Ok(())
 }
 
 impl From<ProbeLine<'_>> for ProbeRead {
