@@ -8,6 +8,7 @@
 
 mod config;
 mod containers;
+mod counters;
 mod error;
 mod lab;
 mod links;
@@ -19,6 +20,7 @@ mod route;
 mod tap;
 
 pub use containers::{container_id, container_of, pod_uid};
+pub use counters::{Counter, LinkCounters, QdiscCounters};
 pub use error::{Error, Result, reason, without_numbers};
 pub use lab::{Bridge, Host, Lab, Router, TapLab};
 pub use links::{Link, LinkEvent, LinkEvents};
