@@ -39,6 +39,7 @@ mod mesh_prometheus;
 mod metrics;
 mod misuse;
 mod modes;
+mod moved;
 mod names;
 mod nosched;
 mod objectives;

@@ -25,7 +25,7 @@ pub struct LinkCounters {
 pub struct QdiscCounters {
     /// The device's index.
     pub ifindex: u32,
-    /// Such as "fq_codel", "tbf".
+    /// Such as "tbf", "mq".
     pub kind: String,
     /// Its counters, of 32 bits each.
     pub counters: [Counter; 3],

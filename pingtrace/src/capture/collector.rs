@@ -1,6 +1,7 @@
 //! Turns probes into statistics and results: every probe passes here on its way from the journey to the
 //! outputs.
 
+use crate::capture::moved;
 use crate::capture::outage::Outage;
 use crate::capture::published::Published;
 use crate::control::Asked;
@@ -101,6 +102,8 @@ pub struct Collector {
     outage: Option<Outage>,
     /// Where metrics are wanted.
     published: Option<Published>,
+    /// Where slow probes are explained.
+    moved: Option<moved::OfTarget>,
 }
 
 impl Collector {
@@ -147,6 +150,7 @@ impl Collector {
             progress: Progress::default(),
             outage: None,
             published: None,
+            moved: None,
         }
     }
 
@@ -209,6 +213,11 @@ impl Collector {
     /// Sets whether blame will come for slow probes: then results wait for it a little.
     pub fn explain(&mut self, explained: bool) {
         self.explained = explained;
+    }
+
+    /// Counters of this host that move while probes are slow or lost belong to the results.
+    pub fn count_moved(&mut self, counters: moved::OfTarget) {
+        self.moved = Some(counters);
     }
 
     /// An explanation of this slow probe was requested; it counts as not explained if no blame comes before
@@ -352,6 +361,9 @@ impl Collector {
             series.record(since_start, self.scratch.response_ns());
         }
         self.slip(probe.seq, sent);
+        if let Some(moved) = &mut self.moved {
+            moved.passed(probe);
+        }
         if let Some(hops) = &mut self.hops {
             hops.record(probe);
             hops.way.record(&self.scratch.way);
@@ -401,6 +413,14 @@ impl Collector {
         }
         if let Some(published) = &mut self.published {
             published.counts.result(&result, slow);
+        }
+        if let Some(moved) = self
+            .moved
+            .as_ref()
+            .filter(|_| slow || result.loss.is_some())
+        {
+            let usual_ns = self.stats.totals().map_or(0, |totals| totals.p99);
+            moved.slow_or_lost(&result, usual_ns);
         }
         let (out, inward) = late_on(&result);
         self.stats.counters.late_out += u64::from(out);
@@ -651,6 +671,9 @@ impl Collector {
         let summary = self.complete(now.ns, self.stats.last_summary(elapsed_ns));
         let interval = (self.stat_interval_ns > 0).then(|| self.interval(&summary));
         let mut summary = amend(summary);
+        if let Some(moved) = &self.moved {
+            summary.moved = moved.result().into_iter().collect();
+        }
         let judged = self.objectives.map(|all| all.judge(&summary));
         let judged = judged.unwrap_or_default();
         summary.slo.clone_from(&judged);

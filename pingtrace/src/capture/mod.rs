@@ -2,5 +2,6 @@
 
 pub mod collector;
 pub mod explain;
+pub mod moved;
 pub mod outage;
 mod published;

@@ -132,6 +132,9 @@ impl Joining<'_> {
         shared.warm_up.store(warm_up.sent.into(), Ordering::Relaxed);
         collector.begin(due.start_ns, host.tracer.as_ref(), self.meter.take());
         collector.explain(host.explainer.is_some());
+        if let Some(counters) = &host.counters {
+            collector.count_moved(counters.of_target(self.count));
+        }
         if let Some(error) = &warm_up.refused {
             collector.icmp_error(error);
         }

@@ -16,10 +16,10 @@ use super::sender::Sender;
 use super::target::Ended;
 use super::target_list::{self, TargetList, Updates};
 use super::this_host::ThisHost;
-use crate::capture::explain;
+use crate::capture::{explain, moved};
 use crate::control::Control;
 use crate::exit::Outcome;
-use crate::kernel::confine::{Mode, confine};
+use crate::kernel::confine::{Mode, allow_drivers, confine};
 use crate::kernel::host;
 use crate::kernel::meter::Meter;
 use crate::kernel::object::{self, Storage, Storages};
@@ -103,6 +103,11 @@ fn capture(
     let explainer = recording.as_ref();
     let explainer = explainer.map(|recording| recording.in_background(control.part().pulse()));
     let explainer = explainer.transpose()?;
+    let counters = args.explain.map(|_| {
+        allow_drivers();
+        moved::Sampler::start(setup.own_netns, control.part().pulse())
+    });
+    let counters = counters.transpose()?;
     let mut programs = tracer.as_ref().map(Tracer::programs).unwrap_or_default();
     programs.extend(recording.iter().flat_map(|r| r.recorder.programs()));
     programs.retain(|_| args.debug);
@@ -125,6 +130,7 @@ fn capture(
         echo: Echo::default(),
         explainer,
         ticks: explain::Ticks::default(),
+        counters,
         meter: together,
     };
     let (changes, to_sender) = channel();

@@ -8,6 +8,7 @@ use super::journey::{HostsOnTheWay, Journey, stamp};
 use super::slot_stamps::SlotStamps;
 use crate::capture::collector::Collector;
 use crate::capture::explain;
+use crate::capture::moved;
 use crate::client::sender::Shared;
 use crate::kernel::drops;
 use crate::kernel::meter::Meter;
@@ -31,6 +32,8 @@ pub struct ThisHost<'k> {
     pub explainer: Option<explain::Background>,
     /// For it, on the CPUs that receive.
     pub ticks: explain::Ticks,
+    /// Reads counters of this host, beside it.
+    pub counters: Option<moved::Sampler>,
     /// The cost of a run with several targets: that of a single one is in its results.
     pub meter: Option<Meter>,
 }

@@ -1,8 +1,8 @@
 //! The devices of this network namespace: other people's programs, queues, and what a device does to packets.
 
-use super::ethtool::{Coalescing, Ethtool, Offloads};
 use super::programs::Programs;
 use super::reading::{file, number};
+use crate::kernel::ethtool::{Coalescing, Ethtool, Offloads};
 use anyhow::Result;
 use netns::{Link, Netlink, Qdisc};
 use report::model::{Check, Finding};

@@ -8,7 +8,6 @@
 mod attached;
 mod clock;
 mod devices;
-mod ethtool;
 mod icmp;
 mod kernel;
 mod programs;

@@ -2,6 +2,7 @@
 
 pub mod confine;
 pub mod drops;
+pub(crate) mod ethtool;
 pub mod features;
 pub mod host;
 pub mod ids;

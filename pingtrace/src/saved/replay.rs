@@ -184,6 +184,7 @@ impl SavedResults {
             },
             losses: saved.losses,
             own: saved.own,
+            moved: saved.moved,
             ..replayed
         }
     }

@@ -17,6 +17,7 @@ pub mod exponential; // the same, with the buckets that Prometheus has
 pub mod flows; // which way through the network
 pub mod hops; // every device on the way
 pub mod jitter; // how the delay varies from a probe to the next
+pub mod moved; // counters that moved meanwhile
 pub mod quantile; // of a distribution
 pub mod series; // totals over time
 pub mod slowest; // the slowest ones

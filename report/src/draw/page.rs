@@ -6,7 +6,7 @@ use super::palette::color_of;
 use super::picture::Picture;
 use super::scale::local;
 use super::{companion, flame, mesh, waterfall, words};
-use crate::model::{Capture, DelayStat, Marks, ProbeResult, Segment};
+use crate::model::{Capture, DelayStat, Marks, Moved, ProbeResult, Segment};
 use crate::units::duration;
 use std::collections::BTreeSet;
 
@@ -21,7 +21,12 @@ i{display:inline-block;width:10px;height:10px;margin-right:5px}td pre{margin:0;f
 pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
     let (title, tables) = match picture {
         Picture::Run(capture) => {
-            let tables = [slowest(capture), percentiles(capture), counters(capture)];
+            let tables = [
+                slowest(capture),
+                percentiles(capture),
+                moved(&capture.summary.moved),
+                counters(capture),
+            ];
             (words::title(capture).0, tables.concat())
         }
         Picture::Companion(chart) => (chart.title.clone(), companion::tables(chart)),
@@ -163,6 +168,24 @@ fn percentiles(capture: &Capture) -> String {
         &head,
         &stats.iter().map(row).collect::<Vec<_>>(),
     )
+}
+
+/// Counters that moved while probes were slow or lost.
+fn moved(all: &[Moved]) -> String {
+    let rows = all.iter().flat_map(|moved| {
+        moved.counters.iter().map(|of| {
+            let name = format!("{} {}", moved.host.name(), of.counter.words());
+            let windows = format!("{} of {}", of.windows, moved.windows);
+            let (inside, outside) = (format!("+{}", of.inside), format!("+{}", of.outside));
+            vec![escape(&name), inside, windows, outside]
+        })
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = ["counter", "in slow windows", "windows", "outside"].map(str::to_owned);
+    table("Counters that moved", &head, &rows)
 }
 
 fn counters(capture: &Capture) -> String {

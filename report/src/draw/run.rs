@@ -63,19 +63,29 @@ fn footnotes<B: DrawingBackend>(
     capture: &Capture,
     marks: Marks,
 ) -> Result<(), Error> {
+    let summary = &capture.summary;
     let lines = [
         (words::notes(marks), palette::FAINT),
-        (words::oddities(&capture.summary.counters), palette::INK),
+        (words::moved(&summary.moved), palette::INK),
+        (words::oddities(&summary.counters), palette::INK),
     ];
-    let mut y = NOTES_TOP + 4;
-    for (line, color) in lines.into_iter().filter(|(line, _)| !line.is_empty()) {
+    let lines: Vec<_> = lines
+        .into_iter()
+        .filter(|(line, _)| !line.is_empty())
+        .collect();
+    let (mut y, step) = if lines.len() > 2 {
+        (NOTES_TOP - 2, 16)
+    } else {
+        (NOTES_TOP + 4, 19)
+    };
+    for (line, color) in lines {
         let ink = Ink::new(12.0, color);
         canvas.text(
             (MARGIN, y),
             &canvas.fit(&line, ink, WIDTH - 2 * MARGIN),
             ink,
         )?;
-        y += 19;
+        y += step;
     }
     Ok(())
 }

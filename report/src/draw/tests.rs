@@ -14,8 +14,9 @@ use crate::analysis::headline::Headline;
 use crate::format::style::Style;
 use crate::format::text;
 use crate::model::{
-    Breakdown, Bucket, Capture, Cause, ClockRelation, Counters, Delay, DelayStat, Endpoint, Mark,
-    Names, Owner, Probe, ProbeResult, Run, Segment, Status, Summary,
+    Breakdown, Bucket, Capture, Cause, ClockRelation, CounterSource, Counters, Delay, DelayStat,
+    Endpoint, Host, KernelCounter, Mark, Moved, MovedCounter, Names, Owner, Probe, ProbeResult,
+    Run, Segment, Status, Summary,
 };
 
 fn cause(owner: Owner, count: u64) -> Cause {
@@ -205,6 +206,25 @@ fn hostile() -> Capture {
     hostile.run.threshold_ns = u64::MAX;
     hostile.series.0 = u64::MAX;
     hostile.summary.causes = vec![cause(Owner::WireOrRemote, u64::MAX / 2)];
+    hostile.summary.moved = vec![Moved {
+        host: Host::Client,
+        windows: u64::MAX,
+        inside_ns: u64::MAX,
+        outside_ns: u64::MAX,
+        counters: vec![MovedCounter {
+            counter: KernelCounter {
+                source: CounterSource::Link,
+                device: hostile.run.client.host.clone(),
+                counter: "</text><script>".repeat(40),
+            },
+            inside: u64::MAX,
+            windows: u64::MAX,
+            outside: u64::MAX,
+        }],
+        unlisted: u64::MAX,
+        fallen: u64::MAX,
+        missed: u64::MAX,
+    }];
     for result in &mut hostile.slowest {
         result.probe.seq = u32::MAX;
         result.probe.sent_unix_ns = i64::MIN;

@@ -1,6 +1,8 @@
 //! The sentences of the picture.
 
-use crate::model::{Capture, Counters, Delay, Endpoint, Marks, ProbeResult, Status};
+use crate::model::{
+    Capture, Counters, Delay, Endpoint, Marks, Moved, MovedCounter, ProbeResult, Status,
+};
 use crate::units::{FEW, duration};
 
 use super::scale::local;
@@ -93,6 +95,21 @@ pub(super) fn oddities(counters: &Counters) -> String {
         String::new()
     } else {
         format!("Also seen: {}", odd.join(" · "))
+    }
+}
+
+/// Counters that moved while probes were slow or lost; empty if none did.
+pub(super) fn moved(all: &[Moved]) -> String {
+    let counters = all.iter().flat_map(|moved| {
+        let host = moved.host.name();
+        let words = move |counter: &MovedCounter| format!("{host} {}", counter.words());
+        moved.counters.iter().map(words)
+    });
+    let counters: Vec<String> = counters.collect();
+    if counters.is_empty() {
+        String::new()
+    } else {
+        format!("Counters: {}", counters.join(" · "))
     }
 }
 

@@ -15,9 +15,9 @@ use crate::format::way_table::way_table;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
-    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Names, OwnCost, Owner, Point,
-    Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
-    Verdict,
+    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Moved, Names, OwnCost, Owner,
+    Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol,
+    Variation, Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -354,6 +354,7 @@ pub fn summary(run: &Run, summary: &Summary, names: &Names, style: &Style) -> St
     push_causes(&mut text, &summary.causes);
     text += &flow_table(&summary.flows);
     text += &summary.blame.text();
+    text.extend(summary.moved.iter().map(Moved::text));
     push_jitter(&mut text, summary);
     push_own(&mut text, summary);
     push_clock(&mut text, summary.clock.as_ref());

@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::delay_stat::DelayStat;
 use super::flow::FlowStat;
 use super::loss::LossCount;
+use super::moved::Moved;
 use super::objective::Judged;
 use super::segment::Segment;
 use super::verdict::Cause;
@@ -113,6 +114,8 @@ pub struct Summary {
     pub flows: Vec<FlowStat>,
     /// What was to blame for slow probes, where that was asked for.
     pub blame: BlameSummary,
+    /// Counters that moved while probes were slow or lost, of each host of which they were read; only at the end of a run.
+    pub moved: Vec<Moved>,
 }
 
 impl Summary {

@@ -16,9 +16,10 @@ use report::analysis::stats::Stats;
 use report::analysis::verdict::{Baselines, ClockTrust, judge};
 use report::format::json::{Part, hops_line, interval_line, probe_line, run_line, stat_line};
 use report::model::{
-    Blame, Class, ClockRelation, ClockSummary, Counts, Device, Direction, Doubt, Endpoint, Host,
-    Ifindex, KernelDrop, Names, Netns, OwnCost, Part as BlamedPart, Point, Probe, ProbeResult,
-    ProgramCost, Run, Segment, Stamp, StampFlags, State, Status, Summary, Symbol, Unseen,
+    Blame, Class, ClockRelation, ClockSummary, CounterSource, Counts, Device, Direction, Doubt,
+    Endpoint, Host, Ifindex, KernelCounter, KernelDrop, Moved, MovedCounter, Names, Netns, OwnCost,
+    Part as BlamedPart, Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, StampFlags,
+    State, Status, Summary, Symbol, Unseen,
 };
 
 /// A folder of test data.
@@ -304,6 +305,49 @@ pub fn example_run() -> Run {
     }
 }
 
+/// Counters of the example's client that moved.
+fn example_moved() -> Moved {
+    let moved =
+        |source, device: Option<&str>, counter: &str, inside, windows, outside| MovedCounter {
+            counter: KernelCounter {
+                source,
+                device: device.map(str::to_owned),
+                counter: counter.into(),
+            },
+            inside,
+            windows,
+            outside,
+        };
+    Moved {
+        host: Host::Client,
+        windows: 3,
+        inside_ns: 612_000_000,
+        outside_ns: 9_300_000_000,
+        counters: vec![
+            moved(
+                CounterSource::Link,
+                Some("eth0"),
+                "rx_missed_errors",
+                412,
+                3,
+                0,
+            ),
+            moved(
+                CounterSource::Qdisc,
+                Some("eth0"),
+                "fq_codel drops",
+                3,
+                1,
+                0,
+            ),
+            moved(CounterSource::Softnet, None, "time_squeeze", 17, 2, 4),
+        ],
+        unlisted: 2,
+        fallen: 1,
+        missed: 1,
+    }
+}
+
 /// Statistics of the example's probes, recorded many times.
 pub fn example_summary() -> Summary {
     let mut stats = Stats::new();
@@ -338,6 +382,7 @@ pub fn example_summary() -> Summary {
     stats.counters.late_in = 2;
     stats.counters.no_remote = 3;
     let mut summary = stats.last_summary(10_000_000_000);
+    summary.moved = vec![example_moved()];
     summary.clock = Some(example_clock());
     let objectives = "p99.9(total)<1ms, loss<=0.3%, max(l_rx_kern)<2us, p50(l_tx_qdisc)<1ms";
     let objectives: Objectives = objectives.parse().expect("objectives");

@@ -10,6 +10,7 @@ use super::extra::Extra;
 use super::lists::Mode;
 use anyhow::Result;
 use libc as l;
+use rustix::thread::CapabilitySet;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -255,10 +256,12 @@ impl Calls {
         if extra.accepts {
             rules.insert(l::SYS_accept4, Vec::new());
         }
-        if extra.takes_terminal {
-            let requests = IOCTLS.into_iter().chain(TERMINAL);
-            rules.insert(l::SYS_ioctl, any(1, requests)?);
-        }
+        let may_change = mode.capabilities().contains(CapabilitySet::NET_ADMIN);
+        let terminal = TERMINAL.iter().filter(|_| extra.takes_terminal);
+        let drivers = [l::SIOCETHTOOL].into_iter();
+        let drivers = drivers.filter(|_| extra.asks_drivers && !may_change);
+        let requests = IOCTLS.into_iter().chain(terminal.copied()).chain(drivers);
+        rules.insert(l::SYS_ioctl, any(1, requests)?);
         if extra.written.is_empty() {
             read_only(&mut rules)?;
         } else {

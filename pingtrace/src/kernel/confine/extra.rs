@@ -9,6 +9,7 @@ static EXTRA: Mutex<Extra> = Mutex::new(Extra {
     written: Vec::new(),
     accepts: false,
     takes_terminal: false,
+    asks_drivers: false,
 });
 
 /// What is kept beside what the kind of run keeps.
@@ -22,6 +23,8 @@ pub(super) struct Extra {
     pub(super) accepts: bool,
     /// The settings of a terminal are changed.
     pub(super) takes_terminal: bool,
+    /// Drivers of devices are asked what they count.
+    pub(super) asks_drivers: bool,
 }
 
 /// Files of this directory will be read.
@@ -42,6 +45,11 @@ pub fn allow_accepting() {
 /// The settings of the terminal will be changed, and given back.
 pub fn allow_terminal() {
     change(|extra| extra.takes_terminal = true);
+}
+
+/// Drivers will be asked what they count, unless the run could also change their settings.
+pub fn allow_drivers() {
+    change(|extra| extra.asks_drivers = true);
 }
 
 /// What was said.

@@ -15,7 +15,7 @@ mod parts;
 mod restriction;
 mod threads;
 
-pub use extra::{allow_accepting, allow_reading, allow_terminal, allow_writing};
+pub use extra::{allow_accepting, allow_drivers, allow_reading, allow_terminal, allow_writing};
 pub use lists::Mode;
 pub use parts::OtherFailed;
 

@@ -14,8 +14,8 @@ use super::value::{
 use crate::analysis::headline::{About, Headline};
 use crate::model::{
     Above, BlameSummary, Cause, ClockSummary, Counters, Counts, DelayStat, FlowStat, Judged,
-    LossCount, Mark, Marks, Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread, State,
-    Stretch, Summary, Trip, Value, Variation,
+    LossCount, Mark, Marks, Moved, Names, OwnCost, Owner, Place as LostAt, Segment, Slow, Spread,
+    State, Stretch, Summary, Trip, Value, Variation,
 };
 
 /// How many probes were lost at one place for one reason at one device.
@@ -187,6 +187,8 @@ pub(super) struct StatLine<'a> {
     flows: Vec<FlowLine>,
     #[serde(default, skip_serializing_if = "BlameSummary::is_empty")]
     blame: Cow<'a, BlameSummary>,
+    #[serde(default, skip_serializing_if = "<[Moved]>::is_empty")]
+    moved: Cow<'a, [Moved]>,
 }
 
 impl<'a> StatLine<'a> {
@@ -235,6 +237,7 @@ impl<'a> StatLine<'a> {
                 .collect(),
             flows: summary.flows.iter().map(FlowLine::from).collect(),
             blame: Cow::Borrowed(&summary.blame),
+            moved: Cow::Borrowed(&summary.moved),
         }
     }
 }
@@ -300,6 +303,7 @@ impl From<StatLine<'_>> for Summary {
             losses: line.losses.into_iter().map(LossCount::from).collect(),
             flows: line.flows.into_iter().map(FlowStat::from).collect(),
             blame: line.blame.into_owned(),
+            moved: line.moved.into_owned(),
         }
     }
 }
