@@ -1,7 +1,7 @@
 //! The live view: one more consumer of a run's results, on the terminal.
 //!
 //! The output thread passes on a copy of what it writes ([`Feed`]). A thread of its own, at low priority, takes it
-//! all four times a second and draws; a key is answered at once. A live run never waits for it: what finds no room
+//! all twice a second and draws; a key is answered at once. A live run never waits for it: what finds no room
 //! is counted, and shown. What is drawn is a function of records and keys ([`state::View`]), without a terminal.
 
 mod draw;

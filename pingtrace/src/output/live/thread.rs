@@ -24,7 +24,7 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 /// Time between two drawings, unless a key is pressed.
-const STEP: Duration = Duration::from_millis(250);
+const STEP: Duration = Duration::from_millis(500);
 /// The rest of a key's sequence follows sooner.
 const KEY: Duration = Duration::from_millis(50);
 /// Below everything that measures.
