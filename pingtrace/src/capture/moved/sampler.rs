@@ -2,9 +2,10 @@
 //!
 //! It reads up to ten times a second what the kernel has in files and says by netlink, and what the drivers of the
 //! probes' devices count. A driver may ask its firmware, under the lock that all configuration of devices needs:
-//! so a reading is followed by a pause that is [`SHARE`] times as long, and takes at most a hundredth of a CPU. It
-//! only runs where a CPU is idle otherwise (`SCHED_IDLE`), or it would delay probes. On a busy host intervals are
-//! longer for that.
+//! so the pause after a reading is [`REST`] times as long as the drivers took, and [`SHARE`] times as long as the CPU
+//! time of all: at most a tenth of the time, a hundredth of a CPU. It has the least priority of those that get a CPU
+//! also on a busy host (nice 19), where a reading takes longer: probes do not wait for it, and counters are known in
+//! the incident they are for.
 
 use super::proc::{self, Parse};
 use super::readings::{At, Readings};
@@ -12,23 +13,27 @@ use super::request::Request;
 use super::target::OfTarget;
 use crate::control::Pulse;
 use crate::kernel::ethtool::{Ethtool, Statistics};
-use crate::kernel::thread::{Priority, prioritise};
 use crate::units::{monotonic_ns, thread_cpu_ns};
 use anyhow::{Context, Result};
 use netns::Netlink;
 use report::analysis::moved::MovedTally;
 use report::model::{CounterSource, Host, Netns};
+use rustix::process::setpriority_process;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time between two readings.
 const PERIOD: Duration = Duration::from_millis(100);
-/// A pause is at least this many times as long as the reading before it.
+/// A pause is at least this many times as long as the CPU time of the reading before it.
 const SHARE: u32 = 100;
+/// And this many times as long as the drivers took to answer.
+const REST: u32 = 10;
+/// Of the least priority.
+const NICE: i32 = 19;
 /// Upper bound on devices of which counters are read.
 const MAX_DEVICES: usize = 16;
 
@@ -46,7 +51,7 @@ impl Sampler {
         let (ready, started) = channel();
         let read = move || {
             // Probes do not wait for it.
-            if let Err(e) = prioritise(Priority::Idle) {
+            if let Err(e) = setpriority_process(None, NICE) {
                 log::debug!("the thread that reads counters has the priority of others: {e}");
             }
             let _ = ready.send(());
@@ -172,17 +177,20 @@ impl Reader {
 
     /// Reads all counters; returns the pause until the next reading.
     fn read(&mut self) -> Duration {
-        let begin_ns = monotonic_ns();
+        let (begin_ns, cpu_ns) = (monotonic_ns(), thread_cpu_ns());
         self.readings.begin();
         self.files();
+        let asked = Instant::now();
         self.devices();
+        let rest = asked.elapsed() * REST;
         self.qdiscs();
         let end_ns = monotonic_ns();
         let moved = self.readings.end();
         if let Some(last_ns) = self.last_ns.replace(begin_ns) {
             self.tally.interval((last_ns, end_ns), moved);
         }
-        PERIOD.max(Duration::from_nanos(end_ns - begin_ns) * SHARE)
+        let cpu = Duration::from_nanos(thread_cpu_ns() - cpu_ns) * SHARE;
+        PERIOD.max(cpu).max(rest)
     }
 
     fn files(&mut self) {
