@@ -220,8 +220,15 @@ fn with_lost_replies(meanwhile: impl FnOnce(&Lab, Server) -> Server) {
     let _server = meanwhile(&lab, server);
     kill(child.id(), libc::SIGCONT);
     let run = finish(child);
-    assert_eq!(lost(&run).len(), 1501, "{:#}", run.stat());
-    for probe in lost(&run) {
+    // What a slow wire did not take from the client is lost there, whichever probe it was.
+    let log = wire.stop();
+    let carried_out = |probe: &Value| {
+        let sequence = probe["seq"].as_u64().unwrap() as u32;
+        let mut entries = log.entries_for(sequence, Direction::Request);
+        entries.next().is_some()
+    };
+    assert!(lost(&run).len() >= 1501, "{:#}", run.stat());
+    for probe in lost(&run).iter().filter(|probe| carried_out(probe)) {
         let unknown = probe["loss"]["place"] == "no_word";
         let of_earlier = (250..=255).contains(&probe["seq"].as_u64().unwrap());
         assert!(unknown || !of_earlier, "{probe:#}");
@@ -248,7 +255,7 @@ fn a_server_that_forgot_a_probe_says_so() {
             sources: 50_000,
             sessions: 50_000,
             rate: 20_000,
-            count: 3 * SLOTS,
+            count: 5 * SLOTS,
             cookies: false,
         };
         crowd.run(&crowd::join(lab, false));

@@ -38,14 +38,28 @@ fn memleak(args: &str) -> Command {
 
 /// Runs it, and does this as soon as it follows allocations. What that returns is held to the end.
 fn during<T>(args: &str, act: impl FnOnce() -> T) -> Finished {
+    let (done, _held) = followed(args, act, |_| ());
+    done
+}
+
+/// As [`during`], and ends it when that was done, however long it took, and some looks more.
+fn until_done<T>(args: &str, act: impl FnOnce() -> T) -> Finished {
+    let (done, _held) = followed(&format!("{args} -i 300"), act, |child| {
+        thread::sleep(1500 * MS);
+        kill(child.id(), libc::SIGINT);
+    });
+    done
+}
+
+fn followed<T>(args: &str, act: impl FnOnce() -> T, then: impl FnOnce(&Child)) -> (Finished, T) {
     let (child, mut story) = spawn(args);
     hear(&mut story, "following");
     thread::sleep(300 * MS);
     let held = act();
+    then(&child);
     let done = end(child, story);
-    drop(held);
     assert_eq!(done.status, 0, "{done:#?}");
-    done
+    (done, held)
 }
 
 /// Live objects and bytes of all sites in this function, and stacks through it.
@@ -89,12 +103,12 @@ fn assert_counts(done: &Finished, live: u64, held: u64) {
 #[test]
 fn eventfds_are_counted_at_their_site_and_gone_when_they_are() {
     let _alone = alone();
-    let args = "-t slab -i 2 -o json --top 1000";
-    let held = during(args, || EventFds::hold(5000).unwrap());
+    let args = "-t slab -o json --top 1000";
+    let held = until_done(args, || EventFds::hold(5000).unwrap());
     let (live, bytes) = held_by(&held, "do_eventfd");
     assert_counts(&held, live, 5000);
     assert!(bytes >= live * 32, "{bytes}");
-    let released = during(args, || drop(EventFds::hold(5000).unwrap()));
+    let released = until_done(args, || drop(EventFds::hold(5000).unwrap()));
     let (live, _) = held_by(&released, "do_eventfd");
     assert_counts(&released, live, 0);
     let allocated = summary(&released)["counts"]["allocated"].as_u64();
@@ -104,8 +118,8 @@ fn eventfds_are_counted_at_their_site_and_gone_when_they_are() {
 #[test]
 fn queued_datagrams_are_counted_in_their_cache_only_with_stacks() {
     let _alone = alone();
-    let args = "-n skbuff_head_cache -s -r 4 -i 2 -o json --top 100";
-    let held = during(args, || Skbs::hold(2000).unwrap());
+    let args = "-n skbuff_head_cache -s -r 4 -o json --top 100";
+    let held = until_done(args, || Skbs::hold(2000).unwrap());
     let sites = held.lines("site");
     assert!(
         sites.iter().all(|s| s["cache"] == "skbuff_head_cache"),
@@ -116,11 +130,12 @@ fn queued_datagrams_are_counted_in_their_cache_only_with_stacks() {
     let top = &sites[0];
     let sampled = top["stack_live"].as_u64().unwrap();
     assert!((250..=1000).contains(&sampled), "about a quarter: {top:#}");
-    let released = during(args, || drop(Skbs::hold(2000).unwrap()));
+    let released = until_done(args, || drop(Skbs::hold(2000).unwrap()));
     let (live, _) = held_by(&released, "udp_sendmsg");
     assert_counts(&released, live, 0);
     // What is read may be freed in bulk, which no tracepoint shows.
-    let read = during(args, || Skbs::hold(2000).unwrap().drain().unwrap());
+    let drain = || Skbs::hold(2000).unwrap().drain().unwrap();
+    let read = during(&format!("{args} -i 2"), drain);
     assert_eq!(verdict(&read)["leak"], "no", "{read:#?}");
 }
 
@@ -128,10 +143,10 @@ fn queued_datagrams_are_counted_in_their_cache_only_with_stacks() {
 fn a_packet_ring_is_counted_in_pages() {
     const BYTES: u64 = 64 * 16 * 4096;
     let _alone = alone();
-    let args = "-t page -s -i 2 -o json --top 1000";
-    let held = during(args, || PacketRing::hold(64, 4).unwrap());
+    let args = "-t page -s -o json --top 1000";
+    let held = until_done(args, || PacketRing::hold(64, 4).unwrap());
     assert_eq!(held_by(&held, "packet_set_ring"), (64, BYTES), "{held:#?}");
-    let released = during(args, || drop(PacketRing::hold(64, 4).unwrap()));
+    let released = until_done(args, || drop(PacketRing::hold(64, 4).unwrap()));
     assert_eq!(
         held_by(&released, "packet_set_ring"),
         (0, 0),
@@ -142,7 +157,7 @@ fn a_packet_ring_is_counted_in_pages() {
 #[test]
 fn bpf_arrays_are_counted_in_vmalloc() {
     let _alone = alone();
-    let args = "-t vmalloc -s -i 2 -o json --top 100";
+    let args = "-t vmalloc -s -o json --top 100";
     let make = || Arrays::hold(37, 1 << 19).unwrap();
     // Other loaders of programs make such maps too, but not this many at once.
     let mine = |done: &Finished| {
@@ -153,13 +168,13 @@ fn bpf_arrays_are_counted_in_vmalloc() {
         };
         sites.iter().find(is_mine).cloned()
     };
-    let held = during(args, make);
+    let held = until_done(args, make);
     let site = mine(&held).unwrap_or_else(|| panic!("{held:#?}"));
     assert!(site["bytes"].as_u64() >= Some(37 << 19), "{site:#}");
     assert!(site["live"].as_u64() <= Some(50), "{site:#}");
     assert!(site["stack"].is_array(), "{site:#}");
     // Freed by RCU and a work queue, before the next look but one.
-    let released = during(args, || drop(make()));
+    let released = until_done(args, || drop(make()));
     assert_eq!(mine(&released), None, "{released:#?}");
 }
 
@@ -174,7 +189,7 @@ fn per_cpu_arrays_are_counted() {
     };
     let map = |_| MapHandle::create(MapType::PercpuArray, Some("held"), 4, 8, ENTRIES, &options);
     let make = || -> Vec<_> { (0..MAPS).map(map).collect::<Result<_, _>>().unwrap() };
-    let held = during("-t percpu -s -i 2 -o json --top 100", make);
+    let held = until_done("-t percpu -s -o json --top 100", make);
     let (live, _) = held_by(&held, "bpf_array_alloc_percpu");
     let (same, _) = held_by(&held, "array_map_alloc");
     assert_counts(&held, live.max(same), MAPS as u64 * u64::from(ENTRIES));
@@ -248,15 +263,16 @@ fn check_names_the_cache_that_grows_and_loads_nothing() {
     assert!(!done.stderr.contains("following"), "{done:#?}");
 }
 
-/// A leaker of this many bytes at once; `steps` of them, soon.
+/// A leaker that holds `steps` times this many bytes.
 fn leaker(step: usize, steps: usize) -> Leaker {
-    let interval = 50 * MS;
-    Leaker::start(Growth {
+    let growth = Growth {
         step,
-        interval,
+        interval: 50 * MS,
         steps,
-    })
-    .unwrap()
+    };
+    let leaker = Leaker::start(growth).unwrap();
+    until("all is held", || leaker.held() == (step * steps) as u64);
+    leaker
 }
 
 /// Bytes of pages that were filled with something: other tests of this process fault in theirs.
@@ -271,9 +287,7 @@ fn a_growing_process_is_followed_by_its_page_faults() {
     const STEP: usize = 2 << 20;
     let _alone = alone();
     let me = std::process::id();
-    let done = during(&format!("-p {me} -i 3 -o json --top 100"), || {
-        leaker(STEP, 20)
-    });
+    let done = until_done(&format!("-p {me} -o json --top 100"), || leaker(STEP, 20));
     let held = 20 * STEP as u64;
     let sites = done.lines("site");
     assert!(sites.iter().all(|s| s["alloc"] == "user"), "{sites:#?}");
@@ -290,10 +304,8 @@ fn a_growing_process_is_followed_by_its_page_faults() {
     );
     // malloc() gives blocks back at once from 32 MiB on; smaller ones only if nothing as large
     // was freed before (DEFAULT_MMAP_THRESHOLD_MAX).
-    let released = during(&format!("-p {me} -i 3 -o json --top 100"), || {
-        let leaker = leaker(33 << 20, 3);
-        thread::sleep(800 * MS);
-        drop(leaker);
+    let released = until_done(&format!("-p {me} -o json --top 100"), || {
+        drop(leaker(33 << 20, 3))
     });
     let bytes = filled(&released.lines("site"));
     assert!(bytes < held / 4, "{bytes} of {held}: {released:#?}");
@@ -304,8 +316,8 @@ fn malloc_is_followed_on_request() {
     const STEP: usize = 1 << 20;
     let _alone = alone();
     let me = std::process::id();
-    let args = format!("-p {me} --malloc -i 2 -o json --top 100");
-    let done = during(&args, || leaker(STEP, 10));
+    let args = format!("-p {me} --malloc -o json --top 100");
+    let done = until_done(&args, || leaker(STEP, 10));
     let sites = done.lines("site");
     let bytes: u64 = sites.iter().filter_map(|s| s["bytes"].as_u64()).sum();
     let large: u64 = sites
@@ -314,11 +326,7 @@ fn malloc_is_followed_on_request() {
         .filter_map(|s| s["live"].as_u64())
         .sum();
     assert!(bytes >= 10 * STEP as u64 && large >= 10, "{done:#?}");
-    let released = during(&args, || {
-        let leaker = leaker(STEP, 10);
-        thread::sleep(600 * MS);
-        drop(leaker);
-    });
+    let released = until_done(&args, || drop(leaker(STEP, 10)));
     // Other tests of this process allocate as well.
     let sites = released.lines("site");
     let of_leaker = |site: &&Value| {
