@@ -305,7 +305,7 @@ fn a_growing_process_is_followed_by_its_page_faults() {
     // malloc() gives blocks back at once from 32 MiB on; smaller ones only if nothing as large
     // was freed before (DEFAULT_MMAP_THRESHOLD_MAX).
     let released = until_done(&format!("-p {me} -o json --top 100"), || {
-        drop(leaker(33 << 20, 3))
+        drop(leaker(33 << 20, 3));
     });
     let bytes = filled(&released.lines("site"));
     assert!(bytes < held / 4, "{bytes} of {held}: {released:#?}");
