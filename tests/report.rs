@@ -262,3 +262,96 @@ fn several_targets_are_saved_in_short_and_read_one_by_one() {
         );
     }
 }
+
+/// Clicks: the head of a column twice, then the slowest probe. What it sees is left in the page.
+const CLICKS: &str = r#"<script>
+var table = function (title) {
+  return Array.from(document.querySelectorAll("h2")).find(function (h) { return h.textContent === title; })
+    .nextElementSibling.querySelector("table");
+};
+var column = function (of, at) { return Array.from(of.tBodies[0].rows, function (row) { return row.cells[at].textContent; }); };
+var delays = table("Delay by segment"), head = delays.tHead.rows[0].cells[8];
+head.click();
+var falling = column(delays, 8);
+head.click();
+var more = document.querySelector("tr.more"), before = more.hidden;
+more.previousElementSibling.click();
+document.body.dataset.seen = JSON.stringify({
+  falling: falling, rising: column(delays, 8), before: before, after: more.hidden,
+  breakdown: more.innerText
+});
+</script>"#;
+
+#[test]
+fn the_page_sorts_and_opens_in_a_browser_without_an_error() {
+    let directory = TempDir::new().unwrap();
+    let directory = directory.path();
+    let live = saved(directory);
+    let done = report(directory, "all.json -o html");
+    assert_eq!(done.status, 0, "{done:#?}");
+    let stat = live.stat();
+    let delays = stat["delays"].as_array().unwrap();
+    let page = fs::read_to_string(directory.join("pingtrace.html")).unwrap();
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    fs::write(directory.join("clicked.html"), page + CLICKS).unwrap();
+    let seen = browse(directory, "clicked.html");
+    let texts = |key: &str| -> Vec<String> {
+        let all = seen[key].as_array().unwrap().iter();
+        all.map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let (falling, mut rising) = (texts("falling"), texts("rising"));
+    rising.reverse();
+    assert_eq!(falling.len(), delays.len());
+    // Equals stay in their order, so only the ends are the other way round.
+    assert_eq!(
+        (falling.first(), falling.last()),
+        (rising.first(), rising.last())
+    );
+    let slowest = delays
+        .iter()
+        .filter_map(|delay| delay["max"].as_u64())
+        .max();
+    assert_eq!(
+        falling.first().cloned(),
+        slowest.map(::report::units::duration),
+        "{falling:?}"
+    );
+    assert_eq!(
+        (&seen["before"], &seen["after"]),
+        (&true.into(), &false.into())
+    );
+    for words in ["l_tx_devqueue", "r_rx_napi", "client host", "eth0"] {
+        assert!(
+            seen["breakdown"].as_str().unwrap().contains(words),
+            "{seen:#}"
+        );
+    }
+}
+
+/// What the page left in itself. The browser says on stderr what a page writes to its console.
+fn browse(directory: &Path, page: &str) -> Value {
+    let setup = Command::new("../scripts/setup.sh").arg("chromium").status();
+    assert!(setup.unwrap().success(), "install chromium");
+    let done = Command::new("chromium")
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ])
+        .args(["--disable-background-networking", "--enable-logging=stderr"])
+        .arg(format!(
+            "--user-data-dir={}",
+            directory.join("browser").display()
+        ))
+        .args(["--timeout=60000", "--dump-dom"])
+        .arg(format!("file://{}", directory.join(page).display()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!said.contains("CONSOLE"), "{said}");
+    let dom = String::from_utf8_lossy(&done.stdout);
+    let seen = dom.split_once("data-seen=\"").expect("it ran").1;
+    let seen = seen.split_once('"').unwrap().0;
+    serde_json::from_str(&seen.replace("&quot;", "\"")).unwrap()
+}

@@ -2,6 +2,7 @@
 
 use plotters_backend::BackendColor;
 
+use super::palette::hex;
 use crate::printable::printable_lines;
 
 /// Text as it may stand in XML and HTML, in and outside of attributes.
@@ -23,24 +24,45 @@ pub(super) fn escape(text: &str) -> String {
 
 /// A section with a table; `cells` are HTML.
 pub(super) fn table(title: &str, head: &[String], rows: &[Vec<String>]) -> String {
-    let row = |cells: &[String], tag: &str| {
-        let between = format!("</{tag}><{tag}>");
-        format!("<tr><{tag}>{}</{tag}></tr>\n", cells.join(&between))
+    let body: String = rows.iter().map(|cells| row(cells, "td")).collect();
+    section(title, head, &body)
+}
+
+/// Likewise, and what more there is to see of each row: that is below it, and hidden until the row is
+/// chosen.
+pub(super) fn table_with_more(
+    title: &str,
+    head: &[String],
+    rows: &[(Vec<String>, String)],
+) -> String {
+    let columns = head.len();
+    let both = |(cells, more): &(Vec<String>, String)| {
+        row(cells, "td")
+            + &format!("<tr class=\"more\"><td colspan=\"{columns}\">{more}</td></tr>\n")
     };
-    let body = rows
-        .iter()
-        .map(|cells| row(cells, "td"))
-        .collect::<Vec<_>>()
-        .concat();
+    let body: String = rows.iter().map(both).collect();
+    section(title, head, &body)
+}
+
+fn section(title: &str, head: &[String], body: &str) -> String {
+    format!("<h2>{}</h2>\n{}", escape(title), bare_table(head, body))
+}
+
+/// A table without a title; `body` is what [`row`] gives.
+pub(super) fn bare_table(head: &[String], body: &str) -> String {
     let head = row(head, "th");
     format!(
-        "<h2>{}</h2>\n<div class=\"wide\"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>\n",
-        escape(title)
+        "<div class=\"wide\"><table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table></div>\n"
     )
+}
+
+/// A row of cells of this kind, `td` or `th`.
+pub(super) fn row(cells: &[String], tag: &str) -> String {
+    let between = format!("</{tag}><{tag}>");
+    format!("<tr><{tag}>{}</{tag}></tr>\n", cells.join(&between))
 }
 
 /// A square of this colour, as HTML.
 pub(super) fn square(color: BackendColor) -> String {
-    let (r, g, b) = color.rgb;
-    format!("<i style=\"background:#{r:02x}{g:02x}{b:02x}\"></i>")
+    format!("<i style=\"background:{}\"></i>", hex(color))
 }

@@ -9,6 +9,7 @@ mod save; // a picture on disk
 mod page; // the HTML page, and what is under the pointer
 mod percentiles; // the distribution of each segment
 mod run; // all of it
+mod run_tables; // and its numbers, on the page
 mod series; // totals over time
 mod waterfall; // the slowest probes
 mod words; // its sentences

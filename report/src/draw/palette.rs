@@ -71,11 +71,32 @@ pub(super) fn class(number: usize) -> BackendColor {
     CLASSES[number % CLASSES.len()]
 }
 
+/// Text on a colour, which is the same on dark paper: no other colour is quite like these two.
+const ON_LIGHT: BackendColor = rgb(0x1A_1F26);
+const ON_DARK: BackendColor = rgb(0xFE_FEFE);
+
+/// What becomes of the colours where the reader prefers dark paper.
+pub(super) const IN_THE_DARK: [(BackendColor, BackendColor); 7] = [
+    (INK, rgb(0xE8_EBEF)),
+    (FAINT, rgb(0xA3_ACB8)),
+    (GRID, rgb(0x2E_3640)),
+    (PAPER, rgb(0x14_181D)),
+    (BOX, rgb(0x1E_242C)),
+    (LOST, rgb(0xFF_6B6B)),
+    (TOTAL, rgb(0xC9_D1DB)),
+];
+
+/// As CSS and SVG have it.
+pub(super) fn hex(color: BackendColor) -> String {
+    let (r, g, b) = color.rgb;
+    format!("#{r:02X}{g:02X}{b:02X}")
+}
+
 /// Black or white: what is readable on `color`.
 pub(super) fn ink_on(color: BackendColor) -> BackendColor {
     let (r, g, b) = color.rgb;
     let light = 0.299 * f64::from(r) + 0.587 * f64::from(g) + 0.114 * f64::from(b);
-    if light > 140.0 { INK } else { PAPER }
+    if light > 140.0 { ON_LIGHT } else { ON_DARK }
 }
 
 /// The colour of a row or a bar: the segment's, or the total's.

@@ -43,7 +43,7 @@ fn svg(picture: Picture<'_>) -> Result<String, Error> {
     let size = (WIDTH as u32, HEIGHT as u32);
     let hints = draw(picture, &mut SVGBackend::with_string(&mut text, size))?;
     let end = text.rfind("</svg>").unwrap_or(text.len());
-    text.insert_str(end, &page::hints(&hints));
+    text.insert_str(end, &(page::hints(&hints) + &page::dark()));
     Ok(text)
 }
 

@@ -680,25 +680,24 @@ where
 /// Where probes were lost, and why.
 fn push_losses(text: &mut String, summary: &Summary, names: &Names) {
     let counts = summary.losses.iter().map(|count| {
-        let LossCount {
-            place,
-            reason,
-            location,
-            device,
-            count,
-        } = count;
-        let (reason, location) = (reason.as_ref(), location.as_ref());
-        let cause = reason.or(location).map(|_| cause(reason, location));
-        let device = device.and_then(|device| names.device_in_netns(device));
-        let why: Vec<String> = cause.into_iter().chain(device).collect();
-        let why = if why.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", why.join(", "))
+        let why = match loss_cause(count, names) {
+            why if why.is_empty() => why,
+            why => format!(" ({why})"),
         };
-        format!("{count} {}{why}", place.label())
+        format!("{} {}{why}", count.count, count.place.label())
     });
     push_list(text, "lost at: ", counts);
+}
+
+/// The kernel's reason and the device, as far as they are known.
+pub(crate) fn loss_cause(count: &LossCount, names: &Names) -> String {
+    let (reason, location) = (count.reason.as_ref(), count.location.as_ref());
+    let cause = reason.or(location).map(|_| cause(reason, location));
+    let device = count
+        .device
+        .and_then(|device| names.device_in_netns(device));
+    let why: Vec<String> = cause.into_iter().chain(device).collect();
+    why.join(", ")
 }
 
 /// The directions in which probes were lost, late, duplicated and reordered, if known.

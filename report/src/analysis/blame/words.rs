@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{Blame, BlameSummary, Class, Host, Part};
+use crate::model::{Blame, BlameCount, BlameSummary, Class, Host, Part};
 use crate::printable::printable;
 use crate::units::{duration, share};
 
@@ -73,6 +73,13 @@ fn did_what(class: Class, who: &str, tid: Option<u32>) -> String {
     }
 }
 
+impl BlameCount {
+    /// What it was, as text.
+    pub fn words(&self) -> String {
+        did_what(self.class, &self.who, self.tid)
+    }
+}
+
 /// Culprits of a run that are listed.
 const LISTED: usize = 16;
 
@@ -99,7 +106,7 @@ impl BlameSummary {
                 "{:>4}{share} explained probes: {} ({host} host) {}, {} in all",
                 count.probes,
                 count.segment.name(),
-                did_what(count.class, &count.who, count.tid),
+                count.words(),
                 duration(count.ns)
             );
         }

@@ -222,7 +222,7 @@ fn svg_and_html_are_escaped_and_no_number_is_odd() {
     for (name, chart) in charts() {
         let (svg, html) = (text(&chart, Format::Svg), text(&chart, Format::Html));
         assert!(html.contains(&svg), "{name}");
-        assert!(!html.contains("<script"), "{name}");
+        assert_eq!(html.matches("<script").count(), 1, "{name}: the page's own");
         assert!(!html.chars().any(|c| c.is_control() && c != '\n'), "{name}");
         assert!(!html.contains("NaN") && !html.contains("inf "), "{name}");
         assert!(svg.len() < 4_000_000, "{name}: {} bytes", svg.len());
