@@ -76,7 +76,7 @@ const ON_LIGHT: BackendColor = rgb(0x1A_1F26);
 const ON_DARK: BackendColor = rgb(0xFE_FEFE);
 
 /// What becomes of the colours where the reader prefers dark paper.
-pub(super) const IN_THE_DARK: [(BackendColor, BackendColor); 7] = [
+pub(super) const IN_THE_DARK: [(BackendColor, BackendColor); 8] = [
     (INK, rgb(0xE8_EBEF)),
     (FAINT, rgb(0xA3_ACB8)),
     (GRID, rgb(0x2E_3640)),
@@ -84,6 +84,7 @@ pub(super) const IN_THE_DARK: [(BackendColor, BackendColor); 7] = [
     (BOX, rgb(0x1E_242C)),
     (LOST, rgb(0xFF_6B6B)),
     (TOTAL, rgb(0xC9_D1DB)),
+    (BAND, rgb(0x4A_5563)),
 ];
 
 /// As CSS and SVG have it.
