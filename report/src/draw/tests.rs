@@ -480,6 +480,24 @@ fn words_of(capture: &Capture) -> String {
     svg.split(['<', '>']).collect::<Vec<_>>().join(" ")
 }
 
+#[test]
+fn bars_say_the_day_where_a_probe_is_of_another_one() {
+    let mut capture = sample();
+    let words = |capture: &Capture, result: &ProbeResult| {
+        let day = scale::local(result.probe.sent_unix_ns);
+        words_of(capture).contains(&day.format("\n%m-%d %H:%M:").to_string())
+    };
+    assert!(!words(&capture, &capture.slowest[0]));
+    capture.slowest[0].probe.sent_unix_ns += 2 * 86_400_000_000_000;
+    for k in [0, 1] {
+        assert!(
+            words(&capture, &capture.slowest[k]),
+            "{}",
+            words_of(&capture)
+        );
+    }
+}
+
 /// Marks are of all probes of the run, not only of the slowest, which the picture shows.
 #[test]
 fn text_picture_and_page_have_one_voice() {

@@ -67,12 +67,13 @@ pub(super) fn draw<B: DrawingBackend>(
     if let Some(scale) = &scale {
         axis(canvas, scale, rows, since(shown))?;
     }
+    let format = time_format(capture.run.start_unix_ns, shown);
     for (k, result) in shown.iter().enumerate() {
         let row = Area {
             y0: rows.y0 + k as i32 * pitch,
             ..rows
         };
-        label(canvas, result, (area.x0, row.y0))?;
+        label(canvas, result, format, (area.x0, row.y0))?;
         match (&result.breakdown, &scale) {
             (Some(breakdown), Some(scale)) => bar(canvas, result, breakdown, scale, row)?,
             _ => lost(canvas, row)?,
@@ -185,15 +186,25 @@ fn axis<B: DrawingBackend>(
     )
 }
 
+/// With the day, unless all of it was on the day of the start, which the title says.
+fn time_format(start_unix_ns: i64, shown: &[ProbeResult]) -> &'static str {
+    let day = local(start_unix_ns).date_naive();
+    let mut sent = shown.iter().map(|result| result.probe.sent_unix_ns);
+    if sent.all(|unix_ns| local(unix_ns).date_naive() == day) {
+        "%H:%M:%S%.6f"
+    } else {
+        "%m-%d %H:%M:%S%.3f"
+    }
+}
+
 /// Which probe, and when it was sent.
 fn label<B: DrawingBackend>(
     canvas: &mut Canvas<B>,
     result: &ProbeResult,
+    format: &str,
     (x, top): (i32, i32),
 ) -> Result<(), Error> {
-    let time = local(result.probe.sent_unix_ns)
-        .format("%H:%M:%S%.6f")
-        .to_string();
+    let time = local(result.probe.sent_unix_ns).format(format).to_string();
     canvas.text(
         (x, top + 7),
         &format!("#{}", result.probe.seq),
