@@ -282,12 +282,39 @@ fn filled(sites: &[Value]) -> u64 {
     of_leaker.filter_map(|s| s["bytes"].as_u64()).sum()
 }
 
+/// Pages that were filled. They are mapped for that and unmapped: `malloc` may take memory that is there
+/// already, and keep what is freed, by what the process did before.
+struct Pages(*mut libc::c_void, usize);
+
+impl Pages {
+    fn fill(bytes: usize) -> Self {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a new mapping, written within its length.
+        unsafe {
+            let base = libc::mmap(std::ptr::null_mut(), bytes, access, kind, -1, 0);
+            assert_ne!(base, libc::MAP_FAILED);
+            base.cast::<u8>().write_bytes(0x5a, bytes);
+            Self(base, bytes)
+        }
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `fill`, with this length.
+        unsafe { libc::munmap(self.0, self.1) };
+    }
+}
+
 #[test]
 fn a_growing_process_is_followed_by_its_page_faults() {
     const STEP: usize = 2 << 20;
     let _alone = alone();
     let me = std::process::id();
-    let done = until_done(&format!("-p {me} -o json --top 100"), || leaker(STEP, 20));
+    let args = format!("-p {me} -o json --top 100");
+    let fill = || -> Vec<Pages> { (0..20).map(|_| Pages::fill(STEP)).collect() };
+    let done = until_done(&args, fill);
     let held = 20 * STEP as u64;
     let sites = done.lines("site");
     assert!(sites.iter().all(|s| s["alloc"] == "user"), "{sites:#?}");
@@ -296,17 +323,10 @@ fn a_growing_process_is_followed_by_its_page_faults() {
         (held * 9 / 10..=held * 12 / 10).contains(&bytes),
         "{bytes} of {held}: {done:#?}"
     );
-    assert!(
-        verdict(&done)["what"]
-            .as_str()
-            .unwrap()
-            .contains(&format!("/{me}"))
-    );
-    // malloc() gives blocks back at once from 32 MiB on; smaller ones only if nothing as large
-    // was freed before (DEFAULT_MMAP_THRESHOLD_MAX).
-    let released = until_done(&format!("-p {me} -o json --top 100"), || {
-        drop(leaker(33 << 20, 3));
-    });
+    let found = verdict(&done);
+    let what = found["what"].as_str().unwrap();
+    assert!(what.contains(&format!("/{me}")), "{found:#}");
+    let released = until_done(&args, || drop(fill()));
     let bytes = filled(&released.lines("site"));
     assert!(bytes < held / 4, "{bytes} of {held}: {released:#?}");
 }
