@@ -339,7 +339,15 @@ fn browse(directory: &Path, page: &str) -> Value {
             "--disable-gpu",
             "--disable-dev-shm-usage",
         ])
-        .args(["--disable-background-networking", "--enable-logging=stderr"])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+        ])
+        .args([
+            "--disable-sync",
+            "--no-first-run",
+            "--enable-logging=stderr",
+        ])
         .arg(format!(
             "--user-data-dir={}",
             directory.join("browser").display()
