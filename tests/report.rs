@@ -276,9 +276,18 @@ var falling = column(delays, 8);
 head.click();
 var more = document.querySelector("tr.more"), before = more.hidden;
 more.previousElementSibling.click();
+var rising = column(delays, 8), rows = Array.from(delays.tBodies[0].rows);
+function sorted(at, texts) {
+  rows.forEach(function (row, k) { row.cells[at].textContent = texts[k % texts.length]; });
+  delays.tHead.rows[0].cells[at].click();
+  return column(delays, at).filter(function (text, k, all) { return text !== all[k - 1]; });
+}
 document.body.dataset.seen = JSON.stringify({
-  falling: falling, rising: column(delays, 8), before: before, after: more.hidden,
-  breakdown: more.innerText
+  falling: falling, rising: rising, before: before, after: more.hidden,
+  breakdown: more.innerText,
+  times: sorted(2, ["119 s", "2 min", "812 ms late", "1.16e5 s", "", "2 min 5 s", "3 h"]),
+  sizes: sorted(3, ["812 KiB/s", "1.50 MiB/s", "9 B/s", "2.00 GiB/s"]),
+  others: sorted(4, ["10.77.0.2", "99999", "123 k", "+7", "2026-12-01 10:00"])
 });
 </script>"#;
 
@@ -320,6 +329,20 @@ fn the_page_sorts_and_opens_in_a_browser_without_an_error() {
         (&seen["before"], &seen["after"]),
         (&true.into(), &false.into())
     );
+    let times = [
+        "1.16e5 s",
+        "3 h",
+        "2 min 5 s",
+        "2 min",
+        "119 s",
+        "812 ms late",
+        "",
+    ];
+    let sizes = ["2.00 GiB/s", "1.50 MiB/s", "812 KiB/s", "9 B/s"];
+    let others = ["123 k", "99999", "+7", "2026-12-01 10:00", "10.77.0.2"];
+    assert_eq!(texts("times"), times);
+    assert_eq!(texts("sizes"), sizes);
+    assert_eq!(texts("others"), others);
     for words in ["l_tx_devqueue", "r_rx_napi", "client host", "eth0"] {
         assert!(
             seen["breakdown"].as_str().unwrap().contains(words),

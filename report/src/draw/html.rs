@@ -5,6 +5,25 @@ use plotters_backend::BackendColor;
 use super::palette::hex;
 use crate::printable::printable_lines;
 
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// A page with this title, whose tables sort. The content is HTML.
+pub(super) fn page(title: &str, content: &str) -> String {
+    let title = escape(&format!("pingtrace {title}"));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         {content}<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+    )
+}
+
+/// The drawing; it scrolls where the page is too narrow to read it.
+pub(super) fn drawing(svg: &str) -> String {
+    format!("<div class=\"wide\">\n{svg}</div>\n")
+}
+
 /// Text as it may stand in XML and HTML, in and outside of attributes.
 pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

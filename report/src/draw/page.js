@@ -1,12 +1,24 @@
 (function () {
   "use strict";
-  var units = { ns: 1, us: 1e3, ms: 1e6, s: 1e9, min: 6e10, h: 3.6e12, d: 8.64e13 };
+  var times = { ns: 1, us: 1e3, ms: 1e6, s: 1e9, min: 6e10, h: 3.6e12, d: 8.64e13 };
+  var decimal = " kMGTPE", binary = "BKMGTPE";
 
-  // The number at the start of a cell in its smallest unit, or its text: dates and names.
+  function size(unit) {
+    if (/^[kMGTPE]$/.test(unit)) return Math.pow(1000, decimal.indexOf(unit));
+    if (/^([KMGTPE]i)?B(\/s)?$/.test(unit)) return Math.pow(1024, binary.indexOf(unit[0]));
+    return times[unit] || 1;
+  }
+
+  // The number at the start of a cell in its smallest unit (of "2 min 5 s" the sum), or its text: dates and names.
   function value(row, column) {
     var text = row.cells[column] ? row.cells[column].textContent.trim() : "";
-    var number = /^[#+]?(\d+(?:\.\d+)?)(?: (ns|us|ms|s|min|h|d)(?![a-z]))?(?![\d.:-])/.exec(text);
-    return number ? parseFloat(number[1]) * (units[number[2]] || 1) : text;
+    var part = /^[#+]?(\d+(?:\.\d+)?(?:e\d+)?)(?: ([A-Za-z]+(?:\/s)?))?(?![\w.:-]) ?/, found = part.exec(text);
+    if (!found) return text;
+    for (var sum = 0; found; found = times[found[2]] ? part.exec(text) : null) {
+      sum += parseFloat(found[1]) * size(found[2]);
+      text = text.slice(found[0].length);
+    }
+    return sum;
   }
 
   // Numbers before texts, and nothing at the end, in any order.

@@ -1,14 +1,11 @@
 //! The HTML page, and what SVG shows under the pointer.
 
 use super::canvas::Hint;
-use super::html::escape;
+use super::html::{self, drawing, escape};
 use super::palette::{IN_THE_DARK, hex};
 use super::picture::Picture;
 use super::{companion, flame, mesh, run_tables, words};
 use std::fmt::Write as _;
-
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
 
 /// A page with the drawing and, below it, its numbers.
 pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
@@ -18,13 +15,7 @@ pub(super) fn html(picture: Picture<'_>, svg: &str) -> String {
         Picture::Mesh(matrix) => ("mesh".to_owned(), mesh::tables(matrix)),
         Picture::Flame(of) => return flame::html(of, svg),
     };
-    let title = escape(&format!("pingtrace {title}"));
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <div class=\"wide\">\n{svg}</div>\n{tables}<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+    html::page(&title, &(drawing(svg) + &tables))
 }
 
 /// The drawing on dark paper, for readers who prefer that. Colours that stand for something stay.

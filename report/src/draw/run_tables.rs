@@ -6,7 +6,8 @@ use super::scale::local;
 use super::{waterfall, words};
 use crate::format::text;
 use crate::model::{
-    Breakdown, Capture, DelayStat, Host, Marks, Moved, Names, ProbeResult, Segment, Stamp, Summary,
+    BlameSummary, Breakdown, Capture, DelayStat, Marks, Moved, Names, ProbeResult, Segment, Stamp,
+    Summary,
 };
 use crate::units::duration;
 use std::collections::BTreeSet;
@@ -107,11 +108,13 @@ fn breakdown(of: &Breakdown) -> String {
 
 /// Where it was seen, and how long after the stamp before on the same host.
 fn hops(path: &[Stamp], names: &Names) -> String {
-    let mut last: Vec<(Host, u64)> = Vec::new();
-    let rows = path.iter().map(|stamp| {
-        let before = last.iter().rev().find(|(host, _)| *host == stamp.host);
-        let since = before.map(|(_, ns)| stamp.ns.saturating_sub(*ns));
-        last.push((stamp.host, stamp.ns));
+    let rows = path.iter().enumerate().map(|(k, stamp)| {
+        let mut before = path[..k].iter().rev();
+        let before = before.find(|before| before.host == stamp.host);
+        let since = before.map(|before| match stamp.ns.checked_sub(before.ns) {
+            Some(ns) => duration(ns),
+            None => format!("-{}", duration(before.ns - stamp.ns)),
+        });
         let namespace = names.netns_of(stamp.host, stamp.netns);
         let device = names.device_of(stamp.host, stamp.netns, stamp.ifindex);
         let cells = [
@@ -120,7 +123,7 @@ fn hops(path: &[Stamp], names: &Names) -> String {
             named(namespace, stamp.netns.0),
             named(device, stamp.ifindex.0),
             stamp.cpu.map(|cpu| cpu.to_string()).unwrap_or_default(),
-            since.map(duration).unwrap_or_default(),
+            since.unwrap_or_default(),
         ];
         row(&cells, "td")
     });
@@ -259,7 +262,7 @@ fn losses(summary: &Summary, names: &Names) -> String {
             escape(count.place.label()),
             escape(&text::loss_cause(count, names)),
             count.count.to_string(),
-            percent(count.count, summary.counters.sent),
+            format!("{:.2} %", summary.counters.percent_of_sent(count.count)),
         ]
     });
     let head = ["lost at", "why", "probes", "of those sent"];
@@ -270,7 +273,7 @@ fn losses(summary: &Summary, names: &Names) -> String {
 fn causes(summary: &Summary) -> String {
     let rows = summary.causes.iter().map(|cause| {
         vec![
-            square(palette::owner(cause.owner)) + &escape(cause.owner.label()),
+            square(palette::owner(cause.owner)) + &escape(cause.owner_label()),
             cause.segment.map_or("", Segment::name).to_owned(),
             cause.count.to_string(),
             cause.sure.to_string(),
@@ -281,9 +284,15 @@ fn causes(summary: &Summary) -> String {
     unless_empty("Why probes were slow", &head, &rows.collect::<Vec<_>>())
 }
 
-/// What had the CPU in slow segments.
+/// What had the CPU in slow segments, and what is not known of it.
 fn blame(summary: &Summary) -> String {
-    let rows = summary.blame.culprits.iter().map(|culprit| {
+    let BlameSummary {
+        probes: _,
+        unexplained,
+        skipped,
+        culprits,
+    } = &summary.blame;
+    let known = culprits.iter().map(|culprit| {
         vec![
             escape(&culprit.words()),
             escape(&culprit.host.name()),
@@ -292,16 +301,24 @@ fn blame(summary: &Summary) -> String {
             duration(culprit.ns),
         ]
     });
+    let unknown = [
+        ("nothing on the CPU explains them", *unexplained),
+        ("not explained: too many at once", *skipped),
+    ];
+    let unknown = unknown.into_iter().filter(|(_, probes)| *probes > 0);
+    let unknown = unknown.map(|(what, probes)| {
+        let nothing = String::new;
+        vec![
+            what.to_owned(),
+            nothing(),
+            nothing(),
+            probes.to_string(),
+            nothing(),
+        ]
+    });
     let head = ["what had the CPU", "host", "segment", "probes", "in all"];
-    unless_empty(
-        "What the host did meanwhile",
-        &head,
-        &rows.collect::<Vec<_>>(),
-    )
-}
-
-fn percent(part: u64, whole: u64) -> String {
-    format!("{:.2} %", 100.0 * part as f64 / whole.max(1) as f64)
+    let rows: Vec<_> = known.chain(unknown).collect();
+    unless_empty("What the host did meanwhile", &head, &rows)
 }
 
 fn unless_empty(title: &str, head: &[&str], rows: &[Vec<String>]) -> String {

@@ -15,9 +15,9 @@ use crate::format::way_table::way_table;
 use crate::model::send_error::SendError;
 use crate::model::{
     Breakdown, Cause, Certainty, ClockRelation, ClockSummary, Counters, Counts, Delay, DelayStat,
-    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Moved, Names, OwnCost, Owner,
-    Point, Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol,
-    Variation, Verdict,
+    Direction, Endpoint, Host, KernelDrop, Loss, LossCount, Marks, Moved, Names, OwnCost, Point,
+    Probe, ProbeResult, ProgramCost, Run, Segment, Stamp, Status, Summary, Symbol, Variation,
+    Verdict,
 };
 use crate::printable::printable;
 use crate::units::{duration, share};
@@ -470,10 +470,7 @@ fn push_causes(text: &mut String, causes: &[Cause]) {
     }
     text.push_str("  CPU\n");
     for cause in causes {
-        let owner = match (cause.owner, cause.segment) {
-            (Owner::Unknown, None) => "undecided",
-            (owner, _) => owner.label(),
-        };
+        let owner = cause.owner_label();
         let segment = cause.segment.map_or("-", Segment::name);
         let (count, sure) = (cause.count, cause.sure);
         push(

@@ -125,6 +125,14 @@ pub struct Cause {
 }
 
 impl Cause {
+    /// Who, for people.
+    pub fn owner_label(&self) -> &'static str {
+        match (self.owner, self.segment) {
+            (Owner::Unknown, None) => "undecided",
+            (owner, _) => owner.label(),
+        }
+    }
+
     /// The CPU, if it was the same one nine times out of ten.
     pub fn one_cpu(&self) -> Option<u16> {
         one(self.cpu, self.count)

@@ -1,31 +1,18 @@
 //! A flame graph as an HTML page: a field to search in, the drawing, and the heaviest functions.
 
 use crate::companion::profile::{Flame, Node};
-use crate::draw::html::{escape, table};
+use crate::draw::html::{drawing, escape, page, table};
 use std::collections::HashMap;
 
 /// Functions in the table.
 const ROWS: usize = 50;
 
-const STYLE: &str = "body{font:14px/1.45 'DejaVu Sans',Verdana,sans-serif;color:#1b1f26;background:#fff;\
-max-width:1400px;margin:0 auto;padding:12px 12px 40px}svg{width:100%;height:auto}h2{font-size:17px;margin:28px 0 6px}\
-div.wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px}th,td{padding:3px 9px;\
-border-bottom:1px solid #e3e7ec;text-align:right;white-space:nowrap}th{color:#5f6873}\
-th:first-child,td:first-child{text-align:left}input{font:inherit;width:28em;max-width:100%}\
-@media (prefers-color-scheme:dark){body{color:#e8ebef;background:#14181d}th,td{border-color:#3a434f}th{color:#a3acb8}\
-input{color:inherit;background:#232a33;border:1px solid #3a434f}}";
-
 /// The page.
 pub(in crate::draw) fn html(flame: &Flame, svg: &str) -> String {
-    let title = escape(&format!("pingtrace {}", flame.title));
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n\
-         <input class=\"search\" type=\"search\" aria-label=\"Search\" placeholder=\"Search: a name or a regular expression\">\n\
-         {svg}{}</body>\n</html>\n",
-        functions(flame)
-    )
+    let search = "<input class=\"search\" type=\"search\" aria-label=\"Search\" \
+                  placeholder=\"Search: a name or a regular expression\">\n";
+    let content = [search, &drawing(svg), &functions(flame)].concat();
+    page(&flame.title, &content)
 }
 
 /// The functions that themselves have the most weight.
